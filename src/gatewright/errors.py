@@ -1,0 +1,99 @@
+"""The exceptions that Gatewright raises on purpose. They share one base class.
+
+    GatewrightError
+    ├── CellError                   a cell that cannot be read, or breaks a law of cells
+    ├── SizeError      ValueError   sizes or shapes that do not fit each other
+    ├── ArgumentError  ValueError   an argument outside what is allowed
+    ├── DataError      ValueError   a data set or file that cannot be used
+    ├── ModelError                  a saved model that is damaged, or not one of ours
+    └── BackendError   RuntimeError a backend was asked for by name and cannot run
+
+A message says what was given, what was expected and what to do:
+``state c has shape (4, 32); expected (4, 64) = (batch, hidden)``. Any other
+exception that escapes from this package is a bug.
+"""
+
+from __future__ import annotations
+
+
+class GatewrightError(Exception):
+    """Base of all of them: `except GatewrightError` catches whatever went wrong here."""
+
+
+class CellError(GatewrightError):
+    """A cell that cannot be read: says which cell, which line, and how to mend it.
+
+    >>> print(CellError("`if` on the gate f", cell="MyCell", line=12, mend="use gw.where"))
+    MyCell, line 12: `if` on the gate f
+      mend: use gw.where
+
+    The inner code may state the bare fact, and whoever knows the cell adds the
+    rest with `located`.
+    """
+
+    def __init__(
+        self,
+        fact: str,
+        *,
+        cell: str | None = None,
+        line: int | None = None,
+        mend: str | None = None,
+    ) -> None:
+        # Everything goes into `args` and none of it is formatted yet, so that
+        # the exception survives pickling (a process pool, pytest-xdist).
+        super().__init__(fact, cell, line, mend)
+        self.fact = fact
+        self.cell = cell
+        self.line = line
+        self.mend = mend
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.fact, self.cell, self.line, self.mend), self.__dict__
+
+    def located(self, *, cell: str | None = None, line: int | None = None) -> CellError:
+        """The same error, with the cell and the line filled in where they were not known."""
+        return type(self)(
+            self.fact,
+            cell=self.cell if self.cell is not None else cell,
+            line=self.line if self.line is not None else line,
+            mend=self.mend,
+        )
+
+    def __str__(self) -> str:
+        place = ", ".join(
+            part
+            for part in (self.cell, f"line {self.line}" if self.line is not None else None)
+            if part
+        )
+        text = f"{place}: {self.fact}" if place else self.fact
+        return f"{text}\n  mend: {self.mend}" if self.mend else text
+
+
+class SizeError(GatewrightError, ValueError):
+    """Sizes or shapes that do not fit each other."""
+
+
+class ArgumentError(GatewrightError, ValueError):
+    """An argument outside what is allowed."""
+
+
+class DataError(GatewrightError, ValueError):
+    """A data set or a file of data that cannot be used."""
+
+
+class ModelError(GatewrightError):
+    """A model directory that is damaged, incomplete, or was not written by Gatewright."""
+
+
+class BackendError(GatewrightError, RuntimeError):
+    """A backend was asked for by name and cannot run here. There is no silent fallback."""
+
+
+def _rebuild(
+    kind: type[CellError],
+    fact: str,
+    cell: str | None,
+    line: int | None,
+    mend: str | None,
+) -> CellError:
+    return kind(fact, cell=cell, line=line, mend=mend)
