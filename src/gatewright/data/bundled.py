@@ -1,0 +1,57 @@
+"""Read a data set that is shipped inside the package.
+
+One file a data set in `files/`, with its terms beside it: `<part>.values` (the
+sequences laid end to end, (sum of T_i, I)), `<part>.lengths` and `<part>.labels`, in
+safetensors, so that nothing is ever unpickled. A checksum in the code tells a
+damaged download from the published data before a number of it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+
+import numpy as np
+from safetensors.numpy import load
+
+from gatewright.data.recordings import Recordings, Split
+from gatewright.errors import DataError
+
+
+def read_bundled(
+    file: str,
+    *,
+    sha256: str,
+    classes: tuple[str, ...],
+    name: str,
+    about: str,
+    licence: str,
+) -> Split:
+    """The training and the test part that `file` holds, after checking its checksum."""
+    try:
+        content = files("gatewright.data").joinpath("files", file).read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"the bundled data set {name} cannot be read ({error.strerror}); "
+            f"expected {file} inside the package: install gatewright again"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise DataError(
+            f"the bundled data set {name} is damaged: {file} has {len(content)} bytes and the "
+            f"checksum {found[:12]}…; expected {sha256[:12]}…: install gatewright again"
+        )
+    tensors = load(content)
+
+    def part(key: str) -> Recordings:
+        edges = np.cumsum(tensors[f"{key}.lengths"])[:-1]
+        return Recordings(
+            sequences=tuple(np.split(tensors[f"{key}.values"], edges)),
+            labels=tensors[f"{key}.labels"],
+            classes=classes,
+            name=name,
+            about=about,
+            licence=licence,
+        )
+
+    return Split(train=part("train"), test=part("test"))
