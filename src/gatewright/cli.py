@@ -1,0 +1,180 @@
+"""The command line: each command parses, then calls one function of the library.
+
+`gatewright --help` must answer at once, so this module imports nothing heavy: what a
+command needs (torch above all) it imports inside.
+
+Exit codes: 0 done; 2 the request cannot be met, with `error: ...` on stderr and nothing
+changed; 130 stopped by Ctrl-C. Anything else is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gatewright.errors import ArgumentError, GatewrightError
+
+if TYPE_CHECKING:
+    from gatewright.language import Cell
+
+app = typer.Typer(
+    name="gatewright",
+    help="Recurrent cells, written as their gates: look at them, train them, compare them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; the one place where an error becomes a message."""
+    try:
+        app()
+    except GatewrightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gatewright {version('gatewright')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+@app.command()
+def cells(
+    name: Annotated[str | None, typer.Argument(help="Only this cell.", show_default=False)] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help='"lesson" writes event, STM and LTM instead of x, h and c.', show_default=False
+        ),
+    ] = None,
+    latex: Annotated[bool, typer.Option("--latex", help="As LaTeX.")] = False,
+    svg: Annotated[
+        Path | None,
+        typer.Option(help="Write a diagram of each cell into this new directory."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """List the cells that are shipped, with their equations."""
+    if sum((latex, svg is not None, as_json)) > 1:
+        raise ArgumentError("--latex, --svg and --json exclude each other: ask for one of them")
+    if names not in (None, "lesson"):
+        raise ArgumentError(f"--names is {names!r}; expected lesson")
+    if names is not None and (latex or svg is not None or as_json):
+        raise ArgumentError("--names goes with the printed equations; leave out the other form")
+    chosen = _chosen_cells(name)
+    if svg is not None:
+        _write_diagrams(chosen, svg)
+    elif as_json:
+        print(json.dumps([_described(key, cell) for key, cell in chosen.items()], indent=2))
+    else:
+        for at, cell in enumerate(chosen.values()):
+            if at:
+                print()
+            if latex:
+                print(cell.latex())
+            elif names is not None:
+                cell.show(names=names)
+            else:
+                print(cell)
+
+
+@app.command()
+def compare(
+    data: Annotated[str, typer.Argument(help="A bundled data set: vowels.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="A new directory for the best model and report.html.", show_default=False
+        ),
+    ],
+    networks: Annotated[
+        str | None,
+        typer.Option(help="Only these, parted by commas: rnn,lstm.", show_default="all"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train each network this many times.")] = 5,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the data.", show_default="the data set's"),
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Parameters that each network may have.", show_default="the data set's"
+        ),
+    ] = None,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Train the networks side by side, with equal budgets, and print one table."""
+    from gatewright.training.compare import compare as run
+
+    comparison = run(
+        data,
+        out=out,
+        networks=None if networks is None else _parted(networks),
+        seeds=seeds,
+        epochs=epochs,
+        budget=budget,
+        progress=progress and not as_json,
+    )
+    if as_json:
+        print(comparison.to_json())
+        return
+    from rich.console import Console
+
+    Console().print(comparison.table())
+
+
+def _parted(names: str) -> list[str]:
+    return [name for part in names.split(",") if (name := part.strip())]
+
+
+def _chosen_cells(name: str | None) -> dict[str, Cell]:
+    from gatewright.cells import CELLS
+
+    if name is not None and name not in CELLS:
+        raise ArgumentError(f"no cell is called {name!r}; there are: {', '.join(CELLS)}")
+    return {key: kind() for key, kind in CELLS.items() if name in (None, key)}
+
+
+def _described(name: str, cell: Cell) -> dict[str, object]:
+    return {
+        "name": name,
+        "class": type(cell).__name__,
+        "about": (type(cell).__doc__ or "").strip().split("\n", 1)[0],
+        "equations": str(cell),
+        "latex": cell.latex(),
+    }
+
+
+def _write_diagrams(chosen: dict[str, Cell], directory: Path) -> None:
+    from gatewright.files import write_directory
+
+    write_directory(
+        directory, {f"{name}.svg": cell.svg().encode() for name, cell in chosen.items()}
+    )
+    print(f"{len(chosen)} diagrams in {directory}")
+
+
+if __name__ == "__main__":
+    main()
