@@ -47,7 +47,8 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
         rows = [channel.split(",") for channel in channels]
         assert len(rows) == CHANNELS and len({len(row) for row in rows}) == 1, line[:60]
         values = np.array(rows, dtype=np.float64).T.astype(np.float32)
-        for text, value in zip((t for row in zip(*rows) for t in row), values.flat):
+        printed = (text for frame in zip(*rows, strict=True) for text in frame)
+        for text, value in zip(printed, values.flat, strict=True):
             assert Decimal(text) == Decimal(f"{value:.{DECIMALS}f}"), (text, value)
         sequences.append(np.ascontiguousarray(values))
         labels.append(int(label) - 1)
@@ -55,6 +56,7 @@ def read_ts(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def main(source: Path) -> None:
+    """Convert both parts, hold them to the counts that UCI states, and write the file."""
     tensors: dict[str, np.ndarray] = {}
     for part, counts in (("train", TRAIN_COUNTS), ("test", TEST_COUNTS)):
         sequences, labels = read_ts(source / f"JapaneseVowels_{part.upper()}.ts")

@@ -1,0 +1,168 @@
+"""The command line: what it prints, and that bad requests end in exit code 2, unchanged."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gatewright import cli
+from gatewright.errors import DataError
+
+
+def gatewright(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "gatewright.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2, a message with these words, no traceback, nothing on stdout."""
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_help_is_instant_and_names_the_commands():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = gatewright("--help")
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 0
+        assert "cells" in done.stdout and "compare" in done.stdout
+    # Alone it takes 0.2 s, with torch it would take over a second; the tests run side by side.
+    assert min(times) < 0.8
+
+
+@pytest.mark.parametrize("command", ["cells", "compare"])
+def test_every_command_has_help(command):
+    done = gatewright(command, "--help")
+    assert done.returncode == 0 and "--json" in done.stdout
+
+
+def test_version():
+    assert re.fullmatch(r"gatewright \d+\.\d+\.\d+\n", gatewright("--version").stdout)
+
+
+def test_cells_lists_every_cell_with_its_equations():
+    from gatewright.cells import CELLS
+
+    done = gatewright("cells")
+    assert done.returncode == 0, done.stderr
+    for kind in CELLS.values():
+        assert str(kind()) in done.stdout
+    assert "tanh" in done.stdout and "sigmoid" in done.stdout
+
+
+def test_one_cell():
+    from gatewright.cells import CELLS
+
+    assert gatewright("cells", "lstm").stdout == f"{CELLS['lstm']()}\n"
+
+
+def test_lesson_names():
+    done = gatewright("cells", "lstm", "--names", "lesson")
+    assert done.returncode == 0, done.stderr
+    for word in ("learn", "forget", "remember", "use", "STM", "LTM"):
+        assert word in done.stdout
+
+
+def test_cells_for_machines():
+    from gatewright.cells import CELLS
+
+    described = json.loads(gatewright("cells", "--json").stdout)
+    assert [cell["name"] for cell in described] == list(CELLS)
+    assert all(cell["about"] and cell["equations"] and cell["latex"] for cell in described)
+
+
+def test_cells_as_latex():
+    from gatewright.cells import CELLS
+
+    assert gatewright("cells", "gru", "--latex").stdout == f"{CELLS['gru']().latex()}\n"
+
+
+def test_diagrams_go_into_a_new_directory(tmp_path):
+    out = tmp_path / "diagrams"
+    assert gatewright("cells", "lstm", "--svg", out).returncode == 0
+    assert [path.name for path in out.iterdir()] == ["lstm.svg"]
+    assert (out / "lstm.svg").read_text(encoding="utf-8").lstrip().startswith("<svg")
+    refused(gatewright("cells", "gru", "--svg", out), "not empty")
+    assert [path.name for path in out.iterdir()] == ["lstm.svg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["cells", "lstn"], "no cell is called 'lstn'"),
+        (["cells", "--names", "french"], "expected lesson"),
+        (["cells", "--latex", "--json"], "exclude each other"),
+        (["cells", "--names", "lesson", "--json"], "--names"),
+        (["train"], "No such command"),
+        (["compare", "vowels"], "--out"),
+        (["compare", "vowels", "--out", "new", "--seeds", "0"], "--seeds"),
+        (["compare", "nothing", "--out", "new"], "nothing"),
+        (["compare", "vowels", "--out", "new", "--networks", "lstn"], "lstn"),
+        (["compare", "vowels", "--out", "new", "--networks", ","], "error"),
+        (["compare", "vowels", "--out", "new", "--budget", "1"], "budget"),
+    ],
+    ids=" ".join,
+)
+def test_bad_arguments(arguments, word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(gatewright(*arguments), word)
+    assert list(tmp_path.iterdir()) == []  # nothing was made
+
+
+@pytest.mark.parametrize("kind", ["full directory", "file"])
+def test_an_output_that_exists_is_left_alone(kind, tmp_path):
+    out = tmp_path / "out"
+    if kind == "file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "mine").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    start = time.perf_counter()
+    refused(gatewright("compare", "vowels", "--out", out), str(out))
+    assert time.perf_counter() - start < 30  # refused before anything is computed
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def stop(error: BaseException):
+    def app() -> None:
+        raise error
+
+    return app
+
+
+def test_our_errors_become_one_message(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", stop(DataError("the file is damaged")))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr() == ("", "error: the file is damaged\n")
+
+
+def test_ctrl_c_ends_with_130(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", stop(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_bug_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(cli, "app", stop(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main()
