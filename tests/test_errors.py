@@ -1,0 +1,50 @@
+"""One family of errors: drawn as it is, catchable as one, able to cross a process pool."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from gatewright import errors
+from gatewright.errors import CellError, GatewrightError
+
+FAMILY = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, GatewrightError) and kind is not GatewrightError
+]
+
+
+@pytest.mark.parametrize("kind", FAMILY, ids=lambda kind: kind.__name__)
+def test_the_tree_in_the_docstring_is_the_tree(kind):
+    lines = [line for line in (errors.__doc__ or "").splitlines() if f"─ {kind.__name__} " in line]
+    assert len(lines) == 1
+    for base in (ValueError, RuntimeError):
+        assert (base.__name__ in lines[0]) == issubclass(kind, base)
+
+
+def test_a_cell_error_says_cell_line_fact_and_mend():
+    error = CellError("`if` on the gate f", cell="MyCell", line=12, mend="use gw.where")
+    assert str(error) == "MyCell, line 12: `if` on the gate f\n  mend: use gw.where"
+    assert str(CellError("no state", cell="MyCell")) == "MyCell: no state"
+    assert str(CellError("no state", line=3)) == "line 3: no state"
+    assert str(CellError("no state")) == "no state"
+
+
+def test_the_place_is_filled_in_where_it_was_not_known():
+    inner = CellError("no state", line=3, mend="return gw.state(...)")
+    outer = inner.located(cell="MyCell", line=99)
+    assert str(outer) == "MyCell, line 3: no state\n  mend: return gw.state(...)"
+    assert str(inner) == "line 3: no state\n  mend: return gw.state(...)"
+
+
+@pytest.mark.parametrize("again", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_a_cell_error_survives_copying(again):
+    error = CellError("no state", cell="MyCell", line=3, mend="return gw.state(...)")
+    error.add_note("seen in a worker")
+    found = again(error)
+    assert type(found) is CellError and str(found) == str(error)
+    assert (found.cell, found.line, found.mend) == ("MyCell", 3, "return gw.state(...)")
+    assert found.__notes__ == ["seen in a worker"]
