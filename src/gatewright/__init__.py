@@ -1,0 +1,172 @@
+"""Gatewright: write a recurrent cell as its gates, once.
+
+    import gatewright as gw
+    from gatewright import diagonal, linear, sigmoid, tanh
+
+    gw.Cell, gw.state                 write a cell: `def step(self, x, h, c)`
+    gw.linear, gw.diagonal, ...       what a step may call; see `gatewright.language.functions`
+    gw.Recurrent                      any cell as a layer
+    gw.RNN, gw.LSTM, gw.GRU           the layers of torch.nn; gw.PeepholeLSTM beside them
+    gw.LSTMCell, gw.GRUCell, ...      one step at a time
+    gw.init                           starts of the weights: orthogonal, forget bias, chrono
+    gw.save, gw.load                  a model directory, without pickle
+    gw.check_cell                     whether a cell keeps the laws of cells
+
+The language needs no torch, and is there at once; a layer imports torch when it is asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from gatewright.cells import CELLS
+from gatewright.errors import (
+    ArgumentError,
+    BackendError,
+    CellError,
+    DataError,
+    GatewrightError,
+    ModelError,
+    SizeError,
+)
+from gatewright.language.cell import Cell
+from gatewright.language.functions import (
+    cos,
+    diagonal,
+    elu,
+    erf,
+    exp,
+    expm1,
+    gelu,
+    hard_sigmoid,
+    hard_tanh,
+    layer_norm,
+    linear,
+    log,
+    log1p,
+    log_sigmoid,
+    maximum,
+    mean,
+    minimum,
+    noise,
+    parameter,
+    relu,
+    rms_norm,
+    sigmoid,
+    sign,
+    silu,
+    sin,
+    softmax,
+    softplus,
+    softsign,
+    sqrt,
+    square,
+    state,
+    stop_gradient,
+    sum,
+    tanh,
+    where,
+)
+
+if TYPE_CHECKING:
+    from gatewright.layers import initialisation as init
+    from gatewright.layers.check import check_cell
+    from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
+    from gatewright.layers.recurrent import Recurrent
+    from gatewright.layers.saving import load, save
+    from gatewright.layers.step_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
+
+#: What needs torch, and where it stands; imported when it is first asked for.
+_LATER = {
+    "Recurrent": "layers.recurrent",
+    "RNN": "layers.drop_ins",
+    "LSTM": "layers.drop_ins",
+    "GRU": "layers.drop_ins",
+    "PeepholeLSTM": "layers.drop_ins",
+    "RNNCell": "layers.step_cells",
+    "LSTMCell": "layers.step_cells",
+    "GRUCell": "layers.step_cells",
+    "PeepholeLSTMCell": "layers.step_cells",
+    "check_cell": "layers.check",
+    "init": "layers.initialisation",
+    "load": "layers.saving",
+    "save": "layers.saving",
+}
+
+__version__ = version("gatewright")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"gatewright has no attribute {name!r}")
+    module = import_module(f"gatewright.{_LATER[name]}")
+    found = module if name == "init" else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "ArgumentError",
+    "BackendError",
+    "Cell",
+    "CellError",
+    "DataError",
+    "GRUCell",
+    "GatewrightError",
+    "LSTMCell",
+    "ModelError",
+    "PeepholeLSTM",
+    "PeepholeLSTMCell",
+    "RNNCell",
+    "Recurrent",
+    "SizeError",
+    "check_cell",
+    "cos",
+    "diagonal",
+    "elu",
+    "erf",
+    "exp",
+    "expm1",
+    "gelu",
+    "hard_sigmoid",
+    "hard_tanh",
+    "init",
+    "layer_norm",
+    "linear",
+    "load",
+    "log",
+    "log1p",
+    "log_sigmoid",
+    "maximum",
+    "mean",
+    "minimum",
+    "noise",
+    "parameter",
+    "relu",
+    "rms_norm",
+    "save",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "softmax",
+    "softplus",
+    "softsign",
+    "sqrt",
+    "square",
+    "state",
+    "stop_gradient",
+    "sum",
+    "tanh",
+    "where",
+]

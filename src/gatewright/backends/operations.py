@@ -1,0 +1,100 @@
+"""Every primitive operation in plain torch, and the evaluation of a single term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gatewright.graph import Term
+from gatewright.graph.sizes import number
+
+
+def product(source: Tensor, weight: Tensor) -> Tensor:
+    """Weight times each row of `source`; a weight of three axes has one block a head."""
+    if weight.dim() == 2:
+        result = functional.linear(source, weight)
+    else:
+        parts = source.unflatten(-1, (weight.shape[0], weight.shape[2])).unsqueeze(-2)
+        result = torch.matmul(parts, weight.transpose(1, 2)).squeeze(-2).flatten(-2)
+    # Under autocast a product comes out in half precision; what follows stays as it was.
+    return result.to(weight.dtype)
+
+
+def transposed(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The transposed weight times each row of `gradient`."""
+    return product(gradient, weight.transpose(-1, -2))
+
+
+def over_heads(reduce: Callable[[Tensor], Tensor], a: Tensor, heads: int | None) -> Tensor:
+    """A reduction over the last axis, or over that of each head, spread over its units."""
+    if heads is None:
+        return reduce(a)
+    parts = a.unflatten(-1, (heads, -1))
+    return reduce(parts).expand_as(parts).flatten(-2)
+
+
+def _sum(a: Tensor) -> Tensor:
+    return a.sum(-1, keepdim=True)
+
+
+def _softmax(a: Tensor) -> Tensor:
+    return torch.softmax(a, -1)
+
+
+POINTWISE: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "subtract": torch.sub,
+    "multiply": torch.mul,
+    "divide": torch.div,
+    "power": torch.pow,
+    "negative": torch.neg,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_not": torch.logical_not,
+    "where": torch.where,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "sign": torch.sign,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "relu": torch.relu,
+    # torch's own softplus turns linear above 20, which is 2e-9 off.
+    "softplus": lambda a: torch.logaddexp(a, torch.zeros((), dtype=a.dtype, device=a.device)),
+    "stop_gradient": lambda a: a.detach(),
+    "product": product,
+    "transposed": transposed,
+}
+
+
+def evaluate(term: Term, operands: list[Tensor], sizes: Mapping[str, int], like: Tensor) -> Tensor:
+    """A term's value, given those of its operands; `like` gives dtype and device."""
+    heads = term.attributes.get("heads")
+    if term.op == "constant":
+        return like.new_tensor(term.attributes["value"])
+    if term.op == "inverse_size":
+        return like.new_tensor((heads or 1) / number(term.attributes["of"], sizes))
+    if term.op == "sum":
+        return over_heads(_sum, operands[0], heads)
+    if term.op == "softmax":
+        return over_heads(_softmax, operands[0], heads)
+    if term.op == "expand":
+        return operands[0].expand(*operands[0].shape[:-1], number(term.size, sizes))
+    return POINTWISE[term.op](*operands)

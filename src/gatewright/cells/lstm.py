@@ -1,0 +1,100 @@
+"""The LSTM with the lesson's four gates, and its variants."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from gatewright.errors import ArgumentError
+from gatewright.language.cell import Cell
+from gatewright.language.functions import Update, diagonal, linear, sigmoid, state, tanh
+
+
+class LSTM(Cell):
+    """The cell of `torch.nn.LSTM`: learn, forget, remember and use gates on two memories.
+
+    Source: Hochreiter and Schmidhuber 1997, "Long short-term memory"; with the forget gate
+    of Gers, Schmidhuber and Cummins 2000, "Learning to forget", eqs. 1 to 7.
+
+    Attributes:
+        projection: A smaller size for the short-term memory, torch's `proj_size` (Sak,
+            Senior and Beaufays 2014, "Long short-term memory recurrent neural network
+            architectures for large scale acoustic modeling", eq. 6); 0 for none.
+    """
+
+    projection: int = 0
+
+    def step(self, x: Any, h: Any, c: Any) -> Update:
+        g = tanh(linear(x, h))
+        i = sigmoid(linear(x, h))
+        f = sigmoid(linear(x, h))
+        o = sigmoid(linear(x, h))
+        learn = i * g
+        forget = f * c
+        remember = learn + forget
+        use = o * tanh(remember)
+        h = linear(use, size=self.projection, bias=False) if self.projection else use
+        return state(h=h, c=remember)
+
+
+class LessonLSTM(Cell):
+    """LSTM whose use gate reads the forget gate's output, as the lesson also teaches it.
+
+    `use = sigmoid(W_v [h, x] + b_v) * tanh(W_u forget + b_u)`, with a matrix of its own.
+    Source: the lesson; the other gates as in `LSTM`.
+    """
+
+    def step(self, x: Any, h: Any, c: Any) -> Update:
+        g = tanh(linear(x, h))
+        i = sigmoid(linear(x, h))
+        f = sigmoid(linear(x, h))
+        learn = i * g
+        forget = f * c
+        remember = learn + forget
+        v = sigmoid(linear(x, h))
+        u = tanh(linear(forget))
+        use = v * u
+        return state(h=use, c=remember)
+
+
+class PeepholeLSTM(Cell):
+    """LSTM whose gates also see the long-term memory.
+
+    Source: Gers and Schmidhuber 2000, "Recurrent nets that time and count" ("diagonal": the
+    memory times a vector); the lesson concatenates the memory into the matrix ("full").
+
+    Attributes:
+        peephole: "diagonal" or "full".
+        gates: Which of i, f and o see it.
+        output_reads: Whether o sees the "new" memory, as in the paper, or the "old" one.
+    """
+
+    peephole: Literal["diagonal", "full"] = "diagonal"
+    gates: tuple[str, ...] = ("i", "f", "o")
+    output_reads: Literal["new", "old"] = "new"
+
+    def __post_init__(self) -> None:
+        if self.peephole not in ("diagonal", "full"):
+            raise ArgumentError(f'peephole={self.peephole!r}; give "diagonal" or "full"')
+        if isinstance(self.gates, str) or not set(self.gates) <= {"i", "f", "o"}:
+            raise ArgumentError(f'gates={self.gates!r}; give a tuple of some of "i", "f", "o"')
+        if self.output_reads not in ("new", "old"):
+            raise ArgumentError(f'output_reads={self.output_reads!r}; give "new" or "old"')
+
+    def gate(self, name: str, x: Any, h: Any, c: Any) -> Any:
+        """A gate's factor, with a glimpse of the memory if the cell gives it one."""
+        if name not in self.gates:
+            return sigmoid(linear(x, h))
+        if self.peephole == "full":
+            return sigmoid(linear(x, h, c=c))
+        return sigmoid(linear(x, h) + diagonal(c=c))
+
+    def step(self, x: Any, h: Any, c: Any) -> Update:
+        g = tanh(linear(x, h))
+        i = self.gate("i", x, h, c)
+        f = self.gate("f", x, h, c)
+        learn = i * g
+        forget = f * c
+        remember = learn + forget
+        o = self.gate("o", x, h, remember if self.output_reads == "new" else c)
+        use = o * tanh(remember)
+        return state(h=use, c=remember)

@@ -1,0 +1,139 @@
+"""Lowering: from the equations as they were said to terms as they are computed."""
+
+from __future__ import annotations
+
+from gatewright.graph.definitions import DEFINITIONS
+from gatewright.graph.graph import Graph, Weight
+from gatewright.graph.sizes import Sizes, infer_sizes
+from gatewright.graph.terms import Term, Terms
+from gatewright.language.equations import Equations
+from gatewright.language.node import Node, Size
+
+
+def build_graph(equations: Equations) -> Graph:
+    """The graph of a cell's equations.
+
+    Raises:
+        CellError: if two sizes that must agree are different numbers.
+    """
+    return _Lowering(equations, infer_sizes(equations)).run()
+
+
+class _Lowering:
+    def __init__(self, equations: Equations, sizes: Sizes) -> None:
+        self.equations = equations
+        self.sizes = sizes
+        self.terms = Terms()
+        self.weights: dict[str, Weight] = {}
+        self.leaves: dict[str, Term] = {}
+        self.noises: list[Term] = []
+
+    def run(self) -> Graph:
+        lowered: dict[Node, Term] = {}
+        for node in self.equations.nodes:
+            lowered[node] = self.lower(node, tuple(lowered[one] for one in node.operands))
+        leaf = {
+            node.attributes["name"]: lowered[node]
+            for node in self.equations.nodes
+            if node.op in ("event", "input", "state")
+        }
+        # A state may be returned as it came, or set to a number; its term has its size.
+        updates = {
+            name: self.sized(lowered[node], leaf[name].size)
+            for name, node in self.equations.updates.items()
+        }
+        values = {name: lowered[node] for name, node in self.equations.names.items()}
+        output = next(
+            (
+                updates[s]
+                for s, node in self.equations.updates.items()
+                if node is self.equations.output
+            ),
+            lowered[self.equations.output],
+        )
+        graph = Graph(
+            equations=self.equations,
+            terms=self.terms,
+            sizes=self.sizes,
+            weights=self.weights,
+            values=values | updates,
+            inputs={name: leaf[name] for name in self.equations.step_inputs},
+            states={name: leaf[name] for name in self.equations.states},
+            updates=updates,
+            output=output,
+            noises=tuple(self.noises),
+            initial=self.starts(leaf),
+        )
+        assert graph.forward  # fixes where the step ends, before an adjoint is added behind it
+        return graph
+
+    def lower(self, node: Node, operands: tuple[Term, ...]) -> Term:
+        attributes, size = node.attributes, self.sizes.of[node]
+        if node.op == "constant":
+            return self.terms.new("constant", size=1, value=attributes["value"])
+        if node.op in ("event", "input", "state"):
+            return self.terms.new(node.op, size=size, name=attributes["name"])
+        if node.op == "noise":
+            given = {"p": attributes["p"], "per": attributes["per"], "position": len(self.noises)}
+            self.noises.append(self.terms.new("noise", size=size, **given))
+            return self.noises[-1]
+        if node.op == "parameter":
+            return self.weight(
+                Weight(attributes["name"], "", "parameter", (size,), start=attributes["start"])
+            )
+        if node.op in ("linear", "diagonal"):
+            return self.product(node, operands, size)
+        if node.op in DEFINITIONS:
+            return self.apart(DEFINITIONS[node.op](*operands, **attributes))
+        return self.terms.new(node.op, *operands, size=size, **attributes)
+
+    def product(self, node: Node, sources: tuple[Term, ...], size: Size) -> Term:
+        """Matrices times sources, added up in the order of the sources, the bias at the first."""
+        total: Term | None = None
+        name, keys = node.attributes["name"], node.attributes["keys"]
+        for position, (key, source) in enumerate(zip(keys, sources, strict=True)):
+            if node.op == "diagonal":
+                vector = self.weight(Weight(name, key, "weight", (source.size,)))
+                one = self.terms.new("multiply", vector, source, size=source.size)
+            else:
+                heads = node.attributes["heads"]
+                matrix = self.weight(Weight(name, key, "weight", (size, source.size), heads))
+                one = self.terms.new("product", source, matrix, size=size, heads=heads)
+                if position == 0 and node.attributes["bias"]:
+                    bias = self.weight(Weight(name, key, "bias", (size,)))
+                    one = self.terms.new("add", one, bias, size=size)
+            total = one if total is None else self.terms.new("add", total, one, size=size)
+        assert total is not None
+        return total
+
+    def weight(self, weight: Weight) -> Term:
+        """The term of a learned tensor; one tensor is one term, also where it is shared."""
+        if weight.path not in self.leaves:
+            self.weights[weight.path] = weight
+            size = weight.shape[0]
+            self.leaves[weight.path] = self.terms.new("weight", size=size, weight=weight)
+        return self.leaves[weight.path]
+
+    def apart(self, term: Term) -> Term:
+        """A user's value that a definition merged into another gets a term of its own."""
+        if term.index < len(self.terms.all) - 1:
+            return self.terms.new("add", term, self.terms.constant(0.0), size=term.size)
+        return term
+
+    def sized(self, term: Term, size: Size) -> Term:
+        """One value a row, as a state of the given size."""
+        return term if term.size == size else self.terms.new("expand", term, size=size)
+
+    def starts(self, leaf: dict[str, Term]) -> dict[str, float | Weight]:
+        found: dict[str, float | Weight] = {}
+        for name in self.equations.states:
+            start = self.equations.initial.get(name, 0.0)
+            if isinstance(start, float | int):
+                found[name] = float(start)
+            else:
+                weight = Weight(
+                    f"initial.{name}", "", "parameter", (leaf[name].size,), start=start["learned"]
+                )
+                self.weights[weight.path] = weight
+                found[name] = weight
+        return found

@@ -1,0 +1,1 @@
+"""The language: what a cell may say. Needs no torch."""

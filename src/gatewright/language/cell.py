@@ -1,0 +1,155 @@
+"""`Cell`: the class that a recurrent cell is written as."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+
+from gatewright.errors import CellError
+from gatewright.language.above import above
+from gatewright.language.equations import Equations
+from gatewright.language.functions import Update
+from gatewright.language.node import Size
+from gatewright.language.printing import latex, text
+from gatewright.language.reading import read
+from gatewright.language.values import READING, Value
+
+
+class CellType(type):
+    """Reads a cell as soon as it is built, so that what cannot be read is refused there."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        cell = super().__call__(*args, **kwargs)
+        if "equations" not in cell.__dict__:
+            object.__setattr__(cell, "equations", read(cell))
+        return cell
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field,))
+class Cell(metaclass=CellType):
+    """A recurrent cell, written once as a function of its named gates.
+
+    >>> import gatewright as gw
+    >>> from gatewright import linear, sigmoid, tanh
+    >>> class Leaky(gw.Cell):
+    ...     \"\"\"A network whose memory leaks at a learned rate.\"\"\"
+    ...     floor: float = 0.1
+    ...     def step(self, x, h):
+    ...         rate = self.floor + (1 - self.floor) * sigmoid(linear(x))
+    ...         h = (1 - rate) * h + rate * tanh(linear(x, h))
+    ...         return gw.state(h=h)
+    >>> Leaky(floor=0.2)
+    Leaky(floor=0.2)
+
+    Subclasses are dataclasses: a typed class attribute is a field, and fields are the
+    constants of the cell. `step` takes the event, then the states, then, after `*`,
+    further inputs of each step, and returns `gw.state(...)`. It runs once, on symbolic
+    values, when the cell is built.
+
+    Attributes:
+        initial: Each state's start, used where no state is passed and at every restart:
+            a number (0 where it is not named), -inf, or `gw.parameter()`.
+        sizes: Sizes of states and further inputs, where they do not follow from the
+            equations: "hidden", "input" or a number.
+        equations: What the step says.
+    """
+
+    initial: ClassVar[Mapping[str, Any]] = {}
+    sizes: ClassVar[Mapping[str, Size]] = {}
+    if TYPE_CHECKING:
+        #: One step: the event and the states to `gw.state(...)`. Each cell writes its own.
+        step: ClassVar[Callable[..., Update]]
+        equations: Equations
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        about = cls.__dict__.get("__doc__")
+        dataclasses.dataclass(eq=False)(cls)
+        cls.__doc__ = about  # a dataclass without a docstring is given its signature as one
+
+    def fields(self) -> dict[str, Any]:
+        """The cell's fields and their values."""
+        known = getattr(type(self), "__dataclass_fields__", {})
+        return {name: getattr(self, name) for name in known if hasattr(self, name)}
+
+    @property
+    def graph(self) -> Any:
+        """The compiler's view: values with sizes and stages, and the adjoint."""
+        if "_graph" not in self.__dict__:
+            object.__setattr__(self, "_graph", above("graph")(self.equations))
+        return self.__dict__["_graph"]
+
+    def __call__(self, *arguments: Any, values: bool = False, **keyed: Any) -> Any:
+        """One step by hand: `cell(x, h, c, weights=...)`.
+
+        Args:
+            *arguments: The event `(B, I)` and the states `(B, H)`, or without the batch.
+                A state given as None takes its start.
+            values: Whether every named value is returned too, as `(states, values)`.
+            **keyed: Further inputs, and `weights`: a mapping from product to what
+                `layer.weights(product)` gives, such as
+                `{"f": {"x": (W, b), "h": (W, None), "c*": (v, None)}}`.
+
+        Returns:
+            The states after the step: one bare, several as a tuple in the step's order.
+
+        In the step of another cell, where this one is a field, it applies to values.
+        """
+        reader = READING.get()
+        if reader is None:
+            return above("step")(self, *arguments, values=values, **keyed)
+        update = reader.inline(self, arguments, keyed)
+        states = tuple(update.states.values())
+        bare: Value | tuple[Value, ...] = states[0] if len(states) == 1 else states
+        named: dict[str, Value] = {**update.names, **update.states, "output": update.output}
+        return (bare, named) if values else bare
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "equations" in self.__dict__ or READING.get() is not None:
+            raise CellError(
+                f"`{name}` was set on a cell that is built; its equations are read already",
+                cell=type(self).__name__,
+                mend="make a new cell: dataclasses.replace(cell, field=value); within a step, "
+                "use local names",
+            )
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.fields()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        object.__setattr__(self, "equations", read(self))
+
+    def __str__(self) -> str:
+        return text(self.equations)
+
+    def show(self, names: str = "code") -> None:
+        """Print the equations: `names="lesson"` in the lesson's words (E, STM, LTM)."""
+        print(text(self.equations, names=names))
+
+    def latex(self, names: str = "code") -> str:
+        """The equations as a LaTeX `aligned` block."""
+        return latex(self.equations, names=names)
+
+    def svg(self, **options: Any) -> str:
+        """A diagram of the cell, laid out from its graph, as SVG."""
+        drawn: str = above("svg")(self, **options)
+        return drawn
+
+
+class StoredCell(Cell):
+    """A cell that came with a saved model: its equations, without its class."""
+
+    def __init__(self, equations: Equations) -> None:
+        self.__dict__["equations"] = equations
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.equations.to_json()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__["equations"] = Equations.from_json(state)
+
+    def __repr__(self) -> str:
+        return f"<{self.equations.name}, from a saved model>"

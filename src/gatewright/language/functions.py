@@ -1,0 +1,286 @@
+"""The functions of the language: what a step may call on its values.
+
+linear diagonal parameter noise state           what a cell owns, draws and returns
+sigmoid tanh exp log ... where maximum minimum  element by element
+softmax layer_norm rms_norm sum mean            over a row of units, or over each head
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+from gatewright.errors import CellError
+from gatewright.language.node import Size
+from gatewright.language.values import READING, Value, apply, describe
+
+Number = float | int
+Operand = Value | Number
+
+
+def _pointwise(name: str, about: str) -> Callable[[Operand], Value]:
+    def function(value: Operand) -> Value:
+        return apply(name, value)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{about}, element by element; the result has the value's size."
+    return function
+
+
+sigmoid = _pointwise("sigmoid", "1 / (1 + exp(-a)), the shape of a gate's factor")
+tanh = _pointwise("tanh", "Hyperbolic tangent")
+exp = _pointwise("exp", "e to the power of a")
+expm1 = _pointwise("expm1", "exp(a) - 1, exact near 0")
+log = _pointwise("log", "Natural logarithm")
+log1p = _pointwise("log1p", "log(1 + a), exact near 0")
+sqrt = _pointwise("sqrt", "Square root")
+square = _pointwise("square", "a * a")
+sign = _pointwise("sign", "-1, 0 or 1")
+sin = _pointwise("sin", "Sine")
+cos = _pointwise("cos", "Cosine")
+erf = _pointwise("erf", "Gauss error function")
+relu = _pointwise("relu", "max(a, 0)")
+softplus = _pointwise("softplus", "log(1 + exp(a))")
+silu = _pointwise("silu", "a * sigmoid(a), also called swish")
+gelu = _pointwise("gelu", "a * Phi(a), with Phi the normal distribution function")
+elu = _pointwise("elu", "a where a > 0, exp(a) - 1 elsewhere")
+softsign = _pointwise("softsign", "a / (1 + |a|)")
+log_sigmoid = _pointwise("log_sigmoid", "log(sigmoid(a)), exact far below 0")
+hard_sigmoid = _pointwise("hard_sigmoid", "a / 6 + 1/2, held within [0, 1]")
+hard_tanh = _pointwise("hard_tanh", "a, held within [-1, 1]")
+stop_gradient = _pointwise("stop_gradient", "The same value, through which no gradient flows")
+
+
+def maximum(a: Operand, b: Operand) -> Value:
+    """The greater of both, element by element; a tie shares the gradient."""
+    return apply("maximum", a, b)
+
+
+def minimum(a: Operand, b: Operand) -> Value:
+    """The lesser of both, element by element; a tie shares the gradient."""
+    return apply("minimum", a, b)
+
+
+def where(condition: Value, a: Operand, b: Operand) -> Value:
+    """`a` where the comparison holds, `b` elsewhere; no gradient reaches the side not taken.
+
+    >>> import gatewright as gw
+    >>> class Gentle(gw.Cell):
+    ...     def step(self, x, h):
+    ...         new = gw.tanh(gw.linear(x, h))
+    ...         return gw.state(h=gw.where(new > h, new, 0.5 * h))
+    """
+    return apply("where", condition, a, b)
+
+
+def sum(value: Value, *, heads: int | None = None) -> Value:
+    """The sum over the units: one value a row, size 1, which broadcasts.
+
+    With `heads`, the units fall into that many equal blocks, and the sum of each block
+    stands at all its units: the result keeps the value's size.
+    """
+    return _row("sum", value, heads)
+
+
+def mean(value: Value, *, heads: int | None = None) -> Value:
+    """The mean over the units, or over the units of each head; sizes as for `sum`."""
+    return _row("mean", value, heads)
+
+
+def softmax(value: Value, *, heads: int | None = None) -> Value:
+    """exp(a) / sum(exp(a)) over the units, or over the units of each head; size kept."""
+    return _row("softmax", value, heads)
+
+
+def layer_norm(value: Value, *, heads: int | None = None, eps: float = 1e-5) -> Value:
+    """(a - mean) / sqrt(variance + eps) over the units (Ba et al. 2016, eq. 3); size kept.
+
+    It owns no weights: `gain * layer_norm(a) + shift` takes `gain` and `shift` from
+    `parameter`.
+    """
+    return _row("layer_norm", value, heads, eps=_positive("layer_norm", eps))
+
+
+def rms_norm(value: Value, *, heads: int | None = None, eps: float = 1e-5) -> Value:
+    """a / sqrt(mean(a * a) + eps) over the units (Zhang and Sennrich 2019, eq. 4); size kept."""
+    return _row("rms_norm", value, heads, eps=_positive("rms_norm", eps))
+
+
+def linear(
+    *sources: Value,
+    size: Size = "hidden",
+    bias: bool = True,
+    heads: int = 1,
+    name: str | None = None,
+    **keyed: Value,
+) -> Value:
+    """A learned product: the sum of one matrix times each source, and one bias.
+
+    Args:
+        *sources: Values that have a name in the step; the matrix is keyed by that name.
+        size: Units of the result: "hidden", "input", a number, or a field of the cell.
+        bias: Whether a bias is added.
+        heads: Into how many blocks every source and the result are divided; block k of
+            the result sees block k of the sources alone.
+        name: The product's name. Without it, the first named value it flows into.
+            The same explicit name and key given twice share one weight.
+        **keyed: Sources keyed by keyword: `linear(x, h=r * h)`.
+
+    Weights: `<name>.<source>.weight` of shape (size, source's size), or
+    (heads, size / heads, source's size / heads); the bias `(size,)` is kept at the
+    first source.
+
+    Raises:
+        CellError: if a source has no name, or name and key are in use.
+    """
+    reader = _reader("linear", (*sources, *keyed.values()))
+    named = reader.name_sources("linear", sources, keyed)
+    return reader.add(
+        "linear",
+        tuple(value.node for value in named.values()),
+        {
+            "keys": tuple(named),
+            "name": reader.check_name(name),
+            "size": reader.check_size("linear", size),
+            "bias": bool(bias),
+            "heads": _heads("linear", heads, reader.error),
+        },
+    )
+
+
+def diagonal(*sources: Value, name: str | None = None, **keyed: Value) -> Value:
+    """A learned vector times each source, element by element, summed: a peephole.
+
+    Its weight over `c` is keyed `c*` and has the size of `c`; there is no bias.
+    (Gers and Schmidhuber 2000, "Recurrent nets that time and count", eqs. 3 to 5.)
+    """
+    reader = _reader("diagonal", (*sources, *keyed.values()))
+    named = reader.name_sources("diagonal", sources, keyed)
+    keys = tuple(f"{key}*" for key in named)
+    nodes = tuple(value.node for value in named.values())
+    return reader.add("diagonal", nodes, {"keys": keys, "name": reader.check_name(name)})
+
+
+@dataclass(frozen=True)
+class LearnedStart:
+    """A `parameter()` written outside a step, as in `initial = {"h": gw.parameter()}`."""
+
+    start: float = 0.0
+
+
+@overload
+def parameter(*, start: Number = 0.0) -> Any: ...
+@overload
+def parameter(*, size: Size | None, start: Number = 0.0, name: str | None = None) -> Any: ...
+
+
+def parameter(*, size: Size | None = None, start: Number = 0.0, name: str | None = None) -> Any:
+    """A learned vector of the cell's own, one value a unit.
+
+    Args:
+        size: "hidden", "input", a number or a field; without it, it follows from use.
+        start: The value that it starts from.
+        name: Its name. Without it, the first named value it flows into.
+
+    In a cell's `initial` it makes a state's start learned:
+    `initial = {"h": gw.parameter()}`.
+    """
+    if not isinstance(start, numbers.Real):
+        raise CellError(f"parameter(start=) was given {describe(start)}", mend="give a number")
+    reader = READING.get()
+    if reader is None:
+        return LearnedStart(float(start))
+    given = {
+        "name": reader.check_name(name),
+        "size": None if size is None else reader.check_size("parameter", size),
+        "start": float(start),
+    }
+    return reader.add("parameter", (), given)
+
+
+def noise(
+    p: Number,
+    *,
+    per: Literal["step", "sequence"] = "step",
+    size: Size | None = None,
+) -> Value:
+    """1 with probability `p` and 0 otherwise, drawn for each unit before the loop starts.
+
+    In eval mode it is its expectation, `p`. With `m = noise(p)`, zoneout (Krueger et al.
+    2017, eq. 4) is `m * h + (1 - m) * new`, and recurrent dropout (Semeniuta et al. 2016,
+    eq. 15) `(1 - m) / (1 - p) * g`.
+
+    Args:
+        p: A probability in [0, 1].
+        per: "step" draws anew at each step, "sequence" once a sequence.
+    """
+    reader = READING.get()
+    if reader is None:
+        raise CellError("noise was called outside a step", mend="call it in the step of a cell")
+    if not (isinstance(p, numbers.Real) and 0.0 <= float(p) <= 1.0):
+        raise reader.error(f"noise was given p = {p!r}", "give a probability from 0 to 1")
+    if per not in ("step", "sequence"):
+        raise reader.error(f"noise was given per={per!r}", 'give "step" or "sequence"')
+    given = {
+        "size": None if size is None else reader.check_size("noise", size),
+        "p": float(p),
+        "per": per,
+    }
+    return reader.add("noise", (), given)
+
+
+@dataclass(frozen=True)
+class Update:
+    """What `state(...)` makes: the states after the step, the output, and the step's names."""
+
+    states: Mapping[str, Value]
+    output: Value
+    names: Mapping[str, Value]
+
+
+def state(*, output: Operand | None = None, **states: Operand) -> Update:
+    """The states after the step, by name; what every step returns.
+
+    Args:
+        output: What the layer gives out, if it is not the first state.
+        **states: One value for each state argument of the step.
+
+    Raises:
+        CellError: outside a step, or where the names are not those of the step's states.
+    """
+    reader = READING.get()
+    if reader is None:
+        raise CellError("state(...) was called outside a step", mend="return it from a cell's step")
+    return reader.update(states, output)
+
+
+def _reader(op: str, sources: tuple[Any, ...]) -> Any:
+    reader = READING.get()
+    if reader is None:
+        raise CellError(
+            f"{op} was called outside a step; it makes learned weights of a cell",
+            mend=f"call {op} in the step of a cell; for tensors use torch.nn.functional",
+        )
+    if not sources:
+        raise reader.error(f"{op} was given no source", "name what it reads, as in linear(x, h)")
+    return reader
+
+
+def _row(op: str, value: Value, heads: int | None, **attributes: float) -> Value:
+    if isinstance(value, Value) and heads is not None:
+        attributes["heads"] = _heads(op, heads, value.reader.error)
+    return apply(op, value, **attributes)
+
+
+def _heads(op: str, heads: Any, error: Callable[[str, str], CellError]) -> int:
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
+        raise error(f"{op} was given heads={heads!r}", "give a whole number from 1")
+    return heads
+
+
+def _positive(op: str, eps: float) -> float:
+    if not isinstance(eps, numbers.Real) or not float(eps) >= 0.0:
+        raise CellError(f"{op} was given eps={eps!r}", mend="give a small number, such as 1e-5")
+    return float(eps)

@@ -1,0 +1,44 @@
+"""A node: one operation in a cell's equations, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+#: A size is a number, "input" or "hidden"; None where it follows from the equations.
+Size = int | str
+
+
+class Node:
+    """One operation applied to operands. Compared by identity: two products that look
+    alike have weights of their own."""
+
+    __slots__ = ("attributes", "line", "op", "operands")
+
+    def __init__(
+        self,
+        op: str,
+        operands: tuple[Node, ...] = (),
+        attributes: Mapping[str, Any] | None = None,
+        line: int | None = None,
+    ) -> None:
+        self.op = op
+        self.operands = operands
+        self.attributes = dict(attributes or {})
+        self.line = line
+
+    def __repr__(self) -> str:
+        details = "".join(f" {key}={value!r}" for key, value in self.attributes.items())
+        return f"<{self.op}{details}>"
+
+
+def closure(roots: Iterable[Any]) -> set[Any]:
+    """All that `roots` are made of, themselves included."""
+    seen: set[Any] = set()
+    waiting = list(roots)
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting.extend(node.operands)
+    return seen
