@@ -110,11 +110,11 @@ def run(task: Run) -> Result:
         size = number(term.size, task.sizes)
         if term not in kept:
             return known[term].expand(sum(rows), size)
-        values = kept[term][::-1] if task.reverse else kept[term]
-        return torch.cat(values) if values else like.new_zeros(0, size)
+        parts = kept[term][::-1] if task.reverse else kept[term]
+        return torch.cat(parts) if parts else like.new_zeros(0, size)
 
-    values = {name: over_time(graph.values[name]) for name in task.names}
-    return Result(over_time(graph.output), states, values)
+    named = {name: over_time(graph.values[name]) for name in task.names}
+    return Result(over_time(graph.output), states, named)
 
 
 def before_loop(

@@ -10,18 +10,19 @@ from gatewright.language.equations import Equations
 from gatewright.language.node import Node, Size
 
 
-def build_graph(equations: Equations) -> Graph:
-    """The graph of a cell's equations.
+def build_graph(equations: Equations, *, bias: bool = True) -> Graph:
+    """The graph of a cell's equations; without `bias`, of its products without theirs.
 
     Raises:
         CellError: if two sizes that must agree are different numbers.
     """
-    return _Lowering(equations, infer_sizes(equations)).run()
+    return _Lowering(equations, infer_sizes(equations), bias).run()
 
 
 class _Lowering:
-    def __init__(self, equations: Equations, sizes: Sizes) -> None:
+    def __init__(self, equations: Equations, sizes: Sizes, bias: bool) -> None:
         self.equations = equations
+        self.bias = bias
         self.sizes = sizes
         self.terms = Terms()
         self.weights: dict[str, Weight] = {}
@@ -99,7 +100,7 @@ class _Lowering:
                 heads = node.attributes["heads"]
                 matrix = self.weight(Weight(name, key, "weight", (size, source.size), heads))
                 one = self.terms.new("product", source, matrix, size=size, heads=heads)
-                if position == 0 and node.attributes["bias"]:
+                if position == 0 and node.attributes["bias"] and self.bias:
                     bias = self.weight(Weight(name, key, "bias", (size,)))
                     one = self.terms.new("add", one, bias, size=size)
             total = one if total is None else self.terms.new("add", total, one, size=size)

@@ -12,7 +12,7 @@ from gatewright.language.node import Size
 
 #: Operations whose result is true or false.
 COMPARISONS = frozenset(
-    [
+    {
         "less",
         "less_equal",
         "greater",
@@ -22,7 +22,7 @@ COMPARISONS = frozenset(
         "logical_and",
         "logical_or",
         "logical_not",
-    ]
+    }
 )
 
 

@@ -20,19 +20,25 @@ from gatewright.language.operations import OPERATIONS
 VERSION = 1
 
 #: The attributes that each operation carries besides its operands, and their types.
-ATTRIBUTES: dict[str, dict[str, type | tuple[type, ...]]] = {
-    "event": {"name": str},
-    "input": {"name": str},
-    "state": {"name": str},
-    "constant": {"value": float},
-    "parameter": {"name": str, "size": (str, int, type(None)), "start": float},
-    "noise": {"size": (str, int, type(None)), "p": float, "per": str},
-    "linear": {"keys": tuple, "name": str, "size": (str, int), "bias": bool, "heads": int},
-    "diagonal": {"keys": tuple, "name": str},
+ATTRIBUTES: dict[str, dict[str, tuple[type, ...]]] = {
+    "event": {"name": (str,)},
+    "input": {"name": (str,)},
+    "state": {"name": (str,)},
+    "constant": {"value": (float,)},
+    "parameter": {"name": (str,), "size": (str, int, type(None)), "start": (float,)},
+    "noise": {"size": (str, int, type(None)), "p": (float,), "per": (str,)},
+    "linear": {
+        "keys": (tuple,),
+        "name": (str,),
+        "size": (str, int),
+        "bias": (bool,),
+        "heads": (int,),
+    },
+    "diagonal": {"keys": (tuple,), "name": (str,)},
 }
-OPTIONAL: dict[str, dict[str, type | tuple[type, ...]]] = {
-    **{name: {"heads": int} for name in ("sum", "mean", "softmax")},
-    **{name: {"heads": int, "eps": float} for name in ("layer_norm", "rms_norm")},
+OPTIONAL: dict[str, dict[str, tuple[type, ...]]] = {
+    **{name: {"heads": (int,)} for name in ("sum", "mean", "softmax")},
+    **{name: {"heads": (int,), "eps": (float,)} for name in ("layer_norm", "rms_norm")},
 }
 
 
@@ -175,8 +181,7 @@ def _checked(node: Node) -> Node:
     if not set(required) <= set(node.attributes) <= set(allowed):
         raise ValueError(f"{node.op} has attributes {sorted(node.attributes)}")
     for key, value in node.attributes.items():
-        kinds = allowed[key] if isinstance(allowed[key], tuple) else (allowed[key],)
-        if type(value) not in kinds:
+        if type(value) not in allowed[key]:
             raise ValueError(f"{node.op} has {key} = {value!r}")
     if "keys" in node.attributes and len(node.attributes["keys"]) != len(node.operands):
         raise ValueError(f"{node.op} has keys {node.attributes['keys']}")

@@ -10,11 +10,14 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 from gatewright.errors import CellError
 from gatewright.language.node import Size
 from gatewright.language.values import READING, Value, apply, describe
+
+if TYPE_CHECKING:
+    from gatewright.language.reading import Reader
 
 Number = float | int
 Operand = Value | Number
@@ -135,7 +138,7 @@ def linear(
     Raises:
         CellError: if a source has no name, or name and key are in use.
     """
-    reader = _reader("linear", (*sources, *keyed.values()))
+    reader: Reader = _reader("linear", (*sources, *keyed.values()))
     named = reader.name_sources("linear", sources, keyed)
     return reader.add(
         "linear",
@@ -156,7 +159,7 @@ def diagonal(*sources: Value, name: str | None = None, **keyed: Value) -> Value:
     Its weight over `c` is keyed `c*` and has the size of `c`; there is no bias.
     (Gers and Schmidhuber 2000, "Recurrent nets that time and count", eqs. 3 to 5.)
     """
-    reader = _reader("diagonal", (*sources, *keyed.values()))
+    reader: Reader = _reader("diagonal", (*sources, *keyed.values()))
     named = reader.name_sources("diagonal", sources, keyed)
     keys = tuple(f"{key}*" for key in named)
     nodes = tuple(value.node for value in named.values())
@@ -168,12 +171,6 @@ class LearnedStart:
     """A `parameter()` written outside a step, as in `initial = {"h": gw.parameter()}`."""
 
     start: float = 0.0
-
-
-@overload
-def parameter(*, start: Number = 0.0) -> Any: ...
-@overload
-def parameter(*, size: Size | None, start: Number = 0.0, name: str | None = None) -> Any: ...
 
 
 def parameter(*, size: Size | None = None, start: Number = 0.0, name: str | None = None) -> Any:

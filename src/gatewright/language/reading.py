@@ -73,7 +73,7 @@ class Reader:
         further = {name: self.add("input", (), {"name": name}) for name in inputs}
         update, scope = self.run(self.cell, "", arguments, further)
         outputs = {name: value.node for name, value in update.states.items()}
-        names = {event: arguments[0].node} | {name: further[name].node for name in inputs}
+        names = {event: arguments[0].node, **{name: further[name].node for name in inputs}}
         names |= scope.names
         if update.output.node not in outputs.values():
             names.setdefault("output", update.output.node)
@@ -301,7 +301,8 @@ class Reader:
                 f"{op} was given size={size!r}",
                 'a size is "hidden", "input", a number from 1, or the name of a field with one',
             )
-        return size
+        checked: Size = size
+        return checked
 
     # Where we are.
     def frame(self) -> FrameType | None:

@@ -24,6 +24,8 @@ class Value:
     """One value of a step, not known yet: it can be combined, but not looked into."""
 
     __slots__ = ("node", "reader")
+    node: Node
+    reader: Reader
     __hash__ = object.__hash__
 
     def __init__(self, reader: Reader, node: Node) -> None:

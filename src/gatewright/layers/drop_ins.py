@@ -1,0 +1,273 @@
+"""The drop-ins: `RNN`, `LSTM` and `GRU` as in `torch.nn`, and `PeepholeLSTM` beside them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from gatewright.backends.weights import Pairs
+from gatewright.cells.gru import GRU as GRUEquations
+from gatewright.cells.lstm import LSTM as LSTMEquations
+from gatewright.cells.lstm import PeepholeLSTM as PeepholeEquations
+from gatewright.cells.rnn import ElmanRNN
+from gatewright.errors import ArgumentError
+from gatewright.graph.sizes import number
+from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.torch_names import TorchWeights
+
+
+class TorchNamed(Recurrent):
+    """A layer that keeps its weights under torch's names, and so exchanges its state_dict."""
+
+    def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
+        for layer in range(self.num_layers):
+            sizes = self.sizes(layer)
+            state = number(self.graph.states["h"].size, sizes)
+            for reverse in range(self.directions):
+                self._weights(layer, bool(reverse)).make(
+                    sizes["input"], self.hidden_size, state, device, dtype
+                )
+        self.register_state_dict_pre_hook(_settle)
+        self.register_load_state_dict_post_hook(_hold_again)
+
+    def _weights(self, layer: int, reverse: bool) -> TorchWeights:
+        return TorchWeights(self, self.graph, f"_l{layer}" + ("_reverse" if reverse else ""))
+
+    def branches(self) -> list[TorchWeights]:
+        """The weights of every layer and direction."""
+        return [
+            self._weights(layer, reverse)
+            for layer in range(self.num_layers)
+            for reverse in (False, True)[: self.directions]
+        ]
+
+    def pairs(self, layer: int, reverse: bool) -> Pairs:
+        return self._weights(layer, reverse).pairs()
+
+    def reset_parameters(self) -> None:
+        """Start the weights as torch does: uniform within 1 / sqrt(hidden size).
+
+        In torch's order, so that one seed gives the same network here and there.
+        """
+        bound = 1.0 / math.sqrt(self.hidden_size)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def freeze(self, name: str, frozen: bool = True) -> None:
+        self._check_place(name, 0, False)
+        for branch in self.branches():
+            branch.freeze(name, frozen)
+
+    @property
+    def all_weights(self) -> list[list[Tensor]]:
+        """The parameters by layer and direction, as in torch."""
+        return [[getattr(self, name) for name in branch.names()] for branch in self.branches()]
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: there is no second copy of the weights. For code that calls it."""
+
+
+def _settle(module: TorchNamed, *_: Any) -> None:
+    for branch in module.branches():
+        branch.settle()
+
+
+def _hold_again(module: TorchNamed, _: Any) -> None:
+    for branch in module.branches():
+        branch.hold_again()
+
+
+class RNN(TorchNamed):
+    """`torch.nn.RNN`, with the same arguments, returned values and state_dict.
+
+    >>> import torch, gatewright as gw
+    >>> output, h = gw.RNN(3, 4)(torch.zeros(5, 2, 3))
+    >>> output.shape, h.shape
+    (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
+
+    The equations stand in `cells/rnn.py`. Beyond torch: `lengths`, `starts`, `trace`,
+    `weights`, `freeze`; see `Recurrent`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        backend: str = "auto",
+    ) -> None:
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            ElmanRNN(nonlinearity),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
+
+
+class LSTM(TorchNamed):
+    """`torch.nn.LSTM`, with the same arguments, returned values and state_dict.
+
+    >>> import torch, gatewright as gw
+    >>> layer = gw.LSTM(3, 4)
+    >>> output, (h, c) = layer(torch.zeros(5, 2, 3))
+    >>> sorted(layer.trace(torch.zeros(5, 2, 3)))
+    ['c', 'f', 'forget', 'g', 'h', 'i', 'learn', 'o', 'remember', 'use', 'x']
+
+    The equations stand in `cells/lstm.py`. Beyond torch: `lengths`, `starts`, `trace`,
+    `weights`, `freeze`; see `Recurrent`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        backend: str = "auto",
+    ) -> None:
+        if not isinstance(proj_size, int) or not 0 <= proj_size < max(hidden_size, 1):
+            raise ArgumentError(
+                f"proj_size={proj_size!r}; expected 0 for none, or a size below "
+                f"hidden_size = {hidden_size}"
+            )
+        self.proj_size = proj_size
+        super().__init__(
+            LSTMEquations(projection=proj_size),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
+
+
+class GRU(TorchNamed):
+    """`torch.nn.GRU`, with the same arguments, returned values and state_dict.
+
+    >>> import torch, gatewright as gw
+    >>> output, h = gw.GRU(3, 4)(torch.zeros(5, 2, 3))
+    >>> output.shape, h.shape
+    (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
+
+    Args:
+        reset: "after" the product with the hidden state, as in torch and cuDNN, or "before"
+            it, as in the paper. The weights are the same; only "before" adds both biases
+            of the new value.
+
+    The equations stand in `cells/gru.py`. Beyond torch: `lengths`, `starts`, `trace`,
+    `weights`, `freeze`; see `Recurrent`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        reset: Literal["after", "before"] = "after",
+        backend: str = "auto",
+    ) -> None:
+        self.reset = reset
+        super().__init__(
+            GRUEquations(reset=reset),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )
+
+
+class PeepholeLSTM(Recurrent):
+    """An LSTM whose gates see the long-term memory, which torch has not.
+
+    >>> import torch, gatewright as gw
+    >>> layer = gw.PeepholeLSTM(3, 4, peephole="full", gates=("f",))
+    >>> list(layer.weights("f"))
+    ['x', 'h', 'c']
+
+    Args:
+        peephole: "diagonal" multiplies the memory by a vector (Gers and Schmidhuber 2000);
+            "full" by a matrix, as the lesson teaches it.
+        gates: Which of "i", "f" and "o" see it.
+        output_reads: Whether o sees the "new" memory or the "old" one.
+
+    The other arguments are those of `LSTM`; the weights are kept by name, as in
+    `Recurrent`. The equations stand in `cells/lstm.py`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        peephole: Literal["diagonal", "full"] = "diagonal",
+        gates: tuple[str, ...] = ("i", "f", "o"),
+        output_reads: Literal["new", "old"] = "new",
+        backend: str = "auto",
+    ) -> None:
+        self.peephole = peephole
+        self.gates = gates if isinstance(gates, str) else tuple(gates)
+        self.output_reads = output_reads
+        super().__init__(
+            PeepholeEquations(peephole, self.gates, output_reads),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            backend=backend,
+            device=device,
+            dtype=dtype,
+        )

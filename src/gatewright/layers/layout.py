@@ -1,0 +1,178 @@
+"""How the user's sequences lie in memory, and the packed form that backends run on.
+
+Outside: padded `(T, B, I)` or `(B, T, I)`, one sequence `(T, I)`, or a `PackedSequence`.
+Inside: rows sorted, the longest first, without padding, `(N, I)`; see `backends/reference.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from gatewright.errors import ArgumentError, SizeError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of one batch of sequences.
+
+    Attributes:
+        steps, batch: T and B of the padded form.
+        rows: How many rows run at each step.
+        order: The rows in descending length, where they are not in the user's order.
+        index: Where each packed element stands in the flattened `(T * B)`; None where there
+            is no padding and no new order.
+        packed: The user's `PackedSequence`, if it was one.
+        batch_first, unbatched: The user's form, if it was padded.
+    """
+
+    steps: int
+    batch: int
+    rows: Sequence[int]
+    order: Tensor | None = None
+    index: Tensor | None = None
+    packed: PackedSequence | None = None
+    batch_first: bool = False
+    unbatched: bool = False
+
+    @classmethod
+    def of(cls, given: Any, *, batch_first: bool, lengths: Any = None) -> Layout:
+        """The layout of the user's input.
+
+        Raises:
+            SizeError, ArgumentError: naming the shape that was given and the one expected.
+        """
+        if isinstance(given, PackedSequence):
+            if lengths is not None:
+                raise ArgumentError("lengths were given with a PackedSequence, which has its own")
+            rows = given.batch_sizes.tolist()
+            index = _index(torch.tensor(rows), rows[0], given.sorted_indices, given.data.device)
+            return cls(len(rows), rows[0], rows, given.sorted_indices, index, given)
+        if not isinstance(given, Tensor):
+            raise ArgumentError(
+                f"input is a {type(given).__name__}; give a tensor or a PackedSequence"
+            )
+        if given.dim() not in (2, 3):
+            form = "(batch, time, input)" if batch_first else "(time, batch, input)"
+            raise SizeError(
+                f"input has shape {tuple(given.shape)}; expected {form}, "
+                "or (time, input) for one sequence"
+            )
+        unbatched = given.dim() == 2
+        steps, batch = (given.shape[0], 1) if unbatched else given.shape[:2]
+        if batch_first and not unbatched:
+            steps, batch = batch, steps
+        if lengths is None:
+            return cls(steps, batch, [batch] * steps, batch_first=batch_first, unbatched=unbatched)
+        sizes = _check_lengths(lengths, steps, batch)
+        order = torch.argsort(sizes, descending=True, stable=True).to(given.device)
+        rows = [int((sizes > t).sum()) for t in range(steps)]
+        index = _index(torch.tensor(rows, dtype=torch.int64), batch, order, given.device)
+        return cls(steps, batch, rows, order, index, None, batch_first, unbatched)
+
+    def pack(self, given: Tensor | PackedSequence) -> Tensor:
+        """A sequence in the user's form as `(N, size)`, or `(N,)` if it has no last axis."""
+        if isinstance(given, PackedSequence):
+            data: Tensor = given.data
+            return data
+        if self.packed is not None:
+            return given
+        flat: Tensor = self.time_major(given).flatten(0, 1)
+        return flat if self.index is None else flat[self.index]
+
+    def time_major(self, given: Tensor) -> Tensor:
+        """A padded sequence as `(T, B, ...)`."""
+        if self.unbatched:
+            return given.unsqueeze(1)
+        return given.transpose(0, 1) if self.batch_first else given
+
+    def padded(self, flat: Tensor) -> Tensor:
+        """`(N, ...)` as `(T, B, ...)`, zero where a row is not running."""
+        if self.index is not None:
+            whole = flat.new_zeros(self.steps * self.batch, *flat.shape[1:])
+            flat = whole.index_copy(0, self.index, flat)
+        return flat.unflatten(0, (self.steps, self.batch))
+
+    def unpack(self, flat: Tensor) -> Any:
+        """`(N, size)` in the user's form."""
+        if self.packed is not None:
+            return self.packed._replace(data=flat)
+        whole = self.padded(flat)
+        if self.unbatched:
+            return whole.squeeze(1)
+        return whole.transpose(0, 1) if self.batch_first else whole
+
+    def sort(self, state: Tensor) -> Tensor:
+        """`(B, size)` in the user's order, the longest row first."""
+        return state if self.order is None else state.index_select(0, self.order)
+
+    def unsort(self, state: Tensor) -> Tensor:
+        """`(B, size)` back in the user's order."""
+        if self.order is None:
+            return state
+        return state.index_select(0, torch.argsort(self.order))
+
+    def repeat(self, state: Tensor) -> Tensor:
+        """`(B, size)`, sorted, at each step that the row runs: `(N, size)`."""
+        return torch.cat([state[:running] for running in self.rows]) if self.rows else state[:0]
+
+    def restarts(self, starts: Any) -> tuple[Tensor, Tensor]:
+        """`starts` as marks where the states are new before a step, forwards and in reverse.
+
+        Running backwards, an episode ends at its first step, so the states are new before
+        the step in front of it.
+        """
+        flat = self.pack(self._check_starts(starts))
+        whole = self.padded(flat)
+        shifted = torch.cat([whole[1:], whole.new_zeros(1, self.batch)])[: self.steps]
+        return flat, shifted.flatten(0, 1) if self.index is None else shifted.flatten(0, 1)[
+            self.index
+        ]
+
+    def _check_starts(self, starts: Any) -> Tensor | PackedSequence:
+        data = starts.data if isinstance(starts, PackedSequence) else starts
+        if not isinstance(data, Tensor) or data.dtype != torch.bool:
+            kind = str(data.dtype) if isinstance(data, Tensor) else type(data).__name__
+            raise ArgumentError(f"starts is {kind}; give a boolean tensor, such as mask.bool()")
+        if self.packed is not None or isinstance(starts, PackedSequence):
+            expected: tuple[int, ...] = (sum(self.rows),)
+        elif self.unbatched:
+            expected = (self.steps,)
+        else:
+            expected = (self.batch, self.steps) if self.batch_first else (self.steps, self.batch)
+        if tuple(data.shape) != expected:
+            raise SizeError(
+                f"starts has shape {tuple(data.shape)}; expected {expected}, "
+                "the input's shape without its last axis"
+            )
+        result: Tensor | PackedSequence = starts
+        return result
+
+
+def _check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:
+    sizes = torch.as_tensor(lengths).detach().cpu()
+    if sizes.dim() == 0 and batch == 1:
+        sizes = sizes.unsqueeze(0)
+    if sizes.is_floating_point() or sizes.dtype == torch.bool:
+        raise ArgumentError(f"lengths is {sizes.dtype}; give whole numbers")
+    if tuple(sizes.shape) != (batch,):
+        raise SizeError(f"lengths has shape {tuple(sizes.shape)}; expected ({batch},) = (batch,)")
+    if batch and (int(sizes.min()) < 0 or int(sizes.max()) > steps):
+        raise SizeError(
+            f"lengths go from {int(sizes.min())} to {int(sizes.max())}; "
+            f"the input has {steps} steps, so expected 0 to {steps}"
+        )
+    return sizes
+
+
+def _index(rows: Tensor, batch: int, order: Tensor | None, device: torch.device) -> Tensor:
+    """Where each packed element stands in `(T * B)`, time-major."""
+    running = torch.arange(batch) < rows.unsqueeze(1)
+    column = torch.arange(batch) if order is None else order.cpu()
+    place = torch.arange(len(rows)).unsqueeze(1) * batch + column
+    return place[running].to(device)

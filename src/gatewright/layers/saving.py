@@ -1,0 +1,234 @@
+"""`save` and `load`: a model as a directory, without pickle and without running its code.
+
+`config.json` holds what the model is, with the cell's equations; `model.safetensors` its
+weights. The path of a user's class is recorded for people, never imported.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gatewright.errors import ArgumentError, GatewrightError, ModelError
+from gatewright.files import write_directory
+from gatewright.language.cell import StoredCell
+from gatewright.language.equations import Equations
+from gatewright.layers import drop_ins, step_cells
+from gatewright.layers.recurrent import Recurrent
+
+FORMAT, VERSION = "gatewright", 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class Saveable(Protocol):
+    """What a class needs for `saveable`."""
+
+    def to_config(self) -> dict[str, Any]:
+        """What it was built with, in JSON's types."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
+        """The module again, with weights of any value."""
+
+
+#: Kind to the two functions that describe a module and build it again.
+_DESCRIBE: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {}
+_REBUILD: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {}
+
+
+def saveable(kind: str) -> Callable[[type], type]:
+    """Class decorator: modules of this class can be saved, under the name `kind`."""
+
+    def register(cls: Any) -> Any:
+        _DESCRIBE[cls] = (kind, lambda module: module.to_config())
+        _REBUILD[kind] = cls.from_config
+        return cls
+
+    return register
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+    """A module's configuration.
+
+    Raises:
+        ArgumentError: if it is of no class that can be saved.
+    """
+    if type(module) not in _DESCRIBE:
+        raise ArgumentError(
+            f"a {type(module).__name__} cannot be saved; save takes gatewright's layers and "
+            "models: for a module of your own, save the layers in it one by one"
+        )
+    kind, config = _DESCRIBE[type(module)]
+    return {"kind": kind, **config(module)}
+
+
+def rebuild(config: Mapping[str, Any]) -> nn.Module:
+    """The module that `describe` described.
+
+    Raises:
+        ModelError: if the configuration is damaged.
+    """
+    kind = config.get("kind")
+    if kind not in _REBUILD:
+        raise ModelError(f"the model is of kind {kind!r}; this gatewright knows {sorted(_REBUILD)}")
+    try:
+        return _REBUILD[kind](config)
+    except ModelError:
+        raise
+    except (GatewrightError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"the configuration of the model is damaged: {error}") from error
+
+
+def save(
+    model: nn.Module, directory: str | os.PathLike[str], *, files: Mapping[str, bytes] | None = None
+) -> Path:
+    """Write a layer or a model as a directory, whole or not at all.
+
+    Args:
+        directory: A new or empty directory.
+        files: Further files to be put beside, by name.
+
+    Raises:
+        ArgumentError: if the directory is not empty, or the model cannot be saved.
+    """
+    plain = _without_parametrizations(model)
+    tensors = {name: one.detach().contiguous().cpu() for name, one in plain.state_dict().items()}
+    weights = write_tensors({name: one.clone() for name, one in tensors.items()})
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "model": describe(plain),
+    }
+    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+    return write_directory(directory, {CONFIG: text.encode(), WEIGHTS: weights, **(files or {})})
+
+
+def load(
+    directory: str | os.PathLike[str], *, device: Any = None, dtype: torch.dtype | None = None
+) -> Any:
+    """The layer or model that `save` wrote, on any machine; nothing is unpickled.
+
+    Raises:
+        ModelError: if a file is missing, damaged, or was not written by `save`.
+    """
+    path = Path(directory)
+    config = read_config(path)
+    weights = _read(path / WEIGHTS)
+    if hashlib.sha256(weights).hexdigest() != config.get("weights_sha256"):
+        raise ModelError(
+            f"{path / WEIGHTS} is damaged: it is not the file that {CONFIG} was written with; "
+            "copy the whole directory again"
+        )
+    try:
+        tensors: dict[str, Tensor] = read_tensors(weights)
+    except SafetensorError as error:
+        raise ModelError(f"{path / WEIGHTS} is damaged: {error}") from error
+    model = rebuild(config["model"])
+    kinds = {one.dtype for one in tensors.values() if one.is_floating_point()}
+    if len(kinds) == 1:
+        model = model.to(kinds.pop())
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: weights and configuration do not agree: {error}") from error
+    return model.to(device=device, dtype=dtype)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a saved model, checked to be one of ours."""
+    if not path.is_dir():
+        raise ModelError(f"{path} is no directory; give one that gatewright has saved")
+    try:
+        config = json.loads(_read(path / CONFIG))
+    except ValueError as error:
+        raise ModelError(f"{path / CONFIG} is damaged: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{path / CONFIG} was not written by gatewright")
+    if config.get("version") != VERSION:
+        raise ModelError(
+            f"{path} has version {config.get('version')!r}; this gatewright reads {VERSION}: "
+            "update gatewright"
+        )
+    if not isinstance(config.get("model"), dict):
+        raise ModelError(f"{path / CONFIG} is damaged: it has no model")
+    return config
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"cannot read {path}: {error.strerror}; a model needs this file"
+        ) from error
+
+
+def _without_parametrizations(model: nn.Module) -> nn.Module:
+    """A copy that holds plain weights: the values that the parametrizations give now."""
+    if not any(parametrize.is_parametrized(one) for one in model.modules()):
+        return model
+    model = copy.deepcopy(model)
+    for one in list(model.modules()):
+        if parametrize.is_parametrized(one):
+            for name in list(one.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(one, name)
+    return model
+
+
+# The layers and step cells.
+_LAYER = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
+_STEP = ("input_size", "hidden_size", "bias")
+_ARGUMENTS: dict[type, tuple[str, ...]] = {
+    Recurrent: (*_LAYER, "bidirectional"),
+    drop_ins.RNN: (*_LAYER, "bidirectional", "nonlinearity"),
+    drop_ins.LSTM: (*_LAYER, "bidirectional", "proj_size"),
+    drop_ins.GRU: (*_LAYER, "bidirectional", "reset"),
+    drop_ins.PeepholeLSTM: (*_LAYER, "bidirectional", "peephole", "gates", "output_reads"),
+    step_cells.RNNCell: (*_STEP, "nonlinearity"),
+    step_cells.LSTMCell: _STEP,
+    step_cells.GRUCell: (*_STEP, "reset"),
+    step_cells.PeepholeLSTMCell: (*_STEP, "peephole", "gates", "output_reads"),
+}
+
+
+def _register(cls: type, names: tuple[str, ...]) -> None:
+    def config(module: Any) -> dict[str, Any]:
+        given = {name: getattr(module, name) for name in names}
+        return {
+            "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()},
+            "cell": module.cell.equations.to_json(),
+        }
+
+    def build(stored: Mapping[str, Any]) -> nn.Module:
+        equations = Equations.from_json(stored["cell"])
+        arguments = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in stored["arguments"].items()
+        }
+        if cls is Recurrent:
+            return Recurrent(StoredCell(equations), **arguments)
+        module: Any = cls(**arguments)
+        if not module.cell.equations.same_as(equations):
+            raise ModelError(
+                f"the model was saved with other equations than this gatewright's {cls.__name__}"
+            )
+        return module  # type: ignore[no-any-return]
+
+    _DESCRIBE[cls] = (cls.__name__, config)
+    _REBUILD[cls.__name__] = build
+
+
+for _cls, _names in _ARGUMENTS.items():
+    _register(_cls, _names)
