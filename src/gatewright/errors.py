@@ -6,6 +6,7 @@
     ├── ArgumentError  ValueError   an argument outside what is allowed
     ├── DataError      ValueError   a data set or file that cannot be used
     ├── ModelError                  a saved model that is damaged, or not one of ours
+    ├── TrainingError  RuntimeError a training that cannot go on
     └── BackendError   RuntimeError a backend was asked for by name and cannot run
 
 A message says what was given, what was expected and what to do:
@@ -83,6 +84,10 @@ class DataError(GatewrightError, ValueError):
 
 class ModelError(GatewrightError):
     """A model directory that is damaged, incomplete, or was not written by Gatewright."""
+
+
+class TrainingError(GatewrightError, RuntimeError):
+    """A training that cannot go on: its loss is no longer a finite number, or its process died."""
 
 
 class BackendError(GatewrightError, RuntimeError):

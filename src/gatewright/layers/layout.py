@@ -75,6 +75,15 @@ class Layout:
         index = _index(torch.tensor(rows, dtype=torch.int64), batch, order, given.device)
         return cls(steps, batch, rows, order, index, None, batch_first, unbatched)
 
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The shape of the user's form without its last axis."""
+        if self.packed is not None:
+            return (sum(self.rows),)
+        if self.unbatched:
+            return (self.steps,)
+        return (self.batch, self.steps) if self.batch_first else (self.steps, self.batch)
+
     def pack(self, given: Tensor | PackedSequence) -> Tensor:
         """A sequence in the user's form as `(N, size)`, or `(N,)` if it has no last axis."""
         if isinstance(given, PackedSequence):
@@ -83,7 +92,7 @@ class Layout:
         if self.packed is not None:
             return given
         flat: Tensor = self.time_major(given).flatten(0, 1)
-        return flat if self.index is None else flat[self.index]
+        return flat if self.index is None else flat.index_select(0, self.index)
 
     def time_major(self, given: Tensor) -> Tensor:
         """A padded sequence as `(T, B, ...)`."""
@@ -134,24 +143,17 @@ class Layout:
             self.index
         ]
 
-    def _check_starts(self, starts: Any) -> Tensor | PackedSequence:
+    def _check_starts(self, starts: Any) -> Any:
         data = starts.data if isinstance(starts, PackedSequence) else starts
         if not isinstance(data, Tensor) or data.dtype != torch.bool:
             kind = str(data.dtype) if isinstance(data, Tensor) else type(data).__name__
             raise ArgumentError(f"starts is {kind}; give a boolean tensor, such as mask.bool()")
-        if self.packed is not None or isinstance(starts, PackedSequence):
-            expected: tuple[int, ...] = (sum(self.rows),)
-        elif self.unbatched:
-            expected = (self.steps,)
-        else:
-            expected = (self.batch, self.steps) if self.batch_first else (self.steps, self.batch)
-        if tuple(data.shape) != expected:
+        if tuple(data.shape) != self.lead:
             raise SizeError(
-                f"starts has shape {tuple(data.shape)}; expected {expected}, "
+                f"starts has shape {tuple(data.shape)}; expected {self.lead}, "
                 "the input's shape without its last axis"
             )
-        result: Tensor | PackedSequence = starts
-        return result
+        return starts
 
 
 def _check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:

@@ -358,14 +358,13 @@ class Recurrent(nn.Module):
             size = sizes.pop()
             given = inputs[name]
             data = given.data if isinstance(given, PackedSequence) else given
-            packed = layout.pack(given)
-            if packed.dim() == 1:
-                packed = packed.unsqueeze(-1)
-            if packed.shape[0] != sum(layout.rows) or packed.shape[1] not in (1, size):
+            if tuple(data.shape) not in (layout.lead, (*layout.lead, 1), (*layout.lead, size)):
                 raise SizeError(
-                    f"further input {name} has shape {tuple(data.shape)}; expected the input's "
-                    f"shape with {size} in place of {self.input_size}"
+                    f"further input {name} has shape {tuple(data.shape)}; "
+                    f"expected {(*layout.lead, size)}, or {layout.lead} for one value a step"
                 )
+            packed = layout.pack(given)
+            packed = packed.unsqueeze(-1) if packed.dim() == 1 else packed
             packed = packed.to(weight.dtype) if packed.dtype == torch.bool else packed
             found[name] = self._in_dtype(packed, weight, name).expand(-1, size)
         return found
@@ -385,13 +384,7 @@ class Recurrent(nn.Module):
             name, layer = places[long]
             size = number(self.graph.values[name].size, self.sizes(layer))
             value = torch.as_tensor(given, dtype=weight.dtype, device=weight.device)
-            shape = (layout.steps, layout.batch, size)
-            if layout.packed is not None:
-                shape = (sum(layout.rows), size)  # type: ignore[assignment]
-            elif layout.unbatched:
-                shape = (layout.steps, size)  # type: ignore[assignment]
-            elif layout.batch_first:
-                shape = (layout.batch, layout.steps, size)
+            shape = (*layout.lead, size)
             try:
                 found[long] = layout.pack(value.expand(shape))
             except RuntimeError:

@@ -214,7 +214,7 @@ def _register(cls: type, names: tuple[str, ...]) -> None:
 
     def build(stored: Mapping[str, Any]) -> nn.Module:
         equations = Equations.from_json(stored["cell"])
-        arguments = {
+        arguments: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in stored["arguments"].items()
         }
         if cls is Recurrent:
