@@ -71,7 +71,7 @@ from gatewright.language.functions import (
 )
 
 if TYPE_CHECKING:
-    from gatewright.layers import initialisation as init
+    import gatewright.layers.initialisation as init
     from gatewright.layers.check import check_cell
     from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
     from gatewright.layers.recurrent import Recurrent

@@ -20,7 +20,7 @@ import typer
 from gatewright.errors import ArgumentError, GatewrightError
 
 if TYPE_CHECKING:
-    from gatewright.language import Cell
+    from gatewright.language.cell import Cell
 
 app = typer.Typer(
     name="gatewright",
