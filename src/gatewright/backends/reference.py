@@ -73,11 +73,21 @@ def run(task: Run) -> Result:
     needed = closure([*graph.updates.values(), *wanted])
     held = {graph.values[name]: value for name, value in task.hold.items()}
     stage = stages(graph.forward, held) if held else graph.stages
-    known = before_loop(task, stage, needed, held)
     like = next(iter(task.states.values()))
+    known = dict(held)
+    known |= {term: task.inputs[name] for name, term in graph.inputs.items() if term not in held}
+    known |= dict(zip(graph.noises, task.noises, strict=True))
+    known |= {
+        term: task.weights[term.attributes["weight"].path]
+        for term in graph.forward
+        if term.op == "weight"
+    }
+    ready = [one for one in graph.forward if one in needed and stage[one] < STATE]
+    Section(ready, known, task).compute(known, like)
 
     # split gives one view a step: taking them one by one would cost a full-size gradient each.
     in_loop = [one for one in graph.forward if one in needed and stage[one] >= STATE]
+    loop = Section([one for one in in_loop if one.op != "state"], known, task)
     read = {operand for one in in_loop for operand in one.operands} | set(graph.updates.values())
     fixed = {one: value for one, value in known.items() if one in read and stage[one] == WEIGHTS}
     pieces = {
@@ -96,9 +106,7 @@ def run(task: Run) -> Result:
             if restart is not None:
                 mark = restart[t].unsqueeze(-1)
                 at[term] = torch.where(mark, task.fresh[name][:running], at[term])
-        for one in in_loop:
-            if one.op != "state":
-                at[one] = evaluate(one, [at[operand] for operand in one.operands], task.sizes, like)
+        loop.compute(at, like)
         for name, term in graph.updates.items():
             after = at[term].expand(running, states[name].shape[1])
             waiting = states[name][running:]
@@ -117,20 +125,33 @@ def run(task: Run) -> Result:
     return Result(over_time(graph.output), states, named)
 
 
-def before_loop(
-    task: Run, stage: Mapping[Term, int], needed: set[Term], held: Mapping[Term, Tensor]
-) -> dict[Term, Tensor]:
-    """What follows from the weights and the inputs alone, for all steps at once."""
-    graph = task.graph
-    like = next(iter(task.states.values()))
-    known = dict(held)
-    known |= {term: task.inputs[name] for name, term in graph.inputs.items() if term not in held}
-    known |= dict(zip(graph.noises, task.noises, strict=True))
-    for term in graph.forward:
-        if term in needed and term not in known and stage[term] < STATE:
-            known[term] = (
-                task.weights[term.attributes["weight"].path]
-                if term.op == "weight"
-                else evaluate(term, [known[one] for one in term.operands], task.sizes, like)
-            )
-    return known
+class Section:
+    """Terms that are computed together: those before the loop, or those of one step.
+
+    Products that read the same source are one product with their matrices stacked.
+    """
+
+    def __init__(self, terms: Sequence[Term], known: Mapping[Term, Tensor], task: Run) -> None:
+        self.terms = [one for one in terms if one not in known]
+        self.sizes = task.sizes
+        by_source: dict[Term, list[Term]] = {}
+        for one in self.terms:
+            if one.op == "product" and one.attributes["heads"] == 1:
+                by_source.setdefault(one.operands[0], []).append(one)
+        groups = [group for group in by_source.values() if len(group) > 1]
+        self.groups = {
+            group[0]: (group, torch.cat([known[one.operands[1]] for one in group]))
+            for group in groups
+        }
+        self.stacked = {one for group in groups for one in group[1:]}
+
+    def compute(self, at: dict[Term, Tensor], like: Tensor) -> None:
+        """Add the terms' values to `at`, which holds all that they read."""
+        for term in self.terms:
+            if term in self.groups:
+                group, matrix = self.groups[term]
+                heights = [number(one.size, self.sizes) for one in group]
+                both = evaluate(term, [at[term.operands[0]], matrix], self.sizes, like)
+                at.update(zip(group, both.split(heights, -1), strict=True))
+            elif term not in self.stacked:
+                at[term] = evaluate(term, [at[one] for one in term.operands], self.sizes, like)

@@ -105,8 +105,7 @@ class Layout:
         if self.index is not None:
             whole = flat.new_zeros(self.steps * self.batch, *flat.shape[1:])
             flat = whole.index_copy(0, self.index, flat)
-        whole = flat.unflatten(0, (self.steps, self.batch))
-        return whole
+        return flat.reshape(self.steps, self.batch, *flat.shape[1:])
 
     def unpack(self, flat: Tensor) -> Any:
         """`(N, size)` in the user's form."""
