@@ -1,0 +1,1 @@
+"""SVG diagrams, plots and reports: pure data in, markup out."""
