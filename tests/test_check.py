@@ -8,7 +8,6 @@ import random
 from collections.abc import Callable
 
 import pytest
-import torch
 
 import gatewright as gw
 from gatewright import linear, log, sqrt, tanh, where
