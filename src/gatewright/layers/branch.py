@@ -1,4 +1,4 @@
-"""Weights by name: the parameters of one layer in one direction."""
+"""Weights by name: those of one layer in one direction, in a tree of modules."""
 
 from __future__ import annotations
 
@@ -13,66 +13,68 @@ from gatewright.graph import Weight
 
 
 class Directions(nn.Module):
-    """The branches of one layer, at the paths `forward` and `reverse`.
+    """The weights of one layer, at the paths `forward` and `reverse`.
 
     Module has a method `forward` and refuses a child of that name; here the name is a
-    property, so that `layer.layers[0].forward.f.x` and `get_parameter` find the branch.
+    property, so that `layer.layers[0].forward.f.x` and `get_parameter` find the weights.
     """
 
-    def __init__(self, *branches: Branch) -> None:
+    def __init__(self, directions: int) -> None:
         super().__init__()
-        self._modules.update(zip(("forward", "reverse"), branches, strict=False))
+        self._modules.update({name: nn.Module() for name in ("forward", "reverse")[:directions]})
 
     @property
-    def forward(self) -> Branch:  # type: ignore[override]  # a branch, where Module has a method
-        branch = self._modules["forward"]
-        assert isinstance(branch, Branch)
-        return branch
+    def forward(self) -> nn.Module:  # type: ignore[override]  # a tree, where Module has a method
+        return self.way("forward")
 
     @property
-    def reverse(self) -> Branch:
-        branch = self._modules["reverse"]
-        assert isinstance(branch, Branch)
-        return branch
+    def reverse(self) -> nn.Module:
+        return self.way("reverse")
+
+    def way(self, name: str) -> nn.Module:
+        """The weights of one direction."""
+        tree = self._modules.get(name)
+        if tree is None:
+            raise AttributeError(f"the layer has no direction {name!r}")
+        return tree
 
 
-class Branch(nn.Module):
-    """A tree of modules in which every weight stands at its path, `f.x.weight`.
+class NamedWeights:
+    """A view of the weights in a tree of modules, each at its path, `f.x.weight`.
 
-    Reading goes through attributes, so that `torch.nn.utils.parametrize` on
-    `layer.layers[0].forward.f.x` takes effect, once a run.
+    The tree consists of plain modules, so that `torch.nn.utils.parametrize` works on
+    `layer.layers[0].forward.f.x`.
     """
 
-    def __init__(
-        self,
-        weights: Iterable[Weight],
-        sizes: Mapping[str, int],
-        device: Any,
-        dtype: torch.dtype | None,
-    ) -> None:
-        super().__init__()
-        self._places = tuple(weights)
-        for weight in self._places:
-            where, _, leaf = weight.path.rpartition(".")
+    def __init__(self, tree: nn.Module, weights: Iterable[Weight]) -> None:
+        self.tree = tree
+        self.places = tuple(weights)
+
+    def make(self, sizes: Mapping[str, int], device: Any, dtype: torch.dtype | None) -> None:
+        """Create the parameters."""
+        for weight in self.places:
+            module = self.tree
+            *where, leaf = weight.path.split(".")
+            # Not add_module and register_parameter, which refuse the names of Module's own
+            # attributes: a gate may well be called `half` or `type`.
+            for name in where:
+                module = module._modules.setdefault(name, nn.Module())  # type: ignore[assignment]
             tensor = torch.empty(weight.numbers(sizes), device=device, dtype=dtype)
-            self.at(where, make=True).register_parameter(leaf, nn.Parameter(tensor))
+            module._parameters[leaf] = nn.Parameter(tensor)
 
-    def at(self, path: str, *, make: bool = False) -> nn.Module:
-        """The module at a path such as `f.x`."""
-        module: nn.Module = self
-        for name in path.split(".") if path else ():
-            if make and name not in module._modules:
-                # Not add_module, which refuses the names of Module's own methods.
-                module._modules[name] = nn.Module()
+    def place(self, weight: Weight) -> tuple[nn.Module, str]:
+        """The module that holds a weight, and its name there."""
+        module = self.tree
+        *where, leaf = weight.path.split(".")
+        for name in where:
             inner = module._modules[name]
             assert inner is not None
             module = inner
-        return module
+        return module, leaf
 
     def tensor(self, weight: Weight) -> Tensor:
         """A weight as it is now, parametrized if it is."""
-        where, _, leaf = weight.path.rpartition(".")
-        module = self.at(where)
+        module, leaf = self.place(weight)
         own = module._parameters.get(leaf)
         found: Tensor = own if own is not None else getattr(module, leaf)
         return found
@@ -80,7 +82,7 @@ class Branch(nn.Module):
     def pairs(self) -> dict[str, dict[str, Pair]]:
         """Every weight, by product and source."""
         found: dict[str, dict[str, Pair]] = {}
-        for weight in self._places:
+        for weight in self.places:
             sources = found.setdefault(weight.product, {})
             key = weight.source or weight.product
             if weight.role == "bias":
@@ -89,21 +91,35 @@ class Branch(nn.Module):
                 sources[key] = (self.tensor(weight), None)
         return found
 
+    def computed(self, product: str) -> set[str]:
+        """The sources of a product whose weights are computed from other ones."""
+        found = set()
+        for weight in self.places:
+            module, leaf = self.place(weight)
+            if weight.product == product and leaf not in module._parameters:
+                found.add(weight.source or weight.product)
+        return found
+
     def reset(self, bound: float) -> None:
         """Uniform within `bound`; parameters at their start."""
-        for weight in self._places:
-            tensor = self.tensor(weight)
-            if weight.start is None:
-                tensor.uniform_(-bound, bound)
-            else:
-                tensor.fill_(weight.start)
+        for weight in self.places:
+            for one in learned(*self.place(weight)):
+                if weight.start is None:
+                    nn.init.uniform_(one, -bound, bound)
+                else:
+                    nn.init.constant_(one, weight.start)
 
     def freeze(self, product: str, frozen: bool) -> None:
-        """Hold a product's parameters, or let them go."""
-        for weight in self._places:
+        """Hold a product's weights, or let them go."""
+        for weight in self.places:
             if weight.product == product:
-                where, _, leaf = weight.path.rpartition(".")
-                for path, one in self.at(where).named_parameters():
-                    # "weight", or "parametrizations.weight.original0" where parametrized.
-                    if leaf in path.split("."):
-                        one.requires_grad_(not frozen)
+                for one in learned(*self.place(weight)):
+                    one.requires_grad_(not frozen)
+                    one.grad = None  # what was left there would still move it
+
+
+def learned(module: nn.Module, name: str) -> list[nn.Parameter]:
+    """What is learned of a tensor: itself, or what its parametrization computes it from."""
+    inside = f"parametrizations.{name}."
+    named = module.named_parameters()
+    return [one for path, one in named if path == name or path.startswith(inside)]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gatewright.backends.weights import Pairs
 from gatewright.cells.gru import GRU as GRUEquations
 from gatewright.cells.lstm import LSTM as LSTMEquations
 from gatewright.cells.lstm import PeepholeLSTM as PeepholeEquations
 from gatewright.cells.rnn import ElmanRNN
 from gatewright.errors import ArgumentError
-from gatewright.graph.sizes import number
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_names import TorchWeights
 
@@ -22,62 +19,39 @@ from gatewright.layers.torch_names import TorchWeights
 class TorchNamed(Recurrent):
     """A layer that keeps its weights under torch's names, and so exchanges its state_dict."""
 
+    #: As every recurrent layer of torch has it; of these, `LSTM` alone takes another.
+    proj_size: int = 0
+
     def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
-        for layer in range(self.num_layers):
-            sizes = self.sizes(layer)
-            state = number(self.graph.states["h"].size, sizes)
-            for reverse in range(self.directions):
-                self._weights(layer, bool(reverse)).make(
-                    sizes["input"], self.hidden_size, state, device, dtype
-                )
+        for layer, reverse in self.places:
+            self.store(layer, reverse).make(self.sizes(layer), device, dtype)
         self.register_state_dict_pre_hook(_settle)
         self.register_load_state_dict_post_hook(_hold_again)
 
-    def _weights(self, layer: int, reverse: bool) -> TorchWeights:
+    def store(self, layer: int, reverse: bool) -> TorchWeights:
         return TorchWeights(self, self.graph, f"_l{layer}" + ("_reverse" if reverse else ""))
-
-    def branches(self) -> list[TorchWeights]:
-        """The weights of every layer and direction."""
-        return [
-            self._weights(layer, reverse)
-            for layer in range(self.num_layers)
-            for reverse in (False, True)[: self.directions]
-        ]
-
-    def pairs(self, layer: int, reverse: bool) -> Pairs:
-        return self._weights(layer, reverse).pairs()
-
-    def reset_parameters(self) -> None:
-        """Start the weights as torch does: uniform within 1 / sqrt(hidden size).
-
-        In torch's order, so that one seed gives the same network here and there.
-        """
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
-
-    def freeze(self, name: str, frozen: bool = True) -> None:
-        self._check_place(name, 0, False)
-        for branch in self.branches():
-            branch.freeze(name, frozen)
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The parameters by layer and direction, as in torch."""
-        return [[getattr(self, name) for name in branch.names()] for branch in self.branches()]
+        stores = [self.store(*place) for place in self.places]
+        return [[getattr(self, name) for name in store.names()] for store in stores]
 
     def flatten_parameters(self) -> None:
         """Does nothing: there is no second copy of the weights. For code that calls it."""
 
+    def extra_repr(self) -> str:
+        return ", ".join(self._arguments())
+
 
 def _settle(module: TorchNamed, *_: Any) -> None:
-    for branch in module.branches():
-        branch.settle()
+    for place in module.places:
+        module.store(*place).settle()
 
 
 def _hold_again(module: TorchNamed, _: Any) -> None:
-    for branch in module.branches():
-        branch.hold_again()
+    for place in module.places:
+        module.store(*place).hold_again()
 
 
 class RNN(TorchNamed):
@@ -121,6 +95,10 @@ class RNN(TorchNamed):
             device=device,
             dtype=dtype,
         )
+
+    def _arguments(self) -> list[str]:
+        other = self.nonlinearity != "tanh"
+        return [*super()._arguments(), *([f"nonlinearity={self.nonlinearity!r}"] if other else [])]
 
 
 class LSTM(TorchNamed):
@@ -171,6 +149,9 @@ class LSTM(TorchNamed):
             dtype=dtype,
         )
 
+    def _arguments(self) -> list[str]:
+        return [*super()._arguments(), *([f"proj_size={self.proj_size}"] if self.proj_size else [])]
+
 
 class GRU(TorchNamed):
     """`torch.nn.GRU`, with the same arguments, returned values and state_dict.
@@ -218,6 +199,10 @@ class GRU(TorchNamed):
             device=device,
             dtype=dtype,
         )
+
+    def _arguments(self) -> list[str]:
+        other = self.reset != "after"
+        return [*super()._arguments(), *([f"reset={self.reset!r}"] if other else [])]
 
 
 class PeepholeLSTM(Recurrent):

@@ -50,6 +50,11 @@ class Layout:
         if isinstance(given, PackedSequence):
             if lengths is not None:
                 raise ArgumentError("lengths were given with a PackedSequence, which has its own")
+            if given.data.dim() != 2:
+                raise SizeError(
+                    f"the input's packed data has shape {tuple(given.data.shape)}; expected "
+                    "(steps of all sequences, input)"
+                )
             rows = given.batch_sizes.tolist()
             index = _index(torch.tensor(rows), rows[0], given.sorted_indices, given.data.device)
             return cls(len(rows), rows[0], rows, given.sorted_indices, index, given)
@@ -71,8 +76,9 @@ class Layout:
             return cls(steps, batch, [batch] * steps, batch_first=batch_first, unbatched=unbatched)
         sizes = _check_lengths(lengths, steps, batch)
         order = torch.argsort(sizes, descending=True, stable=True).to(given.device)
-        rows = [int((sizes > t).sum()) for t in range(steps)]
-        index = _index(torch.tensor(rows, dtype=torch.int64), batch, order, given.device)
+        running = (sizes > torch.arange(steps).unsqueeze(1)).sum(1)
+        index = _index(running, batch, order, given.device)
+        rows = [count for count in running.tolist() if count]
         return cls(steps, batch, rows, order, index, None, batch_first, unbatched)
 
     @property
@@ -83,6 +89,23 @@ class Layout:
         if self.unbatched:
             return (self.steps,)
         return (self.batch, self.steps) if self.batch_first else (self.steps, self.batch)
+
+    def data(self, given: Any, role: str) -> Tensor:
+        """The tensor of what goes along with the input.
+
+        Raises:
+            ArgumentError: if it is none, or is packed in another way than the input.
+        """
+        if isinstance(given, PackedSequence):
+            if self.packed is None or not _packed_alike(given, self.packed):
+                raise ArgumentError(
+                    f"{role} is packed in another way than the input; pack both with the "
+                    "same lengths"
+                )
+            given = given.data
+        if not isinstance(given, Tensor):
+            raise ArgumentError(f"{role} is a {type(given).__name__}; give a tensor")
+        return given
 
     def pack(self, given: Tensor | PackedSequence) -> Tensor:
         """A sequence in the user's form as `(N, size)`, or `(N,)` if it has no last axis."""
@@ -138,30 +161,40 @@ class Layout:
         """
         flat = self.pack(self._check_starts(starts))
         whole = self.padded(flat)
-        shifted = torch.cat([whole[1:], whole.new_zeros(1, self.batch)])[: self.steps]
-        return flat, shifted.flatten(0, 1) if self.index is None else shifted.flatten(0, 1)[
-            self.index
-        ]
+        shifted = torch.cat([whole[1:], whole.new_zeros(1, self.batch)])[: self.steps].flatten(0, 1)
+        return flat, shifted if self.index is None else shifted[self.index]
 
-    def _check_starts(self, starts: Any) -> Any:
-        data = starts.data if isinstance(starts, PackedSequence) else starts
-        if not isinstance(data, Tensor) or data.dtype != torch.bool:
-            kind = str(data.dtype) if isinstance(data, Tensor) else type(data).__name__
-            raise ArgumentError(f"starts is {kind}; give a boolean tensor, such as mask.bool()")
+    def _check_starts(self, starts: Any) -> Tensor:
+        data = self.data(starts, "starts")
+        if data.dtype != torch.bool:
+            raise ArgumentError(
+                f"starts is {data.dtype}; give a boolean tensor, such as mask.bool()"
+            )
         if tuple(data.shape) != self.lead:
             raise SizeError(
                 f"starts has shape {tuple(data.shape)}; expected {self.lead}, "
                 "the input's shape without its last axis"
             )
-        return starts
+        return data
+
+
+def _packed_alike(one: PackedSequence, other: PackedSequence) -> bool:
+    a, b = one.sorted_indices, other.sorted_indices
+    ordered_alike = a is b if a is None or b is None else torch.equal(a, b)
+    return ordered_alike and torch.equal(one.batch_sizes, other.batch_sizes)
 
 
 def _check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:
-    sizes = torch.as_tensor(lengths).detach().cpu()
+    try:
+        sizes = torch.as_tensor(lengths).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"lengths is no row of whole numbers: {error}") from None
     if sizes.dim() == 0 and batch == 1:
         sizes = sizes.unsqueeze(0)
-    if sizes.is_floating_point() or sizes.dtype == torch.bool:
+    whole = not (sizes.is_floating_point() or sizes.is_complex() or sizes.dtype == torch.bool)
+    if sizes.numel() and not whole:
         raise ArgumentError(f"lengths is {sizes.dtype}; give whole numbers")
+    sizes = sizes.to(torch.int64)
     if tuple(sizes.shape) != (batch,):
         raise SizeError(f"lengths has shape {tuple(sizes.shape)}; expected ({batch},) = (batch,)")
     if batch and (int(sizes.min()) < 0 or int(sizes.max()) > steps):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph.sizes import number
+from gatewright.layers.given import as_weights
 from gatewright.layers.layout import Layout
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def state_sizes(layer: Recurrent, name: str) -> list[int]:
 
 
 def split_states(
-    layer: Recurrent, hx: Any, layout: Layout, weight: Tensor
+    layer: Recurrent, hx: Any, layout: Layout, like: Tensor
 ) -> Sequence[Mapping[str, Tensor] | None]:
     """The user's states by place (layer by layer, forwards first), rows sorted as in `layout`.
 
@@ -34,7 +35,7 @@ def split_states(
     if hx is None:
         return [None] * places
     names = list(layer.graph.states)
-    given = (hx,) if len(names) == 1 and not (_uneven(layer, names[0]) and len(hx) == 1) else hx
+    given = (hx,) if len(names) == 1 else hx
     if not isinstance(given, tuple | list) or len(given) != len(names):
         expected = "one tensor" if len(names) == 1 else f"a tuple ({', '.join(names)})"
         what = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
@@ -44,7 +45,7 @@ def split_states(
         if state is None:
             raise ArgumentError(f"state {name} is None; give all states or none")
         for place, one in enumerate(_by_place(layer, name, state, layout)):
-            checked = layer._in_dtype(one, weight, f"state {name}")
+            checked = as_weights(one, like, f"state {name}")
             split[place][name] = layout.sort(checked)
     return split
 

@@ -6,22 +6,24 @@ import math
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gatewright.backends.step import one_step
 from gatewright.backends.weights import Pairs
 from gatewright.cells.gru import GRU
 from gatewright.cells.lstm import LSTM, PeepholeLSTM
 from gatewright.cells.rnn import ElmanRNN
-from gatewright.graph import Graph, build_graph
+from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments
-from gatewright.layers.branch import Branch
-from gatewright.layers.pairs import ProductWeights
+from gatewright.layers.branch import NamedWeights
+from gatewright.layers.cell_module import CellModule
+from gatewright.layers.given import as_weights
+from gatewright.layers.pairs import ProductWeights, Store, product_weights
 from gatewright.layers.torch_names import TorchWeights
 
 
-class StepCell(nn.Module):
+class StepCell(CellModule):
     """A cell with its weights, applied to one step."""
 
     def __init__(
@@ -39,35 +41,24 @@ class StepCell(nn.Module):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bool(bias)
-        self.make_weights(device, dtype)
+        self.store().make({"input": input_size, "hidden": hidden_size}, device, dtype)
         self.reset_parameters()
 
-    @property
-    def graph(self) -> Graph:
-        """The cell's graph, without biases if the cell has none."""
-        graph: Graph = (
-            self.cell.graph if self.bias else build_graph(self.cell.equations, bias=False)
-        )
-        return graph
-
-    def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
-        """Create the parameters."""
-        sizes = {"input": self.input_size, "hidden": self.hidden_size}
-        self.weights_by_name = Branch(self.graph.weights.values(), sizes, device, dtype)
+    def store(self) -> Store:
+        """Where the weights are kept: at their paths, such as `f.x.weight`."""
+        return NamedWeights(self, self.graph.weights.values())
 
     def pairs(self) -> Pairs:
         """All weights, live, by product and source."""
-        return self.weights_by_name.pairs()
+        return self.store().pairs()
 
     def reset_parameters(self) -> None:
         """Start the weights as torch does: uniform within 1 / sqrt(hidden size)."""
-        bound = 1.0 / math.sqrt(self.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+        self.store().reset(1.0 / math.sqrt(self.hidden_size))
 
     def weights(self, name: str) -> ProductWeights:
         """The weights of one product, as `Recurrent.weights`."""
-        return ProductWeights(name, self.pairs()[name])
+        return product_weights(self.store(), name, self.products)
 
     def forward(self, input: Tensor, hx: Any = None, *, values: bool = False) -> Any:
         """One step.
@@ -75,33 +66,48 @@ class StepCell(nn.Module):
         Args:
             input: `(B, I)` or `(I,)`.
             hx: The states before it, `(B, H)` or `(H,)`: one bare, several as a tuple.
+                Without it, the cell's starts.
             values: Whether every named value is returned too.
 
         Returns:
             The states after it, in the form of `hx`; with `values`, `(states, values)`.
+
+        Raises:
+            ArgumentError, SizeError: naming what was given and what was expected.
         """
-        states = hx if isinstance(hx, tuple | list) else (hx,)
-        return one_step(self.graph, input, tuple(states), self.pairs(), values=values)
+        states = () if hx is None else self._states(hx)
+        pairs = self.pairs()
+        like = next((weight for one in pairs.values() for weight, _ in one.values()), None)
+        if like is not None:
+            input = as_weights(input, like, "input")
+            states = tuple(
+                as_weights(one, like, f"state {name}")
+                for name, one in zip(self.graph.states, states, strict=False)
+            )
+        return one_step(self.graph, input, states, pairs, values=values)
+
+    def _states(self, hx: Any) -> tuple[Tensor, ...]:
+        names = tuple(self.graph.states)
+        states = (hx,) if len(names) == 1 else hx
+        if (
+            not isinstance(states, tuple | list)
+            or len(states) != len(names)
+            or not all(isinstance(one, Tensor) for one in states)
+        ):
+            expected = "one tensor" if len(names) == 1 else f"a tuple ({', '.join(names)})"
+            raise ArgumentError(f"hx is a {type(hx).__name__}; give {expected}")
+        return tuple(states)
 
     def extra_repr(self) -> str:
         bias = "" if self.bias else ", bias=False"
         return f"{self.input_size}, {self.hidden_size}{bias}"
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
-
 
 class TorchStepCell(StepCell):
     """A step cell that keeps its weights under torch's names."""
 
-    def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
-        self._torch().make(self.input_size, self.hidden_size, self.hidden_size, device, dtype)
-
-    def _torch(self) -> TorchWeights:
+    def store(self) -> TorchWeights:
         return TorchWeights(self, self.graph, "")
-
-    def pairs(self) -> Pairs:
-        return self._torch().pairs()
 
 
 class RNNCell(TorchStepCell):

@@ -6,6 +6,7 @@ torch stacks a network's gates into one matrix for the input and one for the hid
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,9 +14,14 @@ from torch import Tensor, nn
 
 from gatewright.backends.weights import Pair
 from gatewright.graph import Graph
+from gatewright.graph.sizes import number
+from gatewright.layers.branch import learned
 
 #: The products in the order in which torch stacks them, by cell.
 GATES = {"ElmanRNN": ("h",), "LSTM": ("i", "f", "g", "o"), "GRU": ("r", "z", "n")}
+
+#: The source that each of torch's tensors belongs to.
+SOURCES = {"weight_ih": "x", "bias_ih": "x", "weight_hh": "h", "bias_hh": "h", "weight_hr": "use"}
 
 
 class TorchWeights:
@@ -28,6 +34,7 @@ class TorchWeights:
 
     def __init__(self, module: nn.Module, graph: Graph, suffix: str) -> None:
         self.module = module
+        self.graph = graph
         self.suffix = suffix
         self.gates = GATES[graph.equations.name]
         self.bias = any(one.role == "bias" for one in graph.weights.values())
@@ -42,22 +49,28 @@ class TorchWeights:
             found[f"weight_hr{self.suffix}"] = ("h",)
         return found
 
-    def make(
-        self, input_size: int, hidden_size: int, state_size: int, device: Any, dtype: Any
-    ) -> None:
+    def make(self, sizes: Mapping[str, int], device: Any, dtype: torch.dtype | None) -> None:
         """Create the parameters, in torch's order."""
-        rows = len(self.gates) * hidden_size
+        rows = len(self.gates) * sizes["hidden"]
+        state = number(self.graph.states["h"].size, sizes)
         shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (rows, input_size),
-            "weight_hh": (rows, state_size),
+            "weight_ih": (rows, sizes["input"]),
+            "weight_hh": (rows, state),
             "bias_ih": (rows,),
             "bias_hh": (rows,),
-            "weight_hr": (state_size, hidden_size),
+            "weight_hr": (state, sizes["hidden"]),
         }
         for name in self.names():
             shape = shapes[name.removesuffix(self.suffix)]
             tensor = torch.empty(shape, device=device, dtype=dtype)
             self.module.register_parameter(name, nn.Parameter(tensor))
+
+    def reset(self, bound: float) -> None:
+        """Uniform within `bound`, in torch's order: one seed gives the same weights."""
+        for name in self.names():
+            for one in learned(self.module, name):
+                nn.init.uniform_(one, -bound, bound)
+        self.hold_again()
 
     def pairs(self) -> dict[str, dict[str, Pair]]:
         """Every weight by product and source, as parts of torch's tensors."""
@@ -86,30 +99,53 @@ class TorchWeights:
             for gate, part in zip(gates, whole.chunk(len(gates)), strict=True)
         ]
 
+    def computed(self, product: str) -> set[str]:
+        """The sources of a product whose weights a parametrization computes."""
+        computed = {
+            name.removesuffix(self.suffix)
+            for name, gates in self.names().items()
+            if product in gates and name not in self.module._parameters
+        }
+        return {SOURCES[name] for name in computed}
+
     def freeze(self, product: str, frozen: bool) -> None:
-        """Hold one gate's values, or let them go."""
+        """Hold one gate's values, or let them go from where they were held."""
         for name, gates in self.names().items():
-            if product in gates:
-                part = getattr(self.module, name).chunk(len(gates))[gates.index(product)]
-                buffer = part.detach().clone() if frozen else None
-                self.module.register_buffer(held_name(name, product), buffer, persistent=False)
+            buffer = held_name(name, product)
+            if product not in gates or frozen == (buffer in self.module._buffers):
+                continue
+            if frozen:
+                part = self._part(name, product).detach().clone()
+                self.module.register_buffer(buffer, part, persistent=False)
+            else:
+                self.settle()
+                del self.module._buffers[buffer]
 
     def settle(self) -> None:
         """Write held values into the parameters, as before the parameters are saved."""
-        self._copy(lambda part, buffer: part.copy_(buffer))
+        for part, buffer in self._held():
+            # A write that changes nothing would still make a pending backward pass fail.
+            if not torch.equal(part, buffer):
+                part.copy_(buffer)
 
     def hold_again(self) -> None:
         """Take held values from the parameters, as after new ones are loaded."""
-        self._copy(lambda part, buffer: buffer.copy_(part))
+        for part, buffer in self._held():
+            buffer.copy_(part)
 
-    def _copy(self, copy: Any) -> None:
-        with torch.no_grad():
-            for name, gates in self.names().items():
-                for gate in gates:
-                    buffer = self.module._buffers.get(held_name(name, gate))
-                    if buffer is not None:
-                        part = getattr(self.module, name).chunk(len(gates))[gates.index(gate)]
-                        copy(part, buffer)
+    def _part(self, name: str, gate: str) -> Tensor:
+        gates = self.names()[name]
+        whole: Tensor = getattr(self.module, name)
+        return whole.chunk(len(gates))[gates.index(gate)]
+
+    def _held(self) -> list[tuple[Tensor, Tensor]]:
+        """Each held gate's part of its parameter, detached, and what it is held at."""
+        return [
+            (self._part(name, gate).detach(), buffer)
+            for name, gates in self.names().items()
+            for gate in gates
+            if (buffer := self.module._buffers.get(held_name(name, gate))) is not None
+        ]
 
 
 def held_name(parameter: str, gate: str) -> str:
