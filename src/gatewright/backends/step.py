@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.reference import Run, run
-from gatewright.backends.weights import Pairs, check_pairs, collect
+from gatewright.backends.weights import Pairs, check_form, check_pairs, collect
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph import Graph, Weight
 from gatewright.graph.sizes import number
@@ -19,6 +19,7 @@ from gatewright.language.cell import Cell
 def step(
     cell: Cell,
     x: Tensor,
+    /,  # a further input may have any of these names
     *states: Tensor | None,
     weights: Pairs | None = None,
     values: bool = False,
@@ -39,6 +40,7 @@ def one_step(
     x: Tensor,
     states: tuple[Tensor | None, ...],
     weights: Pairs,
+    /,
     *,
     values: bool = False,
     **inputs: Tensor,
@@ -62,11 +64,14 @@ def one_step(
             f"further inputs {sorted(inputs)} were given; "
             f"{graph.equations.name} reads {sorted(graph.equations.inputs)}"
         )
-    if x.dim() not in (1, 2):
-        raise SizeError(f"x has shape {tuple(x.shape)}; expected (batch, input) or (input,)")
     given = {name: one for name, one in zip(names, states, strict=False) if one is not None}
-    batched = x.dim() == 2
     events = {graph.equations.event: x, **inputs}
+    check_form(graph, weights)
+    check_tensors({**events, **given}, weights)
+    if x.dim() not in (1, 2):
+        event = graph.equations.event
+        raise SizeError(f"{event} has shape {tuple(x.shape)}; expected (batch, input) or (input,)")
+    batched = x.dim() == 2
     rows = {name: one if batched else one.unsqueeze(0) for name, one in events.items()}
     before = {name: one if batched else one.unsqueeze(0) for name, one in given.items()}
     batch = rows[graph.equations.event].shape[0]
@@ -101,6 +106,29 @@ def one_step(
         return bare
     named = result.values | {"output": result.output}
     return bare, {name: one if batched else one.squeeze(0) for name, one in named.items()}
+
+
+def check_tensors(given: Mapping[str, Any], weights: Pairs) -> None:
+    """Refuse what is no tensor, or of another dtype than the weights.
+
+    Raises:
+        ArgumentError: naming the argument, what was given and what was expected.
+    """
+    pairs = [pair for sources in weights.values() for pair in sources.values()]
+    learned = {one.dtype for pair in pairs for one in pair if one is not None}
+    for name, one in given.items():
+        if not isinstance(one, Tensor):
+            raise ArgumentError(f"{name} is a {type(one).__name__}; give a tensor")
+        if not one.is_floating_point():
+            raise ArgumentError(f"{name} has dtype {one.dtype}; give floating-point numbers")
+        learned.add(one.dtype)
+    if len(learned) > 1:
+        kinds = ", ".join(sorted(f"{name} {one.dtype}" for name, one in given.items()))
+        raise ArgumentError(
+            f"dtypes differ: {kinds}, and among the weights "
+            f"{sorted({str(one.dtype) for pair in pairs for one in pair if one is not None})}; "
+            "convert them to one with .to(dtype)"
+        )
 
 
 def starts(

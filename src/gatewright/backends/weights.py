@@ -74,3 +74,42 @@ def check_pairs(graph: Graph, pairs: Pairs, sizes: Mapping[str, int]) -> None:
                     f"weights[{weight.product!r}][{key!r}]: the {weight.role} has shape "
                     f"{tuple(one.shape)}; expected {weight.numbers(sizes)} = {weight.shape}"
                 )
+
+
+def check_form(graph: Graph, pairs: Pairs) -> None:
+    """Refuse what is no mapping of this form, and entries that would not be read.
+
+    Raises:
+        ArgumentError: naming the entry and the form.
+    """
+    products = {one.product for one in graph.weights.values()}
+    if not isinstance(pairs, Mapping):
+        raise ArgumentError(
+            f"weights is a {type(pairs).__name__}; give a mapping from product to source to "
+            f"(W, b), such as {{name: layer.weights(name) for name in {sorted(products)}}}"
+        )
+    for product, sources in pairs.items():
+        known = {one.source or product for one in graph.weights.values() if one.product == product}
+        if product not in products:
+            raise ArgumentError(
+                f"weights has an entry {product!r} that {graph.equations.name} does not read; "
+                f"it reads {sorted(products)}"
+            )
+        if not isinstance(sources, Mapping):
+            raise ArgumentError(f"weights[{product!r}] is no mapping; give {{source: (W, b)}}")
+        for source, pair in sources.items():
+            if source not in known:
+                raise ArgumentError(
+                    f"weights[{product!r}] has an entry {source!r} that is not read; "
+                    f"{product} reads {sorted(known)}"
+                )
+            if not (
+                isinstance(pair, tuple | list)
+                and len(pair) == 2
+                and isinstance(pair[0], Tensor)
+                and isinstance(pair[1], Tensor | None)
+            ):
+                raise ArgumentError(
+                    f"weights[{product!r}][{source!r}] is no pair of tensors; "
+                    "give (W, b), or (W, None) where there is no bias"
+                )

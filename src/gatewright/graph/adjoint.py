@@ -192,8 +192,8 @@ def accumulate(gradients: dict[Term, Term], term: Term, one: Term) -> None:
 
 def reduced(gradient: Term, operand: Term) -> Term:
     """The gradient of an operand that was broadcast is the sum over what it became."""
-    if gradient.size == operand.size:
-        return gradient
-    if operand.size == 1:
+    if operand.size == 1 and gradient.size != 1:
         return gradient.terms.make("sum", gradient)
-    return gradient.terms.make("expand", gradient, size=operand.size)
+    if gradient.size == 1 and operand.size != 1:
+        return gradient.terms.make("expand", gradient, size=operand.size)
+    return gradient  # of one size, or of two symbols that must agree

@@ -23,8 +23,8 @@ class Weight:
         product: The product's name, or the parameter's.
         source: The source's key; empty for a parameter.
         role: "weight", "bias" or "parameter".
-        shape: Symbolic sizes; a matrix with heads has three, the heads first.
-        heads: Blocks of a matrix.
+        shape: Symbolic sizes: rows and columns of a matrix, or the length of a vector.
+        heads: Blocks of a matrix; with more than one, its tensor has three axes, heads first.
         start: What a parameter starts from.
     """
 

@@ -85,7 +85,12 @@ class _Lowering:
         if node.op in ("linear", "diagonal"):
             return self.product(node, operands, size)
         if node.op in DEFINITIONS:
-            return self.apart(DEFINITIONS[node.op](*operands, **attributes))
+            there = len(self.terms.all)
+            term = DEFINITIONS[node.op](*operands, **attributes)
+            # Merged with another of the user's values: each has a term of its own.
+            if term.index < there:
+                return self.terms.new("add", term, self.terms.constant(0.0), size=size)
+            return term
         return self.terms.new(node.op, *operands, size=size, **attributes)
 
     def product(self, node: Node, sources: tuple[Term, ...], size: Size) -> Term:
@@ -115,15 +120,11 @@ class _Lowering:
             self.leaves[weight.path] = self.terms.new("weight", size=size, weight=weight)
         return self.leaves[weight.path]
 
-    def apart(self, term: Term) -> Term:
-        """A user's value that a definition merged into another gets a term of its own."""
-        if term.index < len(self.terms.all) - 1:
-            return self.terms.new("add", term, self.terms.constant(0.0), size=term.size)
-        return term
-
     def sized(self, term: Term, size: Size) -> Term:
         """One value a row, as a state of the given size."""
-        return term if term.size == size else self.terms.new("expand", term, size=size)
+        if term.size == 1 and size != 1:
+            return self.terms.new("expand", term, size=size)
+        return term
 
     def starts(self, leaf: dict[str, Term]) -> dict[str, float | Weight]:
         found: dict[str, float | Weight] = {}

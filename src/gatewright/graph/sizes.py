@@ -102,11 +102,11 @@ class _Inference:
         # in order is enough for that.
         for node in nodes:
             self.relate(node)
-        for name, update in self.equations.updates.items():
-            before = next(
-                node for node in nodes if node.op == "state" and node.attributes["name"] == name
-            )
-            # One value a row, given to a state of many units, is spread over them.
+        states = {node.attributes["name"]: node for node in nodes if node.op == "state"}
+        updates = [(states[name], update) for name, update in self.equations.updates.items()]
+        # One value a row, given to a state of many units, is spread over them; so what the
+        # others say about a state's size comes first.
+        for before, update in sorted(updates, key=lambda pair: self.size(pair[1]) == 1):
             if self.size(update) != 1 or self.size(before) in (None, 1):
                 self.unite(before, update, update.line)
         for node in nodes:
@@ -118,9 +118,12 @@ class _Inference:
         divisions = {Division(sizes[node], heads, node.line) for node, heads in self.divisions}
         for division in divisions:
             if isinstance(division.size, int) and division.size % division.heads:
-                raise self.error(
-                    f"size {division.size} cannot be divided into {division.heads} heads",
-                    division.line,
+                fact = f"size {division.size} cannot be divided into {division.heads} heads"
+                raise CellError(
+                    fact,
+                    cell=self.equations.name,
+                    line=division.line,
+                    mend=f"give size= a multiple of {division.heads}, or other heads=",
                 )
         return Sizes(
             self.equations.name,

@@ -9,21 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from gatewright.language.node import Size
+from gatewright.language.operations import OPERATIONS
 
 #: Operations whose result is true or false.
-COMPARISONS = frozenset(
-    {
-        "less",
-        "less_equal",
-        "greater",
-        "greater_equal",
-        "equal",
-        "not_equal",
-        "logical_and",
-        "logical_or",
-        "logical_not",
-    }
-)
+COMPARISONS = frozenset(name for name, one in OPERATIONS.items() if one.boolean)
+
+#: Operations that give the same, to the last bit, with their operands exchanged.
+COMMUTATIVE = frozenset({"add", "multiply", "maximum", "minimum", "equal", "not_equal"})
 
 
 class Term:
@@ -111,7 +103,10 @@ class Terms:
         simple = self._simplify(op, operands)
         if simple is not None:
             return simple
-        key = (op, tuple(one.index for one in operands), size, tuple(sorted(attributes.items())))
+        places = tuple(one.index for one in operands)
+        if op in COMMUTATIVE:
+            places = tuple(sorted(places))
+        key = (op, places, size, tuple(sorted(attributes.items())))
         if key not in self._equal:
             size = size if size is not None else result_size(op, operands, attributes)
             self._equal[key] = self.new(op, *operands, size=size, **attributes)

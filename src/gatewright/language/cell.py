@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
-from gatewright.errors import CellError
+from gatewright.errors import CellError, ModelError
 from gatewright.language.above import above
 from gatewright.language.equations import Equations
 from gatewright.language.functions import Update
@@ -23,6 +23,7 @@ class CellType(type):
         cell = super().__call__(*args, **kwargs)
         if "equations" not in cell.__dict__:
             object.__setattr__(cell, "equations", read(cell))
+            _ = cell.graph  # sizes that can never fit are refused here too
         return cell
 
 
@@ -65,13 +66,22 @@ class Cell(metaclass=CellType):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         about = cls.__dict__.get("__doc__")
-        dataclasses.dataclass(eq=False)(cls)
+        try:
+            dataclasses.dataclass(eq=False)(cls)
+        except (TypeError, ValueError) as error:
+            raise CellError(
+                f"its fields cannot be read: {error}",
+                cell=cls.__name__,
+                mend="a field is a typed constant, such as `floor: float = 0.1`; several in one "
+                "are a tuple; `initial` and `sizes` are written without a type",
+            ) from error
         cls.__doc__ = about  # a dataclass without a docstring is given its signature as one
 
     def fields(self) -> dict[str, Any]:
         """The cell's fields and their values."""
-        known = getattr(type(self), "__dataclass_fields__", {})
-        return {name: getattr(self, name) for name in known if hasattr(self, name)}
+        kind: Any = type(self)  # a dataclass, unless it is Cell itself
+        known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        return {one.name: getattr(self, one.name) for one in known if hasattr(self, one.name)}
 
     @property
     def graph(self) -> Any:
@@ -106,17 +116,29 @@ class Cell(metaclass=CellType):
         return (bare, named) if values else bare
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "equations" in self.__dict__ or READING.get() is not None:
+        reader = READING.get()
+        if reader is not None and reader.runs(self):
+            raise reader.error(
+                f"`{name}` was set on the cell within its step",
+                "use a local name; what the next step needs is a state",
+            )
+        if "equations" in self.__dict__:
             raise CellError(
                 f"`{name}` was set on a cell that is built; its equations are read already",
                 cell=type(self).__name__,
-                mend="make a new cell: dataclasses.replace(cell, field=value); within a step, "
-                "use local names",
+                mend="make a new cell: dataclasses.replace(cell, field=value)",
             )
         super().__setattr__(name, value)
 
+    def __delattr__(self, name: str) -> None:
+        raise CellError(
+            f"`{name}` was deleted from a cell",
+            cell=type(self).__name__,
+            mend="make a new cell: dataclasses.replace(cell, field=value)",
+        )
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.fields()
+        return {k: v for k, v in self.__dict__.items() if k not in ("equations", "_graph")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -144,6 +166,10 @@ class StoredCell(Cell):
 
     def __init__(self, equations: Equations) -> None:
         self.__dict__["equations"] = equations
+        try:
+            _ = self.graph
+        except CellError as error:
+            raise ModelError(f"the stored cell is damaged: {error.fact}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return self.equations.to_json()

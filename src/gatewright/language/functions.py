@@ -7,6 +7,7 @@ softmax layer_norm rms_norm sum mean            over a row of units, or over eac
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gatewright.errors import CellError
 from gatewright.language.node import Size
-from gatewright.language.values import READING, Value, apply, describe
+from gatewright.language.values import READING, Value, apply
 
 if TYPE_CHECKING:
     from gatewright.language.reading import Reader
@@ -103,12 +104,12 @@ def layer_norm(value: Value, *, heads: int | None = None, eps: float = 1e-5) -> 
     It owns no weights: `gain * layer_norm(a) + shift` takes `gain` and `shift` from
     `parameter`.
     """
-    return _row("layer_norm", value, heads, eps=_positive("layer_norm", eps))
+    return _row("layer_norm", value, heads, eps=eps)
 
 
 def rms_norm(value: Value, *, heads: int | None = None, eps: float = 1e-5) -> Value:
     """a / sqrt(mean(a * a) + eps) over the units (Zhang and Sennrich 2019, eq. 4); size kept."""
-    return _row("rms_norm", value, heads, eps=_positive("rms_norm", eps))
+    return _row("rms_norm", value, heads, eps=eps)
 
 
 def linear(
@@ -147,7 +148,7 @@ def linear(
             "keys": tuple(named),
             "name": reader.check_name(name),
             "size": reader.check_size("linear", size),
-            "bias": bool(bias),
+            "bias": reader.check_bias(bias),
             "heads": _heads("linear", heads, reader.error),
         },
     )
@@ -184,9 +185,10 @@ def parameter(*, size: Size | None = None, start: Number = 0.0, name: str | None
     In a cell's `initial` it makes a state's start learned:
     `initial = {"h": gw.parameter()}`.
     """
-    if not isinstance(start, numbers.Real):
-        raise CellError(f"parameter(start=) was given {describe(start)}", mend="give a number")
     reader = READING.get()
+    if not isinstance(start, numbers.Real) or not math.isfinite(start):
+        fact, mend = f"parameter was given start={start!r}", "give a finite number"
+        raise CellError(fact, mend=mend) if reader is None else reader.error(fact, mend)
     if reader is None:
         return LearnedStart(float(start))
     given = {
@@ -266,8 +268,11 @@ def _reader(op: str, sources: tuple[Any, ...]) -> Any:
 
 
 def _row(op: str, value: Value, heads: int | None, **attributes: float) -> Value:
-    if isinstance(value, Value) and heads is not None:
-        attributes["heads"] = _heads(op, heads, value.reader.error)
+    reader = READING.get()
+    if reader is not None and heads is not None:
+        attributes["heads"] = _heads(op, heads, reader.error)
+    if reader is not None and "eps" in attributes:
+        attributes["eps"] = _eps(op, attributes["eps"], reader.error)
     return apply(op, value, **attributes)
 
 
@@ -277,7 +282,7 @@ def _heads(op: str, heads: Any, error: Callable[[str, str], CellError]) -> int:
     return heads
 
 
-def _positive(op: str, eps: float) -> float:
-    if not isinstance(eps, numbers.Real) or not float(eps) >= 0.0:
-        raise CellError(f"{op} was given eps={eps!r}", mend="give a small number, such as 1e-5")
+def _eps(op: str, eps: Any, error: Callable[[str, str], CellError]) -> float:
+    if not isinstance(eps, numbers.Real) or not 0.0 <= float(eps) < math.inf:
+        raise error(f"{op} was given eps={eps!r}", "give a small number, such as 1e-5")
     return float(eps)

@@ -6,6 +6,7 @@ returns in. Never by position, so that moving a line never swaps gates in a save
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gatewright.language.node import Node, closure
@@ -42,8 +43,11 @@ def name_values(reader: Reader, scope: Scope, update: Update) -> None:
     scope.names |= {scope.prefix + name: node for name, node in (bound | returned).items()}
 
 
-def check_weights(reader: Reader) -> None:
-    """Refuse two weights that would be kept in one place without being said to be one."""
+def check_weights(reader: Reader, learned: Iterable[str]) -> None:
+    """Refuse two weights that would be kept in one place without being said to be one.
+
+    `learned` names the states whose start is learned; each is kept as `initial.<state>`.
+    """
     seen: dict[str, Node] = {}
     for node in reader.nodes:
         if node.op not in OWNERS or node.attributes["name"] is None:
@@ -62,6 +66,13 @@ def check_weights(reader: Reader) -> None:
                     "parts to local names; to share weights, give both the same name=",
                     node.line,
                 )
+    for state in learned:
+        if f"initial.{state}" in seen:
+            raise reader.error(
+                f"a product named `initial` reads `{state}`, whose learned start is kept there",
+                "give the product a name of its own with name=",
+                seen[f"initial.{state}"].line,
+            )
     for place, node in seen.items():
         inside = next((one for one in seen if one.startswith(place + ".")), None)
         if node.op == "parameter" and inside is not None:

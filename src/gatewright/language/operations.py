@@ -12,8 +12,9 @@ from typing import Literal
 
 Kind = Literal["leaf", "pointwise", "row", "product"]
 
-#: Precedence of a printed form: an operand that binds less tightly gets brackets.
-OR, AND, COMPARE, ADD, MULTIPLY, NEGATE, POWER, CALL = range(8)
+#: Precedence of a printed form: an operand that binds less tightly gets brackets. As in
+#: Python, where `&` and `|` bind more tightly than the comparisons that they combine.
+COMPARE, OR, AND, ADD, MULTIPLY, NEGATE, POWER, CALL = range(8)
 
 
 @dataclass(frozen=True)
@@ -119,3 +120,8 @@ OPERATIONS = {operation.name: operation for operation in _TABLE}
 
 #: Operations whose result has one value a row, where `heads` is not given.
 REDUCTIONS = frozenset({"sum", "mean"})
+
+
+def takes_boolean(op: str, position: int) -> bool:
+    """Whether an operation's operand must be a comparison rather than a number."""
+    return OPERATIONS[op].logical or (op == "where" and position == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from gatewright.errors import ArgumentError
 from gatewright.language.equations import Equations
@@ -72,7 +73,7 @@ def latex(equations: Equations, names: str = "code") -> str:
         after=lambda name: at(name, "t"),
         value=_latex_name,
         weight=lambda letter, name: f"{letter}_{{{_latex_name(name)}}}",
-        number=lambda number: _number(number).replace("inf", r"\infty"),
+        number=_latex_number,
         times=r" \odot ",
         form="latex",
         brackets=(r"\left(", r"\right)"),
@@ -109,11 +110,10 @@ def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
     for node in equations.nodes:
         for one in node.operands:
             uses[one] = uses.get(one, 0) + 1
-    short = 0
+    free = (name for k in count(1) if (name := f"t{k}") not in equations.names)
     for node in equations.nodes:
         if uses.get(node, 0) > 1 and node not in titles and OPERATIONS[node.op].kind != "leaf":
-            short += 1
-            titles[node] = style.value(f"t{short}")
+            titles[node] = style.value(next(free))
     lines = [
         (titles[node], _written(node, equations, style, titles, top=True)[0])
         for node in equations.nodes
@@ -142,7 +142,8 @@ def _written(
     if node.op == "state":
         return style.before(attributes["name"]), CALL
     if node.op == "constant":
-        return style.number(attributes["value"]), CALL if attributes["value"] >= 0 else ADD
+        number = style.number(attributes["value"])
+        return number, MULTIPLY if "cdot" in number else NEGATE if number[0] == "-" else CALL
     if node.op == "parameter":
         return style.weight("w", attributes["name"]), CALL
     if node.op == "noise":
@@ -166,6 +167,8 @@ def _written(
             node.op == "power" and position == 0
         )
         loose = tightness < operation.precedence or (strict and tightness <= operation.precedence)
+        # No sign stands beside another: a * (-b), -(-a).
+        loose |= one.startswith("-") and (position > 0 or node.op == "negative")
         bare = operation.precedence == CALL or (style.form == "latex" and node.op == "divide")
         inside.append(one if bare or not loose else style.brackets[0] + one + style.brackets[1])
     result = form.format(*inside)
@@ -207,6 +210,11 @@ def _noise(attributes: dict[str, object], style: Style) -> str:
 
 def _number(number: float) -> str:
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _latex_number(number: float) -> str:
+    mantissa, _, exponent = _number(number).replace("inf", r"\infty").partition("e")
+    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
 
 
 def _latex_name(name: str) -> str:

@@ -8,6 +8,7 @@ is needed, so a cell typed into a plain interpreter reads like one from a file.
 from __future__ import annotations
 
 import inspect
+import numbers
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -75,9 +76,15 @@ class Reader:
         outputs = {name: value.node for name, value in update.states.items()}
         names = {event: arguments[0].node, **{name: further[name].node for name in inputs}}
         names |= scope.names
+        if names.get("output", update.output.node) is not update.output.node:
+            raise self.error(
+                "the local name `output` is not what the layer gives out",
+                "return state(..., output=output), or rename it",
+                names["output"].line,
+            )
         if update.output.node not in outputs.values():
-            names.setdefault("output", update.output.node)
-        check_weights(self)
+            names["output"] = update.output.node
+        check_weights(self, [name for name, one in initial.items() if isinstance(one, dict)])
         kept = closure([*outputs.values(), update.output.node, *names.values()])
         kept |= {value.node for value in (*arguments, *further.values())}
         return Equations(
@@ -168,14 +175,17 @@ class Reader:
             update = cell.step(*arguments, **further)
         except GatewrightError:
             raise
-        except RecursionError:
-            raise self.error("the step calls itself", "a cell may not contain itself") from None
+        except RecursionError as error:
+            raise self.error(
+                "the step calls itself", "a cell may not contain itself", line_of(error, code)
+            ) from None
         except Exception as error:
             raise self.error(
                 f"running the step raised {type(error).__name__}: {error}",
-                "a step runs once on symbolic values; it may use them only through "
-                "gatewright's functions and operators",
-            ).located(line=line_of(error, code)) from error
+                "mend that line; a step runs once on symbolic values, and may use them only "
+                "through gatewright's functions and operators",
+                line_of(error, code),
+            ) from error
         finally:
             READING.reset(token)
         if not isinstance(update, Update):
@@ -229,6 +239,10 @@ class Reader:
         own = {k: v for k, v in named.items() if isinstance(v, Value) and v.reader is self}
         return Update(lifted, given, own)
 
+    def runs(self, cell: Cell) -> bool:
+        """Whether a cell's step is running now."""
+        return any(scope.cell is cell for scope in self.scopes)
+
     # What the functions of the language ask for.
     def add(self, op: str, operands: tuple[Node, ...], attributes: Mapping[str, Any]) -> Value:
         """A new node, as a value."""
@@ -256,6 +270,13 @@ class Reader:
         pairs = [(None, lift(self, one, op)) for one in sources]
         for key, value in [*pairs, *((key, lift(self, one, op)) for key, one in keyed.items())]:
             self.real(value, f"a source of {op}")
+            if value.node.op == "constant":
+                what = f"{key}={value.node.attributes['value']:g}" if key else "a number"
+                raise self.error(
+                    f"{op} was given {what}, which is no value to learn from",
+                    "its sources are values; its options are name=, "
+                    + ("size=, bias= and heads=" if op == "linear" else "and nothing else"),
+                )
             key = key or self.local_name(value)
             if key is None:
                 raise self.error(
@@ -292,17 +313,23 @@ class Reader:
     def check_size(self, op: str, size: Any) -> Size:
         """A size as a number, "input" or "hidden"; a field's name stands for its number."""
         cell = self.scopes[-1].cell if self.scopes else self.cell
-        if isinstance(size, str) and size not in ("input", "hidden"):
-            size = getattr(cell, size, size)
-        if isinstance(size, bool) or not (
-            size in ("input", "hidden") or (isinstance(size, int) and size > 0)
-        ):
-            raise self.error(
-                f"{op} was given size={size!r}",
-                'a size is "hidden", "input", a number from 1, or the name of a field with one',
-            )
-        checked: Size = size
-        return checked
+        found = cell.fields().get(size, size) if isinstance(size, str) else size
+        # Integral rather than int: numpy's whole numbers are as good.
+        if isinstance(found, numbers.Integral) and not isinstance(found, bool) and int(found) > 0:
+            return int(found)
+        if isinstance(size, str) and size in ("input", "hidden"):
+            return size
+        given = f"{size!r}, which is {found!r}" if found is not size else repr(size)
+        raise self.error(
+            f"{op} was given size={given}",
+            'a size is "hidden", "input", a number from 1, or the name of a field with one',
+        )
+
+    def check_bias(self, bias: Any) -> bool:
+        """Whether a product has a bias."""
+        if not isinstance(bias, bool):
+            raise self.error(f"linear was given bias={bias!r}", "give True or False")
+        return bias
 
     # Where we are.
     def frame(self) -> FrameType | None:

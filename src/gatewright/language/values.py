@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gatewright.errors import CellError
+from gatewright.language.mends import instead
 from gatewright.language.node import Node
-from gatewright.language.operations import OPERATIONS
+from gatewright.language.operations import OPERATIONS, takes_boolean
 
 if TYPE_CHECKING:
     from gatewright.language.reading import Reader
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 READING: ContextVar[Reader | None] = ContextVar("READING", default=None)
 
 WHERE = "use where(condition, a, b), which chooses element by element"
+CONSTANTS = (
+    "a constant is a number, also one that is a field of the cell; a vector is parameter(), "
+    "which a layer can hold fixed (freeze)"
+)
 
 
 class Value:
@@ -102,7 +107,7 @@ class Value:
     # What people try, and why it cannot be read.
     def refuse(self, fact: str, mend: str) -> NoReturn:
         """Stop the reading at the line of the user's that is being run."""
-        raise self.reader.error(fact, mend)
+        raise (READING.get() or self.reader).error(fact, mend)
 
     def __bool__(self) -> NoReturn:
         self.refuse(
@@ -123,12 +128,15 @@ class Value:
 
     def __getitem__(self, key: Any) -> NoReturn:
         self.refuse(
-            f"a value of the step was indexed with [{key!r}]; a value is one whole row of units",
+            "a value of the step was indexed or sliced; a value is one whole row of units",
             "make the parts separate products or states, each with a size= of its own",
         )
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         self.refuse("a part of a value was assigned to", WHERE)
+
+    def __delitem__(self, key: Any) -> NoReturn:
+        self.refuse("a part of a value was deleted", WHERE)
 
     def __iter__(self) -> NoReturn:
         self.refuse(
@@ -158,6 +166,14 @@ class Value:
 
     __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __floordiv__
 
+    def __xor__(self, other: Any) -> NoReturn:
+        self.refuse(
+            "`^`, `<<` or `>>` on a value of the step",
+            "a power is **; `&`, `|` and `~` combine comparisons",
+        )
+
+    __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __xor__
+
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         self.refuse(
             "a value of the step was called like a function",
@@ -167,8 +183,7 @@ class Value:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):  # protocols that ask (copy, numpy, notebooks) get a plain no
             raise AttributeError(name)
-        mend = f"write gatewright.{name}(value)" if name in OPERATIONS else "see help(gatewright)"
-        self.refuse(f"a value of the step has no attribute or method `{name}`", mend)
+        self.refuse(f"a value of the step has no attribute or method `{name}`", instead(name))
 
     def __setattr__(self, name: str, value: Any) -> NoReturn:
         self.refuse(f"`{name}` was set on a value of the step", "use a local name instead")
@@ -183,9 +198,7 @@ class Value:
     def __torch_function__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> NoReturn:
-        foreign(
-            f"torch.{getattr(function, '__name__', function)}", (*args, *(kwargs or {}).values())
-        )
+        foreign(f"torch.{getattr(function, '__name__', function)}", args)
 
     def __array_ufunc__(self, function: Any, method: str, *operands: Any, **kwargs: Any) -> Value:
         # A numpy scalar on the left of + - * / arrives here; it is a number like any other.
@@ -196,34 +209,34 @@ class Value:
         foreign(f"numpy.{function.__name__}", operands)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> NoReturn:
-        foreign(f"numpy.{function.__name__}", (self,))
+        foreign(f"numpy.{function.__name__}", args)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self.refuse("a value of the step was turned into a numpy array", instead("array"))
 
 
 def foreign(called: str, operands: Any) -> NoReturn:
-    """Refuse another library's function, naming ours where there is one of that name."""
-    name = called.rsplit(".", 1)[1].strip("_")
-    mend = (
-        f"use gatewright.{name}"
-        if name in OPERATIONS
-        else "use gatewright's functions and + - * /; a vector of constants is a frozen parameter()"
-    )
+    """Refuse another library's function, naming ours where there is one."""
     fact = f"{called} cannot be read: it computes on tensors, and a step has none yet"
-    for one in operands:
-        if isinstance(one, Value):
-            one.refuse(fact, mend)
-    raise CellError(fact, mend=mend)
+    name = called.rsplit(".", 1)[1].strip("_")
+    mend = instead(name)
+    given = [one for one in operands if not isinstance(one, Value) and hasattr(one, "shape")]
+    if given and name not in ("linear", "matmul", "mm"):
+        fact = f"{called} was given {describe(given[0])}; a step combines values and numbers"
+        mend = CONSTANTS
+    reader = READING.get()
+    raise CellError(fact, mend=mend) if reader is None else reader.error(fact, mend)
 
 
 def apply(op: str, *operands: Any, **attributes: Any) -> Value:
     """The operation `op` on values and numbers, as a new value."""
-    readers = [one.reader for one in operands if isinstance(one, Value)]
-    if not readers:
-        given = ", ".join(type(one).__name__ for one in operands)
+    reader = READING.get()
+    if reader is None:
+        given = ", ".join(describe(one) for one in operands)
         raise CellError(
-            f"{op} was given {given or 'nothing'}; it takes values of a cell's step",
-            mend=f"call {op} inside the step of a cell; for tensors use torch",
+            f"{op} was given {given} outside a step",
+            mend=f"{op} belongs in the step of a cell; for tensors use torch",
         )
-    reader = readers[0]
     nodes = tuple(lift(reader, one, op).node for one in operands)
     check_booleans(reader, op, nodes)
     return reader.add(op, nodes, attributes)
@@ -231,9 +244,8 @@ def apply(op: str, *operands: Any, **attributes: Any) -> Value:
 
 def check_booleans(reader: Reader, op: str, nodes: tuple[Node, ...]) -> None:
     """Comparisons may be combined and chosen by, not calculated with."""
-    operation = OPERATIONS[op]
     for position, node in enumerate(nodes):
-        wanted = operation.logical or (op == "where" and position == 0)
+        wanted = takes_boolean(op, position)
         given = OPERATIONS[node.op].boolean
         if wanted and not given:
             raise reader.error(
@@ -263,7 +275,7 @@ def lift(reader: Reader, given: Any, op: str) -> Value:
         return reader.add("constant", (), {"value": number})
     raise reader.error(
         f"{op} was given {describe(given)}; a step combines values and numbers",
-        "a learned vector is parameter(); a constant is a number that is a field of the cell",
+        CONSTANTS,
     )
 
 
@@ -271,6 +283,8 @@ def describe(given: Any) -> str:
     """What a foreign object is, in words for a message."""
     if given is None:
         return "None"
+    if isinstance(given, Value):
+        return "a value of the step"
     kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
     shape = getattr(given, "shape", None)
     return f"a {kind}" + (
