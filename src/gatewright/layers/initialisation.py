@@ -5,8 +5,6 @@ Each changes a layer in place and returns it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import nn
 
@@ -27,12 +25,16 @@ def orthogonal_(layer: Recurrent, gain: float = 1.0) -> Recurrent:
     >>> import gatewright as gw
     >>> _ = gw.init.orthogonal_(gw.LSTM(3, 4))
     """
-    for product, _, _ in _places(layer, layer.products):
-        for source, (weight, _) in product.items():
-            if source in layer.graph.states and weight.dim() > 1:
-                # A matrix with heads has a block for each.
-                for block in weight if weight.dim() == 3 else (weight,):
-                    nn.init.orthogonal_(block, gain)
+    for name in layer.products:
+        for place in layer.places:
+            product = layer.weights(name, *place)
+            for source, (weight, _) in product.items():
+                if source in layer.graph.states and weight.dim() > 1:
+                    start = torch.empty_like(weight)
+                    # A matrix with heads has a block for each.
+                    for block in start if start.dim() == 3 else (start,):
+                        nn.init.orthogonal_(block, gain)
+                    product[source] = (start, None)
     return layer
 
 
@@ -48,8 +50,9 @@ def forget_bias_(layer: Recurrent, value: float = 1.0, product: str | None = Non
     >>> import gatewright as gw
     >>> _ = gw.init.forget_bias_(gw.LSTM(3, 4), 2.0)
     """
-    for weights, _, _ in _places(layer, [product or _find(layer, KEEPS, "product")]):
-        _set_bias(weights, torch.tensor(float(value)))
+    name = product or _find(layer, KEEPS, "product")
+    for place in layer.places:
+        _set_bias(layer.weights(name, *place), torch.tensor(float(value)))
     return layer
 
 
@@ -73,21 +76,15 @@ def chrono_(
         raise ArgumentError(f"t_max={t_max!r}; expected a number of steps from 3")
     keep = keeps or _find(layer, KEEPS, "keeps")
     admit = admits or next((name for name in ADMITS if name in layer.products), None)
-    for weights, index, reverse in _places(layer, [keep]):
-        first = next(iter(weights.values()))[0]
-        units = first.shape[0] if first.dim() < 3 else first.shape[0] * first.shape[1]
-        bias = torch.empty(units).uniform_(1.0, float(t_max - 1)).log()
-        _set_bias(weights, bias)
+    for place in layer.places:
+        product = layer.weights(keep, *place)
+        first = _biases(product)[0][2]
+        # Drawn in float32: half precision has too few numbers near t_max.
+        drawn = torch.empty(first.shape, device=first.device).uniform_(1.0, float(t_max - 1)).log()
+        _set_bias(product, drawn)
         if admit is not None:
-            _set_bias(layer.weights(admit, index, reverse), -bias)
+            _set_bias(layer.weights(admit, *place), -drawn)
     return layer
-
-
-def _places(layer: Recurrent, products: object) -> Iterator[tuple[ProductWeights, int, bool]]:
-    for index in range(layer.num_layers):
-        for reverse in (False, True)[: layer.directions]:
-            for name in products:  # type: ignore[attr-defined]
-                yield layer.weights(name, index, reverse), index, reverse
 
 
 def _find(layer: Recurrent, names: tuple[str, ...], argument: str) -> str:
@@ -100,9 +97,16 @@ def _find(layer: Recurrent, names: tuple[str, ...], argument: str) -> str:
     return found
 
 
-def _set_bias(weights: ProductWeights, value: torch.Tensor) -> None:
-    biases = [bias for _, bias in weights.values() if bias is not None]
-    if not biases:
-        raise ArgumentError(f"{weights!r} has no bias; build the layer with bias=True")
-    for position, bias in enumerate(biases):
-        bias.copy_(value if position == 0 else torch.zeros(()))
+def _biases(product: ProductWeights) -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """(source, weight, bias) of each source that has a bias."""
+    found = [(key, weight, bias) for key, (weight, bias) in product.items() if bias is not None]
+    if not found:
+        raise ArgumentError(f"{product!r} has no bias; build the layer with bias=True")
+    return found
+
+
+def _set_bias(product: ProductWeights, value: torch.Tensor) -> None:
+    """The value at the first bias, 0 at a second one, since they add up."""
+    for position, (source, weight, bias) in enumerate(_biases(product)):
+        start = value if position == 0 else torch.zeros(())
+        product[source] = (weight, start.expand_as(bias))

@@ -81,14 +81,26 @@ def rebuild(config: Mapping[str, Any]) -> nn.Module:
         ModelError: if the configuration is damaged.
     """
     kind = config.get("kind")
-    if kind not in _REBUILD:
+    if not isinstance(kind, str) or kind not in _REBUILD:
         raise ModelError(f"the model is of kind {kind!r}; this gatewright knows {sorted(_REBUILD)}")
     try:
-        return _REBUILD[kind](config)
+        # Weights are drawn, to be replaced; the user's random numbers go on as they were.
+        with torch.random.fork_rng(devices=[]):
+            return _REBUILD[kind](config)
     except ModelError:
         raise
-    except (GatewrightError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"the configuration of the model is damaged: {error}") from error
+    except (
+        GatewrightError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RuntimeError,  # torch's, for sizes that no machine has
+    ) as error:
+        raise ModelError(
+            f"the configuration of the model is damaged ({type(error).__name__}: {error})"
+        ) from error
 
 
 def save(
@@ -153,7 +165,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is no directory; give one that gatewright has saved")
     try:
         config = json.loads(_read(path / CONFIG))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path / CONFIG} is damaged: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelError(f"{path / CONFIG} was not written by gatewright")
@@ -180,7 +192,8 @@ def _without_parametrizations(model: nn.Module) -> nn.Module:
     """A copy that holds plain weights: the values that the parametrizations give now."""
     if not any(parametrize.is_parametrized(one) for one in model.modules()):
         return model
-    model = copy.deepcopy(model)
+    # In eval mode: in training, spectral_norm takes a step of its iteration at each call.
+    model = copy.deepcopy(model).eval()
     for one in list(model.modules()):
         if parametrize.is_parametrized(one):
             for name in list(one.parametrizations):  # type: ignore[arg-type]
