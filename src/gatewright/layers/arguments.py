@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -14,16 +15,29 @@ def check_arguments(input_size: Any, hidden_size: Any, num_layers: Any, dropout:
     """Refuse sizes and probabilities that make no layer."""
     given = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
     for name, value in given.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise SizeError(f"{name}={value!r}; expected a whole number from 1")
+        check_size(name, value)
     if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
         raise ArgumentError(f"dropout={dropout!r}; expected a probability from 0 to 1")
     if dropout > 0 and num_layers == 1:
         warnings.warn(
             f"dropout={dropout} acts between layers, and there is one layer; it has no effect",
             UserWarning,
-            stacklevel=4,
+            stacklevel=_users_level(),
         )
+
+
+def check_size(name: str, value: Any) -> None:
+    """Refuse what is no whole number from 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SizeError(f"{name}={value!r}; expected a whole number from 1")
+
+
+def _users_level() -> int:
+    """How many calls above the caller the user's code is: a drop-in adds one."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("gatewright."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def find_cell(cell: Cell | type[Cell] | str) -> Cell:

@@ -12,6 +12,7 @@ from gatewright.cells.lstm import LSTM as LSTMEquations
 from gatewright.cells.lstm import PeepholeLSTM as PeepholeEquations
 from gatewright.cells.rnn import ElmanRNN
 from gatewright.errors import ArgumentError
+from gatewright.layers.arguments import check_size
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_names import TorchWeights
 
@@ -129,7 +130,8 @@ class LSTM(TorchNamed):
         *,
         backend: str = "auto",
     ) -> None:
-        if not isinstance(proj_size, int) or not 0 <= proj_size < max(hidden_size, 1):
+        check_size("hidden_size", hidden_size)
+        if not isinstance(proj_size, int) or not 0 <= proj_size < hidden_size:
             raise ArgumentError(
                 f"proj_size={proj_size!r}; expected 0 for none, or a size below "
                 f"hidden_size = {hidden_size}"

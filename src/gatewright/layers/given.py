@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gatewright.layers.recurrent import Recurrent
 
 
-def as_weights(given: Tensor, like: Tensor, role: str) -> Tensor:
+def as_weights(given: Any, like: Tensor, role: str) -> Tensor:
     """A tensor as it was given, which must be of the weights' dtype and on their device.
 
     Under autocast whatever arrives is converted.
@@ -26,6 +26,8 @@ def as_weights(given: Tensor, like: Tensor, role: str) -> Tensor:
     Raises:
         ArgumentError: naming both.
     """
+    if not isinstance(given, Tensor):
+        raise ArgumentError(f"{role} is a {type(given).__name__}; give a tensor")
     if given.device != like.device:
         raise ArgumentError(
             f"{role} is on {given.device} and the weights are on {like.device}; move one"

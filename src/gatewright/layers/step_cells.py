@@ -75,28 +75,20 @@ class StepCell(CellModule):
         Raises:
             ArgumentError, SizeError: naming what was given and what was expected.
         """
-        states = () if hx is None else self._states(hx)
         pairs = self.pairs()
-        like = next((weight for one in pairs.values() for weight, _ in one.values()), None)
-        if like is not None:
-            input = as_weights(input, like, "input")
-            states = tuple(
-                as_weights(one, like, f"state {name}")
-                for name, one in zip(self.graph.states, states, strict=False)
-            )
-        return one_step(self.graph, input, states, pairs, values=values)
+        like = next((weight for one in pairs.values() for weight, _ in one.values()), input)
+        event = as_weights(input, like, "input")
+        states = {} if hx is None else self._states(hx)
+        before = tuple(as_weights(one, like, f"state {name}") for name, one in states.items())
+        return one_step(self.graph, event, before, pairs, values=values)
 
-    def _states(self, hx: Any) -> tuple[Tensor, ...]:
+    def _states(self, hx: Any) -> dict[str, Any]:
         names = tuple(self.graph.states)
         states = (hx,) if len(names) == 1 else hx
-        if (
-            not isinstance(states, tuple | list)
-            or len(states) != len(names)
-            or not all(isinstance(one, Tensor) for one in states)
-        ):
-            expected = "one tensor" if len(names) == 1 else f"a tuple ({', '.join(names)})"
-            raise ArgumentError(f"hx is a {type(hx).__name__}; give {expected}")
-        return tuple(states)
+        if not isinstance(states, tuple | list) or len(states) != len(names):
+            what = f"{len(hx)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
+            raise ArgumentError(f"the states are a tuple ({', '.join(names)}); given was {what}")
+        return dict(zip(names, states, strict=True))
 
     def extra_repr(self) -> str:
         bias = "" if self.bias else ", bias=False"
