@@ -187,7 +187,7 @@ class PeepholeLSTMCell(StepCell):
         output_reads: Literal["new", "old"] = "new",
     ) -> None:
         self.peephole = peephole
-        self.gates = tuple(gates)
+        self.gates = gates if isinstance(gates, str) else tuple(gates)
         self.output_reads = output_reads
         cell = PeepholeLSTM(peephole, self.gates, output_reads)
         super().__init__(cell, input_size, hidden_size, bias, device, dtype)
