@@ -40,7 +40,16 @@ def name_values(reader: Reader, scope: Scope, update: Update) -> None:
             found = next((name for name, end in ends if node in reach[end]), None)
             if found is not None:
                 node.attributes["name"] = scope.prefix + found
-    scope.names |= {scope.prefix + name: node for name, node in (bound | returned).items()}
+    # `old = h` names the state before the step, of which `h` means the one after it.
+    kept = {
+        name: value.node
+        for name, value in update.names.items()
+        if value.node.attributes.get("name") not in (None, name)
+        and value.node.op in ("event", "state", "input")
+        and not (scope.prefix or name.startswith("_"))
+    }
+    named = kept | bound | returned
+    scope.names |= {scope.prefix + name: node for name, node in named.items()}
 
 
 def check_weights(reader: Reader, learned: Iterable[str]) -> None:

@@ -37,6 +37,7 @@ def _call(
 ) -> Operation:
     holes = ", ".join(["{}"] * arity)
     written = latex or rf"\mathrm{{{name}}}".replace("_", r"\_")
+    written = written.replace("{", "{{").replace("}", "}}")  # a form's own braces
     return Operation(name, kind, arity, f"{name}({holes})", rf"{written}\left({holes}\right)")
 
 
@@ -91,8 +92,8 @@ _TABLE = (
     _call("expm1"),
     _call("log", latex=r"\log"),
     _call("log1p"),
-    _call("sqrt"),
-    _call("abs"),
+    Operation("sqrt", "pointwise", 1, "sqrt({})", r"\sqrt{{{}}}"),
+    Operation("abs", "pointwise", 1, "abs({})", r"\left|{}\right|"),
     _call("sign", latex=r"\operatorname{sgn}"),
     _call("sin", latex=r"\sin"),
     _call("cos", latex=r"\cos"),

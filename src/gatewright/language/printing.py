@@ -9,7 +9,7 @@ from itertools import count
 from gatewright.errors import ArgumentError
 from gatewright.language.equations import Equations
 from gatewright.language.node import Node
-from gatewright.language.operations import ADD, CALL, MULTIPLY, OPERATIONS
+from gatewright.language.operations import ADD, CALL, MULTIPLY, NEGATE, OPERATIONS
 
 GREEK = frozenset(
     # One string: as 24 quoted names they would fill a screen.
@@ -143,7 +143,9 @@ def _written(
         return style.before(attributes["name"]), CALL
     if node.op == "constant":
         number = style.number(attributes["value"])
-        return number, MULTIPLY if "cdot" in number else NEGATE if number[0] == "-" else CALL
+        # A number that is written with a sign, or as a product, may need brackets.
+        scientific = style.form == "latex" and "^" in number
+        return number, MULTIPLY if scientific else NEGATE if number[0] == "-" else CALL
     if node.op == "parameter":
         return style.weight("w", attributes["name"]), CALL
     if node.op == "noise":
@@ -158,8 +160,6 @@ def _written(
         return _product(node, [form for form, _ in written], style, len(alike) > 1)
     operation = OPERATIONS[node.op]
     form = operation.latex if style.form == "latex" else operation.text
-    if node.op == "abs" and style.form == "latex":
-        form = r"\left|{}\right|"
     inside = []
     for position, (one, tightness) in enumerate(written):
         # a - (b - c), a / (b * c) and (a ** b) ** c keep their brackets.
@@ -214,7 +214,10 @@ def _number(number: float) -> str:
 
 def _latex_number(number: float) -> str:
     mantissa, _, exponent = _number(number).replace("inf", r"\infty").partition("e")
-    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if exponent else mantissa
+    if not exponent:
+        return mantissa
+    power = f"10^{{{int(exponent)}}}"
+    return power if mantissa == "1" else rf"{mantissa} \cdot {power}"
 
 
 def _latex_name(name: str) -> str:

@@ -1,0 +1,170 @@
+"""The adjoint, run in torch and held against autograd of the reference.
+
+Every state, output and named value gets a random upstream gradient. The backward run sees
+nothing but leaves and what the adjoint says is saved: reading anything else is a KeyError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from gatewright.backends.operations import evaluate
+from gatewright.backends.reference import Run, run
+from gatewright.graph import Adjoint, Graph, Term
+from gatewright.graph.saving import LEAVES
+from gatewright.graph.sizes import number
+from gatewright.graph.terms import COMMUTATIVE
+
+#: Odd, distinct, and with divisors for heads (2 and 3 of hidden).
+SIZES = {"input": 5, "hidden": 6}
+BATCH = 3
+TOLERANCE = 1e-10
+
+
+def draw(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, dict[str, Tensor]]:
+    """Random weights, inputs and states in float64, needing gradients; and noises."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        values = torch.randn(*shape, generator=generator, dtype=torch.float64)
+        return values.requires_grad_()
+
+    def rows(terms: Mapping[str, Term]) -> dict[str, Tensor]:
+        return {name: normal(BATCH, number(one.size, sizes)) for name, one in terms.items()}
+
+    return {
+        "weights": {path: normal(*one.numbers(sizes)) for path, one in graph.weights.items()},
+        "inputs": rows(graph.inputs),
+        "states": rows(graph.states),
+        "noises": {k: one.detach() for k, one in rows(dict(enumerate(graph.noises))).items()},
+    }
+
+
+def compare(graph: Graph, sizes: Mapping[str, int] = SIZES, seed: int = 0, **given: Tensor) -> None:
+    """Hold the adjoint of one step to autograd; `given` replaces drawn inputs and states."""
+    graph.sizes.check(sizes)
+    drawn = draw(graph, sizes, seed)
+    for kind in ("inputs", "states", "weights"):
+        for name in drawn[kind].keys() & given.keys():
+            drawn[kind][name] = given[name].clone().requires_grad_()
+    names = [name for name, term in graph.values.items() if not term.boolean]
+    adjoint = graph.adjoint_of(*names)
+    check_merged(graph, adjoint)
+
+    result = run(
+        Run(
+            graph=graph,
+            sizes=sizes,
+            weights=drawn["weights"],
+            inputs=drawn["inputs"],
+            rows=[BATCH],
+            states=drawn["states"],
+            fresh=drawn["states"],
+            noises=list(drawn["noises"].values()),
+            names=names,
+        )
+    )
+    found = {**result.values, **result.states, "output": result.output}
+    generator = torch.Generator().manual_seed(seed + 1)
+    upstream = {
+        name: torch.randn(found[name].shape, generator=generator, dtype=torch.float64)
+        for name in adjoint.seeds
+    }
+    loss = torch.stack([(found[name] * one).sum() for name, one in upstream.items()]).sum()
+    leaves = {
+        (kind, name): one
+        for kind in ("weights", "inputs", "states")
+        for name, one in drawn[kind].items()
+    }
+    truth = dict(
+        zip(
+            leaves, torch.autograd.grad(loss, list(leaves.values()), allow_unused=True), strict=True
+        )
+    )
+    ours = backward(graph, adjoint, sizes, drawn, upstream)
+    assert set(ours) <= set(truth)
+    for key, expected in truth.items():
+        got = ours.get(key)
+        if expected is None or got is None:
+            for one in (expected, got):
+                assert one is None or not one.any(), f"{key}: there is a gradient on one side only"
+            continue
+        assert got.shape == expected.shape, f"{key}: {got.shape}, expected {expected.shape}"
+        assert torch.equal(got.isnan(), expected.isnan()), f"{key}: {got}, expected {expected}"
+        got, expected = got.nan_to_num(), expected.nan_to_num()
+        scale = max(1.0, expected.abs().max().item())
+        error = (got - expected).abs().max().item()
+        assert error <= TOLERANCE * scale, f"{key}: off by {error}\n{got}\n{expected}"
+
+
+def backward(
+    graph: Graph,
+    adjoint: Adjoint,
+    sizes: Mapping[str, int],
+    drawn: Mapping[str, Mapping[str, Tensor]],
+    upstream: Mapping[str, Tensor],
+) -> dict[tuple[str, str], Tensor]:
+    """All gradients, from leaves and saved terms alone."""
+    like = torch.zeros((), dtype=torch.float64)
+    forward: dict[Term, Tensor] = {}
+    given = {term: drawn["inputs"][name].detach() for name, term in graph.inputs.items()}
+    given |= {term: drawn["states"][name].detach() for name, term in graph.states.items()}
+    given |= dict(zip(graph.noises, drawn["noises"].values(), strict=True))
+    for term in graph.forward:
+        if term in given:
+            forward[term] = given[term]
+        elif term.op == "weight":
+            forward[term] = drawn["weights"][term.attributes["weight"].path].detach()
+        else:
+            forward[term] = evaluate(term, [forward[one] for one in term.operands], sizes, like)
+
+    known = {term: value for term, value in forward.items() if term.op in LEAVES}
+    known |= {term: forward[term] for term in adjoint.saved}
+    known |= {term: upstream[name] for name, term in adjoint.seeds.items()}
+    for term in adjoint.order:
+        if term not in known:
+            known[term] = evaluate(term, [known[one] for one in term.operands], sizes, like)
+
+    found: dict[tuple[str, str], Tensor] = {}
+    for one in adjoint.weights:
+        # What follows from weights alone is one row for all.
+        sides = [known[side] for side in (one.left, one.right) if side is not None]
+        sides = [side.expand(BATCH, side.shape[-1]) for side in sides]
+        if one.right is None:
+            value = sides[0].sum(0)
+        elif one.heads == 1:
+            value = sides[0].T @ sides[1]
+        else:
+            parts = [side.unflatten(-1, (one.heads, -1)) for side in sides]
+            value = torch.einsum("bho,bhi->hoi", *parts)
+        key = ("weights", one.path)
+        found[key] = found[key] + value if key in found else value
+    for kind, terms in (("states", adjoint.states), ("inputs", adjoint.inputs)):
+        found |= {(kind, name): known[term] for name, term in terms.items() if term is not None}
+    return found
+
+
+def check_merged(graph: Graph, adjoint: Adjoint) -> None:
+    """No two derived terms are equal, none is saved and recomputed, all stand in order."""
+    seen: dict[object, Term] = {}
+    step = set(graph.forward)
+    order = list(adjoint.order)
+    assert len(set(order)) == len(order)
+    place = {term: index for index, term in enumerate(order)}
+    for term in order:
+        assert all(place[one] < place[term] for one in term.operands if one in place)
+        if term in step:
+            assert term in adjoint.recomputed and term not in adjoint.saved
+            continue
+        operands = [one.index for one in term.operands]
+        key = (
+            term.op,
+            tuple(sorted(operands) if term.op in COMMUTATIVE else operands),
+            term.size,
+            tuple(sorted(term.attributes.items(), key=str)),
+        )
+        other = seen.setdefault(key, term)
+        assert other is term, f"{other} and {term} are equal and not merged"
