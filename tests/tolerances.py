@@ -65,7 +65,10 @@ def random_loss(found: Any, seed: int = 0) -> Tensor:
 
 def gradients(found: Any, wanted: list[Tensor], seed: int = 0) -> list[Tensor]:
     """The gradients of `random_loss`; zero where nothing flows."""
-    grads = torch.autograd.grad(random_loss(found, seed), wanted, allow_unused=True)
+    loss = random_loss(found, seed)
+    if not loss.requires_grad:
+        return [torch.zeros_like(one) for one in wanted]
+    grads = torch.autograd.grad(loss, wanted, allow_unused=True, retain_graph=True)
     return [
         torch.zeros_like(one) if grad is None else grad
         for one, grad in zip(wanted, grads, strict=True)
