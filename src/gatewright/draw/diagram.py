@@ -22,9 +22,11 @@ from gatewright.errors import ArgumentError
 from gatewright.language.equations import Equations
 from gatewright.language.printing import text
 
+#: More figures than these are no diagram any more.
+MOST = 200
 THEMES = ("auto", "light", "dark")
 #: Pixels for the title above the drawing, for the legend below it, and around both.
-TITLE, LEGEND, MARGIN = 36, 44, 16
+TITLE, LEGEND, MARGIN = 42, 44, 16
 #: The least width under a title; the title's font sizes and the distance of its lines.
 LEAST, LARGER, SMALLER, LEADING = 420, 20, 13, 18
 
@@ -95,6 +97,11 @@ def _document(
     width: int | None,
 ) -> str:
     drawn = picture(equations, words)
+    if len(drawn.figures) > MOST:
+        raise ArgumentError(
+            f"{equations.name} has {len(drawn.figures)} figures to draw; a diagram of more than "
+            f"{MOST} cannot be read: print(cell) shows its equations"
+        )
     edge = (equations.event, *equations.inputs, *equations.states)
     layout = lay_out(drawn, {name: words.get(name, name) + "t-1" for name in edge})
     key_markup, key_width = legend(layout)

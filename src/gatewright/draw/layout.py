@@ -6,15 +6,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from gatewright.draw.picture import Figure, Picture
-from gatewright.draw.place import DOWN, LEFT, RIGHT, UP, Place, Places, Point, feet, place
-from gatewright.draw.route import DIRECTIONS, Router
+from gatewright.draw.columns import arrange
+from gatewright.draw.figures import Figure, Picture
+from gatewright.draw.place import (
+    DOWN,
+    LEFT,
+    RIGHT,
+    Places,
+    Point,
+    label_units,
+    place,
+)
+from gatewright.draw.ports import Sides, all_ports, costs, entering, leaving, side
+from gatewright.draw.route import Router
 
 #: How often a layout is tried again with wider gaps.
-TRIES = 8
-#: What a box's left or right side costs.
-SIDE = 4.0
+TRIES = 40
+#: How often with the same gaps, each time with the wire that found no way drawn first.
+AGAIN = 4
 Role = Literal["wire", "memory", "bus", "peephole"]
+#: What a wire connects: a value, its reader or the edge that it leads to, and as what.
+Connection = tuple[Figure, Figure | None, str, Role]
 
 
 @dataclass(frozen=True)
@@ -47,43 +59,56 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Task:
-    """A connection that is still to be drawn."""
+    """A connection that is still to be drawn; `edge` names the one that leads out."""
 
     source: Figure
     reader: Figure | None
-    goals: Mapping[Point, Point]
+    edge: str
+    goals: Sides
     role: Role
     mark: str = ""
 
+    @property
+    def ends(self) -> Connection:
+        return self.source, self.reader, self.edge, self.role
 
-def lay_out(picture: Picture, edge_names: dict[str, str]) -> Layout:
+
+def lay_out(picture: Picture, edge_names: Mapping[str, str]) -> Layout:
     """Place a picture's figures and draw its wires.
 
     Args:
         edge_names: What is written where the event, inputs and states cross the edge.
     """
+    grid = arrange(picture)
+    for figure in grid.columns:
+        if figure.group in grid.bands:  # the frame says whose they are
+            figure.label = figure.label.removeprefix(f"{figure.group}.")
+            figure.tag = figure.tag.replace(f"_{figure.group}.", "_")
+    urgent: list[Connection] = []
     for attempt in range(TRIES):
-        places = place(picture, edge_names, room=2 * attempt)
-        wires = _wires(picture, places)
-        if wires is not None:
-            return Layout(picture, places, tuple(wires))
+        # A wire that found no way goes first next time; then there is more room as well.
+        places = place(picture, grid, edge_names, room=2 * (attempt // AGAIN))
+        drawn = _wires(picture, places, urgent)
+        if isinstance(drawn, list):
+            return Layout(picture, places, tuple(drawn))
+        urgent = [drawn, *(one for one in urgent if one != drawn)]
     raise AssertionError("no wire is left without a way where gaps are this wide")
 
 
-def _wires(picture: Picture, places: Places) -> list[Wire] | None:
-    ports = {figure: _ports(figure, spot) for figure, spot in places.figures.items()}
-    ports |= {
-        figure: {point: UP if figure.kind in ("event", "input") else RIGHT}
-        for figure, point in places.enters.items()
-    }
+def _wires(picture: Picture, places: Places, urgent: list[Connection]) -> list[Wire] | Connection:
+    """All wires, or the one that found no way."""
+    ports = all_ports(places)
     blocked = {point for spot in places.figures.values() for point in spot.covers()}
+    for frame in places.frames:
+        units = label_units(frame.name) + 1
+        blocked |= {Point(frame.label.x + step, frame.label.y) for step in range(units)}
     doorsteps = {
         Point(port.x + out.x, port.y + out.y)
         for sides in ports.values()
         for port, out in sides.items()
     }
-    router = Router(places.width, places.height, blocked, doorsteps)
-    extra = _costs(picture, ports)
+    router = Router(_inner(places), blocked, doorsteps)
+    extra = costs(picture, ports)
     nets = {figure: index for index, figure in enumerate(picture.figures)}
     wires: list[Wire] = []
     used: set[Point] = set()
@@ -92,15 +117,17 @@ def _wires(picture: Picture, places: Places) -> list[Wire] | None:
         router.lay(nets[wire.source], list(wire.way))
         router.nets[nets[wire.source]].ends |= {wire.way[0], wire.way[-1]}
         used |= {wire.way[0], wire.way[-1]}
-    for task in _tasks(picture, places, ports):
+    tasks = _tasks(picture, places, ports)
+    tasks.sort(key=lambda one: urgent.index(one.ends) if one.ends in urgent else len(urgent))
+    for task in tasks:
         net = nets[task.source]
-        leaves = _leaving(task.source, ports[task.source])
+        leaves = leaving(task.source, ports[task.source])
         branches = bool(router.nets.get(net) and router.nets[net].points)
         goals = {point: out for point, out in task.goals.items() if point not in used}
         starts = {point: out for point, out in leaves.items() if point not in used}
         way = router.find(net, starts, goals, extra) if goals and (starts or branches) else None
         if way is None:
-            return None
+            return task.ends
         router.lay(net, way)
         ends = {way[-1]} if branches else {way[0], way[-1]}
         router.nets[net].ends |= ends
@@ -109,14 +136,22 @@ def _wires(picture: Picture, places: Places) -> list[Wire] | None:
     return wires
 
 
+def _inner(places: Places) -> tuple[int, int, int, int]:
+    """Within what wires stay: the edge belongs to the names that stand there."""
+    points = [*places.enters.values(), *places.leaves.values(), places.output]
+    xs, ys = [point.x for point in places.leaves.values()], [point.y for point in points]
+    left = min(point.x for figure, point in places.enters.items() if figure.kind == "state")
+    return left + 1, places.output.y + 1, max(xs) - 1, max(ys) - 1
+
+
 def _memories(picture: Picture, places: Places) -> Iterator[Wire]:
     """The straight stretches of each memory's line."""
     for name, line in picture.lines.items():
         stations = [picture.states[name], *line]
         for index, source in enumerate(stations):
             reader = stations[index + 1] if index + 1 < len(stations) else None
-            start = places.enters[source] if index == 0 else _side(places.figures[source], RIGHT)
-            end = places.leaves[name] if reader is None else _side(places.figures[reader], LEFT)
+            start = places.enters[source] if index == 0 else side(places.figures[source], RIGHT)
+            end = places.leaves[name] if reader is None else side(places.figures[reader], LEFT)
             way = tuple(Point(x, start.y) for x in range(start.x, end.x + 1))
             mark = ""
             if reader is not None:
@@ -124,9 +159,7 @@ def _memories(picture: Picture, places: Places) -> Iterator[Wire]:
             yield Wire(source, reader, way, "memory", False, mark)
 
 
-def _tasks(
-    picture: Picture, places: Places, ports: Mapping[Figure, Mapping[Point, Point]]
-) -> list[_Task]:
+def _tasks(picture: Picture, places: Places, ports: Mapping[Figure, Sides]) -> list[_Task]:
     """All other connections: near ones first, and peepholes last, since they give way."""
     found: list[tuple[tuple[int, int], _Task]] = []
     along = {
@@ -136,12 +169,17 @@ def _tasks(
     }
 
     def add(
-        source: Figure, reader: Figure | None, goals: Mapping[Point, Point], role: Role, mark: str
+        source: Figure,
+        reader: Figure | None,
+        goals: Sides,
+        role: Role,
+        mark: str = "",
+        edge: str = "",
     ) -> None:
         near = min(
             abs(one.x - other.x) + abs(one.y - other.y) for one in ports[source] for other in goals
         )
-        found.append(((role == "peephole", near), _Task(source, reader, goals, role, mark)))
+        found.append(((role == "peephole", near), _Task(source, reader, edge, goals, role, mark)))
 
     for figure in picture.figures:
         for one in figure.inputs:
@@ -151,47 +189,9 @@ def _tasks(
             role: Role = (
                 "peephole" if one.diagonal else "bus" if one.source.kind == "join" else "wire"
             )
-            add(one.source, figure, _entering(figure, ports[figure]), role, one.mark)
+            add(one.source, figure, entering(figure, ports[figure]), role, one.mark)
     for name, value in picture.updates.items():
         if name not in picture.lines:
-            add(value, None, {places.leaves[name]: LEFT}, "wire", "")
-    add(picture.output, None, {places.output: DOWN}, "wire", "")
+            add(value, None, {places.leaves[name]: LEFT}, "wire", edge=name)
+    add(picture.output, None, {places.output: DOWN}, "wire")
     return [task for _, task in sorted(found, key=lambda one: one[0])]
-
-
-def _ports(figure: Figure, spot: Place) -> dict[Point, Point]:
-    """Where wires may touch a figure, each with the direction out of it."""
-    left, top = spot.left, spot.top
-    right, bottom = left + spot.width, top + spot.height
-    if figure.kind == "learned":
-        found = {Point(x, bottom): DOWN for x in feet(figure, spot)}
-        found |= {Point(left, y): LEFT for y in range(top + 1, bottom)}
-        found |= {Point(right, y): RIGHT for y in range(top + 1, bottom)}
-        return found | {Point(spot.middle.x, top): UP}
-    return {_side(spot, side): side for side in (UP, DOWN, LEFT, RIGHT)}
-
-
-def _side(spot: Place, side: Point) -> Point:
-    middle = spot.middle
-    return Point(middle.x + side.x * spot.width // 2, middle.y + side.y * spot.height // 2)
-
-
-def _leaving(figure: Figure, ports: Mapping[Point, Point]) -> dict[Point, Point]:
-    sides = {"learned": (UP, RIGHT), "join": (RIGHT,)}.get(figure.kind, DIRECTIONS)
-    return {port: out for port, out in ports.items() if out in sides}
-
-
-def _entering(figure: Figure, ports: Mapping[Point, Point]) -> dict[Point, Point]:
-    shut = {"learned": UP, "join": RIGHT}.get(figure.kind)
-    return {port: out for port, out in ports.items() if out != shut}
-
-
-def _costs(picture: Picture, ports: Mapping[Figure, Mapping[Point, Point]]) -> dict[Point, float]:
-    """Boxes are read from below and give upwards, unless that is a long way round."""
-    return {
-        port: SIDE
-        for figure in picture.figures
-        if figure.kind == "learned"
-        for port, out in ports[figure].items()
-        if out in (LEFT, RIGHT)
-    }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from html import escape
 
+from gatewright.draw.figures import Figure
 from gatewright.draw.layout import Layout, Wire
-from gatewright.draw.picture import Figure
-from gatewright.draw.place import NAME, SIGN, SMALL, UNIT, Place, Point
+from gatewright.draw.place import NAME, SIGN, SMALL, UNIT, Frame, Place, Point
 from gatewright.draw.strokes import TIP, path, tip
 
 #: Pixels between a wire's end at the cell's edge and what is written there.
@@ -74,7 +74,7 @@ def values(layout: Layout, words: Mapping[str, str]) -> str:
             if one is figure
         ]
         if picture.output is figure:
-            parts.append(_output(layout, words))
+            parts.append(_output(layout))
         groups.append(
             element(
                 "g",
@@ -86,7 +86,17 @@ def values(layout: Layout, words: Mapping[str, str]) -> str:
                 data_when="before" if figure.kind == "state" else None,
             )
         )
-    return "\n".join(groups)
+    return "\n".join([*(_frame(one) for one in places.frames), *groups])
+
+
+def _frame(frame: Frame) -> str:
+    left, top = frame.left * UNIT, frame.top * UNIT
+    width, height = frame.right * UNIT - left, frame.bottom * UNIT - top
+    parts = [
+        element("rect", x=left, y=top, width=width, height=height, rx=12),
+        write(frame.name, left + 2, frame.label.y * UNIT, SMALL + 1, "gw-muted", "start"),
+    ]
+    return element("g", "".join(parts), class_="gw-cell", data_cell=frame.name)
 
 
 def _crossings(wires: Iterable[Wire]) -> dict[Figure, set[Point]]:
@@ -143,7 +153,7 @@ def _wire(wire: Wire, under: set[Point]) -> str:
 
 
 #: The size of the letter at a wire's end.
-MARK = 10
+MARK = 11
 
 
 def mark_at(wire: Wire) -> tuple[float, float]:
@@ -164,12 +174,10 @@ def _leaves(name: str, point: Point) -> str:
     return write(name, point.x * UNIT + EDGE, point.y * UNIT, NAME, "gw-name", "start", low="t")
 
 
-def _output(layout: Layout, words: Mapping[str, str]) -> str:
-    point, output = layout.places.output, layout.picture.output
-    names = [name for name, one in layout.picture.updates.items() if one is output]
-    name = words.get(names[0], names[0]) if names else "output"
+def _output(layout: Layout) -> str:
+    point = layout.places.output
     y = point.y * UNIT - EDGE - NAME * 0.5
-    return write(name, point.x * UNIT, y, NAME, "gw-name", low="t")
+    return write(layout.picture.output_name, point.x * UNIT, y, NAME, "gw-name", low="t")
 
 
 def _plain(value: object) -> str:

@@ -17,7 +17,7 @@ COLOURS = {
     "point-edge": ("#b5523f", "#f09683"),
     "row": ("#e3ddf5", "#352b56"),
     "row-edge": ("#6f5bb0", "#b6a5f0"),
-    "frame": ("#c5cdd6", "#46515d"),
+    "frame": ("#8b97a3", "#75818d"),
 }
 
 _RULES = """\
@@ -34,7 +34,7 @@ _RULES = """\
 {at} .gw-row>rect{{fill:{row};stroke:{row-edge};stroke-width:1.6}}
 {at} .gw-source>rect,{at} .gw-join>rect{{stroke:{wire};stroke-width:1.4}}
 {at} .gw-source>rect{{stroke-dasharray:3 3}}
-{at} .gw-cell{{stroke:{frame};stroke-width:1.2}}
+{at} .gw-cell>rect{{stroke:{frame};stroke-width:1.2;stroke-dasharray:4 4}}
 {at} text{{fill:{ink}}}
 {at} .gw-name{{font-style:italic}}
 {at} .gw-small{{fill:{ink}}}

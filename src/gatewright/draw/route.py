@@ -15,6 +15,10 @@ from itertools import pairwise
 from gatewright.draw.place import DOWN, LEFT, RIGHT, UP, Point
 
 DIRECTIONS = (UP, DOWN, LEFT, RIGHT)
+OPPOSITE = {UP: DOWN, DOWN: UP, LEFT: RIGHT, RIGHT: LEFT}
+TURNS = {one: tuple(turn for turn in DIRECTIONS if turn != OPPOSITE[one]) for one in DIRECTIONS}
+#: What a way costs besides its length: a turn, passing over another wire, beginning at the
+#: side of a wire or at its end, and passing close before a figure.
 BEND, CROSSING, BRANCH, STRAIGHT, DOORSTEP = 3.0, 4.0, 5.0, 0.0, 4.0
 
 
@@ -30,11 +34,14 @@ class Router:
     """Finds ways on a grid from which `blocked` points are taken out.
 
     Args:
+        inner: Left, top, right and bottom, between which wires stay but for their ends.
         doorsteps: Points before a figure's sides; passing there is possible but costs.
     """
 
-    def __init__(self, width: int, height: int, blocked: set[Point], doorsteps: set[Point]) -> None:
-        self.width, self.height = width, height
+    def __init__(
+        self, inner: tuple[int, int, int, int], blocked: set[Point], doorsteps: set[Point]
+    ) -> None:
+        self.left, self.top, self.right, self.bottom = inner
         self.blocked, self.doorsteps = blocked, doorsteps
         #: Which net passes a point, sideways and upright.
         self.across: dict[Point, int] = {}
@@ -70,8 +77,9 @@ class Router:
         queue: list[tuple[float, int, float, Point, Point]] = []
         count = 0
 
-        def ahead(point: Point) -> float:
-            return min(abs(point.x - goal.x) + abs(point.y - goal.y) for goal in goals)
+        # What is left at least: the distance to the rectangle around the goals.
+        left, right = min(goal.x for goal in goals), max(goal.x for goal in goals)
+        top, bottom = min(goal.y for goal in goals), max(goal.y for goal in goals)
 
         def push(
             cost: float, point: Point, heading: Point, previous: tuple[Point, Point] | None
@@ -81,7 +89,11 @@ class Router:
                 best[point, heading] = cost
                 came[point, heading] = previous
                 count += 1
-                heapq.heappush(queue, (cost + ahead(point), count, cost, point, heading))
+                x, y = point
+                ahead = (left - x if x < left else x - right if x > right else 0) + (
+                    top - y if y < top else y - bottom if y > bottom else 0
+                )
+                heapq.heappush(queue, (cost + ahead, count, cost, point, heading))
 
         for point, heading, cost in self._starts(net, mine, ports, extra):
             push(cost, point, heading, None)
@@ -89,14 +101,11 @@ class Router:
             _, _, cost, point, heading = heapq.heappop(queue)
             if cost > best[point, heading]:
                 continue
-            if point in goals and goals[point] == (-heading.x, -heading.y):
+            if point in goals:
                 return _traced(came, (point, heading))
-            fresh = came[point, heading] is None
-            for turn in DIRECTIONS:
-                if turn == (-heading.x, -heading.y) or (fresh and turn != heading):
-                    continue
-                if turn != heading and not self._free(point, net):
-                    continue
+            # A port is left straight, and no wire turns where it crosses another.
+            straight = came[point, heading] is None or not self._free(point, net)
+            for turn in (heading,) if straight else TURNS[heading]:
                 target = Point(point.x + turn.x, point.y + turn.y)
                 step = self._step(target, turn, net, mine, goals)
                 if step is not None:
@@ -129,8 +138,8 @@ class Router:
     ) -> float | None:
         """The cost of entering a point, None where it is closed."""
         if point in goals:
-            return 1.0 if goals[point] == (-heading.x, -heading.y) else None
-        if not (0 <= point.x <= self.width and 0 <= point.y <= self.height):
+            return 1.0 if goals[point] == OPPOSITE[heading] else None
+        if not (self.left <= point.x <= self.right and self.top <= point.y <= self.bottom):
             return None
         if point in self.blocked or point in mine.points:
             return None

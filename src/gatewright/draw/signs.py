@@ -68,12 +68,14 @@ def of_operation(node: Node, texts: Mapping[Node, str]) -> tuple[str, list[str]]
             return {"add": "2 ×", "multiply": "( )²"}.get(op, sign), ["", ""]
         if len(wired) == 2:
             return (sign, ["", ""]) if op in SYMMETRIC else (f"a {sign} b", ["a", "b"])
+        if not wired:
+            return f"{texts[first]} {sign} {texts[second]}", ["", ""]
         if op == "multiply":
             return f"{texts.get(first) or texts.get(second)} ×", ["", ""]
         if op in SYMMETRIC:
             return f"{sign} {texts.get(first) or texts.get(second)}", ["", ""]
         if first in texts:
-            return " ".join([texts[first], sign, *([texts[second]] if not wired else [])]), ["", ""]
+            return f"{texts[first]} {sign}", ["", ""]
         return f"{sign} {texts[second]}", ["", ""]
     parts = [texts.get(one, letter) for one, letter in zip(operands, "?ab", strict=True)]
     marks = ["" if one in texts else letter for one, letter in zip(operands, "?ab", strict=True)]
