@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,6 +47,8 @@ class Saveable(Protocol):
 #: Kind to the two functions that describe a module and build it again.
 _DESCRIBE: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {}
 _REBUILD: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {}
+#: Kinds whose class stands above the layers: it is imported when such a model is loaded.
+_ABOVE = {"classifier": "gatewright.training.model"}
 
 
 def saveable(kind: str) -> Callable[[type], type]:
@@ -81,6 +84,8 @@ def rebuild(config: Mapping[str, Any]) -> nn.Module:
         ModelError: if the configuration is damaged.
     """
     kind = config.get("kind")
+    if isinstance(kind, str) and kind in _ABOVE:
+        import_module(_ABOVE[kind])
     if not isinstance(kind, str) or kind not in _REBUILD:
         raise ModelError(f"the model is of kind {kind!r}; this gatewright knows {sorted(_REBUILD)}")
     try:

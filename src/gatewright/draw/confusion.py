@@ -1,0 +1,34 @@
+"""The confusion matrix, as a table: it can be read out, copied and searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gatewright.draw.elements import escape, tag
+
+
+def confusion_table(counts: Sequence[Sequence[int]], classes: Sequence[str], caption: str) -> str:
+    """`counts[true][predicted]` with a colour that is the share of the true class."""
+    head = tag("td", "true ↓ &nbsp; predicted →", class_="corner") + "".join(
+        tag("th", escape(name), scope="col") for name in classes
+    )
+    head += tag("th", "found", scope="col", class_="found")
+    rows = [tag("tr", head)]
+    for at, (name, row) in enumerate(zip(classes, counts, strict=True)):
+        total = sum(row)
+        cells = "".join(_cell(count, total, right=at == to) for to, count in enumerate(row))
+        found = f"{row[at]} of {total}" if total else "none"
+        rows.append(
+            tag(
+                "tr",
+                tag("th", escape(name), scope="row") + cells + tag("td", found, class_="found"),
+            )
+        )
+    return tag("table", tag("caption", caption) + "".join(rows), class_="confusion")
+
+
+def _cell(count: int, total: int, *, right: bool) -> str:
+    share = count / total if total else 0.0
+    kind = "right" if right else "wrong" if count else "none"
+    deep = " deep" if right and share > 0.55 else ""
+    return tag("td", str(count) if count else "·", class_=kind + deep, style=f"--share:{share:.3f}")

@@ -1,0 +1,61 @@
+"""Small pieces that every picture is put together from."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping
+
+
+def escape(text: object) -> str:
+    """Text that may stand anywhere in HTML or SVG, also inside an attribute."""
+    return html.escape(str(text))
+
+
+def tag(name: str, content: str = "", **attributes: object) -> str:
+    """One element; `class_` means class, and `_` in a name means `-`."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return f"<{name}{written}>{content}</{name}>"
+
+
+def figure(svg: str, caption: str, *, class_: str | None = None) -> str:
+    """A picture with the words that say what it shows."""
+    return tag("figure", svg + tag("figcaption", caption), class_=class_)
+
+
+def drawing(
+    content: str, *, width: float, height: float, title: str, style: Mapping[str, str] | None = None
+) -> str:
+    """An SVG that fills its column, keeps its shape and can be read out."""
+    given = ";".join(f"{key}:{value}" for key, value in (style or {}).items())
+    return tag(
+        "svg",
+        tag("title", escape(title)) + content,
+        viewBox=f"0 0 {short(width)} {short(height)}",
+        role="img",
+        xmlns="http://www.w3.org/2000/svg",
+        style=given or None,
+    )
+
+
+def short(value: float) -> str:
+    """A coordinate with no more digits than can be seen."""
+    return f"{value:.1f}".rstrip("0").rstrip(".")
+
+
+def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
+    """Round numbers from `low` to `high`, both included where they are round.
+
+    >>> ticks(0, 1)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(at * step, 10) for at in range(first, last + 1)]

@@ -1,0 +1,149 @@
+"""One recording passing through a network: its gates over time, beside the cell's diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gatewright.draw.elements import drawing, escape, short, tag
+from gatewright.draw.heatmap import HeatMap, heat_map
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One gate: what it does, its equation, and the values that take part in it."""
+
+    title: str
+    equation: str
+    says: str
+    maps: Sequence[HeatMap]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One recording on its way through one network."""
+
+    heading: str
+    about: str  # which recording, through which model
+    diagram: str  # the cell's, as an SVG
+    event: HeatMap  # the recording itself
+    gates: Sequence[Gate]
+    belief: Sequence[Sequence[float]]  # [time][class], what the readout would say after each step
+    classes: Sequence[str]
+    true: int  # position of the true class
+    order: str  # how the units are ordered
+
+
+def passage_section(passage: Passage) -> str:
+    """The section of the page."""
+    steps = len(passage.belief)
+    slider = tag(
+        "label",
+        tag("span", "step " + tag("output", "–", class_="step") + f" of {steps}")
+        + tag("input", "", type="range", min=1, max=steps, value=1),
+        class_="slider",
+    ).replace("></input>", ">")
+    gates = "".join(_gate(gate) for gate in passage.gates)
+    event = tag(
+        "div",
+        tag(
+            "div",
+            tag("h3", "the event")
+            + tag(
+                "p", "What comes in: every channel of the recording, scaled as the network sees it."
+            ),
+        )
+        + tag("div", heat_map(passage.event, rows="channels"), class_="maps"),
+        class_="gate",
+    )
+    belief = tag(
+        "div",
+        tag(
+            "div",
+            tag("h3", "what it would say")
+            + tag(
+                "p",
+                "The readout asked after every step, where it was trained to be asked after the "
+                "last one alone: the probability of each class, the true one drawn bold.",
+            ),
+        )
+        + tag("div", _belief(passage), class_="maps"),
+        class_="gate",
+    )
+    words = tag(
+        "div",
+        tag(
+            "p",
+            "Time runs from left to right in every map, one row a unit; the units stand in the "
+            f"same order everywhere: {escape(passage.order)}. Point at a map, or move the slider, "
+            "to follow one step through all of them; the number is the mean over the units.",
+        )
+        + slider,
+        class_="words",
+    )
+    content = (
+        tag("h2", escape(passage.heading), id="passage")
+        + tag("p", escape(passage.about))
+        + tag(
+            "div",
+            tag("div", passage.diagram, class_="diagram")
+            + words
+            + tag("div", event + gates + belief, class_="gates"),
+            class_="beside",
+        )
+    )
+    return tag("section", content, aria_labelledby="passage", class_="passage", data_steps=steps)
+
+
+def _gate(gate: Gate) -> str:
+    words = (
+        tag("h3", escape(gate.title))
+        + tag("code", escape(gate.equation))
+        + tag("p", escape(gate.says))
+    )
+    maps = "".join(heat_map(one) for one in gate.maps)
+    return tag("div", tag("div", words) + tag("div", maps, class_="maps"), class_="gate")
+
+
+def _belief(passage: Passage) -> str:
+    """Probabilities by step, as lines over the same time axis as the maps."""
+    steps, height = len(passage.belief), 60.0
+    wide = 4.0 * steps
+    lines = []
+    for at, name in enumerate(passage.classes):
+        # The middle of a step's column, as the cursor stands there too.
+        points = " ".join(
+            f"{short(4.0 * (step + 0.5))},{short(height * (1 - row[at]))}"
+            for step, row in enumerate(passage.belief)
+        )
+        kind = "true" if at == passage.true else "other"
+        lines.append(
+            tag(
+                "polyline",
+                tag("title", f"class {escape(name)}"),
+                points=points,
+                class_=kind,
+                vector_effect="non-scaling-stroke",
+            )
+        )
+    lines.sort(key=lambda line: 'class="true"' in line)  # the true one on top
+    svg = drawing(
+        "".join(lines),
+        width=wide,
+        height=height,
+        title="probability of each class after each step",
+    ).replace("<svg ", '<svg preserveAspectRatio="none" ', 1)
+    values = " ".join(f"{row[passage.true]:.2f}" for row in passage.belief)
+    head = tag("b", "belief") + tag(
+        "span", f"in class {escape(passage.classes[passage.true])}, the true one"
+    )
+    return tag(
+        "figure",
+        tag("figcaption", head)
+        + tag("div", svg + tag("div", "", class_="cursor"), class_="cells lines", data_steps=steps)
+        + tag(
+            "div", "0" + tag("i", "", class_="ramp-line") + "1" + tag("output", ""), class_="scale"
+        ),
+        class_="map",
+        data_means=values,
+    )

@@ -1,0 +1,55 @@
+"""A process that performs runs: one JSON line in asks for one, JSON lines out tell of it.
+
+It is started by `gatewright.training.workers` as `python -m gatewright.training.worker`,
+not by multiprocessing, so that a plain script or a notebook can compare networks without
+`if __name__ == "__main__"`, and nothing is pickled. It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from gatewright.errors import GatewrightError
+from gatewright.training.loop import History
+from gatewright.training.run import Run, perform
+
+
+def main() -> None:
+    """Perform the runs that arrive, one after the other, on one thread."""
+    # Ctrl-C is for the one who started us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    # What others may print must not get between the lines that are the answer.
+    answers, sys.stdout = sys.stdout, sys.stderr
+
+    def tell(kind: str, **told: Any) -> None:
+        try:
+            answers.write(json.dumps({"kind": kind, **told}) + "\n")
+            answers.flush()
+        except OSError:  # nobody listens any more: whoever started us is gone
+            os._exit(1)
+
+    def on_epoch(history: History) -> None:
+        tell("epoch", epoch=len(history.train_loss), loss=history.train_loss[-1])
+
+    for line in sys.stdin:
+        try:
+            model, history = perform(Run.from_json(json.loads(line)), on_epoch)
+        except GatewrightError as error:
+            tell("error", message=str(error))
+            continue
+        weights = base64.b64encode(save(model.state_dict())).decode()
+        tell("done", history=asdict(history), weights=weights)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Perform many runs, several at a time, each in a process with one thread.
+
+The networks are small: two runs side by side end sooner than one on two threads, and
+the result of each does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load as read_tensors
+from torch import Tensor
+
+from gatewright.errors import TrainingError
+from gatewright.training.loop import History
+from gatewright.training.run import Run
+
+#: More processes than this only fill the memory: each one holds a torch.
+MOST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run."""
+
+    run: Run
+    history: History
+    weights: dict[str, Tensor]
+
+
+def perform_all(
+    runs: Sequence[Run],
+    *,
+    processes: int | None = None,
+    on_epoch: Callable[[Run, int, float], None] = lambda run, epoch, loss: None,
+) -> list[Outcome]:
+    """The outcome of each run, in the order given.
+
+    `on_epoch` is told the run, the epoch that it has completed, and the loss. However
+    this ends, by an error or by Ctrl-C, no process stays behind.
+
+    Raises:
+        TrainingError: where a run cannot go on, or its process died.
+    """
+    processes = min(processes or usable_cores(), MOST, len(runs))
+    waiting = list(enumerate(runs))[::-1]
+    outcomes: dict[int, Outcome] = {}
+    with _started(processes) as (workers, answers):
+        at_work = [_hand(worker, waiting) if waiting else None for worker in workers]
+        while len(outcomes) < len(runs):
+            place, line = answers.get()
+            task = at_work[place]
+            if line is None:
+                if task is None:
+                    continue  # it had nothing left to do
+                raise TrainingError(_died(runs[task], workers[place].wait()))
+            assert task is not None
+            answer = json.loads(line)
+            if answer["kind"] == "epoch":
+                on_epoch(runs[task], answer["epoch"], answer["loss"])
+            elif answer["kind"] == "error":
+                raise TrainingError(answer["message"])
+            else:
+                outcomes[task] = _outcome(runs[task], answer)
+                at_work[place] = _hand(workers[place], waiting) if waiting else None
+    return [outcomes[task] for task in range(len(runs))]
+
+
+def usable_cores() -> int:
+    """How many cores this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _outcome(run: Run, answer: dict[str, Any]) -> Outcome:
+    weights = read_tensors(base64.b64decode(answer["weights"]))
+    return Outcome(run, History(**answer["history"]), weights)
+
+
+def _hand(worker: subprocess.Popen[str], waiting: list[tuple[int, Run]]) -> int:
+    """Give the next waiting run to a worker; its number."""
+    task, run = waiting.pop()
+    assert worker.stdin is not None
+    try:
+        worker.stdin.write(json.dumps(run.to_json()) + "\n")
+        worker.stdin.flush()
+    except OSError:  # it is dead; its closed output says so in a moment
+        pass
+    return task
+
+
+Answers = queue.SimpleQueue[tuple[int, str | None]]
+
+
+@contextmanager
+def _started(count: int) -> Iterator[tuple[list[subprocess.Popen[str]], Answers]]:
+    """`count` workers, and the queue of (which of them, its line or None at its end)."""
+    here = str(Path(__file__).resolve().parents[2])  # wherever this package came from
+    path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    answers: Answers = queue.SimpleQueue()
+    workers: list[subprocess.Popen[str]] = []
+    listeners: list[threading.Thread] = []
+
+    def listen(place: int) -> None:
+        output = workers[place].stdout
+        assert output is not None
+        for line in output:
+            answers.put((place, line))
+        answers.put((place, None))
+
+    try:
+        for place in range(count):
+            workers.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "gatewright.training.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=environment,
+                    # Out of the terminal's group: Ctrl-C is for the one who started them.
+                    start_new_session=True,
+                )
+            )
+            listeners.append(threading.Thread(target=listen, args=(place,), daemon=True))
+            listeners[-1].start()
+        yield workers, answers
+    finally:
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.wait()
+        for listener in listeners:
+            listener.join()
+        for worker in workers:
+            for pipe in (worker.stdin, worker.stdout):
+                assert pipe is not None
+                with suppress(OSError):  # what was still to be written to the dead
+                    pipe.close()
+
+
+def _died(run: Run, code: int) -> str:
+    how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    hint = "the machine may have run out of memory" if code == -9 else "its message stands above"
+    return f"the process that trained {run.network} with seed {run.seed} {how}: {hint}"

@@ -1,0 +1,175 @@
+"""A trained model as a directory: loadable on another machine, and refused when damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gatewright as gw
+from gatewright.errors import ArgumentError, GatewrightError, ModelError, SizeError
+from gatewright.training.model import Classifier
+from gatewright.training.networks import NETWORKS
+
+CLASSES = ("calm", "gale", "storm", "ünruhig")
+
+# Loads a model as a program does that knows nothing but gatewright, and says what it predicts.
+STRANGER = """
+import json, sys
+import numpy as np
+import gatewright as gw
+model = gw.load(sys.argv[1])
+sequences = [np.array(one, np.float32) for one in json.load(sys.stdin)]
+print(json.dumps({"classes": model.classes, "probabilities": model.predict(sequences).tolist()}))
+"""
+
+
+def recordings(*steps: int) -> list[np.ndarray]:
+    generator = np.random.default_rng(5)
+    return [generator.normal(3.0, 2.0, (one, 3)).astype(np.float32) for one in steps]
+
+
+def trained(network: str) -> Classifier:
+    """A model whose every number differs from what it was built with."""
+    torch.manual_seed(1)
+    model = Classifier(network, 3, 5, CLASSES, dropout=0.3)
+    model.fit_scaling(recordings(40, 30))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return gw.save(trained("lstm"), tmp_path / "model")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_what_is_saved_is_loaded(network: str, tmp_path: Path) -> None:
+    model = trained(network)
+    again = gw.load(gw.save(model, tmp_path / "model"))
+    assert isinstance(again, Classifier)
+    assert (again.network, again.classes, again.channels) == (network, CLASSES, 3)
+    assert again.dropout.p == 0.3
+    sequences = recordings(4, 9, 1)
+    assert torch.equal(again.predict(sequences), model.predict(sequences))
+    assert not torch.equal(again.mean, torch.zeros(3))
+
+
+@pytest.mark.parametrize("network", ["window", "peephole_lstm"])
+def test_another_process_loads_it_from_another_place(network: str, tmp_path: Path) -> None:
+    model = trained(network)
+    gw.save(model, tmp_path / "here")
+    os.rename(tmp_path / "here", tmp_path / "elsewhere")
+    sequences = recordings(4, 9)
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, str(tmp_path / "elsewhere")],
+        input=json.dumps([one.tolist() for one in sequences]),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert tuple(said["classes"]) == CLASSES
+    torch.testing.assert_close(torch.tensor(said["probabilities"]), model.predict(sequences))
+
+
+def test_it_holds_no_pickle_and_the_checksum_of_its_weights(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    weights = (saved / "model.safetensors").read_bytes()
+    assert config["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert config["model"]["kind"] == "classifier"
+
+
+def test_predictions_are_probabilities_and_leave_the_model_as_it_was() -> None:
+    model = trained("gru").train()
+    sequences = recordings(4, 9, 1)
+    first = model.predict(sequences)
+    assert model.training and torch.equal(first, model.predict(sequences))  # no dropout
+    torch.testing.assert_close(first.sum(-1), torch.ones(3))
+    assert model.predict([]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (4,), (0, 3), (2, 4, 3)])
+def test_a_sequence_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SizeError, match=r"sequence 1 has shape .*expected \(time, 3\)"):
+        trained("rnn").predict([*recordings(4), np.zeros(shape, np.float32)])
+
+
+def damage(path: Path, how: str) -> None:
+    config, weights = path / "config.json", path / "model.safetensors"
+    if how == "no config":
+        config.unlink()
+    elif how == "no weights":
+        weights.unlink()
+    elif how == "half the weights":
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    elif how == "one bit":
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(bytes(content))
+    elif how == "half the config":
+        config.write_text(config.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    elif how == "not a config":
+        config.write_text("[1, 2]", encoding="utf-8")
+    else:
+        given = json.loads(config.read_text(encoding="utf-8"))
+        model = given["model"]
+        if how == "unknown kind":
+            model["kind"] = "os.system"
+        elif how == "unknown network":
+            model["network"] = "lstn"
+        elif how == "field gone":
+            del model["classes"]
+        elif how == "other size":
+            model["hidden_size"] = 6
+        elif how == "wrong type":
+            model["channels"] = "three"
+        config.write_text(json.dumps(given), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no config",
+        "no weights",
+        "half the weights",
+        "one bit",
+        "half the config",
+        "not a config",
+        "unknown kind",
+        "unknown network",
+        "field gone",
+        "other size",
+        "wrong type",
+    ],
+)
+@pytest.mark.parametrize("network", ["lstm", "window"])
+def test_a_damaged_directory_is_refused_with_its_name(
+    how: str, network: str, tmp_path: Path
+) -> None:
+    path = gw.save(trained(network), tmp_path / "model")
+    damage(path, how)
+    before = {one.name: one.read_bytes() for one in path.iterdir()}
+    with pytest.raises(ModelError) as caught:
+        gw.load(path)
+    assert str(caught.value) and isinstance(caught.value, GatewrightError)
+    assert {one.name: one.read_bytes() for one in path.iterdir()} == before
+
+
+def test_a_directory_that_is_there_is_not_written_over(saved: Path) -> None:
+    before = (saved / "config.json").read_bytes()
+    with pytest.raises(ArgumentError, match="not empty"):
+        gw.save(trained("gru"), saved)
+    assert (saved / "config.json").read_bytes() == before

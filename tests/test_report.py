@@ -1,0 +1,226 @@
+"""The report: one page that needs nothing but itself, and pictures that say what was given."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from gatewright.draw.confusion import confusion_table
+from gatewright.draw.curves import Curve, accuracy_curves, loss_curves
+from gatewright.draw.elements import short, ticks
+from gatewright.draw.heatmap import HeatMap, heat_map, unit_order
+from gatewright.draw.passage import Gate, Passage
+from gatewright.draw.report import Report, Row, report_page
+from gatewright.draw.strip import strip, strip_range
+
+SVG = "{http://www.w3.org/2000/svg}"
+VOID = {"meta", "link", "input", "br"}
+
+
+class Outline(HTMLParser):
+    """What a page is made of; raises where a tag is not closed as it was opened."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def row(title: str, test: list[float]) -> Row:
+    history = [[0.9, 0.5, 0.2 + at / 10] for at in range(len(test))]
+    quantities = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+    return Row(
+        title, "<about>", test, "90.0 %", "80.0 %", 9977, 1.25, dict.fromkeys(quantities, history)
+    )
+
+
+def report(**changes: object) -> Report:
+    factor = HeatMap("f", "forget factor", "factor", [[0.0, 1.0], [0.5, 0.25], [1.0, 0.0]])
+    signed = HeatMap("remember", "memory", "signed", [[-1.0, 2.3], [0.0, 0.1], [1.0, -0.5]])
+    given = Report(
+        title="Two <networks> & more",
+        about="About <the> data.",
+        verdict="It came out.",
+        rows=[row("LSTM", [0.9, 0.95, 0.97]), row("GRU", [0.91, 0.94, 0.99])],
+        best=1,
+        caption="n = 370",
+        classes=["a", "<b>"],
+        confusion=[[9, 1], [0, 10]],
+        confusion_caption="The best, n = 20",
+        passage=Passage(
+            heading="One recording",
+            about="One recording: the first.",
+            diagram="<svg xmlns='http://www.w3.org/2000/svg'><title>cell</title></svg>",
+            event=HeatMap("x", "event", "signed", [[0.0], [1.0], [2.0]]),
+            gates=[Gate("forget gate", "forget = f * c", "Keeps.", [factor, signed])],
+            belief=[[0.5, 0.5], [0.8, 0.2], [0.9, 0.1]],
+            classes=["a", "<b>"],
+            true=0,
+            order="most on top",
+        ),
+        method=[("data", "some < many")],
+        licence="CC BY 4.0",
+        made_with="Made",
+    )
+    return replace(given, **changes)
+
+
+def test_the_page_is_well_formed_and_escapes_what_it_is_given() -> None:
+    page = report_page(report())
+    assert page.startswith("<!doctype html>")
+    outline = Outline(page)
+    assert outline.all("html") == [{"lang": "en"}]
+    assert "<networks>" not in page and "&lt;networks&gt; &amp; more" in page
+    assert "<b>, the true" not in page and "some &lt; many" in page
+
+
+def test_the_page_asks_nothing_of_the_network() -> None:
+    page = report_page(report())
+    for attribute in ("src", "href", "action", "data", "poster", "srcset"):
+        for _, attributes in Outline(page).tags:
+            assert (attributes.get(attribute) or "data:").startswith("data:")
+    assert "@import" not in page and "url(" not in page
+    assert set(re.findall(r"https?://[^\s\"'<]+", page)) <= {"http://www.w3.org/2000/svg"}
+
+
+def test_the_page_can_be_read_out() -> None:
+    outline = Outline(report_page(report()))
+    ids = [one["id"] for _, one in outline.tags if one.get("id")]
+    assert len(ids) == len(set(ids))
+    for section in outline.all("section"):
+        assert section["aria-labelledby"] in ids
+    assert all(one.get("scope") in ("row", "col") for one in outline.all("th"))
+    assert len(outline.all("caption")) == len(outline.all("table")) == 2
+    assert len(outline.all("h1")) == 1
+    page = report_page(report())
+    pictures = page.count('role="img"')
+    assert pictures >= 9 and page.count("<title>") >= pictures
+
+
+def test_light_and_dark_have_the_same_colours_to_give() -> None:
+    page = report_page(report())
+    light, dark = re.search(
+        r":root \{(.*?)\}.*?prefers-color-scheme: dark\) \{\s*:root \{(.*?)\}", page, re.S
+    ).groups()
+    names = [set(re.findall(r"(--[\w-]+):", one)) for one in (light, dark)]
+    assert names[0] == names[1]
+    used = set(re.findall(r"var\((--[\w-]+)[),]", page))
+    assert used - {"--line", "--share", "--step", "--steps"} <= names[0]
+    # No colour stands outside the two lists, so none can be wrong in one of them.
+    rest = page.replace(light, "").replace(dark, "")
+    assert not re.findall(r"#[0-9a-f]{3,8}\b(?=[;\"'])", rest)
+
+
+def test_without_gates_there_is_no_passage() -> None:
+    page = report_page(report(passage=None))
+    assert "section.passage" in page and 'id="passage"' not in page
+
+
+def test_one_network_one_seed_one_epoch() -> None:
+    quantities = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+    alone = Row("RNN", "", [1.0], "100 %", "100 %", 10, 0.1, {key: [[1.0]] for key in quantities})
+    page = report_page(report(rows=[alone], best=0))
+    Outline(page)
+    assert "nan" not in page.lower().replace("nano", "") and "Each line is one training" in page
+
+
+# The pictures.
+def test_curves_pass_through_the_means_between_the_extremes() -> None:
+    values = [[1.0, 0.1], [1.0, 0.4]]
+    drawing = ET.fromstring(loss_curves([Curve("a", 2, values)], "loss"))
+    line = drawing.find(f".//{SVG}polyline")
+    assert line.get("class") == "line n2"
+    heights = [float(pair.split(",")[1]) for pair in line.get("points").split()]
+    band = drawing.find(f".//{SVG}polygon").get("points").split()
+    ends = sorted(float(pair.split(",")[1]) for pair in band[1:3])
+    assert heights[0] < ends[0] < heights[1] < ends[1]  # downwards on the page
+    # Logarithmic: from 0.4 to 0.1 is twice as far as from 0.2 to 0.1, so 0.25 is not midway.
+    assert heights[1] - ends[0] < (ends[1] - ends[0]) / 2
+
+
+def test_accuracy_of_one_is_at_the_top() -> None:
+    drawing = ET.fromstring(accuracy_curves([Curve("a", 0, [[0.2, 0.9, 1.0]])], "accuracy"))
+    assert "100 %" in [text.text for text in drawing.iter(f"{SVG}text")]
+    points = drawing.find(f".//{SVG}polyline").get("points").split()
+    assert float(points[-1].split(",")[1]) == 12.0
+
+
+def test_levels_of_factors_are_fixed_to_zero_and_one() -> None:
+    narrow = HeatMap("f", "", "factor", [[0.5, 0.52], [0.48, 0.5]])
+    assert narrow.levels() == [[5, 5], [5, 5]]
+    assert HeatMap("f", "", "factor", [[0.0, 1.0]]).levels() == [[0, 10]]
+
+
+def test_levels_of_signed_values_stand_around_zero() -> None:
+    within = HeatMap("g", "", "signed", [[-1.0, 0.0, 1.0, 0.5]])
+    assert within.limit == 1.0 and within.levels() == [[0, 10, 20, 15]]
+    beyond = HeatMap("c", "", "signed", [[2.3, -0.25]])
+    assert beyond.limit == 2.5 and beyond.levels() == [[19, 9]]
+    assert HeatMap("c", "", "signed", [[0.0, 0.0]]).levels() == [[10, 10]]
+
+
+def test_every_cell_of_a_map_is_covered_once_with_its_level() -> None:
+    given = HeatMap("f", "", "factor", [[0.0, 1.0], [0.5, 1.0], [0.5, 0.0], [0.5, 1.0]])
+    markup = heat_map(given)
+    painted: dict[tuple[int, int], int] = {}
+    for level, path in re.findall(r'<path class="s(\d+)" d="([^"]*)"', markup):
+        for start, unit, wide in re.findall(r"M(\d+) (\d+)h(\d+)v1H\1z", path):
+            for step in range(int(start), int(start) + int(wide)):
+                assert (step, int(unit)) not in painted
+                painted[step, int(unit)] = int(level)
+    levels = given.levels()
+    assert painted == {(t, u): levels[t][u] for t in range(4) for u in range(2)}
+    assert 'data-means="0.50 0.75 0.25 0.75"' in markup
+    assert 'viewBox="0 0 4 2"' in markup and "units over 4 steps" in markup
+
+
+def test_units_are_ordered_by_their_mean() -> None:
+    assert unit_order([[0.1, 0.9, 0.5], [0.2, 0.7, 0.9]]) == [1, 2, 0]
+
+
+def test_confusion_counts_stand_in_their_rows() -> None:
+    outline = Outline(confusion_table([[9, 1], [0, 10]], ["a", "b"], "n = 20"))
+    cells = [one for one in outline.all("td") if (one.get("style") or "").startswith("--share")]
+    assert [one["style"] for one in cells] == [
+        "--share:0.900",
+        "--share:0.100",
+        "--share:0.000",
+        "--share:1.000",
+    ]
+    assert [one["class"] for one in cells] == ["right deep", "wrong", "none", "right deep"]
+    assert "9 of 10" in confusion_table([[9, 1], [0, 10]], ["a", "b"], "")
+    assert "none" in confusion_table([[0, 0], [0, 1]], ["a", "b"], "")  # a class not in the part
+
+
+@pytest.mark.parametrize("accuracies", [[1.0], [0.96, 1.0], [0.0], [0.5, 0.5], [0.301, 0.999]])
+def test_every_dot_is_on_the_strip(accuracies: list[float]) -> None:
+    drawing = ET.fromstring(strip(accuracies, strip_range(accuracies), 0))
+    at = [float(dot.get("cx")) for dot in drawing.iter(f"{SVG}circle")]
+    assert len(at) == len(accuracies) and all(0 < x < 220 for x in at)
+
+
+def test_ticks_are_round_and_inside() -> None:
+    assert ticks(0.7, 1.0) == [0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
+    assert ticks(1, 60) == [10, 20, 30, 40, 50, 60]
+    assert [short(value) for value in (1.0, 0.25, 10.04)] == ["1", "0.2", "10"]
