@@ -48,7 +48,8 @@ def name_values(reader: Reader, scope: Scope, update: Update) -> None:
         and value.node.op in ("event", "state", "input")
         and not (scope.prefix or name.startswith("_"))
     }
-    named = kept | bound | returned
+    values = {name: node for name, node in ends[: len(bound)] if name not in returned}
+    named = kept | values | returned  # in the order in which they were made, the states last
     scope.names |= {scope.prefix + name: node for name, node in named.items()}
 
 
