@@ -135,6 +135,18 @@ class Odd(gw.Cell):
         return gw.state(gedächtnis=new)
 
 
+class Wordy(gw.Cell):
+    def step(self, x, h, long_term_memory):
+        what_is_new_now = tanh(linear(x, h))
+        how_much_of_that_is_new = sigmoid(linear(x, h))
+        what_is_written_down = what_is_new_now * how_much_of_that_is_new
+        long_term_memory = long_term_memory + what_is_written_down
+        what_it_says = tanh(long_term_memory)
+        what_it_does_not_say = 1 - what_it_says
+        what_is_left_in_the_end = sigmoid(what_it_does_not_say)
+        return gw.state(h=what_is_left_in_the_end, long_term_memory=long_term_memory)
+
+
 class Random(gw.Cell):
     seed: int = 0
     count: int = 40
@@ -184,6 +196,7 @@ CELLS: dict[str, gw.Cell] = {
     "shift": Shift(),
     "kept": Kept(),
     "odd": Odd(),
+    "wordy": Wordy(),
     **{f"random {seed}": Random(seed=seed, count=20 + 5 * seed) for seed in range(5)},
 }
 
@@ -516,6 +529,13 @@ def test_it_can_be_read_aloud():
     assert description.text == str(LSTM())
 
 
+def test_a_value_tells_its_equation():
+    groups = ET.fromstring(svg(LSTM())).iter(SPACE + "g")
+    told = {one.get("data-name"): one.findtext(SPACE + "title") for one in groups}
+    assert told["forget"] == "forget = f * c"
+    assert told["f"] == "f = sigmoid(W_f [x, h] + b_f)"
+
+
 def test_themes():
     automatic, light, dark = (svg(LSTM(), theme=one) for one in ("auto", "light", "dark"))
     assert "prefers-color-scheme:dark" in automatic and "var(--gw-ink)" in automatic
@@ -552,6 +572,7 @@ def test_options():
     root = ET.fromstring(svg(LSTM(), width=640))
     assert root.get("width") == "640"
     bare = svg(LSTM(), title=False, key=False)
+    test_everything_is_on_the_page((LSTM(), bare, measured(bare)))
     assert "learned" not in "".join(text for _, text in measured(bare).texts)
     assert float(ET.fromstring(bare).get("height", "")) < float(
         ET.fromstring(svg(LSTM())).get("height", "")

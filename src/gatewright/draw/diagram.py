@@ -29,6 +29,8 @@ THEMES = ("auto", "light", "dark")
 TITLE, LEGEND, MARGIN = 42, 44, 16
 #: The least width under a title; the title's font sizes and the distance of its lines.
 LEAST, LARGER, SMALLER, LEADING = 420, 20, 13, 18
+#: How much wider bold letters are.
+BOLD = 1.15
 
 
 def svg(
@@ -42,6 +44,11 @@ def svg(
     id: str | None = None,
 ) -> str:
     """A cell's diagram, laid out from its equations, as one SVG element.
+
+    >>> import gatewright as gw
+    >>> drawing = gw.CELLS["lstm"]().svg(names="lesson")
+    >>> drawing[:4], 'data-name="forget"' in drawing
+    ('<svg', True)
 
     Args:
         cell: A cell, or anything else with `equations`.
@@ -117,13 +124,15 @@ def _document(
         element("style", style_sheet(f"#{prefix}", theme)),
     ]
     if title:
-        [name] = wrapped(equations.name, LARGER, inner, 1)
+        [name] = wrapped(equations.name, LARGER * BOLD, inner, 1)
         parts.append(write(name, MARGIN, MARGIN + 12, LARGER, "gw-title", "start"))
         for index, line in enumerate(about):
             y = MARGIN + 36 + LEADING * index
             parts.append(write(line, MARGIN, y, SMALLER, "gw-muted", "start"))
     indent = MARGIN + (inner - layout.places.width * UNIT) // 2
-    drawing = values(layout, words)
+    told = {line.partition(" = ")[0].strip(): line.strip() for line in described.splitlines()[1:]}
+    told = {name: re.sub(r" +=", " =", line) for name, line in told.items()}
+    drawing = values(layout, words, told)
     parts.append(
         element("g", "\n" + drawing + "\n", transform=f"translate({indent},{MARGIN + above})")
     )

@@ -46,11 +46,12 @@ def write(
     )
 
 
-def values(layout: Layout, words: Mapping[str, str]) -> str:
+def values(layout: Layout, words: Mapping[str, str], equations: Mapping[str, str]) -> str:
     """All values of the cell, each as one group.
 
     Args:
         words: What is written for the event and the states, where it is not their name.
+        equations: What is shown under the pointer, by name.
     """
     under = _crossings(layout.wires)
     picture, places = layout.picture, layout.places
@@ -58,6 +59,11 @@ def values(layout: Layout, words: Mapping[str, str]) -> str:
     for figure in picture.figures:
         wires = [one for one in layout.wires if one.source is figure]
         parts = [
+            element("title", escape(equations[name]))
+            for name in figure.names[:1]
+            if name in equations and figure in places.figures
+        ]
+        parts += [
             element(
                 "g",
                 "".join(_wire(one, under.get(figure, set())) for one in wires),
