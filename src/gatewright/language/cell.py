@@ -116,26 +116,26 @@ class Cell(metaclass=CellType):
         return (bare, named) if values else bare
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self._refuse_change(f"`{name}` was set")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        self._refuse_change(f"`{name}` was deleted")
+        super().__delattr__(name)
+
+    def _refuse_change(self, fact: str) -> None:
         reader = READING.get()
         if reader is not None and reader.runs(self):
             raise reader.error(
-                f"`{name}` was set on the cell within its step",
+                f"{fact} on the cell within its step",
                 "use a local name; what the next step needs is a state",
             )
         if "equations" in self.__dict__:
             raise CellError(
-                f"`{name}` was set on a cell that is built; its equations are read already",
+                f"{fact} on a cell that is built; its equations are read already",
                 cell=type(self).__name__,
                 mend="make a new cell: dataclasses.replace(cell, field=value)",
             )
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        raise CellError(
-            f"`{name}` was deleted from a cell",
-            cell=type(self).__name__,
-            mend="make a new cell: dataclasses.replace(cell, field=value)",
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("equations", "_graph")}

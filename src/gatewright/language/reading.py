@@ -8,6 +8,7 @@ is needed, so a cell typed into a plain interpreter reads like one from a file.
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 import sys
 from collections.abc import Mapping
@@ -108,10 +109,13 @@ class Reader:
         step = inspect.unwrap(getattr(type(cell), "step", None) or nothing)
         if step is nothing:
             raise self.error("the cell has no step", "write `def step(self, x, h): ...`")
-        if not inspect.isfunction(step) or inspect.isgeneratorfunction(step):
+        odd = (
+            inspect.isgeneratorfunction,
+            inspect.iscoroutinefunction,
+            inspect.isasyncgenfunction,
+        )
+        if not inspect.isfunction(step) or any(one(step) for one in odd):
             raise self.error("step is no plain function", "write `def step(self, x, h): ...`")
-        if inspect.iscoroutinefunction(step):
-            raise self.error("step is a coroutine", "write `def step(self, x, h): ...`")
         positional: list[str] = []
         inputs: list[str] = []
         for one in list(inspect.signature(step).parameters.values())[1:]:
@@ -141,13 +145,24 @@ class Reader:
         self, states: tuple[str, ...], inputs: tuple[str, ...]
     ) -> tuple[dict[str, Any], dict[str, Size]]:
         """The cell's `initial` and `sizes`, checked."""
+        for attribute in ("initial", "sizes"):
+            given = getattr(self.cell, attribute)
+            if not isinstance(given, Mapping):
+                raise self.error(
+                    f"{attribute} is {describe(given)}",
+                    f"name the states: {attribute} = {{'{states[0]}': ...}}",
+                )
         initial: dict[str, Any] = {}
-        for name, start in dict(self.cell.initial).items():
+        for name, start in self.cell.initial.items():
             if name not in states:
                 raise self.error(f"initial names `{name}`", f"the states are {', '.join(states)}")
             if isinstance(start, LearnedStart):
                 initial[name] = {"learned": start.start}
-            elif isinstance(start, int | float) and start == start:
+            elif (
+                isinstance(start, numbers.Real)
+                and not isinstance(start, bool)
+                and not math.isnan(start)
+            ):
                 initial[name] = float(start)
             else:
                 raise self.error(
@@ -155,7 +170,7 @@ class Reader:
                     "give a number, -inf, or parameter() for a learned start",
                 )
         sizes: dict[str, Size] = {}
-        for name, size in dict(self.cell.sizes).items():
+        for name, size in self.cell.sizes.items():
             if name not in (*states, *inputs):
                 known = ", ".join((*states, *inputs))
                 raise self.error(f"sizes names `{name}`", f"the states and inputs are {known}")
@@ -367,13 +382,10 @@ def nothing() -> None:
 
 def line_of(error: BaseException, code: CodeType) -> int | None:
     """The line of the step from which an exception of the user's own came."""
-    found = None
     trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code is code:
-            found = trace.tb_lineno
+    while trace is not None and trace.tb_frame.f_code is not code:
         trace = trace.tb_next
-    return found
+    return trace.tb_lineno if trace is not None else None
 
 
 def field_name(outer: Cell, inner: Cell) -> str | None:
