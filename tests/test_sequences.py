@@ -39,9 +39,9 @@ def one_direction(layer: gw.Recurrent, index: int, reverse: bool) -> gw.Recurren
     """One of a layer's networks as a layer of its own."""
     sizes = layer.sizes(index)
     alone = gw.Recurrent(layer.cell, sizes["input"], sizes["hidden"], dtype=F64).eval()
-    prefix = f"layers.{index}.{'reverse' if reverse else 'forward'}."
+    prefix = f"layers.{index}_{'reverse' if reverse else 'forward'}."
     own = {
-        f"layers.0.forward.{key.removeprefix(prefix)}": value
+        f"layers.0_forward.{key.removeprefix(prefix)}": value
         for key, value in layer.state_dict().items()
         if key.startswith(prefix)
     }
@@ -300,7 +300,7 @@ def test_units_that_change_places_change_the_output_alike(name: str):
     order = torch.tensor([3, 0, 4, 1, 2])
     with torch.no_grad():
         for weight in layer.graph.weights.values():
-            path = f"layers.0.forward.{weight.path}"
+            path = f"layers.0_forward.{weight.path}"
             tensor = dict(layer.named_parameters())[path]
             for axis, size in enumerate(weight.shape):
                 if size == "hidden":
@@ -349,9 +349,9 @@ def test_a_gru_with_z_at_1_keeps_its_memory():
 def test_the_learned_start_is_used_and_learns():
     layer = gw.Recurrent(CELLS["learned"][0], 3, 5, dtype=F64)
     named = dict(layer.named_parameters())
-    start = named["layers.0.forward.initial.h"]
+    start = named["layers.0_forward.initial.h"]
     assert torch.equal(start, torch.full((5,), 0.3, dtype=F64))
-    assert torch.equal(named["layers.0.forward.half"], torch.full((5,), 0.5, dtype=F64))
+    assert torch.equal(named["layers.0_forward.half"], torch.full((5,), 0.5, dtype=F64))
     x = torch.randn(4, 2, 3, dtype=F64)
     output, _ = layer(x)
     close(layer(x, start.expand(1, 2, 5))[0], output, table=SAME)

@@ -12,38 +12,11 @@ from gatewright.backends.weights import Pair
 from gatewright.graph import Weight
 
 
-class Directions(nn.Module):
-    """The weights of one layer, at the paths `forward` and `reverse`.
-
-    Module has a method `forward` and refuses a child of that name; here the name is a
-    property, so that `layer.layers[0].forward.f.x` and `get_parameter` find the weights.
-    """
-
-    def __init__(self, directions: int) -> None:
-        super().__init__()
-        self._modules.update({name: nn.Module() for name in ("forward", "reverse")[:directions]})
-
-    @property
-    def forward(self) -> nn.Module:  # type: ignore[override]  # a tree, where Module has a method
-        return self.way("forward")
-
-    @property
-    def reverse(self) -> nn.Module:
-        return self.way("reverse")
-
-    def way(self, name: str) -> nn.Module:
-        """The weights of one direction."""
-        tree = self._modules.get(name)
-        if tree is None:
-            raise AttributeError(f"the layer has no direction {name!r}")
-        return tree
-
-
 class NamedWeights:
     """A view of the weights in a tree of modules, each at its path, `f.x.weight`.
 
     The tree consists of plain modules, so that `torch.nn.utils.parametrize` works on
-    `layer.layers[0].forward.f.x`.
+    `layer.layers["0_forward"].f.x`.
     """
 
     def __init__(self, tree: nn.Module, weights: Iterable[Weight]) -> None:

@@ -42,5 +42,13 @@ class CellModule(nn.Module):
         # The graph follows from the cell, and is larger than it.
         return {name: value for name, value in self.__dict__.items() if name != "_graph"}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Make now what a run reads of the graph: torch.compile cannot trace the making."""
+        assert self.graph.stages
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"

@@ -18,7 +18,7 @@ from gatewright.errors import ArgumentError
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments, find_cell
-from gatewright.layers.branch import Directions, NamedWeights
+from gatewright.layers.branch import NamedWeights
 from gatewright.layers.cell_module import CellModule
 from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_further, pack_held
 from gatewright.layers.layout import Layout
@@ -48,7 +48,7 @@ class Recurrent(CellModule):
         bidirectional: Whether a second network reads the sequence backwards; D = 2.
         backend: "auto", or the name of one that must run.
 
-    Weights are kept by name: `layers.<k>.<forward|reverse>.<product>.<source>.weight`.
+    Weights are kept by name: `layers.<k>_<forward|reverse>.<product>.<source>.weight`.
 
     Raises:
         ArgumentError, SizeError: where the arguments do not fit the cell or each other.
@@ -84,6 +84,7 @@ class Recurrent(CellModule):
             self.graph.sizes.check(self.sizes(layer))
         self.make_weights(device, dtype)
         self.reset_parameters()
+        self.prepare()
 
     # What the layer is.
     @property
@@ -113,15 +114,15 @@ class Recurrent(CellModule):
     # The weights.
     def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
         """Create the parameters; `reset_parameters` fills them."""
-        self.layers = nn.ModuleList(Directions(self.directions) for _ in range(self.num_layers))
+        # One level for layer and direction: torch.export rebuilds the tree from plain modules,
+        # and none of those can have a child that is called `forward`.
+        self.layers = nn.ModuleDict({place_name(*place): nn.Module() for place in self.places})
         for layer, reverse in self.places:
             self.store(layer, reverse).make(self.sizes(layer), device, dtype)
 
     def store(self, layer: int, reverse: bool) -> Store:
         """Where one layer keeps the weights of one direction."""
-        both = self.layers[layer]
-        assert isinstance(both, Directions)
-        return NamedWeights(both.way(direction(reverse)), self.graph.weights.values())
+        return NamedWeights(self.layers[place_name(layer, reverse)], self.graph.weights.values())
 
     def pairs(self, layer: int, reverse: bool) -> Pairs:
         """All weights of one layer in one direction, live, by product and source."""
@@ -290,3 +291,8 @@ class Recurrent(CellModule):
 def direction(reverse: bool) -> str:
     """The name of a direction in weights and traces."""
     return "reverse" if reverse else "forward"
+
+
+def place_name(layer: int, reverse: bool) -> str:
+    """Under which name the weights of one layer in one direction stand."""
+    return f"{layer}_{direction(reverse)}"

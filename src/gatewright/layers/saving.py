@@ -6,7 +6,6 @@ weights. The path of a user's class is recorded for people, never imported.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -120,14 +119,15 @@ def save(
     Raises:
         ArgumentError: if the directory is not empty, or the model cannot be saved.
     """
-    plain = _without_parametrizations(model)
-    tensors = {name: one.detach().contiguous().cpu() for name, one in plain.state_dict().items()}
-    weights = write_tensors({name: one.clone() for name, one in tensors.items()})
+    described = describe(model)
+    tensors = {name: one.detach().cpu() for name, one in plain_state(model).items()}
+    # Clones, since safetensors refuses tensors that share memory, as tied weights do.
+    weights = write_tensors({name: one.clone().contiguous() for name, one in tensors.items()})
     config = {
         "format": FORMAT,
         "version": VERSION,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "model": describe(plain),
+        "model": described,
     }
     text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     return write_directory(directory, {CONFIG: text.encode(), WEIGHTS: weights, **(files or {})})
@@ -193,17 +193,30 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _without_parametrizations(model: nn.Module) -> nn.Module:
-    """A copy that holds plain weights: the values that the parametrizations give now."""
-    if not any(parametrize.is_parametrized(one) for one in model.modules()):
-        return model
-    # In eval mode: in training, spectral_norm takes a step of its iteration at each call.
-    model = copy.deepcopy(model).eval()
-    for one in list(model.modules()):
-        if parametrize.is_parametrized(one):
-            for name in list(one.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(one, name)
-    return model
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state_dict as it were without parametrizations: the values that they give now."""
+    state = dict(model.state_dict())
+    for path, module in model.named_modules():
+        if not parametrize.is_parametrized(module):
+            continue
+        prefix = f"{path}." if path else ""
+        for name, chain in module.parametrizations.items():
+            inside = f"{prefix}parametrizations.{name}."
+            state = {key: one for key, one in state.items() if not key.startswith(inside)}
+            state[prefix + name] = _at_rest(module, name, chain)
+    return state
+
+
+def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
+    """A parametrized tensor in eval mode: in training, spectral_norm moves with every call."""
+    modes = [(one, one.training) for one in chain.modules()]
+    chain.eval()
+    try:
+        found: Tensor = getattr(module, name)
+        return found
+    finally:
+        for one, training in modes:
+            one.training = training
 
 
 # The layers and step cells.

@@ -43,6 +43,7 @@ class StepCell(CellModule):
         self.bias = bool(bias)
         self.store().make({"input": input_size, "hidden": hidden_size}, device, dtype)
         self.reset_parameters()
+        self.prepare()
 
     def store(self) -> Store:
         """Where the weights are kept: at their paths, such as `f.x.weight`."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.backends.weights import Pair
+from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from gatewright.layers.branch import learned
@@ -92,12 +93,12 @@ class TorchWeights:
         return found
 
     def _split(self, name: str, gates: tuple[str, ...]) -> list[Tensor]:
-        whole = getattr(self.module, name)
-        held = self.module._buffers
-        return [
-            part if (one := held.get(held_name(name, gate))) is None else one
-            for gate, part in zip(gates, whole.chunk(len(gates)), strict=True)
-        ]
+        parts = list(getattr(self.module, name).chunk(len(gates)))
+        for position, gate in enumerate(gates):
+            held = self.module._buffers.get(held_name(name, gate))
+            if held is not None:
+                parts[position] = held
+        return parts
 
     def computed(self, product: str) -> set[str]:
         """The sources of a product whose weights a parametrization computes."""
@@ -109,7 +110,16 @@ class TorchWeights:
         return {SOURCES[name] for name in computed}
 
     def freeze(self, product: str, frozen: bool) -> None:
-        """Hold one gate's values, or let them go from where they were held."""
+        """Hold one gate's values, or let them go from where they were held.
+
+        Raises:
+            ArgumentError: if they are computed by a parametrization.
+        """
+        if self.computed(product):
+            raise ArgumentError(
+                f"{product} is part of a parametrized tensor and cannot be held alone; hold "
+                "what the tensor is computed from, with requires_grad_(False)"
+            )
         for name, gates in self.names().items():
             buffer = held_name(name, product)
             if product not in gates or frozen == (buffer in self.module._buffers):
