@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from html import escape
 from typing import Any
 
+from gatewright.draw.elements import escape, short, tag
 from gatewright.draw.layout import lay_out
 from gatewright.draw.legend import legend
-from gatewright.draw.markup import element, values, write
+from gatewright.draw.markup import values, write
 from gatewright.draw.measure import wrapped
 from gatewright.draw.palette import style_sheet
 from gatewright.draw.picture import picture
@@ -119,13 +119,13 @@ def _document(
     total_width = inner + 2 * MARGIN
     total_height = layout.places.height * UNIT + above + below + 2 * MARGIN
     parts = [
-        element("title", escape(f"{equations.name}: diagram of the cell"), id=f"{prefix}-title"),
-        element("desc", escape(described), id=f"{prefix}-desc"),
-        element("style", style_sheet(f"#{prefix}", theme)),
+        tag("title", escape(f"{equations.name}: diagram of the cell"), id=f"{prefix}-title"),
+        tag("desc", escape(described), id=f"{prefix}-desc"),
+        tag("style", style_sheet(f"#{prefix}", theme)),
     ]
     if title:
-        [name] = wrapped(equations.name, LARGER * BOLD, inner, 1)
-        parts.append(write(name, MARGIN, MARGIN + 12, LARGER, "gw-title", "start"))
+        for name in wrapped(equations.name, LARGER * BOLD, inner, 1):
+            parts.append(write(name, MARGIN, MARGIN + 12, LARGER, "gw-title", "start"))
         for index, line in enumerate(about):
             y = MARGIN + 36 + LEADING * index
             parts.append(write(line, MARGIN, y, SMALLER, "gw-muted", "start"))
@@ -133,22 +133,20 @@ def _document(
     told = {line.partition(" = ")[0].strip(): line.strip() for line in described.splitlines()[1:]}
     told = {name: re.sub(r" +=", " =", line) for name, line in told.items()}
     drawing = values(layout, words, told)
-    parts.append(
-        element("g", "\n" + drawing + "\n", transform=f"translate({indent},{MARGIN + above})")
-    )
+    parts.append(tag("g", "\n" + drawing + "\n", transform=f"translate({indent},{MARGIN + above})"))
     if key:
         top = MARGIN + above + layout.places.height * UNIT
         parts.append(
-            element("g", key_markup, class_="gw-legend", transform=f"translate({MARGIN},{top})")
+            tag("g", key_markup, class_="gw-legend", transform=f"translate({MARGIN},{top})")
         )
-    return element(
+    return tag(
         "svg",
         "\n" + "\n".join(parts) + "\n",
         xmlns="http://www.w3.org/2000/svg",
         id=prefix,
         class_="gatewright-cell",
-        viewBox=f"0 0 {total_width:g} {total_height:g}",
-        width=width or total_width,
+        viewBox=f"0 0 {short(total_width)} {short(total_height)}",
+        width=short(width or total_width),
         height=round(total_height * (width or total_width) / total_width),
         role="img",
         aria_labelledby=f"{prefix}-title {prefix}-desc",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from gatewright.draw.elements import short, tag
 from gatewright.draw.layout import Layout
-from gatewright.draw.markup import element, write
+from gatewright.draw.markup import write
 from gatewright.draw.measure import text_width
 
 #: Its text's size, the width of a sample, and the gaps after a sample and after an entry.
@@ -39,13 +40,15 @@ def legend(layout: Layout) -> tuple[str, float]:
 
 def _sample(kind: str, x: float) -> str:
     if kind in ("memory", "peephole"):
-        line = element("path", d=f"M{x:g},{MIDDLE}h{SAMPLE}", class_=f"gw-{kind}")
-        return element("g", line, class_="gw-wires")
+        line = tag("path", d=f"M{short(x)},{MIDDLE}h{SAMPLE}", class_=f"gw-{kind}")
+        return tag("g", line, class_="gw-wires")
     if kind == "join":
-        line = element("path", d=f"M{x:g},{MIDDLE}h{SAMPLE}", class_="gw-bus")
-        return element("g", line, class_="gw-wires")
+        line = tag("path", d=f"M{short(x)},{MIDDLE}h{SAMPLE}", class_="gw-bus")
+        return tag("g", line, class_="gw-wires")
     size = {"learned": (26, 18, 5), "pointwise": (18, 18, 9), "row": (22, 16, 3)}[kind]
     width, height, radius = size
     left = x + (SAMPLE - width) / 2
-    shape = element("rect", x=left, y=MIDDLE - height / 2, width=width, height=height, rx=radius)
-    return element("g", shape, class_=f"gw-{kind}")
+    shape = tag(
+        "rect", x=short(left), y=MIDDLE - height // 2, width=width, height=height, rx=radius
+    )
+    return tag("g", shape, class_=f"gw-{kind}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 
+from gatewright.draw.elements import escape, short, tag
 from gatewright.draw.figures import Figure
 from gatewright.draw.layout import Layout, Wire
 from gatewright.draw.place import NAME, SIGN, SMALL, UNIT, Frame, Place, Point
@@ -14,16 +14,6 @@ from gatewright.draw.strokes import TIP, path, tip
 EDGE = 6
 #: Corner radii in pixels; what is not named is as round as can be: a circle or a pill.
 RADII = {"learned": 9.0, "row": 3.0, "join": 3.0}
-
-
-def element(tag: str, content: str | None = None, /, **attributes: object) -> str:
-    """One element; every value is escaped, `class_` writes `class`, `a_b` writes `a-b`."""
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
-        for key, value in attributes.items()
-        if value not in (None, "")
-    )
-    return f"<{tag}{written}/>" if content is None else f"<{tag}{written}>{content}</{tag}>"
 
 
 def write(
@@ -38,11 +28,15 @@ def write(
     """A text whose middle is at height `y`; `low` follows it as an index."""
     content = escape(text)
     if low:
-        content += element(
-            "tspan", escape(low), dy=f"{size * 0.25:g}", font_size=f"{size * 0.75:g}"
-        )
-    return element(
-        "text", content, x=x, y=y + size * 0.35, font_size=size, text_anchor=anchor, class_=class_
+        content += tag("tspan", escape(low), dy=short(size * 0.25), font_size=short(size * 0.75))
+    return tag(
+        "text",
+        content,
+        x=short(x),
+        y=short(y + size * 0.35),
+        font_size=size,
+        text_anchor=None if anchor == "start" else anchor,
+        class_=class_ or None,
     )
 
 
@@ -59,12 +53,12 @@ def values(layout: Layout, words: Mapping[str, str], equations: Mapping[str, str
     for figure in picture.figures:
         wires = [one for one in layout.wires if one.source is figure]
         parts = [
-            element("title", escape(equations[name]))
+            tag("title", escape(equations[name]))
             for name in figure.names[:1]
             if name in equations and figure in places.figures
         ]
         parts += [
-            element(
+            tag(
                 "g",
                 "".join(_wire(one, under.get(figure, set())) for one in wires),
                 class_="gw-wires",
@@ -82,13 +76,13 @@ def values(layout: Layout, words: Mapping[str, str], equations: Mapping[str, str
         if picture.output is figure:
             parts.append(_output(layout))
         groups.append(
-            element(
+            tag(
                 "g",
                 "".join(parts),
                 class_=f"gw-value gw-{figure.kind}{' gw-learns' * figure.learns}",
                 data_name=next(iter(figure.names), None),
                 data_names=" ".join(figure.names) if len(figure.names) > 1 else None,
-                data_inside=" ".join(figure.inside),
+                data_inside=" ".join(figure.inside) or None,
                 data_when="before" if figure.kind == "state" else None,
             )
         )
@@ -99,10 +93,10 @@ def _frame(frame: Frame) -> str:
     left, top = frame.left * UNIT, frame.top * UNIT
     width, height = frame.right * UNIT - left, frame.bottom * UNIT - top
     parts = [
-        element("rect", x=left, y=top, width=width, height=height, rx=12),
+        tag("rect", x=short(left), y=short(top), width=short(width), height=short(height), rx=12),
         write(frame.name, left + 2, frame.label.y * UNIT, SMALL + 1, "gw-muted", "start"),
     ]
-    return element("g", "".join(parts), class_="gw-cell", data_cell=frame.name)
+    return tag("g", "".join(parts), class_="gw-cell", data_cell=frame.name)
 
 
 def _crossings(wires: Iterable[Wire]) -> dict[Figure, set[Point]]:
@@ -125,7 +119,7 @@ def _body(figure: Figure, spot: Place) -> list[str]:
     width, height = spot.width * UNIT, spot.height * UNIT
     cx, cy = x + width / 2, y + height / 2
     radius = RADII.get(figure.kind, height / 2)
-    parts = [element("rect", x=x, y=y, width=width, height=height, rx=radius)]
+    parts = [tag("rect", x=x, y=y, width=width, height=height, rx=short(radius))]
     letter, _, low = figure.tag.partition("_")
     if figure.sign and figure.tag:
         parts.append(write(figure.sign, cx, cy - 8, SIGN + 2))
@@ -144,14 +138,14 @@ def _body(figure: Figure, spot: Place) -> list[str]:
 def _wire(wire: Wire, under: set[Point]) -> str:
     arrow = wire.reader is None or wire.role != "memory"
     data = path(wire.way, under, TIP - 1 if arrow else 0.0)
-    parts = [element("path", d=data, class_=f"gw-{wire.role}")]
+    parts = [tag("path", d=data, class_=f"gw-{wire.role}")]
     of = " gw-of-memory" * (wire.role in ("memory", "peephole"))
     if arrow:
         half = 6.5 if wire.role == "memory" else 4.5
-        parts.append(element("polygon", points=tip(wire.way, half), class_=f"gw-tip{of}"))
+        parts.append(tag("polygon", points=tip(wire.way, half), class_=f"gw-tip{of}"))
     if wire.branches:
         cx, cy = wire.way[0].x * UNIT, wire.way[0].y * UNIT
-        parts.append(element("circle", cx=cx, cy=cy, r=3.4, class_=f"gw-dot{of}"))
+        parts.append(tag("circle", cx=cx, cy=cy, r=3.4, class_=f"gw-dot{of}"))
     if wire.mark:
         x, y = mark_at(wire)
         parts.append(write(wire.mark, x, y, MARK, "gw-muted"))
@@ -184,7 +178,3 @@ def _output(layout: Layout) -> str:
     point = layout.places.output
     y = point.y * UNIT - EDGE - NAME * 0.5
     return write(layout.picture.output_name, point.x * UNIT, y, NAME, "gw-name", low="t")
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
