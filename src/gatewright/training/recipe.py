@@ -11,12 +11,12 @@ from types import MappingProxyType
 class Recipe:
     """The settings that all networks of one comparison share."""
 
-    budget: int = 10_000  # parameters of each network
-    epochs: int = 60
+    budget: int = 15_000  # parameters of each network
+    epochs: int = 100
     batch_size: int = 27
-    learning_rate: float = 1e-2  # at its highest
+    learning_rate: float = 5e-3  # at its highest
     warmup: float = 0.05  # share of the steps in which the rate rises
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.1
     clip: float = 1.0  # largest norm of the gradient
     dropout: float = 0.1  # before the readout
     noise: float = 0.5  # at each step, in standard deviations of a channel
@@ -24,6 +24,24 @@ class Recipe:
     validation: float = 0.2  # share of the training part that choices are made on
     keep_from: float = 0.75  # share of the epochs after which weights may be kept
 
+
+# Chosen for the vowels by five-fold cross-validation inside the 270 recordings of the
+# training part, four seeds each. A fold holds 54 recordings that were made one after the
+# other, as the test part was made after the training part; of the other 216, 45 chose the
+# epoch. The test part was not used. What it rests on, in percent right for LSTM / GRU / RNN,
+# with a standard error of about 0.8:
+#
+#   these settings                              97.8 / 97.9 / 96.4
+#   budget 10,000                               96.9 / 97.7 / 96.1
+#   weight decay 0.01                           97.6 / 97.7 / 95.4
+#   that, budget 10,000                         97.2 / 97.7 / 96.1
+#   that, learning rate 0.01                    97.4 / 97.5 / 95.1
+#   that, 60 epochs                             96.7 / 98.0 / 95.7
+#
+# With noise of 0.1 and no shift the LSTM stayed at 92. The mean over the steps instead of
+# the last one cost one or two points; both directions instead of one gained the LSTM and
+# the GRU nothing. The best of the last quarter of the epochs, and likewise the last one,
+# did better by half a point than the best of all.
 
 #: The settings for each data set that has some of its own.
 RECIPES: Mapping[str, Recipe] = MappingProxyType({"vowels": Recipe()})
