@@ -19,7 +19,7 @@ UNIT = 16
 #: With more columns than these, they stand closer.
 ROOMY = 8
 #: Font sizes in pixels: signs, names on wires, the small print of a box.
-SIGN, NAME, SMALL = 16, 15, 12
+SIGN, NAME, SMALL = 16, 15, 13
 
 
 class Point(NamedTuple):
