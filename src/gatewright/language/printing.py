@@ -157,7 +157,7 @@ def _written(
             for one in equations.nodes
             if one.op == node.op and one.attributes["name"] == attributes["name"]
         ]
-        return _product(node, [form for form, _ in written], style, len(alike) > 1)
+        return _product(node, written, style, len(alike) > 1)
     operation = OPERATIONS[node.op]
     form = operation.latex if style.form == "latex" else operation.text
     inside = []
@@ -170,7 +170,7 @@ def _written(
         # No sign stands beside another: a * (-b), -(-a).
         loose |= one.startswith("-") and (position > 0 or node.op == "negative")
         bare = operation.precedence == CALL or (style.form == "latex" and node.op == "divide")
-        inside.append(one if bare or not loose else style.brackets[0] + one + style.brackets[1])
+        inside.append(one if bare or not loose else _bracketed(one, style))
     result = form.format(*inside)
     if "heads" in attributes:
         end = r"\right)" if style.form == "latex" else ")"
@@ -179,26 +179,33 @@ def _written(
     return result, operation.precedence
 
 
-def _product(node: Node, sources: list[str], style: Style, several: bool) -> tuple[str, int]:
+def _product(
+    node: Node, sources: list[tuple[str, int]], style: Style, several: bool
+) -> tuple[str, int]:
     """A product's form; where several have one name, their letters also carry the key."""
     keys = [key.removesuffix("*") for key in node.attributes["keys"]]
     name = node.attributes["name"] + (f"_{keys[0]}" if several else "")
     if node.op == "diagonal":
         letters = [style.weight("p", name if len(keys) == 1 else f"{name}_{key}") for key in keys]
-        terms = [
-            f"{one}{style.times}{source}" for one, source in zip(letters, sources, strict=True)
-        ]
+        # A factor of several parts is bracketed.
+        factors = [one if tight == CALL else _bracketed(one, style) for one, tight in sources]
+        terms = [f"{one}{style.times}{two}" for one, two in zip(letters, factors, strict=True)]
         return " + ".join(terms), MULTIPLY if len(terms) == 1 else ADD
-    if style.form == "latex":
-        inside = sources[0] if len(sources) == 1 else rf"\left[{', '.join(sources)}\right]"
-        result = rf"{style.weight('W', name)}\, {inside}"
+    first, tightness = sources[0]
+    if len(sources) == 1 and tightness == CALL and (style.form == "latex" or " " not in first):
+        inside = first
     else:
-        bare = len(sources) == 1 and " " not in sources[0]
-        inside = sources[0] if bare else f"[{', '.join(sources)}]"
-        result = f"{style.weight('W', name)} {inside}"
+        joined = ", ".join(one for one, _ in sources)
+        inside = rf"\left[{joined}\right]" if style.form == "latex" else f"[{joined}]"
+    space = r"\, " if style.form == "latex" else " "
+    result = f"{style.weight('W', name)}{space}{inside}"
     if node.attributes["bias"]:
         return f"{result} + {style.weight('b', name)}", ADD
     return result, MULTIPLY
+
+
+def _bracketed(form: str, style: Style) -> str:
+    return style.brackets[0] + form + style.brackets[1]
 
 
 def _noise(attributes: dict[str, object], style: Style) -> str:
