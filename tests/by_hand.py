@@ -29,7 +29,7 @@ def random_weights(cell: gw.Cell, sizes: dict[str, int] = SIZES, seed: int = 0) 
 
 def normal(*shape: int, seed: int = 1) -> Tensor:
     """Random numbers in float64."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def cell_of(step: Any, **attributes: Any) -> gw.Cell:
