@@ -260,7 +260,10 @@ class Recurrent(CellModule):
                 )
                 outputs.append(result.output)
                 after.append({name: layout.unsort(one) for name, one in result.states.items()})
-                values |= {long[name]: layout.unpack(one) for name, one in result.values.items()}
+                for name, one in result.values.items():
+                    # The event's trace is the input itself, which asks for gradients as it did.
+                    one = one if torch.is_grad_enabled() else one.detach()
+                    values[long[name]] = layout.unpack(one)
             event = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
             if self.dropout and layer < self.num_layers - 1:
                 event = nn.functional.dropout(event, self.dropout, self.training)
