@@ -77,13 +77,13 @@ def one_step(
     batch = rows[graph.equations.event].shape[0]
     sizes = numbers(graph, x, given, weights)
     graph.sizes.check(sizes)
-    for name, one in (before | rows).items():
+    for name, one in (given | events).items():
         term = {**graph.states, **graph.inputs}[name]
-        expected = (batch, number(term.size, sizes))
+        size = number(term.size, sizes)
+        expected = (batch, size) if batched else (size,)
         if tuple(one.shape) != expected:
-            raise SizeError(
-                f"{name} has shape {tuple(one.shape)}; expected {expected} = (batch, {term.size})"
-            )
+            axes = f"(batch, {term.size})" if batched else f"({term.size},)"
+            raise SizeError(f"{name} has shape {tuple(one.shape)}; expected {expected} = {axes}")
     check_pairs(graph, weights, sizes)
     tensors = collect(graph, weights)
     start = starts(graph, sizes, tensors, batch, x)

@@ -25,7 +25,7 @@ def orthogonal_(layer: Recurrent, gain: float = 1.0) -> Recurrent:
     >>> import gatewright as gw
     >>> _ = gw.init.orthogonal_(gw.LSTM(3, 4))
     """
-    for name in layer.products:
+    for name in _checked(layer).products:
         for place in layer.places:
             product = layer.weights(name, *place)
             for source, (weight, _) in product.items():
@@ -50,7 +50,7 @@ def forget_bias_(layer: Recurrent, value: float = 1.0, product: str | None = Non
     >>> import gatewright as gw
     >>> _ = gw.init.forget_bias_(gw.LSTM(3, 4), 2.0)
     """
-    name = product or _find(layer, KEEPS, "product")
+    name = product or _find(_checked(layer), KEEPS, "product")
     for place in layer.places:
         _set_bias(layer.weights(name, *place), torch.tensor(float(value)))
     return layer
@@ -74,7 +74,7 @@ def chrono_(
     """
     if not isinstance(t_max, int) or t_max < 3:
         raise ArgumentError(f"t_max={t_max!r}; expected a number of steps from 3")
-    keep = keeps or _find(layer, KEEPS, "keeps")
+    keep = keeps or _find(_checked(layer), KEEPS, "keeps")
     admit = admits or next((name for name in ADMITS if name in layer.products), None)
     for place in layer.places:
         product = layer.weights(keep, *place)
@@ -84,6 +84,12 @@ def chrono_(
         _set_bias(product, drawn)
         if admit is not None:
             _set_bias(layer.weights(admit, *place), -drawn)
+    return layer
+
+
+def _checked(layer: Recurrent) -> Recurrent:
+    if not isinstance(layer, Recurrent):
+        raise ArgumentError(f"layer is a {type(layer).__name__}; give a gatewright layer")
     return layer
 
 

@@ -1,0 +1,170 @@
+"""`gw.init`: orthogonal, forget bias, chrono."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import gatewright as gw
+from gatewright import linear, sigmoid, state, tanh
+from odd_cells import CELLS
+from tolerances import close
+
+LAYERS = {
+    "rnn": lambda **more: gw.RNN(3, 5, 2, bidirectional=True, **more),
+    "lstm": lambda **more: gw.LSTM(3, 5, 2, bidirectional=True, **more),
+    "gru": lambda **more: gw.GRU(3, 5, 2, bidirectional=True, **more),
+    "gru_before": lambda **more: gw.GRU(3, 5, 2, bidirectional=True, reset="before", **more),
+    "peephole": lambda **more: gw.PeepholeLSTM(3, 5, 2, bidirectional=True, **more),
+    "lesson": lambda **more: gw.Recurrent("lesson_lstm", 3, 5, 2, bidirectional=True, **more),
+}
+KEEPS = {"lstm": "f", "gru": "z", "gru_before": "z", "peephole": "f", "lesson": "f"}
+
+
+def effective_bias(layer: gw.Recurrent, product: str, place: tuple[int, bool]) -> torch.Tensor:
+    """All of a product's biases together, as they act."""
+    found = [bias for _, bias in layer.weights(product, *place).values() if bias is not None]
+    return torch.stack(found).sum(0)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_orthogonal_gate_by_gate_and_nothing_else(kind: str):
+    layer = LAYERS[kind]()
+    before = {
+        place: {
+            p: layer.weights(p, *place)["x"]
+            for p in layer.products
+            if "x" in layer.weights(p, *place)
+        }
+        for place in layer.places
+    }
+    before = {
+        place: {name: (w.clone(), None if b is None else b.clone()) for name, (w, b) in one.items()}
+        for place, one in before.items()
+    }
+    assert gw.init.orthogonal_(layer, gain=2.0) is layer
+    seen = []
+    for place in layer.places:
+        for product in layer.products:
+            weights = layer.weights(product, *place)
+            if "h" in weights:
+                matrix = weights["h"][0]
+                close(matrix @ matrix.T, 4 * torch.eye(5))
+                seen.append(matrix)
+            if product in before[place]:
+                close(weights["x"], before[place][product])
+    assert len({tuple(one.flatten().tolist()) for one in seen}) == len(seen)  # each drawn anew
+    layer(torch.randn(4, 2, 3))[0].sum().backward()  # still parameters
+
+
+def test_orthogonal_with_projection_heads_and_full_peepholes():
+    projected = gw.init.orthogonal_(gw.LSTM(3, 5, proj_size=2))
+    matrix = projected.weights("i")["h"][0]
+    assert matrix.shape == (5, 2)
+    close(matrix.T @ matrix, torch.eye(2))
+    heads = gw.init.orthogonal_(gw.Recurrent(CELLS["heads"][0], 3, 6))
+    for block in heads.weights("a")["h"][0]:
+        close(block @ block.T, torch.eye(3))
+    full = gw.init.orthogonal_(gw.PeepholeLSTM(3, 5, peephole="full"))
+    matrix = full.weights("f")["c"][0]
+    close(matrix @ matrix.T, torch.eye(5))
+
+
+@pytest.mark.parametrize("kind", KEEPS)
+def test_the_forget_bias_is_what_was_asked_for(kind: str):
+    layer = LAYERS[kind]()
+    before = {
+        p: [effective_bias(layer, p, at) for at in layer.places]
+        for p in layer.products
+        if p != KEEPS[kind] and any(b is not None for _, b in layer.weights(p).values())
+    }
+    assert gw.init.forget_bias_(layer, 2.0) is layer
+    for place in layer.places:
+        close(effective_bias(layer, KEEPS[kind], place), torch.full((5,), 2.0))
+    for product, biases in before.items():
+        close([effective_bias(layer, product, at) for at in layer.places], biases)
+
+
+def test_an_open_gate_keeps_more():
+    torch.manual_seed(0)
+    layer, x = gw.LSTM(3, 5), torch.zeros(6, 2, 3)
+    shut = layer.trace(x)["f"].mean()
+    assert gw.init.forget_bias_(layer, 3.0).trace(x)["f"].mean() > shut + 0.2
+
+
+@pytest.mark.parametrize("kind", KEEPS)
+def test_chrono_spreads_the_time_constants(kind: str):
+    build = {"lstm": gw.LSTM, "gru": gw.GRU}.get(kind)
+    torch.manual_seed(0)
+    layer = build(3, 2000, 1, bidirectional=True) if build else LAYERS[kind]()
+    assert gw.init.chrono_(layer, 50) is layer
+    drawn = []
+    for place in layer.places:
+        keep = effective_bias(layer, KEEPS[kind], place)
+        assert keep.min() >= 0 and keep.max() <= math.log(49) + 1e-6
+        if "i" in layer.products:
+            close(effective_bias(layer, "i", place), -keep)
+        drawn.append(keep)
+    assert not torch.equal(drawn[0], drawn[1])
+    if build:  # log U(1, 49): the exponential is uniform
+        uniform = (drawn[0].exp() - 1) / 48
+        assert abs(float(uniform.mean()) - 0.5) < 0.03 and abs(float(uniform.std()) - 0.289) < 0.02
+
+
+def test_one_seed_starts_alike():
+    found = []
+    for _ in range(2):
+        torch.manual_seed(4)
+        layer = gw.init.chrono_(gw.init.orthogonal_(gw.LSTM(3, 5)), 20)
+        found.append(dict(layer.state_dict()))
+    close(found[0], found[1], table={torch.float32: 0.0})
+
+
+class Named(gw.Cell):
+    """Gates under other names."""
+
+    def step(self, x, h):
+        keep = sigmoid(linear(x, h))
+        admit = sigmoid(linear(x, h))
+        h = keep * h + admit * tanh(linear(x, h, name="new"))
+        return state(h=h)
+
+
+def test_gates_of_other_names():
+    layer = gw.Recurrent(Named(), 3, 5)
+    gw.init.forget_bias_(layer, 2.0, product="keep")
+    close(effective_bias(layer, "keep", (0, False)), torch.full((5,), 2.0))
+    gw.init.chrono_(layer, 9, keeps="keep", admits="admit")
+    close(effective_bias(layer, "admit", (0, False)), -effective_bias(layer, "keep", (0, False)))
+    for act in (gw.init.forget_bias_, lambda one: gw.init.chrono_(one, 9)):
+        with pytest.raises(gw.ArgumentError, match=r"no product f or z; name one of .*'keep'"):
+            act(layer)
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda: gw.init.chrono_(gw.LSTM(3, 5), 2), "t_max=2"),
+        (lambda: gw.init.chrono_(gw.LSTM(3, 5), 9.5), "t_max=9.5"),
+        (lambda: gw.init.forget_bias_(gw.LSTM(3, 5, bias=False)), "bias=True"),
+        (lambda: gw.init.forget_bias_(gw.RNN(3, 5)), "no product f or z"),
+        (lambda: gw.init.forget_bias_(gw.LSTM(3, 5), product="q"), "no product 'q'"),
+        (lambda: gw.init.orthogonal_(torch.nn.LSTM(3, 5)), "is a LSTM; give a gatewright layer"),
+        (lambda: gw.init.chrono_(gw.LSTMCell(3, 5), 9), "is a LSTMCell; give a gatewright layer"),
+    ],
+)
+def test_what_makes_no_start_is_refused(act, words: str):
+    with pytest.raises(gw.ArgumentError) as caught:
+        act()
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_dtypes_and_devices(dtype: torch.dtype):
+    layer = gw.init.forget_bias_(gw.PeepholeLSTM(3, 5, dtype=dtype))
+    gw.init.chrono_(layer, 20)
+    if dtype != torch.bfloat16:  # for which torch has no orthogonal start
+        gw.init.orthogonal_(layer)
+    assert {one.dtype for one in layer.parameters()} == {dtype}
