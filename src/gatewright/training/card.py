@@ -10,15 +10,15 @@ def card(comparison: Comparison) -> str:
     best, sizes, recipe = comparison.best, comparison.sizes, comparison.recipe
     chosen = best.chosen
     rows = "\n".join(
-        f"| {entry.title} | {spread(entry.test_accuracies)} | "
+        f"| {_bold(entry.title, entry is best)} | {spread(entry.test_accuracies)} | "
         f"{spread(entry.validation_accuracies)} | {entry.parameters:,} | {entry.seconds:.1f} s |"
         for entry in comparison.entries
     )
     return f"""# {best.title} on {comparison.data}
 
-A classifier of sequences: {best.title}, {best.hidden_size} units, {best.parameters:,} parameters,
-read at the last step. It tells {len(comparison.classes)} classes apart:
-{", ".join(comparison.classes)}.
+A classifier of sequences with {len(comparison.classes)} classes:
+{", ".join(comparison.classes)}. {best.hidden_size} units, {best.parameters:,} parameters.
+{best.about}
 
 ## Use
 
@@ -68,3 +68,7 @@ stranger's too. It was trained on {sizes["training"]} recordings from one source
 microphone, room or way of computing the channels is another task. Its probabilities were not
 calibrated.
 """
+
+
+def _bold(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold else text
