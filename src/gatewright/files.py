@@ -49,9 +49,7 @@ def check_vacant(path: str | os.PathLike[str]) -> Path:
                 "Name a path whose parents are directories."
             )
         if not os.access(parent, os.W_OK | os.X_OK):
-            raise ArgumentError(
-                f"cannot write in {parent}: no permission. Name another directory."
-            )
+            raise ArgumentError(f"cannot write in {parent}: no permission. Name another directory.")
     except OSError as error:
         raise ArgumentError(_failed(path, error)) from error
     return target
