@@ -1,0 +1,304 @@
+"""`gw.save` and `gw.load`: whole or not at all, on any machine, without anyone's code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import nn
+
+import gatewright as gw
+from odd_cells import CELLS, make, run, sequences
+from tolerances import close, tensors
+
+F64 = torch.float64
+EXACTLY = {torch.float32: 0.0, F64: 0.0, torch.bfloat16: 0.0}
+
+LAYERS = {
+    "rnn": lambda: gw.RNN(3, 5, 2, nonlinearity="relu", bidirectional=True),
+    "lstm": lambda: gw.LSTM(3, 5, 2, bias=False, batch_first=True, dropout=0.5, proj_size=2),
+    "gru": lambda: gw.GRU(3, 5, reset="before"),
+    "peephole": lambda: gw.PeepholeLSTM(
+        3, 5, 2, peephole="full", gates=("f",), output_reads="old", bidirectional=True
+    ),
+    "recurrent": lambda: gw.Recurrent("lesson_lstm", 3, 5, 2, bias=False),
+    "rnn_cell": lambda: gw.RNNCell(3, 5, nonlinearity="relu"),
+    "lstm_cell": lambda: gw.LSTMCell(3, 5, bias=False),
+    "gru_cell": lambda: gw.GRUCell(3, 5, reset="before"),
+    "peephole_cell": lambda: gw.PeepholeLSTMCell(3, 5, gates=("i",)),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_every_kind_comes_back_as_it_was(kind: str, tmp_path: Path):
+    layer = LAYERS[kind]().eval()
+    path = gw.save(layer, tmp_path / "model")
+    assert sorted(one.name for one in path.iterdir()) == ["config.json", "model.safetensors"]
+    loaded = gw.load(path)
+    assert type(loaded) is type(layer)
+    assert loaded.extra_repr().split(">")[-1] == layer.extra_repr().split("()")[-1]
+    close(dict(loaded.state_dict()), dict(layer.state_dict()), table=EXACTLY)
+    x = torch.randn(2, 3) if "cell" in kind else torch.randn(4, 2, 3)
+    close(loaded.eval()(x), layer(x), table=EXACTLY)
+    assert all(one.requires_grad for one in loaded.parameters())
+    again = gw.save(loaded, tmp_path / "again")
+    for one in path.iterdir():
+        assert (again / one.name).read_bytes() == one.read_bytes()
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_comes_back_as_it_was(name: str, tmp_path: Path):
+    layer = make(name, num_layers=2, bidirectional=True)
+    gw.save(layer, tmp_path / "model")
+    loaded = gw.load(tmp_path / "model").eval()
+    given = sequences(layer, 4, 2)
+    close(run(loaded, given), run(layer, given), table=EXACTLY)
+    assert str(loaded.cell) == str(layer.cell)
+    assert list(loaded.trace(given["x"], **{k: v for k, v in given.items() if k != "x"})) == list(
+        layer.trace(given["x"], **{k: v for k, v in given.items() if k != "x"})
+    )
+
+
+MODULE = '''
+import sys
+print("its code ran", file=sys.stderr)
+import gatewright as gw
+from gatewright import linear, sigmoid, tanh
+
+class Mine(gw.Cell):
+    """A cell of the user's own."""
+    floor: float = 0.1
+    def step(self, x, h):
+        rate = self.floor + (1 - self.floor) * sigmoid(linear(x))
+        h = (1 - rate) * h + rate * tanh(linear(x, h))
+        return gw.state(h=h)
+'''
+
+
+def test_a_users_cell_loads_where_its_class_is_not(tmp_path: Path):
+    (tmp_path / "mine.py").write_text(MODULE)
+    make_it = (
+        "import sys, torch; sys.path.insert(0, sys.argv[1])\n"
+        "import mine, gatewright as gw\n"
+        "torch.manual_seed(3)\n"
+        "layer = gw.Recurrent(mine.Mine(floor=0.3), 3, 5)\n"
+        "gw.save(layer, sys.argv[1] + '/model')\n"
+        "print(layer(torch.ones(4, 2, 3))[0].sum().item())\n"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", make_it, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    load_it = (
+        "import sys, torch, pickle\n"
+        "pickle.Unpickler = pickle.load = pickle.loads = torch.load = None\n"
+        "import gatewright as gw\n"
+        "layer = gw.load(sys.argv[1] + '/model')\n"
+        "assert 'mine' not in sys.modules\n"
+        "assert 'floor' not in vars(layer.cell)\n"
+        "print(layer(torch.ones(4, 2, 3))[0].sum().item())\n"
+        "assert 'rate' in layer.trace(torch.ones(4, 2, 3))\n"
+        "gw.save(layer, sys.argv[1] + '/again')\n"
+    )
+    # The module is on the path, so that importing it would succeed, and would be heard.
+    found = subprocess.run(
+        [sys.executable, "-c", load_it, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+    assert found.returncode == 0, found.stderr
+    assert "its code ran" not in found.stderr
+    assert found.stdout == made.stdout
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["model"]["cell"]["origin"] == "mine.Mine"  # for people
+    again = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert again["model"]["cell"] == config["model"]["cell"]
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.bfloat16, torch.float16])
+def test_the_dtype_is_kept_or_asked_for(dtype: torch.dtype, tmp_path: Path):
+    layer = gw.PeepholeLSTM(3, 5, dtype=dtype)
+    gw.save(layer, tmp_path / "model")
+    loaded = gw.load(tmp_path / "model")
+    assert {one.dtype for one in loaded.parameters()} == {dtype}
+    close(dict(loaded.float().state_dict()), dict(layer.float().state_dict()), table=EXACTLY)
+    other = gw.load(tmp_path / "model", dtype=torch.float32, device="meta")
+    assert {(one.dtype, one.device.type) for one in other.parameters()} == {(torch.float32, "meta")}
+
+
+def test_loading_leaves_the_random_numbers_alone(tmp_path: Path):
+    gw.save(gw.LSTM(3, 5), tmp_path / "model")
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    gw.load(tmp_path / "model")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_tied_and_sliced_weights(tmp_path: Path):
+    layer = gw.Recurrent("gru", 5, 5)
+    layer.layers["0_forward"].r.h.weight = layer.layers["0_forward"].r.x.weight
+    whole = nn.Parameter(torch.randn(9, 5))
+    layer.layers["0_forward"].z.x._parameters["weight"] = nn.Parameter(whole.detach()[2:7])
+    gw.save(layer, tmp_path / "model")
+    x = torch.randn(4, 2, 5)
+    close(gw.load(tmp_path / "model")(x), layer(x), table=EXACTLY)
+
+
+def test_other_files_may_go_beside(tmp_path: Path):
+    gw.save(gw.LSTM(3, 5), tmp_path / "model", files={"README.md": b"# Mine"})
+    assert (tmp_path / "model" / "README.md").read_bytes() == b"# Mine"
+    gw.load(tmp_path / "model")
+
+
+def test_what_exists_is_refused_and_untouched(tmp_path: Path):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(gw.ArgumentError, match="exists and is not empty"):
+        gw.save(gw.LSTM(3, 5), target)
+    assert [one.name for one in tmp_path.rglob("*")] == ["model", "notes.txt"]
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "model", [nn.LSTM(3, 5), nn.Sequential(gw.LSTM(3, 5)), type("Mine", (gw.LSTM,), {})(3, 5)]
+)
+def test_what_cannot_be_saved_is_refused_and_leaves_nothing(model: nn.Module, tmp_path: Path):
+    with pytest.raises(gw.ArgumentError, match="cannot be saved; save takes"):
+        gw.save(model, tmp_path / "model")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return gw.save(gw.Recurrent("peephole_lstm", 3, 5, 2), tmp_path / "model")
+
+
+def changed(path: Path, change) -> None:
+    """The configuration with a change, as a hand or a broken disk would make it."""
+    config = json.loads((path / "config.json").read_text())
+    change(config)
+    (path / "config.json").write_text(json.dumps(config))
+
+
+CONFIGS = {
+    "no format": lambda c: c.pop("format"),
+    "another format": lambda c: c.update(format="other"),
+    "a later version": lambda c: c.update(version=99),
+    "no model": lambda c: c.pop("model"),
+    "the model is a list": lambda c: c.update(model=[]),
+    "no kind": lambda c: c["model"].pop("kind"),
+    "another kind": lambda c: c["model"].update(kind="os.system"),
+    "the kind is a list": lambda c: c["model"].update(kind=["Recurrent"]),
+    "the wrong kind": lambda c: c["model"].update(kind="LSTM"),
+    "a kind of step": lambda c: c["model"].update(kind="GRUCell"),
+    "no arguments": lambda c: c["model"].pop("arguments"),
+    "arguments are a number": lambda c: c["model"].update(arguments=3),
+    "an argument too many": lambda c: c["model"]["arguments"].update(hook="x"),
+    "an argument missing": lambda c: c["model"]["arguments"].pop("input_size"),
+    "a size of text": lambda c: c["model"]["arguments"].update(input_size="3"),
+    "a size below 1": lambda c: c["model"]["arguments"].update(hidden_size=-5),
+    "a size of astronomers": lambda c: c["model"]["arguments"].update(hidden_size=10**30),
+    "a size that no memory has": lambda c: c["model"]["arguments"].update(hidden_size=10**9),
+    "another size": lambda c: c["model"]["arguments"].update(hidden_size=6),
+    "fewer layers": lambda c: c["model"]["arguments"].update(num_layers=1),
+    "more layers": lambda c: c["model"]["arguments"].update(num_layers=3),
+    "no cell": lambda c: c["model"].pop("cell"),
+    "the cell is text": lambda c: c["model"].update(cell="lstm"),
+    "a later cell": lambda c: c["model"]["cell"].update(version=99),
+    "no nodes": lambda c: c["model"]["cell"].update(nodes=[]),
+    "another operation": lambda c: c["model"]["cell"]["nodes"][-1].update(op="eval"),
+    "a later operand": lambda c: c["model"]["cell"]["nodes"][5].update(operands=[40, 41]),
+    "no checksum": lambda c: c.pop("weights_sha256"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_damaged_configuration_is_refused(case: str, saved: Path):
+    changed(saved, CONFIGS[case])
+    with pytest.raises(gw.ModelError) as caught:
+        gw.load(saved)
+    assert len(str(caught.value)) > 20
+
+
+FILES = {
+    "config: empty": ("config.json", lambda b: b""),
+    "config: cut": ("config.json", lambda b: b[: len(b) // 2]),
+    "config: bytes": ("config.json", lambda b: b"\xff\xfe\x00" + b),
+    "config: a list": ("config.json", lambda b: b"[1, 2]"),
+    "config: deep": ("config.json", lambda b: b"[" * 100_000),
+    "tensors: empty": ("model.safetensors", lambda b: b""),
+    "tensors: cut": ("model.safetensors", lambda b: b[:-7]),
+    "tensors: a bit": ("model.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1])),
+    "tensors: a pickle": ("model.safetensors", lambda b: b"\x80\x04cos\nsystem\n."),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_damaged_file_is_refused(case: str, saved: Path):
+    name, damage = FILES[case]
+    (saved / name).write_bytes(damage((saved / name).read_bytes()))
+    with pytest.raises(gw.ModelError, match=r"damaged|not written by gatewright"):
+        gw.load(saved)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_refused(name: str, saved: Path):
+    (saved / name).unlink()
+    with pytest.raises(gw.ModelError, match=f"cannot read .*{name}: No such file"):
+        gw.load(saved)
+    with pytest.raises(gw.ModelError, match="is no directory"):
+        gw.load(saved / "deeper")
+    with pytest.raises(gw.ModelError, match="is no directory"):
+        gw.load(__file__)
+
+
+def rewritten(path: Path, change) -> None:
+    """Other tensors with a checksum that fits, as someone would who means it."""
+    found = read_tensors((path / "model.safetensors").read_bytes())
+    change(found)
+    weights = write_tensors(found)
+    (path / "model.safetensors").write_bytes(weights)
+    changed(path, lambda c: c.update(weights_sha256=hashlib.sha256(weights).hexdigest()))
+
+
+TENSORS = {
+    "one missing": lambda t: t.pop("layers.0_forward.f.x.weight"),
+    "one too many": lambda t: t.update(more=torch.zeros(3)),
+    "another shape": lambda t: t.update({"layers.0_forward.f.x.weight": torch.zeros(3, 5)}),
+    "none": lambda t: t.clear(),
+}
+
+
+@pytest.mark.parametrize("case", TENSORS)
+def test_tensors_that_do_not_fit_are_refused(case: str, saved: Path):
+    rewritten(saved, TENSORS[case])
+    with pytest.raises(gw.ModelError, match="weights and configuration do not agree"):
+        gw.load(saved)
+
+
+def test_equations_that_are_not_the_drop_ins_are_refused(tmp_path: Path):
+    """A drop-in runs its own equations; what was saved with other ones is another network."""
+    path = gw.save(gw.GRU(3, 5), tmp_path / "model")
+    other = gw.CELLS["gru"](reset="before").equations.to_json()
+    changed(path, lambda c: c["model"].update(cell=other))
+    with pytest.raises(gw.ModelError, match="other equations"):
+        gw.load(path)
+
+
+def test_infinite_starts_survive_json(tmp_path: Path):
+    layer = make("peak")
+    path = gw.save(layer, tmp_path / "model")
+    json.loads((path / "config.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+    x = torch.randn(3, 2, 3, dtype=F64)
+    close(tensors(gw.load(path)(x)), tensors(layer(x)), table=EXACTLY)
