@@ -117,6 +117,7 @@ DAMAGE: dict[str, Any] = {
     "no operands of a product": put("diagonal", "operands", []),
     "operands without keys": put("linear", "operands", [0]),
     "a comparison calculated with": put("maximum", "op", "logical_and"),
+    "a number as a condition": put("where", "operands", [0, 0, 0]),
     "a heads of 0": put("layer_norm", "heads", 0),
     "a heads that is true": put("softmax", "heads", True),
     "a heads of text": put("linear", "heads", "2"),

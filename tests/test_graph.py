@@ -147,6 +147,7 @@ KINKS = {
     "a number to a power": lambda a, b: 2.0**a,
     "zero to a power": lambda a, b: 0.0 ** (a * a + 1),
     "power of a variable": lambda a, b: a ** (b * b + 1),
+    "power of nothing": lambda a, b: (a * a) ** (b * b),
     "power of a variable that is 0": lambda a, b: (a * a + 1) ** b,
     "hard_tanh": lambda a, b: gw.hard_tanh(a),
     "elu": lambda a, b: gw.elu(a),
@@ -222,6 +223,15 @@ def test_asking_twice_gives_the_same_adjoint():
     first, again = graph.adjoint_of("r"), graph.adjoint_of("r")
     assert list(first.order) == list(again.order)
     compare(graph)
+
+
+def test_derived_terms_are_merged_and_simplified():
+    terms = LSTM().graph.terms
+    a, b = terms.all[0], terms.all[1]
+    assert terms.make("add", a, b) is terms.make("add", b, a)
+    assert terms.make("subtract", a, b) is not terms.make("subtract", b, a)
+    assert a + 0.0 is a and 1.0 * a is a and a - 0.0 is a and a / 1.0 is a and -(-a) is a
+    assert (0.0 * a).op == "multiply"  # it is NaN where a is infinite
 
 
 # Stages.

@@ -235,6 +235,15 @@ def test_a_comprehension_reads_its_sources_by_the_names_of_the_step():
     assert paths(cell_of(step)) == ["w.x.weight", "w.x.bias", "w.h.weight", "w.h.bias"]
 
 
+def test_a_comprehensions_own_name_is_a_name_in_every_python():
+    def step(self: Any, x: Any, h: Any) -> Any:
+        parts = [linear(one, name="w") for one in (2 * h,)]
+        new = tanh(parts[0]) * x
+        return gw.state(h=new)
+
+    assert paths(cell_of(step)) == ["w.one.weight", "w.one.bias"]
+
+
 def test_pythons_own_sum_adds_values():
     import builtins
 

@@ -204,6 +204,11 @@ LINES: dict[str, tuple[str, str, str]] = {
         "size 3 meets size 4",
         "size=",
     ),
+    "heads of a product that do not divide": (
+        "f = linear(x, size=7, heads=2); f = linear(f)",
+        "size 7 cannot be divided into 2 heads",
+        "give size= a multiple of 2",
+    ),
     "heads that do not divide": (
         "f = softmax(linear(x, size=7), heads=2); f = linear(f)",
         "size 7 cannot be divided into 2 heads",

@@ -88,7 +88,7 @@ class _Inference:
         self.parent: dict[Node, Node] = {node: node for node in equations.nodes}
         self.known: dict[Node, Size] = {}
         self.agreements: list[Agreement] = []
-        self.divisions: list[tuple[Node, int]] = []
+        self.divisions: list[tuple[Node, int, int | None]] = []
 
     def run(self) -> Sizes:
         nodes = self.equations.nodes
@@ -115,7 +115,9 @@ class _Inference:
                 self.known[self.root(node)] = default
         sizes = {node: self.final(node) for node in nodes}
         self.products_agree(sizes)
-        divisions = {Division(sizes[node], heads, node.line) for node, heads in self.divisions}
+        divisions = dict.fromkeys(
+            Division(sizes[node], heads, line) for node, heads, line in self.divisions
+        )
         for division in divisions:
             if isinstance(division.size, int) and division.size % division.heads:
                 fact = f"size {division.size} cannot be divided into {division.heads} heads"
@@ -129,7 +131,7 @@ class _Inference:
             self.equations.name,
             sizes,
             tuple(dict.fromkeys(self.agreements)),
-            tuple(sorted(divisions, key=str)),
+            tuple(divisions),
         )
 
     def state_size(self, node: Node) -> None:
@@ -144,9 +146,10 @@ class _Inference:
         if stated is not None:
             self.known[node] = stated
         if node.op == "linear" and node.attributes["heads"] > 1:
-            self.divisions += [(one, node.attributes["heads"]) for one in (node, *node.operands)]
+            divided = (node, *node.operands)
+            self.divisions += [(one, node.attributes["heads"], node.line) for one in divided]
         elif "heads" in node.attributes and node.op != "linear":
-            self.divisions.append((node.operands[0], node.attributes["heads"]))
+            self.divisions.append((node.operands[0], node.attributes["heads"], node.line))
 
     def relate(self, node: Node) -> None:
         """What the operation says about the sizes of its operands and its result."""

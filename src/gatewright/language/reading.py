@@ -8,7 +8,6 @@ is needed, so a cell typed into a plain interpreter reads like one from a file.
 from __future__ import annotations
 
 import inspect
-import math
 import numbers
 import sys
 from collections.abc import Mapping
@@ -18,10 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from gatewright.errors import CellError, GatewrightError
 from gatewright.language.equations import Equations
-from gatewright.language.functions import LearnedStart, Update
+from gatewright.language.functions import Update
 from gatewright.language.naming import check_weights, name_values
 from gatewright.language.node import Node, Size, closure
 from gatewright.language.operations import OPERATIONS
+from gatewright.language.signature import (
+    read_arguments,
+    read_initial,
+    read_sizes,
+    step_function,
+)
 from gatewright.language.values import READING, Value, describe, lift
 
 if TYPE_CHECKING:
@@ -29,9 +34,8 @@ if TYPE_CHECKING:
 
 #: A loop that unrolls to more than this is not a short loop over micro-steps.
 MOST_NODES = 20_000
-#: Names that a layer's call uses itself.
-RESERVED = frozenset({"input", "hx", "lengths", "starts", "hold", "grad", "weights", "values"})
-PACKAGE = __name__.rpartition(".")[0]
+#: They share the step's names since Python 3.12, and have frames of their own before.
+COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
 
 @dataclass
@@ -68,14 +72,16 @@ class Reader:
         self.implicit: set[Node] = set()
 
     def read(self) -> Equations:
-        event, states, inputs = self.arguments(self.cell)
-        initial, sizes = self.declared(states, inputs)
-        arguments = [self.add("event", (), {"name": event})]
-        arguments += [self.add("state", (), {"name": name}) for name in states]
-        further = {name: self.add("input", (), {"name": name}) for name in inputs}
+        taken = read_arguments(self.cell, self.error)
+        initial = read_initial(self.cell, taken, self.error)
+        sizes = read_sizes(self.cell, taken, self.error, self.check_size)
+        arguments = [self.add("event", (), {"name": taken.event})]
+        arguments += [self.add("state", (), {"name": name}) for name in taken.states]
+        further = {name: self.add("input", (), {"name": name}) for name in taken.inputs}
         update, scope = self.run(self.cell, "", arguments, further)
         outputs = {name: value.node for name, value in update.states.items()}
-        names = {event: arguments[0].node, **{name: further[name].node for name in inputs}}
+        names = {taken.event: arguments[0].node}
+        names |= {name: value.node for name, value in further.items()}
         names |= scope.names
         if names.get("output", update.output.node) is not update.output.node:
             raise self.error(
@@ -93,9 +99,9 @@ class Reader:
             about=inspect.cleandoc(type(self.cell).__doc__ or "").partition("\n")[0],
             origin=f"{type(self.cell).__module__}.{type(self.cell).__qualname__}",
             nodes=tuple(node for node in self.nodes if node in kept),
-            event=event,
-            states=states,
-            inputs=inputs,
+            event=taken.event,
+            states=taken.states,
+            inputs=taken.inputs,
             updates=outputs,
             output=update.output.node,
             names={name: node for name, node in names.items() if node in kept},
@@ -103,87 +109,16 @@ class Reader:
             sizes=sizes,
         )
 
-    # The arguments and what the cell states about them.
-    def arguments(self, cell: Cell) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-        """The event, the states and the further inputs: the arguments of the step."""
-        step = inspect.unwrap(getattr(type(cell), "step", None) or nothing)
-        if step is nothing:
-            raise self.error("the cell has no step", "write `def step(self, x, h): ...`")
-        odd = (
-            inspect.isgeneratorfunction,
-            inspect.iscoroutinefunction,
-            inspect.isasyncgenfunction,
-        )
-        if not inspect.isfunction(step) or any(one(step) for one in odd):
-            raise self.error("step is no plain function", "write `def step(self, x, h): ...`")
-        positional: list[str] = []
-        inputs: list[str] = []
-        for one in list(inspect.signature(step).parameters.values())[1:]:
-            if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
-                raise self.error(
-                    f"step takes {one}, and a cell's states and inputs are known by name",
-                    "name each argument: the event first, then the states, then, after `*`, "
-                    "the further inputs of each step",
-                )
-            if one.default is not one.empty:
-                raise self.error(
-                    f"the argument {one.name} has a default",
-                    "give a state's start in `initial`; make a constant a field of the cell",
-                )
-            (inputs if one.kind is one.KEYWORD_ONLY else positional).append(one.name)
-        if len(positional) < 2:
-            raise self.error(
-                "step has no state, so nothing would be carried from step to step",
-                "write `def step(self, x, h): ...`: the event, then at least one state",
-            )
-        for name in (*positional[1:], *inputs):
-            if name in RESERVED or name == "output":
-                raise self.error(f"the argument name `{name}` is taken by the layers", "rename it")
-        return positional[0], tuple(positional[1:]), tuple(inputs)
-
-    def declared(
-        self, states: tuple[str, ...], inputs: tuple[str, ...]
-    ) -> tuple[dict[str, Any], dict[str, Size]]:
-        """The cell's `initial` and `sizes`, checked."""
-        for attribute in ("initial", "sizes"):
-            given = getattr(self.cell, attribute)
-            if not isinstance(given, Mapping):
-                raise self.error(
-                    f"{attribute} is {describe(given)}",
-                    f"name the states: {attribute} = {{'{states[0]}': ...}}",
-                )
-        initial: dict[str, Any] = {}
-        for name, start in self.cell.initial.items():
-            if name not in states:
-                raise self.error(f"initial names `{name}`", f"the states are {', '.join(states)}")
-            if isinstance(start, LearnedStart):
-                initial[name] = {"learned": start.start}
-            elif (
-                isinstance(start, numbers.Real)
-                and not isinstance(start, bool)
-                and not math.isnan(start)
-            ):
-                initial[name] = float(start)
-            else:
-                raise self.error(
-                    f"the start of state {name} is {describe(start)}",
-                    "give a number, -inf, or parameter() for a learned start",
-                )
-        sizes: dict[str, Size] = {}
-        for name, size in self.cell.sizes.items():
-            if name not in (*states, *inputs):
-                known = ", ".join((*states, *inputs))
-                raise self.error(f"sizes names `{name}`", f"the states and inputs are {known}")
-            sizes[name] = self.check_size(f"the size of {name}", size)
-        return initial, sizes
-
     # Running a step.
     def run(
         self, cell: Cell, prefix: str, arguments: list[Value], further: Mapping[str, Value]
     ) -> tuple[Update, Scope]:
         """Run a step on values and name what it made."""
-        code = inspect.unwrap(type(cell).step).__code__
-        scope = Scope(cell, code, self.arguments(cell)[1], prefix, len(self.nodes))
+        step = step_function(cell)
+        assert step is not None  # read_arguments has refused a cell without one
+        code = step.__code__
+        states = read_arguments(cell, self.error).states
+        scope = Scope(cell, code, states, prefix, len(self.nodes))
         self.scopes.append(scope)
         token = READING.set(self)
         try:
@@ -223,9 +158,9 @@ class Reader:
             )
         if len(self.scopes) > 20:
             raise self.error("cells are nested more than 20 deep", "a cell may not contain itself")
-        _, states, inputs = self.arguments(cell)
-        if len(arguments) != 1 + len(states) or set(further) != set(inputs):
-            wanted = ", ".join(("x", *states, *(f"{name}=..." for name in inputs)))
+        taken = read_arguments(cell, self.error)
+        if len(arguments) != 1 + len(taken.states) or set(further) != set(taken.inputs):
+            wanted = ", ".join(("x", *taken.states, *(f"{name}=..." for name in taken.inputs)))
             raise self.error(
                 f"{prefix} was applied to other arguments", f"write {prefix}({wanted})"
             )
@@ -306,8 +241,7 @@ class Reader:
 
     def local_name(self, value: Value) -> str | None:
         """The name that a value has in the step at this moment."""
-        frame = self.frame()
-        if frame is not None:
+        for frame in reversed(self.frames()):
             for name, bound in frame.f_locals.items():
                 if isinstance(bound, Value) and bound.node is value.node:
                     return str(name)
@@ -349,10 +283,18 @@ class Reader:
     # Where we are.
     def frame(self) -> FrameType | None:
         """The frame of the step that is running."""
+        frames = self.frames()
+        return frames[-1] if frames else None
+
+    def frames(self) -> list[FrameType]:
+        """The frames of comprehensions in the step, the innermost first, and the step's own."""
         frame: FrameType | None = sys._getframe()
+        found: list[FrameType] = []
         while frame is not None and frame.f_code is not self.scopes[-1].code:
+            if frame.f_code.co_name in COMPREHENSIONS:
+                found.append(frame)
             frame = frame.f_back
-        return frame
+        return [*found, frame] if frame is not None else []
 
     def line(self) -> int | None:
         """The line of the step that is running."""
@@ -370,14 +312,8 @@ class Reader:
 
     def first_line(self) -> int | None:
         """Where the step begins: for what concerns the step as a whole."""
-        code = getattr(
-            inspect.unwrap(getattr(type(self.cell), "step", None) or nothing), "__code__", None
-        )
-        return code.co_firstlineno if code is not None and code is not nothing.__code__ else None
-
-
-def nothing() -> None:
-    """Stands for the step of a cell that has none."""
+        step = step_function(self.cell)
+        return step.__code__.co_firstlineno if step is not None else None
 
 
 def line_of(error: BaseException, code: CodeType) -> int | None:
