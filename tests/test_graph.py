@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import pytest
@@ -218,6 +219,25 @@ def test_seeds_of_a_name_that_is_not_there_are_refused():
         LSTM().graph.adjoint_of("nothing")
 
 
+def test_a_comparison_has_no_seed():
+    def step(self: Any, x: Any, h: Any) -> Any:
+        open_ = h > 0
+        return gw.state(h=gw.where(open_, h, gw.linear(x)))
+
+    with pytest.raises(ArgumentError, match=r"\['open_'\] are comparisons"):
+        cell_of(step).graph.adjoint_of("open_")
+
+
+def test_a_long_chain_of_cheap_operations_is_no_deep_recursion():
+    def step(self: Any, x: Any, h: Any) -> Any:
+        a = h
+        for _ in range(2000):
+            a = a * 0.999
+        return gw.state(h=a * a)
+
+    compare(cell_of(step).graph)
+
+
 def test_asking_twice_gives_the_same_adjoint():
     graph = GRU().graph
     first, again = graph.adjoint_of("r"), graph.adjoint_of("r")
@@ -230,7 +250,7 @@ def test_derived_terms_are_merged_and_simplified():
     a, b = terms.all[0], terms.all[1]
     assert terms.make("add", a, b) is terms.make("add", b, a)
     assert terms.make("subtract", a, b) is not terms.make("subtract", b, a)
-    assert a + 0.0 is a and 1.0 * a is a and a - 0.0 is a and a / 1.0 is a and -(-a) is a
+    assert a + 0.0 is a and 1.0 * a is a and a - 0.0 is a and a / 1.0 is a and operator.neg(-a) is a
     assert (0.0 * a).op == "multiply"  # it is NaN where a is infinite
 
 

@@ -325,6 +325,17 @@ def test_a_value_without_a_name_that_is_used_twice_gets_a_free_one():
     assert lefts[:2] == ["t1", "t2"]
 
 
+def test_a_long_chain_prints_in_pieces():
+    def step(self: Any, x: Any, h: Any) -> Any:
+        for _ in range(3000):
+            h = gw.tanh(h)
+        return gw.state(h=h)
+
+    cell = cell_of(step)
+    assert max(len(line) for line in str(cell).splitlines()) < 100
+    assert str(cell).count("tanh(") == 3000 and balanced(cell.latex())
+
+
 def test_states_that_stay_swap_or_are_numbers():
     def step(self: Any, x: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
         return gw.state(a=b, b=a, c=c, d=0.5, output=x)

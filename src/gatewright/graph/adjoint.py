@@ -105,7 +105,8 @@ class WeightGradient:
     """How one weight's gradient is made from all steps and rows, after the loop.
 
     A matrix has the sum over steps and rows of `left` times `right` transposed (`right` is
-    the product's source); a vector has the sum of `left`, and `right` is None.
+    the product's source, one row for all where it follows from weights alone); a vector has
+    the sum of `left`, and `right` is None.
     """
 
     path: str

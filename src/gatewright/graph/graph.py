@@ -103,10 +103,17 @@ class Graph:
         return self.adjoint_of()
 
     def adjoint_of(self, *names: str) -> Adjoint:
-        """The gradient of the step, seeded also at the named values."""
+        """The gradient of the step, seeded also at the named values.
+
+        Raises:
+            ArgumentError: if a name is not there, or is that of a comparison.
+        """
         unknown = [name for name in names if name not in self.values]
         if unknown:
             raise ArgumentError(f"{unknown} are not among the values {sorted(self.values)}")
+        truths = [name for name in names if self.values[name].boolean]
+        if truths:
+            raise ArgumentError(f"{truths} are comparisons, which have no gradient; leave them out")
         seeds = {name: self.values[name] for name in names} | dict(self.updates)
         if self.output not in self.updates.values():
             seeds["output"] = self.output

@@ -43,23 +43,23 @@ def split_needed(reads: Iterable[Term]) -> tuple[list[Term], list[Term]]:
     for one in needed:
         if one not in saved:
             steps = path(one, saved | set(recomputed))
-            if steps is None or len(steps) > MOST_RECOMPUTED:
+            if steps is None:
                 saved.add(one)
             else:
                 recomputed |= dict.fromkeys(steps)
     return sorted(saved, key=lambda one: one.index), sorted(recomputed, key=lambda one: one.index)
 
 
-def path(term: Term, there: set[Term]) -> list[Term] | None:
-    """The cheap operations that lead to a term from what is there, or None."""
+def path(term: Term, there: set[Term], most: int = MOST_RECOMPUTED) -> list[Term] | None:
+    """The cheap operations that lead to a term from what is there; None if it takes more."""
     if term in there or term.op in LEAVES:
         return []
-    if term.op not in CHEAP:
+    if term.op not in CHEAP or most == 0:
         return None
     steps: dict[Term, None] = {}
     for one in term.operands:
-        inside = path(one, there)
-        if inside is None or len(inside) > MOST_RECOMPUTED:
+        inside = path(one, there, most - 1)
+        if inside is None:
             return None
         steps |= dict.fromkeys(inside)
-    return [*steps, term]
+    return [*steps, term] if len(steps) < most else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -16,6 +17,9 @@ GREEK = frozenset(
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma "  # noqa: SIM905
     "tau phi chi psi omega".split()
 )
+
+#: Operations within each other that a reader can still follow.
+MOST_NESTED = 12
 
 
 @dataclass(frozen=True)
@@ -104,16 +108,7 @@ def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
     for name, node in equations.updates.items():
         if node.op not in ("event", "input", "state", "constant"):
             titles.setdefault(node, style.after(name))
-    # A value without a name that is used twice gets one, or chains of them would print in
-    # exponentially many pieces.
-    uses: dict[Node, int] = {}
-    for node in equations.nodes:
-        for one in node.operands:
-            uses[one] = uses.get(one, 0) + 1
-    free = (name for k in count(1) if (name := f"t{k}") not in equations.names)
-    for node in equations.nodes:
-        if uses.get(node, 0) > 1 and node not in titles and OPERATIONS[node.op].kind != "leaf":
-            titles[node] = style.value(next(free))
+    _name_shared(equations, style, titles)
     lines = [
         (titles[node], _written(node, equations, style, titles, top=True)[0])
         for node in equations.nodes
@@ -128,6 +123,23 @@ def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
         if output != style.value("output"):
             lines.append((style.value("output"), output))
     return lines
+
+
+def _name_shared(equations: Equations, style: Style, titles: dict[Node, str]) -> None:
+    """Name values without a name that are used twice, or made of too many parts.
+
+    Chains of the one would print in exponentially many pieces, the other as one endless line.
+    """
+    uses = Counter(one for node in equations.nodes for one in node.operands)
+    free = (name for k in count(1) if (name := f"t{k}") not in equations.names)
+    depth: dict[Node, int] = {}
+    for node in equations.nodes:
+        depth[node] = 1 + max((depth[one] for one in node.operands), default=0)
+        inner = node not in titles and OPERATIONS[node.op].kind != "leaf"
+        if inner and (uses[node] > 1 or depth[node] > MOST_NESTED):
+            titles[node] = style.value(next(free))
+        if node in titles:
+            depth[node] = 0
 
 
 def _written(
