@@ -109,7 +109,7 @@ def test_diagrams_go_into_a_new_directory(tmp_path):
         (["cells", "--latex", "--json"], "exclude each other"),
         (["cells", "--names", "lesson", "--json"], "--names"),
         (["train"], "No such command"),
-        (["compare", "vowels"], "--out"),
+        (["compare"], "data"),
         (["compare", "vowels", "--out", "new", "--seeds", "0"], "--seeds"),
         (["compare", "nothing", "--out", "new"], "nothing"),
         (["compare", "vowels", "--out", "new", "--networks", "lstn"], "lstn"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,11 +103,12 @@ def cells(
 def compare(
     data: Annotated[str, typer.Argument(help="A bundled data set: vowels.")],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="A new directory for the best model and report.html.", show_default=False
+            help="A new directory for the best model and report.html.",
+            show_default="runs/DATA-DATE-TIME",
         ),
-    ],
+    ] = None,
     networks: Annotated[
         str | None,
         typer.Option(help="Only these, parted by commas: rnn,lstm.", show_default="all"),
@@ -128,6 +130,7 @@ def compare(
     """Train the networks side by side, with equal budgets, and print one table."""
     from gatewright.training.compare import compare as run
 
+    out = out or Path("runs") / f"{data}-{datetime.now():%Y%m%d-%H%M%S}"
     comparison = run(
         data,
         out=out,
@@ -143,6 +146,7 @@ def compare(
     from rich.console import Console
 
     Console().print(comparison.table())
+    print(f"the best model is in {out}; open {out / 'report.html'}")
 
 
 def _parted(names: str) -> list[str]:
