@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import gatewright as gw
+from adjoint import compare
 from by_hand import SIZES, cell_of, normal, paths, random_weights
 from gatewright import diagonal, linear, sigmoid, tanh
 from gatewright.cells import CELLS, GRU, LSTM, LessonLSTM
@@ -362,16 +363,18 @@ def test_sizes_of_products_are_hidden_input_a_number_or_a_field():
 @pytest.mark.parametrize("heads", [1, 2, 3])
 def test_a_product_of_heads_is_a_product_of_blocks(heads: int):
     def step(self: Any, x: Any, h: Any) -> Any:
-        new = linear(h, heads=heads)
-        return gw.state(h=new)
+        y = linear(h, size=12, heads=heads)
+        return gw.state(h=h, output=y)
 
     cell = cell_of(step)
     weights, h = random_weights(cell), normal(4, 6)
-    matrix, bias = weights["new"]["h"]
-    assert matrix.shape == ((6, 6) if heads == 1 else (heads, 6 // heads, 6 // heads))
+    matrix, bias = weights["y"]["h"]
+    assert matrix.shape == ((12, 6) if heads == 1 else (heads, 12 // heads, 6 // heads))
     blocks = torch.block_diag(*matrix) if heads > 1 else matrix
     expected = h @ blocks.T + bias
-    torch.testing.assert_close(cell(normal(4, 5), h, weights=weights), expected, **TOLERANCE)
+    _, values = cell(normal(4, 5), h, weights=weights, values=True)
+    torch.testing.assert_close(values["y"], expected, **TOLERANCE)
+    compare(cell.graph)
 
 
 def test_parameters_are_named_like_products():

@@ -618,6 +618,19 @@ def test_after_a_refusal_other_cells_read_as_before():
         gw.tanh(1.0)
 
 
+def test_a_refusal_that_the_step_catches_is_a_refusal_still():
+    source = cell_source(
+        """
+        try:
+            if h > 0: h = 2 * h  #!
+        except Exception:
+            pass
+        return gw.state(h=h)
+        """
+    )
+    assert TRUTH in refused(source).fact
+
+
 def test_keyboard_interrupt_passes_through():
     class Interrupted(gw.Cell):
         def step(self, x: Any, h: Any) -> Any:

@@ -70,6 +70,8 @@ class Reader:
         #: Which cell's step made each node, and which products got their name without name=.
         self.makers: dict[Node, Cell] = {}
         self.implicit: set[Node] = set()
+        #: The first refusal: a step that catches it must not go on as if nothing had been said.
+        self.refused: CellError | None = None
 
     def read(self) -> Equations:
         taken = read_arguments(self.cell, self.error)
@@ -79,6 +81,8 @@ class Reader:
         arguments += [self.add("state", (), {"name": name}) for name in taken.states]
         further = {name: self.add("input", (), {"name": name}) for name in taken.inputs}
         update, scope = self.run(self.cell, "", arguments, further)
+        if self.refused is not None:
+            raise self.refused
         outputs = {name: value.node for name, value in update.states.items()}
         names = {taken.event: arguments[0].node}
         names |= {name: value.node for name, value in further.items()}
@@ -308,7 +312,9 @@ class Reader:
             name += f".{self.scopes[-1].prefix.rstrip('.')}"
         if line is None:
             line = self.line()
-        return CellError(fact, cell=name, line=line or self.first_line(), mend=mend)
+        error = CellError(fact, cell=name, line=line or self.first_line(), mend=mend)
+        self.refused = self.refused or error
+        return error
 
     def first_line(self) -> int | None:
         """Where the step begins: for what concerns the step as a whole."""
