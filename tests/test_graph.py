@@ -15,6 +15,7 @@ from gatewright.cells import CELLS, GRU, LSTM, ElmanRNN, LessonLSTM, PeepholeLST
 from gatewright.errors import ArgumentError, CellError, SizeError
 from gatewright.graph import build_graph
 from gatewright.graph.saving import LEAVES, MOST_RECOMPUTED
+from gatewright.graph.stages import stages
 from gatewright.language.operations import OPERATIONS
 from random_cells import Program, build, programs
 
@@ -208,6 +209,16 @@ def test_a_chain_of_cheap_operations_is_saved_rather_than_recomputed():
     compare(graph)
 
 
+def test_many_cheap_operations_side_by_side_are_saved_rather_than_recomputed():
+    def step(self: Any, x: Any, h: Any) -> Any:
+        a = ((h + 1) + (h + 2)) + ((h + 3) + (h + 4))  # seven, nowhere more than three deep
+        return gw.state(h=a * a)
+
+    adjoint = cell_of(step).graph.adjoint
+    assert [one.op for one in adjoint.saved] == ["add"] and not adjoint.recomputed
+    compare(cell_of(step).graph)
+
+
 def test_terms_off_the_loop_are_known():
     adjoint = LSTM().graph.adjoint
     assert adjoint.inputs["x"] not in adjoint.loop
@@ -292,6 +303,19 @@ def test_stages_of_inputs_weights_and_rows():
     assert stages_of(cell) == {
         "x": 1, "gain": 0, "seen": 1, "first": 2, "second": 3, "third": 4, "h": 4,
     }  # fmt: skip
+
+
+def test_further_inputs_and_noises_are_known_before_the_loop():
+    def step(self: Any, x: Any, h: Any, *, dt: Any) -> Any:
+        decay = gw.exp(-dt)
+        mask = gw.noise(0.5)
+        seen = gw.linear(x) * mask
+        return gw.state(h=decay * h + seen)
+
+    cell = cell_of(step)
+    assert stages_of(cell) == {"x": 1, "dt": 1, "decay": 1, "mask": 1, "seen": 1, "h": 2}
+    run_held = stages(cell.graph.forward, given={cell.graph.values["h"]})
+    assert run_held[cell.graph.values["h"]] == 1
 
 
 def test_what_no_next_state_needs_can_leave_the_loop():
