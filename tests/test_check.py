@@ -51,7 +51,8 @@ class Everything(gw.Cell):
         n = gw.exp(m - m1) * gw.exp(-dt) * n + gw.exp(i - m1) * tanh(linear(x))
         s = 0.5 * s + 0.1 * x
         keep = gw.noise(0.2, per="sequence")
-        h = where(n > 0, gw.layer_norm(n, heads=3), 0.1 * n) + keep * h
+        rising = n > 0
+        h = where(rising, gw.layer_norm(n, heads=3), 0.1 * n) + keep * h
         return gw.state(h=h, m=m1, n=n, s=s, output=linear(h, s, size=2))
 
 

@@ -169,7 +169,8 @@ def gradients(case: Case) -> None:
     wanted = {**weights, **states, **leaves}
     for one in wanted.values():
         one.requires_grad_()
-    adjoint = graph.adjoint_of(*graph.values)
+    names = [name for name, term in graph.values.items() if not term.boolean]
+    adjoint = graph.adjoint_of(*names)
     task = Run(
         graph,
         sizes,
@@ -179,7 +180,7 @@ def gradients(case: Case) -> None:
         states,
         states,
         expectations(graph, sizes, ROWS, next(iter(states.values())).detach()),
-        names=list(graph.values),
+        names=names,
     )
     result = run(task)
     given = {"output": result.output} | result.values | result.states
