@@ -90,6 +90,23 @@ def test_a_gradient_passes_through_what_was_drawn():
     close(grad, again)
 
 
+class Masked(gw.Cell):
+    """Dropout on the event, one mask a sequence: its size is the input's."""
+
+    def step(self, x, h):
+        mask = noise(0.5, per="sequence", size="input")
+        seen = mask * x
+        h = tanh(linear(seen, h))
+        return state(h=h)
+
+
+def test_noise_of_the_inputs_size_in_several_layers():
+    layer = gw.Recurrent(Masked(), 3, 5, 2, bidirectional=True, dtype=F64)
+    values = layer.trace(torch.randn(4, 2, 3, dtype=F64))
+    assert values["l0.forward.mask"].shape == (4, 2, 3)
+    assert values["l1.reverse.mask"].shape == (4, 2, 10)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_zoneout_trains_and_evaluates(training: bool):
     layer = make("zoneout").train(training)
