@@ -209,7 +209,11 @@ def test_attributes_and_printing_are_those_of_torch(kind: str):
 def test_what_is_not_torchs_default_is_printed():
     assert repr(gw.RNN(3, 5, nonlinearity="relu")) == "RNN(3, 5, nonlinearity='relu')"
     assert repr(gw.GRU(3, 5, reset="before")) == "GRU(3, 5, reset='before')"
-    assert repr(gw.LSTM(3, 5, proj_size=2)) == "LSTM(3, 5, proj_size=2)"
+    projected = (3, 5, 2, False, False, 0.0, True, 2)
+    assert repr(gw.LSTM(*projected)) == repr(nn.LSTM(*projected))
+    assert repr(gw.PeepholeLSTM(3, 5, 2)) == "PeepholeLSTM(3, 5, num_layers=2)"
+    assert repr(gw.PeepholeLSTMCell(3, 5, gates=("f",))) == "PeepholeLSTMCell(3, 5, gates=('f',))"
+    assert repr(gw.Recurrent("lstm", 3, 5)) == "Recurrent(LSTM(projection=0), 3, 5)"
     assert repr(gw.LSTMCell(3, 5, bias=False)) == repr(nn.LSTMCell(3, 5, bias=False))
 
 

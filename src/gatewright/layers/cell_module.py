@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -16,6 +17,9 @@ class CellModule(nn.Module):
 
     cell: Cell
     bias: bool
+    #: Arguments that choose between a class's cells, with their defaults; None where any cell
+    #: may be given.
+    options: ClassVar[Mapping[str, Any] | None] = None
 
     @property
     def graph(self) -> Graph:
@@ -49,6 +53,22 @@ class CellModule(nn.Module):
     def prepare(self) -> None:
         """Make now what a run reads of the graph: torch.compile cannot trace the making."""
         assert self.graph.stages
+
+    def extra_repr(self) -> str:
+        """The arguments, as torch prints its layers'; those at their default are left out."""
+        if self.options is None:
+            return ", ".join([repr(self.cell), *self.printed()])
+        own = [
+            f"{name}={getattr(self, name)!r}"
+            for name, default in self.options.items()
+            if getattr(self, name) != default
+        ]
+        input_size, hidden_size, *further = self.printed()
+        return ", ".join([input_size, hidden_size, *own, *further])
+
+    def printed(self) -> list[str]:
+        """The sizes, and what else is not at its default."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"

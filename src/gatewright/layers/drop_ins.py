@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,9 +41,6 @@ class TorchNamed(Recurrent):
     def flatten_parameters(self) -> None:
         """Does nothing: there is no second copy of the weights. For code that calls it."""
 
-    def extra_repr(self) -> str:
-        return ", ".join(self._arguments())
-
 
 def _settle(module: TorchNamed, *_: Any) -> None:
     for place in module.places:
@@ -66,6 +63,8 @@ class RNN(TorchNamed):
     The equations stand in `cells/rnn.py`. Beyond torch: `lengths`, `starts`, `trace`,
     `weights`, `freeze`; see `Recurrent`.
     """
+
+    options: ClassVar = {"nonlinearity": "tanh"}
 
     def __init__(
         self,
@@ -97,10 +96,6 @@ class RNN(TorchNamed):
             dtype=dtype,
         )
 
-    def _arguments(self) -> list[str]:
-        other = self.nonlinearity != "tanh"
-        return [*super()._arguments(), *([f"nonlinearity={self.nonlinearity!r}"] if other else [])]
-
 
 class LSTM(TorchNamed):
     """`torch.nn.LSTM`, with the same arguments, returned values and state_dict.
@@ -114,6 +109,8 @@ class LSTM(TorchNamed):
     The equations stand in `cells/lstm.py`. Beyond torch: `lengths`, `starts`, `trace`,
     `weights`, `freeze`; see `Recurrent`.
     """
+
+    options: ClassVar = {"proj_size": 0}
 
     def __init__(
         self,
@@ -151,9 +148,6 @@ class LSTM(TorchNamed):
             dtype=dtype,
         )
 
-    def _arguments(self) -> list[str]:
-        return [*super()._arguments(), *([f"proj_size={self.proj_size}"] if self.proj_size else [])]
-
 
 class GRU(TorchNamed):
     """`torch.nn.GRU`, with the same arguments, returned values and state_dict.
@@ -171,6 +165,8 @@ class GRU(TorchNamed):
     The equations stand in `cells/gru.py`. Beyond torch: `lengths`, `starts`, `trace`,
     `weights`, `freeze`; see `Recurrent`.
     """
+
+    options: ClassVar = {"reset": "after"}
 
     def __init__(
         self,
@@ -202,10 +198,6 @@ class GRU(TorchNamed):
             dtype=dtype,
         )
 
-    def _arguments(self) -> list[str]:
-        other = self.reset != "after"
-        return [*super()._arguments(), *([f"reset={self.reset!r}"] if other else [])]
-
 
 class PeepholeLSTM(Recurrent):
     """An LSTM whose gates see the long-term memory, which torch has not.
@@ -224,6 +216,12 @@ class PeepholeLSTM(Recurrent):
     The other arguments are those of `LSTM`; the weights are kept by name, as in
     `Recurrent`. The equations stand in `cells/lstm.py`.
     """
+
+    options: ClassVar = {
+        "peephole": "diagonal",
+        "gates": ("i", "f", "o"),
+        "output_reads": "new",
+    }
 
     def __init__(
         self,

@@ -275,20 +275,16 @@ class Recurrent(CellModule):
             return name
         return f"l{layer}.{direction(reverse)}.{name}"
 
-    def extra_repr(self) -> str:
-        return ", ".join([repr(self.cell), *self._arguments()])
-
-    def _arguments(self) -> list[str]:
-        """The arguments beside the cell, those at their default left out."""
-        parts = (
-            f"{self.input_size}, {self.hidden_size}",
-            f"num_layers={self.num_layers}" if self.num_layers != 1 else "",
-            "bias=False" if not self.bias else "",
-            "batch_first=True" if self.batch_first else "",
-            f"dropout={self.dropout}" if self.dropout else "",
-            "bidirectional=True" if self.bidirectional else "",
-        )
-        return [one for one in parts if one]
+    def printed(self) -> list[str]:
+        further = {
+            f"num_layers={self.num_layers}": self.num_layers != 1,
+            "bias=False": not self.bias,
+            "batch_first=True": self.batch_first,
+            f"dropout={self.dropout}": self.dropout,
+            "bidirectional=True": self.bidirectional,
+        }
+        given = [text for text, other in further.items() if other]
+        return [str(self.input_size), str(self.hidden_size), *given]
 
 
 def direction(reverse: bool) -> str:

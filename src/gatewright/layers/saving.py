@@ -220,21 +220,6 @@ def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
 
 
 # The layers and step cells.
-_LAYER = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
-_STEP = ("input_size", "hidden_size", "bias")
-_ARGUMENTS: dict[type, tuple[str, ...]] = {
-    Recurrent: (*_LAYER, "bidirectional"),
-    drop_ins.RNN: (*_LAYER, "bidirectional", "nonlinearity"),
-    drop_ins.LSTM: (*_LAYER, "bidirectional", "proj_size"),
-    drop_ins.GRU: (*_LAYER, "bidirectional", "reset"),
-    drop_ins.PeepholeLSTM: (*_LAYER, "bidirectional", "peephole", "gates", "output_reads"),
-    step_cells.RNNCell: (*_STEP, "nonlinearity"),
-    step_cells.LSTMCell: _STEP,
-    step_cells.GRUCell: (*_STEP, "reset"),
-    step_cells.PeepholeLSTMCell: (*_STEP, "peephole", "gates", "output_reads"),
-}
-
-
 def _register(cls: type, names: tuple[str, ...]) -> None:
     def config(module: Any) -> dict[str, Any]:
         given = {name: getattr(module, name) for name in names}
@@ -261,5 +246,15 @@ def _register(cls: type, names: tuple[str, ...]) -> None:
     _REBUILD[cls.__name__] = build
 
 
-for _cls, _names in _ARGUMENTS.items():
-    _register(_cls, _names)
+_STEP = ("input_size", "hidden_size", "bias")
+_LAYER = (*_STEP, "num_layers", "batch_first", "dropout", "bidirectional")
+
+for _cls in (Recurrent, drop_ins.RNN, drop_ins.LSTM, drop_ins.GRU, drop_ins.PeepholeLSTM):
+    _register(_cls, (*_LAYER, *(_cls.options or ())))
+for _step in (
+    step_cells.RNNCell,
+    step_cells.LSTMCell,
+    step_cells.GRUCell,
+    step_cells.PeepholeLSTMCell,
+):
+    _register(_step, (*_STEP, *_step.options))

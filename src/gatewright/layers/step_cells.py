@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -91,9 +91,9 @@ class StepCell(CellModule):
             raise ArgumentError(f"the states are a tuple ({', '.join(names)}); given was {what}")
         return dict(zip(names, states, strict=True))
 
-    def extra_repr(self) -> str:
-        bias = "" if self.bias else ", bias=False"
-        return f"{self.input_size}, {self.hidden_size}{bias}"
+    def printed(self) -> list[str]:
+        given = [] if self.bias else ["bias=False"]
+        return [str(self.input_size), str(self.hidden_size), *given]
 
 
 class TorchStepCell(StepCell):
@@ -110,6 +110,8 @@ class RNNCell(TorchStepCell):
     >>> gw.RNNCell(3, 4)(torch.zeros(2, 3)).shape
     torch.Size([2, 4])
     """
+
+    options: ClassVar = {"nonlinearity": "tanh"}
 
     def __init__(
         self,
@@ -133,6 +135,8 @@ class LSTMCell(TorchStepCell):
     torch.Size([2, 4])
     """
 
+    options: ClassVar = {}
+
     def __init__(
         self,
         input_size: int,
@@ -151,6 +155,8 @@ class GRUCell(TorchStepCell):
     >>> gw.GRUCell(3, 4)(torch.zeros(2, 3)).shape
     torch.Size([2, 4])
     """
+
+    options: ClassVar = {"reset": "after"}
 
     def __init__(
         self,
@@ -174,6 +180,12 @@ class PeepholeLSTMCell(StepCell):
     >>> c.shape
     torch.Size([2, 4])
     """
+
+    options: ClassVar = {
+        "peephole": "diagonal",
+        "gates": ("i", "f", "o"),
+        "output_reads": "new",
+    }
 
     def __init__(
         self,
