@@ -273,9 +273,9 @@ def rewritten(path: Path, change) -> None:
 
 
 TENSORS = {
-    "one missing": lambda t: t.pop("layers.0_forward.f.x.weight"),
+    "one missing": lambda t: t.pop("layers.0.forward.f.x.weight"),
     "one too many": lambda t: t.update(more=torch.zeros(3)),
-    "another shape": lambda t: t.update({"layers.0_forward.f.x.weight": torch.zeros(3, 5)}),
+    "another shape": lambda t: t.update({"layers.0.forward.f.x.weight": torch.zeros(3, 5)}),
     "none": lambda t: t.clear(),
 }
 

@@ -158,7 +158,6 @@ def test_to_hold_a_value_at_what_it_is_changes_nothing(name: str):
             close(trace(layer, given, hold={key: value}), free, f"hold {key}")
 
 
-@pytest.mark.xfail(reason="the reference backend overwrites held weights and noises", strict=False)
 @pytest.mark.parametrize("name", ["learned", "zoneout"])
 def test_what_is_known_before_the_loop_can_be_held_too(name: str):
     layer = make(name).train()

@@ -311,7 +311,7 @@ def test_weights_are_stored_by_name():
     own = ["g.x.weight", "g.x.bias", "g.h.weight", "i.x.weight", "i.x.bias", "i.h.weight"]
     own += ["f.x.weight", "f.x.bias", "f.h.weight", "f.c*.weight"]
     own += ["o.x.weight", "o.x.bias", "o.h.weight"]
-    places = ["0_forward", "0_reverse", "1_forward", "1_reverse"]
+    places = ["0.forward", "0.reverse", "1.forward", "1.reverse"]
     assert names == [f"layers.{place}.{name}" for place in places for name in own]
 
 

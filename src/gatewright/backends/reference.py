@@ -74,14 +74,14 @@ def run(task: Run) -> Result:
     held = {graph.values[name]: value for name, value in task.hold.items()}
     stage = stages(graph.forward, held) if held else graph.stages
     like = next(iter(task.states.values()))
-    known = dict(held)
-    known |= {term: task.inputs[name] for name, term in graph.inputs.items() if term not in held}
+    known = {term: task.inputs[name] for name, term in graph.inputs.items()}
     known |= dict(zip(graph.noises, task.noises, strict=True))
     known |= {
         term: task.weights[term.attributes["weight"].path]
         for term in graph.forward
         if term.op == "weight"
     }
+    known |= held
     ready = [one for one in graph.forward if one in needed and stage[one] < STATE]
     Section(ready, known, task).compute(known, like)
 

@@ -115,8 +115,11 @@ class Recurrent(CellModule):
     def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
         """Create the parameters; `reset_parameters` fills them."""
         # One level for layer and direction: torch.export rebuilds the tree from plain modules,
-        # and none of those can have a child that is called `forward`.
+        # and none of those can have a child that is called `forward`. What is stored has the
+        # two levels, `layers.0.forward`.
         self.layers = nn.ModuleDict({place_name(*place): nn.Module() for place in self.places})
+        self.register_state_dict_post_hook(store_names)
+        self.register_load_state_dict_pre_hook(own_names)
         for layer, reverse in self.places:
             self.store(layer, reverse).make(self.sizes(layer), device, dtype)
 
@@ -295,3 +298,28 @@ def direction(reverse: bool) -> str:
 def place_name(layer: int, reverse: bool) -> str:
     """Under which name the weights of one layer in one direction stand."""
     return f"{layer}_{direction(reverse)}"
+
+
+def store_names(layer: Recurrent, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Give stored weights the names `layers.<k>.<forward|reverse>...`."""
+    for place in layer.places:
+        rename(state, *stored_prefixes(prefix, *place))
+
+
+def own_names(layer: Recurrent, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take stored weights by the names of the layer's own modules."""
+    for place in layer.places:
+        rename(state, *reversed(stored_prefixes(prefix, *place)))
+
+
+def stored_prefixes(prefix: str, layer: int, reverse: bool) -> tuple[str, str]:
+    """How the names of a place's weights begin in the layer, and in what is stored."""
+    own = f"{prefix}layers.{place_name(layer, reverse)}."
+    return own, f"{prefix}layers.{layer}.{direction(reverse)}."
+
+
+def rename(state: dict[str, Any], old: str, new: str) -> None:
+    """Change the beginning of keys, in place and keeping their order."""
+    items = [(new + k.removeprefix(old) if k.startswith(old) else k, v) for k, v in state.items()]
+    state.clear()
+    state.update(items)

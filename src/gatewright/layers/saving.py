@@ -26,7 +26,7 @@ from gatewright.files import write_directory
 from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
 from gatewright.layers import drop_ins, step_cells
-from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.recurrent import Recurrent, stored_prefixes
 
 FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -199,12 +199,22 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     for path, module in model.named_modules():
         if not parametrize.is_parametrized(module):
             continue
-        prefix = f"{path}." if path else ""
+        prefix = stored_path(model, f"{path}." if path else "")
         for name, chain in module.parametrizations.items():
             inside = f"{prefix}parametrizations.{name}."
             state = {key: one for key, one in state.items() if not key.startswith(inside)}
             state[prefix + name] = _at_rest(module, name, chain)
     return state
+
+
+def stored_path(model: nn.Module, path: str) -> str:
+    """The beginning of a module's keys in the state_dict, where it differs from its path."""
+    for owner, layer in model.named_modules():
+        for place in layer.places if isinstance(layer, Recurrent) else ():
+            own, stored = stored_prefixes(f"{owner}." if owner else "", *place)
+            if path.startswith(own):
+                return stored + path.removeprefix(own)
+    return path
 
 
 def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
