@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from gatewright.backends import reference
+from gatewright.backends import llvm, reference
 from gatewright.backends.reference import Result, Run
-from gatewright.errors import ArgumentError
+from gatewright.errors import ArgumentError, BackendError
 
-#: Name to what runs a task, the fastest first.
-BACKENDS: dict[str, Callable[[Run], Result]] = {"reference": reference.run}
+
+@dataclass(frozen=True)
+class Backend:
+    """What runs a task, and says why it cannot run one."""
+
+    run: Callable[[Run], Result]
+    why_not: Callable[[Run], str | None]
+
+
+#: The fastest first; the last one runs everything.
+BACKENDS: dict[str, Backend] = {
+    "llvm": Backend(llvm.run, llvm.why_not),
+    "reference": Backend(reference.run, reference.why_not),
+}
 
 
 def check_backend(name: str) -> str:
@@ -24,6 +37,15 @@ def check_backend(name: str) -> str:
     return name
 
 
-def choose(name: str) -> Callable[[Run], Result]:
-    """What runs a task under the given name."""
-    return next(iter(BACKENDS.values())) if name == "auto" else BACKENDS[name]
+def run_on(name: str, task: Run) -> Result:
+    """Run a task on the backend of a name, or on the fastest that can.
+
+    Raises:
+        BackendError: if the backend was asked for by name and cannot run the task.
+    """
+    if name == "auto":
+        name = next(one for one, backend in BACKENDS.items() if backend.why_not(task) is None)
+    reason = BACKENDS[name].why_not(task)
+    if reason is not None:
+        raise BackendError(f'backend="{name}" cannot run this: {reason}; backend="auto" can')
+    return BACKENDS[name].run(task)

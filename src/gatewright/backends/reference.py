@@ -66,8 +66,12 @@ class Result:
     values: dict[str, Tensor]
 
 
-def run(task: Run) -> Result:
-    """Run a graph over a sequence."""
+def why_not(task: Run) -> None:
+    """There is nothing that the reference cannot run."""
+
+
+def run(task: Run, given: Mapping[Term, Tensor] | None = None) -> Result:
+    """Run a graph over a sequence; what is `given` already is not computed again."""
     graph, rows = task.graph, list(task.rows)
     wanted = {graph.output} | {graph.values[name] for name in task.names}
     needed = closure([*graph.updates.values(), *wanted])
@@ -81,7 +85,7 @@ def run(task: Run) -> Result:
         for term in graph.forward
         if term.op == "weight"
     }
-    known |= held
+    known |= {**(given or {}), **held}
     ready = [one for one in graph.forward if one in needed and stage[one] < STATE]
     Section(ready, known, task).compute(known, like)
 

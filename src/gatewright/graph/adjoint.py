@@ -8,7 +8,7 @@ weight. It is a graph like that of the step, so a backend prints both the same w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -149,8 +149,13 @@ def derive(
     seeds: Mapping[str, Term],
     states: Mapping[str, Term],
     inputs: Mapping[str, Term],
+    outside: Collection[Term] = (),
 ) -> Adjoint:
-    """The adjoint of a step's terms, seeded at the given ones."""
+    """The adjoint of a step's terms, seeded at the given ones.
+
+    Terms that are `outside` are not differentiated, and are there in the backward run: what
+    a loop reads and does not compute.
+    """
     terms = forward[0].terms
     gradients: dict[Term, Term] = {}
     weights: list[WeightGradient] = []
@@ -179,10 +184,10 @@ def derive(
     wanted = {name: gradients.get(term) for name, term in inputs.items()}
     roots = [one for one in (*given.values(), *wanted.values()) if one is not None]
     roots += [side for one in weights for side in (one.left, one.right) if side is not None]
-    step, needed = set(forward), closure(roots)
+    step, needed = {*forward, *outside}, closure(roots)
     order = [one for one in terms.all if one in needed and one not in step]
     reads = {one for term in order for one in term.operands if one in step}
-    saved, recomputed = split_needed(reads | (step & set(roots)))
+    saved, recomputed = split_needed(reads | (step & set(roots)), set(outside))
     return Adjoint(leaves, given, wanted, weights, [*recomputed, *order], saved, recomputed)
 
 

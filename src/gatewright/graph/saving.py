@@ -8,7 +8,7 @@ already is computed again, which is less than to write and read it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from gatewright.graph.terms import COMPARISONS, Term
 
@@ -31,18 +31,23 @@ CHEAP = COMPARISONS | {
 MOST_RECOMPUTED = 4
 
 
-def split_needed(reads: Iterable[Term]) -> tuple[list[Term], list[Term]]:
+def split_needed(
+    reads: Iterable[Term], there: Set[Term] = frozenset()
+) -> tuple[list[Term], list[Term]]:
     """Divide the step's terms that the adjoint reads into saved and recomputed ones.
+
+    What is `there` anyway is neither, as leaves are.
 
     Each recomputed term comes after its operands, and all of them are leaves, saved, or
     recomputed themselves.
     """
-    needed = sorted((one for one in reads if one.op not in LEAVES), key=lambda one: one.index)
+    reads = (one for one in reads if one.op not in LEAVES and one not in there)
+    needed = sorted(reads, key=lambda one: one.index)
     saved = {one for one in needed if one.op not in CHEAP}
     recomputed: dict[Term, None] = {}
     for one in needed:
         if one not in saved:
-            steps = path(one, saved | set(recomputed))
+            steps = path(one, saved | set(recomputed) | there)
             if steps is None:
                 saved.add(one)
             else:
@@ -50,7 +55,7 @@ def split_needed(reads: Iterable[Term]) -> tuple[list[Term], list[Term]]:
     return sorted(saved, key=lambda one: one.index), sorted(recomputed, key=lambda one: one.index)
 
 
-def path(term: Term, there: set[Term], most: int = MOST_RECOMPUTED) -> list[Term] | None:
+def path(term: Term, there: Set[Term], most: int = MOST_RECOMPUTED) -> list[Term] | None:
     """The cheap operations that lead to a term from what is there; None if it takes more."""
     if term in there or term.op in LEAVES:
         return []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.backends.choose import check_backend, choose
+from gatewright.backends.choose import check_backend, run_on
 from gatewright.backends.reference import Run
 from gatewright.backends.step import starts as fresh_states
 from gatewright.backends.weights import Pairs, collect
@@ -245,7 +245,8 @@ class Recurrent(CellModule):
                 tensors = weights[len(after)]
                 fresh = fresh_states(graph, sizes, tensors, layout.batch, like)
                 long = {name: self.trace_name(name, layer, reverse) for name in graph.values}
-                result = choose(self.backend)(
+                result = run_on(
+                    self.backend,
                     Run(
                         graph=graph,
                         sizes=sizes,
@@ -259,7 +260,7 @@ class Recurrent(CellModule):
                         reverse=reverse,
                         hold={name: held[key] for name, key in long.items() if key in held},
                         names=list(graph.values) if trace else (),
-                    )
+                    ),
                 )
                 outputs.append(result.output)
                 after.append({name: layout.unsort(one) for name, one in result.states.items()})

@@ -1,0 +1,93 @@
+"""The gradient of a matrix: over all packed rows, the left side times the right transposed.
+
+One function, `outer(table, first, end)`, for the rows `first` to `end` of the result: a tile
+of the result stays in registers while it walks down a block of packed rows, broadcasts a few
+numbers of the left side and multiplies them with vectors of the right.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
+
+#: Slots of the table: addresses and row lengths of left, right and result; packed rows; blocks
+#: of one vector in a row of the result.
+LEFT, LEFT_LENGTH, RIGHT, RIGHT_LENGTH, RESULT, RESULT_LENGTH, COUNT, BLOCKS = range(8)
+#: Packed rows that are walked through at a time, so that they stay in the cache.
+DEPTH = 256
+
+
+def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
+    """Emit `outer(table, first, end)`."""
+    wide = 4 if registers >= 32 else 2
+    shapes = [(6, wide), (1, wide), (6, 1), (1, 1)]
+    tiles = {shape: _emit_tile(module, numbers, *shape) for shape in shapes}
+    f = Function(module, "outer", [POINTER, INDEX, INDEX], numbers)
+    b = f.b
+    table, first, end = f.arguments
+    left, right, result = (f.load_pointer(table, slot) for slot in (LEFT, RIGHT, RESULT))
+    lengths = [f.load_index(table, s) for s in (LEFT_LENGTH, RIGHT_LENGTH, RESULT_LENGTH)]
+    count, blocks = f.load_index(table, COUNT), f.load_index(table, BLOCKS)
+    whole = b.add(count, f.index(DEPTH - 1))
+    with f.loop(f.index(0), b.mul(b.sdiv(whole, f.index(DEPTH)), f.index(DEPTH)), DEPTH) as n:
+        rest = b.sub(count, n)
+        depth = b.select(b.icmp_signed("<", rest, f.index(DEPTH)), rest, f.index(DEPTH))
+        done: ir.Value = f.index(0)
+        for width in (wide, 1):
+            with f.carrying(done, blocks, width, []) as (block, _, _):
+                unit = b.mul(block, f.index(numbers.lanes))
+                row: ir.Value = first
+                for height in (6, 1):
+                    with f.carrying(row, end, height, []) as (at, _, _):
+                        b.call(
+                            tiles[height, width],
+                            [
+                                f.address(left, b.add(b.mul(n, lengths[0]), at)),
+                                f.address(right, b.add(b.mul(n, lengths[1]), unit)),
+                                f.address(result, b.add(b.mul(at, lengths[2]), unit)),
+                                *lengths,
+                                depth,
+                            ],
+                        )
+                    row = f.reached
+            done = f.reached
+    b.ret_void()
+
+
+def _emit_tile(module: ir.Module, numbers: Numbers, height: int, width: int) -> ir.Function:
+    """Emit `(left, right, result, their row lengths, packed rows)` for one tile."""
+    name = f"outer_{height}x{width}"
+    f = Function(module, name, [POINTER] * 3 + [INDEX] * 4, numbers)
+    f.function.linkage = "internal"
+    f.function.attributes.add("noinline")
+    left, right, result, left_length, right_length, result_length, depth = f.arguments
+    places = [(r, j) for r in range(height) for j in range(width)]
+    addresses = [
+        f.address(
+            result, f.b.add(f.b.mul(f.index(r), result_length), f.index(j * numbers.lanes))
+        )
+        for r, j in places
+    ]
+    carried = [f.load(one) for one in addresses]
+    with f.carrying(f.index(0), depth, 1, carried) as (n, totals, tell):
+        down = f.b.mul(n, right_length)
+        row = [
+            f.load(f.address(right, f.b.add(down, f.index(j * numbers.lanes))))
+            for j in range(width)
+        ]
+        start = f.b.mul(n, left_length)
+        numbers_ = [
+            f.broadcast(f.load_scalar(f.address(left, f.b.add(start, f.index(r)))))
+            for r in range(height)
+        ]
+        tell(
+            [
+                f.call("llvm.fma", numbers_[r], row[j], total)
+                for (r, j), total in zip(places, totals, strict=True)
+            ]
+        )
+    for address, total in zip(addresses, carried, strict=True):
+        f.store(total, address)
+    f.b.ret_void()
+    return f.function

@@ -1,0 +1,187 @@
+"""A small layer over llvmlite: vectors of one number type, memory, loops.
+
+Kernels are written with these words, so that they read as what they compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from llvmlite import ir
+
+INDEX = ir.IntType(64)
+POINTER = ir.PointerType()
+VOID = ir.VoidType()
+
+
+class Splat(ir.Constant):
+    """A constant in every lane, written once; llvmlite's own would be written lane by lane."""
+
+    def get_reference(self) -> str:
+        return f"splat ({self.constant[0]})"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A number type and how many fit into one vector register of the host."""
+
+    bits: int
+    lanes: int
+
+    @property
+    def scalar(self) -> ir.Type:
+        return ir.FloatType() if self.bits == 32 else ir.DoubleType()
+
+    @property
+    def vector(self) -> ir.VectorType:
+        return ir.VectorType(self.scalar, self.lanes)
+
+    @property
+    def integers(self) -> ir.VectorType:
+        return ir.VectorType(ir.IntType(self.bits), self.lanes)
+
+    @property
+    def bytes(self) -> int:
+        return self.bits // 8
+
+    @property
+    def suffix(self) -> str:
+        """As in the names of LLVM's intrinsics."""
+        return f"v{self.lanes}f{self.bits}"
+
+
+class Function:
+    """One function that is being emitted."""
+
+    def __init__(
+        self, module: ir.Module, name: str, arguments: Sequence[ir.Type], numbers: Numbers
+    ) -> None:
+        self.module = module
+        self.numbers = numbers
+        self.function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
+        self.arguments = self.function.args
+        self.entry = self.function.append_basic_block("entry")
+        self.b = ir.IRBuilder(self.entry)
+
+    # Numbers.
+    def index(self, value: int) -> ir.Value:
+        return ir.Constant(INDEX, value)
+
+    def splat(self, value: float) -> ir.Value:
+        """A constant in every lane."""
+        scalar = ir.Constant(self.numbers.scalar, value)
+        return Splat(self.numbers.vector, scalar)
+
+    def integer_splat(self, value: int) -> ir.Value:
+        scalar = ir.Constant(ir.IntType(self.numbers.bits), value)
+        return Splat(self.numbers.integers, scalar)
+
+    def broadcast(self, scalar: ir.Value) -> ir.Value:
+        """A scalar in every lane."""
+        vector = ir.Constant(self.numbers.vector, ir.Undefined)
+        first = self.b.insert_element(vector, scalar, ir.Constant(ir.IntType(32), 0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.numbers.lanes), None)
+        return self.b.shuffle_vector(first, vector, mask)
+
+    def call(self, intrinsic: str, *operands: ir.Value, kind: ir.Type | None = None) -> ir.Value:
+        """An LLVM intrinsic on vectors, such as "llvm.fma"."""
+        kind = kind or operands[0].type
+        name = f"{intrinsic}.{self.numbers.suffix}"
+        known = self.module.globals.get(name)
+        if known is None:
+            signature = ir.FunctionType(kind, [one.type for one in operands])
+            known = ir.Function(self.module, signature, name)
+        return self.b.call(known, operands)
+
+    def each_lane(self, function: str, *operands: ir.Value) -> ir.Value:
+        """A function of the C library on each lane: exact, and slow."""
+        n = self.numbers
+        name = function + ("f" if n.bits == 32 else "")
+        known = self.module.globals.get(name)
+        if known is None:
+            signature = ir.FunctionType(n.scalar, [n.scalar] * len(operands))
+            known = ir.Function(self.module, signature, name)
+        result = ir.Constant(n.vector, ir.Undefined)
+        for lane in range(n.lanes):
+            at = ir.Constant(ir.IntType(32), lane)
+            scalars = [self.b.extract_element(one, at) for one in operands]
+            result = self.b.insert_element(result, self.b.call(known, scalars), at)
+        return result
+
+    # Memory.
+    def address(self, base: ir.Value, offset: ir.Value, kind: ir.Type | None = None) -> ir.Value:
+        """The address `offset` elements behind `base`."""
+        return self.b.gep(base, [offset], inbounds=True, source_etype=kind or self.numbers.scalar)
+
+    def load(self, address: ir.Value) -> ir.Value:
+        """A vector from memory, of any alignment."""
+        found = self.b.load(address, typ=self.numbers.vector)
+        found.align = self.numbers.bytes
+        return found
+
+    def store(self, value: ir.Value, address: ir.Value) -> None:
+        stored = self.b.store(value, address)
+        stored.align = self.numbers.bytes
+
+    def load_scalar(self, address: ir.Value) -> ir.Value:
+        return self.b.load(address, typ=self.numbers.scalar)
+
+    def load_index(self, base: ir.Value, position: ir.Value | int) -> ir.Value:
+        """An index out of an array of them."""
+        if isinstance(position, int):
+            position = self.index(position)
+        return self.b.load(self.address(base, position, INDEX), typ=INDEX)
+
+    def load_pointer(self, base: ir.Value, position: int) -> ir.Value:
+        """A pointer out of an array of them."""
+        return self.b.load(self.address(base, self.index(position), POINTER), typ=POINTER)
+
+    # Control.
+    @contextmanager
+    def loop(self, begin: ir.Value, end: ir.Value, step: int = 1) -> Iterator[ir.Value]:
+        """Run the body with an index from `begin` while a whole step fits before `end`."""
+        with self.carrying(begin, end, step, []) as (position, _, _):
+            yield position
+
+    @contextmanager
+    def carrying(
+        self, begin: ir.Value, end: ir.Value, step: int, carried: list[ir.Value]
+    ) -> Iterator[tuple[ir.Value, list[ir.Value], Callable[[list[ir.Value]], None]]]:
+        """A loop with values that it carries from turn to turn.
+
+        Yields the index, the values, and what is to be told the values after the turn. After
+        the loop, `carried` holds the last values.
+        """
+        b = self.b
+        before = b.block
+        head = self.function.append_basic_block("loop")
+        body = self.function.append_basic_block("body")
+        after = self.function.append_basic_block("after")
+        b.branch(head)
+        b.position_at_end(head)
+        position = b.phi(INDEX)
+        position.add_incoming(begin, before)
+        values = []
+        for one in carried:
+            phi = b.phi(one.type)
+            phi.add_incoming(one, before)
+            values.append(phi)
+        ahead = b.add(position, self.index(step))
+        b.cbranch(b.icmp_signed("<=", ahead, end), body, after)
+        b.position_at_end(body)
+        kept: list[ir.Value] = list(values)
+
+        def tell(new: list[ir.Value]) -> None:
+            kept[:] = new
+
+        yield position, values, tell
+        position.add_incoming(ahead, b.block)
+        for phi, one in zip(values, kept, strict=True):
+            phi.add_incoming(one, b.block)
+        b.branch(head)
+        b.position_at_end(after)
+        carried[:] = values
+        self.reached: Any = position
