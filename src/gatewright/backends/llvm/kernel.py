@@ -267,6 +267,8 @@ def _emit_terms(
                     known[term] = f.broadcast(f.load_scalar(address))
                 else:
                     known[term] = f.load(f.address(address, unit))
+                if term.boolean:  # in memory it is 1 or 0
+                    known[term] = f.b.fcmp_unordered("!=", known[term], f.splat(0.0))
         return known[term]
 
     for term in nest.terms:
@@ -280,6 +282,8 @@ def _emit_terms(
         for place in plan.stores.get(term, ()):
             address = f.address(rows.address(place, 0), unit)
             stored = known[term]
+            if term.boolean:
+                stored = f.b.select(stored, f.splat(1.0), f.splat(0.0))
             f.store(f.b.fadd(stored, f.load(address)) if place.add else stored, address)
     f.b.ret_void()
     return f.function

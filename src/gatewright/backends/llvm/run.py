@@ -120,6 +120,7 @@ class Work:
     def __init__(self, built: Kernels, steps: Order, task: Run) -> None:
         self.built, self.steps, self.sizes, self.task = built, steps, task.sizes, task
         self.threads = torch.get_num_threads()
+        self.numbers = next(iter(task.states.values())).dtype
         self.parts: dict[str, Part] = {}
         if built.schedule.before is not None:
             self.parts["before"] = built.schedule.before
@@ -148,6 +149,8 @@ class Work:
     def padded(self, given: Tensor, term: Term) -> Tensor:
         """Rows that can be read in whole vectors."""
         rows = given.detach().reshape(-1, given.shape[-1])
+        if rows.dtype == torch.bool:
+            rows = rows.to(self.numbers)
         room = self.room(term)
         if rows.shape[1] == room and rows.stride(1) == 1:
             return rows
@@ -234,6 +237,10 @@ class Loops(torch.autograd.Function):
             made |= {term: buffers[f"kept {term.index}"] for term in part.wanted}
             stored[part_name] = buffers
         outputs = [work.cut(made[term], term) for term in work.wanted]
+        outputs = [
+            one.bool() if term.boolean else one
+            for term, one in zip(work.wanted, outputs, strict=True)
+        ]
         for name, term in graph.states.items():
             last = work.cut(stored["loop"][f"state {name}"], term)
             outputs.append(last.index_select(0, steps.last))
