@@ -93,11 +93,18 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """A run in two parts: all steps at once from the inputs, then the loop."""
+    """A run in two parts: all steps at once from the inputs, then the loop.
+
+    Attributes:
+        before, loop: The parts; there is no first one where nothing is to be computed in it.
+        asked: The output and the named values that were asked for.
+        updates: Each state after the step, as a term of the loop.
+    """
 
     graph: Graph
     before: Part | None
     loop: Part
+    asked: tuple[Term, ...]
     updates: Mapping[str, Term]
 
 
@@ -125,7 +132,7 @@ def schedule(graph: Graph, names: Sequence[str] = (), held: Sequence[str] = ()) 
     loop = _part(graph, stage, inside, [one for one in wanted if one in own], updates)
     handed = [one for one in (*loop.loop.step_leaves, *wanted) if one in set(early)]
     before = _part(graph, stage, early, list(dict.fromkeys(handed)), {}) if handed else None
-    return Schedule(graph, before, loop, updates)
+    return Schedule(graph, before, loop, tuple(wanted), updates)
 
 
 def _part(

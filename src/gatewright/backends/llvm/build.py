@@ -14,9 +14,8 @@ llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
 
 
-@cache
 def machine() -> llvm.TargetMachine:
-    """The host, with all that its processor can."""
+    """The host, with all that its processor can. An engine takes the one it is given with it."""
     features = llvm.get_host_cpu_features().flatten()
     target = llvm.Target.from_triple(llvm.get_process_triple())
     return target.create_target_machine(
@@ -47,15 +46,16 @@ def numbers(bits: int) -> Numbers:
 def object_code(module: ir.Module) -> bytes:
     """A module as object code for the host."""
     module.triple = llvm.get_process_triple()
-    module.data_layout = str(machine().target_data)
+    host = machine()
+    module.data_layout = str(host.target_data)
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     # The kernels are vectors already, and unrolled as far as they should be.
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-    passes = llvm.create_pass_builder(machine(), options)
+    passes = llvm.create_pass_builder(host, options)
     passes.getModulePassManager().run(parsed, passes)
-    return bytes(machine().emit_object(parsed))
+    return bytes(host.emit_object(parsed))
 
 
 class Library:
@@ -63,7 +63,10 @@ class Library:
 
     def __init__(self, code: bytes) -> None:
         self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
-        self.engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+        self.code = code
+        parsed = llvm.ObjectFileRef.from_data(code)
+        self.engine.add_object_file(parsed)
+        parsed.detach()  # the engine owns it now; freed twice, it corrupts the memory
         self.engine.finalize_object()
 
     def function(self, name: str) -> int:

@@ -133,9 +133,10 @@ class Work:
             if term not in made
         ]
         self.given = list(dict.fromkeys(given))
-        asked = built.schedule.loop.wanted
-        early = [term for term in made if term not in built.schedule.loop.loop.step_leaves]
-        self.wanted = [*asked, *early]
+        asked = set(built.schedule.asked)
+        self.wanted = [
+            term for part in self.parts.values() for term in part.wanted if term in asked
+        ]
 
     def room(self, term: Term) -> int:
         """A row's length in whole vectors."""
