@@ -36,6 +36,6 @@ def why_not(task: Run) -> str | None:
 
 def run(task: Run) -> Result:
     """Run a graph over a sequence."""
-    from gatewright.backends.llvm.run import run as run_kernels
+    from gatewright.backends.llvm.autograd import run as run_kernels
 
     return run_kernels(task)

@@ -15,7 +15,7 @@ from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 #: of one vector in a row of the result.
 LEFT, LEFT_LENGTH, RIGHT, RIGHT_LENGTH, RESULT, RESULT_LENGTH, COUNT, BLOCKS = range(8)
 #: Packed rows that are walked through at a time, so that they stay in the cache.
-DEPTH = 256
+DEPTH = 128
 
 
 def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
