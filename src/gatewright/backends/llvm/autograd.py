@@ -84,7 +84,9 @@ def run(task: Run) -> Result:
     held = {graph.values[name]: value for name, value in task.hold.items()}
     known: dict[Term, Tensor] = {term: task.inputs[name] for name, term in graph.inputs.items()}
     known |= dict(zip(graph.noises, task.noises, strict=True))
-    known |= {t: task.weights[t.attributes["weight"].path] for t in graph.forward if t.op == "weight"}
+    known |= {
+        t: task.weights[t.attributes["weight"].path] for t in graph.forward if t.op == "weight"
+    }
     known |= held
     ready = [one for one in graph.forward if graph.stages[one] < INPUTS]
     Section(ready, known, task).compute(known, like)
@@ -184,7 +186,9 @@ class Work:
                 found[group.slot] = pack(parts, self.built.lanes)
         return found
 
-    def call(self, name: str, buffers: dict[str, Tensor], matrices: Mapping[Term, Tensor], like: Tensor) -> None:
+    def call(
+        self, name: str, buffers: dict[str, Tensor], matrices: Mapping[Term, Tensor], like: Tensor
+    ) -> None:
         """Run one kernel."""
         plan = self.built.plans[name]
         self.scratch(plan, buffers, like)
@@ -260,7 +264,11 @@ class Loops(torch.autograd.Function):
         graph = work.built.schedule.graph
         upstream = dict(zip(work.wanted, gradients, strict=False))
         finals = dict(zip(graph.states, gradients[len(work.wanted) :], strict=True))
-        made = {term: buffers[f"kept {term.index}"] for name, buffers in ctx.stored.items() for term in work.parts[name].wanted}
+        made = {
+            term: buffers[f"kept {term.index}"]
+            for name, buffers in ctx.stored.items()
+            for term in work.parts[name].wanted
+        }
         if ctx.versions != [made[term]._version for term in work.wanted]:
             raise RuntimeError(
                 "an output of the layer was modified in place before its backward pass, "
@@ -409,4 +417,3 @@ def pack(matrices: Sequence[Tensor], lanes: int) -> Tensor:
     for position, one in enumerate(matrices):
         whole[position, :units] = one
     return whole.view(len(matrices), blocks, lanes, length).permute(1, 3, 0, 2).contiguous()
-

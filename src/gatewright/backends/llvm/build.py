@@ -35,7 +35,13 @@ def vector_bits() -> int:
 @cache
 def registers() -> int:
     """How many of them it has."""
-    return 32 if vector_bits() != 256 and not llvm.get_process_triple().startswith("x86") or vector_bits() == 512 else 16
+    return (
+        32
+        if vector_bits() != 256
+        and not llvm.get_process_triple().startswith("x86")
+        or vector_bits() == 512
+        else 16
+    )
 
 
 def numbers(bits: int) -> Numbers:
@@ -75,6 +81,4 @@ class Library:
 
 
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-SHARED = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64
-)
+SHARED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)

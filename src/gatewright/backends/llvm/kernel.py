@@ -182,9 +182,7 @@ def _emit_products(
     f: Function, plan: Plan, nest: Nest, rows: _Rows, tile: Tile, table: ir.Value, block: ir.Value
 ) -> dict[Term, list[list[ir.Value]]]:
     """The sums of products of a tile, by term, row and block."""
-    totals = {
-        term: [[f.splat(0.0)] * tile.blocks for _ in range(tile.rows)] for term in nest.sums
-    }
+    totals = {term: [[f.splat(0.0)] * tile.blocks for _ in range(tile.rows)] for term in nest.sums}
     target = {product: term for term, total in nest.sums.items() for product in total.products}
     lanes = f.numbers.lanes
     for group in plan.groups[nest]:

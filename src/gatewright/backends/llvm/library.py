@@ -43,9 +43,7 @@ class Built:
 class Kernels:
     """The kernels of a graph for one number type."""
 
-    def __init__(
-        self, graph: Graph, names: Sequence[str], held: Sequence[str], bits: int
-    ) -> None:
+    def __init__(self, graph: Graph, names: Sequence[str], held: Sequence[str], bits: int) -> None:
         self.schedule: Schedule = schedule(graph, names, held)
         self.numbers = build.numbers(bits)
         self.details = (tuple(names), tuple(held), bits)
@@ -58,6 +56,7 @@ class Kernels:
             self.plans[f"{name}_inference"] = plan_forward(self.schedule, part, saving=False)
             self.plans[f"{name}_training"] = plan_forward(self.schedule, part, saving=True)
             self.plans[f"{name}_backward"] = plan_backward(self.schedule, part)
+
     def function(self, name: str) -> Built:
         """A kernel, built together with those of its kind when it is first asked for."""
         if name not in self.built:

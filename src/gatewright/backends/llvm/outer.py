@@ -64,9 +64,7 @@ def _emit_tile(module: ir.Module, numbers: Numbers, height: int, width: int) -> 
     left, right, result, left_length, right_length, result_length, depth = f.arguments
     places = [(r, j) for r in range(height) for j in range(width)]
     addresses = [
-        f.address(
-            result, f.b.add(f.b.mul(f.index(r), result_length), f.index(j * numbers.lanes))
-        )
+        f.address(result, f.b.add(f.b.mul(f.index(r), result_length), f.index(j * numbers.lanes)))
         for r, j in places
     ]
     carried = [f.load(one) for one in addresses]
