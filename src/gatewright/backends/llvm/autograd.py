@@ -101,7 +101,8 @@ def run(task: Run) -> Result:
     finals = dict(zip(graph.states, found[len(work.wanted) :], strict=True))
 
     def over_time(term: Term) -> Tensor:
-        return values[term].expand(work.steps.total, number(term.size, task.sizes))
+        one: Tensor = values[term]
+        return one.expand(work.steps.total, number(term.size, task.sizes))
 
     named = {name: over_time(graph.values[name]) for name in task.names}
     return Result(over_time(graph.output), finals, named)

@@ -35,13 +35,8 @@ def vector_bits() -> int:
 @cache
 def registers() -> int:
     """How many of them it has."""
-    return (
-        32
-        if vector_bits() != 256
-        and not llvm.get_process_triple().startswith("x86")
-        or vector_bits() == 512
-        else 16
-    )
+    x86 = llvm.get_process_triple().startswith(("x86", "i386", "i686"))
+    return 16 if x86 and vector_bits() < 512 else 32
 
 
 def numbers(bits: int) -> Numbers:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.plan import AFTER, BEFORE, OFFSETS, ROWS, STEPS, Place, Plan
+from gatewright.backends.llvm.plan import AFTER, BEFORE, OFFSETS, ROWS, STEPS, Group, Place, Plan
 from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 from gatewright.graph.loop import Nest
 from gatewright.graph.terms import Term
@@ -183,58 +183,77 @@ def _emit_products(
 ) -> dict[Term, list[list[ir.Value]]]:
     """The sums of products of a tile, by term, row and block."""
     totals = {term: [[f.splat(0.0)] * tile.blocks for _ in range(tile.rows)] for term in nest.sums}
-    target = {product: term for term, total in nest.sums.items() for product in total.products}
-    lanes = f.numbers.lanes
     for group in plan.groups[nest]:
         length = _size(f, plan, table, group.size)
-        width = len(group.products) * lanes
-        panel = f.b.mul(length, f.index(width))
-        packed = f.load_pointer(table, group.slot)
-        panels = [
-            f.address(packed, f.b.mul(f.b.add(block, f.index(j)), panel))
-            for j in range(tile.blocks)
-        ]
-        sources = group.by_source()
-        starts = {
-            source: [rows.address(plan.loads[source], r) for r in range(tile.rows)]
-            for source in sources
-        }
-        places = [
-            (target[product], r, j)
-            for product in group.products
-            for r in range(tile.rows)
-            for j in range(tile.blocks)
-        ]
-        used = list(dict.fromkeys(places))
-        carried = [totals[term][r][j] for term, r, j in used]
-
-        def turn(k: ir.Value, values: list[ir.Value], count: int) -> list[ir.Value]:
-            found = dict(zip(used, values, strict=True))
-            for ahead in range(count):
-                at = f.b.add(k, f.index(ahead))
-                start = f.b.mul(at, f.index(width))
-                for source, members in sources.items():
-                    matrix = {
-                        (p, j): f.load(f.address(panels[j], f.b.add(start, f.index(p * lanes))))
-                        for p in members
-                        for j in range(tile.blocks)
-                    }
-                    for r in range(tile.rows):
-                        number = f.broadcast(f.load_scalar(f.address(starts[source][r], at)))
-                        for p, j in matrix:
-                            key = (target[group.products[p]], r, j)
-                            found[key] = f.call("llvm.fma", number, matrix[p, j], found[key])
-            return [found[one] for one in used]
-
-        begin = f.index(0)
+        walk = _Walk(f, plan, nest, group, rows, tile, table, block)
+        carried = [totals[term][r][j] for term, r, j in walk.places]
+        begin: ir.Value = f.index(0)
         each = len(group.products) * tile.rows * tile.blocks
         for count in (-(-BUSY // each), 1) if each < BUSY else (1,):
             with f.carrying(begin, length, count, carried) as (k, values, tell):
-                tell(turn(k, values, count))
+                tell(walk.turn(k, values, count))
             begin = f.reached
-        for (term, r, j), value in zip(used, carried, strict=True):
+        for (term, r, j), value in zip(walk.places, carried, strict=True):
             totals[term][r][j] = value
     return totals
+
+
+class _Walk:
+    """The walk of a tile along the sources of a group of products."""
+
+    def __init__(
+        self,
+        f: Function,
+        plan: Plan,
+        nest: Nest,
+        group: Group,
+        rows: _Rows,
+        tile: Tile,
+        table: ir.Value,
+        block: ir.Value,
+    ) -> None:
+        self.f, self.group, self.tile = f, group, tile
+        sums = {product: term for term, one in nest.sums.items() for product in one.products}
+        self.target = [sums[product] for product in group.products]
+        self.sources = group.by_source()
+        self.width = len(group.products) * f.numbers.lanes
+        panel = f.b.mul(_size(f, plan, table, group.size), f.index(self.width))
+        packed = f.load_pointer(table, group.slot)
+        self.panels = [
+            f.address(packed, f.b.mul(f.b.add(block, f.index(j)), panel))
+            for j in range(tile.blocks)
+        ]
+        self.starts = {
+            source: [rows.address(plan.loads[source], r) for r in range(tile.rows)]
+            for source in self.sources
+        }
+        #: The sums that it adds to: term, row and block.
+        self.places = [
+            (term, r, j)
+            for term in dict.fromkeys(self.target)
+            for r in range(tile.rows)
+            for j in range(tile.blocks)
+        ]
+
+    def turn(self, k: ir.Value, values: list[ir.Value], count: int) -> list[ir.Value]:
+        """Multiply `count` numbers of each source, from the k-th on, with their matrices."""
+        f, lanes = self.f, self.f.numbers.lanes
+        found = dict(zip(self.places, values, strict=True))
+        for ahead in range(count):
+            at = f.b.add(k, f.index(ahead))
+            start = f.b.mul(at, f.index(self.width))
+            for source, members in self.sources.items():
+                matrix = {
+                    (p, j): f.load(f.address(self.panels[j], f.b.add(start, f.index(p * lanes))))
+                    for p in members
+                    for j in range(self.tile.blocks)
+                }
+                for r in range(self.tile.rows):
+                    number = f.broadcast(f.load_scalar(f.address(self.starts[source][r], at)))
+                    for p, j in matrix:
+                        key = (self.target[p], r, j)
+                        found[key] = f.call("llvm.fma", number, matrix[p, j], found[key])
+        return [found[one] for one in self.places]
 
 
 def _emit_terms(

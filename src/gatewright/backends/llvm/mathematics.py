@@ -93,6 +93,7 @@ def small_expm1(f: Function, r: ir.Value) -> ir.Value:
 
 
 def exp(f: Function, x: ir.Value) -> ir.Value:
+    """e to the power of x: 2^n times a polynomial of the rest."""
     n, r = reduce(f, clamp(f, x, *EXP_ENDS[f.numbers.bits]))
     value = f.b.fadd(small_expm1(f, r), f.splat(1.0))
     # In two factors, so that what is too large becomes infinite and what is too small zero.
@@ -102,11 +103,13 @@ def exp(f: Function, x: ir.Value) -> ir.Value:
 
 
 def sigmoid(f: Function, x: ir.Value) -> ir.Value:
+    """1 / (1 + exp(-x)), which keeps its relative precision far below zero."""
     one = f.splat(1.0)
     return f.b.fdiv(one, f.b.fadd(one, exp(f, f.b.fneg(x))))
 
 
 def tanh(f: Function, x: ir.Value) -> ir.Value:
+    """A rational function in float32; in float64 by way of exp(2x) - 1."""
     b = f.b
     if f.numbers.bits == 32:
         x = clamp(f, x, -TANH_END, TANH_END)
@@ -120,6 +123,7 @@ def tanh(f: Function, x: ir.Value) -> ir.Value:
 
 
 def softplus(f: Function, a: ir.Value) -> ir.Value:
+    """max(a, 0) + log(1 + exp(-|a|))."""
     zero = f.splat(0.0)
     above = f.b.select(f.b.fcmp_ordered("<", a, zero), zero, a)
     small = exp(f, f.b.fneg(absolute(f, a)))
@@ -127,16 +131,19 @@ def softplus(f: Function, a: ir.Value) -> ir.Value:
 
 
 def absolute(f: Function, a: ir.Value) -> ir.Value:
+    """a without its sign."""
     return f.call("llvm.fabs", a)
 
 
 def sign(f: Function, a: ir.Value) -> ir.Value:
+    """-1, 0 or 1."""
     b, zero = f.b, f.splat(0.0)
     one = b.select(b.fcmp_ordered(">", a, zero), f.splat(1.0), zero)
     return b.select(b.fcmp_ordered("<", a, zero), f.splat(-1.0), one)
 
 
 def relu(f: Function, a: ir.Value) -> ir.Value:
+    """max(a, 0)."""
     # NaN is not below zero, and stays.
     return f.b.select(f.b.fcmp_ordered("<", a, f.splat(0.0)), f.splat(0.0), a)
 

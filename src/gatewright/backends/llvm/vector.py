@@ -17,7 +17,7 @@ POINTER = ir.PointerType()
 VOID = ir.VoidType()
 
 
-class Splat(ir.Constant):
+class Splat(ir.Constant):  # type: ignore[misc]  # llvmlite has no annotations
     """A constant in every lane, written once; llvmlite's own would be written lane by lane."""
 
     def get_reference(self) -> str:
