@@ -37,15 +37,20 @@ def check_backend(name: str) -> str:
     return name
 
 
-def run_on(name: str, task: Run) -> Result:
-    """Run a task on the backend of a name, or on the fastest that can.
+def pick(name: str, task: Run) -> str:
+    """The backend of a name, or for "auto" the fastest that can run a task.
 
     Raises:
         BackendError: if the backend was asked for by name and cannot run the task.
     """
     if name == "auto":
-        name = next(one for one, backend in BACKENDS.items() if backend.why_not(task) is None)
+        return next(one for one, backend in BACKENDS.items() if backend.why_not(task) is None)
     reason = BACKENDS[name].why_not(task)
     if reason is not None:
         raise BackendError(f'backend="{name}" cannot run this: {reason}; backend="auto" can')
-    return BACKENDS[name].run(task)
+    return name
+
+
+def run_on(name: str, task: Run) -> Result:
+    """Run a task on the backend of a name, or on the fastest that can."""
+    return BACKENDS[pick(name, task)].run(task)

@@ -20,6 +20,7 @@ from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments, find_cell
 from gatewright.layers.branch import NamedWeights
 from gatewright.layers.cell_module import CellModule
+from gatewright.layers.explaining import explained
 from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_further, pack_held
 from gatewright.layers.layout import Layout
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
@@ -216,6 +217,26 @@ class Recurrent(CellModule):
             _, _, values = self._run(input, hx, lengths, starts, inputs, hold or {}, True)
         return values
 
+    def explain(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        *,
+        lengths: Any = None,
+        starts: Any = None,
+        **inputs: Any,
+    ) -> str:
+        """Say which backend runs these inputs, why not a faster one, and what is to be done.
+
+        The arguments are those of a call; the layer runs once.
+        """
+        tasks: list[Run] = []
+        with torch.no_grad():
+            self._run(input, hx, lengths, starts, inputs, tasks=tasks)
+        names = [f"l{layer}.{direction(reverse)}" for layer, reverse in self.places]
+        pairs = zip(names, tasks, strict=True)
+        return "\n".join(explained(name, self.backend, task) for name, task in pairs)
+
     def _run(
         self,
         input: Any,
@@ -225,6 +246,7 @@ class Recurrent(CellModule):
         inputs: Mapping[str, Any],
         hold: Mapping[str, Any] | None = None,
         trace: bool = False,
+        tasks: list[Run] | None = None,
     ) -> tuple[Any, Any, dict[str, Any]]:
         graph = self.graph
         layout = Layout.of(input, batch_first=self.batch_first, lengths=lengths)
@@ -245,23 +267,23 @@ class Recurrent(CellModule):
                 tensors = weights[len(after)]
                 fresh = fresh_states(graph, sizes, tensors, layout.batch, like)
                 long = {name: self.trace_name(name, layer, reverse) for name in graph.values}
-                result = run_on(
-                    self.backend,
-                    Run(
-                        graph=graph,
-                        sizes=sizes,
-                        weights=tensors,
-                        inputs={graph.equations.event: event, **further},
-                        rows=layout.rows,
-                        states=given[len(after)] or fresh,
-                        fresh=fresh,
-                        noises=draw_noises(self, layout, sizes, like),
-                        restart=marks[reverse],
-                        reverse=reverse,
-                        hold={name: held[key] for name, key in long.items() if key in held},
-                        names=list(graph.values) if trace else (),
-                    ),
+                task = Run(
+                    graph=graph,
+                    sizes=sizes,
+                    weights=tensors,
+                    inputs={graph.equations.event: event, **further},
+                    rows=layout.rows,
+                    states=given[len(after)] or fresh,
+                    fresh=fresh,
+                    noises=draw_noises(self, layout, sizes, like),
+                    restart=marks[reverse],
+                    reverse=reverse,
+                    hold={name: held[key] for name, key in long.items() if key in held},
+                    names=list(graph.values) if trace else (),
                 )
+                if tasks is not None:
+                    tasks.append(task)
+                result = run_on(self.backend, task)
                 outputs.append(result.output)
                 after.append({name: layout.unsort(one) for name, one in result.states.items()})
                 for name, one in result.values.items():
