@@ -17,6 +17,8 @@ from gatewright.graph.terms import Term
 from gatewright.language.node import closure
 
 Gradients = tuple[Term | None, ...]
+#: What has no gradient, since nobody can change it.
+NUMBERS = frozenset({"constant", "inverse_size"})
 
 
 def _where(condition: Term, a: Term | float, b: Term | float, like: Term) -> Term:
@@ -178,7 +180,7 @@ def derive(
             for operand, one in zip(
                 term.operands, RULES[term.op](g, term, *term.operands), strict=True
             ):
-                if one is not None and not operand.boolean and operand.op != "constant":
+                if one is not None and not operand.boolean and operand.op not in NUMBERS:
                     accumulate(gradients, operand, reduced(one, operand))
     given = {name: gradients.get(term) for name, term in states.items()}
     wanted = {name: gradients.get(term) for name, term in inputs.items()}

@@ -294,6 +294,8 @@ def _emit_terms(
             for other in nest.sums[term].others:
                 total = f.b.fadd(total, value(other))
             known[term] = total
+        elif term.op == "sum" and term.operands[0].size != 1:
+            known[term] = _emit_sum(f, plan, table, rows, term.operands[0])
         else:
             known[term] = POINTWISE[term.op](f, *(value(one) for one in term.operands))
         for place in plan.stores.get(term, ()):
@@ -304,3 +306,18 @@ def _emit_terms(
             f.store(f.b.fadd(stored, f.load(address)) if place.add else stored, address)
     f.b.ret_void()
     return f.function
+
+
+def _emit_sum(f: Function, plan: Plan, table: ir.Value, rows: _Rows, term: Term) -> ir.Value:
+    """The sum over a row that an earlier nest has stored, in every lane."""
+    start = rows.address(plan.loads[term], 0)
+    length = _size(f, plan, table, term.size)
+    lanes = f.numbers.lanes
+    vectors = [f.splat(0.0)]
+    with f.carrying(f.index(0), length, lanes, vectors) as (unit, (total,), tell):
+        tell([f.b.fadd(total, f.load(f.address(start, unit)))])
+    # Behind the last unit a row holds anything: the rest is added one by one.
+    scalars = [f.across(vectors[0])]
+    with f.carrying(f.reached, length, 1, scalars) as (unit, (total,), tell):
+        tell([f.b.fadd(total, f.load_scalar(f.address(start, unit)))])
+    return f.broadcast(scalars[0])

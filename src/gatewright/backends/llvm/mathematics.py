@@ -204,4 +204,5 @@ POINTWISE: dict[str, Callable[..., ir.Value]] = {
     "softplus": softplus,
     "stop_gradient": lambda f, a: a,
     "expand": lambda f, a: a,
+    "sum": lambda f, a: a,  # of one unit; see kernel.py for that of a row
 }

@@ -97,7 +97,8 @@ class Plan:
                         kept = self.stores[term][-1]
                     self.loads.setdefault(term, kept)
             self.groups[nest] = self._groups(nest)
-            for size in (nest.size, *(group.size for group in self.groups[nest])):
+            summed = [term.operands[0].size for term in nest.terms if term.op == "sum"]
+            for size in (nest.size, *summed, *(group.size for group in self.groups[nest])):
                 if size not in self.sizes:
                     self.sizes[size] = self.length
                     self.length += 1
@@ -184,6 +185,8 @@ def unsupported(part: Part, known: Mapping[str, object]) -> str | None:
     for loop in (part.loop, part.backward):
         for nest in loop.nests:
             for term in nest.terms:
+                if "heads" in term.attributes and term.op != "product":
+                    return f"they have no {term.op} over heads yet"
                 if term not in nest.sums and term.op not in known:
                     return f"they have no {term.op} yet"
             for total in nest.sums.values():

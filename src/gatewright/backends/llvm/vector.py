@@ -111,6 +111,16 @@ class Function:
             result = self.b.insert_element(result, self.b.call(known, scalars), at)
         return result
 
+    def across(self, vector: ir.Value) -> ir.Value:
+        """The sum of the lanes."""
+        name = f"llvm.vector.reduce.fadd.{self.numbers.suffix}"
+        known = self.module.globals.get(name)
+        scalar = self.numbers.scalar
+        if known is None:
+            known = ir.Function(self.module, ir.FunctionType(scalar, [scalar, vector.type]), name)
+        # In any order: pairwise is faster than one after the other, and no less exact.
+        return self.b.call(known, [ir.Constant(scalar, -0.0), vector], fastmath=("reassoc",))
+
     # Memory.
     def address(self, base: ir.Value, offset: ir.Value, kind: ir.Type | None = None) -> ir.Value:
         """The address `offset` elements behind `base`."""

@@ -51,7 +51,7 @@ class Work:
 
     def padded(self, given: Tensor, term: Term) -> Tensor:
         """Rows that can be read in whole vectors."""
-        rows = given.detach().reshape(-1, given.shape[-1])
+        rows = given.detach().reshape(-1, given.shape[-1] if given.dim() else 1)
         if rows.dtype == torch.bool:
             rows = rows.to(self.numbers)
         room = self.room(term)
