@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -94,36 +94,33 @@ class Loops(torch.autograd.Function):
             last = work.cut(stored["loop"][f"state {name}"], term)
             outputs.append(last.index_select(0, steps.last))
         if training:
-            ctx.work, ctx.stored = work, stored
-            ctx.save_for_backward(*given)
-            ctx.versions = [made[term]._version for term in work.wanted]
+            # Saved as autograd's own, so that it lets go of them after the backward pass, and
+            # notices if one of them is changed before it.
+            ctx.places = [(part, name) for part in stored for name in work.needed(part)]
+            ctx.save_for_backward(*given, *(stored[part][name] for part, name in ctx.places))
+            work.task = bare(work.task)
+            ctx.work = work
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         work: Work = ctx.work
-        given = ctx.saved_tensors
+        count = len(ctx.saved_tensors) - len(ctx.places)
+        given, kept = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         if torch.is_grad_enabled():
             return (None, *differentiable(work, given, gradients))
         graph = work.built.schedule.graph
         upstream = dict(zip(work.wanted, gradients, strict=False))
         finals = dict(zip(graph.states, gradients[len(work.wanted) :], strict=True))
-        made = {
-            term: buffers[f"kept {term.index}"]
-            for name, buffers in ctx.stored.items()
-            for term in work.parts[name].wanted
-        }
-        if ctx.versions != [made[term]._version for term in work.wanted]:
-            raise RuntimeError(
-                "an output of the layer was modified in place before its backward pass, "
-                "which needs it as it was; modify a clone of it"
-            )
+        stored: dict[str, dict[str, Tensor]] = {name: {} for name in work.parts}
+        for (part_name, buffer), one in zip(ctx.places, kept, strict=True):
+            stored[part_name][buffer] = one
         tensors = dict(zip(work.given, given, strict=False))
         back: dict[Term, Tensor] = {}
         states: list[Tensor] = []
         fresh: list[Tensor] = []
         for name in reversed(work.parts):
-            part = Backward(work, name, ctx.stored[name], tensors)
+            part = Backward(work, name, stored[name], tensors)
             part.run(upstream, finals, back)
             if name == "loop":
                 batch = work.steps.batch
@@ -139,6 +136,23 @@ class Loops(torch.autograd.Function):
         return (None, *found, *states, *(fresh if work.task.restart is not None else ()))
 
 
+def bare(task: Run) -> Run:
+    """A task without its tensors: what autograd saves is all that a backward pass may hold."""
+
+    def nothing(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: torch.empty(0) for name in named}
+
+    return replace(
+        task,
+        weights=nothing(task.weights),
+        inputs=nothing(task.inputs),
+        states=nothing(task.states),
+        fresh=nothing(task.fresh),
+        hold=nothing(task.hold),
+        noises=[torch.empty(0) for _ in task.noises],
+    )
+
+
 def differentiable(
     work: Work, given: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
@@ -147,10 +161,11 @@ def differentiable(
     names, count = list(graph.states), len(work.given)
     states = dict(zip(names, given[count:], strict=False))
     fresh = dict(zip(names, given[count + len(names) :], strict=False))
-    task = replace(work.task, states=states, fresh=fresh or work.task.fresh)
     known = dict(zip(work.given, given, strict=False))
-    hold = {name: known.get(graph.values[name], value) for name, value in task.hold.items()}
-    result = reference.run(replace(task, hold=hold), known)
+    # What is held and nobody reads was not given; its value does not matter.
+    hold = {name: known.get(graph.values[name], one) for name, one in work.task.hold.items()}
+    task = replace(work.task, states=states, fresh=fresh or work.task.fresh, hold=hold)
+    result = reference.run(task, known)
     by_term = {graph.output: result.output}
     by_term |= {graph.values[name]: one for name, one in result.values.items()}
     outputs = [*(by_term[term] for term in work.wanted), *result.states.values()]

@@ -40,6 +40,20 @@ class Work:
             term for part in self.parts.values() for term in part.wanted if term in asked
         ]
 
+    def needed(self, name: str) -> list[str]:
+        """The buffers of a part's forward run that its backward pass reads."""
+        part, reads = self.parts[name], set(self.built.plans[f"{name}_backward"].buffers)
+        rights = [one.right for one in part.adjoint.weights if one.right is not None]
+        for term in part.kept:
+            if f"leaf {term.index}" in reads or term in rights:
+                reads.add(f"kept {term.index}")
+        for term in rights:
+            reads.add(
+                f"state {term.attributes['name']}" if term.op == "state" else f"leaf {term.index}"
+            )
+        plan = self.built.plans[f"{name}_training"]
+        return [one for one in plan.buffers if one in reads]
+
     def room(self, term: Term) -> int:
         """A row's length in whole vectors."""
         lanes = self.built.lanes
