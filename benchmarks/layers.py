@@ -1,6 +1,6 @@
 """How fast the layers are beside `torch.nn` and beside a Python loop over the time steps.
 
-    ./dev bench [--quick] [--threads 1 2] [--cells lstm gru]
+    ./dev bench [--quick] [--threads 1 2] [--cells lstm gru] [--backend reference]
 
 Correctness is verified before anything is timed. Each pair is measured in turns in one run,
 and the figure is the median of the ratios of neighbouring measurements, with the quartiles:
@@ -52,8 +52,8 @@ class PeepholeLoop(nn.Module):
         self.b = nn.Parameter(torch.cat([gate["x"][1] for gate in gates]))
         self.p = nn.Parameter(torch.stack([layer.weights(name)["c*"][0] for name in "ifo"]))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-        h = c = x.new_zeros(x.shape[1], self.u.shape[1])
+    def forward(self, x: Tensor, hx: Any) -> tuple[Tensor, Any]:
+        h, c = hx[0][0], hx[1][0]
         outputs = []
         for event in nn.functional.linear(x, self.w, self.b):
             i, f, g, o = (event + nn.functional.linear(h, self.u)).chunk(4, 1)
@@ -64,46 +64,52 @@ class PeepholeLoop(nn.Module):
         return torch.stack(outputs), (h, c)
 
 
-def pair(cell: str, i: int, h: int) -> tuple[nn.Module, nn.Module, str]:
+def pair(cell: str, i: int, h: int, backend: str) -> tuple[nn.Module, nn.Module, str]:
     """Ours, the peer with the same weights, and the peer's name."""
     if cell == "peephole_lstm":
-        ours = gw.PeepholeLSTM(i, h)
+        ours = gw.PeepholeLSTM(i, h, backend=backend)
         return ours, PeepholeLoop(ours), "Python loop"
     ours, peer = {
         "lstm": (gw.LSTM, nn.LSTM),
         "gru": (gw.GRU, nn.GRU),
         "rnn": (gw.RNN, nn.RNN),
     }[cell]
-    mine, other = ours(i, h), peer(i, h)
+    mine, other = ours(i, h, backend=backend), peer(i, h)
     other.load_state_dict(mine.state_dict())
     return mine, other, f"torch.nn.{peer.__name__}"
 
 
-def verify(ours: nn.Module, peer: nn.Module, x: Tensor) -> None:
-    """Stop where the two do not compute the same."""
-    with torch.no_grad():
-        error = (ours(x)[0] - peer(x)[0]).abs().max().item()
-    if not error < 1e-4:
-        raise SystemExit(f"{ours} and {peer} differ by {error}; nothing is timed")
+def verify(ours: nn.Module, peer: nn.Module, x: Tensor, hx: Any) -> None:
+    """Stop where the two do not compute the same, or not the same gradient of the input."""
+    found = []
+    for model in (ours, peer):
+        output = model(x, hx)[0]
+        found.append((output, torch.autograd.grad(output.square().sum(), x)[0]))
+    for one, other in zip(*found, strict=True):
+        error = ((one - other).norm() / other.norm()).item()
+        if not error < 1e-4:
+            raise SystemExit(f"{ours} and {peer} differ by {error}; nothing is timed")
 
 
-def training(model: nn.Module, x: Tensor) -> Callable[[], None]:
-    """One training step, the input's gradient included."""
+def training(model: nn.Module, x: Tensor, hx: Any) -> Callable[[], None]:
+    """One training step, the gradients of the input and of the initial states included."""
+    states = hx if isinstance(hx, tuple) else (hx,)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        x.grad = None
-        model(x)[0].sum().backward()
+        for one in (x, *states):
+            one.grad = None
+        model(x, hx)[0].sum().backward()
 
     return step
 
 
-def inference(model: nn.Module, x: Tensor) -> Callable[[], None]:
+def inference(model: nn.Module, x: Tensor, hx: Any) -> Callable[[], None]:
     """One run without gradients."""
 
     def step() -> None:
         with torch.no_grad():
-            model(x)
+            model(x, hx)
 
     return step
 
@@ -129,6 +135,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the two smallest sizes")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--cells", nargs="+", default=["lstm", "gru", "rnn", "peephole_lstm"])
+    parser.add_argument("--backend", default="auto")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each pair")
     given = parser.parse_args()
     rows = []
@@ -142,22 +149,25 @@ def main() -> None:
     for cell, (b, t, i, h), threads, kind in track(work, "measuring"):
         torch.manual_seed(0)
         torch.set_num_threads(threads)
-        ours, peer, name = pair(cell, i, h)
-        x = torch.randn(t, b, i, requires_grad=kind is training)
-        verify(ours, peer, x)
-        pairs = in_turns(kind(ours, x), kind(peer, x), given.seconds)
+        ours, peer, name = pair(cell, i, h, given.backend)
+        x = torch.randn(t, b, i, requires_grad=True)
+        states = tuple(torch.randn(1, b, h, requires_grad=True) for _ in ours.graph.states)
+        hx = states if len(states) > 1 else states[0]
+        verify(ours, peer, x, hx)
+        pairs = in_turns(kind(ours, x, hx), kind(peer, x, hx), given.seconds)
         row = {"cell": cell, "peer": name, "size": [b, t, i, h], "threads": threads}
         rows.append({**row, "kind": kind.__name__, "seconds": pairs})
-    show(rows)
+    show(rows, given.backend)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"layers-{date.today()}.json"
-    path.write_text(json.dumps({"machine": machine(), "rows": rows}) + "\n")
+    kept = {"machine": machine(), "backend": given.backend, "rows": rows}
+    path.write_text(json.dumps(kept) + "\n")
     print(f"raw times: {path}")
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """One table for people."""
-    table = Table(title="Gatewright (reference backend): the peer's time divided by ours")
+def show(rows: list[dict[str, Any]], backend: str) -> None:
+    """One table for people, and the geometric mean of each group of rows."""
+    table = Table(title=f'Gatewright (backend "{backend}"): the peer\'s time divided by ours')
     for title in ("cell", "peer", "(B, T, I, H)", "threads", "run", "ours, ms", "peer, ms"):
         table.add_column(title)
     table.add_column("ratio (quartiles)")
@@ -170,7 +180,14 @@ def show(rows: list[dict[str, Any]]) -> None:
             *(row["cell"], row["peer"], size, str(row["threads"]), row["kind"]),
             *(f"{ours:.2f}", f"{peer:.2f}", f"{middle:.2f} ({low:.2f} to {high:.2f})"),
         )
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        middle = statistics.median(peer / ours for ours, peer in row["seconds"])
+        key = f"{row['cell']} against {row['peer']}, {row['kind']}, {row['threads']} thread(s)"
+        groups.setdefault(key, []).append(middle)
     Console(width=130).print(table)
+    for key, ratios in groups.items():
+        print(f"{key}: geometric mean {statistics.geometric_mean(ratios):.2f}")
 
 
 def machine() -> dict[str, Any]:
