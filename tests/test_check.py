@@ -144,10 +144,12 @@ def not_a_number(task: Run) -> Result:
 def test_a_broken_backend_is_caught(
     broken: Callable[[Run], Result], law: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(choose.BACKENDS, "broken", broken)
+    backend = choose.Backend(broken, lambda task: None)
+    monkeypatch.setitem(choose.BACKENDS, "broken", backend)
     with pytest.raises(gw.CellError) as found:
         gw.check_cell("lstm", backend="broken")
     assert f"  {law}: " in str(found.value)
+    assert ": raised " not in str(found.value)
 
 
 def test_a_wrong_derivative_is_caught(monkeypatch: pytest.MonkeyPatch):

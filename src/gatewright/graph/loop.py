@@ -10,7 +10,7 @@ whole row must be complete, and so belongs to an earlier nest.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gatewright.graph.adjoint import Adjoint, derive
 from gatewright.graph.graph import Graph
@@ -152,6 +152,15 @@ def _part(
     seeds = {**updates, **{f"value {one.index}": one for one in wanted}}
     states = graph.states if updates else {}
     adjoint = derive(inside, seeds, states, leaves, outside)
+    # A gradient that goes through unchanged is copied too, so that it is computed and stored.
+    zero = graph.terms.constant(0.0)
+    through = {
+        name: graph.terms.new("add", one, zero, size=one.size)
+        for name, one in adjoint.states.items()
+        if one is not None and one.op == "seed"
+    }
+    order = [*adjoint.order, *through.values()]
+    adjoint = replace(adjoint, states={**adjoint.states, **through}, order=order)
     rights = [one.right for one in adjoint.weights if one.right is not None]
     kept = dict.fromkeys(
         one for one in (*wanted, *adjoint.saved, *rights) if one in own and one.op != "state"

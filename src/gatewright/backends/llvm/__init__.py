@@ -31,7 +31,7 @@ def why_not(task: Run) -> str | None:
         return "there is nothing to run"
     from gatewright.backends.llvm.library import cannot
 
-    return cannot(task.graph)
+    return cannot(task.graph, tuple(task.names), tuple(sorted(task.hold)))
 
 
 def run(task: Run) -> Result:

@@ -22,7 +22,7 @@ class Backward:
         kept = {f"leaf {term.index}": saved.get(f"kept {term.index}") for term in self.part.kept}
         there = {**kept, **saved}
         self.buffers = {k: v for k, v in there.items() if k in self.plan.buffers and v is not None}
-        self.seeds = {seed: f"seed {name}" for name, seed in self.part.adjoint.seeds.items()}
+        self.seeds = {seed: name for name, seed in self.part.adjoint.seeds.items()}
 
     def run(
         self,
@@ -71,8 +71,14 @@ class Backward:
 
     def made(self, term: Term) -> Tensor:
         """A term of the adjoint: a result, or the seed that it is."""
-        name = f"result {term.index}"
-        return self.buffers[name] if name in self.buffers else self.buffers[self.seeds[term]]
+        result = f"result {term.index}"
+        if result in self.buffers:
+            return self.buffers[result]
+        name = self.seeds[term]
+        if f"seed {name}" in self.buffers:
+            return self.buffers[f"seed {name}"]
+        # The gradient of a state after each step: behind those of the fresh and the first ones.
+        return self.buffers[f"gradient {name}"][2 * self.work.steps.batch :]
 
     def right(self, term: Term) -> Tensor:
         """The stored values of a product's source, `(N, room)`."""

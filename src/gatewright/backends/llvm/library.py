@@ -132,9 +132,9 @@ def kernels(graph: Graph, names: tuple[str, ...], held: tuple[str, ...], bits: i
 
 
 @lru_cache(maxsize=128)
-def cannot(graph: Graph) -> str | None:
-    """Why kernels cannot run a graph, or None."""
-    found = schedule(graph)
+def cannot(graph: Graph, names: tuple[str, ...] = (), held: tuple[str, ...] = ()) -> str | None:
+    """Why kernels cannot run a graph and give back the named values, or None."""
+    found = schedule(graph, names, held)
     for part in (found.before, found.loop):
         if part is not None and (reason := unsupported(part, POINTWISE)) is not None:
             return reason

@@ -49,7 +49,7 @@ def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
         state[: rows[t]] = after[part]
     if reverse:
         counts, offsets = counts.flip(0).contiguous(), offsets.flip(0).contiguous()
-    plain = not reverse and len(set(rows)) <= 1
+    plain = not reverse and all(running == batch for running in rows)
     return Order(counts, offsets, before, after, state, plain, batch, total)
 
 

@@ -182,10 +182,12 @@ def _leaves(plan: Plan, loop: Loop) -> None:
 
 def unsupported(part: Part, known: Mapping[str, object]) -> str | None:
     """Why these kernels cannot run a part, or None."""
+    if any(term.op == "state" for term in part.wanted):
+        return "they do not give back a state as it was before the step"
     for loop in (part.loop, part.backward):
         for nest in loop.nests:
             for term in nest.terms:
-                if "heads" in term.attributes and term.op != "product":
+                if "heads" in term.attributes and term.op not in PRODUCTS:
                     return f"they have no {term.op} over heads yet"
                 if term not in nest.sums and term.op not in known:
                     return f"they have no {term.op} yet"

@@ -1,0 +1,573 @@
+"""The kernels held to the reference: values, gradients, extremes, buffers, threads, autograd."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.utils.checkpoint
+from hypothesis import HealthCheck, Phase, given, settings
+from torch import Tensor
+
+import gatewright as gw
+from gatewright.backends import choose, llvm
+from gatewright.backends.llvm.library import cannot
+from gatewright.backends.llvm.mathematics import POINTWISE
+from gatewright.backends.llvm.threads import openmp
+from gatewright.backends.reference import Result, Run
+from gatewright.backends.step import starts as fresh_states
+from gatewright.errors import SizeError
+from gatewright.graph import Graph
+from gatewright.graph.sizes import number
+from odd_cells import CELLS as ODD
+from odd_cells import make, random_states, run, sequences
+from random_cells import Program, build, programs
+from tolerances import close, gradients, random_loss, tensors
+
+F32, F64 = torch.float32, torch.float64
+
+#: How many random cells are drawn; those that the kernels can run are compiled.
+EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "60"))
+
+VARIANTS: dict[str, gw.Cell] = {
+    **{name: cell for name, (cell, _, _) in ODD.items()},
+    "peephole_new": gw.CELLS["peephole_lstm"](peephole="full"),
+    "peephole_old": gw.CELLS["peephole_lstm"](output_reads="old"),
+    "peephole_some": gw.CELLS["peephole_lstm"](peephole="full", gates=("f", "o")),
+    "peephole_one": gw.CELLS["peephole_lstm"](gates=("i",)),
+    "peephole_none": gw.CELLS["peephole_lstm"](gates=()),
+}
+COMPILED = [name for name, cell in VARIANTS.items() if cannot(cell.graph) is None]
+REFUSED = [name for name in VARIANTS if name not in COMPILED]
+
+#: Input and hidden size: below, at and above one vector, and several vectors and a rest.
+SIZES = [(3, 5), (1, 1), (17, 33), (5, 16), (33, 17), (4, 3), (3, 65)]
+#: The batch, and the rows that run at each step: whole, ragged, with rows of length 0, one
+#: row, and as many as several tiles with a rest.
+LAYOUTS = [
+    (4, (4, 4, 4)),
+    (5, (3, 3, 2, 1)),
+    (3, (2, 2, 2)),
+    (1, (1, 1, 1, 1)),
+    (23, (23, 23, 7)),
+    (8, (8, 6, 2)),
+]
+
+
+def task_of(
+    graph: Graph,
+    sizes: dict[str, int],
+    dtype: torch.dtype = F64,
+    layout: tuple[int, tuple[int, ...]] = LAYOUTS[0],
+    *,
+    reverse: bool = False,
+    restart: bool = False,
+    states: bool = True,
+    names: bool = True,
+    seed: int = 0,
+) -> Run:
+    """A run on random numbers, which a float32 holds exactly, that ask for gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    batch, rows = layout
+    total = sum(rows)
+
+    def normal(*shape: int, scale: float = 1.0) -> Tensor:
+        values = torch.randn(shape, generator=generator) * scale
+        return values.to(dtype).requires_grad_()
+
+    weights = {path: normal(*one.numbers(sizes), scale=0.5) for path, one in graph.weights.items()}
+    inputs = {name: normal(total, number(one.size, sizes)) for name, one in graph.inputs.items()}
+    fresh = fresh_states(graph, sizes, weights, batch, next(iter(inputs.values())))
+    own = {name: normal(batch, number(one.size, sizes)) for name, one in graph.states.items()}
+    noises = [
+        (torch.rand(total, number(one.size, sizes), generator=generator) < 0.5).to(dtype)
+        for one in graph.noises
+    ]
+    marks = torch.rand(total, generator=generator) < 0.3 if restart else None
+    return Run(
+        graph=graph,
+        sizes=sizes,
+        weights=weights,
+        inputs=inputs,
+        rows=list(rows),
+        states=own if states else fresh,
+        fresh=fresh,
+        noises=noises,
+        restart=marks,
+        reverse=reverse,
+        names=list(graph.values) if names else [],
+    )
+
+
+def wanted_of(task: Run) -> dict[str, Tensor]:
+    """What gradients are asked for."""
+    groups = {"input": task.inputs, "state": task.states, "weight": task.weights}
+    found = {f"{kind} {key}": v for kind, group in groups.items() for key, v in group.items()}
+    return {name: one for name, one in found.items() if one.requires_grad}
+
+
+def results_of(result: Result) -> dict[str, Tensor]:
+    found = {"output": result.output}
+    found |= {f"final {name}": one for name, one in result.states.items()}
+    return found | {f"value {name}": one for name, one in result.values.items()}
+
+
+def everything(backend: str, task: Run, seed: int = 9) -> dict[str, Tensor]:
+    """All values, and all gradients for random upstream gradients on every value."""
+    found = results_of(choose.run_on(backend, task))
+    generator = torch.Generator().manual_seed(seed)
+    seeds = {k: torch.randn(v.shape, generator=generator).to(v) for k, v in found.items()}
+    outputs = [name for name, one in found.items() if one.requires_grad]
+    wanted = wanted_of(task)
+    grads = torch.autograd.grad(
+        [found[name] for name in outputs],
+        list(wanted.values()),
+        [seeds[name] for name in outputs],
+        allow_unused=True,
+    )
+    for (name, leaf), one in zip(wanted.items(), grads, strict=True):
+        found[f"gradient of {name}"] = torch.zeros_like(leaf) if one is None else one
+    return {name: one.detach() for name, one in found.items()}
+
+
+def as_double(task: Run) -> Run:
+    """The same run in float64."""
+
+    def doubled(group: Any) -> Any:
+        return {k: v.detach().double().requires_grad_(v.requires_grad) for k, v in group.items()}
+
+    weights, inputs = doubled(task.weights), doubled(task.inputs)
+    like = next(iter(inputs.values()))
+    batch = len(next(iter(task.fresh.values())))
+    fresh = fresh_states(task.graph, task.sizes, weights, batch, like)
+    return replace(
+        task,
+        weights=weights,
+        inputs=inputs,
+        fresh=fresh,
+        states=fresh if task.states is task.fresh else doubled(task.states),
+        noises=[one.double() for one in task.noises],
+    )
+
+
+def held_to_reference(task: Run) -> None:
+    """float64 to 1e-10; float32 to what the reference itself is off."""
+    ours, reference = everything("llvm", task), everything("reference", task)
+    assert list(ours) == list(reference)
+    for name, one in ours.items():
+        assert one.shape == reference[name].shape, name
+        assert one.dtype == reference[name].dtype, name
+    double = next(iter(task.inputs.values())).dtype == F64
+    truth = reference if double else everything("reference", as_double(task))
+    norms: dict[str, float] = {}
+    for name, one in truth.items():
+        if one.is_floating_point() and one.isfinite().all():
+            kind = name.split()[0]
+            norms[kind] = max(norms.get(kind, 0.0), one.norm().item())
+    for name, one in ours.items():
+        if one.dtype == torch.bool:
+            assert torch.equal(one, reference[name]), name
+            continue
+        expected, got, theirs = truth[name], one.double(), reference[name].double()
+        odd = ~expected.isfinite()
+        assert torch.equal(got.nan_to_num()[odd], expected.nan_to_num()[odd]), name
+        assert torch.equal(got.isnan(), expected.isnan()), name
+        norm = expected[~odd].norm().item()
+        error = (got - expected)[~odd].norm().item()
+        limit = 1e-10 * max(norm, 1e-3)
+        if not double:
+            # The floor is measured by all of a kind: a single number may be right by chance.
+            floor = 1e-6 * max(norms.get(name.split()[0], 0.0), norm)
+            limit = 4 * (theirs - expected)[~odd].norm().item() + floor
+        assert error <= limit, f"{name}: off by {error}, allowed {limit}, norm {norm}"
+
+
+def fitting(graph: Graph, sizes: tuple[int, int]) -> dict[str, int]:
+    """The sizes, or equal ones where the cell's input is as wide as its state."""
+    found = dict(zip(("input", "hidden"), sizes, strict=True))
+    try:
+        graph.sizes.check(found)
+    except SizeError:
+        found["input"] = found["hidden"]
+        graph.sizes.check(found)
+    return found
+
+
+# Every cell.
+def test_which_cells_the_kernels_run():
+    assert REFUSED == ["heads"]
+
+
+@pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_cell_is_what_the_reference_computes(name: str, dtype: torch.dtype):
+    """All named values are seeded in float64, none in float32: these are two kernels."""
+    graph = VARIANTS[name].graph
+    shift = zlib.crc32(name.encode())
+    ways = list(itertools.product([False, True], repeat=3))
+    for turn, (reverse, restart, states) in enumerate(ways):
+        task = task_of(
+            graph,
+            fitting(graph, SIZES[(shift + turn) % len(SIZES)]),
+            dtype,
+            LAYOUTS[(shift // 7 + turn) % len(LAYOUTS)],
+            reverse=reverse,
+            restart=restart,
+            states=states,
+            names=dtype == F64,
+            seed=turn,
+        )
+        held_to_reference(task)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_every_size_with_every_layout(
+    sizes: tuple[int, int], layout: tuple[int, tuple[int, ...]], reverse: bool
+):
+    for name in ("gru_before", "peephole_lstm"):
+        graph = VARIANTS[name].graph
+        held_to_reference(task_of(graph, fitting(graph, sizes), F64, layout, reverse=reverse))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_kernels_cannot_run_is_said_and_runs_on_the_reference(
+    name: str, monkeypatch: pytest.MonkeyPatch
+):
+    layer = make(name)
+    reason = cannot(layer.graph)
+    given = sequences(layer, 4, 3)
+    expected = run(make(name, backend="reference"), given)
+    # Not by any other way: here the kernels would raise.
+    kernels = choose.Backend(lambda task: pytest.fail("the kernels ran"), llvm.why_not)
+    monkeypatch.setitem(choose.BACKENDS, "llvm", kernels)
+    close(run(layer, given), expected, table={F64: 0.0})
+    with pytest.raises(gw.BackendError) as found:
+        run(make(name, backend="llvm"), given)
+    assert str(reason) in str(found.value)
+
+
+def test_auto_runs_the_kernels(monkeypatch: pytest.MonkeyPatch):
+    ran = []
+
+    def count(task: Run) -> Result:
+        ran.append(task)
+        return llvm.run(task)
+
+    monkeypatch.setitem(choose.BACKENDS, "llvm", choose.Backend(count, llvm.why_not))
+    layer = make("lstm", num_layers=2, bidirectional=True)
+    run(layer, sequences(layer, 3, 2))
+    assert len(ran) == 4
+
+
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "wide", "readout"])
+def test_a_layer_is_what_it_is_on_the_reference(name: str, bidirectional: bool):
+    """Through the whole layer: lengths in no order, starts, two layers, traces, held values."""
+    found = []
+    for backend in ("llvm", "reference"):
+        layer = make(name, num_layers=2, bidirectional=bidirectional, backend=backend)
+        given = {k: v.requires_grad_() for k, v in sequences(layer, 6, 5).items()}
+        hx = random_states(layer, 5)
+        leaves = [*given.values(), *tensors(hx), *layer.parameters()]
+        for one in leaves:
+            one.requires_grad_()
+        starts = torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) < 0.2
+        how = {"lengths": [4, 6, 0, 1, 6], "starts": starts}
+        result = run(layer, given, hx, **how)
+        trace = layer.trace(given["x"], hx, grad=True, **how)
+        value = list(trace)[1]
+        held = layer.trace(given["x"], hx, grad=True, hold={value: 0.25}, **how)
+        results = [result, trace, held]
+        values = [one for part in (result, *map(tuple_of, (trace, held))) for one in tensors(part)]
+        smooth = [one for one in values if one.is_floating_point()]
+        found.append((results, gradients(smooth, leaves)))
+    close(found[0], found[1])
+
+
+def tuple_of(found: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    return tuple(found.values())
+
+
+# Random cells.
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],  # each step of shrinking would be built
+    suppress_health_check=list(HealthCheck),
+)
+@given(programs())
+def test_random_cells(program: Program):
+    graph = build(program).graph
+    task = task_of(graph, {"input": 5, "hidden": 6}, F64, (4, (3, 3, 1)), restart=True)
+    names = [name for name, term in graph.values.items() if not term.boolean]
+    task = replace(task, names=names)
+    reason = llvm.why_not(task)
+    if reason is None:
+        held_to_reference(task)
+    else:
+        with pytest.raises(gw.BackendError, match=reason[:20]):
+            choose.run_on("llvm", task)
+
+
+# Extremes.
+INF = float("inf")
+EXTREMES = [
+    *(0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 2.0, 20.0, -20.0, 100.0, -100.0, 1e4, -1e4),
+    *(1e-40, -1e-40, 1e-310, 1e-5, -1e-5, 88.0, 89.5, -88.0, -103.0, 709.0, -745.0),
+    *(INF, -INF, float("nan")),
+]
+UNARY: dict[str, Callable[[Any], Any]] = {
+    **{
+        name: getattr(gw, name)
+        for name in (
+            *("sigmoid", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "sign", "sin", "cos"),
+            *("erf", "relu", "softplus", "stop_gradient"),
+        )
+    },
+    "abs": abs,
+    "negative": lambda a: -a,
+}
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "power": lambda a, b: a**b,
+    "maximum": gw.maximum,
+    "minimum": gw.minimum,
+    "less": lambda a, b: gw.where(a < b, a, -b),
+    "less_equal": lambda a, b: gw.where(a <= b, a, -b),
+    "greater": lambda a, b: gw.where(a > b, a, -b),
+    "greater_equal": lambda a, b: gw.where(a >= b, a, -b),
+    "equal": lambda a, b: gw.where(a == b, 1.0, b - b),
+    "not_equal": lambda a, b: gw.where(a != b, 1.0, b - b),
+    "logical_and": lambda a, b: gw.where((a > 0.1) & (b > 0.1), a, b),
+    "logical_or": lambda a, b: gw.where((a > 0.1) | (b > 0.1), a, b),
+    "logical_not": lambda a, b: gw.where(~(a > b), a, b),
+    "where": lambda a, b: gw.where(a > 0.0, b, a),
+}
+
+
+#: At NaN, and for 0 to a power, their derivative is the adjoint's choice, not the kernels'.
+JUMPS = ("relu", "maximum", "minimum", "power")
+
+
+def test_every_operation_of_the_kernels_meets_its_extremes():
+    assert {*UNARY, *BINARY} == set(POINTWISE) - {"expand", "sum"}
+
+
+@pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", [*UNARY, *BINARY])
+def test_extremes_are_what_they_are_on_the_reference(name: str, dtype: torch.dtype):
+    """The operation reads the state and the event; each pair of extremes meets."""
+
+    class One(gw.Cell):
+        def step(self, x, h):
+            y = UNARY[name](h) if name in UNARY else BINARY[name](h, x)
+            return gw.state(h=x + 0.0, output=y)
+
+    count = len(EXTREMES)
+    values = torch.tensor(EXTREMES, dtype=dtype)
+    pairs = values.expand(count, count)
+    found = {}
+    for backend in ("llvm", "reference"):
+        x, h = pairs.clone().requires_grad_(), pairs.T.clone().requires_grad_()
+        task = Run(
+            graph=One().graph,
+            sizes={"input": count, "hidden": count},
+            weights={},
+            inputs={"x": x},
+            rows=[count],
+            states={"h": h},
+            fresh={"h": h},
+        )
+        y = choose.run_on(backend, task).output
+        grads: tuple[Tensor | None, ...] = (None, None)
+        if y.requires_grad:
+            grads = torch.autograd.grad(y, (h, x), torch.ones_like(y), allow_unused=True)
+        found[backend] = [y, *(torch.zeros_like(x) if one is None else one for one in grads)]
+    limit = 1e-12 if dtype == F64 else 2e-6
+    if name in JUMPS:
+        for grad in [*found["llvm"][1:], *found["reference"][1:]]:
+            at_zero = (pairs.T == 0.0) & (name == "power")
+            grad.masked_fill_(pairs.isnan() | pairs.T.isnan() | at_zero, 0.0)
+    for what, one, other in zip(("value", "of h", "of x"), *found.values(), strict=True):
+        torch.testing.assert_close(
+            one,
+            other,
+            rtol=limit,
+            atol=limit if what != "value" else limit / 10,
+            equal_nan=True,
+            msg=lambda m, what=what, one=one, other=other: f"{what}: {m}\n{odd(one, other)}",
+        )
+
+
+def odd(one: Tensor, other: Tensor) -> str:
+    """Which extremes differ."""
+    wrong = ~torch.isclose(one, other, rtol=1e-5, atol=1e-6, equal_nan=True)
+    return "\n".join(
+        f"h={EXTREMES[r]} x={EXTREMES[c]}: {one[r, c]} for {other[r, c]}"
+        for r, c in wrong.nonzero()[:12].tolist()
+    )
+
+
+# Buffers.
+@pytest.fixture
+def dirty(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
+    """Memory that starts as NaN, between guards that nobody may write to."""
+    guard, sentinel = 64, -98765.0
+    kept: list[Tensor] = []
+    zeros = torch.Tensor.new_zeros
+
+    def within(value: float) -> Callable[..., Tensor]:
+        def made(self: Tensor, *shape: Any, **how: Any) -> Tensor:
+            sizes = shape[0] if shape and not isinstance(shape[0], int) else shape
+            if not self.is_floating_point() or how:
+                return zeros(self, *shape, **how)
+            length = int(torch.Size(sizes).numel())
+            whole = torch.full((length + 2 * guard,), sentinel, dtype=self.dtype)
+            kept.append(whole)
+            return whole[guard : guard + length].fill_(value).view(tuple(sizes))
+
+        return made
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", within(float("nan")))
+    monkeypatch.setattr(torch.Tensor, "new_zeros", within(0.0))
+    yield kept
+    assert kept
+    for one in kept:
+        assert (one[:guard] == sentinel).all() and (one[-guard:] == sentinel).all()
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_what_memory_held_before_changes_nothing(name: str, dirty: list[Tensor]):
+    graph = VARIANTS[name].graph
+    for sizes, layout, restart in (
+        ((3, 5), LAYOUTS[1], True),
+        ((17, 33), LAYOUTS[4], False),
+        ((5, 16), LAYOUTS[2], False),
+    ):
+        task = task_of(graph, fitting(graph, sizes), F64, layout, restart=restart)
+        ours, expected = everything("llvm", task), everything("reference", task)
+        close(ours, expected)
+        with torch.no_grad():
+            bare = replace(task, names=[])
+            results = results_of(choose.run_on("llvm", bare))
+            close(results, results_of(choose.run_on("reference", bare)))
+
+
+# Threads.
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_before", "wide"])
+@pytest.mark.parametrize("layout", [LAYOUTS[1], LAYOUTS[3], LAYOUTS[4], (7, (7, 7, 6))], ids=str)
+def test_the_number_of_threads_changes_no_bit(
+    name: str, layout: tuple[int, tuple[int, ...]], threads: Callable[[int], None]
+):
+    graph = VARIANTS[name].graph
+    task = task_of(graph, {"input": 17, "hidden": 33}, F64, layout)
+    found = []
+    for count in (1, 2, 3, 40):
+        threads(count)
+        found.append(everything("llvm", task))
+    for one in found[1:]:
+        for key, value in one.items():
+            if "weight" in key and key.endswith(".bias"):
+                close(value, found[0][key], key)  # torch adds these up
+            else:
+                assert torch.equal(value, found[0][key]), key
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_several_python_threads_at_once(count: int, threads: Callable[[int], None]):
+    task = task_of(VARIANTS["lstm"].graph, {"input": 5, "hidden": 17}, F64, LAYOUTS[4])
+    expected = everything("reference", task)
+
+    def work(_: int) -> dict[str, Tensor]:
+        threads(count)
+        return everything("llvm", task)
+
+    with ThreadPoolExecutor(4) as pool:
+        for one in pool.map(work, range(24)):
+            close(one, expected)
+
+
+def test_several_python_threads_build_one_cell():
+    class Fresh(gw.Cell):
+        def step(self, x, h):
+            h = gw.tanh(gw.linear(x, h)) * 0.75
+            return gw.state(h=h)
+
+    task = task_of(Fresh().graph, {"input": 3, "hidden": 5})
+    expected = everything("reference", task)
+    with ThreadPoolExecutor(4) as pool:
+        for one in pool.map(lambda _: everything("llvm", task), range(4)):
+            close(one, expected)
+
+
+def test_within_a_parallel_region(threads: Callable[[int], None]):
+    """Every thread of a team of torch's own pool runs the layer."""
+    threads(2)
+    task = task_of(VARIANTS["lstm"].graph, {"input": 5, "hidden": 17}, F64, LAYOUTS[4])
+    expected = everything("reference", task)
+    assert openmp() or sys.platform != "linux"
+    found: list[dict[str, Tensor]] = []
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    body = kind(lambda _: found.append(everything("llvm", task)))
+    for path in (Path(torch.__file__).parent / "lib").glob("libgomp*"):
+        ctypes.CDLL(str(path)).GOMP_parallel(body, None, 2, 0)
+        assert len(found) == 2
+    for one in found:
+        close(one, expected)
+
+
+def test_in_a_backward_pass_within_a_backward_pass():
+    layer = make("lstm", backend="llvm")
+    x = sequences(layer, 4, 3)["x"].requires_grad_()
+    plain = gradients(layer(x)[0], [x])
+    again = torch.utils.checkpoint.checkpoint(lambda a: layer(a)[0], x, use_reentrant=True)
+    random_loss(again).backward()
+    close(x.grad, plain[0])
+
+
+FORKED = """
+import os, sys, torch
+sys.path.insert(0, sys.argv[1])
+import test_kernels as t
+torch.set_num_threads(2)
+task = t.task_of(t.VARIANTS["lstm"].graph, {"input": 5, "hidden": 17}, t.F64, t.LAYOUTS[4])
+expected = t.everything("llvm", task)
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)
+    found = t.everything("llvm", task)
+    same = all(torch.equal(found[k], v) or k.endswith("bias") for k, v in expected.items())
+    os._exit(0 if same else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_after_a_fork():
+    here = str(Path(__file__).parent)
+    subprocess.run([sys.executable, "-c", FORKED, here], check=True, timeout=120)
