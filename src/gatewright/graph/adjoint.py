@@ -93,7 +93,8 @@ RULES: dict[str, Callable[..., Gradients]] = {
     "sin": lambda g, y, a: (g * _f("cos", a),),
     "cos": lambda g, y, a: (-(g * _f("sin", a)),),
     "erf": lambda g, y, a: (g * (2.0 / math.sqrt(math.pi) * _f("exp", -(a * a))),),
-    "relu": lambda g, y, a: (_where(_compare("greater", a, 0.0), g, 0.0, y),),
+    # NaN is not below zero: its gradient passes, as in torch.
+    "relu": lambda g, y, a: (_where(_compare("less_equal", a, 0.0), 0.0, g, y),),
     "softplus": lambda g, y, a: (g * _f("sigmoid", a),),
     "stop_gradient": lambda g, y, a: (None,),
     "softmax": _softmax,

@@ -85,11 +85,7 @@ class Loops(torch.autograd.Function):
             work.call(f"{part_name}_{mode}", buffers, tensors, like)
             made |= {term: buffers[f"kept {term.index}"] for term in part.wanted}
             stored[part_name] = buffers
-        outputs = [work.cut(made[term], term) for term in work.wanted]
-        outputs = [
-            one.bool() if term.boolean else one
-            for term, one in zip(work.wanted, outputs, strict=True)
-        ]
+        outputs = [work.output(made[term], term) for term in work.wanted]
         for name, term in graph.states.items():
             last = work.cut(stored["loop"][f"state {name}"], term)
             outputs.append(last.index_select(0, steps.last))

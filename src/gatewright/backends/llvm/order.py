@@ -37,12 +37,12 @@ class Order:
 @lru_cache(maxsize=32)
 def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
     """The order of a run without restarts."""
-    counts = torch.tensor(rows, dtype=torch.int64)
+    counts = torch.tensor(rows, dtype=torch.int64, device="cpu")
     offsets = torch.cumsum(counts, 0) - counts
     total = sum(rows)
-    after = 2 * batch + torch.arange(total)
-    state = batch + torch.arange(batch)
-    before = torch.empty(total, dtype=torch.int64)
+    after = 2 * batch + torch.arange(total, device="cpu")
+    state = batch + torch.arange(batch, device="cpu")
+    before = torch.empty(total, dtype=torch.int64, device="cpu")
     for t in reversed(range(len(rows))) if reverse else range(len(rows)):
         part = slice(int(offsets[t]), int(offsets[t]) + rows[t])
         before[part] = state[: rows[t]]
@@ -56,14 +56,14 @@ def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
 @lru_cache(maxsize=32)
 def within(rows: tuple[int, ...]) -> Tensor:
     """The row of the batch that each packed row belongs to."""
-    return torch.cat([torch.arange(running) for running in rows])
+    return torch.cat([torch.arange(running, device="cpu") for running in rows])
 
 
 @lru_cache(maxsize=32)
 def flat(total: int) -> tuple[Tensor, ...]:
     """All packed rows as one step."""
-    nothing = torch.zeros(1, dtype=torch.int64)
-    return torch.tensor([total]), nothing, nothing, nothing
+    nothing = torch.zeros(1, dtype=torch.int64, device="cpu")
+    return torch.tensor([total], device="cpu"), nothing, nothing, nothing
 
 
 def ordered(task: Run, batch: int) -> Order:

@@ -63,6 +63,13 @@ class Work:
         """A buffer without what rows have behind their last unit."""
         return buffer[:, : number(term.size, self.sizes)]
 
+    def output(self, buffer: Tensor, term: Term) -> Tensor:
+        """A buffer as a result. No view, which a user could not change in place."""
+        inside = self.cut(buffer, term)
+        if term.boolean:
+            return inside.bool()
+        return buffer if inside.shape == buffer.shape else inside.clone()
+
     def padded(self, given: Tensor, term: Term) -> Tensor:
         """Rows that can be read in whole vectors."""
         rows = given.detach().reshape(-1, given.shape[-1] if given.dim() else 1)
