@@ -1,0 +1,50 @@
+"""`layer.explain` says which backend runs, why not a faster one, and what there is to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gatewright as gw
+from gatewright import linear, softmax, tanh
+
+
+class Attending(gw.Cell):
+    """A cell with an operation that the kernels do not have."""
+
+    def step(self, x, h):
+        h = tanh(linear(x, h)) * softmax(linear(x, name="weight"))
+        mixed = softmax(linear(h, name="mix"))
+        return gw.state(h=mixed)
+
+
+def test_kernels_are_named_with_what_they_save():
+    said = gw.LSTM(3, 5).explain(torch.randn(4, 2, 3))
+    assert said.startswith("l0.forward: backend llvm, 4 steps, 8 rows in all")
+    assert "saved for the backward pass: g, i, f, o, tanh" in said
+    # Four gates of five units read three inputs and five hidden units, twice (times and plus).
+    assert f"{2 * 8 * 4 * 5 * (3 + 5) / 1e6:.1f} MFLOP" in said
+    assert "not " not in said
+
+
+def test_a_cell_that_kernels_cannot_run_says_why():
+    layer = gw.Recurrent(Attending, 3, 5)
+    said = layer.explain(torch.randn(4, 2, 3))
+    assert "backend reference" in said
+    assert "not llvm: they have no softmax yet" in said
+    named = gw.Recurrent(Attending, 3, 5, backend="llvm")
+    with pytest.raises(gw.BackendError, match="no softmax yet"):
+        named(torch.randn(4, 2, 3))
+
+
+def test_a_backend_asked_for_is_given_as_the_reason():
+    said = gw.GRU(3, 5, backend="reference").explain(torch.randn(4, 2, 3))
+    assert 'not llvm: backend="reference" was asked for' in said
+
+
+def test_each_layer_and_direction_has_its_part_and_lengths_count():
+    layer = gw.GRU(3, 5, 2, bidirectional=True)
+    said = layer.explain(torch.randn(4, 2, 3), lengths=[4, 1])
+    names = [line.split(":")[0] for line in said.splitlines() if not line.startswith(" ")]
+    assert names == ["l0.forward", "l0.reverse", "l1.forward", "l1.reverse"]
+    assert said.count("4 steps, 5 rows in all") == 4
