@@ -9,52 +9,15 @@ what is wanted. Rows do not touch, so each thread walks through all steps with r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llvmlite import ir
 
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.plan import AFTER, BEFORE, OFFSETS, ROWS, STEPS, Group, Place, Plan
+from gatewright.backends.llvm.plan import OFFSETS, ROWS, STEPS, Plan
+from gatewright.backends.llvm.products import Tile, emit_products, levels
+from gatewright.backends.llvm.rows import Rows, size_of
 from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 from gatewright.graph.loop import Nest
 from gatewright.graph.terms import Term
-from gatewright.language.node import Size
-
-#: Multiplications in one turn of the innermost loop, at least: its own cost is shared by them.
-BUSY = 24
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Rows and blocks of units that are computed at once."""
-
-    rows: int
-    blocks: int
-
-
-def heights(sums: int, blocks: int, registers: int) -> list[int]:
-    """How many rows the tiles of a nest have, the most first; the last takes any row alone.
-
-    The sums, one vector of each matrix and one broadcast number fit into the registers.
-    """
-    if sums == 0:
-        return [1]
-    most = min(6, max(1, (registers - 1 - sums * blocks) // (sums * blocks)))
-    return sorted({most, min(most, 3), 1}, reverse=True)
-
-
-def levels(sums: int, registers: int) -> list[tuple[int, list[int]]]:
-    """Blocks of a tile, and the heights to go with them; the last level takes any block.
-
-    Few sums get several blocks, and a row that stands alone more of them, so that enough
-    multiplications are under way at once to hide how long each takes.
-    """
-    if sums == 0:
-        return [(1, [1])]
-    blocks = max(1, 4 // sums)
-    wide = -(-8 // sums)
-    found = [(blocks, heights(sums, blocks, registers)), (1, heights(sums, 1, registers))]
-    return [(wide, [1]), *(found if blocks > 1 else found[1:])]
 
 
 def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: int) -> None:
@@ -93,7 +56,7 @@ def _emit_nest(
     f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
     f.function.linkage = "internal"
     table, offset, first, last = f.arguments
-    units = _size(f, plan, table, nest.size)
+    units = size_of(f, plan, table, nest.size)
     count = f.b.sdiv(f.b.add(units, f.index(numbers.lanes - 1)), f.index(numbers.lanes))
     alone = f.b.icmp_signed("==", f.b.sub(last, first), f.index(1))
     done: ir.Value = f.index(0)
@@ -111,46 +74,6 @@ def _emit_nest(
     return f.function
 
 
-def _size(f: Function, plan: Plan, table: ir.Value, size: Size) -> ir.Value:
-    return f.load_index(table, plan.sizes[size])
-
-
-class _Rows:
-    """The rows of a tile: their addresses in every buffer."""
-
-    def __init__(
-        self,
-        f: Function,
-        plan: Plan,
-        table: ir.Value,
-        packed: list[ir.Value],
-        within: list[ir.Value],
-    ) -> None:
-        self.f, self.plan, self.table = f, plan, table
-        self.packed, self.within = packed, within
-        self.indexed: dict[tuple[str, int], ir.Value] = {}
-
-    def position(self, how: str, r: int) -> ir.Value:
-        """The number of row r in a buffer."""
-        if how == "step":
-            return self.packed[r]
-        if how == "scratch":
-            return self.within[r]
-        if how == "vector":
-            return self.f.index(0)
-        if (how, r) not in self.indexed:
-            array = self.f.load_pointer(self.table, BEFORE if how == "before" else AFTER)
-            self.indexed[how, r] = self.f.load_index(array, self.packed[r])
-        return self.indexed[how, r]
-
-    def address(self, place: Place, r: int) -> ir.Value:
-        """The first unit of row r in a buffer."""
-        f = self.f
-        base = f.load_pointer(self.table, place.slot)
-        length = f.load_index(self.table, place.slot + 1)
-        return f.address(base, f.b.mul(self.position(place.how, r), length))
-
-
 def _emit_tile(
     module: ir.Module,
     name: str,
@@ -166,9 +89,9 @@ def _emit_tile(
     f.function.attributes.add("noinline")
     table, offset, row, block = f.arguments
     within = [f.b.add(row, f.index(r)) for r in range(tile.rows)]
-    rows = _Rows(f, plan, table, [f.b.add(offset, one) for one in within], within)
+    rows = Rows(f, plan, table, [f.b.add(offset, one) for one in within], within)
     unit = f.b.mul(block, f.index(numbers.lanes))
-    sums = _emit_products(f, plan, nest, rows, tile, table, block)
+    sums = emit_products(f, plan, nest, rows, tile, table, block)
     for r in range(tile.rows):
         for j in range(tile.blocks):
             at = f.b.add(unit, f.index(j * numbers.lanes))
@@ -176,84 +99,6 @@ def _emit_tile(
             f.b.call(terms, [table, rows.packed[r], rows.within[r], at, *values])
     f.b.ret_void()
     return f.function
-
-
-def _emit_products(
-    f: Function, plan: Plan, nest: Nest, rows: _Rows, tile: Tile, table: ir.Value, block: ir.Value
-) -> dict[Term, list[list[ir.Value]]]:
-    """The sums of products of a tile, by term, row and block."""
-    totals = {term: [[f.splat(0.0)] * tile.blocks for _ in range(tile.rows)] for term in nest.sums}
-    for group in plan.groups[nest]:
-        length = _size(f, plan, table, group.size)
-        walk = _Walk(f, plan, nest, group, rows, tile, table, block)
-        carried = [totals[term][r][j] for term, r, j in walk.places]
-        begin: ir.Value = f.index(0)
-        each = len(group.products) * tile.rows * tile.blocks
-        for count in (-(-BUSY // each), 1) if each < BUSY else (1,):
-            with f.carrying(begin, length, count, carried) as (k, values, tell):
-                tell(walk.turn(k, values, count))
-            begin = f.reached
-        for (term, r, j), value in zip(walk.places, carried, strict=True):
-            totals[term][r][j] = value
-    return totals
-
-
-class _Walk:
-    """The walk of a tile along the sources of a group of products."""
-
-    def __init__(
-        self,
-        f: Function,
-        plan: Plan,
-        nest: Nest,
-        group: Group,
-        rows: _Rows,
-        tile: Tile,
-        table: ir.Value,
-        block: ir.Value,
-    ) -> None:
-        self.f, self.group, self.tile = f, group, tile
-        sums = {product: term for term, one in nest.sums.items() for product in one.products}
-        self.target = [sums[product] for product in group.products]
-        self.sources = group.by_source()
-        self.width = len(group.products) * f.numbers.lanes
-        panel = f.b.mul(_size(f, plan, table, group.size), f.index(self.width))
-        packed = f.load_pointer(table, group.slot)
-        self.panels = [
-            f.address(packed, f.b.mul(f.b.add(block, f.index(j)), panel))
-            for j in range(tile.blocks)
-        ]
-        self.starts = {
-            source: [rows.address(plan.loads[source], r) for r in range(tile.rows)]
-            for source in self.sources
-        }
-        #: The sums that it adds to: term, row and block.
-        self.places = [
-            (term, r, j)
-            for term in dict.fromkeys(self.target)
-            for r in range(tile.rows)
-            for j in range(tile.blocks)
-        ]
-
-    def turn(self, k: ir.Value, values: list[ir.Value], count: int) -> list[ir.Value]:
-        """Multiply `count` numbers of each source, from the k-th on, with their matrices."""
-        f, lanes = self.f, self.f.numbers.lanes
-        found = dict(zip(self.places, values, strict=True))
-        for ahead in range(count):
-            at = f.b.add(k, f.index(ahead))
-            start = f.b.mul(at, f.index(self.width))
-            for source, members in self.sources.items():
-                matrix = {
-                    (p, j): f.load(f.address(self.panels[j], f.b.add(start, f.index(p * lanes))))
-                    for p in members
-                    for j in range(self.tile.blocks)
-                }
-                for r in range(self.tile.rows):
-                    number = f.broadcast(f.load_scalar(f.address(self.starts[source][r], at)))
-                    for p, j in matrix:
-                        key = (self.target[p], r, j)
-                        found[key] = f.call("llvm.fma", number, matrix[p, j], found[key])
-        return [found[one] for one in self.places]
 
 
 def _emit_terms(
@@ -270,7 +115,7 @@ def _emit_terms(
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
     table, packed, within, unit, *values = f.arguments
-    rows = _Rows(f, plan, table, [packed], [within])
+    rows = Rows(f, plan, table, [packed], [within])
     sums = dict(zip(nest.sums, values, strict=True))
     known: dict[Term, ir.Value] = {}
 
@@ -308,10 +153,10 @@ def _emit_terms(
     return f.function
 
 
-def _emit_sum(f: Function, plan: Plan, table: ir.Value, rows: _Rows, term: Term) -> ir.Value:
+def _emit_sum(f: Function, plan: Plan, table: ir.Value, rows: Rows, term: Term) -> ir.Value:
     """The sum over a row that an earlier nest has stored, in every lane."""
     start = rows.address(plan.loads[term], 0)
-    length = _size(f, plan, table, term.size)
+    length = size_of(f, plan, table, term.size)
     lanes = f.numbers.lanes
     vectors = [f.splat(0.0)]
     with f.carrying(f.index(0), length, lanes, vectors) as (unit, (total,), tell):
