@@ -78,14 +78,7 @@ def run(task: Run, given: Mapping[Term, Tensor] | None = None) -> Result:
     held = {graph.values[name]: value for name, value in task.hold.items()}
     stage = stages(graph.forward, held) if held else graph.stages
     like = next(iter(task.states.values()))
-    known = {term: task.inputs[name] for name, term in graph.inputs.items()}
-    known |= dict(zip(graph.noises, task.noises, strict=True))
-    known |= {
-        term: task.weights[term.attributes["weight"].path]
-        for term in graph.forward
-        if term.op == "weight"
-    }
-    known |= {**(given or {}), **held}
+    known = {**at_hand(task), **(given or {}), **held}
     ready = [one for one in graph.forward if one in needed and stage[one] < STATE]
     Section(ready, known, task).compute(known, like)
 
@@ -127,6 +120,19 @@ def run(task: Run, given: Mapping[Term, Tensor] | None = None) -> Result:
 
     named = {name: over_time(graph.values[name]) for name in task.names}
     return Result(over_time(graph.output), states, named)
+
+
+def at_hand(task: Run) -> dict[Term, Tensor]:
+    """What a task brings with it: inputs, noises and weights, and what is held over them."""
+    graph = task.graph
+    known = {term: task.inputs[name] for name, term in graph.inputs.items()}
+    known |= dict(zip(graph.noises, task.noises, strict=True))
+    known |= {
+        term: task.weights[term.attributes["weight"].path]
+        for term in graph.forward
+        if term.op == "weight"
+    }
+    return known | {graph.values[name]: value for name, value in task.hold.items()}
 
 
 class Section:

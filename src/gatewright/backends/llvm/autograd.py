@@ -14,7 +14,7 @@ from gatewright.backends.llvm.backward import Backward
 from gatewright.backends.llvm.library import kernels
 from gatewright.backends.llvm.order import ordered
 from gatewright.backends.llvm.work import Work
-from gatewright.backends.reference import Result, Run, Section
+from gatewright.backends.reference import Result, Run, Section, at_hand
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import INPUTS
@@ -26,13 +26,7 @@ def run(task: Run) -> Result:
     like = next(iter(task.states.values()))
     bits = 64 if like.dtype == torch.float64 else 32
     built = kernels(graph, tuple(task.names), tuple(sorted(task.hold)), bits)
-    held = {graph.values[name]: value for name, value in task.hold.items()}
-    known: dict[Term, Tensor] = {term: task.inputs[name] for name, term in graph.inputs.items()}
-    known |= dict(zip(graph.noises, task.noises, strict=True))
-    known |= {
-        t: task.weights[t.attributes["weight"].path] for t in graph.forward if t.op == "weight"
-    }
-    known |= held
+    known = at_hand(task)
     ready = [one for one in graph.forward if graph.stages[one] < INPUTS]
     Section(ready, known, task).compute(known, like)
     work = Work(built, ordered(task, len(like)), task)
@@ -101,8 +95,9 @@ class Loops(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         work: Work = ctx.work
-        count = len(ctx.saved_tensors) - len(ctx.places)
-        given, kept = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        saved = ctx.saved_tensors  # once: each look at it unpacks all of them
+        count = len(saved) - len(ctx.places)
+        given, kept = saved[:count], saved[count:]
         if torch.is_grad_enabled():
             return (None, *differentiable(work, given, gradients))
         graph = work.built.schedule.graph

@@ -34,10 +34,11 @@ class Backward:
         work, part, steps = self.work, self.part, self.work.steps
         like = next(iter(finals.values()))
         for term in part.wanted:
-            parts = [back.pop(term)] if term in back else []
-            parts += [work.padded(upstream[term], term)] if term in upstream else []
-            zero = [] if parts else [like.new_zeros(steps.total, work.room(term))]
-            self.buffers[f"seed value {term.index}"] = sum(parts[1:], [*parts, *zero][0])
+            if term in upstream:
+                add(back, term, work.padded(upstream[term], term))
+            if term not in back:
+                back[term] = like.new_zeros(steps.total, work.room(term))
+            self.buffers[f"seed value {term.index}"] = back.pop(term)
         if self.name == "loop":
             for name, term in work.built.schedule.graph.states.items():
                 whole = like.new_zeros(2 * steps.batch + steps.total, work.room(term))

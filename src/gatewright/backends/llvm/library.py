@@ -44,7 +44,7 @@ class Kernels:
     """The kernels of a graph for one number type."""
 
     def __init__(self, graph: Graph, names: Sequence[str], held: Sequence[str], bits: int) -> None:
-        self.schedule: Schedule = schedule(graph, names, held)
+        self.schedule = scheduled(graph, tuple(names), tuple(held))
         self.numbers = build.numbers(bits)
         self.details = (tuple(names), tuple(held), bits)
         self.built: dict[str, Built] = {}
@@ -126,6 +126,13 @@ class Kernels:
 
 
 @lru_cache(maxsize=128)
+def scheduled(graph: Graph, names: tuple[str, ...], held: tuple[str, ...]) -> Schedule:
+    """How a graph is run: made once, since making it adds terms to the graph."""
+    with BUILDING:
+        return schedule(graph, names, held)
+
+
+@lru_cache(maxsize=128)
 def kernels(graph: Graph, names: tuple[str, ...], held: tuple[str, ...], bits: int) -> Kernels:
     """The kernels of a graph, built at first use."""
     return Kernels(graph, names, held, bits)
@@ -134,7 +141,7 @@ def kernels(graph: Graph, names: tuple[str, ...], held: tuple[str, ...], bits: i
 @lru_cache(maxsize=128)
 def cannot(graph: Graph, names: tuple[str, ...] = (), held: tuple[str, ...] = ()) -> str | None:
     """Why kernels cannot run a graph and give back the named values, or None."""
-    found = schedule(graph, names, held)
+    found = scheduled(graph, names, held)
     for part in (found.before, found.loop):
         if part is not None and (reason := unsupported(part, POINTWISE)) is not None:
             return reason
