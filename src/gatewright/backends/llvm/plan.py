@@ -35,19 +35,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Group:
-    """The products of a nest whose sources are of one size: they are walked along together,
-    and their matrices are packed into one buffer."""
+    """The products of a nest that read one source: a number of it that is loaded is used in
+    all of them, and their matrices are packed into one buffer."""
 
-    size: Size
+    source: Term
     products: tuple[Term, ...]
     slot: int
-
-    def by_source(self) -> dict[Term, list[int]]:
-        """The positions of the products that read each source."""
-        found: dict[Term, list[int]] = {}
-        for position, product in enumerate(self.products):
-            found.setdefault(product.operands[0], []).append(position)
-        return found
 
 
 @dataclass(eq=False)
@@ -57,7 +50,7 @@ class Plan:
     Attributes:
         sizes: The slot of each symbolic size's number.
         loads, stores: Where terms come from and go to.
-        groups: The packed matrices of each nest.
+        groups: The packed matrices of each nest, by what its products read.
         buffers: What stands in each buffer's slot, by a name that the caller knows.
     """
 
@@ -98,19 +91,19 @@ class Plan:
                     self.loads.setdefault(term, kept)
             self.groups[nest] = self._groups(nest)
             summed = [term.operands[0].size for term in nest.terms if term.op == "sum"]
-            for size in (nest.size, *summed, *(group.size for group in self.groups[nest])):
+            for size in (nest.size, *summed, *(group.source.size for group in self.groups[nest])):
                 if size not in self.sizes:
                     self.sizes[size] = self.length
                     self.length += 1
 
     def _groups(self, nest: Nest) -> list[Group]:
-        by_size: dict[Size, list[Term]] = {}
+        by_source: dict[Term, list[Term]] = {}
         for total in nest.sums.values():
             for product in total.products:
-                by_size.setdefault(product.operands[0].size, []).append(product)
+                by_source.setdefault(product.operands[0], []).append(product)
         found = []
-        for size, products in by_size.items():
-            found.append(Group(size, tuple(products), self.length))
+        for source, products in by_source.items():
+            found.append(Group(source, tuple(products), self.length))
             self.length += 1
         return found
 

@@ -55,7 +55,7 @@ def emit_products(
     """The sums of products of a tile, by term, row and block."""
     totals = {term: [[f.splat(0.0)] * tile.blocks for _ in range(tile.rows)] for term in nest.sums}
     for group in plan.groups[nest]:
-        length = size_of(f, plan, table, group.size)
+        length = size_of(f, plan, table, group.source.size)
         walk = _Walk(f, plan, nest, group, rows, tile, table, block)
         carried = [totals[term][r][j] for term, r, j in walk.places]
         begin: ir.Value = f.index(0)
@@ -70,7 +70,7 @@ def emit_products(
 
 
 class _Walk:
-    """The walk of a tile along the sources of a group of products."""
+    """The walk of a tile along the source of a group of products."""
 
     def __init__(
         self,
@@ -83,21 +83,17 @@ class _Walk:
         table: ir.Value,
         block: ir.Value,
     ) -> None:
-        self.f, self.group, self.tile = f, group, tile
+        self.f, self.tile = f, tile
         sums = {product: term for term, one in nest.sums.items() for product in one.products}
         self.target = [sums[product] for product in group.products]
-        self.sources = group.by_source()
         self.width = len(group.products) * f.numbers.lanes
-        panel = f.b.mul(size_of(f, plan, table, group.size), f.index(self.width))
+        panel = f.b.mul(size_of(f, plan, table, group.source.size), f.index(self.width))
         packed = f.load_pointer(table, group.slot)
         self.panels = [
             f.address(packed, f.b.mul(f.b.add(block, f.index(j)), panel))
             for j in range(tile.blocks)
         ]
-        self.starts = {
-            source: [rows.address(plan.loads[source], r) for r in range(tile.rows)]
-            for source in self.sources
-        }
+        self.starts = [rows.address(plan.loads[group.source], r) for r in range(tile.rows)]
         #: The sums that it adds to: term, row and block.
         self.places = [
             (term, r, j)
@@ -107,21 +103,20 @@ class _Walk:
         ]
 
     def turn(self, k: ir.Value, values: list[ir.Value], count: int) -> list[ir.Value]:
-        """Multiply `count` numbers of each source, from the k-th on, with their matrices."""
+        """Multiply `count` numbers of the source, from the k-th on, with the matrices."""
         f, lanes = self.f, self.f.numbers.lanes
         found = dict(zip(self.places, values, strict=True))
         for ahead in range(count):
             at = f.b.add(k, f.index(ahead))
             start = f.b.mul(at, f.index(self.width))
-            for source, members in self.sources.items():
-                matrix = {
-                    (p, j): f.load(f.address(self.panels[j], f.b.add(start, f.index(p * lanes))))
-                    for p in members
-                    for j in range(self.tile.blocks)
-                }
-                for r in range(self.tile.rows):
-                    number = f.broadcast(f.load_scalar(f.address(self.starts[source][r], at)))
-                    for p, j in matrix:
-                        key = (self.target[p], r, j)
-                        found[key] = f.call("llvm.fma", number, matrix[p, j], found[key])
+            matrix = {
+                (p, j): f.load(f.address(self.panels[j], f.b.add(start, f.index(p * lanes))))
+                for p in range(len(self.target))
+                for j in range(self.tile.blocks)
+            }
+            for r in range(self.tile.rows):
+                number = f.broadcast(f.load_scalar(f.address(self.starts[r], at)))
+                for p, j in matrix:
+                    key = (self.target[p], r, j)
+                    found[key] = f.call("llvm.fma", number, matrix[p, j], found[key])
         return [found[one] for one in self.places]
