@@ -1,69 +1,51 @@
-"""Building: from LLVM's language to functions in memory, for the machine that this is."""
+"""Building: from LLVM's language to functions in memory."""
 
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from gatewright.backends.llvm.target import Target, target
 from gatewright.backends.llvm.vector import Numbers
 
-llvm.initialize_native_target()
-llvm.initialize_native_asmprinter()
 
-
-def machine() -> llvm.TargetMachine:
-    """The host, with all that its processor can. An engine takes the one it is given with it."""
-    features = llvm.get_host_cpu_features().flatten()
-    target = llvm.Target.from_triple(llvm.get_process_triple())
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features, opt=3, reloc="pic", codemodel="small"
-    )
-
-
-@cache
-def vector_bits() -> int:
-    """The width of the host's vectors."""
-    has = llvm.get_host_cpu_features()
-    if has.get("avx512f"):
-        return 512
-    return 256 if has.get("avx2") and has.get("fma") else 128
-
-
-@cache
 def registers() -> int:
-    """How many of them it has."""
-    x86 = llvm.get_process_triple().startswith(("x86", "i386", "i686"))
-    return 16 if x86 and vector_bits() < 512 else 32
+    """How many vector registers the machine has that is built for."""
+    return target().registers
 
 
 def numbers(bits: int) -> Numbers:
-    """The host's vectors of numbers of so many bits."""
-    return Numbers(bits, vector_bits() // bits)
+    """Its vectors of numbers of so many bits."""
+    return target().numbers(bits)
 
 
 def object_code(module: ir.Module) -> bytes:
-    """A module as object code for the host."""
-    module.triple = llvm.get_process_triple()
-    host = machine()
-    module.data_layout = str(host.target_data)
+    """A module as object code for this machine."""
+    return bytes(target().machine().emit_object(optimised(module, target())))
+
+
+def optimised(module: ir.Module, goal: Target) -> llvm.ModuleRef:
+    """A module, verified and after LLVM's own passes, for any machine."""
+    module.triple = goal.triple
+    machine = goal.machine()
+    module.data_layout = str(machine.target_data)
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     # The kernels are vectors already, and unrolled as far as they should be.
     options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
-    passes = llvm.create_pass_builder(host, options)
+    passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(parsed, passes)
-    return bytes(host.emit_object(parsed))
+    return parsed
 
 
 class Library:
     """Object code in memory; it must live as long as its functions are used."""
 
     def __init__(self, code: bytes) -> None:
-        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
+        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target().machine())
         self.code = code
         parsed = llvm.ObjectFileRef.from_data(code)
         self.engine.add_object_file(parsed)

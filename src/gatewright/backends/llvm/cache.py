@@ -16,12 +16,14 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
+from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
 
+from gatewright.backends.llvm.target import target
 from gatewright.graph import Graph
 
 DIGEST = 32
@@ -48,9 +50,8 @@ def key(graph: Graph, *details: object) -> str:
 @cache
 def host() -> Sequence[str]:
     """The processor and the versions that code is built for and with."""
-    features = llvm.get_host_cpu_features().flatten()
     versions = [llvmlite.__version__, str(llvm.llvm_version_info)]
-    return (llvm.get_process_triple(), llvm.get_host_cpu_name(), features, *versions)
+    return (*map(str, astuple(target())), *versions)
 
 
 @cache

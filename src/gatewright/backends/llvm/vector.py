@@ -26,10 +26,12 @@ class Splat(ir.Constant):  # type: ignore[misc]  # llvmlite has no annotations
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number type and how many fit into one vector register of the host."""
+    """A number type, how many fit into one vector register, and whether a product and a sum
+    are one operation."""
 
     bits: int
     lanes: int
+    fused: bool = True
 
     @property
     def scalar(self) -> ir.Type:
@@ -88,6 +90,8 @@ class Function:
 
     def call(self, intrinsic: str, *operands: ir.Value, kind: ir.Type | None = None) -> ir.Value:
         """An LLVM intrinsic on vectors, such as "llvm.fma"."""
+        if intrinsic == "llvm.fma" and not self.numbers.fused:
+            intrinsic = "llvm.fmuladd"  # two operations, where one would be a slow function
         kind = kind or operands[0].type
         name = f"{intrinsic}.{self.numbers.suffix}"
         known = self.module.globals.get(name)
