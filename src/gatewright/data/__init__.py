@@ -1,8 +1,21 @@
-"""Data sets: what is bundled, and the one shape that all of them take. Needs no torch."""
+"""Data sets: what is bundled, and the few shapes that all of them take. Needs no torch."""
 
 from gatewright.data.catalogue import BUNDLED, load
 from gatewright.data.recordings import Recordings, Split
+from gatewright.data.series import Series
 from gatewright.data.splitting import stratified_split
+from gatewright.data.tagged import Tagged
+from gatewright.data.text import Text
 from gatewright.data.vowels import load_vowels
 
-__all__ = ["BUNDLED", "Recordings", "Split", "load", "load_vowels", "stratified_split"]
+__all__ = [
+    "BUNDLED",
+    "Recordings",
+    "Series",
+    "Split",
+    "Tagged",
+    "Text",
+    "load",
+    "load_vowels",
+    "stratified_split",
+]

@@ -30,34 +30,23 @@ class Recordings:
     """
 
     sequences: tuple[NDArray[np.float32], ...]  # N arrays, each (T_i, I)
-    labels: NDArray[np.int64]  # (N,), positions in `classes`
-    classes: tuple[str, ...]  # the classes' names
+    labels: NDArray[np.int64]  # (N,), positions in `classes`; all -1 where there are none
+    classes: tuple[str, ...]  # the classes' names; () of data without labels
+    channel_names: tuple[str, ...] = ()  # I names, where the source has them
+    ids: tuple[str, ...] = ()  # N names, where the source has them
     name: str = "recordings"
     about: str = ""  # a sentence or two for a report
     licence: str = ""  # the terms, with the source to be cited
 
     def __post_init__(self) -> None:
         """Check that the parts fit, so that nothing later has to."""
-        if not self.sequences:
-            raise DataError(f"data set {self.name} holds no sequence; expected at least one")
+        check_sequences(self.name, self.sequences, self.channel_names, self.ids)
         if self.labels.shape != (len(self.sequences),):
             raise DataError(
                 f"data set {self.name} has {len(self.sequences)} sequences and labels of shape "
                 f"{self.labels.shape}; expected one label a sequence, ({len(self.sequences)},)"
             )
-        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
-            raise DataError(
-                f"data set {self.name} has labels from {self.labels.min()} to "
-                f"{self.labels.max()}; expected 0 to {len(self.classes) - 1}, "
-                f"as there are {len(self.classes)} classes"
-            )
-        channels = self.sequences[0].shape[-1] if self.sequences[0].ndim == 2 else "channels"
-        for at, sequence in enumerate(self.sequences):
-            if sequence.ndim != 2 or sequence.shape[1] != channels:
-                raise DataError(
-                    f"sequence {at} of data set {self.name} has shape {sequence.shape}; "
-                    f"expected (time, {channels})"
-                )
+        check_labels(f"data set {self.name}", self.labels, self.classes)
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -82,7 +71,7 @@ class Recordings:
     @property
     def counts(self) -> NDArray[np.int64]:
         """(classes,), how many sequences each class has."""
-        return np.bincount(self.labels, minlength=len(self.classes))
+        return np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
 
     def take(self, indices: NDArray[np.integer] | list[int]) -> Recordings:
         """The recordings at these positions, in this order; the sequences are not copied."""
@@ -91,6 +80,7 @@ class Recordings:
             self,
             sequences=tuple(self.sequences[at] for at in chosen),
             labels=self.labels[chosen],
+            ids=tuple(self.ids[at] for at in chosen) if self.ids else (),
         )
 
 
@@ -100,3 +90,39 @@ class Split:
 
     train: Recordings
     test: Recordings
+
+
+def check_sequences(
+    name: str,
+    sequences: tuple[NDArray[np.float32], ...],
+    channel_names: tuple[str, ...],
+    ids: tuple[str, ...],
+) -> None:
+    """`DataError` unless there are sequences, of the same channels, and names for all or none."""
+    if not sequences:
+        raise DataError(f"data set {name} holds no sequence; expected at least one")
+    channels = sequences[0].shape[-1] if sequences[0].ndim == 2 else "channels"
+    for at, sequence in enumerate(sequences):
+        if sequence.ndim != 2 or sequence.shape[1] != channels:
+            raise DataError(
+                f"sequence {at} of data set {name} has shape {sequence.shape}; "
+                f"expected (time, {channels})"
+            )
+    for what, names, count in (
+        ("channel names", channel_names, channels),
+        ("ids", ids, len(sequences)),
+    ):
+        if names and len(names) != count:
+            raise DataError(
+                f"data set {name} has {len(names)} {what}; expected {count}, or none at all"
+            )
+
+
+def check_labels(what: str, labels: NDArray[np.int64], classes: tuple[str, ...]) -> None:
+    """`DataError` unless every label is a position in `classes`, or -1 where there are none."""
+    lowest, highest = (0, len(classes) - 1) if classes else (-1, -1)
+    if len(labels) and (labels.min() < lowest or labels.max() > highest):
+        raise DataError(
+            f"{what} has labels from {labels.min()} to {labels.max()}; expected {lowest} to "
+            f"{highest}, as there are {len(classes)} classes"
+        )

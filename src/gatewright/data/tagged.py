@@ -1,0 +1,99 @@
+"""Sequences with a label at every step: what a tagger learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.data.recordings import check_labels, check_sequences
+from gatewright.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tagged:
+    """N sequences with the same channels, and a label at each of their steps.
+
+    >>> import numpy as np
+    >>> one = Tagged(
+    ...     sequences=(np.zeros((3, 2), np.float32),),
+    ...     labels=(np.array([0, 0, 1]),),
+    ...     classes=("still", "moving"),
+    ... )
+    >>> one
+    Tagged('tagged', n=1, channels=2, steps=3, classes=2)
+    >>> one.counts
+    array([2, 1])
+    """
+
+    sequences: tuple[NDArray[np.float32], ...]  # N arrays, each (T_i, I)
+    labels: tuple[NDArray[np.int64], ...]  # N arrays (T_i,), positions in `classes`, or all -1
+    classes: tuple[str, ...]  # the classes' names; () of data without labels
+    channel_names: tuple[str, ...] = ()  # I names, where the source has them
+    ids: tuple[str, ...] = ()  # N names, where the source has them
+    name: str = "tagged"
+    about: str = ""  # a sentence or two for a report
+    licence: str = ""  # the terms, with the source to be cited
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit, so that nothing later has to."""
+        check_sequences(self.name, self.sequences, self.channel_names, self.ids)
+        if len(self.labels) != len(self.sequences):
+            raise DataError(
+                f"data set {self.name} has {len(self.sequences)} sequences and labels for "
+                f"{len(self.labels)}; expected labels for each"
+            )
+        for at, (values, labels) in enumerate(zip(self.sequences, self.labels, strict=True)):
+            if labels.shape != (len(values),):
+                raise DataError(
+                    f"sequence {at} of data set {self.name} has {len(values)} steps and labels "
+                    f"of shape {labels.shape}; expected one label a step, ({len(values)},)"
+                )
+            check_labels(f"sequence {at} of data set {self.name}", labels, self.classes)
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def __repr__(self) -> str:
+        shortest, longest = self.lengths.min(), self.lengths.max()
+        steps = f"{longest}" if shortest == longest else f"{shortest}..{longest}"
+        return (
+            f"Tagged({self.name!r}, n={len(self)}, channels={self.channels}, "
+            f"steps={steps}, classes={len(self.classes)})"
+        )
+
+    @property
+    def channels(self) -> int:
+        """How many values a step has: the `input_size` of a layer that reads them."""
+        return int(self.sequences[0].shape[1])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(N,), how many steps each sequence has."""
+        return np.array([len(sequence) for sequence in self.sequences], dtype=np.int64)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(classes,), how many steps each class has."""
+        labels = np.concatenate(self.labels)
+        return np.bincount(labels[labels >= 0], minlength=len(self.classes))
+
+    def take(self, indices: Iterable[int]) -> Tagged:
+        """The sequences at these positions, in this order; they are not copied."""
+        return self.steps((int(at), slice(None)) for at in indices)
+
+    def steps(self, parts: Iterable[tuple[int, slice]]) -> Tagged:
+        """These pieces, each (which sequence, which of its steps), in this order.
+
+        One long sequence is split for validation with it:
+        ``tagged.steps([(0, slice(0, 800))])`` and ``tagged.steps([(0, slice(800, None))])``.
+        """
+        chosen = list(parts)
+        return replace(
+            self,
+            sequences=tuple(self.sequences[at][part] for at, part in chosen),
+            labels=tuple(self.labels[at][part] for at, part in chosen),
+            ids=tuple(self.ids[at] for at, _ in chosen) if self.ids else (),
+        )
