@@ -11,16 +11,17 @@ from hypothesis import HealthCheck, given, settings
 
 import gatewright as gw
 from adjoint import SIZES, compare
-from gatewright.cells import CELLS, GRU, LSTM, ElmanRNN, LessonLSTM, PeepholeLSTM
+from gatewright.cells import GRU, LSTM, ElmanRNN, LessonLSTM, PeepholeLSTM
 from gatewright.errors import ArgumentError, CellError, SizeError
 from gatewright.graph import build_graph
 from gatewright.graph.saving import LEAVES, MOST_RECOMPUTED
 from gatewright.graph.stages import stages
 from gatewright.language.operations import OPERATIONS
+from odd_cells import CLASSIC
 from random_cells import Program, build, programs
 
 VARIANTS = [
-    *(cell() for cell in CELLS.values()),
+    *(cell() for cell in CLASSIC.values()),
     ElmanRNN(nonlinearity="relu"),
     LSTM(projection=4),
     GRU(reset="before"),

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import gatewright as gw
 from by_hand import SIZES, cell_of, normal, random_weights
-from gatewright.cells import CELLS, GRU, LSTM, ElmanRNN, LessonLSTM, PeepholeLSTM
+from gatewright.cells import GRU, LSTM, ElmanRNN, LessonLSTM, PeepholeLSTM
 from gatewright.errors import ArgumentError, GatewrightError, SizeError
+from odd_cells import CLASSIC
 
 TOLERANCE = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -132,9 +133,9 @@ def test_the_rnn_is_torchs(nonlinearity: Any):
 
 
 # Forms of a call.
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", CLASSIC)
 def test_without_a_batch_it_is_one_row_of_it(name: str):
-    cell = CELLS[name]()
+    cell = CLASSIC[name]()
     weights = random_weights(cell)
     x = normal(4, 5)
     states = [normal(4, 6, seed=k) for k in range(2, 2 + len(cell.equations.states))]
