@@ -20,7 +20,7 @@ from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments, find_cell
 from gatewright.layers.branch import NamedWeights
 from gatewright.layers.cell_module import CellModule
-from gatewright.layers.explaining import explained
+from gatewright.layers.explaining import explained, measured
 from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_further, pack_held
 from gatewright.layers.layout import Layout
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
@@ -224,18 +224,33 @@ class Recurrent(CellModule):
         *,
         lengths: Any = None,
         starts: Any = None,
+        measure: bool = False,
         **inputs: Any,
     ) -> str:
         """Say which backend runs these inputs, why not a faster one, and what is to be done.
 
         The arguments are those of a call; the layer runs once.
+
+        Args:
+            measure: Time forward runs and training steps too, and say which share they are of
+                what the machine can do; a few seconds the first time.
+
+        Raises:
+            BackendError: if `measure` is asked for elsewhere than on the CPU.
         """
         tasks: list[Run] = []
+
+        def forward(given: Any = input) -> Any:
+            return self._run(given, hx, lengths, starts, inputs)[0]
+
         with torch.no_grad():
             self._run(input, hx, lengths, starts, inputs, tasks=tasks)
         names = [f"l{layer}.{direction(reverse)}" for layer, reverse in self.places]
         pairs = zip(names, tasks, strict=True)
-        return "\n".join(explained(name, self.backend, task) for name, task in pairs)
+        lines = [explained(name, self.backend, task) for name, task in pairs]
+        if measure:
+            lines += measured(forward, input, list(self.parameters()), tasks)
+        return "\n".join(lines)
 
     def _run(
         self,
