@@ -55,20 +55,26 @@ def test_version():
     assert re.fullmatch(r"gatewright \d+\.\d+\.\d+\n", gatewright("--version").stdout)
 
 
-def test_cells_lists_every_cell_with_its_equations():
+def test_cells_lists_every_cell_once_in_its_family():
     from gatewright.cells import CELLS
 
     done = gatewright("cells")
     assert done.returncode == 0, done.stderr
-    for kind in CELLS.values():
-        assert str(kind()) in done.stdout
-    assert "tanh" in done.stdout and "sigmoid" in done.stdout
+    lines = done.stdout.splitlines()
+    for name, kind in CELLS.items():
+        [at] = [k for k, line in enumerate(lines) if line.split()[:1] == [name]]
+        assert lines[at].split(None, 1)[1] == kind().equations.about
+        assert lines[at + 1].strip()  # where it is from
+        heading = next(line for line in reversed(lines[:at]) if line[:1].strip())
+        assert heading == sys.modules[kind.__module__].__doc__.split("\n")[0]
 
 
-def test_one_cell():
+def test_one_cell_is_shown_in_full():
     from gatewright.cells import CELLS
 
-    assert gatewright("cells", "lstm").stdout == f"{CELLS['lstm']()}\n"
+    shown = gatewright("cells", "lstm").stdout
+    assert shown.startswith(f"{CELLS['lstm']()}\n")
+    assert "Source: Hochreiter and Schmidhuber 1997" in shown and "projection: A smaller" in shown
 
 
 def test_lesson_names():
@@ -83,7 +89,8 @@ def test_cells_for_machines():
 
     described = json.loads(gatewright("cells", "--json").stdout)
     assert [cell["name"] for cell in described] == list(CELLS)
-    assert all(cell["about"] and cell["equations"] and cell["latex"] for cell in described)
+    for cell in described:
+        assert all(cell[key] for key in ("about", "family", "source", "equations", "latex")), cell
 
 
 def test_cells_as_latex():

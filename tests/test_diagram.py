@@ -19,6 +19,7 @@ from gatewright.draw.measure import text_width
 from gatewright.draw.picture import picture
 from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
+from odd_cells import CLASSIC
 
 SPACE = "{http://www.w3.org/2000/svg}"
 LSTM, GRU = gw.CELLS["lstm"], gw.CELLS["gru"]
@@ -513,7 +514,7 @@ def test_what_a_cell_is_called_is_escaped():
 
 
 def test_ids_are_unique_on_a_page():
-    pages = [svg(cell) for cell in CELLS.values()]
+    pages = [svg(CELLS[name]) for name in (*CLASSIC, "odd", "outer")]
     pages += [svg(LSTM(), names="lesson"), svg(LSTM(), theme="dark"), svg(LSTM(), id="mine")]
     ids = [one for page in pages for one in re.findall(r'\bid="([^"]*)"', page)]
     assert len(ids) == len(set(ids)) == 3 * len(pages)

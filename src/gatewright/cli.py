@@ -9,7 +9,9 @@ changed; 130 stopped by Ctrl-C. Anything else is a bug and shows its traceback.
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import sys
 from datetime import datetime
 from importlib.metadata import version
@@ -75,7 +77,7 @@ def cells(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """List the cells that are shipped, with their equations."""
+    """List the cells that are shipped, family by family, or show one in full."""
     if sum((latex, svg is not None, as_json)) > 1:
         raise ArgumentError("--latex, --svg and --json exclude each other: ask for one of them")
     if names not in (None, "lesson"):
@@ -87,6 +89,8 @@ def cells(
         _write_diagrams(chosen, svg)
     elif as_json:
         print(json.dumps([_described(key, cell) for key, cell in chosen.items()], indent=2))
+    elif name is None and names is None and not latex:
+        _print_families([_described(key, cell) for key, cell in chosen.items()])
     else:
         for at, cell in enumerate(chosen.values()):
             if at:
@@ -97,6 +101,7 @@ def cells(
                 cell.show(names=names)
             else:
                 print(cell)
+                print(inspect.cleandoc(type(cell).__doc__ or "").partition("\n")[2])
 
 
 @app.command()
@@ -161,14 +166,33 @@ def _chosen_cells(name: str | None) -> dict[str, Cell]:
     return {key: kind() for key, kind in CELLS.items() if name in (None, key)}
 
 
-def _described(name: str, cell: Cell) -> dict[str, object]:
+def _described(name: str, cell: Cell) -> dict[str, str]:
+    """What is said of a cell; its family is the file that it stands in, by its first line."""
+    kind = type(cell)
+    words = " ".join((kind.__doc__ or "").split())
+    # Who and when, and the title; what follows is for the reader of the file.
+    source = re.search(r'Source: (.*? \d{4}(, ".*?")?|[^.;]*)', words)
     return {
         "name": name,
-        "class": type(cell).__name__,
-        "about": (type(cell).__doc__ or "").strip().split("\n", 1)[0],
+        "class": kind.__name__,
+        "family": (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0],
+        "about": cell.equations.about,
+        "source": source[1] if source else "",
         "equations": str(cell),
         "latex": cell.latex(),
     }
+
+
+def _print_families(described: list[dict[str, str]]) -> None:
+    width = max(len(one["name"]) for one in described)
+    for family in dict.fromkeys(one["family"] for one in described):
+        print(f"{family}\n")
+        for one in described:
+            if one["family"] == family:
+                print(f"  {one['name']:<{width}}  {one['about']}")
+                print(f"  {'':<{width}}  {one['source']}")
+        print()
+    print("gatewright cells NAME shows one with its equations; NAME is also what a layer takes.")
 
 
 def _write_diagrams(chosen: dict[str, Cell], directory: Path) -> None:

@@ -1,15 +1,51 @@
 """The cells that ship, by name. One family a file, equations only."""
 
+from gatewright.cells.greff import (
+    CoupledLSTM,
+    FullGateRecurrenceLSTM,
+    NoForgetGateLSTM,
+    NoInputActivationLSTM,
+    NoInputGateLSTM,
+    NoOutputActivationLSTM,
+    NoOutputGateLSTM,
+    NoPeepholesLSTM,
+)
 from gatewright.cells.gru import GRU
-from gatewright.cells.lstm import LSTM, LessonLSTM, PeepholeLSTM
-from gatewright.cells.rnn import ElmanRNN
+from gatewright.cells.lstm import LSTM, LessonLSTM, PeepholeLSTM, ProjectedLSTM
+from gatewright.cells.multiplicative import MultiplicativeLSTM
+from gatewright.cells.mut import MUT1, MUT2, MUT3
+from gatewright.cells.noisy import RecurrentDropoutLSTM, ZoneoutLSTM
+from gatewright.cells.normalised import LayerNormLSTM
+from gatewright.cells.one_gate import JANET, MGU, FastGRNN
+from gatewright.cells.rnn import SCRN, ElmanRNN, IndRNN
 from gatewright.language.cell import Cell
 
-#: Name to class; `gatewright.Recurrent` takes these names, and every cell here is in all tests.
+#: Name to class, family by family; `gatewright.Recurrent` takes these names.
 CELLS: dict[str, type[Cell]] = {
     "elman_rnn": ElmanRNN,
+    "ind_rnn": IndRNN,
+    "scrn": SCRN,
     "lstm": LSTM,
     "lesson_lstm": LessonLSTM,
     "peephole_lstm": PeepholeLSTM,
+    "projected_lstm": ProjectedLSTM,
+    "lstm_nig": NoInputGateLSTM,
+    "lstm_nfg": NoForgetGateLSTM,
+    "lstm_nog": NoOutputGateLSTM,
+    "lstm_niaf": NoInputActivationLSTM,
+    "lstm_noaf": NoOutputActivationLSTM,
+    "lstm_np": NoPeepholesLSTM,
+    "lstm_cifg": CoupledLSTM,
+    "lstm_fgr": FullGateRecurrenceLSTM,
+    "layer_norm_lstm": LayerNormLSTM,
+    "zoneout_lstm": ZoneoutLSTM,
+    "recurrent_dropout_lstm": RecurrentDropoutLSTM,
+    "multiplicative_lstm": MultiplicativeLSTM,
     "gru": GRU,
+    "mut1": MUT1,
+    "mut2": MUT2,
+    "mut3": MUT3,
+    "mgu": MGU,
+    "janet": JANET,
+    "fast_grnn": FastGRNN,
 }

@@ -36,6 +36,20 @@ class LSTM(Cell):
         return state(h=h, c=remember)
 
 
+class ProjectedLSTM(LSTM):
+    """LSTM whose short-term memory is smaller than the long-term one, by a matrix between.
+
+    Source: Sak, Senior and Beaufays 2014, "Long short-term memory recurrent neural network
+    architectures for large scale acoustic modeling", eq. 6; as in torch's `proj_size`.
+
+    Attributes:
+        projection: The size of the short-term memory. The paper's is a quarter of the hidden
+            size (512 of 2048); the default is that of 128.
+    """
+
+    projection: int = 32
+
+
 class LessonLSTM(Cell):
     """LSTM whose use gate reads the forget gate's output, as the lesson also teaches it.
 

@@ -1,4 +1,4 @@
-"""The simple recurrent network."""
+"""Networks without gates: the simple recurrent network, and two that remember longer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
-from gatewright.language.functions import Update, linear, relu, state, tanh
+from gatewright.language.functions import Update, diagonal, linear, relu, sigmoid, state, tanh
 
 
 class ElmanRNN(Cell):
@@ -25,3 +25,38 @@ class ElmanRNN(Cell):
         squash = tanh if self.nonlinearity == "tanh" else relu
         h = squash(linear(x, h))
         return state(h=h)
+
+
+class IndRNN(Cell):
+    """Independent units: each reads no other's memory, but its own times a number.
+
+    Source: Li, Li, Cook, Zhu and Gao 2018, "Independently recurrent neural network (IndRNN):
+    building a longer and deeper RNN", section 3. Layers mix the units, so stack at least two;
+    the paper holds |u| at most gamma^(1/T) and starts it within, for sequences of T steps.
+    """
+
+    def step(self, x: Any, h: Any) -> Update:
+        h = relu(linear(x) + diagonal(h))
+        return state(h=h)
+
+
+class SCRN(Cell):
+    """The structurally constrained network: a second memory that changes slowly, beside h.
+
+    Source: Mikolov, Joulin, Chopra, Mathieu and Ranzato 2014, "Learning longer memory in
+    recurrent neural networks", the equations of SCRN, which have no biases. Its output U h + V s
+    is the layer's; f, the softmax over it, is left to the task.
+
+    Attributes:
+        context: Units of the slow memory; the paper has 40 beside 100 of h.
+        alpha: The share of the slow memory that is kept at a step.
+    """
+
+    context: int = 40
+    alpha: float = 0.95
+
+    def step(self, x: Any, h: Any, s: Any) -> Update:
+        s = (1 - self.alpha) * linear(x, size=self.context, bias=False) + self.alpha * s
+        h = sigmoid(linear(s, x, h, bias=False))
+        y = linear(h, s, bias=False)
+        return state(h=h, s=s, output=y)

@@ -103,7 +103,8 @@ def size(figure: Figure) -> tuple[int, int]:
         ports = len(figure.inputs) + 2
         return max(4, _even((widest + 16) / UNIT), _even(ports)), 3
     width = text_width(figure.sign, SIGN)
-    return (2 if width <= 1.35 * UNIT else _even((width + 20) / UNIT)), 2
+    least = len(figure.inputs) if figure.kind == "join" else 2
+    return (2 if width <= 1.35 * UNIT else max(_even(least), _even((width + 20) / UNIT))), 2
 
 
 def label_units(text: str) -> int:

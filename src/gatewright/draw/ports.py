@@ -33,7 +33,11 @@ def _ports(figure: Figure, spot: Place) -> Sides:
         found |= {Point(left, y): LEFT for y in range(top + 1, bottom)}
         found |= {Point(right, y): RIGHT for y in range(top + 1, bottom)}
         return found | {Point(spot.middle.x, top): UP}
-    return {side(spot, out): out for out in DIRECTIONS}
+    sides = {side(spot, out): out for out in DIRECTIONS}
+    if len(figure.inputs) < len(DIRECTIONS):
+        return sides
+    # A join of more than it has sides is read along its foot.
+    return sides | {Point(x, bottom): DOWN for x in range(left + 1, right)}
 
 
 def side(spot: Place, out: Point) -> Point:

@@ -228,7 +228,10 @@ def _noise(attributes: dict[str, object], style: Style) -> str:
 
 
 def _number(number: float) -> str:
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    if number.is_integer() and abs(number) < 1e15:
+        return str(int(number))
+    # 15 digits are what a float holds of any number: 1 - 0.95 is 0.05, not 0.050000000000000044.
+    return f"{number:.15g}"
 
 
 def _latex_number(number: float) -> str:

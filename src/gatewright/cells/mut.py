@@ -1,0 +1,55 @@
+"""The units of "An empirical exploration of recurrent network architectures".
+
+Jozefowicz, Zaremba and Sutskever 2015: the best three that an evolutionary search found.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatewright.language.cell import Cell
+from gatewright.language.functions import Update, linear, sigmoid, state, tanh
+
+
+class MUT1(Cell):
+    """The GRU whose update gate reads the event alone, and which adds tanh(x) as it is.
+
+    The event has no matrix into the new value, so input and hidden size must be equal.
+    Source: Jozefowicz et al. 2015, the equations of MUT1.
+    """
+
+    def step(self, x: Any, h: Any) -> Update:
+        z = sigmoid(linear(x))
+        r = sigmoid(linear(x, h))
+        n = tanh(linear(h=r * h) + tanh(x))
+        h = n * z + h * (1 - z)
+        return state(h=h)
+
+
+class MUT2(Cell):
+    """The GRU whose reset gate adds the event as it is.
+
+    The event has no matrix into the reset gate, so input and hidden size must be equal.
+    Source: Jozefowicz et al. 2015, the equations of MUT2.
+    """
+
+    def step(self, x: Any, h: Any) -> Update:
+        z = sigmoid(linear(x, h))
+        r = sigmoid(x + linear(h))
+        n = tanh(linear(x, h=r * h))
+        h = n * z + h * (1 - z)
+        return state(h=h)
+
+
+class MUT3(Cell):
+    """The GRU whose update gate reads tanh(h) instead of h.
+
+    Source: Jozefowicz et al. 2015, the equations of MUT3.
+    """
+
+    def step(self, x: Any, h: Any) -> Update:
+        z = sigmoid(linear(x, h=tanh(h)))
+        r = sigmoid(linear(x, h))
+        n = tanh(linear(x, h=r * h))
+        h = n * z + h * (1 - z)
+        return state(h=h)

@@ -1,0 +1,46 @@
+"""The LSTM with layer normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatewright.language.cell import Cell
+from gatewright.language.functions import (
+    Update,
+    layer_norm,
+    linear,
+    parameter,
+    sigmoid,
+    state,
+    tanh,
+)
+
+
+class LayerNormLSTM(Cell):
+    """LSTM whose products and long-term memory are normalised over the units.
+
+    Source: Ba, Kiros and Hinton 2016, "Layer normalization", supplementary eqs. 20 to 22, with
+    two things said otherwise. Each gate's product is normalised over its own units, where the
+    paper writes the four gates as one vector. And beta_1, beta_2 and b, which are only ever
+    added up, are one bias a gate. Gains start at 1.
+    """
+
+    def step(self, x: Any, h: Any, c: Any) -> Update:
+        def normed(name: str) -> Any:
+            from_x = layer_norm(linear(x, bias=False, name=name))
+            from_h = layer_norm(linear(h, bias=False, name=name))
+            gain_x, gain_h = (parameter(start=1.0, name=f"{name}_gain_{key}") for key in "xh")
+            return gain_x * from_x + gain_h * from_h + parameter(name=f"{name}_bias")
+
+        g = tanh(normed("g"))
+        i = sigmoid(normed("i"))
+        f = sigmoid(normed("f"))
+        o = sigmoid(normed("o"))
+        learn = i * g
+        forget = f * c
+        remember = learn + forget
+        level = parameter(start=1.0, name="c_gain") * layer_norm(remember) + parameter(
+            name="c_bias"
+        )
+        use = o * tanh(level)
+        return state(h=use, c=remember)

@@ -1,0 +1,66 @@
+"""Networks with a single gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gatewright.language.cell import Cell
+from gatewright.language.functions import Update, linear, parameter, sigmoid, state, tanh
+
+
+class MGU(Cell):
+    """The minimal gated unit: the GRU with one gate, which both resets and updates.
+
+    Source: Zhou, Wu, Zhang and Zhou 2016, "Minimal gated unit for recurrent neural networks",
+    table 1.
+    """
+
+    def step(self, x: Any, h: Any) -> Update:
+        f = sigmoid(linear(x, h))
+        n = tanh(linear(x, h=f * h))
+        h = (1 - f) * h + f * n
+        return state(h=h)
+
+
+class JANET(Cell):
+    """ "Just another network": the LSTM with the forget gate alone, and h = c.
+
+    Source: van der Westhuizen and Lasenby 2018, "The unreasonable effectiveness of the forget
+    gate", section 3. The paper starts the bias of f by the chrono rule, as
+    `gw.init.chrono_(layer, t_max)` does, and the other bias at 0.
+
+    Attributes:
+        beta: How much less the gate forgets than it learns: the new value's factor is
+            1 - sigmoid(a - beta), where the old one's is sigmoid(a). The paper uses 1.
+    """
+
+    beta: float = 1.0
+
+    def step(self, x: Any, h: Any) -> Update:
+        a = linear(x, h, name="f")
+        f = sigmoid(a)
+        i = 1 - sigmoid(a - self.beta)
+        g = tanh(linear(x, h))
+        learn = i * g
+        forget = f * h
+        h = learn + forget
+        return state(h=h)
+
+
+class FastGRNN(Cell):
+    """A gate and a new value from one shared pair of matrices, and two learned scalars.
+
+    Source: Kusupati et al. 2018, "FastGRNN: a fast, accurate, stable and tiny kilobyte sized
+    gated recurrent neural network", section 3.2, without the compression (low rank, sparse and
+    quantised matrices). zeta and nu, which the paper holds within 0 and 1, are the sigmoids of
+    the learned numbers. The starts are those of the authors' code.
+    """
+
+    def step(self, x: Any, h: Any) -> Update:
+        a = linear(x, h, bias=False)
+        z = sigmoid(a + parameter(start=1.0))
+        n = tanh(a + parameter(start=1.0))
+        zeta = sigmoid(parameter(size=1, start=1.0))
+        nu = sigmoid(parameter(size=1, start=-4.0))
+        h = (zeta * (1 - z) + nu) * n + z * h
+        return state(h=h)
