@@ -238,19 +238,36 @@ class Recurrent(CellModule):
         Raises:
             BackendError: if `measure` is asked for elsewhere than on the CPU.
         """
-        tasks: list[Run] = []
 
         def forward(given: Any = input) -> Any:
             return self._run(given, hx, lengths, starts, inputs)[0]
 
-        with torch.no_grad():
-            self._run(input, hx, lengths, starts, inputs, tasks=tasks)
+        tasks = self.runs(input, hx, lengths=lengths, starts=starts, **inputs)
         names = [f"l{layer}.{direction(reverse)}" for layer, reverse in self.places]
         pairs = zip(names, tasks, strict=True)
         lines = [explained(name, self.backend, task) for name, task in pairs]
         if measure:
             lines += measured(forward, input, list(self.parameters()), tasks)
         return "\n".join(lines)
+
+    @torch.no_grad()
+    def runs(
+        self,
+        input: Tensor | PackedSequence,
+        hx: Any = None,
+        *,
+        hold: Mapping[str, Any] | None = None,
+        lengths: Any = None,
+        starts: Any = None,
+        **inputs: Any,
+    ) -> list[Run]:
+        """What each layer is given to do in each direction, in the order of `places`.
+
+        The arguments are those of `trace`; the layer runs once.
+        """
+        tasks: list[Run] = []
+        self._run(input, hx, lengths, starts, inputs, hold, tasks=tasks)
+        return tasks
 
     def _run(
         self,

@@ -1,0 +1,30 @@
+"""Probes: what can be measured of a network without training it.
+
+gw.probes.gradient_horizon   how far back the state depends on the past, and by which path
+gw.probes.input_horizon      how far back any model's losses depend on its inputs
+gw.probes.time_constants     steps that each unit keeps what it holds
+gw.probes.saturation         how often each gate is shut, open, or in between
+gw.probes.spectrum           the eigenvalues of the step's Jacobian
+"""
+
+from gatewright.probes.gates import Saturation, factors, saturation
+from gatewright.probes.horizon import GradientHorizon, Path, gradient_horizon
+from gatewright.probes.inputs import InputHorizon, input_horizon
+from gatewright.probes.lags import steps_until
+from gatewright.probes.spectrum import spectrum, step_jacobians
+from gatewright.probes.time_constants import time_constants
+
+__all__ = [
+    "GradientHorizon",
+    "InputHorizon",
+    "Path",
+    "Saturation",
+    "factors",
+    "gradient_horizon",
+    "input_horizon",
+    "saturation",
+    "spectrum",
+    "step_jacobians",
+    "steps_until",
+    "time_constants",
+]
