@@ -9,6 +9,8 @@
     gw.RNN, gw.LSTM, gw.GRU           the layers of torch.nn; gw.PeepholeLSTM beside them
     gw.LSTMCell, gw.GRUCell, ...      one step at a time
     gw.init                           starts of the weights: orthogonal, forget bias, chrono
+    gw.probes                         how far back a network remembers, and by which path
+    gw.memory                         memory tasks, and the longest lag that is still learnt
     gw.save, gw.load                  a model directory, without pickle
     gw.check_cell                     whether a cell keeps the laws of cells
 
@@ -72,6 +74,8 @@ from gatewright.language.functions import (
 
 if TYPE_CHECKING:
     import gatewright.layers.initialisation as init
+    import gatewright.memory as memory
+    import gatewright.probes as probes
     from gatewright.layers.check import check_cell
     from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
     from gatewright.layers.recurrent import Recurrent
@@ -91,9 +95,14 @@ _LATER = {
     "PeepholeLSTMCell": "layers.step_cells",
     "check_cell": "layers.check",
     "init": "layers.initialisation",
+    "memory": "memory",
+    "probes": "probes",
     "load": "layers.saving",
     "save": "layers.saving",
 }
+
+#: Those of them that are modules.
+_MODULES = {"init", "memory", "probes"}
 
 __version__ = version("gatewright")
 
@@ -102,7 +111,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"gatewright has no attribute {name!r}")
     module = import_module(f"gatewright.{_LATER[name]}")
-    found = module if name == "init" else getattr(module, name)
+    found = module if name in _MODULES else getattr(module, name)
     globals()[name] = found
     return found
 
@@ -149,9 +158,11 @@ __all__ = [
     "log_sigmoid",
     "maximum",
     "mean",
+    "memory",
     "minimum",
     "noise",
     "parameter",
+    "probes",
     "relu",
     "rms_norm",
     "save",

@@ -1,0 +1,125 @@
+"""Learning memory tasks, and the behavioural horizon."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import gatewright as gw
+from gatewright.errors import ArgumentError, TrainingError
+from gatewright.memory import NETWORKS, TASKS, Budget, Reader, behavioural_horizon, learn
+from gatewright.memory.tasks import Examples, Task
+
+QUICK = Budget(steps=300, rate=1e-2)
+
+
+def reader(name: str, units: int = 16):
+    return lambda task: NETWORKS[name].reader(task, units)
+
+
+def shuffled(task: Task) -> Task:
+    """The same inputs, with the answers of other rows."""
+
+    def draw(count: int, generator: torch.Generator) -> Examples:
+        examples = task.draw(count, generator)
+        order = torch.randperm(count, generator=generator)
+        return replace(examples, targets=examples.targets[:, order])
+
+    return replace(task, draw=draw)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "window"])
+def test_every_network_learns_a_short_lag_and_no_shuffled_one(name):
+    task = TASKS["recall"](lag=3)
+    learnt = learn(task, reader(name), QUICK)
+    assert learnt.score > 0.9 and learnt.loss < 0.5
+    assert learnt.steps == len(learnt.losses) < QUICK.steps  # it stopped when it was enough
+    # By chance 32 of 256; five standard deviations above it are 58.
+    assert learn(shuffled(task), reader(name), QUICK).score < 58 / 256
+
+
+def test_a_window_sees_its_width_and_nothing_else():
+    learnt = learn(TASKS["recall"](lag=9), reader("window"), QUICK)
+    assert learnt.score > 0.9
+    assert learn(TASKS["recall"](lag=10), reader("window"), QUICK).score < 58 / 256
+    x = torch.randn(25, 2, 4)
+    window = NETWORKS["window"].build(4, 8)
+    moved = x.clone()
+    moved[5] += 1.0
+    changed = (window(x)[0] != window(moved)[0]).any(-1).any(-1)
+    assert changed.nonzero().flatten().tolist() == list(range(5, 15))
+
+
+@pytest.mark.parametrize("kind", ["adding", "embedded_reber"])
+def test_values_and_sets_are_learnt_too(kind):
+    """Within a budget that is small: the sum, and all of the grammar but its long lag."""
+    task = TASKS[kind](steps=4) if kind == "adding" else TASKS[kind]()
+    learnt = learn(task, reader("gru", 24), replace(QUICK, steps=400))
+    assert learnt.score > (0.9 if kind == "adding" else 0.4)
+
+
+def test_a_seed_says_all_and_the_callers_numbers_stay():
+    task, budget = TASKS["recall"](lag=2), Budget(steps=20, check=7)
+    torch.manual_seed(11)
+    one, other = (learn(task, reader("rnn"), budget, seed=4) for _ in range(2))
+    assert one.losses == other.losses and len(one.losses) == 20
+    assert learn(task, reader("rnn"), budget, seed=5).losses != one.losses
+    number = torch.rand(())
+    torch.manual_seed(11)
+    assert torch.equal(number, torch.rand(()))
+
+
+class Broken(nn.Module):
+    """Its output is not a number from the third step on."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(task.inputs, task.outputs), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x) * (torch.nan if self.calls >= 3 else 1.0)
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step():
+    with pytest.raises(TrainingError, match=r"recall\(lag=2.*step 3 \(seed 6\)"):
+        learn(TASKS["recall"](lag=2), Broken, QUICK, seed=6)
+
+
+class Keeps(nn.Module):
+    """Knows the answer to delayed recall up to a lag, and nothing beyond it."""
+
+    def __init__(self, reach: int) -> None:
+        super().__init__()
+        self.reach, self.unused = reach, nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        answer = x[:1, :, :8] * (len(x) - 1 <= self.reach)
+        return answer.expand(len(x), -1, -1) * 9 + self.unused
+
+
+def test_the_horizon_is_the_longest_lag_that_is_learnt():
+    seen = []
+    budget = Budget(steps=2, check=1)
+    found = behavioural_horizon(
+        lambda task: Keeps(20),
+        lags=(5, 20, 40, 60, 80),
+        seeds=(0, 1),
+        budget=budget,
+        on_learnt=lambda lag, seed, learnt: seen.append((lag, seed)),
+    )
+    assert found.horizon == 20 and found.middle(20) == 1.0 and found.middle(80) is None
+    assert max(found.scores[40]) < 0.5 and found.chance == 1 / 8
+    # After two lags at which nobody learns there is no use in longer ones.
+    assert seen == [(lag, seed) for lag in (5, 20, 40, 60) for seed in (0, 1)]
+    assert behavioural_horizon(lambda task: Keeps(0), lags=(2,), budget=budget).horizon == 0
+    with pytest.raises(ArgumentError, match="rising"):
+        behavioural_horizon(lambda task: Keeps(0), lags=(5, 2))
+
+
+def test_any_layer_can_be_read():
+    layer = gw.Recurrent("peephole_lstm", 4, 6, num_layers=2)
+    assert Reader(layer, 6, 3)(torch.zeros(7, 2, 4)).shape == (7, 2, 3)
