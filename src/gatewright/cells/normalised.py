@@ -26,11 +26,13 @@ class LayerNormLSTM(Cell):
     """
 
     def step(self, x: Any, h: Any, c: Any) -> Update:
+        def scaled(name: str, value: Any) -> Any:
+            return parameter(start=1.0, name=f"{name}_gain") * layer_norm(value)
+
         def normed(name: str) -> Any:
-            from_x = layer_norm(linear(x, bias=False, name=name))
-            from_h = layer_norm(linear(h, bias=False, name=name))
-            gain_x, gain_h = (parameter(start=1.0, name=f"{name}_gain_{key}") for key in "xh")
-            return gain_x * from_x + gain_h * from_h + parameter(name=f"{name}_bias")
+            from_x = scaled(f"{name}_x", linear(x, bias=False, name=name))
+            from_h = scaled(f"{name}_h", linear(h, bias=False, name=name))
+            return from_x + from_h + parameter(name=f"{name}_bias")
 
         g = tanh(normed("g"))
         i = sigmoid(normed("i"))
@@ -39,8 +41,6 @@ class LayerNormLSTM(Cell):
         learn = i * g
         forget = f * c
         remember = learn + forget
-        level = parameter(start=1.0, name="c_gain") * layer_norm(remember) + parameter(
-            name="c_bias"
-        )
+        level = scaled("c", remember) + parameter(name="c_bias")
         use = o * tanh(level)
         return state(h=use, c=remember)

@@ -1,0 +1,87 @@
+"""A layer held to plain torch: one step written from a paper, with explicit matrices, in a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+import gatewright as gw
+from tolerances import close, gradients
+
+F64 = torch.float64
+STEPS, ROWS = 5, 3
+
+Weights = dict[str, Tensor]
+States = tuple[Tensor, ...]
+#: Of the weights, the event, the states and, by keyword, what else a step reads: to the states
+#: after it, the first of which is the output unless the output stands before them.
+Step = Callable[..., States]
+
+
+def read(w: Weights, name: str, **sources: Tensor) -> Tensor:
+    """The sum of a matrix times each source, and the bias."""
+    total = sum(one @ w[f"{name}.{key}.weight"].T for key, one in sources.items())
+    biases = [w[f"{name}.{key}.bias"] for key in sources if f"{name}.{key}.bias" in w]
+    assert isinstance(total, Tensor)
+    return total + biases[0] if biases else total
+
+
+def randomised(layer: gw.Recurrent, seed: int = 0) -> gw.Recurrent:
+    """The layer with every weight its own random number."""
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for one in layer.parameters():
+            one.copy_(torch.randn(one.shape, generator=draw, dtype=one.dtype) * 0.5)
+    return layer
+
+
+def own_weights(layer: gw.Recurrent) -> Weights:
+    """The layer's parameters by the names under which they are stored."""
+    return {name.removeprefix("layers.0_forward."): one for name, one in layer.named_parameters()}
+
+
+def held_to_paper(
+    layer: gw.Recurrent,
+    step: Step,
+    given: dict[str, Tensor],
+    start: list[Tensor],
+    drawn: dict[str, Tensor] | None = None,
+    seed: int = 0,
+) -> None:
+    """Outputs, final states and every gradient are those of the plain step in a loop.
+
+    Args:
+        given: The event and the further inputs, `(T, B, size)`.
+        start: The states, `(1, B, size)`.
+        drawn: What the layer draws when torch's generator starts at `seed`, `(T, B, size)`.
+    """
+    event, *further = given
+    loose = {name: given[name] for name in further} | (drawn or {})
+    weights = own_weights(layer)
+    for one in (*given.values(), *start):
+        one.requires_grad_()
+
+    states, outputs = tuple(one[0] for one in start), []
+    for t, x in enumerate(given[event]):
+        found = step(weights, x, *states, **{name: one[t] for name, one in loose.items()})
+        outputs.append(found[0])
+        states = found[-len(start) :]
+    expected = (torch.stack(outputs), tuple(one.unsqueeze(0) for one in states))
+
+    torch.manual_seed(seed)
+    hx = start[0] if len(start) == 1 else tuple(start)
+    output, after = layer(given[event], hx, **{name: given[name] for name in further})
+    actual = (output, after if isinstance(after, tuple) else (after,))
+    what = layer.graph.equations.name
+    close(actual, expected, what)
+    wanted = [*weights.values(), *given.values(), *start]
+    for name, one, other in zip(
+        [*weights, *given, *layer.graph.states],
+        gradients(actual, wanted),
+        gradients(expected, wanted),
+        strict=True,
+    ):
+        assert other.abs().sum() > 0, f"{name} has no part in {what}"
+        close(one, other, f"{what}: the gradient of {name}")
