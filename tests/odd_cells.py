@@ -130,8 +130,8 @@ class Switch(gw.Cell):
         return state(h=h)
 
 
-#: The cells that ship on which a test runs that does not need all of them; `test_check.py` and
-#: `test_cells.py` run them all.
+#: The cells that ship on which a test runs that does not need all of them; `test_check.py` runs
+#: them all.
 _CLASSIC = ("elman_rnn", "lstm", "lesson_lstm", "peephole_lstm", "gru")
 CLASSIC = {name: gw.CELLS[name] for name in _CLASSIC}
 

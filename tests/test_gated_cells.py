@@ -83,18 +83,15 @@ def multiplicative(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> States:
 
 
 def mut(w: Weights, x: Tensor, h: Tensor, *, unit: int) -> States:
-    if unit == 1:
-        z, r = sigmoid(read(w, "z", x=x)), sigmoid(read(w, "r", x=x, h=h))
-        new = tanh(read(w, "n", h=r * h) + tanh(x))
-    else:
-        z = sigmoid(read(w, "z", x=x, h=h if unit == 2 else tanh(h)))
-        r = sigmoid(x + read(w, "r", h=h) if unit == 2 else read(w, "r", x=x, h=h))
-        new = tanh(read(w, "n", x=x, h=r * h))
+    sources = ({"x": x}, {"x": x, "h": h}, {"x": x, "h": tanh(h)})[unit - 1]
+    z = 1 - sigmoid(read(w, "z", **sources))  # the paper's z is how much is new
+    r = sigmoid(x + read(w, "r", h=h) if unit == 2 else read(w, "r", x=x, h=h))
+    new = tanh(read(w, "n", h=r * h) + tanh(x) if unit == 1 else read(w, "n", x=x, h=r * h))
     return (new * z + h * (1 - z),)
 
 
 def mgu(w: Weights, x: Tensor, h: Tensor) -> States:
-    f = sigmoid(read(w, "f", x=x, h=h))
+    f = 1 - sigmoid(read(w, "f", x=x, h=h))  # the paper's f is how much is new
     return ((1 - f) * h + f * tanh(read(w, "n", x=x, h=f * h)),)
 
 
@@ -240,6 +237,16 @@ def test_no_peepholes_and_no_gate_recurrence_are_the_cells_that_they_change():
     peephole.load_state_dict(own)
     full.load_state_dict(own | {k: torch.zeros_like(v) for k, v in weights.items() if k not in own})
     close(full(x)[0], peephole(x)[0], table=EXACT)
+
+
+@pytest.mark.parametrize("name", ["gru", "mut1", "mut2", "mut3", "mgu", "janet"])
+def test_the_gate_called_f_or_z_keeps_the_memory_when_it_is_open(name: str):
+    """As `gw.init` takes it to."""
+    layer = gw.init.forget_bias_(make(name), 60.0)
+    x, [start] = given_to(layer)
+    close(layer(x, start)[1], start)
+    with pytest.raises(AssertionError):
+        close(gw.init.forget_bias_(layer, 0.0)(x, start)[1], start)
 
 
 def test_janet_starts_by_the_chrono_rule():

@@ -1,6 +1,7 @@
 """The units of "An empirical exploration of recurrent network architectures".
 
-Jozefowicz, Zaremba and Sutskever 2015: the best three that an evolutionary search found.
+Jozefowicz, Zaremba and Sutskever 2015: the best three that an evolutionary search found. As in
+`GRU`, z keeps the old memory; the paper's z, how much is new, is 1 - z.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class MUT1(Cell):
         z = sigmoid(linear(x))
         r = sigmoid(linear(x, h))
         n = tanh(linear(h=r * h) + tanh(x))
-        h = n * z + h * (1 - z)
+        h = (1 - z) * n + z * h
         return state(h=h)
 
 
@@ -37,7 +38,7 @@ class MUT2(Cell):
         z = sigmoid(linear(x, h))
         r = sigmoid(x + linear(h))
         n = tanh(linear(x, h=r * h))
-        h = n * z + h * (1 - z)
+        h = (1 - z) * n + z * h
         return state(h=h)
 
 
@@ -51,5 +52,5 @@ class MUT3(Cell):
         z = sigmoid(linear(x, h=tanh(h)))
         r = sigmoid(linear(x, h))
         n = tanh(linear(x, h=r * h))
-        h = n * z + h * (1 - z)
+        h = (1 - z) * n + z * h
         return state(h=h)

@@ -12,13 +12,14 @@ class MGU(Cell):
     """The minimal gated unit: the GRU with one gate, which both resets and updates.
 
     Source: Zhou, Wu, Zhang and Zhou 2016, "Minimal gated unit for recurrent neural networks",
-    table 1.
+    table 1. As in all cells here, f keeps the old memory; the paper's f, how much is new, is
+    1 - f.
     """
 
     def step(self, x: Any, h: Any) -> Update:
         f = sigmoid(linear(x, h))
-        n = tanh(linear(x, h=f * h))
-        h = (1 - f) * h + f * n
+        n = tanh(linear(x, h=(1 - f) * h))
+        h = f * h + (1 - f) * n
         return state(h=h)
 
 
