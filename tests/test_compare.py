@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,23 +21,49 @@ from torch import nn
 import gatewright as gw
 from gatewright.data import Recordings, Split, load, load_vowels
 from gatewright.errors import ArgumentError, DataError, TrainingError
-from gatewright.training import compare as compare_module
+from gatewright.training import experiment as experiment_module
+from gatewright.training import source as source_module
 from gatewright.training import workers
-from gatewright.training.batches import Batch, pad
+from gatewright.training.batches import pad
 from gatewright.training.compare import compare
+from gatewright.training.handover import hand_over
 from gatewright.training.loop import disturb, train
-from gatewright.training.model import Classifier
+from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS, TOLERANCE, parameters, solve_hidden_size
-from gatewright.training.recipe import RECIPES, Recipe
-from gatewright.training.run import Run, perform
+from gatewright.training.recipe import RECIPES, VOWELS
+from gatewright.training.run import Run, build_model, perform
+from gatewright.training.tasks.classify import Classify
+from gatewright.training.tasks.seen import Seen, numbered
+from gatewright.training.tasks.task import Batch
 from gatewright.training.window import Window
 from gatewright.training.workers import perform_all
 
-SMALL = Recipe(budget=1500, epochs=3, learning_rate=1e-2, weight_decay=0.01)
+SMALL = replace(VOWELS, budget=1500, epochs=3, learning_rate=1e-2, weight_decay=0.01)
+SPEAKERS = Classify.of(load_vowels().train)
 
 
-def small_run(network: str = "rnn", *, seed: int = 0, hidden_size: int = 7) -> Run:
-    return Run("vowels", network, hidden_size, seed, SMALL)
+@pytest.fixture(scope="module")
+def training_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the processes that train are given: the training part of the vowels."""
+    return hand_over(load_vowels().train, tmp_path_factory.mktemp("data") / "vowels")
+
+
+@pytest.fixture
+def small_run(training_file: str) -> Callable[..., Run]:
+    def make(network: str = "rnn", *, seed: int = 0, hidden_size: int = 7) -> Run:
+        return Run(training_file, SPEAKERS, network, hidden_size, seed, SMALL)
+
+    return make
+
+
+def model_of(name: str, task: Classify, hidden_size: int) -> Model:
+    return build_model(task, name, NETWORKS[name], hidden_size, SMALL)
+
+
+def letters(channels: int, classes: str) -> Classify:
+    """A task with these classes, of data with these channels."""
+    seen = Seen.of_values([np.zeros((2, channels))], numbered(channels))
+    return Classify(classes=tuple(classes), seen=seen)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +73,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory):
     found = compare(
         "vowels",
         out=out,
-        networks=["window", "lstm"],
+        cells=["window", "lstm"],
         seeds=2,
         epochs=4,
         budget=1500,
@@ -60,7 +87,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_meets_the_budget(name: str, budget: int) -> None:
     def build(size: int) -> nn.Module:
-        return Classifier(name, 12, size, "123456789")
+        return model_of(name, SPEAKERS, size)
 
     size = solve_hidden_size(name, build, budget)
     count = parameters(build(size))
@@ -72,7 +99,7 @@ def test_every_network_meets_the_budget(name: str, budget: int) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_recipe_of_the_vowels_is_met_within_three_percent(name: str) -> None:
     def build(size: int) -> nn.Module:
-        return Classifier(name, 12, size, "123456789")
+        return model_of(name, SPEAKERS, size)
 
     budget = RECIPES["vowels"].budget
     size = solve_hidden_size(name, build, budget)
@@ -83,7 +110,7 @@ def test_solving_leaves_the_random_numbers_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    solve_hidden_size("lstm", lambda size: Classifier("lstm", 3, size, "ab"), 1000)
+    solve_hidden_size("lstm", lambda size: model_of("lstm", letters(3, "ab"), size), 1000)
     assert torch.equal(torch.rand(2), expected)
 
 
@@ -97,27 +124,29 @@ def test_the_window_is_the_mean_of_what_five_steps_say() -> None:
             reads = [min(max(step + offset, 0), steps - 1) for offset in range(-2, 3)]
             seen.append(torch.relu(window.hidden(torch.cat([x[at, row] for at in reads]))))
         expected.append(torch.stack(seen).mean(0))
-    torch.testing.assert_close(window(x, torch.tensor(length)), torch.stack(expected))
+    torch.testing.assert_close(window.mean(x, torch.tensor(length)), torch.stack(expected))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_padding_and_company_change_nothing(name: str) -> None:
     torch.manual_seed(0)
-    model = Classifier(name, 3, 5, "abcd").double().eval()
+    model = model_of(name, letters(3, "abcd"), 5).double().eval()
     x, lengths = torch.randn(9, 3, 3, dtype=torch.float64), torch.tensor([4, 9, 1])
     for row, length in enumerate(lengths):
         x[length:, row] = math.nan
     x.requires_grad_()
-    together = model(x, lengths)
+    target = torch.zeros_like(lengths)
+    together, _ = model(Batch(x, lengths, target))
     for row, length in enumerate(lengths):
-        alone = model(x[:length, row : row + 1], lengths[row : row + 1])
-        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-12)
+        one = slice(row, row + 1)
+        alone, _ = model(Batch(x[:length, one], lengths[one], target[one]))
+        torch.testing.assert_close(together[one], alone, rtol=0, atol=1e-12)
     together.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 # The loop.
-def test_training_learns_and_keeps_a_late_epoch() -> None:
+def test_training_learns_and_keeps_a_late_epoch(small_run) -> None:
     run = replace(small_run("gru"), recipe=replace(SMALL, epochs=12))
     model, history = perform(run)
     assert history.train_loss[-1] < history.train_loss[0] / 1.5
@@ -125,13 +154,12 @@ def test_training_learns_and_keeps_a_late_epoch() -> None:
     assert history.validation_loss[history.kept] == min(history.validation_loss[9:])
     # The weights in the model are those of the kept epoch, not of the last.
     _, validation = run.parts()
-    batch = Batch.of(validation)
-    with torch.no_grad():
-        loss = nn.functional.cross_entropy(model(batch.x, batch.lengths), batch.labels)
+    labels = torch.from_numpy(validation.labels)
+    loss = nn.functional.nll_loss(torch.tensor(model.predict(validation)).log(), labels)
     assert loss.item() == pytest.approx(history.validation_loss[history.kept], rel=1e-5)
 
 
-def test_a_seed_fixes_everything_and_another_changes_it() -> None:
+def test_a_seed_fixes_everything_and_another_changes_it(small_run) -> None:
     first, again, other = (perform(small_run(seed=seed))[1] for seed in (4, 4, 5))
     assert first.train_loss == again.train_loss
     assert first.validation_loss == again.validation_loss
@@ -139,7 +167,7 @@ def test_a_seed_fixes_everything_and_another_changes_it() -> None:
 
 
 def test_networks_of_one_seed_see_the_same_batches_and_noise(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, small_run
 ) -> None:
     seen: dict[str, list[torch.Tensor]] = {}
 
@@ -157,7 +185,7 @@ def test_networks_of_one_seed_see_the_same_batches_and_noise(
     assert all(torch.equal(a, b) for a, b in zip(seen["rnn"], seen["lstm"], strict=True))
 
 
-def test_scaling_knows_the_recordings_to_learn_from_alone() -> None:
+def test_scaling_knows_the_recordings_to_learn_from_alone(small_run) -> None:
     run = small_run()
     training, validation = run.parts()
     assert len(training) == 216 and len(validation) == 54
@@ -166,28 +194,28 @@ def test_scaling_knows_the_recordings_to_learn_from_alone() -> None:
     np.testing.assert_allclose(model.mean, values.mean(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(model.scale, values.std(0), rtol=1e-4)
     x, lengths = pad(training.sequences)
-    z = model.standardise(x)
+    z = model.encode(x)
     inside = torch.cat([z[: int(length), row] for row, length in enumerate(lengths)])
     assert inside.mean(0).abs().max() < 1e-4 and (inside.std(0) - 1).abs().max() < 1e-3
 
 
 def test_a_channel_that_never_changes_is_no_trouble() -> None:
-    model = Classifier("rnn", 2, 3, "ab")
-    model.fit_scaling([np.array([[1, 5], [2, 5], [4, 5]], np.float32)])
-    assert model.predict([np.array([[3, 5]], np.float32)]).isfinite().all()
+    model = model_of("rnn", letters(2, "ab"), 3)
+    sequences = (np.array([[1, 5], [2, 5], [4, 5]], np.float32),)
+    model.fit_scaling(Recordings(sequences, np.array([0]), ("a", "b")))
+    assert np.isfinite(model.predict([np.array([[3, 5]], np.float32)])).all()
 
 
-def test_a_loss_that_is_not_finite_stops_with_where_it_was() -> None:
+def test_a_loss_that_is_not_finite_stops_with_where_it_was(small_run) -> None:
     training, validation = small_run().parts()
     model = small_run("gru").model(training)
-    batch = Batch.of(training)
-    batch.x[0, 100] = math.nan
+    training.sequences[100][0] = math.nan
     with pytest.raises(TrainingError, match=r"loss of gru is nan with seed 2 in epoch 1, step \d"):
-        train(model, batch, Batch.of(validation), SMALL, seed=2)
+        train(model, training, validation, SMALL, seed=2)
 
 
 # Several processes.
-def test_the_number_of_processes_does_not_matter() -> None:
+def test_the_number_of_processes_does_not_matter(small_run) -> None:
     runs = [small_run(seed=seed) for seed in range(3)]
     told: list[tuple[int, int]] = []
     one = perform_all(
@@ -201,14 +229,14 @@ def test_the_number_of_processes_does_not_matter() -> None:
         assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
 
 
-def test_an_error_in_a_process_arrives_as_itself() -> None:
+def test_an_error_in_a_process_arrives_as_itself(small_run) -> None:
     bad = replace(small_run(), recipe=replace(SMALL, learning_rate=math.inf))
     with pytest.raises(TrainingError, match="loss of rnn is nan with seed 0 in epoch 1, step 2"):
         perform_all([bad, small_run(seed=1)], processes=2)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
-def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch, small_run) -> None:
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 
@@ -244,30 +272,29 @@ def test_the_test_part_is_opened_after_all_training(
         closed = False
         return outcomes
 
-    monkeypatch.setattr(compare_module, "load", lambda data: Split(real.train, sealed))
-    monkeypatch.setattr(compare_module, "perform_all", after_all)
-    compare(
-        out=tmp_path / "out", networks=["window"], seeds=1, epochs=1, budget=1500, progress=False
-    )
+    monkeypatch.setattr(source_module, "load", lambda data: Split(real.train, sealed))
+    monkeypatch.setattr(experiment_module, "perform_all", after_all)
+    compare(out=tmp_path / "out", cells=["window"], seeds=1, epochs=1, budget=1500, progress=False)
     assert not closed
 
 
 def test_what_it_returns(compared) -> None:
     found, _ = compared
-    assert [entry.network for entry in found.entries] == ["window", "lstm"]
-    assert found.sizes == {"training": 216, "validation": 54, "test": 370}
-    for entry in found.entries:
+    assert [entry.name for entry in found.networks] == ["window", "lstm"]
+    assert found.sizes["training"] == "216 sequences" and found.sizes["test"] == "370 sequences"
+    for entry in found.networks:
         assert [trial.seed for trial in entry.trials] == [0, 1]
         assert abs(entry.parameters - 1500) <= 150
         assert entry.seconds > 0
         for trial in entry.trials:
-            right = np.array(trial.predicted) == load("vowels").test.labels
-            assert trial.test_accuracy == pytest.approx(right.mean())
-    means = {entry.network: np.mean(entry.validation_accuracies) for entry in found.entries}
-    assert means[found.best.network] == max(means.values())
-    assert sum(map(sum, found.confusion)) == 370
+            right = trial.predicted.argmax(-1) == load("vowels").test.labels
+            assert trial.test["accuracy"] == pytest.approx(right.mean())
+            assert trial.history.step_seconds > 0 and trial.history.step_bytes > 1000
+    means = {one.name: np.mean(one.validation(found.metric)) for one in found.networks}
+    assert means[found.best.name] == max(means.values())
+    assert sum(map(sum, found.shown["confusion"])) == 370
     table = found.table()
-    assert table.row_count == 2 and "opened once" in str(table.caption)
+    assert table.row_count == 4 and "opened once" in str(table.caption)
 
 
 def test_what_it_says_for_machines(compared) -> None:
@@ -275,10 +302,10 @@ def test_what_it_says_for_machines(compared) -> None:
     said = json.loads(found.to_json())
     assert said == json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert said["recipe"]["budget"] == 1500 and said["recipe"]["epochs"] == 4
-    assert [one["network"] for one in said["networks"]] == ["window", "lstm"]
-    accuracies = [trial["test_accuracy"] for trial in said["networks"][1]["trials"]]
-    assert said["networks"][1]["test_accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
-    assert said["best"]["network"] == found.best.network
+    assert [one["name"] for one in said["networks"]] == ["window", "lstm"]
+    accuracies = [trial["test"]["accuracy"] for trial in said["networks"][1]["trials"]]
+    assert said["networks"][1]["test"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert said["best"]["network"] == found.best.name
     assert str(out) not in found.to_json()
 
 
@@ -294,11 +321,10 @@ def test_the_directory_holds_the_best_model(compared) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["run"]
     model = gw.load(out)
     test = load("vowels").test
-    assert model.network == found.best.network and model.classes == test.classes
-    predicted = model.predict(test.sequences).argmax(-1)
-    assert predicted.tolist() == found.best.chosen.predicted
+    assert model.network == found.best.name and model.task.classes == test.classes
+    np.testing.assert_allclose(model.predict(test), found.chosen.predicted, rtol=1e-5, atol=1e-7)
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert f"{100 * found.best.chosen.test_accuracy:.1f} %" in card
+    assert f"{100 * found.chosen.test['accuracy']:.1f} %" in card
     for word in ("gw.load", "CC BY 4.0", "370", "Limits"):
         assert word in card
 
@@ -306,10 +332,10 @@ def test_the_directory_holds_the_best_model(compared) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"networks": ["lstn"]}, "no network is called 'lstn'"),
-        ({"networks": []}, "no network was given"),
-        ({"networks": "lstm"}, r"expected a list of names: \['lstm'\]"),
-        ({"networks": ["rnn", "rnn"]}, "each name once"),
+        ({"cells": ["lstn"]}, "no network is called 'lstn'"),
+        ({"cells": []}, "no network was given"),
+        ({"cells": "lstm"}, r"expected a list: \['lstm'\]"),
+        ({"cells": ["rnn", "rnn"]}, "each name once"),
         ({"seeds": 0}, "seeds is 0"),
         ({"epochs": 0}, "epochs is 0"),
         ({"epochs": 1.5}, "epochs is 1.5"),
@@ -328,7 +354,7 @@ def test_bad_arguments_change_nothing(tmp_path: Path, options: dict, message: st
 def test_an_output_that_is_there_is_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(compare_module, "perform_all")
+    monkeypatch.delattr(experiment_module, "perform_all")
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(ArgumentError, match="exists and is not empty"):
         compare(out=tmp_path)
@@ -384,4 +410,4 @@ def state_and_parent(process: int) -> tuple[str, str]:
 def test_the_vowels_are_learned(compared) -> None:
     """Four epochs of few parameters are no result, but far from chance, which is 11 %."""
     found, _ = compared
-    assert all(min(entry.test_accuracies) > 0.3 for entry in found.entries)
+    assert all(min(entry.test(found.metric)) > 0.3 for entry in found.networks)

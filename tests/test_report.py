@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gatewright.draw.confusion import confusion_table
-from gatewright.draw.curves import Curve, accuracy_curves, loss_curves
+from gatewright.draw.confusion import confusion_section, confusion_table
+from gatewright.draw.curves import Curve, loss_curves, share_curves
 from gatewright.draw.elements import short, ticks
 from gatewright.draw.heatmap import HeatMap, heat_map, unit_order
-from gatewright.draw.passage import Gate, Passage
-from gatewright.draw.report import Report, Row, report_page
+from gatewright.draw.passage import Belief, Gate, Passage
+from gatewright.draw.report import Panel, Report, Row, report_page
 from gatewright.draw.strip import strip, strip_range
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -47,12 +47,12 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+QUANTITIES = ("train_loss", "validation_loss", "metric")
+
+
 def row(title: str, test: list[float]) -> Row:
     history = [[0.9, 0.5, 0.2 + at / 10] for at in range(len(test))]
-    quantities = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
-    return Row(
-        title, "<about>", test, "90.0 %", "80.0 %", 9977, 1.25, dict.fromkeys(quantities, history)
-    )
+    return Row(title, "<about>", test, ["90.0", "80.0"], dict.fromkeys(QUANTITIES, history))
 
 
 def report(**changes: object) -> Report:
@@ -62,22 +62,31 @@ def report(**changes: object) -> Report:
         title="Two <networks> & more",
         about="About <the> data.",
         verdict="It came out.",
-        rows=[row("LSTM", [0.9, 0.95, 0.97]), row("GRU", [0.91, 0.94, 0.99])],
+        metric="accuracy",
+        percent=True,
+        headings=["accuracy, %", "validation"],
+        rows=[
+            row("LSTM", [0.9, 0.95, 0.97]),
+            row("GRU", [0.91, 0.94, 0.99]),
+            Row("majority", "<about>", [0.5], ["50.0", "50.0"], None),
+        ],
         best=1,
         caption="n = 370",
-        classes=["a", "<b>"],
-        confusion=[[9, 1], [0, 10]],
-        confusion_caption="The best, n = 20",
+        panels=[
+            Panel("train_loss", "Loss", "with <noise>", "loss"),
+            Panel("validation_loss", "Loss on validation", "as used", "loss"),
+            Panel("metric", "Accuracy", "as used", "share"),
+            Panel("metric", "The same", "not in percent", "plain"),
+        ],
+        sections=[confusion_section([[9, 1], [0, 10]], ["a", "<b>"], "The best", "things")],
         passage=Passage(
             heading="One recording",
             about="One recording: the first.",
             diagram="<svg xmlns='http://www.w3.org/2000/svg'><title>cell</title></svg>",
             event=HeatMap("x", "event", "signed", [[0.0], [1.0], [2.0]]),
             gates=[Gate("forget gate", "forget = f * c", "Keeps.", [factor, signed])],
-            belief=[[0.5, 0.5], [0.8, 0.2], [0.9, 0.1]],
-            classes=["a", "<b>"],
-            true=0,
             order="most on top",
+            belief=Belief([[0.5, 0.5], [0.8, 0.2], [0.9, 0.1]], ["a", "<b>"], true=0),
         ),
         method=[("data", "some < many")],
         licence="CC BY 4.0",
@@ -138,8 +147,7 @@ def test_without_gates_there_is_no_passage() -> None:
 
 
 def test_one_network_one_seed_one_epoch() -> None:
-    quantities = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
-    alone = Row("RNN", "", [1.0], "100 %", "100 %", 10, 0.1, {key: [[1.0]] for key in quantities})
+    alone = Row("RNN", "", [1.0], ["100.0", "100.0"], {key: [[1.0]] for key in QUANTITIES})
     page = report_page(report(rows=[alone], best=0))
     Outline(page)
     assert "nan" not in page.lower().replace("nano", "") and "Each line is one training" in page
@@ -148,7 +156,7 @@ def test_one_network_one_seed_one_epoch() -> None:
 # The pictures.
 def test_curves_pass_through_the_means_between_the_extremes() -> None:
     values = [[1.0, 0.1], [1.0, 0.4]]
-    drawing = ET.fromstring(loss_curves([Curve("a", 2, values)], "loss"))
+    drawing = ET.fromstring(loss_curves([Curve("a", "n2", values)], "loss"))
     line = drawing.find(f".//{SVG}polyline")
     assert line.get("class") == "line n2"
     heights = [float(pair.split(",")[1]) for pair in line.get("points").split()]
@@ -160,7 +168,7 @@ def test_curves_pass_through_the_means_between_the_extremes() -> None:
 
 
 def test_accuracy_of_one_is_at_the_top() -> None:
-    drawing = ET.fromstring(accuracy_curves([Curve("a", 0, [[0.2, 0.9, 1.0]])], "accuracy"))
+    drawing = ET.fromstring(share_curves([Curve("a", "n0", [[0.2, 0.9, 1.0]])], "accuracy"))
     assert "100 %" in [text.text for text in drawing.iter(f"{SVG}text")]
     points = drawing.find(f".//{SVG}polyline").get("points").split()
     assert float(points[-1].split(",")[1]) == 12.0
@@ -213,11 +221,12 @@ def test_confusion_counts_stand_in_their_rows() -> None:
     assert "none" in confusion_table([[0, 0], [0, 1]], ["a", "b"], "")  # a class not in the part
 
 
-@pytest.mark.parametrize("accuracies", [[1.0], [0.96, 1.0], [0.0], [0.5, 0.5], [0.301, 0.999]])
-def test_every_dot_is_on_the_strip(accuracies: list[float]) -> None:
-    drawing = ET.fromstring(strip(accuracies, strip_range(accuracies), 0))
+@pytest.mark.parametrize("percent", [True, False])
+@pytest.mark.parametrize("values", [[1.0], [0.96, 1.0], [0.0], [0.5, 0.5], [0.301, 0.999]])
+def test_every_dot_is_on_the_strip(values: list[float], percent: bool) -> None:
+    drawing = ET.fromstring(strip(values, strip_range(values, percent), "n0", percent))
     at = [float(dot.get("cx")) for dot in drawing.iter(f"{SVG}circle")]
-    assert len(at) == len(accuracies) and all(0 < x < 220 for x in at)
+    assert len(at) == len(values) and all(0 < x < 220 for x in at)
 
 
 def test_ticks_are_round_and_inside() -> None:

@@ -114,9 +114,11 @@ def compare(
             show_default="runs/DATA-DATE-TIME",
         ),
     ] = None,
-    networks: Annotated[
+    cells: Annotated[
         str | None,
-        typer.Option(help="Only these, parted by commas: rnn,lstm.", show_default="all"),
+        typer.Option(
+            help="Only these, parted by commas: rnn,lstm,my.py:MyCell.", show_default="the lesson's"
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Train each network this many times.")] = 5,
     epochs: Annotated[
@@ -139,7 +141,7 @@ def compare(
     comparison = run(
         data,
         out=out,
-        networks=None if networks is None else _parted(networks),
+        cells=None if cells is None else _parted(cells),
         seeds=seeds,
         epochs=epochs,
         budget=budget,

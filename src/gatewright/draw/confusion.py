@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gatewright.draw.elements import escape, tag
+from gatewright.draw.elements import escape, scrolling, tag
+from gatewright.draw.report import Section
+
+
+def confusion_section(
+    counts: Sequence[Sequence[int]], classes: Sequence[str], caption: str, what: str
+) -> Section:
+    """The matrix as a section of a report; `what` is counted in it, in the plural."""
+    wrong = sum(
+        count for true, row in enumerate(counts) for to, count in enumerate(row) if true != to
+    )
+    total = sum(sum(row) for row in counts)
+    times = {0: "never wrong", 1: "wrong once"}.get(wrong, f"wrong {wrong} times")
+    return Section(
+        "confusion",
+        "What is taken for what",
+        "Each row is one true class, each column what the best model took it for. "
+        f"It was {times} in {total} {what}.",
+        scrolling(confusion_table(counts, classes, escape(caption)), "confusion matrix"),
+    )
 
 
 def confusion_table(counts: Sequence[Sequence[int]], classes: Sequence[str], caption: str) -> str:

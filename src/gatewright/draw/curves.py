@@ -17,7 +17,7 @@ class Curve:
     """A quantity over the epochs, once for each seed."""
 
     name: str
-    slot: int  # which of the page's line colours
+    slot: str  # which of the page's line colours
     values: Sequence[Sequence[float]]  # [seed][epoch]
 
 
@@ -39,8 +39,8 @@ def loss_curves(curves: Sequence[Curve], title: str) -> str:
     return _panel(curves, place, [(mark, f"{mark:g}") for mark in marks], title)
 
 
-def accuracy_curves(curves: Sequence[Curve], title: str) -> str:
-    """Accuracies in percent, with the scale cut to where the learning ends, as an SVG."""
+def share_curves(curves: Sequence[Curve], title: str) -> str:
+    """Shares in percent, with the scale cut to where the learning ends, as an SVG."""
     late = [value for curve in curves for line in curve.values for value in line[len(line) // 3 :]]
     low = max(0.0, math.floor(min(late) * 10 - 0.5) / 10)
 
@@ -48,6 +48,21 @@ def accuracy_curves(curves: Sequence[Curve], title: str) -> str:
         return (value - low) / (1.0 - low)
 
     return _panel(curves, place, [(at, f"{100 * at:g} %") for at in ticks(low, 1.0)], title)
+
+
+def plain_curves(curves: Sequence[Curve], title: str) -> str:
+    """Values that are better the lower they are, cut to where the learning ends, as an SVG."""
+    every = [value for curve in curves for line in curve.values for value in line]
+    late = [value for curve in curves for line in curve.values for value in line[len(line) // 5 :]]
+    low, high = min(every), max(late)
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+    def place(value: float) -> float:
+        return (value - low) / (high - low)
+
+    return _panel(curves, place, [(at, f"{at:g}") for at in ticks(low, high)], title)
 
 
 def _panel(
@@ -63,8 +78,8 @@ def _panel(
         return LEFT + wide * (epoch - 1) / max(epochs - 1, 1)
 
     def y(value: float) -> float:
-        # Beyond the lower edge a line runs just out of sight, not across the axis.
-        return TOP + high * (1.0 - max(place(value), -0.2))
+        # Beyond an edge a line runs just out of sight, not across the axis.
+        return TOP + high * (1.0 - min(max(place(value), -0.2), 1.1))
 
     parts = [
         tag("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=short(y(mark)), y2=short(y(mark)))
@@ -93,12 +108,12 @@ def _line(curve: Curve, x: Callable[[float], float], y: Callable[[float], float]
     path = _points(range(1, len(means) + 1), means, x, y)
     upper = _points(range(1, len(means) + 1), [max(values) for values in by_epoch], x, y)
     lower = _points(range(len(means), 0, -1), [min(values) for values in by_epoch][::-1], x, y)
-    band = tag("polygon", class_=f"band n{curve.slot}", points=f"{upper} {lower}")
+    band = tag("polygon", class_=f"band {curve.slot}", points=f"{upper} {lower}")
     if len(means) == 1:  # a single epoch has no line
         where = path.split(",")
-        return tag("circle", class_=f"dot n{curve.slot}", cx=where[0], cy=where[1], r=3)
+        return tag("circle", class_=f"dot {curve.slot}", cx=where[0], cy=where[1], r=3)
     line = tag(
-        "polyline", tag("title", escape(curve.name)), class_=f"line n{curve.slot}", points=path
+        "polyline", tag("title", escape(curve.name)), class_=f"line {curve.slot}", points=path
     )
     return band + line
 

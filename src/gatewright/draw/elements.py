@@ -27,6 +27,11 @@ def figure(svg: str, caption: str, *, class_: str | None = None) -> str:
     return tag("figure", svg + tag("figcaption", caption), class_=class_)
 
 
+def scrolling(content: str, label: str) -> str:
+    """What may be wider than the page, in a frame that scrolls by itself."""
+    return tag("div", content, class_="scrolls", tabindex=0, role="region", aria_label=label)
+
+
 def drawing(
     content: str, *, width: float, height: float, title: str, style: Mapping[str, str] | None = None
 ) -> str:

@@ -26,17 +26,30 @@ class Passage:
     heading: str
     about: str  # which recording, through which model
     diagram: str  # the cell's, as an SVG
-    event: HeatMap  # the recording itself
+    event: HeatMap | None  # the recording itself, where its events are values
     gates: Sequence[Gate]
-    belief: Sequence[Sequence[float]]  # [time][class], what the readout would say after each step
+    order: str  # how the units are ordered
+    belief: Belief | None = None
+    symbols: Sequence[str] = ()  # the recording itself, where its events are symbols
+
+    @property
+    def steps(self) -> int:
+        """How long it is."""
+        return len(self.gates[0].maps[0].values)
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What the readout would say after each step."""
+
+    shares: Sequence[Sequence[float]]  # [time][class]
     classes: Sequence[str]
     true: int  # position of the true class
-    order: str  # how the units are ordered
 
 
 def passage_section(passage: Passage) -> str:
     """The section of the page."""
-    steps = len(passage.belief)
+    steps = passage.steps
     slider = tag(
         "label",
         tag("span", "step " + tag("output", "–", class_="step") + f" of {steps}")
@@ -44,32 +57,8 @@ def passage_section(passage: Passage) -> str:
         class_="slider",
     ).replace("></input>", ">")
     gates = "".join(_gate(gate) for gate in passage.gates)
-    event = tag(
-        "div",
-        tag(
-            "div",
-            tag("h3", "the event")
-            + tag(
-                "p", "What comes in: every channel of the recording, scaled as the network sees it."
-            ),
-        )
-        + tag("div", heat_map(passage.event, rows="channels"), class_="maps"),
-        class_="gate",
-    )
-    belief = tag(
-        "div",
-        tag(
-            "div",
-            tag("h3", "what it would say")
-            + tag(
-                "p",
-                "The readout asked after every step, where it was trained to be asked after the "
-                "last one alone: the probability of each class, the true one drawn bold.",
-            ),
-        )
-        + tag("div", _belief(passage), class_="maps"),
-        class_="gate",
-    )
+    event = _event(passage)
+    belief = "" if passage.belief is None else _asked(passage.belief)
     words = tag(
         "div",
         tag(
@@ -95,6 +84,36 @@ def passage_section(passage: Passage) -> str:
     return tag("section", content, aria_labelledby="passage", class_="passage", data_steps=steps)
 
 
+def _event(passage: Passage) -> str:
+    if passage.event is None:
+        steps = "".join(
+            tag("span", escape(_visible(symbol)), class_="symbol") for symbol in passage.symbols
+        )
+        shown, said = tag("div", steps, class_="symbols"), "What comes in: one symbol a step."
+    else:
+        shown = tag("div", heat_map(passage.event, rows="channels"), class_="maps")
+        said = "What comes in: every channel of the recording, scaled as the network sees it."
+    return tag("div", tag("div", tag("h3", "the event") + tag("p", said)) + shown, class_="gate")
+
+
+def _visible(symbol: str) -> str:
+    return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(symbol, symbol)
+
+
+def _asked(belief: Belief) -> str:
+    said = tag(
+        "p",
+        "The readout asked after every step, where it was trained to be asked after the "
+        "last one alone: the probability of each class, the true one drawn bold.",
+    )
+    return tag(
+        "div",
+        tag("div", tag("h3", "what it would say") + said)
+        + tag("div", _belief(belief), class_="maps"),
+        class_="gate",
+    )
+
+
 def _gate(gate: Gate) -> str:
     words = (
         tag("h3", escape(gate.title))
@@ -105,18 +124,18 @@ def _gate(gate: Gate) -> str:
     return tag("div", tag("div", words) + tag("div", maps, class_="maps"), class_="gate")
 
 
-def _belief(passage: Passage) -> str:
+def _belief(belief: Belief) -> str:
     """Probabilities by step, as lines over the same time axis as the maps."""
-    steps, height = len(passage.belief), 60.0
+    steps, height = len(belief.shares), 60.0
     wide = 4.0 * steps
     lines = []
-    for at, name in enumerate(passage.classes):
+    for at, name in enumerate(belief.classes):
         # The middle of a step's column, as the cursor stands there too.
         points = " ".join(
             f"{short(4.0 * (step + 0.5))},{short(height * (1 - row[at]))}"
-            for step, row in enumerate(passage.belief)
+            for step, row in enumerate(belief.shares)
         )
-        kind = "true" if at == passage.true else "other"
+        kind = "true" if at == belief.true else "other"
         lines.append(
             tag(
                 "polyline",
@@ -133,9 +152,9 @@ def _belief(passage: Passage) -> str:
         height=height,
         title="probability of each class after each step",
     ).replace("<svg ", '<svg preserveAspectRatio="none" ', 1)
-    values = " ".join(f"{row[passage.true]:.2f}" for row in passage.belief)
+    values = " ".join(f"{row[belief.true]:.2f}" for row in belief.shares)
     head = tag("b", "belief") + tag(
-        "span", f"in class {escape(passage.classes[passage.true])}, the true one"
+        "span", f"in class {escape(belief.classes[belief.true])}, the true one"
     )
     return tag(
         "figure",

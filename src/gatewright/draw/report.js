@@ -8,6 +8,7 @@ for (const section of document.querySelectorAll("section.passage")) {
     section.style.setProperty("--step", step);
     slider.value = step + 1;
     section.querySelector(".step").textContent = step + 1;
+    section.querySelectorAll(".symbol").forEach((one, at) => one.classList.toggle("now", at === step));
     for (const map of section.querySelectorAll(".map")) {
       map.querySelector("output").textContent = map.dataset.means.split(" ")[step].replace("-", "−");
     }

@@ -9,26 +9,46 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Literal
 
-from gatewright.draw.confusion import confusion_table
-from gatewright.draw.curves import Curve, accuracy_curves, loss_curves
-from gatewright.draw.elements import escape, figure, tag
+from gatewright.draw.curves import Curve, loss_curves, plain_curves, share_curves
+from gatewright.draw.elements import escape, figure, scrolling, tag
 from gatewright.draw.passage import Passage, passage_section
 from gatewright.draw.strip import strip, strip_axis, strip_range
+
+#: How many line colours the page's style has: n0, n1, ...
+LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One network of the comparison."""
+    """One network of the comparison, or a baseline."""
 
     title: str
     about: str
-    test: Sequence[float]  # accuracy, one a seed
-    shown_test: str  # "97.1 ± 0.4 %"
-    shown_validation: str
-    parameters: int
-    seconds: float
-    history: Mapping[str, Sequence[Sequence[float]]]  # quantity to [seed][epoch]
+    test: Sequence[float]  # the metric that decides, one a seed
+    shown: Sequence[str]  # the cells of the table, without the title
+    history: Mapping[str, Sequence[Sequence[float]]] | None  # quantity to [seed][epoch]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture of learning curves."""
+
+    quantity: str  # which of the history
+    title: str
+    note: str
+    scale: Literal["loss", "share", "plain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page that belongs to the task: its heading, a few words, its picture."""
+
+    key: str
+    heading: str
+    said: str
+    markup: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +58,14 @@ class Report:
     title: str
     about: str  # of the data
     verdict: str  # what came out, in a sentence
-    rows: Sequence[Row]
+    metric: str  # the title of what decides
+    percent: bool  # whether that is a share
+    headings: Sequence[str]  # of the table's columns, without the first
+    rows: Sequence[Row]  # networks first, then baselines
     best: int  # position of the best row
     caption: str  # of the table
-    classes: Sequence[str]
-    confusion: Sequence[Sequence[int]]  # [true][predicted]
-    confusion_caption: str
+    panels: Sequence[Panel]
+    sections: Sequence[Section]
     passage: Passage | None  # none where no network has gates to show
     method: Sequence[tuple[str, str]]  # what was done, and how
     licence: str  # of the data
@@ -55,7 +77,10 @@ def report_page(report: Report) -> str:
     sections = [
         _section("result", "What came out", _table(report)),
         _section("curves", "How they learned", _curves(report)),
-        _section("confusion", "Who is taken for whom", _confusion(report)),
+        *(
+            _section(one.key, one.heading, tag("p", escape(one.said)) + one.markup)
+            for one in report.sections
+        ),
         passage_section(report.passage) if report.passage else "",
         _section("method", "How it was done", _method(report)),
     ]
@@ -93,89 +118,72 @@ def _section(key: str, heading: str, content: str) -> str:
 
 
 def _table(report: Report) -> str:
-    scale = strip_range([one for row in report.rows for one in row.test])
+    scale = strip_range([one for row in report.rows for one in row.test], report.percent)
+    first, *others = report.headings
+    unit = ", %" if report.percent else ""
     head = "".join(
         (
             tag("th", "network", scope="col"),
-            tag("th", "test accuracy", scope="col", class_="number"),
-            tag("th", "each seed, %" + strip_axis(scale), scope="col", class_="strip"),
-            tag("th", "validation", scope="col", class_="number"),
-            tag("th", "parameters", scope="col", class_="number"),
-            tag("th", "time a seed", scope="col", class_="number"),
-        )
-    )
-    body = "".join(
-        tag(
-            "tr",
+            tag("th", escape(first), scope="col", class_="number"),
             tag(
                 "th",
-                _swatch(slot) + escape(row.title) + tag("small", escape(row.about)),
-                scope="row",
-            )
-            + tag("td", escape(row.shown_test), class_="number strong")
-            + tag("td", strip(row.test, scale, slot), class_="strip")
-            + tag("td", escape(row.shown_validation), class_="number")
-            + tag("td", f"{row.parameters:,}", class_="number")
-            + tag("td", f"{row.seconds:.1f} s", class_="number"),
-            class_="best" if slot == report.best else None,
+                f"each seed{unit}" + strip_axis(scale, report.percent),
+                scope="col",
+                class_="strip",
+            ),
+            *(tag("th", escape(one), scope="col", class_="number") for one in others),
         )
-        for slot, row in enumerate(report.rows)
     )
+    body = "".join(_row(slot, row, report, scale) for slot, row in enumerate(report.rows))
     table = tag(
         "table",
         tag("caption", escape(report.caption)) + tag("thead", tag("tr", head)) + tag("tbody", body),
         class_="result",
     )
-    return tag("div", table, class_="scrolls", tabindex=0, role="region", aria_label="result")
+    return scrolling(table, "result")
+
+
+def _row(at: int, row: Row, report: Report, scale: tuple[float, float]) -> str:
+    slot = line_slot(at) if row.history is not None else "base"
+    first, *others = row.shown
+    title = _swatch(slot) + escape(row.title) + tag("small", escape(row.about))
+    return tag(
+        "tr",
+        tag("th", title, scope="row")
+        + tag("td", escape(first), class_="number strong")
+        + tag("td", strip(row.test, scale, slot, report.percent), class_="strip")
+        + "".join(tag("td", escape(one), class_="number") for one in others),
+        class_="best" if at == report.best else None,
+    )
 
 
 def _curves(report: Report) -> str:
+    networks = [(at, row) for at, row in enumerate(report.rows) if row.history is not None]
+
     def curves(quantity: str) -> list[Curve]:
         return [
-            Curve(row.title, slot, row.history[quantity]) for slot, row in enumerate(report.rows)
+            Curve(row.title, line_slot(at), row.history[quantity])
+            for at, row in networks
+            if row.history is not None
         ]
 
-    seeds = len(report.rows[0].test)
     legend = tag(
         "ul",
-        "".join(
-            tag("li", _swatch(slot) + escape(row.title)) for slot, row in enumerate(report.rows)
-        ),
+        "".join(tag("li", _swatch(line_slot(at)) + escape(row.title)) for at, row in networks),
         class_="legend",
     )
+    draw = {"loss": loss_curves, "share": share_curves, "plain": plain_curves}
     panels = "".join(
-        figure(draw(curves(quantity), f"{title}, by epoch"), tag("b", title) + f" · {note}")
-        for draw, quantity, title, note in (
-            (loss_curves, "train_loss", "Loss while learning", "with noise and dropout on"),
-            (loss_curves, "validation_loss", "Loss on validation", "as the network is used"),
-            (accuracy_curves, "train_accuracy", "Accuracy while learning", "same noise"),
-            (accuracy_curves, "validation_accuracy", "Accuracy on validation", "as it is used"),
+        figure(
+            draw[panel.scale](curves(panel.quantity), f"{panel.title}, by epoch"),
+            tag("b", escape(panel.title)) + f" · {escape(panel.note)}",
         )
+        for panel in report.panels
     )
+    seeds = max(len(row.test) for _, row in networks)
     many = f"A line is the mean of {seeds} seeds, the band reaches from the lowest to the highest."
-    one = "Each line is one training."
-    said = tag("p", many if seeds > 1 else one)
+    said = tag("p", many if seeds > 1 else "Each line is one training.")
     return said + legend + tag("div", panels, class_="panels")
-
-
-def _confusion(report: Report) -> str:
-    wrong = sum(
-        count
-        for true, row in enumerate(report.confusion)
-        for predicted, count in enumerate(row)
-        if true != predicted
-    )
-    total = sum(sum(row) for row in report.confusion)
-    times = {0: "never wrong", 1: "wrong once"}.get(wrong, f"wrong {wrong} times")
-    said = tag(
-        "p",
-        "Each row is one true class, each column what the best model took it for. "
-        f"It was {times} in {total}.",
-    )
-    table = confusion_table(report.confusion, report.classes, escape(report.confusion_caption))
-    return said + tag(
-        "div", table, class_="scrolls", tabindex=0, role="region", aria_label="confusion matrix"
-    )
 
 
 def _method(report: Report) -> str:
@@ -185,5 +193,10 @@ def _method(report: Report) -> str:
     return tag("dl", items) + tag("p", escape(report.licence), class_="licence")
 
 
-def _swatch(slot: int) -> str:
-    return tag("i", "", class_=f"swatch n{slot}")
+def line_slot(at: int) -> str:
+    """Which of the page's line colours the row at this position has."""
+    return f"n{at % LINES}"
+
+
+def _swatch(slot: str) -> str:
+    return tag("i", "", class_=f"swatch {slot}")

@@ -47,7 +47,7 @@ class Saveable(Protocol):
 _DESCRIBE: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {}
 _REBUILD: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {}
 #: Kinds whose class stands above the layers: it is imported when such a model is loaded.
-_ABOVE = {"classifier": "gatewright.training.model"}
+_ABOVE = {"model": "gatewright.training.model", "window": "gatewright.training.window"}
 
 
 def saveable(kind: str) -> Callable[[type], type]:

@@ -10,22 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gatewright.data import Recordings
+from gatewright.errors import SizeError
+from gatewright.training.tasks.task import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """B labelled sequences, padded at their ends up to the longest one."""
+class Padded:
+    """B sequences, padded at their ends up to the longest one, with a target each."""
 
     x: Tensor  # (T, B, I)
     lengths: Tensor  # (B,), int64
-    labels: Tensor  # (B,), int64
-
-    @classmethod
-    def of(cls, recordings: Recordings) -> Batch:
-        """All of `recordings` as one batch, in their order."""
-        x, lengths = pad(recordings.sequences)
-        return cls(x, lengths, torch.from_numpy(recordings.labels.copy()))
+    target: Tensor  # (B,) a class each, or (T, B) a class at each step
+    each: bool = False  # whether there is a target at each step
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -33,15 +29,38 @@ class Batch:
     def take(self, rows: Tensor) -> Batch:
         """The rows at these positions, padded no further than their longest one needs."""
         lengths = self.lengths[rows]
-        return Batch(self.x[: int(lengths.max()), rows], lengths, self.labels[rows])
+        steps = int(lengths.max())
+        target = self.target[:steps, rows] if self.each else self.target[rows]
+        items = int(lengths.sum()) if self.each else len(rows)
+        return Batch(self.x[:steps, rows], lengths, target, items=items)
+
+    def steps(self, size: int) -> int:
+        """How many batches an epoch has."""
+        return -(-len(self) // size)
 
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
         """One epoch: every row once, in random order, in batches of `size`."""
-        for rows in torch.randperm(len(self), generator=generator).split(size):
-            yield self.take(rows)
+        return map(self.take, torch.randperm(len(self), generator=generator).split(size))
+
+    def ordered(self, size: int) -> Iterator[Batch]:
+        """Every row once, in its order."""
+        return map(self.take, torch.arange(len(self)).split(size))
 
 
-def pad(sequences: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+def check_shapes(
+    sequences: Sequence[NDArray[np.floating]], channels: int
+) -> Sequence[NDArray[np.floating]]:
+    """The sequences, if each is (time, channels) with at least one step; else `SizeError`."""
+    for at, sequence in enumerate(sequences):
+        if np.ndim(sequence) != 2 or len(sequence) < 1 or np.shape(sequence)[1] != channels:
+            raise SizeError(
+                f"sequence {at} has shape {np.shape(sequence)}; "
+                f"expected (time, {channels}) with at least one step"
+            )
+    return sequences
+
+
+def pad(sequences: Sequence[NDArray[np.floating]]) -> tuple[Tensor, Tensor]:
     """Sequences (T_i, I) as one tensor (T, B, I), zero beyond their ends, and lengths (B,)."""
     lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
     x = torch.zeros(int(lengths.max()), len(sequences), sequences[0].shape[1])

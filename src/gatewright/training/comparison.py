@@ -4,193 +4,268 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from gatewright.training.loop import History
+from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
+from gatewright.training.tasks.task import Metric, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One network, trained from one seed."""
+    """One network, trained from one seed; or a baseline, which has none."""
 
     seed: int
-    history: History
-    test_accuracy: float
-    predicted: list[int]  # the class of each recording of the test part
-
-    @property
-    def validation_accuracy(self) -> float:
-        """Of the weights that were kept."""
-        return self.history.validation_accuracy[self.history.kept]
-
-    @property
-    def validation_loss(self) -> float:
-        """Of the weights that were kept."""
-        return self.history.validation_loss[self.history.kept]
+    validation: dict[str, float]  # the metrics, of the weights that were kept
+    test: dict[str, float]
+    predicted: Any  # on the test part, in the task's form
+    history: History | None = None
+    loss: float = 0.0  # on the validation part; it decides between equals
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One network of the comparison, with all of its trials."""
+    """One row of the comparison, with all of its trials."""
 
-    network: str
+    name: str
     title: str
     about: str
-    hidden_size: int
-    parameters: int
+    parameters: int | None  # None where it keeps the data themselves
     trials: tuple[Trial, ...]
+    hidden_size: int | None = None  # None for a baseline
 
     @property
-    def test_accuracies(self) -> list[float]:
+    def is_network(self) -> bool:
+        """Whether it is a network, and not a baseline."""
+        return self.hidden_size is not None
+
+    def test(self, metric: Metric) -> list[float]:
         """One a seed."""
-        return [trial.test_accuracy for trial in self.trials]
+        return [trial.test[metric.name] for trial in self.trials]
 
-    @property
-    def validation_accuracies(self) -> list[float]:
-        """One a seed; each seed has a validation part of its own."""
-        return [trial.validation_accuracy for trial in self.trials]
-
-    @property
-    def validation_losses(self) -> list[float]:
-        """One a seed."""
-        return [trial.validation_loss for trial in self.trials]
+    def validation(self, metric: Metric) -> list[float]:
+        """One a seed; each seed may have a validation part of its own."""
+        return [trial.validation[metric.name] for trial in self.trials]
 
     @property
     def seconds(self) -> float:
         """Processor time of one training, the mean over the seeds."""
-        return statistics.mean(trial.history.seconds for trial in self.trials)
+        return statistics.mean(one.seconds for one in self.histories)
 
     @property
-    def chosen(self) -> Trial:
+    def step_seconds(self) -> float:
+        """Processor time of one step of training, the mean over the seeds."""
+        return statistics.mean(one.step_seconds for one in self.histories)
+
+    @property
+    def step_bytes(self) -> int:
+        """What a step keeps from its forward pass for its backward pass."""
+        return max(one.step_bytes for one in self.histories)
+
+    @property
+    def histories(self) -> list[History]:
+        """One a seed; none of a baseline."""
+        return [trial.history for trial in self.trials if trial.history is not None]
+
+    def chosen(self, metric: Metric) -> Trial:
         """The trial that did best on its validation part; the loss decides between equals."""
         return max(
-            self.trials, key=lambda trial: (trial.validation_accuracy, -trial.validation_loss)
+            self.trials,
+            key=lambda trial: (metric.goodness(trial.validation[metric.name]), -trial.loss),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Networks trained side by side: the same data, seeds and number of parameters."""
+    """Networks trained side by side, and baselines: the same data and, for networks, seeds."""
 
     data: str
     about: str
     licence: str
-    classes: tuple[str, ...]
-    labels: list[int]  # the true class of each recording of the test part
-    sizes: dict[str, int]  # recordings to learn from, to choose on and to test on
+    task: Task
+    sizes: dict[str, str]  # how much there is to learn from, to choose on and to test on
     recipe: Recipe
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry, ...]  # networks first
+    shown: dict[str, Any]  # of the best model on the test part, as the report draws it
+    notes: tuple[str, ...]  # what a reader has to know: choices, and what was left out
     versions: dict[str, str]
-    directory: Path
+    directory: Path | None
+    model: Model = field(repr=False)  # the best one
+
+    @property
+    def metric(self) -> Metric:
+        """What decides."""
+        return self.task.metrics[0]
+
+    @property
+    def networks(self) -> list[Entry]:
+        """Without the baselines."""
+        return [entry for entry in self.entries if entry.is_network]
 
     @property
     def best(self) -> Entry:
-        """The network with the best mean validation accuracy; the loss decides between equals."""
+        """The network that does best on validation; the loss decides between equals."""
         return max(
-            self.entries,
+            self.networks,
             key=lambda entry: (
-                statistics.mean(entry.validation_accuracies),
-                -statistics.mean(entry.validation_losses),
+                self.metric.goodness(statistics.mean(entry.validation(self.metric))),
+                -statistics.mean(trial.loss for trial in entry.trials),
             ),
         )
 
     @property
-    def confusion(self) -> list[list[int]]:
-        """Of the best model on the test part: [true class][predicted class], counts."""
-        counts = [[0] * len(self.classes) for _ in self.classes]
-        for true, predicted in zip(self.labels, self.best.chosen.predicted, strict=True):
-            counts[true][predicted] += 1
-        return counts
+    def chosen(self) -> Trial:
+        """The trial whose weights the model has."""
+        return self.best.chosen(self.metric)
+
+    @property
+    def baseline_ahead(self) -> Entry | None:
+        """The best baseline on the test part, if it does better there than the best network."""
+        others = [entry for entry in self.entries if not entry.is_network]
+        if not others:
+            return None
+
+        def mean(entry: Entry) -> float:
+            return self.metric.goodness(statistics.mean(entry.test(self.metric)))
+
+        first = max(others, key=mean)
+        return first if mean(first) > mean(self.best) else None
+
+    def verdict(self) -> str:
+        """What came out, in two sentences at most."""
+        best, metric = self.best, self.metric
+        reached = metric.spread(best.test(metric))
+        if len(self.networks) == 1:
+            said = f"{best.title}: {metric.title} {reached} on the test part."
+        else:
+            said = (
+                f"On validation the {best.title} does best; on the test part its "
+                f"{metric.title} is {reached}."
+            )
+        ahead = self.baseline_ahead
+        if ahead is not None:
+            said += (
+                f" {ahead.title} does better there, with {metric.spread(ahead.test(metric))}: "
+                "prefer it."
+            )
+        return said
 
     def table(self) -> Table:
-        """The result as a table for the terminal, one network a row."""
+        """The result as a table for the terminal."""
         table = Table(
-            title=f"Networks on {self.data}", caption=self.caption(), caption_justify="left"
+            title=f"{self.data}: {self.task.title}", caption=self.caption(), caption_justify="left"
         )
-        table.add_column("network", no_wrap=True)
-        table.add_column("test accuracy", justify="right")
-        table.add_column("validation", justify="right")
-        table.add_column("parameters", justify="right")
-        table.add_column("time", justify="right")
+        for at, heading in enumerate(self.headings()):
+            table.add_column(heading, no_wrap=at == 0, justify="right" if at else "left")
         for entry in self.entries:
-            table.add_row(
-                entry.title,
-                spread(entry.test_accuracies),
-                spread(entry.validation_accuracies),
-                f"{entry.parameters:,}",
-                f"{entry.seconds:.1f} s",
-                style="bold" if entry is self.best else None,
-            )
+            best = "bold" if entry is self.best else None
+            table.add_row(*self.row(entry), style=best if entry.is_network else "dim")
         return table
+
+    def headings(self) -> list[str]:
+        """Of the table's columns."""
+        metrics = self.task.metrics
+        return [
+            "test part:",
+            *(metric.heading for metric in metrics),
+            "validation",
+            "parameters",
+            "a step",
+            "memory",
+        ]
+
+    def row(self, entry: Entry) -> list[str]:
+        """One row of the table."""
+        shown = [metric.cell(entry.test(metric)) for metric in self.task.metrics]
+        costs = ["–", "–"]
+        if entry.is_network:
+            costs = [say_seconds(entry.step_seconds), say_bytes(entry.step_bytes)]
+        count = "–" if entry.parameters is None else f"{entry.parameters:,}"
+        validation = self.metric.cell(entry.validation(self.metric))
+        return [entry.title, *shown, validation, count, *costs]
 
     def caption(self) -> str:
         """What the numbers of the table are."""
-        seeds = len(self.entries[0].trials)
+        seeds = len(self.networks[0].trials)
         over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
         return (
-            f"{over}; test part n = {self.sizes['test']}, opened once, after every choice; "
-            f"bold: best on validation, n = {self.sizes['validation']} a seed; "
-            "time: one training on one core"
+            f"{over}; test part: {self.sizes['test']}, opened once, after every choice; "
+            f"bold: best network on validation, {self.sizes['validation']}, which is measured by "
+            f"{self.metric.heading}; a step of training: time on one core, and memory kept for "
+            "its backward pass"
         )
 
     def to_json(self) -> str:
         """Everything that was measured, as JSON."""
-        best = self.best
         found: dict[str, Any] = {
             "data": {
                 "name": self.data,
                 "about": self.about,
                 "licence": self.licence,
-                "classes": list(self.classes),
-                "recordings": self.sizes,
+                "sizes": self.sizes,
             },
+            "task": self.task.to_config(),
             "recipe": asdict(self.recipe),
             "best": {
-                "network": best.network,
-                "seed": best.chosen.seed,
-                "validation_accuracy": best.chosen.validation_accuracy,
-                "test_accuracy": best.chosen.test_accuracy,
-                "confusion": self.confusion,
+                "network": self.best.name,
+                "seed": self.chosen.seed,
+                "validation": self.chosen.validation,
+                "test": self.chosen.test,
+                "shown": self.shown,
             },
-            "networks": [_entry_json(entry) for entry in self.entries],
+            "networks": [self._json(entry) for entry in self.networks],
+            "baselines": [self._json(entry) for entry in self.entries if not entry.is_network],
+            "notes": list(self.notes),
             "versions": self.versions,
         }
         return json.dumps(found, indent=1, allow_nan=False)
 
-
-def spread(accuracies: list[float]) -> str:
-    """`97.1 ± 0.4 %`: mean and standard deviation, where there is more than one."""
-    mean = f"{100 * statistics.mean(accuracies):.1f}"
-    if len(accuracies) == 1:
-        return f"{mean} %"
-    return f"{mean} ± {100 * statistics.stdev(accuracies):.1f} %"
-
-
-def _entry_json(entry: Entry) -> dict[str, Any]:
-    return {
-        "network": entry.network,
-        "title": entry.title,
-        "hidden_size": entry.hidden_size,
-        "parameters": entry.parameters,
-        "seconds_a_seed": entry.seconds,
-        "test_accuracy": _summary(entry.test_accuracies),
-        "validation_accuracy": _summary(entry.validation_accuracies),
-        "trials": [
+    def _json(self, entry: Entry) -> dict[str, Any]:
+        said: dict[str, Any] = {
+            "name": entry.name,
+            "title": entry.title,
+            "parameters": entry.parameters,
+            "test": {metric.name: _summary(entry.test(metric)) for metric in self.task.metrics},
+            "validation": {
+                metric.name: _summary(entry.validation(metric)) for metric in self.task.metrics
+            },
+        }
+        if not entry.is_network:
+            return said
+        trials = [
             {
                 "seed": trial.seed,
-                "test_accuracy": trial.test_accuracy,
-                "validation_accuracy": trial.validation_accuracy,
-                "validation_loss": trial.validation_loss,
+                "test": trial.test,
+                "validation": trial.validation,
+                "validation_loss": trial.loss,
                 "history": asdict(trial.history),
             }
             for trial in entry.trials
-        ],
-    }
+            if trial.history is not None
+        ]
+        return {
+            **said,
+            "hidden_size": entry.hidden_size,
+            "seconds_a_seed": entry.seconds,
+            "seconds_a_step": entry.step_seconds,
+            "bytes_a_step": entry.step_bytes,
+            "trials": trials,
+        }
+
+
+def say_seconds(seconds: float) -> str:
+    """`3.2 ms`."""
+    return f"{1000 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def say_bytes(count: int) -> str:
+    """`3.2 MB`."""
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 
 
 def _summary(values: list[float]) -> dict[str, float | None]:

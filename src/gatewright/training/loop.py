@@ -1,20 +1,27 @@
-"""Train one classifier: a plain torch loop, the same for every network."""
+"""Train one model: a plain torch loop, the same for every task and network."""
 
 from __future__ import annotations
 
 import copy
 import math
+import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gatewright.errors import TrainingError
-from gatewright.training.batches import Batch
-from gatewright.training.model import Classifier
+from gatewright.training.cost import Held, saved_bytes
+from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
+from gatewright.training.tasks.task import Batches, run_all
+
+#: Why a training ended that was asked to.
+BY_HAND = "ended by hand"
 
 
 @dataclass(slots=True)
@@ -22,69 +29,92 @@ class History:
     """What was measured at the end of each epoch, and which epoch's weights were kept."""
 
     train_loss: list[float] = field(default_factory=list)  # while learning: with noise and dropout
-    train_accuracy: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)  # as the model will be used
-    validation_accuracy: list[float] = field(default_factory=list)
+    validation: list[dict[str, float]] = field(default_factory=list)  # the task's metrics
     kept: int = -1  # position of the epoch whose weights the model has now
-    seconds: float = 0.0  # of processor time
+    stopped: str = ""  # why it ended before its last epoch, if it did
+    seconds: float = 0.0  # of processor time, all in all
+    step_seconds: float = 0.0  # of processor time, for one step of learning, the median
+    step_bytes: int = 0  # kept from a step's forward pass for its backward pass
 
 
 def train(
-    model: Classifier,
-    training: Batch,
-    validation: Batch,
+    model: Model,
+    training: Any,
+    validation: Any,
     recipe: Recipe,
     *,
     seed: int,
     on_epoch: Callable[[History], None] = lambda history: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> History:
-    """Train `model` in place; leaves the best weights of the late epochs in it.
+    """Train `model` in place on parts of its task's data; leaves the best weights in it.
 
     The learning rate rises, then falls to zero along a cosine. Among the epochs after
-    `recipe.keep_from` of them, where it has nearly come to rest, the one with the lowest
-    validation loss is kept. Order, noise and shifts of the recordings depend on the seed
-    alone, so that every network sees the same ones.
+    `recipe.keep_from` of them the one with the lowest validation loss is kept. Order and
+    noise depend on the seed alone, so that every network sees the same. Where `stop` says
+    so it ends after the step at hand, and still leaves the best weights.
 
     Raises:
         TrainingError: where the loss is no longer a finite number.
     """
+    task = model.task
+    batches, measured = task.batches(training), task.batches(validation)
     order = torch.Generator().manual_seed(seed)
     noise = torch.Generator().manual_seed(seed + 1_000_003)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    steps = recipe.epochs * math.ceil(len(training) / recipe.batch_size)
+    an_epoch = min(batches.steps(recipe.batch_size), recipe.most_steps or 10**9)
+    steps = recipe.epochs * an_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: _rate(at, steps, recipe))
     history = History()
     best, started = math.inf, time.process_time()
+    times: list[float] = []
     weights = copy.deepcopy(model.state_dict())
     for epoch in range(recipe.epochs):
         model.train()
-        loss_sum, right = 0.0, 0
-        for step, batch in enumerate(training.shuffled(recipe.batch_size, order)):
-            z = disturb(model.standardise(batch.x), recipe, noise)
-            logits = model.classify(z, batch.lengths)
-            loss = nn.functional.cross_entropy(logits, batch.labels)
+        loss_sum, items, state = 0.0, 0, None
+        for step, batch in enumerate(batches.shuffled(recipe.batch_size, order)):
+            if step == an_epoch or stop():
+                break
+            begun = time.process_time()
+            z = disturb(model.encode(batch.x), recipe, noise)
+            with saved_bytes() if not times else nullcontext(Held()) as held:
+                outputs, state = model.read(z, batch, state if batch.carries else None)
+                loss = task.loss(outputs, batch, model)
             _check(loss.item(), model, seed, f"epoch {epoch + 1}, step {step + 1}")
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
             optimizer.step()
             schedule.step()
-            loss_sum += loss.item() * len(batch)
-            right += int((logits.argmax(-1) == batch.labels).sum())
-        history.train_loss.append(loss_sum / len(training))
-        history.train_accuracy.append(right / len(training))
-        measured, predicted = evaluate(model, validation)
-        _check(measured, model, seed, f"epoch {epoch + 1}, on the validation part")
-        history.validation_loss.append(measured)
-        history.validation_accuracy.append(accuracy(predicted, validation.labels))
+            state = _detached(state)
+            history.step_bytes = history.step_bytes or held.count
+            loss_sum += loss.item() * batch.items
+            items += batch.items
+            times.append(time.process_time() - begun)
+        if not items:  # stopped before the first step of an epoch
+            history.stopped = BY_HAND
+            break
+        history.train_loss.append(loss_sum / items)
+        loss_now, values = evaluate(model, measured, validation)
+        _check(loss_now, model, seed, f"epoch {epoch + 1}, on the validation part")
+        history.validation_loss.append(loss_now)
+        history.validation.append(values)
         late = epoch + 1 > math.floor(recipe.keep_from * recipe.epochs)
-        if late and (measured < best or history.kept < 0):
-            best, history.kept = measured, epoch
+        if (late or stop()) and (loss_now < best or history.kept < 0):
+            best, history.kept = loss_now, epoch
             weights = copy.deepcopy(model.state_dict())
         history.seconds = time.process_time() - started
+        history.step_seconds = statistics.median(times)
         on_epoch(history)
+        if stop():
+            history.stopped = BY_HAND
+            break
+        if recipe.patience and epoch - history.kept >= recipe.patience:
+            history.stopped = f"no better for {recipe.patience} epochs"
+            break
     model.load_state_dict(weights)
     model.eval()
     return history
@@ -96,25 +126,28 @@ def disturb(z: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     Noise at every step, and a shift of each channel that stays for the whole recording:
     what a network learns must not hang on the exact values of the few it was given.
     """
+    if not recipe.noise and not recipe.shift:
+        return z
     each = torch.randn(z.shape, generator=generator, dtype=z.dtype)
     whole = torch.randn((1, *z.shape[1:]), generator=generator, dtype=z.dtype)
     return z + recipe.noise * each + recipe.shift * whole
 
 
-@torch.no_grad()
-def evaluate(model: Classifier, batch: Batch) -> tuple[float, Tensor]:
-    """The mean loss, and the predicted class of each row, (B,)."""
-    model.eval()
-    logits = model(batch.x, batch.lengths)
-    return nn.functional.cross_entropy(logits, batch.labels).item(), logits.argmax(-1)
+def evaluate(model: Model, batches: Batches, part: Any) -> tuple[float, dict[str, float]]:
+    """The mean loss on a part, and its metrics; `batches` are the part's."""
+    task, pairs = model.task, run_all(model, batches)
+    losses = [(task.loss(outputs, batch, model).item(), batch.items) for outputs, batch in pairs]
+    loss = sum(one * items for one, items in losses) / sum(items for _, items in losses)
+    return loss, task.score(task.predictions(pairs, model), part)
 
 
-def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """The share of rows, each (B,), whose class was found."""
-    return (predicted == labels).double().mean().item()
+def _detached(state: Any) -> Any:
+    if isinstance(state, tuple):
+        return tuple(_detached(one) for one in state)
+    return None if state is None else state.detach()
 
 
-def _check(loss: float, model: Classifier, seed: int, where: str) -> None:
+def _check(loss: float, model: Model, seed: int, where: str) -> None:
     if not math.isfinite(loss):
         raise TrainingError(
             f"the loss of {model.network} is {loss} with seed {seed} in {where}; expected a "

@@ -1,138 +1,121 @@
-"""The model that is trained and saved: scaling, one network, and a readout."""
+"""The model that is trained and saved: scaling, one network, and a readout for its task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gatewright.errors import SizeError
 from gatewright.layers.saving import describe, rebuild, saveable
-from gatewright.training.batches import pad
-from gatewright.training.networks import find_network
+from gatewright.training.tasks.table import task_from_config
+from gatewright.training.tasks.task import Batch, Task
 from gatewright.training.window import Window
 
 
-@saveable("classifier")
-class Classifier(nn.Module):
-    """Tells the class of a sequence of raw values; knows its own scaling and class names.
+@saveable("model")
+class Model(nn.Module):
+    """Does its task on raw values; knows its own scaling, and what it was trained on.
 
-    >>> model = Classifier("lstm", channels=12, hidden_size=40, classes=["calm", "storm"])
-    >>> model(torch.zeros(20, 3, 12), torch.tensor([20, 7, 12])).shape
-    torch.Size([3, 2])
+    `gw.save` and `gw.load` take it; `predict` takes data as they were read.
 
-    `gw.save` and `gw.load` take it; `predict` takes arrays as they were recorded.
+    Args:
+        task: What it is to do; also says how many inputs and outputs there are.
+        network: The name of the network, for people.
+        body: What turns each step into features: a recurrent layer, or a `Window`.
+        dropout: Before the readout, while learning.
     """
 
+    body: Any
     mean: Tensor  # (I,), of the training part
     scale: Tensor  # (I,)
 
-    def __init__(
-        self,
-        network: str,
-        channels: int,
-        hidden_size: int,
-        classes: Sequence[str],
-        *,
-        dropout: float = 0.0,
-        body: nn.Module | None = None,
-    ) -> None:
+    def __init__(self, task: Task, network: str, body: Any, *, dropout: float = 0.0) -> None:
         super().__init__()
+        self.task = task
         self.network = network
-        self.channels = channels
-        self.hidden_size = hidden_size
-        self.classes = tuple(classes)
-        self.body = find_network(network).build(channels, hidden_size) if body is None else body
+        self.body = body
         self.dropout = nn.Dropout(dropout)
-        self.readout = nn.Linear(hidden_size, len(self.classes))
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("scale", torch.ones(channels))
+        self.readout = nn.Linear(self.body.output_size + task.extra, task.outputs)
+        if task.symbols is not None:
+            self.embedding = nn.Embedding(task.symbols, task.inputs)
+        else:
+            self.register_buffer("mean", torch.zeros(task.inputs))
+            self.register_buffer("scale", torch.ones(task.inputs))
 
-    def fit_scaling(self, sequences: Sequence[NDArray[np.float32]]) -> None:
-        """Take mean and standard deviation of each channel from these sequences (T_i, I)."""
-        values = np.concatenate(sequences).astype(np.float64)
+    @property
+    def hidden_size(self) -> int:
+        """Units of the network, H."""
+        return int(self.body.hidden_size)
+
+    def fit_scaling(self, training: Any) -> None:
+        """Take mean and standard deviation of each channel from the data to learn from."""
+        if self.task.symbols is not None:
+            return
+        values = self.task.values(training)
         deviation = values.std(0)
         # A channel that never changes carries nothing; dividing by it would carry NaN.
         deviation[deviation == 0.0] = 1.0
         self.mean.copy_(torch.from_numpy(values.mean(0)))
         self.scale.copy_(torch.from_numpy(deviation))
 
-    def standardise(self, x: Tensor) -> Tensor:
-        """Raw values (T, B, I) to values with mean 0 and deviation 1."""
+    def encode(self, x: Tensor) -> Tensor:
+        """Raw values (T, B, I) or symbols (T, B) to what the network reads, (T, B, I)."""
+        if self.task.symbols is not None:
+            return self.embedding(x)  # type: ignore[no-any-return]
         return (x - self.mean) / self.scale
 
-    def features(self, z: Tensor, lengths: Tensor) -> Tensor:
-        """Standardised values (T, B, I) and lengths (B,) to what is read of the network, (B, H)."""
+    def features(self, z: Tensor, lengths: Tensor | None, state: Any = None) -> tuple[Tensor, Any]:
+        """What is read of the network: (B, H), or (T, B, H) where the task asks at every step.
+
+        Also the network's state after the last step, for a batch that goes on from here.
+        """
         if isinstance(self.body, Window):
-            return self.body(z, lengths)  # type: ignore[no-any-return]
-        _, states = self.body(z, lengths=lengths)
-        # The first state is the short-term memory, the output; each is (1, B, H).
-        last: Tensor = states[0] if isinstance(states, tuple) else states
-        return last[0]
+            known = torch.full((z.shape[1],), len(z)) if lengths is None else lengths
+            if self.task.centred:
+                return self.body.mean(z, known), None
+            output = self.body(z, known)
+        else:
+            output, state = self.body(z, state, lengths=lengths)
+        if self.task.every_step:
+            return output, state
+        if lengths is None:
+            return output[-1], state
+        return output[lengths - 1, torch.arange(z.shape[1])], state
 
-    def classify(self, z: Tensor, lengths: Tensor) -> Tensor:
-        """Standardised values (T, B, I) and lengths (B,) to one logit a class, (B, classes)."""
-        return self.readout(self.dropout(self.features(z, lengths)))  # type: ignore[no-any-return]
+    def read(self, z: Tensor, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
+        """From encoded events to the task's outputs, and the state after them."""
+        z, kept = self.task.prepare(z, batch)
+        features, state = self.features(z, batch.lengths, state)
+        features = self.dropout(features)
+        if batch.further is not None:
+            features = torch.cat([features, batch.further], -1)
+        return self.task.finish(self.readout(features), kept), state
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Raw values (T, B, I) and lengths (B,) to one logit a class, (B, classes)."""
-        return self.classify(self.standardise(x), lengths)
+    def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
+        """From a batch of raw events to the task's outputs, and the state after them."""
+        return self.read(self.encode(batch.x), batch, state)
 
-    @torch.no_grad()
-    def predict(self, sequences: Sequence[NDArray[np.float32]]) -> Tensor:
-        """Probabilities (N, classes) for N recordings, each (T_i, I), as they were recorded."""
-        for at, sequence in enumerate(sequences):
-            if (
-                np.ndim(sequence) != 2
-                or len(sequence) < 1
-                or np.shape(sequence)[1] != self.channels
-            ):
-                raise SizeError(
-                    f"sequence {at} has shape {np.shape(sequence)}; "
-                    f"expected (time, {self.channels}) with at least one step"
-                )
-        if not len(sequences):
-            return torch.zeros(0, len(self.classes))
-        x, lengths = pad(sequences)
-        training = self.training
-        try:
-            self.eval()
-            logits: Tensor = self(x.to(self.mean), lengths.to(self.mean.device))
-            return logits.softmax(-1)
-        finally:
-            self.train(training)
+    def predict(self, data: Any) -> Any:
+        """What the task says of new data; see the class of the task."""
+        return self.task.predict(self, data)
 
     def to_config(self) -> dict[str, Any]:
         """What `from_config` needs; the numbers are in the state_dict."""
-        config = {
+        return {
+            "task": self.task.to_config(),
             "network": self.network,
-            "channels": self.channels,
-            "hidden_size": self.hidden_size,
-            "classes": list(self.classes),
+            "body": describe(self.body),
             "dropout": self.dropout.p,
         }
-        if isinstance(self.body, Window):
-            return {**config, "reach": self.body.reach}
-        return {**config, "body": describe(self.body)}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The model of a config, with its weights not yet filled."""
-        find_network(config["network"])
-        channels, hidden_size = config["channels"], config["hidden_size"]
-        if "body" in config:
-            body = rebuild(config["body"])
-        else:
-            body = Window(channels, hidden_size, reach=config["reach"])
         return cls(
+            task_from_config(config["task"]),
             config["network"],
-            channels,
-            hidden_size,
-            config["classes"],
+            rebuild(config["body"]),
             dropout=config["dropout"],
-            body=body,
         )

@@ -1,16 +1,24 @@
-"""The networks of the lesson's comparison, in one table, and how large each may be."""
+"""The networks that can be trained, in one table, any cell beside them, and how large they are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
 
+from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError
+from gatewright.language.cell import Cell, StoredCell
+from gatewright.language.equations import Equations
+from gatewright.layers.arguments import find_cell
 from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
+from gatewright.layers.recurrent import Recurrent
+from gatewright.training.cell_file import cell_from_file, names_a_file
+from gatewright.training.tasks.task import Task
 from gatewright.training.window import Window
 
 #: A budget is met if the network's parameters come this near to it.
@@ -19,59 +27,104 @@ TOLERANCE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One row of the comparison: what turns a sequence into H features.
+    """One row of the comparison: what turns each step of a sequence into H features.
 
-    A recurrent layer is read at each sequence's last step, so that it has to carry
-    everything that matters in its memory.
+    A recurrent layer that is asked once a sequence is read at its last step, so that it has
+    to carry everything that matters in its memory.
     """
 
     title: str
     about: str
-    build: Callable[[int, int], nn.Module]  # (input size, hidden size) to the module
+    build: Callable[[Task, int], nn.Module]  # (the task, hidden size) to the module
     cost: float  # time of a training step beside the others; only the progress bar asks
+    cell: dict[str, Any] | None = None  # the equations of a cell that has no name here
+
+
+def _layer(kind: Any) -> Callable[[Task, int], nn.Module]:
+    return lambda task, hidden_size: kind(task.inputs, hidden_size)
+
+
+def _window(task: Task, hidden_size: int) -> nn.Module:
+    return Window(task.inputs, hidden_size, reach=task.reach, causal=not task.centred)
 
 
 NETWORKS: Mapping[str, Network] = MappingProxyType(
     {
         "window": Network(
             "window",
-            "A feed-forward net on five steps at a time, averaged over the recording: no memory.",
-            Window,
+            "A feed-forward net on a few steps at a time: no memory.",
+            _window,
             cost=1,
         ),
         "rnn": Network(
             "RNN",
             "Elman's network: one tanh layer that reads its own last output. No gates.",
-            RNN,
+            _layer(RNN),
             cost=3,
         ),
         "lstm": Network(
             "LSTM",
             "A long-term memory, with gates that learn, forget, remember and use.",
-            LSTM,
+            _layer(LSTM),
             cost=9,
         ),
         "peephole_lstm": Network(
             "peephole LSTM",
             "An LSTM whose gates also see the long-term memory.",
-            PeepholeLSTM,
+            _layer(PeepholeLSTM),
             cost=11,
         ),
         "gru": Network(
             "GRU",
             "Two gates and a single memory, which is also the output.",
-            GRU,
+            _layer(GRU),
             cost=9,
         ),
     }
 )
 
 
-def find_network(name: str) -> Network:
-    """The network with this name; `ArgumentError` if there is none."""
-    if name not in NETWORKS:
-        raise ArgumentError(f"no network is called {name!r}; there are: {', '.join(NETWORKS)}")
-    return NETWORKS[name]
+def find_network(given: str | Cell | type[Cell]) -> tuple[str, Network]:
+    """A name and its network: one of `NETWORKS`, a cell that ships, or a cell of the user's.
+
+    Raises:
+        ArgumentError: if there is none of this name, or `file.py:Name` holds no cell.
+    """
+    if isinstance(given, str):
+        if given in NETWORKS:
+            return given, NETWORKS[given]
+        if names_a_file(given):
+            return _own(cell_from_file(given))
+        if given not in CELLS:
+            known = ", ".join([*NETWORKS, *(name for name in CELLS if name not in NETWORKS)])
+            raise ArgumentError(
+                f"no network is called {given!r}; there are: {known}. "
+                "A cell of your own is given as file.py:ClassName"
+            )
+        return given, _of_cell(CELLS[given](), None)
+    return _own(find_cell(given))
+
+
+def stored_network(name: str, cell: Mapping[str, Any] | None) -> Network:
+    """The network that `find_network` found, from its name and its `cell`, in any process."""
+    if cell is None:
+        return find_network(name)[1]
+    return _of_cell(StoredCell(Equations.from_json(dict(cell))), dict(cell))
+
+
+def _own(cell: Cell) -> tuple[str, Network]:
+    return cell.equations.name, _of_cell(cell, cell.equations.to_json())
+
+
+def _of_cell(cell: Cell, stored: dict[str, Any] | None) -> Network:
+    about = (type(cell).__doc__ or "").strip().split("\n", 1)[0] if stored is None else ""
+    return Network(
+        cell.equations.name,
+        about or "A cell of your own.",
+        lambda task, hidden_size: Recurrent(cell, task.inputs, hidden_size),
+        cost=10,
+        cell=stored,
+    )
 
 
 def parameters(module: nn.Module) -> int:
@@ -109,6 +162,6 @@ def solve_hidden_size(name: str, build: Callable[[int], nn.Module], budget: int)
         raise ArgumentError(
             f"a budget of {budget} parameters cannot be met by the network {name}: with "
             f"hidden size {nearest} it has {counts[nearest]}; expected one within "
-            f"{TOLERANCE:.0%}. Give a larger budget"
+            f"{TOLERANCE:.0%}. Give a larger budget, or a hidden size"
         )
     return nearest

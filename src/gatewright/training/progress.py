@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gatewright.training.networks import NETWORKS
 from gatewright.training.run import Run
 
 
 @contextmanager
 def progress_bar(
-    runs: Sequence[Run], *, shown: bool
+    runs: Sequence[Run], costs: Mapping[str, float], *, shown: bool
 ) -> Iterator[Callable[[Run, int, float], None]]:
     """Yields what is to be told of every epoch: the run, how many it has, and the loss.
+
+    `costs` is how long an epoch of each network takes beside the others.
 
     On the error stream, so that standard output is the result alone.
     """
@@ -36,18 +37,19 @@ def progress_bar(
         expand=True,
     )
     # An epoch of one network takes longer than of another; the time left has to know.
-    total = sum(NETWORKS[run.network].cost * run.recipe.epochs for run in runs)
+    total = sum(costs[run.network] * run.recipe.epochs for run in runs)
     task = bar.add_task("starting", total=total, runs=len(runs), ended=0, loss="–")
-    ended = 0
+    so_far: dict[tuple[str, int], int] = {}
 
     def told(run: Run, epoch: int, loss: float) -> None:
-        nonlocal ended
-        ended += epoch == run.recipe.epochs
+        key = (run.network, run.seed)
+        # A run that ends early is told of as having had all of its epochs.
+        passed, so_far[key] = epoch - so_far.get(key, 0), epoch
         bar.update(
             task,
-            advance=NETWORKS[run.network].cost,
+            advance=costs[run.network] * passed,
             description=f"{run.network}, seed {run.seed}",
-            ended=ended,
+            ended=sum(count == run.recipe.epochs for count in so_far.values()),
             loss=f"{loss:.3f}",
         )
 

@@ -2,55 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Self
 
 import torch
 
-from gatewright.data import Recordings, load, stratified_split
-from gatewright.training.batches import Batch
+from gatewright.training.handover import receive
 from gatewright.training.loop import History, train
-from gatewright.training.model import Classifier
+from gatewright.training.model import Model
+from gatewright.training.networks import Network, stored_network
 from gatewright.training.recipe import Recipe
+from gatewright.training.tasks.table import task_from_config
+from gatewright.training.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """All that a run depends on, so that it comes out the same in whichever process."""
 
-    data: str
+    data: str  # the file with the training part, from `handover`
+    task: Task
     network: str
     hidden_size: int
     seed: int
     recipe: Recipe
+    cell: Mapping[str, Any] | None = None  # equations of a cell that `network` does not name
 
     def to_json(self) -> dict[str, Any]:
         """In JSON's types, for a process of its own."""
-        return asdict(self)
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        recipe = {field.name: getattr(self.recipe, field.name) for field in fields(Recipe)}
+        return {**given, "task": self.task.to_config(), "recipe": recipe}
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Self:
         """What `to_json` wrote."""
-        return cls(**{**given, "recipe": Recipe(**given["recipe"])})
+        task, recipe = task_from_config(given["task"]), Recipe(**given["recipe"])
+        return cls(**{**given, "task": task, "recipe": recipe})
 
-    def parts(self) -> tuple[Recordings, Recordings]:
-        """The recordings to learn from and those to choose on. The test part stays closed."""
-        return stratified_split(load(self.data).train, self.recipe.validation, self.seed)
+    def parts(self) -> tuple[Any, Any]:
+        """The data to learn from and those to choose on. The test part is not in the file."""
+        return self.task.parts(_received(self.data), self.recipe.validation, self.seed)
 
-    def model(self, training: Recordings) -> Classifier:
+    def model(self, training: Any) -> Model:
         """The network before its first step, scaled to what it will learn from."""
-        model = Classifier(
-            self.network,
-            training.channels,
-            self.hidden_size,
-            training.classes,
-            dropout=self.recipe.dropout,
-        )
-        model.fit_scaling(training.sequences)
+        network = stored_network(self.network, self.cell)
+        model = build_model(self.task, self.network, network, self.hidden_size, self.recipe)
+        model.fit_scaling(training)
         return model
 
 
-def perform(run: Run, on_epoch: Any = lambda history: None) -> tuple[Classifier, History]:
+def build_model(task: Task, name: str, network: Network, hidden_size: int, recipe: Recipe) -> Model:
+    """A model with fresh weights."""
+    return Model(task, name, network.build(task, hidden_size), dropout=recipe.dropout)
+
+
+def perform(
+    run: Run,
+    on_epoch: Callable[[History], None] = lambda history: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Model, History]:
     """Train the network of a run from its seed; the caller's random numbers stay as they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
@@ -58,10 +71,15 @@ def perform(run: Run, on_epoch: Any = lambda history: None) -> tuple[Classifier,
         model = run.model(training)
         history = train(
             model,
-            Batch.of(training),
-            Batch.of(validation),
+            training,
+            validation,
             run.recipe,
             seed=run.seed,
             on_epoch=on_epoch,
+            stop=stop,
         )
+        run.task.calibrate(model, validation)
     return model, history
+
+
+_received = lru_cache(maxsize=2)(receive)

@@ -2,7 +2,8 @@
 
 It is started by `gatewright.training.workers` as `python -m gatewright.training.worker`,
 not by multiprocessing, so that a plain script or a notebook can compare networks without
-`if __name__ == "__main__"`, and nothing is pickled. It ends when its input does.
+`if __name__ == "__main__"`, and nothing is pickled. The line `stop` ends the run at hand
+early, with the best weights so far. It ends when its input does.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import base64
 import json
 import os
+import queue
 import signal
 import sys
+import threading
 from dataclasses import asdict
 from typing import Any
 
@@ -22,6 +25,9 @@ from gatewright.errors import GatewrightError
 from gatewright.training.loop import History
 from gatewright.training.run import Run, perform
 
+#: The line that asks for an early end.
+STOP = "stop\n"
+
 
 def main() -> None:
     """Perform the runs that arrive, one after the other, on one thread."""
@@ -30,6 +36,16 @@ def main() -> None:
     torch.set_num_threads(1)
     # What others may print must not get between the lines that are the answer.
     answers, sys.stdout = sys.stdout, sys.stderr
+    asked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            if line == STOP:
+                stopped.set()
+            else:
+                asked.put(line)
+        asked.put(None)
 
     def tell(kind: str, **told: Any) -> None:
         try:
@@ -41,9 +57,10 @@ def main() -> None:
     def on_epoch(history: History) -> None:
         tell("epoch", epoch=len(history.train_loss), loss=history.train_loss[-1])
 
-    for line in sys.stdin:
+    threading.Thread(target=listen, daemon=True).start()
+    while (line := asked.get()) is not None:
         try:
-            model, history = perform(Run.from_json(json.loads(line)), on_epoch)
+            model, history = perform(Run.from_json(json.loads(line)), on_epoch, stopped.is_set)
         except GatewrightError as error:
             tell("error", message=str(error))
             continue

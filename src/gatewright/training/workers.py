@@ -25,6 +25,7 @@ from torch import Tensor
 from gatewright.errors import TrainingError
 from gatewright.training.loop import History
 from gatewright.training.run import Run
+from gatewright.training.worker import STOP
 
 #: More processes than this only fill the memory: each one holds a torch.
 MOST = 8
@@ -44,11 +45,16 @@ def perform_all(
     *,
     processes: int | None = None,
     on_epoch: Callable[[Run, int, float], None] = lambda run, epoch, loss: None,
+    keep: bool = False,
 ) -> list[Outcome]:
     """The outcome of each run, in the order given.
 
     `on_epoch` is told the run, the epoch that it has completed, and the loss. However
     this ends, by an error or by Ctrl-C, no process stays behind.
+
+    Args:
+        keep: At Ctrl-C, end the runs at hand early and return what there is, without the
+            runs that have not begun; a second Ctrl-C ends everything.
 
     Raises:
         TrainingError: where a run cannot go on, or its process died.
@@ -58,8 +64,16 @@ def perform_all(
     outcomes: dict[int, Outcome] = {}
     with _started(processes) as (workers, answers):
         at_work = [_hand(worker, waiting) if waiting else None for worker in workers]
-        while len(outcomes) < len(runs):
-            place, line = answers.get()
+        while any(task is not None for task in at_work):
+            try:
+                place, line = answers.get()
+            except KeyboardInterrupt:
+                if not keep:
+                    raise
+                keep, waiting = False, []
+                for worker in workers:
+                    _write(worker, STOP)
+                continue
             task = at_work[place]
             if line is None:
                 if task is None:
@@ -72,9 +86,11 @@ def perform_all(
             elif answer["kind"] == "error":
                 raise TrainingError(answer["message"])
             else:
-                outcomes[task] = _outcome(runs[task], answer)
+                outcomes[task] = found = _outcome(runs[task], answer)
+                if 0 < len(found.history.train_loss) < runs[task].recipe.epochs:
+                    on_epoch(runs[task], runs[task].recipe.epochs, found.history.train_loss[-1])
                 at_work[place] = _hand(workers[place], waiting) if waiting else None
-    return [outcomes[task] for task in range(len(runs))]
+    return [outcomes[task] for task in sorted(outcomes)]
 
 
 def usable_cores() -> int:
@@ -92,13 +108,15 @@ def _outcome(run: Run, answer: dict[str, Any]) -> Outcome:
 def _hand(worker: subprocess.Popen[str], waiting: list[tuple[int, Run]]) -> int:
     """Give the next waiting run to a worker; its number."""
     task, run = waiting.pop()
-    assert worker.stdin is not None
-    try:
-        worker.stdin.write(json.dumps(run.to_json()) + "\n")
-        worker.stdin.flush()
-    except OSError:  # it is dead; its closed output says so in a moment
-        pass
+    _write(worker, json.dumps(run.to_json()) + "\n")
     return task
+
+
+def _write(worker: subprocess.Popen[str], line: str) -> None:
+    assert worker.stdin is not None
+    with suppress(OSError):  # it is dead; its closed output says so in a moment
+        worker.stdin.write(line)
+        worker.stdin.flush()
 
 
 Answers = queue.SimpleQueue[tuple[int, str | None]]

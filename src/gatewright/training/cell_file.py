@@ -1,0 +1,82 @@
+"""A cell of the user's from a file: `my.py:MyCell`, as the command line is given it."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from gatewright.errors import ArgumentError, CellError
+from gatewright.language.cell import Cell
+
+
+def names_a_file(given: str) -> bool:
+    """Whether this is `file.py:Name` rather than the name of a network."""
+    return given.endswith(".py") or ".py:" in given
+
+
+def cell_from_file(given: str) -> Cell:
+    """The cell `file.py:Name`; the name may be left out where the file holds one cell.
+
+    The file is run, as Python would run it; what it imports from its own folder is found.
+
+    Raises:
+        ArgumentError: if the file cannot be read or run, or holds no such cell.
+        CellError: if the cell cannot be read.
+    """
+    file, _, name = given.partition(".py:")
+    path = Path(file if file.endswith(".py") else f"{file}.py")
+    if not path.is_file():
+        raise ArgumentError(f"there is no file {path}; --cell is a name, or file.py:ClassName")
+    values = _run(path)
+    kinds = {
+        key: value
+        for key, value in values.items()
+        if isinstance(value, type)
+        and issubclass(value, Cell)
+        and value.__module__ == values["__name__"]
+    }
+    if not name and len(kinds) == 1:
+        name = next(iter(kinds))
+    found = kinds.get(name, values.get(name))
+    if isinstance(found, Cell):
+        return found
+    if not (isinstance(found, type) and issubclass(found, Cell)):
+        there = f"it holds {', '.join(kinds)}" if kinds else "it holds no class that is a gw.Cell"
+        wanted = f"has no cell {name!r}" if name else "does not say which cell"
+        raise ArgumentError(f"{path} {wanted}: {there}; give {path}:ClassName")
+    try:
+        return found()
+    except TypeError as error:
+        raise ArgumentError(
+            f"{path}: {name} needs arguments ({error}); add a line `my_cell = {name}(...)` "
+            f"to the file, and give {path}:my_cell"
+        ) from None
+
+
+def _run(path: Path) -> dict[str, Any]:
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        return runpy.run_path(str(path), run_name=path.stem)
+    except CellError as error:
+        raise CellError(
+            f"{path}: {error.fact}", cell=error.cell, line=error.line, mend=error.mend
+        ) from None
+    except (Exception, SystemExit) as error:
+        line = next(
+            (
+                f.lineno
+                for f in reversed(traceback.extract_tb(error.__traceback__))
+                if Path(f.filename) == path
+            ),
+            getattr(error, "lineno", None),
+        )
+        place = f"{path}, line {line}" if line else str(path)
+        raise ArgumentError(
+            f"{place}: {type(error).__name__}: {error}; the file with the cell must run by itself"
+        ) from None
+    finally:
+        sys.path.remove(folder)

@@ -1,0 +1,186 @@
+"""One experiment: train every network from every seed, then open the test part, once."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gatewright.errors import ArgumentError
+from gatewright.layers.saving import save
+from gatewright.training.card import card
+from gatewright.training.comparison import Comparison, Entry, Trial
+from gatewright.training.handover import hand_over
+from gatewright.training.loop import BY_HAND
+from gatewright.training.model import Model
+from gatewright.training.networks import Network, parameters, solve_hidden_size, stored_network
+from gatewright.training.pictures import report
+from gatewright.training.progress import progress_bar
+from gatewright.training.recipe import Recipe
+from gatewright.training.run import Run, build_model
+from gatewright.training.tasks.task import Baseline, Task, run_all
+from gatewright.training.workers import Outcome, perform_all
+
+CUT_SHORT = "The training was ended by hand: these are the best models until then."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """All that is decided before anything is trained."""
+
+    data: str  # the name of the data
+    training: Any  # the part that everything is learned and chosen on
+    test: Any  # the part that is opened once
+    task: Task
+    networks: Mapping[str, Network]
+    baselines: Sequence[Baseline]
+    seeds: int
+    recipe: Recipe
+    hidden_size: int | None  # of every network; None: from the recipe's budget
+    notes: tuple[str, ...] = ()
+
+    def perform(self, target: Path | None, *, progress: bool, keep: bool) -> Comparison:
+        """Train, measure, and write the directory; see `compare` and `train`."""
+        sizes = {name: self.size_of(name) for name in self.networks}
+        with tempfile.TemporaryDirectory(prefix="gatewright-") as folder:
+            file = hand_over(self.training, Path(folder) / "training.safetensors")
+            runs = [
+                Run(file, self.task, name, sizes[name], seed, self.recipe, network.cell)
+                for seed in range(self.seeds)
+                for name, network in self.networks.items()
+            ]
+            costs = {name: network.cost for name, network in self.networks.items()}
+            with progress_bar(runs, costs, shown=progress) as on_epoch:
+                outcomes = perform_all(runs, on_epoch=on_epoch, keep=keep)
+            outcomes = [outcome for outcome in outcomes if outcome.history.kept >= 0]
+            if not outcomes:
+                raise KeyboardInterrupt
+            models = {(one.run.network, one.run.seed): _model(one) for one in outcomes}
+        comparison, shown_models = self.opened(outcomes, models, target)
+        if target is not None:
+            pages = {
+                "README.md": card(comparison),
+                "report.html": report(comparison, shown_models, self.test),
+                "results.json": comparison.to_json() + "\n",
+            }
+            files = {name: text.encode() for name, text in pages.items()}
+            save(comparison.model, target, files=files)
+        return comparison
+
+    def size_of(self, name: str) -> int:
+        """The hidden size of a network: the one given, or what its budget allows."""
+        network = self.networks[name]
+        if self.hidden_size is not None:
+            return self.hidden_size
+
+        def build(size: int) -> Model:
+            return build_model(self.task, name, network, size, self.recipe)
+
+        return solve_hidden_size(name, build, self.recipe.budget)
+
+    def opened(
+        self,
+        outcomes: Sequence[Outcome],
+        models: Mapping[tuple[str, int], Model],
+        target: Path | None,
+    ) -> tuple[Comparison, dict[str, Model]]:
+        """Everything is trained: now the test part. Also the best model of each network."""
+        task, metric = self.task, self.task.metrics[0]
+        batches = task.batches(self.test)
+        trials: dict[str, list[Trial]] = {}
+        for outcome in outcomes:
+            run, history = outcome.run, outcome.history
+            model = models[run.network, run.seed]
+            predicted = task.predictions(run_all(model, batches), model)
+            trials.setdefault(run.network, []).append(
+                Trial(
+                    run.seed,
+                    history.validation[history.kept],
+                    task.score(predicted, self.test),
+                    predicted,
+                    history,
+                    history.validation_loss[history.kept],
+                )
+            )
+        networks = [
+            Entry(
+                name,
+                self.networks[name].title,
+                self.networks[name].about,
+                parameters(models[name, tried[0].seed]),
+                tuple(tried),
+                models[name, tried[0].seed].hidden_size,
+            )
+            for name, tried in trials.items()
+        ]
+        baselines = [self.baseline(one) for one in self.baselines]
+        rest, validation = task.parts(self.training, self.recipe.validation, 0)
+        stopped = any(outcome.history.stopped == BY_HAND for outcome in outcomes)
+        whole = len(outcomes) == self.seeds * len(self.networks) and not stopped
+        chosen = {entry.name: entry.chosen(metric) for entry in networks}
+        comparison = Comparison(
+            data=self.data,
+            about=self.test.about,
+            licence=self.test.licence,
+            task=task,
+            sizes={
+                "training": task.counted(rest),
+                "validation": task.counted(validation),
+                "test": task.counted(self.test),
+            },
+            recipe=self.recipe,
+            entries=(*networks, *baselines),
+            shown={},
+            notes=self.notes if whole else (*self.notes, CUT_SHORT),
+            versions={
+                "gatewright": version("gatewright"),
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            directory=target,
+            model=models[networks[0].name, chosen[networks[0].name].seed],
+        )
+        best = comparison.best.name
+        comparison = replace(
+            comparison,
+            model=models[best, chosen[best].seed],
+            shown=task.shown(chosen[best].predicted, self.test),
+        )
+        return comparison, {name: models[name, trial.seed] for name, trial in chosen.items()}
+
+    def baseline(self, baseline: Baseline) -> Entry:
+        """Its settings are chosen on validation; then it learns from all that is not test."""
+        task, metric = self.task, self.task.metrics[0]
+        rest, validation = task.parts(self.training, self.recipe.validation, 0)
+        tried = [
+            (task.score(baseline.fit(rest, one).predict(validation), validation), one)
+            for one in baseline.settings
+        ]
+        values, setting = max(tried, key=lambda one: metric.goodness(one[0][metric.name]))
+        fitted = baseline.fit(self.training, setting)
+        predicted = fitted.predict(self.test)
+        trial = Trial(0, values, task.score(predicted, self.test), predicted)
+        return Entry(baseline.name, baseline.title, baseline.about, fitted.parameters, (trial,))
+
+
+def check_counts(**given: int | None) -> None:
+    """Refuse what is no whole number from 1; None is one that was not given."""
+    for what, value in given.items():
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise ArgumentError(f"{what} is {value!r}; expected a whole number from 1")
+
+
+def _model(outcome: Outcome) -> Model:
+    """The trained model: built as it was where it was trained."""
+    run = outcome.run
+    network = stored_network(run.network, run.cell)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(run.task, run.network, network, run.hidden_size, run.recipe)
+    model.load_state_dict(outcome.weights)
+    return model.eval()

@@ -1,0 +1,80 @@
+"""One real sequence on its way through a network, for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatewright.draw.heatmap import HeatMap, unit_order
+from gatewright.draw.passage import Gate, Passage
+from gatewright.layers.recurrent import Recurrent
+from gatewright.training.comparison import Comparison
+from gatewright.training.gates import GATES, Named, Shown
+from gatewright.training.model import Model
+
+
+def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> Passage | None:
+    """The first sequence of the test part, through the first network here that has gates."""
+    own = [name for name, model in models.items() if isinstance(model.body, Recurrent)]
+    name = next((name for name in GATES if name in models), next(iter(own), None))
+    if name is None:
+        return None
+    model = models[name].eval()
+    entry = next(one for one in comparison.entries if one.name == name)
+    example = comparison.task.example(model, test)
+    with torch.no_grad():
+        z, _ = model.task.prepare(model.encode(example.batch.x), example.batch)
+        traces: dict[str, Tensor] = model.body.trace(z)
+    order_by, order_words, gates = GATES.get(name) or _of_any_cell(model, traces)
+    order = unit_order(_listed(traces[order_by]))
+    seed = entry.chosen(comparison.metric).seed
+    return Passage(
+        heading=f"One sequence on its way through the {entry.title}",
+        about=(
+            f"{example.about} The model is the {entry.title} of seed {seed}, "
+            f"{model.hidden_size} units. {example.said}".rstrip()
+        ),
+        diagram=model.body.cell.svg(title=False),
+        event=None if example.symbols else HeatMap("x", "event", "signed", _listed(z)),
+        gates=[
+            Gate(
+                gate.title,
+                gate.equation,
+                gate.says,
+                [_map(named, traces[named.name], order) for named in gate.values],
+            )
+            for gate in gates
+        ],
+        belief=example.belief,
+        symbols=example.symbols,
+        order=order_words,
+    )
+
+
+def _of_any_cell(model: Model, traces: Mapping[str, Tensor]) -> tuple[str, str, tuple[Shown, ...]]:
+    """All values of a cell that the report has no words for, one by one."""
+    size = model.body.output_size
+    names = [name for name, trace in traces.items() if trace.shape[-1] == size]
+    shown = []
+    for name in names:
+        low, high = float(traces[name].min()), float(traces[name].max())
+        factor = low >= 0.0 and high <= 1.0
+        named = Named(name, "", "factor" if factor else "signed")
+        shown.append(Shown(name, "", "", (named,)))
+    return names[-1], f"by their mean of {names[-1]}, highest first", tuple(shown)
+
+
+def _map(named: Named, trace: Tensor, order: Sequence[int]) -> HeatMap:
+    listed = _listed(trace)
+    rows = order if len(order) == len(listed[0]) else range(len(listed[0]))
+    values = [[step[unit] for unit in rows] for step in listed]
+    return HeatMap(named.name, named.meaning, named.kind, values)
+
+
+def _listed(trace: Tensor) -> list[list[float]]:
+    """(T, 1, H) as [time][unit]."""
+    listed: list[list[float]] = trace[:, 0].tolist()
+    return listed

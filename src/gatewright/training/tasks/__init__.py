@@ -1,0 +1,1 @@
+"""What a network can be asked to do, one file a task."""

@@ -1,0 +1,168 @@
+"""One class for a whole sequence, of whatever length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gatewright.data import Recordings, stratified_split
+from gatewright.draw.confusion import confusion_section
+from gatewright.draw.passage import Belief
+from gatewright.draw.report import Section
+from gatewright.errors import DataError
+from gatewright.training.baselines.neighbour import nearest_neighbour
+from gatewright.training.batches import Padded, check_shapes, pad
+from gatewright.training.tasks.labels import (
+    ACCURACY,
+    MACRO_F1,
+    class_weights,
+    confusion,
+    label_scores,
+    majority,
+)
+from gatewright.training.tasks.seen import Seen
+from gatewright.training.tasks.task import Baseline, Batch, Example, Metric, Task, run_all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify(Task):
+    """Tell the class of a sequence; predictions are probabilities, (N, classes)."""
+
+    kind: ClassVar[str] = "classify"
+    title: ClassVar[str] = "a class for each sequence"
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
+    division: ClassVar[str] = (
+        "The validation part is drawn anew from the training part for each seed, class by class. "
+        "Each channel is scaled by mean and deviation of the sequences to learn from."
+    )
+    reading: ClassVar[str] = "A recurrent network is read at a sequence's last step."
+    reach: ClassVar[int] = 2
+    centred: ClassVar[bool] = True
+
+    classes: tuple[str, ...]
+    seen: Seen  # what the training data were like
+    weights: tuple[float, ...] | None = None  # of the classes in the loss
+
+    @classmethod
+    def of(cls, training: Recordings) -> Self:
+        """The task that these recordings set."""
+        missing = [
+            name for name, count in zip(training.classes, training.counts, strict=True) if not count
+        ]
+        if missing:
+            raise DataError(
+                f"{training.name} has no sequence of {', '.join(missing)} to learn from; "
+                "expected at least one of every class"
+            )
+        if len(training.classes) < 2:
+            raise DataError(
+                f"every sequence of {training.name} is of the class {training.classes[0]}; "
+                "expected at least two classes: there is nothing to tell apart"
+            )
+        return cls(
+            classes=training.classes,
+            seen=Seen.of(training),
+            weights=class_weights(training.counts),
+        )
+
+    @property
+    def inputs(self) -> int:
+        return len(self.seen.channels)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    def split(self, whole: Recordings) -> tuple[Recordings, Recordings]:
+        return stratified_split(whole, 0.2, seed=0)
+
+    def parts(
+        self, training: Recordings, fraction: float, seed: int
+    ) -> tuple[Recordings, Recordings]:
+        return stratified_split(training, fraction, seed)
+
+    def batches(self, part: Recordings) -> Padded:
+        x, lengths = pad(part.sequences)
+        return Padded(x, lengths, torch.from_numpy(part.labels.copy()))
+
+    def values(self, training: Recordings) -> NDArray[np.float64]:
+        return np.concatenate(training.sequences).astype(np.float64)
+
+    def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
+        weight = None if self.weights is None else outputs.new_tensor(self.weights)
+        return nn.functional.cross_entropy(outputs, batch.target, weight=weight)
+
+    def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
+        return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).numpy()
+
+    def score(self, predicted: NDArray[np.float64], part: Recordings) -> dict[str, float]:
+        return label_scores(predicted.argmax(-1), part.labels, len(self.classes))
+
+    def shown(self, predicted: NDArray[np.float64], part: Recordings) -> dict[str, Any]:
+        said = predicted.argmax(-1)
+        return {"confusion": confusion(said, part.labels, len(self.classes))}
+
+    def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
+        caption = f"{whose} Colour: share of the row."
+        return [confusion_section(shown["confusion"], self.classes, caption, "sequences")]
+
+    def example(self, model: Any, part: Recordings) -> Example:
+        one = part.take([0])
+        x, lengths = pad(one.sequences)
+        batch = Batch(x, None, torch.from_numpy(one.labels.copy()))
+        with torch.no_grad():
+            output, _ = model.body(model.encode(x))
+            shares = model.readout(output[:, 0]).softmax(-1)
+        true, said = int(one.labels[0]), int(shares[-1].argmax())
+        verdict = "rightly" if true == said else f"wrongly, it is {self.classes[true]}"
+        return Example(
+            batch,
+            f"One sequence: the first of the test part, {int(lengths[0])} steps, class "
+            f"{self.classes[true]}.",
+            f"It says {self.classes[said]}, {verdict}.",
+            Belief(shares.tolist(), self.classes, true),
+        )
+
+    def says(self) -> str:
+        return (
+            f"A classifier of sequences with {len(self.classes)} classes: "
+            f"{', '.join(self.classes)}. It reads {len(self.seen.channels)} channels."
+        )
+
+    def usage(self) -> str:
+        return (
+            "probabilities = model.predict(sequences)  # arrays (time, channels), as recorded\n"
+            "names = [model.task.classes[at] for at in probabilities.argmax(-1)]"
+        )
+
+    def limits(self) -> str:
+        return (
+            f"It knows these {len(self.classes)} classes and gives every sequence to one of them, "
+            "a stranger's too. Its probabilities were not calibrated."
+        )
+
+    def predict(
+        self, model: Any, data: Recordings | Sequence[NDArray[np.floating]]
+    ) -> NDArray[np.float64]:
+        """Probabilities (N, classes) of N sequences, each (T_i, I), as they were recorded."""
+        sequences = data.sequences if isinstance(data, Recordings) else data
+        if not len(sequences):
+            return np.zeros((0, len(self.classes)))
+        x, lengths = pad(check_shapes(sequences, self.inputs))
+        batches = Padded(x.to(model.mean.dtype), lengths, torch.zeros_like(lengths))
+        return self.predictions(run_all(model, batches), model)
+
+    def baselines(self) -> Sequence[Baseline]:
+        return (
+            majority(lambda part, shares: np.tile(shares, (len(part), 1))),
+            nearest_neighbour(),
+        )
+
+    def counted(self, part: Recordings) -> str:
+        return f"{len(part)} sequences"

@@ -1,0 +1,71 @@
+"""What the two tasks with classes share: their weights, their metrics and their baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.training.tasks.task import Baseline, Fitted, Metric
+
+ACCURACY = Metric("accuracy", "accuracy", higher=True, percent=True)
+MACRO_F1 = Metric("macro_f1", "macro F1", higher=True, percent=True)
+
+#: A class is rare, and all classes are weighted, where the largest has this many times as many.
+IMBALANCE = 2.0
+
+
+def class_weights(counts: NDArray[np.int64]) -> tuple[float, ...] | None:
+    """Weights of the classes in the loss, with mean 1 over the items; None where none is rare.
+
+    The square root of the inverse share: a rare class is heard, and the probabilities are
+    not as far from the truth as with the inverse share itself.
+
+    >>> class_weights(np.array([30, 31])) is None
+    True
+    >>> [round(one, 2) for one in class_weights(np.array([90, 10]))]
+    [0.79, 2.37]
+    """
+    present = counts[counts > 0]
+    if present.max() < IMBALANCE * present.min():
+        return None
+    raw = np.where(counts > 0, 1.0 / np.sqrt(np.maximum(counts, 1)), 0.0)
+    return tuple((raw * counts.sum() / (raw * counts).sum()).tolist())
+
+
+def label_scores(
+    predicted: NDArray[np.integer], labels: NDArray[np.integer], classes: int
+) -> dict[str, float]:
+    """Accuracy, and the mean over the classes that occur of F1 = 2 TP / (2 TP + FP + FN).
+
+    >>> label_scores(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]), 2)
+    {'accuracy': 0.75, 'macro_f1': 0.7333333333333334}
+    """
+    hits = np.bincount(labels[predicted == labels], minlength=classes)
+    either = np.bincount(predicted, minlength=classes) + np.bincount(labels, minlength=classes)
+    occurs = either > 0
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "macro_f1": float((2 * hits[occurs] / either[occurs]).mean()),
+    }
+
+
+def confusion(
+    predicted: NDArray[np.integer], labels: NDArray[np.integer], classes: int
+) -> list[list[int]]:
+    """[true class][predicted class], counts."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts.tolist()
+
+
+def majority(predict: Callable[[Any, NDArray[np.float64]], Any]) -> Baseline:
+    """Always the shares of the classes; `predict` repeats them for every item of a part."""
+
+    def fit(training: Any, _: Any) -> Fitted:
+        shares = training.counts / training.counts.sum()
+        return Fitted(lambda part: predict(part, shares), len(shares))
+
+    return Baseline("majority", "majority class", "Always the class that is most frequent.", fit)

@@ -1,0 +1,27 @@
+"""All tasks, by the names that readers, configurations and the command line use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from gatewright.errors import ModelError
+from gatewright.training.tasks.classify import Classify
+from gatewright.training.tasks.tag import Tag
+from gatewright.training.tasks.task import Task
+
+TASKS: Mapping[str, type[Task]] = MappingProxyType({kind.kind: kind for kind in (Classify, Tag)})
+
+
+def task_from_config(config: Mapping[str, Any]) -> Task:
+    """The task that a saved model was trained for.
+
+    Raises:
+        ModelError: if it is none of this gatewright's.
+    """
+    if config.get("kind") not in TASKS:
+        raise ModelError(
+            f"the model's task is {config.get('kind')!r}; this gatewright knows {sorted(TASKS)}"
+        )
+    return TASKS[config["kind"]].from_config(config)
