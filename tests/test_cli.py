@@ -111,7 +111,7 @@ def test_diagrams_go_into_a_new_directory(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["cells", "lstn"], "no cell is called 'lstn'"),
+        (["cells", "lstn"], "there is no cell 'lstn'; did you mean lstm"),
         (["cells", "--names", "french"], "expected lesson"),
         (["cells", "--latex", "--json"], "exclude each other"),
         (["cells", "--names", "lesson", "--json"], "--names"),

@@ -143,7 +143,11 @@ class Fielded(gw.Cell):
 
 
 LAYERS = {
-    "cell's name": (lambda: gw.Recurrent("lstn", 3, 5), A, "there is no cell 'lstn'; the cells"),
+    "cell's name": (
+        lambda: gw.Recurrent("lstn", 3, 5),
+        A,
+        "there is no cell 'lstn'; did you mean lstm",
+    ),
     "cell's kind": (lambda: gw.Recurrent(torch.nn.LSTM, 3, 5), A, "cell is a type; give a Cell"),
     "cell's arguments": (lambda: gw.Recurrent(Fielded, 3, 5), A, "Recurrent(Fielded(...), ...)"),
     "layer": (lambda: gw.Recurrent(gw.LSTM(3, 5), 3, 5), A, "cell is a LSTM; give a Cell"),

@@ -161,11 +161,9 @@ def _parted(names: str) -> list[str]:
 
 
 def _chosen_cells(name: str | None) -> dict[str, Cell]:
-    from gatewright.cells import CELLS
+    from gatewright.cells import CELLS, cell_class
 
-    if name is not None and name not in CELLS:
-        raise ArgumentError(f"no cell is called {name!r}; there are: {', '.join(CELLS)}")
-    return {key: kind() for key, kind in CELLS.items() if name in (None, key)}
+    return {key: cell_class(key)() for key in (CELLS if name is None else [name])}
 
 
 def _described(name: str, cell: Cell) -> dict[str, str]:

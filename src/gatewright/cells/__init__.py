@@ -1,5 +1,7 @@
 """The cells that ship, by name. One family a file, equations only."""
 
+from difflib import get_close_matches
+
 from gatewright.cells.greff import (
     CoupledLSTM,
     FullGateRecurrenceLSTM,
@@ -18,6 +20,7 @@ from gatewright.cells.noisy import RecurrentDropoutLSTM, ZoneoutLSTM
 from gatewright.cells.normalised import LayerNormLSTM
 from gatewright.cells.one_gate import JANET, MGU, FastGRNN
 from gatewright.cells.rnn import SCRN, ElmanRNN, IndRNN
+from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 
 #: Name to class, family by family; `gatewright.Recurrent` takes these names.
@@ -49,3 +52,16 @@ CELLS: dict[str, type[Cell]] = {
     "janet": JANET,
     "fast_grnn": FastGRNN,
 }
+
+
+def cell_class(name: str) -> type[Cell]:
+    """The class of a cell that ships.
+
+    Raises:
+        ArgumentError: where none has this name, with what it may have been.
+    """
+    if name not in CELLS:
+        alike = get_close_matches(name, CELLS)
+        meant = f"did you mean {' or '.join(alike)}? " if alike else ""
+        raise ArgumentError(f"there is no cell {name!r}; {meant}`gatewright cells` lists them")
+    return CELLS[name]

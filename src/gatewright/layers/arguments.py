@@ -6,7 +6,7 @@ import sys
 import warnings
 from typing import Any
 
-from gatewright.cells import CELLS
+from gatewright.cells import cell_class
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.language.cell import Cell
 
@@ -49,9 +49,7 @@ def find_cell(cell: Cell | type[Cell] | str) -> Cell:
     if isinstance(cell, Cell):
         return cell
     if isinstance(cell, str):
-        if cell not in CELLS:
-            raise ArgumentError(f"there is no cell {cell!r}; the cells are {', '.join(CELLS)}")
-        cell = CELLS[cell]
+        cell = cell_class(cell)
     if isinstance(cell, type) and issubclass(cell, Cell):
         try:
             return cell()
