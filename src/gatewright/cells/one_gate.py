@@ -12,14 +12,14 @@ class MGU(Cell):
     """The minimal gated unit: the GRU with one gate, which both resets and updates.
 
     Source: Zhou, Wu, Zhang and Zhou 2016, "Minimal gated unit for recurrent neural networks",
-    table 1. As in all cells here, f keeps the old memory; the paper's f, how much is new, is
-    1 - f.
+    table 1. As in all cells here, f keeps the old memory; the paper's f, how much is new, is u.
     """
 
     def step(self, x: Any, h: Any) -> Update:
         f = sigmoid(linear(x, h))
-        n = tanh(linear(x, h=(1 - f) * h))
-        h = f * h + (1 - f) * n
+        u = 1 - f
+        n = tanh(linear(x, h=u * h))
+        h = f * h + u * n
         return state(h=h)
 
 
