@@ -182,7 +182,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "misspelt option": (
         "f = linear(x, sise=3)",
         "linear was given sise=3",
-        "size=, bias= and heads=",
+        "size=, bias=, heads=",
     ),
     "size of a diagonal": ("f = diagonal(h, size=3)", "diagonal was given size=3", "name="),
     "None as a source": ("f = linear(x, None)", "linear was given None", "a constant is a number"),

@@ -18,7 +18,7 @@ Pairs = Mapping[str, Mapping[str, Pair]]
 
 
 def collect(graph: Graph, pairs: Pairs) -> dict[str, Tensor]:
-    """Each of the graph's weights, by path.
+    """Each of the graph's weights, by path, as its products read it.
 
     Where the graph keeps one bias a product and `pairs` has two (torch's layers have one
     for the input and one for the hidden state), they add up.
@@ -29,7 +29,8 @@ def collect(graph: Graph, pairs: Pairs) -> dict[str, Tensor]:
 def _one(graph: Graph, weight: Weight, pairs: Pairs) -> Tensor:
     sources = pairs[weight.product]
     if weight.role != "bias":
-        return sources[weight.source or weight.product][0]
+        own = sources[weight.source or weight.product][0]
+        return own - own.transpose(-1, -2) if weight.antisymmetric else own
     found = _biases(graph, weight, sources)
     return sum(found[1:], found[0])
 

@@ -26,6 +26,7 @@ class Weight:
         shape: Symbolic sizes: rows and columns of a matrix, or the length of a vector.
         heads: Blocks of a matrix; with more than one, its tensor has three axes, heads first.
         start: What a parameter starts from.
+        antisymmetric: Whether its product reads W - W^T in the place of the tensor W.
     """
 
     product: str
@@ -34,6 +35,7 @@ class Weight:
     shape: tuple[Size, ...]
     heads: int = 1
     start: float | None = None
+    antisymmetric: bool = False
 
     @property
     def path(self) -> str:

@@ -103,7 +103,10 @@ class _Lowering:
                 one = self.terms.new("multiply", vector, source, size=source.size)
             else:
                 heads = node.attributes["heads"]
-                matrix = self.weight(Weight(name, key, "weight", (size, source.size), heads))
+                kind = {"antisymmetric": node.attributes.get("antisymmetric", False)}
+                matrix = self.weight(
+                    Weight(name, key, "weight", (size, source.size), heads, **kind)
+                )
                 one = self.terms.new("product", source, matrix, size=size, heads=heads)
                 if position == 0 and node.attributes["bias"] and self.bias:
                     bias = self.weight(Weight(name, key, "bias", (size,)))

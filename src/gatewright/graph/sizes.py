@@ -157,6 +157,9 @@ class _Inference:
         if kind == "row":
             if node.op not in REDUCTIONS or "heads" in node.attributes:
                 self.unite(node, node.operands[0], node.line)
+        elif node.attributes.get("antisymmetric"):  # square matrices
+            for one in node.operands:
+                self.unite(node, one, node.line)
         elif kind == "pointwise" or node.op == "diagonal":
             full = [one for one in node.operands if self.size(one) != 1]
             for one in full:

@@ -117,6 +117,7 @@ def linear(
     size: Size = "hidden",
     bias: bool = True,
     heads: int = 1,
+    antisymmetric: bool = False,
     name: str | None = None,
     **keyed: Value,
 ) -> Value:
@@ -128,6 +129,9 @@ def linear(
         bias: Whether a bias is added.
         heads: Into how many blocks every source and the result are divided; block k of
             the result sees block k of the sources alone.
+        antisymmetric: Whether each matrix is W - W^T, of a learned W that is square: its
+            eigenvalues are imaginary, whatever is learned (Chang et al. 2019, section 3).
+            It is formed once a run, before the loop.
         name: The product's name. Without it, the first named value it flows into.
             The same explicit name and key given twice share one weight.
         **keyed: Sources keyed by keyword: `linear(x, h=r * h)`.
@@ -148,8 +152,12 @@ def linear(
             "keys": tuple(named),
             "name": reader.check_name(name),
             "size": reader.check_size("linear", size),
-            "bias": reader.check_bias(bias),
+            "bias": reader.check_flag("bias", bias),
             "heads": _heads("linear", heads, reader.error),
+            # Only where it is said, so that cells stored before there was this still load.
+            **(
+                {"antisymmetric": True} if reader.check_flag("antisymmetric", antisymmetric) else {}
+            ),
         },
     )
 

@@ -99,5 +99,5 @@ def may_share(reader: Reader, node: Node, other: Node) -> bool:
         return True  # a cell that is a field, applied twice
     if node in reader.implicit or other in reader.implicit or node.op != other.op:
         return False
-    alike = ("size", "heads", "start")
+    alike = ("size", "heads", "antisymmetric", "start")
     return all(node.attributes.get(one) == other.attributes.get(one) for one in alike)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 
 from gatewright.errors import ArgumentError
 from gatewright.language.equations import Equations
 from gatewright.language.node import Node
 from gatewright.language.operations import ADD, CALL, MULTIPLY, NEGATE, OPERATIONS
+from gatewright.language.titles import name_shared
 
 GREEK = frozenset(
     # One string: as 24 quoted names they would fill a screen.
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma "  # noqa: SIM905
     "tau phi chi psi omega".split()
 )
-
-#: Operations within each other that a reader can still follow.
-MOST_NESTED = 12
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
     for name, node in equations.updates.items():
         if node.op not in ("event", "input", "state", "constant"):
             titles.setdefault(node, style.after(name))
-    _name_shared(equations, style, titles)
+    name_shared(equations, style.value, titles)
     lines = [
         (titles[node], _written(node, equations, style, titles, top=True)[0])
         for node in equations.nodes
@@ -123,23 +119,6 @@ def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
         if output != style.value("output"):
             lines.append((style.value("output"), output))
     return lines
-
-
-def _name_shared(equations: Equations, style: Style, titles: dict[Node, str]) -> None:
-    """Name values without a name that are used twice, or made of too many parts.
-
-    Chains of the one would print in exponentially many pieces, the other as one endless line.
-    """
-    uses = Counter(one for node in equations.nodes for one in node.operands)
-    free = (name for k in count(1) if (name := f"t{k}") not in equations.names)
-    depth: dict[Node, int] = {}
-    for node in equations.nodes:
-        depth[node] = 1 + max((depth[one] for one in node.operands), default=0)
-        inner = node not in titles and OPERATIONS[node.op].kind != "leaf"
-        if inner and (uses[node] > 1 or depth[node] > MOST_NESTED):
-            titles[node] = style.value(next(free))
-        if node in titles:
-            depth[node] = 0
 
 
 def _written(
@@ -186,8 +165,7 @@ def _written(
     result = form.format(*inside)
     if "heads" in attributes:
         end = r"\right)" if style.form == "latex" else ")"
-        heads = r";\ {}\ \text{{heads}}" if style.form == "latex" else "; {} heads"
-        result = result.removesuffix(end) + heads.format(attributes["heads"]) + end
+        result = result.removesuffix(end) + _heads(node, style) + end
     return result, operation.precedence
 
 
@@ -210,10 +188,21 @@ def _product(
         joined = ", ".join(one for one, _ in sources)
         inside = rf"\left[{joined}\right]" if style.form == "latex" else f"[{joined}]"
     space = r"\, " if style.form == "latex" else " "
-    result = f"{style.weight('W', name)}{space}{inside}"
+    matrix = style.weight("W", name)
+    if node.attributes.get("antisymmetric"):
+        turned = matrix + (r"^{\top}" if style.form == "latex" else "^T")
+        matrix = _bracketed(f"{matrix} - {turned}", style)
+    if node.attributes["heads"] > 1:
+        matrix = _bracketed(matrix + _heads(node, style), style)
+    result = f"{matrix}{space}{inside}"
     if node.attributes["bias"]:
         return f"{result} + {style.weight('b', name)}", ADD
     return result, MULTIPLY
+
+
+def _heads(node: Node, style: Style) -> str:
+    heads = r";\ {}\ \text{{heads}}" if style.form == "latex" else "; {} heads"
+    return heads.format(node.attributes["heads"])
 
 
 def _bracketed(form: str, style: Style) -> str:

@@ -229,7 +229,11 @@ class Reader:
                 raise self.error(
                     f"{op} was given {what}, which is no value to learn from",
                     "its sources are values; its options are name=, "
-                    + ("size=, bias= and heads=" if op == "linear" else "and nothing else"),
+                    + (
+                        "size=, bias=, heads= and antisymmetric="
+                        if op == "linear"
+                        else "and nothing else"
+                    ),
                 )
             key = key or self.local_name(value)
             if key is None:
@@ -278,11 +282,11 @@ class Reader:
             'a size is "hidden", "input", a number from 1, or the name of a field with one',
         )
 
-    def check_bias(self, bias: Any) -> bool:
-        """Whether a product has a bias."""
-        if not isinstance(bias, bool):
-            raise self.error(f"linear was given bias={bias!r}", "give True or False")
-        return bias
+    def check_flag(self, option: str, given: Any) -> bool:
+        """An option of a product that is on or off."""
+        if not isinstance(given, bool):
+            raise self.error(f"linear was given {option}={given!r}", "give True or False")
+        return given
 
     # Where we are.
     def frame(self) -> FrameType | None:

@@ -108,7 +108,8 @@ def _check_weights(nodes: list[Node], learned: list[str]) -> None:
         name, given = node.attributes.get("name"), node.attributes
         if OPERATIONS[node.op].kind != "product" and node.op != "parameter":
             continue
-        alike = (node.op, given.get("size"), given.get("heads"), given.get("start"))
+        details = ("size", "heads", "antisymmetric", "start")
+        alike = (node.op, *(given.get(one) for one in details))
         for place in [f"{name}.{key}" for key in given.get("keys", ())] or [str(name)]:
             if kept.setdefault(place, alike) != alike:
                 raise ValueError(f"two different weights are called {place}")
@@ -212,5 +213,6 @@ _REQUIRED: dict[str, dict[str, Check]] = {
     **{op: {"eps": _is_eps} for op in ("layer_norm", "rms_norm")},
 }
 _OPTIONAL: dict[str, dict[str, Check]] = {
-    op: {"heads": _is_count} for op in ("sum", "mean", "softmax", "layer_norm", "rms_norm")
+    "linear": {"antisymmetric": _is_flag},
+    **{op: {"heads": _is_count} for op in ("sum", "mean", "softmax", "layer_norm", "rms_norm")},
 }
