@@ -2,6 +2,8 @@
 
 from difflib import get_close_matches
 
+from gatewright.cells.continuous import GRUD, CfC, LeakyRNN
+from gatewright.cells.differential import LEM, AntisymmetricRNN, CoRNN
 from gatewright.cells.greff import (
     CoupledLSTM,
     FullGateRecurrenceLSTM,
@@ -13,13 +15,16 @@ from gatewright.cells.greff import (
     NoPeepholesLSTM,
 )
 from gatewright.cells.gru import GRU
+from gatewright.cells.highway import RecurrentHighway
 from gatewright.cells.lstm import LSTM, LessonLSTM, PeepholeLSTM, ProjectedLSTM
+from gatewright.cells.minimal import MinGRU, MinLSTM
 from gatewright.cells.multiplicative import MultiplicativeLSTM
 from gatewright.cells.mut import MUT1, MUT2, MUT3
 from gatewright.cells.noisy import RecurrentDropoutLSTM, ZoneoutLSTM
 from gatewright.cells.normalised import LayerNormLSTM
 from gatewright.cells.one_gate import JANET, MGU, FastGRNN
 from gatewright.cells.rnn import SCRN, ElmanRNN, IndRNN
+from gatewright.cells.slstm import SLSTM
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 
@@ -44,6 +49,7 @@ CELLS: dict[str, type[Cell]] = {
     "zoneout_lstm": ZoneoutLSTM,
     "recurrent_dropout_lstm": RecurrentDropoutLSTM,
     "multiplicative_lstm": MultiplicativeLSTM,
+    "slstm": SLSTM,
     "gru": GRU,
     "mut1": MUT1,
     "mut2": MUT2,
@@ -51,6 +57,15 @@ CELLS: dict[str, type[Cell]] = {
     "mgu": MGU,
     "janet": JANET,
     "fast_grnn": FastGRNN,
+    "antisymmetric_rnn": AntisymmetricRNN,
+    "cornn": CoRNN,
+    "lem": LEM,
+    "recurrent_highway": RecurrentHighway,
+    "min_gru": MinGRU,
+    "min_lstm": MinLSTM,
+    "leaky_rnn": LeakyRNN,
+    "cfc": CfC,
+    "gru_d": GRUD,
 }
 
 

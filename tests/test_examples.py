@@ -1,0 +1,41 @@
+"""The examples run, and say what they promise."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def load(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def errors(printed: str) -> list[float]:
+    """The mean square errors that an example has printed."""
+    return [float(one) for one in re.findall(r"mean squared? error (\d\.\d+)", printed)]
+
+
+def test_a_custom_cell_learns_and_comes_back(capsys: pytest.CaptureFixture[str]):
+    assert load("custom_cell").main() == 0
+    printed = capsys.readouterr().out
+    found = errors(printed)
+    assert found[-1] < 0.25 * found[0]
+    assert "saved and loaded again, without its class" in printed
+
+
+def test_the_time_differences_of_an_irregular_series_are_worth_knowing(
+    capsys: pytest.CaptureFixture[str],
+):
+    assert load("irregular_series").main(updates=300) == 0
+    alike, told = errors(capsys.readouterr().out)
+    assert told < 0.5 * alike < 0.5 * 0.333
