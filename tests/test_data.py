@@ -76,9 +76,11 @@ def test_the_terms_travel_with_the_data(vowels):
 
 
 def test_names():
-    assert list(BUNDLED) == ["vowels"]
-    with pytest.raises(DataError, match=r"no data set is called 'vowel'; there is: vowels"):
+    assert list(BUNDLED) == ["vowels", "weather", "prose"]
+    with pytest.raises(DataError, match=r"called 'vowel'; there is: prose, vowels, weather"):
         load("vowel")
+    with pytest.raises(DataError, match="the task forecast; expected labelled recordings"):
+        load("weather")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])

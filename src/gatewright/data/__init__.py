@@ -1,7 +1,9 @@
 """Data sets: what is bundled, and the few shapes that all of them take. Needs no torch."""
 
 from gatewright.data.catalogue import BUNDLED, load
+from gatewright.data.reading import read
 from gatewright.data.recordings import Recordings, Split
+from gatewright.data.request import Reading
 from gatewright.data.series import Series
 from gatewright.data.splitting import stratified_split
 from gatewright.data.tagged import Tagged
@@ -10,6 +12,7 @@ from gatewright.data.vowels import load_vowels
 
 __all__ = [
     "BUNDLED",
+    "Reading",
     "Recordings",
     "Series",
     "Split",
@@ -17,5 +20,6 @@ __all__ = [
     "Text",
     "load",
     "load_vowels",
+    "read",
     "stratified_split",
 ]

@@ -74,28 +74,32 @@ def season_of(period: Period) -> int | None:
     return 52 if period == np.timedelta64(7, "D") else None
 
 
-def times_after(last: Any, period: np.timedelta64 | float, steps: int) -> NDArray[Any]:
-    """(steps,), the times that follow `last` in steps of `period`.
+def at_month_ends(times: NDArray[Any]) -> bool:
+    """Is each of these times on the last day of its month?"""
+    return bool(((times + _DAY).astype("datetime64[M]") > times.astype("datetime64[M]")).all())
 
-    Months are calendar months: after 31 January comes the last day of February, and then
-    31 March.
 
-    >>> times_after(np.datetime64("2023-01-31", "ns"), np.timedelta64(1, "M"), 2).astype("M8[D]")
-    array(['2023-02-28', '2023-03-31'], dtype='datetime64[D]')
+def times_after(times: NDArray[Any], period: np.timedelta64 | float, steps: int) -> NDArray[Any]:
+    """(steps,), the times that follow the last of `times` in steps of `period`.
+
+    Months are calendar months: 30 January is followed by the last day of February and by
+    30 March, and times that were all month ends go on so.
+
+    >>> ends = np.array(["2023-03-31", "2023-04-30"], dtype="datetime64[ns]")
+    >>> times_after(ends, np.timedelta64(1, "M"), 2).astype("datetime64[D]")
+    array(['2023-05-31', '2023-06-30'], dtype='datetime64[D]')
     """
-    count = np.arange(1, steps + 1)
+    last, count = times[-1], np.arange(1, steps + 1)
     if not is_months(period):
-        return np.asarray(last + count * period)
+        whole = int(period) if times.dtype.kind in "iu" else period
+        return np.asarray(last + count * whole)
     month = last.astype("datetime64[M]")
     within = last - month.astype("datetime64[ns]")  # since the month began
     following = month + count * period.astype("timedelta64[M]")
-    start = following.astype("datetime64[ns]")
-    end = (following + 1).astype("datetime64[ns]")
-    # The last day of a month stays the last day: 30 June is followed by 31 July only then.
-    if (last + _DAY).astype("datetime64[M]") > month:
-        clock = within % _DAY
-        return np.asarray(end - _DAY + clock)
-    return np.asarray(np.minimum(start + within, end - _DAY + within % _DAY))
+    last_day = (following + 1).astype("datetime64[ns]") - _DAY + within % _DAY
+    if at_month_ends(times):
+        return np.asarray(last_day)
+    return np.asarray(np.minimum(following.astype("datetime64[ns]") + within, last_day))
 
 
 def cycles_of(period: Period, span: np.timedelta64) -> tuple[str, ...]:

@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from gatewright.data.recordings import Split
-from gatewright.data.vowels import load_vowels
+from gatewright.data.prose import read_prose
+from gatewright.data.recordings import Recordings, Split
+from gatewright.data.request import Reading, Request
+from gatewright.data.vowels import read_vowels
+from gatewright.data.weather import read_weather
 from gatewright.errors import DataError
 
 # A new bundled data set is one file beside this one and one line here.
-BUNDLED: Mapping[str, Callable[[], Split]] = MappingProxyType({"vowels": load_vowels})
+BUNDLED: Mapping[str, Callable[[Request], Reading]] = MappingProxyType(
+    {"vowels": read_vowels, "weather": read_weather, "prose": read_prose}
+)
 
 
 def load(data: str) -> Split:
-    """The data set with this name.
+    """The bundled recordings with this name, in their own training and test part.
 
     >>> load("vowels").train
     Recordings('vowels', n=270, channels=12, steps=7..26, classes=9)
     """
     if data not in BUNDLED:
         raise DataError(f"no data set is called {data!r}; there is: {', '.join(sorted(BUNDLED))}")
-    return BUNDLED[data]()
+    reading = BUNDLED[data](Request())
+    if not isinstance(reading.data, Recordings) or reading.test is None:
+        raise DataError(
+            f"{reading.source} is {reading.data!r}, for the task {reading.task}; "
+            "expected labelled recordings"
+        )
+    return Split(reading.data, reading.test)

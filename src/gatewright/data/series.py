@@ -225,7 +225,7 @@ class Series:
                 f"the times of {self.name} are irregular, so what follows the last one is "
                 "not known; bring the series to a regular step"
             )
-        return times_after(self.times[series][-1], self.period, steps)
+        return times_after(self.times[series], self.period, steps)
 
     def with_calendar(self, cycles: tuple[str, ...] | None = None) -> Series:
         """The same with calendar features as further known channels, sine and cosine of each.

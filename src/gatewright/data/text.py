@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,15 +60,22 @@ class Text:
         """The characters of a string, with the alphabet that occurs in it."""
         # Code points as numbers: a hundred times faster than a loop over characters.
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        return cls.from_points(points, **about)
+        return cls.from_points([points], **about)
 
     @classmethod
-    def from_points(cls, points: NDArray[np.uint32], **about: str) -> Text:
-        """The same from Unicode code points, (T,)."""
-        seen = np.unique(points)
-        codes = np.searchsorted(seen, points)
-        narrow = codes.astype(np.uint8) if len(seen) <= 256 else codes.astype(np.uint32)
-        return cls(narrow, tuple(map(chr, seen.tolist())), **about)
+    def from_points(cls, pieces: Iterable[NDArray[np.uint32]], **about: str) -> Text:
+        """The same from Unicode code points, in pieces that need not be in memory together."""
+        alphabet = np.empty(0, dtype=np.uint32)
+        kept: list[tuple[NDArray[np.uint32], NDArray[np.unsignedinteger]]] = []
+        for points in pieces:
+            seen, codes = np.unique(points, return_inverse=True)
+            kept.append((seen, _narrow(codes, len(seen))))
+            alphabet = np.union1d(alphabet, seen)
+        empty = _narrow(np.empty(0, dtype=np.int64), len(alphabet))
+        joined = [  # from each piece's own alphabet to the common one
+            _narrow(np.searchsorted(alphabet, seen), len(alphabet))[codes] for seen, codes in kept
+        ]
+        return cls(np.concatenate([empty, *joined]), tuple(map(chr, alphabet.tolist())), **about)
 
     @classmethod
     def from_bytes(cls, content: bytes | mmap.mmap, **about: str) -> Text:
@@ -121,3 +129,8 @@ class Text:
 
 
 BYTES = tuple(f"{byte:02x}" for byte in range(256))
+
+
+def _narrow(codes: NDArray[np.integer], symbols: int) -> NDArray[np.unsignedinteger]:
+    """Codes in one byte each where that is enough, else in four."""
+    return codes.astype(np.uint8) if symbols <= 256 else codes.astype(np.uint32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gatewright.data.bundled import read_bundled
 from gatewright.data.recordings import Split
+from gatewright.data.request import Reading, Request
 
 # Of `files/vowels.safetensors`, as `data-sources/make_vowels.py` prints it.
 SHA256 = "4e4f2e7de56863f81cddf8895fe85c0d0a24d62e3a692bb179c2827fb437be3a"
@@ -35,3 +36,12 @@ def load_vowels() -> Split:
             "Pattern Recognition Letters 20 (1999), 1103-1111. Converted to float32."
         ),
     )
+
+
+def read_vowels(request: Request) -> Reading:
+    """The same as what `read` answers."""
+    source = "the bundled data set vowels"
+    request.without_columns(source, "has no named columns").for_tasks(source, "classify")
+    split = load_vowels()
+    why = "its recordings have a label each"
+    return Reading(split.train, "classify", why, source, test=split.test)

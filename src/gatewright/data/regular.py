@@ -1,0 +1,110 @@
+"""The regular step that times keep to, and where they leave some out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.data.calendar import Period, at_month_ends, is_months, times_after
+
+_MONTH = np.timedelta64(1, "M")
+_SHORTEST_MONTH = np.timedelta64(28, "D")
+_DAY = np.timedelta64(1, "D")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Steps that are missing between two that are there."""
+
+    after: int  # the position of the last step before it
+    steps: int  # how many are missing
+
+
+def find_period(times: Sequence[NDArray[Any]]) -> tuple[Period, tuple[int, int] | None]:
+    """The step that most neighbours of all series are apart, and the first place that breaks it.
+
+    Every distance must be one such step or several (a gap). Where one is not, the times are
+    irregular: the period is None, and the place is (which series, the position after which
+    the odd distance follows). With fewer than two times nothing is known: (None, None).
+
+    >>> find_period([np.array([0, 2, 4, 8])])
+    (2.0, None)
+    >>> find_period([np.array([0, 2, 4, 7])])
+    (None, (0, 2))
+    """
+    counted = [_distances(one) for one in times]
+    joined = np.concatenate([distances for distances, _ in counted])
+    if not len(joined):
+        return None, None
+    months = all(monthly for _, monthly in counted)
+    if not months and any(monthly for _, monthly in counted):
+        counted = [(np.diff(one), False) for one in times]
+        joined = np.concatenate([distances for distances, _ in counted])
+    values, counts = np.unique(_comparable(joined), return_counts=True)
+    common = values[np.argmax(counts)]
+    for series, (distances, _) in enumerate(counted):
+        ratio = _comparable(distances) / common
+        odd = np.flatnonzero((np.abs(ratio - np.round(ratio)) > 1e-6) | (np.round(ratio) < 1))
+        if len(odd):
+            return None, (series, int(odd[0]))
+    if months:
+        return int(common) * _MONTH, None
+    if joined.dtype.kind == "m":
+        return np.timedelta64(int(common), "ns"), None
+    return float(common), None
+
+
+def find_gaps(times: NDArray[Any], period: np.timedelta64 | float) -> list[Gap]:
+    """Where steps of this period are missing in one series."""
+    steps = np.diff(step_numbers(times, period))
+    return [Gap(int(at), int(steps[at]) - 1) for at in np.flatnonzero(steps > 1)]
+
+
+def step_numbers(times: NDArray[Any], period: np.timedelta64 | float) -> NDArray[np.int64]:
+    """(T,), how many periods each time lies after the first one."""
+    if is_months(period):
+        times = times.astype("datetime64[M]")
+    numbers: NDArray[np.int64] = np.round((times - times[0]) / period).astype(np.int64)
+    return numbers
+
+
+def without_gaps(times: NDArray[Any], period: np.timedelta64 | float) -> NDArray[Any]:
+    """All times from the first to the last, those that were left out among them."""
+    numbers = step_numbers(times, period)
+    every = times_after(times[:1], period, int(numbers[-1]))
+    if is_months(period) and not at_month_ends(times) and len(every):
+        # One time alone may look like a month end; the series as a whole does not.
+        within = times[0] - times[0].astype("datetime64[M]").astype("datetime64[ns]")
+        every = every.astype("datetime64[M]").astype("datetime64[ns]") + within
+    every = np.concatenate([times[:1], every])
+    every[numbers] = times  # floats as they were written
+    return every
+
+
+def _distances(times: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+    """What lies between neighbours; in whole months, where all times stand alike in theirs."""
+    distances = np.diff(times)
+    if times.dtype.kind != "M" or not len(distances) or distances.min() < _SHORTEST_MONTH:
+        return distances, False
+    months = times.astype("datetime64[M]")
+    within = times - months.astype(times.dtype)
+    alike = (within == within[0]).all()
+    if alike or (at_month_ends(times) and (within % _DAY == within[0] % _DAY).all()):
+        return np.diff(months), True
+    return distances, False
+
+
+def _comparable(distances: NDArray[Any]) -> NDArray[Any]:
+    """As numbers; floats rounded, since 0.3 - 0.2 is not 0.1."""
+    if distances.dtype.kind == "m":
+        return distances.astype(np.int64)
+    if distances.dtype.kind == "f":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            digits = 9 - np.ceil(np.log10(np.abs(distances))).astype(np.float64)
+            rounded = np.round(distances * 10.0**digits) / 10.0**digits
+        return np.where(np.isfinite(rounded), rounded, distances)
+    return distances

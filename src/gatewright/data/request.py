@@ -1,0 +1,114 @@
+"""What is asked of a reader, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
+
+from gatewright.data.missing import Fill
+from gatewright.data.recordings import Recordings
+from gatewright.data.series import Series
+from gatewright.data.tagged import Tagged
+from gatewright.data.text import Text
+from gatewright.errors import ArgumentError
+
+Task = Literal["forecast", "classify", "tag", "next symbol"]
+Unit = Literal["characters", "bytes"]
+Names = str | Iterable[str] | None
+Data = Series | Recordings | Tagged | Text
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user said of the data; see `read` for each. The rest is found."""
+
+    task: Task | None = None
+    target: tuple[str, ...] = ()
+    time: str | None = None
+    id: str | None = None
+    label: str | None = None
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    text: Unit = "characters"
+    fill: Fill | None = None
+    labelled: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what is no choice."""
+        for name, given, choices in (
+            ("task", self.task, (None, *get_args(Task))),
+            ("text", self.text, get_args(Unit)),
+            ("fill", self.fill, (None, *get_args(Fill))),
+        ):
+            if given not in choices:
+                listed = ", ".join(repr(choice) for choice in choices)
+                raise ArgumentError(f"{name} is {given!r}; expected one of {listed}")
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """The columns that were given a role, by role."""
+        return {
+            "time": as_names(self.time),
+            "id": as_names(self.id),
+            "label": as_names(self.label),
+            "target": self.target,
+            "known": self.known,
+            "static": self.static,
+            "ignore": self.ignore,
+        }
+
+    def without_columns(self, source: str, why: str) -> Self:
+        """The same, or `ArgumentError` if a column was given a role: the source has none."""
+        for role, names in self.columns.items():
+            if names:
+                raise ArgumentError(f"{role}={names[0]!r} was given, but {source} {why}")
+        return self
+
+    def for_tasks(self, source: str, *tasks: Task) -> Self:
+        """The same, or `ArgumentError` if a task was asked for that is none of these."""
+        if self.task is not None and self.task not in tasks:
+            raise ArgumentError(
+                f"the task {self.task} does not go with {source}; expected {' or '.join(tasks)}"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The part that each column of a table plays."""
+
+    time: str | None = None
+    id: str | None = None
+    label: str | None = None
+    channels: tuple[str, ...] = ()  # the inputs, targets and known ones among them
+    targets: tuple[str, ...] = ()  # () is all channels that are not known
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read, what it is for, and how one came to that."""
+
+    data: Data
+    task: Task
+    why: str  # the rest of "read for the task forecast, because ..."
+    source: str  # what messages call it: "sales.csv", "the dataframe"
+    notes: tuple[str, ...] = ()  # what else was found, decided or mended
+    test: Recordings | None = None  # a test part of the data's own, to be opened once
+    roles: Roles | None = None  # of the columns, where there are any
+
+    @property
+    def said(self) -> str:
+        """The one line to print: what it was read as, and why."""
+        return f"{self.source}: {self.data!r}, read for the task {self.task}, because {self.why}"
+
+
+def as_names(given: Names) -> tuple[str, ...]:
+    """One name or several, as a tuple."""
+    if given is None:
+        return ()
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -1,0 +1,181 @@
+"""Which column of a table is what: by what the user said, else by its name and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+
+from gatewright.data.cells import Kind, number_of
+from gatewright.data.request import Request, Roles
+from gatewright.data.table import Look
+from gatewright.errors import ArgumentError, DataError
+
+TIME_NAMES = ("time", "date", "datetime", "timestamp", "ds", "day", "month", "year", "step", "t")
+# Of numbers, "day" and "month" are more likely a part of a date than a count of time.
+STEP_NAMES = ("time", "timestamp", "ds", "date", "year", "step", "t")
+ID_NAMES = (
+    "id",
+    "unique_id",
+    "series",
+    "series_id",
+    "sequence",
+    "sequence_id",
+    "item_id",
+    "case_id",
+    "recording",
+)
+LABEL_NAMES = ("label", "labels", "class", "classes", "class_label", "tag", "tags")
+# Names that a label has in some tables and a number to forecast in others.
+TARGET_NAMES = ("y", "target")
+
+# Gives a column a role: take(role, name, because) notes it and returns the name.
+Take = Callable[[str, str, str], str]
+
+
+def kinds_of(roles: Roles, looks: Mapping[str, Look]) -> dict[str, Kind]:
+    """What each column that has a role is to be read as."""
+    kinds: dict[str, Kind] = {}
+    if roles.time is not None:
+        look = looks[roles.time]
+        counts = look.kind == "number" and not look.dates_of_digits
+        kinds[roles.time] = "step" if counts else "time"
+    kinds |= {name: "text" for name in (roles.id, roles.label) if name is not None}
+    kinds |= {name: "text" if looks[name].kind == "text" else "number" for name in roles.static}
+    return {**kinds, **dict.fromkeys(roles.channels, "number")}
+
+
+def find_roles(
+    source: str, looks: Mapping[str, Look], request: Request
+) -> tuple[Roles, tuple[str, ...]]:
+    """The columns' roles, and a note on each that was not said but found.
+
+    `DataError` for a column that is not there, `ArgumentError` for roles that exclude each
+    other.
+    """
+    said = request.columns
+    _check(source, tuple(looks), said)
+    time, id, label = request.time, request.id, request.label
+    task, targets, ignored = request.task, request.target, request.ignore
+    notes: list[str] = []
+    free = {name: look for name, look in looks.items() if not any(name in s for s in said.values())}
+
+    def take(role: str, name: str, because: str) -> str:
+        notes.append(f"column {name} is the {role}: {because}")
+        del free[name]
+        return name
+
+    if time is None:
+        time = _find_time(source, free, take)
+    if id is None and (found := _named(free, ID_NAMES)):
+        id = take("id", found, "by its name")
+    if task != "forecast" and label is None:
+        # A target that is said to be a class, or is text, is a label by another name.
+        if len(targets) == 1 and (task is not None or looks[targets[0]].kind == "text"):
+            label, targets = targets[0], ()
+        elif not targets:
+            label = _find_label(source, free, take, needed=task is not None and request.labelled)
+    if label is not None and task == "forecast":
+        raise ArgumentError(
+            f"label={label!r} does not go with the task forecast; say target= for what is to be "
+            "forecast, or task='classify'"
+        )
+    if label is not None and targets:
+        raise ArgumentError(
+            f"label={label!r} and target={targets[0]!r} exclude each other: a label is for "
+            "telling classes, a target for a forecast"
+        )
+    for name, look in list(free.items()):
+        if look.kind in ("text", "time", "nothing"):
+            what = {
+                "text": f"is text ({', '.join(look.examples[:3])}, ...)",
+                "time": "holds times beside the time column",
+                "nothing": "is empty in the first rows",
+            }[look.kind]
+            notes.append(f"column {name} {what}: left out")
+            ignored += (name,)
+            del free[name]
+    used = (*free, *targets, *request.known)
+    channels = tuple(name for name in looks if name in used)
+    if not channels:
+        raise DataError(
+            f"{source} has no column of numbers to learn from; its columns are: {_list(looks)}"
+        )
+    roles = Roles(time, id, label, channels, targets, request.known, request.static, ignored)
+    return roles, tuple(notes)
+
+
+def missing_column(source: str, name: str, role: str, names: Sequence[str]) -> DataError:
+    """The error for a column that is not there, with what it may have been meant to be."""
+    lower = {known.lower(): known for known in names}
+    near = [lower[close] for close in get_close_matches(name.lower(), lower, n=2)]
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return DataError(
+        f"{source} has no column {name!r}, asked for as {role}; its columns are: "
+        f"{_list(names)}.{hint}"
+    )
+
+
+def _list(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
+    return ", ".join(shown[:20]) + more
+
+
+def _check(source: str, names: tuple[str, ...], said: Mapping[str, tuple[str, ...]]) -> None:
+    roles: dict[str, str] = {}
+    for role, given in said.items():
+        for name in given:
+            if name not in names:
+                raise missing_column(source, name, role, names)
+            if name in roles:
+                raise ArgumentError(
+                    f"column {name} is given as {roles[name]} and as {role}; give it one role"
+                )
+            roles[name] = role
+
+
+def _named(free: Mapping[str, Look], names: Sequence[str]) -> str | None:
+    """The first of these names that a column has, in upper or lower case."""
+    lower = {name.lower(): name for name in reversed(list(free))}
+    return next((lower[name] for name in names if name in lower), None)
+
+
+def _find_time(source: str, free: Mapping[str, Look], take: Take) -> str | None:
+    times = {name: look for name, look in free.items() if look.kind == "time"}
+    if len(times) == 1:
+        return take("time", next(iter(times)), f"it holds {next(iter(times.values())).examples[0]}")
+    if times:
+        if named := _named(times, TIME_NAMES):
+            return take("time", named, "by its name and what it holds")
+        raise DataError(
+            f"{source} has several columns of times: {_list(times)}; say which one counts with "
+            "time=, and ignore= the others"
+        )
+    numbers = {name: look for name, look in free.items() if look.kind == "number"}
+    if named := _named(numbers, STEP_NAMES):
+        return take("time", named, "by its name")
+    return None
+
+
+def _find_label(source: str, free: Mapping[str, Look], take: Take, needed: bool) -> str | None:
+    texts = {name: look for name, look in free.items() if look.kind == "text"}
+    present = {name: look for name, look in free.items() if _could_name(look)}
+    if named := _named(present, LABEL_NAMES) or _named(texts, TARGET_NAMES):
+        return take("label", named, "by its name")
+    if not needed:
+        return None
+    if named := _named(present, TARGET_NAMES):
+        return take("label", named, "by its name")
+    if len(texts) == 1:
+        return take("label", next(iter(texts)), "it is the one column of text")
+    raise DataError(
+        f"no column of {source} looks like a label; say which one is with label=. "
+        f"Its columns are: {_list(free)}"
+    )
+
+
+def _could_name(look: Look) -> bool:
+    """Can these be the names of classes: texts, or whole numbers?"""
+    if look.kind == "number":
+        return all((number_of(text) or 0.0).is_integer() for text in look.examples)
+    return look.kind == "text"
