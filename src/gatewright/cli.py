@@ -156,6 +156,44 @@ def compare(
     print(f"the best model is in {out}; open {out / 'report.html'}")
 
 
+@app.command()
+def memory(
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A new directory for memory.html and memory.json.",
+            show_default="runs/memory-DATE-TIME",
+        ),
+    ] = None,
+    networks: Annotated[
+        str | None,
+        typer.Option(help="Only these, parted by commas: rnn,lstm.", show_default="all"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train each network this many times.")] = 3,
+    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """How far back does a network remember? The lesson's networks side by side."""
+    from gatewright.memory.comparison import compare_memory
+    from gatewright.training.workers import usable_cores
+
+    out = out or Path("runs") / f"memory-{datetime.now():%Y%m%d-%H%M%S}"
+    found = compare_memory(
+        out=out,
+        networks=None if networks is None else _parted(networks),
+        seeds=seeds,
+        processes=usable_cores(),
+        progress=progress and not as_json,
+    )
+    if as_json:
+        print(found.to_json())
+        return
+    from rich.console import Console
+
+    Console().print(found.table())
+    print(f"{found.verdict()}\nthe pictures are in {out / 'memory.html'}")
+
+
 def _parted(names: str) -> list[str]:
     return [name for part in names.split(",") if (name := part.strip())]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
+from gatewright.layers.initialisation import chrono_
 from gatewright.layers.recurrent import Recurrent
 from gatewright.memory.tasks import Task
 
@@ -68,7 +69,16 @@ class Network:
         return Reader(self.build(task.inputs, units), units, task.outputs)
 
 
-#: What the lesson compares, each as torch starts it.
+#: How many steps a chrono start is made for, in the comparison: its longest lag.
+CHRONO = 200
+
+
+def chrono_lstm(inputs: int, units: int) -> nn.Module:
+    """An LSTM whose forget gates start nearly open, each for a time of its own."""
+    return chrono_(LSTM(inputs, units), t_max=CHRONO)
+
+
+#: What the lesson compares, each as torch starts it; and what a start for long lags changes.
 NETWORKS: Mapping[str, Network] = MappingProxyType(
     {
         "window": Network("window of 10", Window),
@@ -79,5 +89,6 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
         ),
         "peephole_lstm": Network("peephole LSTM", PeepholeLSTM),
         "gru": Network("GRU", GRU),
+        "chrono_lstm": Network("LSTM, chrono start", chrono_lstm),
     }
 )

@@ -1,0 +1,38 @@
+"""A progress bar on the error stream, so that standard output is the result alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Yields what is to be told, in a few words, of each piece of work that is done."""
+    if not shown:
+        yield lambda words: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=Console(file=sys.stderr),
+        expand=True,
+    )
+    task = bar.add_task("starting", total=total)
+    with bar:
+        yield lambda words: bar.update(task, advance=1, description=words)
