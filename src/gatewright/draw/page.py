@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from gatewright.draw.elements import escape, tag
+from gatewright.draw.elements import escape, scrolling, tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, 
         tag("caption", escape(caption)) + tag("thead", tag("tr", head)) + tag("tbody", body),
         class_="result",
     )
-    return tag("div", made, class_="scrolls", tabindex=0, role="region", aria_label=label)
+    return scrolling(made, label)
 
 
 def swatch(slot: str) -> str:
