@@ -74,13 +74,7 @@ def pack_further(
         )
     found = {}
     for name in wanted:
-        sizes = {number(graph.inputs[name].size, layer.sizes(k)) for k in range(layer.num_layers)}
-        if len(sizes) > 1:
-            raise SizeError(
-                f"further input {name} has the input's size, which differs by layer; "
-                "use one layer, or state its size in the cell's `sizes`"
-            )
-        size = sizes.pop()
+        size = further_size(layer, name)
         data = layout.data(inputs[name], f"further input {name}")
         if tuple(data.shape) not in (layout.lead, (*layout.lead, 1), (*layout.lead, size)):
             raise SizeError(
@@ -92,6 +86,22 @@ def pack_further(
         packed = packed.to(like.dtype) if packed.dtype == torch.bool else packed
         found[name] = as_weights(packed, like, f"further input {name}").expand(-1, size)
     return found
+
+
+def further_size(layer: Recurrent, name: str) -> int:
+    """How many values a step a further input has.
+
+    Raises:
+        SizeError: if it is not the same at each layer.
+    """
+    term = layer.graph.inputs[name]
+    sizes = {number(term.size, layer.sizes(k)) for k in range(layer.num_layers)}
+    if len(sizes) > 1:
+        raise SizeError(
+            f"further input {name} has the input's size, which differs by layer; "
+            "use one layer, or state its size in the cell's `sizes`"
+        )
+    return sizes.pop()
 
 
 def pack_held(

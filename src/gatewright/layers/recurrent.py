@@ -25,6 +25,7 @@ from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_fu
 from gatewright.layers.layout import Layout
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
 from gatewright.layers.states import join_states, split_states
+from gatewright.layers.stepper import Stepper
 
 
 class Recurrent(CellModule):
@@ -216,6 +217,19 @@ class Recurrent(CellModule):
         with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
             _, _, values = self._run(input, hx, lengths, starts, inputs, hold or {}, True)
         return values
+
+    def stepper(self, batch_size: int = 1, *, dtype: torch.dtype | None = None) -> Stepper:
+        """The layer one streamed step at a time, on buffers of its own; see `Stepper`.
+
+        Args:
+            batch_size: Rows of each step.
+            dtype: float32 or float64; the weights' own if it is not given.
+
+        Raises:
+            ArgumentError: if the layer is bidirectional, or of another dtype.
+            BackendError: if the layer's backend was asked for by name and cannot run its cell.
+        """
+        return Stepper(self, batch_size, dtype=dtype)
 
     def explain(
         self,

@@ -5,9 +5,16 @@ llvmlite is imported when a task first gets here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import torch
 
 from gatewright.backends.reference import Result, Run
+from gatewright.graph import Graph
+
+if TYPE_CHECKING:
+    from gatewright.backends.streaming import Stream
 
 NUMBERS = (torch.float32, torch.float64)
 
@@ -39,3 +46,19 @@ def run(task: Run) -> Result:
     from gatewright.backends.llvm.autograd import run as run_kernels
 
     return run_kernels(task)
+
+
+def why_no_stream(graph: Graph) -> str | None:
+    """Why the kernels cannot stream a graph, or None."""
+    from gatewright.backends.llvm.stepping import cannot
+
+    return cannot(graph)
+
+
+def open_stream(
+    graph: Graph, sizes: Sequence[Mapping[str, int]], rows: int, dtype: torch.dtype
+) -> Stream:
+    """A stream on kernels; see `backends/streaming.py`."""
+    from gatewright.backends.llvm.stepping import KernelStream
+
+    return KernelStream(graph, sizes, rows, dtype)

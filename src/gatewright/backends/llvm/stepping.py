@@ -1,0 +1,214 @@
+"""A stream on kernels: every buffer is made once, and a step is one call.
+
+The table of each layer, its buffers and its packed matrices are made with the stream. A step
+runs the kernel of one layer after the other: the output of a layer is the buffer that the next
+one reads. Each state has its rows twice, those that a step reads and those that it leaves;
+behind a step the two change places.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+
+import torch
+from llvmlite import ir
+from torch import Tensor
+
+from gatewright.backends.llvm import build, cache
+from gatewright.backends.llvm.kernel import emit
+from gatewright.backends.llvm.library import BUILDING
+from gatewright.backends.llvm.mathematics import POINTWISE
+from gatewright.backends.llvm.plan import AFTER, BEFORE, FREE, plan_forward, unsupported
+from gatewright.backends.llvm.vector import POINTER, Function, Numbers
+from gatewright.backends.reference import Section, at_hand
+from gatewright.backends.streaming import Array, step_task
+from gatewright.graph import Graph
+from gatewright.graph.loop import Schedule
+from gatewright.graph.single import schedule_step
+from gatewright.graph.sizes import number
+from gatewright.graph.stages import INPUTS
+
+#: Numbers of the record that a step is called with; the addresses of the tables follow.
+LAYERS, ROWS, TABLES = range(3)
+STEP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@lru_cache(maxsize=128)
+def scheduled(graph: Graph) -> Schedule:
+    """How a step is run: made once, since making it adds terms to the graph."""
+    with BUILDING:
+        return schedule_step(graph)
+
+
+@lru_cache(maxsize=128)
+def cannot(graph: Graph) -> str | None:
+    """Why kernels cannot run a step of a graph, or None."""
+    if any(weight.heads > 1 for weight in graph.weights.values()):
+        return "they have no products with heads yet"
+    return unsupported(scheduled(graph).loop, POINTWISE)
+
+
+class Built:
+    """The kernel of one step of a graph, for one number type."""
+
+    def __init__(self, graph: Graph, bits: int) -> None:
+        self.schedule = scheduled(graph)
+        self.plan = plan_forward(self.schedule, self.schedule.loop, saving=False)
+        self.numbers = build.numbers(bits)
+        entry = cache.key(graph, "step", bits)
+        code = cache.read(entry)
+        if code is None:
+            module = ir.Module("gatewright")
+            emit(module, "layer", self.plan, self.numbers, build.registers())
+            emit_step(module, self.numbers)
+            code = build.object_code(module)
+            cache.write(entry, code)
+        self.library = build.Library(code)
+        self.call = STEP(self.library.function("step"))
+
+
+@lru_cache(maxsize=128)
+def built(graph: Graph, bits: int) -> Built:
+    """The kernel of one step of a graph, built at first use."""
+    with BUILDING:
+        return Built(graph, bits)
+
+
+def emit_step(module: ir.Module, numbers: Numbers) -> None:
+    """Emit `step(record)`: all layers, and then the states' rows change their places."""
+    f = Function(module, "step", [POINTER], numbers)
+    (record,) = f.arguments
+    rows = f.load_index(record, ROWS)
+    with f.loop(f.index(0), f.load_index(record, LAYERS)) as layer:
+        at = f.address(record, f.b.add(layer, f.index(TABLES)), POINTER)
+        table = f.load_pointer(at, 0)
+        f.b.call(module.globals["layer"], [table, f.index(0), rows])
+        before, after = f.load_pointer(table, BEFORE), f.load_pointer(table, AFTER)
+        f.b.store(after, f.address(table, f.index(BEFORE), POINTER))
+        f.b.store(before, f.address(table, f.index(AFTER), POINTER))
+    f.b.ret_void()
+
+
+class KernelStream:
+    """A stream on kernels."""
+
+    backend: str = "llvm"
+
+    def __init__(
+        self, graph: Graph, sizes: Sequence[Mapping[str, int]], rows: int, dtype: torch.dtype
+    ) -> None:
+        made = built(graph, 8 * dtype.itemsize)
+        space = Space(made.numbers.lanes, rows, dtype)
+        given = {
+            name: space.packed(number(term.size, sizes[0])) for name, term in graph.inputs.items()
+        }
+        self.inputs: Mapping[str, Array] = {name: one.numpy() for name, one in given.items()}
+        self.layers: list[Layer] = []
+        event = graph.equations.event
+        for one in sizes:
+            self.layers.append(Layer(made, space, one, given))
+            given = {**given, event: self.layers[-1].output}
+        self.output = given[event][:, : number(graph.output.size, sizes[-1])].numpy()
+        record = [len(sizes), rows, *(ctypes.addressof(one.table) for one in self.layers)]
+        self.record = (ctypes.c_int64 * len(record))(*record)
+        self.advance = partial(made.call, ctypes.addressof(self.record))
+
+    def load(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
+        with torch.no_grad():
+            for layer, one in zip(self.layers, weights, strict=True):
+                layer.load(one)
+
+    def states(self) -> list[dict[str, Array]]:
+        return [layer.now() for layer in self.layers]
+
+
+class Space:
+    """Memory for a stream: rows of units, and the numbers that every table names."""
+
+    def __init__(self, lanes: int, rows: int, dtype: torch.dtype) -> None:
+        self.lanes, self.rows, self.dtype = lanes, rows, dtype
+        running, offset = torch.tensor([rows]), torch.tensor([0])
+        #: Where the rows of a state are that a step reads, and that it leaves.
+        self.halves = (torch.arange(rows), torch.arange(rows, 2 * rows))
+        self.kept = (running, offset, *self.halves)
+
+    def blocks(self, units: int) -> int:
+        """How many vectors a row needs."""
+        return -(-units // self.lanes)
+
+    def whole(self, rows: int, units: int) -> Tensor:
+        """Rows of whole vectors, for what kernels write."""
+        return torch.zeros(rows, self.blocks(units) * self.lanes, dtype=self.dtype)
+
+    def packed(self, units: int) -> Tensor:
+        """Rows one behind the other, for what comes from outside: the last may be overread."""
+        count = self.rows * units
+        return torch.zeros(count + self.lanes, dtype=self.dtype)[:count].view(self.rows, units)
+
+
+class Layer:
+    """One layer of a stream: its table, and the buffers that the table names."""
+
+    def __init__(
+        self, made: Built, space: Space, sizes: Mapping[str, int], given: Mapping[str, Tensor]
+    ) -> None:
+        self.made, self.space, self.sizes, self.given = made, space, sizes, given
+        plan, rows = made.plan, space.rows
+        self.buffers: dict[str, Tensor] = {}
+        self.matrices: dict[int, Tensor] = {}
+        self.table = (ctypes.c_int64 * plan.length)()
+        self.table[:FREE] = [1, *(one.data_ptr() for one in space.kept)]
+        for name, slot in plan.buffers.items():
+            term, kind = plan.terms[name], name.split()[0]
+            if term.op in ("event", "input") and kind == "leaf":
+                buffer = given[term.attributes["name"]]
+            else:
+                count = {"state": 2 * rows, "vector": 1}.get(kind, rows)
+                buffer = space.whole(count, number(term.size, sizes))
+            self.buffers[name] = buffer
+            self.table[slot : slot + 2] = [buffer.data_ptr(), buffer.stride(0)]
+        for size, slot in plan.sizes.items():
+            self.table[slot] = number(size, sizes)
+        for nest, groups in plan.groups.items():
+            for group in groups:
+                length = number(group.source.size, sizes)
+                blocks = space.blocks(number(nest.size, sizes))
+                shape = (blocks, length, len(group.products), space.lanes)
+                self.matrices[group.slot] = torch.zeros(shape, dtype=space.dtype)
+                self.table[group.slot] = self.matrices[group.slot].data_ptr()
+        (output,) = made.schedule.asked
+        self.output = self.buffers[f"kept {output.index}"]
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Compute what follows from the weights alone, and pack the matrices."""
+        graph, plan = self.made.schedule.graph, self.made.plan
+        task = step_task(graph, self.sizes, weights, self.given)
+        known = at_hand(task)
+        early = [one for one in graph.forward if graph.stages[one] < INPUTS]
+        Section(early, known, task).compute(known, next(iter(self.given.values())))
+        for name, buffer in self.buffers.items():
+            term = plan.terms[name]
+            if name.startswith("vector") or term.op == "noise":
+                units = number(term.size, self.sizes)
+                buffer[:, :units] = known[term]
+        for nest, groups in plan.groups.items():
+            units = number(nest.size, self.sizes)
+            for group in groups:
+                target = self.matrices[group.slot]
+                blocks, length, _, lanes = target.shape
+                for position, product in enumerate(group.products):
+                    rows = target.new_zeros(blocks * lanes, length)
+                    rows[:units] = known[product.operands[1]]
+                    target[:, :, position] = rows.view(blocks, lanes, length).transpose(1, 2)
+
+    def now(self) -> dict[str, Array]:
+        """The states that the next step reads."""
+        rows, first = self.space.rows, self.space.halves[0].data_ptr()
+        begin = 0 if self.table[BEFORE] == first else rows
+        return {
+            name: self.buffers[f"state {name}"][begin : begin + rows, :units].numpy()
+            for name, term in self.made.schedule.graph.states.items()
+            for units in (number(term.size, self.sizes),)
+        }

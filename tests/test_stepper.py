@@ -1,0 +1,514 @@
+"""A stepper gives, step by step, what the layer gives for the whole sequence."""
+
+from __future__ import annotations
+
+import array
+import copy
+import itertools
+import math
+import pickle
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import gatewright as gw
+from gatewright.backends.llvm import stepping
+from gatewright.layers.stepper import Stepper
+from odd_cells import CELLS, make, run, sequences
+from tolerances import SAME, close, tensors
+
+F32, F64 = torch.float32, torch.float64
+STEPS = 5
+
+
+class Before(gw.Cell):
+    """Its output is a state as it was, and two states change places."""
+
+    def step(self, x, h, c, m):
+        new = gw.tanh(gw.linear(x, h, c))
+        return gw.state(h=c, c=h, m=new, output=m)
+
+
+class Beside(gw.Cell):
+    """An output that no state takes part in."""
+
+    def step(self, x, h):
+        h = 0.5 * h + gw.linear(x)
+        y = gw.parameter(start=0.25) * 2.0
+        return gw.state(h=h, output=y)
+
+
+class Through(gw.Cell):
+    """An output that is the event."""
+
+    def step(self, x, h):
+        h = gw.tanh(gw.linear(x, h))
+        return gw.state(h=h, output=x)
+
+
+OWN = {"before": Before(), "beside": Beside(), "through": Through()}
+EVERY = [*CELLS, *OWN]
+
+
+def layer_of(name: str, dtype: torch.dtype = F64, layers: int = 2, **how: Any) -> gw.Recurrent:
+    if name in OWN:
+        torch.manual_seed(0)
+        return gw.Recurrent(OWN[name], 3, 5, num_layers=layers, dtype=dtype, **how).eval()
+    return make(name, num_layers=layers, **how).to(dtype)
+
+
+def given_of(layer: gw.Recurrent, steps: int, batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: one.to(dtype) for name, one in sequences(layer, steps, batch).items()}
+
+
+def streamed(stepper: Stepper, given: dict[str, Tensor], *, arrays: bool = True) -> Tensor:
+    """The outputs of all steps, `(T, B, O)`."""
+    event, *further = given
+    found = []
+    for t in range(len(given[event])):
+        now = {name: one[t].numpy() if arrays else one[t] for name, one in given.items()}
+        y = stepper.step(now[event], **{name: now[name] for name in further})
+        assert isinstance(y, np.ndarray if arrays else Tensor)
+        found.append(torch.as_tensor(y).clone())
+    return torch.stack(found)
+
+
+@torch.no_grad()
+def reference(layer: gw.Recurrent, given: dict[str, Tensor], hx: Any = None, **how: Any) -> Any:
+    """What the layer gives for the whole sequence, step by step in plain torch."""
+    plain = copy.copy(layer)
+    plain.backend = "reference"
+    return run(plain, given, hx, **how)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*((name, F64) for name in EVERY), *((name, F32) for name in ("lstm", "timed", "heads"))],
+)
+def test_steps_are_the_layers(name: str, dtype: torch.dtype):
+    """Two layers; from the cell's starts and from given states; one row and three."""
+    layer = layer_of(name, dtype)
+    for batch, passed in itertools.product((1, 3), (False, True)):
+        given = given_of(layer, STEPS, batch, dtype)
+        # Without weights only the user knows the dtype.
+        stepper = layer.stepper(batch, dtype=dtype if name == "leak" else None)
+        assert stepper.backend == ("reference" if name == "heads" else "llvm")
+        hx = random_like(stepper.state) if passed else None
+        if passed:
+            stepper.state = hx
+        expected = reference(layer, given, hx)
+        outputs = streamed(stepper, given, arrays=batch == 1)
+        close(outputs, expected[0], "the outputs")
+        close(stepper.state, expected[1], "the states")
+
+
+@pytest.mark.parametrize("name", [*OWN, "timed", "zoneout"])
+def test_steps_on_the_reference_are_the_layers_too(name: str):
+    layer = layer_of(name, backend="reference")
+    given = given_of(layer, STEPS, 2, F64)
+    stepper = layer.stepper(2)
+    stepper.state = hx = random_like(stepper.state)
+    expected = reference(layer, given, hx)
+    close(streamed(stepper, given), expected[0], "the outputs", SAME)
+    close(stepper.state, expected[1], "the states", SAME)
+
+
+def random_like(states: Any) -> Any:
+    if isinstance(states, Tensor):
+        return torch.randn_like(states)
+    return type(states)(random_like(one) for one in states)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (17, 33), (33, 17), (64, 64), (3, 130)], ids=str)
+@pytest.mark.parametrize("name", ["lstm", "gru_before"])
+def test_every_size_within_its_buffers(
+    name: str, sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+):
+    """NaN stands wherever nothing was put, and behind and before every buffer."""
+    guarded: list[tuple[Tensor, Tensor]] = []
+    nan = float("nan")
+
+    def whole(space: Any, rows: int, units: int) -> Tensor:
+        room = space.blocks(units) * space.lanes
+        memory = torch.full((rows * room + 128,), nan, dtype=space.dtype)
+        inside = memory[64:-64].view(rows, room)
+        guarded.append((memory, memory[64:-64]))
+        return inside
+
+    def packed(space: Any, units: int) -> Tensor:
+        count = space.rows * units
+        memory = torch.full((count + 128,), nan, dtype=space.dtype)
+        guarded.append((memory, memory[64 : 64 + count]))
+        return memory[64 : 64 + count].view(space.rows, units)
+
+    monkeypatch.setattr(stepping.Space, "whole", whole)
+    monkeypatch.setattr(stepping.Space, "packed", packed)
+    torch.manual_seed(0)
+    cell = CELLS[name][0]
+    for batch in (1, 7):
+        layer = gw.Recurrent(cell, *sizes, num_layers=2, dtype=F32).eval()
+        given = given_of(layer, STEPS, batch, F32)
+        stepper = layer.stepper(batch)
+        expected = reference(layer, given)
+        close(streamed(stepper, given), expected[0])
+        close(stepper.state, expected[1])
+        for memory, inside in guarded:
+            inside.fill_(nan)
+            assert memory.isnan().all()
+        guarded.clear()
+
+
+# The states.
+def test_states_are_taken_and_given_and_begin_again():
+    layer = layer_of("learned")
+    with torch.no_grad():
+        layer.layers["1_forward"].get_parameter("initial.h").fill_(0.7)
+    given = given_of(layer, 4, 3, F64)
+    stepper = layer.stepper(3)
+    start = stepper.state
+    assert start.shape == (2, 3, 5) and (start[1] == 0.7).all() and not (start[0] == 0.7).any()
+    first = streamed(stepper, given)
+    kept = stepper.state
+    again = streamed(stepper, given)
+    assert not torch.equal(first, again)
+    stepper.reset()
+    close(stepper.state, start, table={F64: 0.0})
+    close(streamed(stepper, given), first, table={F64: 0.0})
+    stepper.state = kept
+    close(streamed(stepper, given), again, table={F64: 0.0})
+
+
+def test_some_rows_begin_again():
+    """As `starts` does in the layer."""
+    layer = layer_of("peak")
+    given = given_of(layer, 6, 3, F64)
+    starts = torch.zeros(6, 3, dtype=torch.bool)
+    starts[3, 0] = starts[3, 2] = True
+    expected, states = reference(layer, given, starts=starts)
+    for rows in (starts[3], starts[3].numpy(), [True, False, True], [2, 0], np.array([0, 2])):
+        stepper = layer.stepper(3)
+        first = streamed(stepper, {"x": given["x"][:3]})
+        stepper.reset(rows)
+        second = streamed(stepper, {"x": given["x"][3:]})
+        close(torch.cat([first, second]), expected)
+        close(stepper.state, states)
+    before = stepper.state
+    stepper.reset([])
+    close(stepper.state, before, table={F64: 0.0})
+
+
+@pytest.mark.parametrize("turns", [2, 3])
+def test_saved_states_go_on_elsewhere(turns: int):
+    """After an even and an odd number of steps: the states' rows change places."""
+    layer = layer_of("wide", F32)
+    given = given_of(layer, 6, 2, F32)
+    stepper, other = layer.stepper(2), layer.stepper(2)
+    event = {"x": given["x"][:turns]}
+    streamed(stepper, event)
+    saved = stepper.save()
+    assert isinstance(saved, bytes)
+    other.restore(saved)
+    rest = {"x": given["x"][turns:]}
+    assert torch.equal(streamed(other, rest), streamed(stepper, rest))
+    assert other.save() == stepper.save() != saved
+
+
+def test_states_of_another_stepper_are_refused():
+    stepper = layer_of("lstm", F32).stepper()
+    saved = stepper.save()
+    others = [
+        layer_of("lstm", F64).stepper().save(),
+        layer_of("lstm", F32).stepper(2).save(),
+        layer_of("gru", F32).stepper().save(),
+        layer_of("lstm", F32, layers=1).stepper().save(),
+    ]
+    for bad in (b"", saved[:-1], saved[5:], b"nothing", pickle.dumps(1), None, *others):
+        with pytest.raises(gw.ArgumentError, match="states"):
+            stepper.restore(bad)
+    assert stepper.save() == saved
+
+
+def test_states_in_every_form():
+    layer = layer_of("lstm", F32)
+    stepper = layer.stepper()
+    h, c = (torch.randn(2, 1, 5) for _ in range(2))
+    for given in ((h, c), (h[:, 0], c[:, 0]), (h.numpy(), c.numpy()), [h, c.requires_grad_()]):
+        stepper.reset()
+        stepper.state = given
+        close(stepper.state, (h, c.detach()), table={F32: 0.0})
+    mine = stepper.state
+    mine[0].zero_()
+    close(stepper.state, (h, c.detach()), table={F32: 0.0})
+    for bad, said in (
+        ((h,), "a tuple"),
+        (h, "a tuple"),
+        ((h, c[..., :4].detach()), "expected"),
+        ((h.double(), c.detach()), "float64"),
+        ((h, None), "None"),
+    ):
+        with pytest.raises((gw.ArgumentError, gw.SizeError), match=said):
+            stepper.state = bad
+        close(stepper.state, (h, c.detach()), table={F32: 0.0})
+
+
+# What a step takes and gives.
+def test_events_in_every_form():
+    layer = layer_of("lstm", F32, layers=1)
+    x = torch.randn(3)
+    expected = reference(layer, {"x": x.view(1, 1, 3)})[0].view(5)
+    twice = torch.stack([x, x], 1).flatten()[::2]
+    forms: list[Any] = [
+        x.numpy(),
+        x,
+        x.clone().requires_grad_(),
+        torch.nn.Parameter(x),
+        twice,
+        twice.numpy(),
+        memoryview(x.numpy()),
+        array.array("f", x.tolist()),
+        torch._neg_view(-x),
+        torch.complex(torch.zeros(3), -x).conj().imag,
+    ]
+    for form in forms:
+        for event in (form, form[None]) if isinstance(form, Tensor | np.ndarray) else (form,):
+            y = layer.stepper().step(event)
+            assert isinstance(y, Tensor if isinstance(event, Tensor) else np.ndarray)
+            assert y.shape == (5,) if np.ndim(memoryview_of(event)) == 1 else (1, 5)
+            close(torch.as_tensor(y).reshape(5), expected)
+
+
+def memoryview_of(event: Any) -> Any:
+    return event.detach().resolve_neg().numpy() if isinstance(event, Tensor) else event
+
+
+def test_outputs_are_one_buffer_or_the_users_own():
+    layer = layer_of("gru", F32)
+    for batch in (1, 2):
+        stepper, other = layer.stepper(batch), layer.stepper(batch)
+        x = torch.randn(4, batch, 3)
+        one, two = stepper.step(x[0].numpy()), stepper.step(x[1])
+        assert one.__array_interface__["data"][0] == two.data_ptr()
+        shape = (batch, 5)
+        outs: list[Any] = [
+            np.full(shape, 9, np.float32),
+            torch.full(shape, 9.0),
+            np.full((5, batch), 9, np.float32).T,
+        ]
+        other.step(x[0])
+        other.step(x[1])
+        for t, out in zip((2, 3, 3), outs, strict=True):
+            assert other.step(x[t], out=out) is out
+            close(torch.as_tensor(out), torch.as_tensor(stepper.step(x[t])).clone())
+    h = torch.zeros(3)
+    again = gw.GRU(3, 3).stepper()  # what it gave is what it takes
+    for _ in range(3):
+        h = again.step(h)
+    assert h.abs().sum() > 0
+
+
+def test_further_inputs_in_every_form():
+    layer = layer_of("timed", F64, layers=1)
+    x, push, ones = np.ones(3), np.ones(5), torch.ones(5, dtype=torch.bool)
+
+    def after(batch: int = 1, x: Any = x, push: Any = push, *, dt: Any) -> Any:
+        stepper = layer.stepper(batch)
+        stepper.state = torch.ones(1, batch, 5, dtype=F64)
+        return stepper.step(x, dt=dt, push=push).copy()
+
+    expected, other = after(dt=np.ones((1, 1)), push=push[None]), after(dt=2.0)
+    for dt in (1.0, 1, True, np.ones(1), torch.ones(1, 1, dtype=F64), torch.ones((), dtype=F64)):
+        assert (after(dt=dt) == expected).all()
+    assert (after(dt=1.0, push=ones) == expected).all()
+    both = after(2, np.ones((2, 3)), np.ones((2, 1)), dt=np.array([1.0, 2.0]))
+    close(torch.tensor(both), torch.tensor(np.stack([expected, other])))
+    assert not np.allclose(expected, other)
+
+
+def refused(stepper: Stepper) -> list[tuple[Any, str]]:
+    x = np.zeros(3, np.float32)
+
+    def call(*given: Any, **how: Any) -> Any:
+        return lambda: stepper.step(*given, **how)
+
+    read_only = np.zeros(5, np.float32)
+    read_only.flags.writeable = False
+    return [
+        (call(np.zeros(4, np.float32)), r"x has shape \(4,\); expected \(1, 3\) or \(3,\)"),
+        (call(torch.zeros(2, 3)), r"x has shape \(2, 3\)"),
+        (call(np.float32(1.0)), r"x has shape \(\)"),
+        (call(np.zeros(3)), "x is float64 and the stepper is float32"),
+        (call(torch.zeros(3).double()), r"x\.to\(torch\.float32\)"),
+        (call(np.zeros(3, ">f4")), "x is >f4"),
+        (call([0.0, 0.0, 0.0]), "x is a list; give a numpy array"),
+        (call(None), "x is a NoneType"),
+        (call("text"), "x is a str"),
+        (call(torch.zeros(3, device="meta")), "on meta"),
+        (call(x, dt=1.0), r"further inputs \['dt'\] were given; LSTM reads \[\]"),
+        (call(x, out=np.zeros(4, np.float32)), r"out has shape \(4,\); expected \(5,\)"),
+        (call(x, out=np.zeros((1, 5), np.float32)), r"expected \(5,\)"),
+        (call(x, out=np.zeros(5)), "out is float64"),
+        (call(x, out=[0.0] * 5), "out is a list"),
+        (call(x, out=read_only), "cannot be written"),
+        (lambda: stepper.reset([3]), "rows"),
+        (lambda: stepper.reset([-1]), "rows"),
+        (lambda: stepper.reset([True, True]), "rows"),
+        (lambda: stepper.reset(0.5), "rows"),
+        (lambda: copy.deepcopy(stepper), "neither copied nor pickled"),
+        (lambda: pickle.dumps(stepper), "neither copied nor pickled"),
+    ]
+
+
+@pytest.mark.parametrize("case", range(22))
+def test_what_does_not_fit_is_refused_and_changes_nothing(case: int):
+    stepper = layer_of("lstm", F32, layers=1).stepper()
+    stepper.step(np.ones(3, np.float32))
+    before = stepper.save()
+    cases = refused(stepper)
+    assert len(cases) == 22
+    call, said = cases[case]
+    with pytest.raises((gw.ArgumentError, gw.SizeError), match=said):
+        call()
+    assert stepper.save() == before
+
+
+def test_further_inputs_that_do_not_fit_are_refused():
+    stepper = layer_of("timed", F64, layers=1).stepper(2)
+    x, push = np.zeros((2, 3)), np.zeros((2, 5))
+    for given, said in (
+        ({}, r"\[\] were given; Timed reads \['dt', 'push'\]"),
+        ({"dt": np.zeros(2)}, r"\['dt'\] were given"),
+        ({"dt": 1.0, "push": push}, r"dt has shape \(\)"),
+        ({"dt": np.zeros(2), "push": push.T}, r"push has shape \(5, 2\); expected \(2, 5\)"),
+        ({"dt": np.zeros(2, np.int64), "push": push}, "dt is int64"),
+        ({"dt": None, "push": push}, "dt is a NoneType"),
+    ):
+        with pytest.raises((gw.ArgumentError, gw.SizeError), match=said):
+            stepper.step(x, **given)
+
+
+# The layer that it comes from.
+def test_layers_that_cannot_be_streamed_are_refused():
+    both = gw.LSTM(3, 5, bidirectional=True)
+    with pytest.raises(gw.ArgumentError, match="bidirectional"):
+        both.stepper()
+    half = gw.LSTM(3, 5).to(torch.bfloat16)
+    with pytest.raises(gw.ArgumentError, match="bfloat16"):
+        half.stepper()
+    assert half.stepper(dtype=F32).step(np.zeros(3, np.float32)).shape == (5,)
+    for bad in (0, -1, 1.5, True):
+        with pytest.raises(gw.SizeError, match="batch_size"):
+            gw.LSTM(3, 5).stepper(bad)
+
+    class Gated(gw.Cell):
+        sizes: ClassVar = {"mask": "input"}
+
+        def step(self, x, h, *, mask):
+            seen = x * mask
+            h = gw.tanh(gw.linear(seen, h))
+            return gw.state(h=h)
+
+    with pytest.raises(gw.SizeError, match="differs by layer"):
+        gw.Recurrent(Gated(), 3, 5, num_layers=2).stepper()
+
+
+def test_a_backend_asked_for_by_name_runs_or_refuses():
+    with pytest.raises(gw.BackendError, match="cannot stream this: they have no"):
+        make("heads", backend="llvm").stepper()
+    fallen = make("heads").stepper()
+    assert fallen.backend == "reference" and fallen.reason is not None
+    assert fallen.reason in repr(fallen)
+    asked = make("lstm", backend="reference").stepper()
+    assert asked.backend == "reference" and asked.reason is None
+    assert "backend llvm)" in repr(make("lstm", backend="llvm").stepper())
+
+
+@pytest.mark.parametrize("backend", ["llvm", "reference"])
+def test_weights_are_those_of_the_last_refresh(backend: str):
+    layer = layer_of("learned", F64, layers=1, backend=backend)
+    stepper = layer.stepper()
+    x = np.ones(3)
+    stepper.step(x)
+    state = stepper.state
+    old = stepper.step(x).copy()
+    with torch.no_grad():
+        for one in layer.parameters():
+            one.add_(0.25)
+    stepper.state = state
+    assert (stepper.step(x) == old).all()
+    stepper.state = state
+    stepper.refresh()
+    close(stepper.state, state, table={F64: 0.0})
+    expected = reference(layer, {"x": torch.ones(1, 1, 3, dtype=F64)}, state)[0]
+    close(torch.as_tensor(stepper.step(x)), expected[0, 0])
+    stepper.reset()
+    assert torch.allclose(stepper.state, layer.get_parameter("layers.0_forward.initial.h"))
+
+
+def test_noise_and_dropout_are_those_of_eval_mode():
+    torch.manual_seed(0)
+    layer = gw.Recurrent(CELLS["zoneout"][0], 3, 5, num_layers=2, dropout=0.5, dtype=F64)
+    stepper = layer.train().stepper()
+    given = given_of(layer, 4, 1, F64)
+    outputs = streamed(stepper, given)
+    assert layer.training
+    close(outputs, reference(layer.eval(), given)[0])
+
+
+def test_a_step_allocates_nothing_and_calls_no_operation_of_torch():
+    class Counting(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            Counting.count += 1
+            return function(*args, **(kwargs or {}))
+
+    stepper = layer_of("lstm", F32).stepper()
+    x, t, out = np.ones(3, np.float32), torch.ones(3), np.ones(5, np.float32)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            stepper.step(x)
+            stepper.step(t)
+            stepper.step(x, out=out)
+
+    steps(3)
+    tracemalloc.start()
+    begin = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    steps(1000)
+    end, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # A frame, a size, an address: what Python itself needs for a call.
+    assert end - begin < 2000 and peak - begin < 4000
+    with Counting():
+        torch.ones(3) + 1.0
+        there = Counting.count
+        steps(3)
+    assert there > 0 and Counting.count == there
+
+
+def test_several_threads_with_a_stepper_each():
+    layer = layer_of("lstm", F32)
+    given = given_of(layer, 200, 1, F32)
+    expected = streamed(layer.stepper(), given)
+
+    def work(_: int) -> Tensor:
+        return streamed(layer.stepper(), given)
+
+    with ThreadPoolExecutor(4) as pool:
+        for one in pool.map(work, range(8)):
+            assert torch.equal(one, expected)
+
+
+def test_extreme_events_are_what_they_are_in_the_layer():
+    layer = layer_of("lstm", F32)
+    for value in (math.inf, -math.inf, math.nan, 1e38, 1e-40):
+        x = torch.full((2, 1, 3), value)
+        close(streamed(layer.stepper(), {"x": x}), reference(layer, {"x": x})[0])
+    assert all(one.isfinite().all() for one in tensors(layer.stepper().state))
