@@ -76,7 +76,7 @@ def assembled(goal: Target, cell: gw.Cell, bits: int, monkeypatch: Any) -> tuple
     monkeypatch.setattr(build, "Library", Kept)
     for module in (build, cache):
         monkeypatch.setattr(module, "target", lambda: goal)
-    library.Kernels(cell.graph, (), (), bits).function("loop_training")
+    library.Kernels(cell.graph, ((), (), True), bits).function("loop_training")
     return texts[0], codes[0]
 
 

@@ -108,8 +108,13 @@ class Schedule:
     updates: Mapping[str, Term]
 
 
-def schedule(graph: Graph, names: Sequence[str] = (), held: Sequence[str] = ()) -> Schedule:
-    """How a graph is run, with the named values among the results, and the held ones given."""
+def schedule(
+    graph: Graph, names: Sequence[str] = (), held: Sequence[str] = (), *, inputs: bool = True
+) -> Schedule:
+    """How a graph is run, with the named values among the results, and the held ones given.
+
+    Without `inputs`, the backward pass leaves out the gradients of what is given at each step.
+    """
     given = {graph.values[name] for name in held}
     stage = stages(graph.forward, given) if given else graph.stages
     wanted = list(dict.fromkeys([graph.output, *(graph.values[name] for name in names)]))
@@ -129,9 +134,13 @@ def schedule(graph: Graph, names: Sequence[str] = (), held: Sequence[str] = ()) 
             updates[name] = graph.terms.new("add", term, zero, size=term.size)
             inside.append(updates[name])
     own = set(inside)
-    loop = _part(graph, stage, inside, [one for one in wanted if one in own], updates)
+    # What follows from the weights alone always has a gradient, and so has what is handed on.
+    fixed = [one for one in graph.forward if inputs or one in early or stage[one] < INPUTS]
+    active = {one for one in fixed if one.op != "noise"}
+    loop = _part(graph, stage, inside, [one for one in wanted if one in own], updates, active)
     handed = [one for one in (*loop.loop.step_leaves, *wanted) if one in set(early)]
-    before = _part(graph, stage, early, list(dict.fromkeys(handed)), {}) if handed else None
+    handed = list(dict.fromkeys(handed))
+    before = _part(graph, stage, early, handed, {}, active) if handed else None
     return Schedule(graph, before, loop, tuple(wanted), updates)
 
 
@@ -141,13 +150,14 @@ def _part(
     inside: Sequence[Term],
     wanted: Sequence[Term],
     updates: Mapping[str, Term],
+    active: Set[Term],
 ) -> Part:
     own, outside = set(inside), set(graph.forward) - set(inside)
     read = {operand for one in inside for operand in one.operands if operand in outside}
     leaves = {
         f"leaf {one.index}": one
         for one in sorted(read, key=lambda one: one.index)
-        if one.op != "constant" and not (one.op == "weight" and _is_matrix(one))
+        if one in active and one.op != "constant" and not (one.op == "weight" and _is_matrix(one))
     }
     seeds = {**updates, **{f"value {one.index}": one for one in wanted}}
     states = graph.states if updates else {}

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import reference
-from gatewright.backends.llvm.backward import Backward
-from gatewright.backends.llvm.library import kernels
-from gatewright.backends.llvm.order import ordered
-from gatewright.backends.llvm.work import Work
+from gatewright.backends.llvm.backward import run_backward
+from gatewright.backends.llvm.forward import run_forward
+from gatewright.backends.llvm.library import Kernels, kernels
+from gatewright.backends.llvm.order import Order, ordered
+from gatewright.backends.llvm.program import Shape
 from gatewright.backends.reference import Result, Run, Section, at_hand
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
@@ -25,106 +26,74 @@ def run(task: Run) -> Result:
     graph = task.graph
     like = next(iter(task.states.values()))
     bits = 64 if like.dtype == torch.float64 else 32
-    built = kernels(graph, tuple(task.names), tuple(sorted(task.hold)), bits)
     known = at_hand(task)
     ready = [one for one in graph.forward if graph.stages[one] < INPUTS]
     Section(ready, known, task).compute(known, like)
-    work = Work(built, ordered(task, len(like)), task)
-    found = Loops.apply(
-        work,
-        *(known[one] for one in work.given),
-        *(task.states[name] for name in graph.states),
-        *(task.fresh[name] for name in graph.states if task.restart is not None),
+    steps = [*task.inputs.values(), *task.hold.values()]
+    inputs = torch.is_grad_enabled() and any(one.requires_grad for one in steps)
+    built = kernels(graph, (tuple(task.names), tuple(sorted(task.hold)), inputs), bits)
+    states = [*task.states.values(), *(task.fresh.values() if task.restart is not None else ())]
+    given = [known[one] if one in built.matrices else rows(known[one], like) for one in built.given]
+    given += [one.contiguous() for one in states]
+    order = ordered(task, len(like))
+    shape = Shape(
+        sizes=tuple(task.sizes.items()),
+        steps=len(order.rows),
+        batch=order.batch,
+        total=order.total,
+        threads=torch.get_num_threads(),
+        strides=tuple([one.stride() for one in given]),
+        fresh=task.restart is not None,
     )
-    values = {**known, **dict(zip(work.wanted, found, strict=False))}
-    finals = dict(zip(graph.states, found[len(work.wanted) :], strict=True))
+    found = Loops.apply(built, shape, order, task, *given)
+    values = {**known, **dict(zip(built.wanted, found, strict=False))}
+    finals = dict(zip(graph.states, found[len(built.wanted) :], strict=True))
 
     def over_time(term: Term) -> Tensor:
         one: Tensor = values[term]
-        return one.expand(work.steps.total, number(term.size, task.sizes))
+        return one.expand(order.total, number(term.size, task.sizes))
 
     named = {name: over_time(graph.values[name]) for name in task.names}
     return Result(over_time(graph.output), finals, named)
+
+
+def rows(given: Tensor, like: Tensor) -> Tensor:
+    """What is given for each step, as numbers in whole rows."""
+    return (given.to(like.dtype) if given.dtype == torch.bool else given).contiguous()
 
 
 class Loops(torch.autograd.Function):
     """A graph over a sequence: what comes from torch in, wanted values and last states out."""
 
     @staticmethod
-    def forward(ctx: Any, work: Work, *given: Tensor) -> Any:
-        graph = work.built.schedule.graph
-        tensors = dict(zip(work.given, given, strict=False))
-        states = dict(zip(graph.states, given[len(work.given) :], strict=False))
-        fresh = dict(zip(graph.states, given[len(work.given) + len(states) :], strict=False))
+    def forward(
+        ctx: Any, built: Kernels, shape: Shape, order: Order, task: Run, *given: Tensor
+    ) -> Any:
         training = any(ctx.needs_input_grad)
-        like, steps = given[-1].detach(), work.steps
-        stored: dict[str, dict[str, Tensor]] = {}
-        made: dict[Term, Tensor] = {}
-        for part_name, part in work.parts.items():
-            buffers: dict[str, Tensor] = {}
-            for term in part.leaves():
-                kind = "leaf" if term in part.loop.step_leaves else "vector"
-                source = made[term] if term in made else work.padded(tensors[term], term)
-                buffers[f"{kind} {term.index}"] = source
-            if part_name == "loop":
-                for name, state in states.items():
-                    term = graph.states[name]
-                    whole = like.new_empty(2 * steps.batch + steps.total, work.room(term))
-                    inside = work.cut(whole, term)
-                    inside[steps.batch : 2 * steps.batch] = state.detach()
-                    if fresh:
-                        inside[: steps.batch] = fresh[name].detach()
-                    buffers[f"state {name}"] = whole
-            mode = "training" if training else "inference"
-            work.call(f"{part_name}_{mode}", buffers, tensors, like)
-            made |= {term: buffers[f"kept {term.index}"] for term in part.wanted}
-            stored[part_name] = buffers
-        outputs = [work.output(made[term], term) for term in work.wanted]
-        for name, term in graph.states.items():
-            last = work.cut(stored["loop"][f"state {name}"], term)
-            outputs.append(last.index_select(0, steps.last))
-        if training:
-            # Saved as autograd's own, so that it lets go of them after the backward pass, and
-            # notices if one of them is changed before it.
-            ctx.places = [(part, name) for part in stored for name in work.needed(part)]
-            ctx.save_for_backward(*given, *(stored[part][name] for part, name in ctx.places))
-            work.task = bare(work.task)
-            ctx.work = work
+        outputs, kept = run_forward(built, shape, order, given, training=training)
+        if kept is not None:
+            # Saved as autograd's own, so that it lets go of it after the backward pass, and
+            # notices if what was given is changed before it.
+            ctx.save_for_backward(kept, *given)
+            ctx.set_materialize_grads(False)
+            ctx.run = built, shape, order, bare(task)
         return tuple(outputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        work: Work = ctx.work
-        saved = ctx.saved_tensors  # once: each look at it unpacks all of them
-        count = len(saved) - len(ctx.places)
-        given, kept = saved[:count], saved[count:]
+    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
+        kept, *given = ctx.saved_tensors  # once: each look at it unpacks all of them
+        built, shape, order, task = ctx.run
         if torch.is_grad_enabled():
-            return (None, *differentiable(work, given, gradients))
-        graph = work.built.schedule.graph
-        upstream = dict(zip(work.wanted, gradients, strict=False))
-        finals = dict(zip(graph.states, gradients[len(work.wanted) :], strict=True))
-        stored: dict[str, dict[str, Tensor]] = {name: {} for name in work.parts}
-        for (part_name, buffer), one in zip(ctx.places, kept, strict=True):
-            stored[part_name][buffer] = one
-        tensors = dict(zip(work.given, given, strict=False))
-        back: dict[Term, Tensor] = {}
-        states: list[Tensor] = []
-        fresh: list[Tensor] = []
-        for name in reversed(work.parts):
-            part = Backward(work, name, stored[name], tensors)
-            part.run(upstream, finals, back)
-            if name == "loop":
-                batch = work.steps.batch
-                for state, term in graph.states.items():
-                    whole = work.cut(part.buffers[f"gradient {state}"], term)
-                    states.append(whole[batch : 2 * batch])
-                    fresh.append(whole[:batch])
-        found: list[Tensor | None] = []
-        for term in work.given:
-            one = back.get(term)
-            shape = tensors[term].shape
-            found.append(None if one is None else one[..., : shape[-1]].reshape(shape))
-        return (None, *found, *states, *(fresh if work.task.restart is not None else ()))
+            return (*NOT_TENSORS, *differentiable(built, task, given, gradients))
+        upstream = [one.contiguous() if one is not None else None for one in gradients]
+        present = tuple([one is not None for one in upstream])
+        asked = tuple(ctx.needs_input_grad[len(NOT_TENSORS) :])
+        shape = replace(shape, present=present, asked=asked)
+        return (*NOT_TENSORS, *run_backward(built, shape, order, given, kept, upstream))
+
+
+#: What `Loops` takes before its tensors has no gradient.
+NOT_TENSORS = (None,) * 4
 
 
 def bare(task: Run) -> Run:
@@ -145,23 +114,23 @@ def bare(task: Run) -> Run:
 
 
 def differentiable(
-    work: Work, given: Sequence[Tensor], gradients: Sequence[Tensor]
+    built: Kernels, task: Run, given: Sequence[Tensor], gradients: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The gradients as differentiable tensors: the reference runs once more, under autograd."""
-    graph = work.built.schedule.graph
-    names, count = list(graph.states), len(work.given)
-    states = dict(zip(names, given[count:], strict=False))
-    fresh = dict(zip(names, given[count + len(names) :], strict=False))
-    known = dict(zip(work.given, given, strict=False))
+    graph = built.schedule.graph
+    known = dict(zip(built.given, given, strict=False))
+    states = dict(zip(graph.states, given[len(known) :], strict=False))
+    fresh = dict(zip(graph.states, given[len(known) + len(states) :], strict=False))
     # What is held and nobody reads was not given; its value does not matter.
-    hold = {name: known.get(graph.values[name], one) for name, one in work.task.hold.items()}
-    task = replace(work.task, states=states, fresh=fresh or work.task.fresh, hold=hold)
+    hold = {name: known.get(graph.values[name], one) for name, one in task.hold.items()}
+    task = replace(task, states=states, fresh=fresh or task.fresh, hold=hold)
     result = reference.run(task, known)
     by_term = {graph.output: result.output}
     by_term |= {graph.values[name]: one for name, one in result.values.items()}
-    outputs = [*(by_term[term] for term in work.wanted), *result.states.values()]
+    outputs = [*(by_term[term] for term in built.wanted), *result.states.values()]
     wanted = [one for one in given if one.requires_grad]
-    reached = [(o, g) for o, g in zip(outputs, gradients, strict=True) if o.requires_grad]
+    both = zip(outputs, gradients, strict=True)
+    reached = [(o, g) for o, g in both if o.requires_grad and g is not None]
     found = iter(
         torch.autograd.grad(
             [o for o, _ in reached],

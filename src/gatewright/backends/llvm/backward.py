@@ -1,102 +1,290 @@
-"""The backward pass of one part of a run."""
+"""The backward pass of a run: back through its parts, and the gradients of the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from gatewright.backends.llvm.work import Work
+from gatewright.backends.llvm.forward import forward_program
+from gatewright.backends.llvm.library import Kernels, source
+from gatewright.backends.llvm.memory import POOL
+from gatewright.backends.llvm.order import Order
+from gatewright.backends.llvm.program import TILE, Program, Shape, Span, rows_of
 from gatewright.graph import Term
+from gatewright.graph.loop import Part
 
 
-class Backward:
-    """The backward pass of one part."""
+@dataclass(frozen=True)
+class Result:
+    """A gradient that a program leaves: of which given tensor, and where it stands."""
 
-    def __init__(
-        self, work: Work, name: str, saved: dict[str, Tensor], tensors: Mapping[Term, Tensor]
-    ) -> None:
-        self.work, self.name, self.saved, self.tensors = work, name, saved, tensors
-        self.part = work.parts[name]
-        self.plan = work.built.plans[f"{name}_backward"]
-        kept = {f"leaf {term.index}": saved.get(f"kept {term.index}") for term in self.part.kept}
-        there = {**kept, **saved}
-        self.buffers = {k: v for k, v in there.items() if k in self.plan.buffers and v is not None}
-        self.seeds = {seed: name for name, seed in self.part.adjoint.seeds.items()}
+    position: int
+    span: Span
 
-    def run(
-        self,
-        upstream: Mapping[Term, Tensor],
-        finals: Mapping[str, Tensor],
-        back: dict[Term, Tensor],
-    ) -> None:
-        """Add the gradients of the part's leaves and matrices to `back`."""
-        work, part, steps = self.work, self.part, self.work.steps
-        like = next(iter(finals.values()))
+
+def run_backward(
+    built: Kernels,
+    shape: Shape,
+    steps: Order,
+    given: Sequence[Tensor],
+    kept: Tensor,
+    upstream: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """The gradients of what was given, where they are asked for."""
+    program = built.program("backward", shape, BackwardProgram)
+    like = given[-1]
+    blocks = {
+        name: POOL.take(like.dtype, count)
+        for name, count in program.lengths.items()
+        if name != "kept"
+    }
+    bases = {f"given {i}": one.data_ptr() for i, one in enumerate(given)}
+    bases |= {f"upstream {i}": one.data_ptr() for i, one in enumerate(upstream) if one is not None}
+    bases |= {name: block.data_ptr() for name, block in blocks.items()}
+    bases |= {"kept": kept.data_ptr(), **steps.addresses}
+    program(bases)
+    found: list[Tensor | None] = [None] * len(given)
+    names = list(program.bases)
+    for one in program.results:
+        block, shaped = blocks[names[one.span.base]], given[one.position].shape
+        strides = (one.span.length, 1) if len(shaped) == 2 else (1,)
+        tensor = block.as_strided(shaped, strides, block.storage_offset() + one.span.offset)
+        before = found[one.position]
+        found[one.position] = tensor if before is None else before + tensor
+    return found
+
+
+class BackwardProgram(Program):
+    """The calls of a backward pass."""
+
+    def __init__(self, built: Kernels, kind: str, shape: Shape) -> None:
+        super().__init__(built, shape)
+        self.results: list[Result] = []
+        self.positions = {term: i for i, term in enumerate(built.given)}
+        self.handed: dict[Term, Span] = {}
+        # What the forward pass left: in the block that is kept, or as it was given.
+        before = replace(shape, present=(), asked=())
+        forward = built.program("training", before, forward_program)
+        names = list(forward.bases)
+        for name, span in forward.places.items():
+            base = names[span.base]
+            if base == "kept" or base.startswith("given"):
+                self.places[name] = span._replace(base=self.base(base))
+        for name in reversed(built.parts):
+            self.part(name, built.parts[name])
+        self.states(len(built.given))
+        self.ready()
+
+    def part(self, name: str, part: Part) -> None:
+        """Run one part backwards."""
+        built, shape = self.built, self.shape
+        plan = built.plans[f"{name}_backward"]
+        for term in part.kept:
+            if f"{name} kept {term.index}" in self.places:
+                self.places[f"{name} leaf {term.index}"] = self.places[f"{name} kept {term.index}"]
+        if name == "loop":
+            for term in built.handed:
+                if f"before kept {term.index}" in self.places:
+                    early = self.places[f"before kept {term.index}"]
+                    self.places[f"loop leaf {term.index}"] = early
         for term in part.wanted:
-            if term in upstream:
-                add(back, term, work.padded(upstream[term], term))
-            if term not in back:
-                back[term] = like.new_zeros(steps.total, work.room(term))
-            self.buffers[f"seed value {term.index}"] = back.pop(term)
-        if self.name == "loop":
-            for name, term in work.built.schedule.graph.states.items():
-                whole = like.new_zeros(2 * steps.batch + steps.total, work.room(term))
-                work.cut(whole, term).index_copy_(0, steps.last, finals[name])
-                self.buffers[f"gradient {name}"] = whole
-        results = [one for one in part.results() if f"result {one.index}" in self.plan.buffers]
-        whole = like.new_empty(steps.total, sum(work.room(term) for term in results))
-        at = 0
-        for term in results:
-            self.buffers[f"result {term.index}"] = whole[:, at : at + work.room(term)]
-            at += work.room(term)
-        work.call(f"{self.name}_backward", self.buffers, self.tensors, like)
+            self.seed(name, term)
+        if name == "loop":
+            self.begin()
+        own = self.own_results(name, part)
+        for leaf, gradient in own.items():
+            # What nobody reads again is written where torch gets it.
+            own_place = self.gradient(self.positions[leaf], shape.total, self.units(leaf))
+            self.places[f"{name} result {gradient.index}"] = own_place
+        results = [
+            (f"{name} result {one.index}", self.units(one))
+            for one in part.results()
+            if f"result {one.index}" in plan.buffers and one not in own.values()
+        ]
+        # Side by side: the gradients of their matrices are then one product.
+        self.place("passing", shape.total, *results)
+        for buffer, term in plan.terms.items():
+            if buffer.startswith("scratch"):
+                rows = rows_of(self, name, buffer)
+                self.place("passing", rows, (f"{name} {buffer}", self.units(term)))
+        if part.backward.nests:
+            self.pack(name, "backward", self.positions)
+            self.run(name, "backward")
+        self.leaves(name, part, own)
+        self.matrices(name, part)
+
+    def asked(self, term: Term) -> bool:
+        return self.shape.asked[self.positions[term]]
+
+    def gradient(self, position: int, rows: int, units: int) -> Span:
+        """Memory for the gradient of a given tensor, which torch gets."""
+        name = f"gradient {len(self.results)}"
+        self.lengths[name] = rows * units
+        span = self.own(name, units)
+        self.results.append(Result(position, span))
+        return span
+
+    def own_results(self, name: str, part: Part) -> dict[Term, Term]:
+        """Leaves whose gradient only torch reads, and is in whole rows, and that gradient."""
+        plan, read = self.built.plans[f"{name}_backward"], {o.left for o in part.adjoint.weights}
+        found: dict[Term, list[Term]] = {}
         for leaf in part.leaves():
-            term_ = part.adjoint.inputs.get(f"leaf {leaf.index}")
-            if term_ is not None:
-                gradient = self.made(term_)
-                if leaf in part.loop.vectors:
-                    gradient = gradient.sum(0)[None]
-                add(back, leaf, gradient)
-        self.matrices(back)
+            gradient = part.adjoint.inputs.get(f"leaf {leaf.index}")
+            if gradient is not None:
+                found.setdefault(gradient, []).append(leaf)
+        return {
+            leaf: gradient
+            for gradient, (leaf, *others) in found.items()
+            if not others
+            and leaf in part.loop.step_leaves
+            and leaf not in self.built.handed
+            and self.asked(leaf)
+            and gradient not in read
+            and self.whole(gradient)
+            and f"result {gradient.index}" in plan.buffers
+        }
 
-    def matrices(self, back: dict[Term, Tensor]) -> None:
-        """Add the gradients of the matrices."""
-        paths = {term.attributes["weight"].path: term for term in self.part.loop.matrices}
-        for one in self.part.adjoint.weights:
-            if one.right is not None:
-                matrix = paths[one.path]
-                shape = self.tensors[matrix].shape
-                right = self.right(one.right)
-                add(back, matrix, self.work.outer(self.made(one.left), right, *shape))
+    def seed(self, name: str, term: Term) -> None:
+        """Place the gradient that reaches a wanted term from outside of the part."""
+        built, total, units = self.built, self.shape.total, self.units(term)
+        later = self.handed.get(term)
+        position = built.wanted.index(term) if term in built.wanted else None
+        outside = None
+        if position is not None and self.shape.present[position]:
+            outside = self.own(f"upstream {position}", units)
+        seed = f"{name} seed value {term.index}"
+        if later is not None:
+            self.places[seed] = later
+            if outside is not None:
+                self.copy(outside, later, total, units, add=True)
+        elif outside is not None and self.whole(term):
+            self.places[seed] = outside
+        else:
+            self.place("passing", total, (seed, units))
+            if outside is None:
+                self.clear(self.places[seed], total, units)
+            else:
+                self.copy(outside, self.places[seed], total, units)
 
-    def made(self, term: Term) -> Tensor:
-        """A term of the adjoint: a result, or the seed that it is."""
-        result = f"result {term.index}"
-        if result in self.buffers:
-            return self.buffers[result]
-        name = self.seeds[term]
-        if f"seed {name}" in self.buffers:
-            return self.buffers[f"seed {name}"]
+    def begin(self) -> None:
+        """Place the gradients of the last states; all others are still zero."""
+        shape, first = self.shape, len(self.built.wanted)
+        rows = 2 * shape.batch + shape.total
+        for i, (state, term) in enumerate(self.built.schedule.graph.states.items()):
+            name, units = f"loop gradient {state}", self.units(term)
+            self.place("passing", rows, (name, units))
+            self.clear(self.places[name], rows, units)
+            if shape.present[first + i]:
+                final = self.own(f"upstream {first + i}", units)
+                self.copy(final, self.places[name], shape.batch, units, write="last")
+
+    def made(self, name: str, part: Part, term: Term) -> Span:
+        """Where a term of the adjoint stands: a result, or the seed that it is."""
+        if f"{name} result {term.index}" in self.places:
+            return self.places[f"{name} result {term.index}"]
+        seed = next(key for key, one in part.adjoint.seeds.items() if one is term)
+        if f"{name} seed {seed}" in self.places:
+            return self.places[f"{name} seed {seed}"]
         # The gradient of a state after each step: behind those of the fresh and the first ones.
-        return self.buffers[f"gradient {name}"][2 * self.work.steps.batch :]
+        return self.behind(self.places[f"loop gradient {seed}"], 2 * self.shape.batch)
 
-    def right(self, term: Term) -> Tensor:
-        """The stored values of a product's source, `(N, room)`."""
-        steps = self.work.steps
-        if term.op == "state":
-            whole = self.saved[f"state {term.attributes['name']}"]
-            if steps.plain:
-                return whole[steps.batch : steps.batch + steps.total]
-            return whole.index_select(0, steps.before)
-        name = f"kept {term.index}"
-        if name not in self.saved:
-            name = f"leaf {term.index}"
-        if name not in self.saved:  # a source that only the product reads
-            return self.work.padded(self.tensors[term], term)
-        return self.saved[name]
+    def leaves(self, name: str, part: Part, own: dict[Term, Term]) -> None:
+        """The gradients of what a part reads besides states."""
+        columns = []
+        for leaf in part.leaves():
+            gradient = part.adjoint.inputs.get(f"leaf {leaf.index}")
+            if gradient is None or leaf in own:
+                continue
+            if leaf in self.built.handed and name == "loop":
+                self.handed[leaf] = self.made(name, part, gradient)
+            elif not self.asked(leaf):
+                continue
+            elif leaf in part.loop.vectors:
+                span = self.made(name, part, gradient)
+                columns.append(Column(span, self.units(gradient), leaf))
+            else:
+                total, units = self.shape.total, self.units(gradient)
+                target = self.gradient(self.positions[leaf], total, units)
+                self.copy(self.made(name, part, gradient), target, total, units)
+        for first, width, members in merged(columns, self.lanes):
+            target = self.columns(members, 1, self.room(width), self.room(width))
+            table = [first, first.length, self.shape.total, target]
+            threads = self.threads(width * self.shape.total // 4)
+            self.call(self.shared["totals"], table, self.room(width) // self.lanes, 8, threads)
+
+    def matrices(self, name: str, part: Part) -> None:
+        """The gradients of the matrices: one product for all that read one source."""
+        paths = {term.attributes["weight"].path: term for term in part.loop.matrices}
+        by_source: dict[Term, list[Column]] = {}
+        for one in part.adjoint.weights:
+            if one.right is not None and self.asked(paths[one.path]):
+                left = self.made(name, part, one.left)
+                column = Column(left, self.units(one.left), paths[one.path])
+                by_source.setdefault(one.right, []).append(column)
+        for right, columns in by_source.items():
+            span, length = (
+                self.places[f"{name} {source(part, right)}"],
+                self.room(self.units(right)),
+            )
+            index = self.index("before" if right.op == "state" else "every")
+            for first, width, members in merged(columns, self.lanes):
+                target = self.columns(members, width, length, 1)
+                table = [first, first.length, span, span.length, target, length]
+                table += [self.shape.total, length // self.lanes, index]
+                work = width * length // 64 * self.shape.total
+                self.call(self.shared["outer"], table, width, TILE, self.threads(work))
+
+    def columns(
+        self, members: list[tuple[int, Column]], rows: int, length: int, apart: int
+    ) -> Span:
+        """Memory for the gradients of columns, and each as a result within it."""
+        name = f"gradients {len(self.results)}"
+        self.lengths[name] = rows * length
+        whole = self.own(name, length)
+        for at, one in members:
+            offset = at * (length if apart == 1 else 1)
+            span = whole._replace(offset=offset)
+            self.results.append(Result(self.positions[one.term], span))
+        return whole
+
+    def states(self, first: int) -> None:
+        """The gradients of the states before the first step, and of the fresh ones."""
+        states, batch = self.built.schedule.graph.states, self.shape.batch
+        for i in range(len(states) * (1 + self.shape.fresh)):
+            state, term = list(states.items())[i % len(states)]
+            if self.shape.asked[first + i]:
+                span, units = self.places[f"loop gradient {state}"], self.units(term)
+                target = self.gradient(first + i, batch, units)
+                here = span if i >= len(states) else self.behind(span, batch)
+                self.copy(here, target, batch, units)
 
 
-def add(back: dict[Term, Tensor], term: Term, gradient: Tensor) -> None:
-    """Add up what reaches a term from several places."""
-    back[term] = back[term] + gradient if term in back else gradient
+@dataclass(frozen=True)
+class Column:
+    """Units of rows, whose product or sum over all rows is a term's gradient."""
+
+    span: Span
+    units: int
+    term: Term
+
+
+def merged(
+    columns: list[Column], lanes: int
+) -> Iterator[tuple[Span, int, list[tuple[int, Column]]]]:
+    """Columns that lie side by side as one: the span, its width, and where each begins."""
+    columns = sorted(columns, key=lambda one: one.span)
+    while columns:
+        first, members = columns[0].span, [(0, columns[0])]
+        width = columns[0].units
+        for one in columns[1:]:
+            at = one.span.offset - first.offset
+            beside = one.span.base == first.base and one.span.length == first.length
+            # Padding to whole vectors may lie between; further on, it is another row.
+            if not beside or not width <= at < width + lanes or at + one.units > first.length:
+                break
+            members.append((at, one))
+            width = at + one.units
+        yield first, width, members
+        columns = columns[len(members) :]

@@ -38,12 +38,13 @@ def directory() -> Path | None:
     return Path(base) / "gatewright"
 
 
-def key(graph: Graph, *details: object) -> str:
-    """The name of an entry."""
-    stored = graph.equations.to_json()
+def key(graph: Graph | None, *details: object) -> str:
+    """The name of an entry; without a graph, of what all cells share."""
+    stored = graph.equations.to_json() if graph is not None else {}
     for name in ("name", "about", "origin"):
-        stored.pop(name)
-    everything = [stored, sorted(graph.weights), [str(one) for one in details], host(), sources()]
+        stored.pop(name, None)
+    weights = sorted(graph.weights) if graph is not None else []
+    everything = [stored, weights, [str(one) for one in details], host(), sources()]
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 

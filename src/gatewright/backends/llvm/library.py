@@ -1,32 +1,31 @@
-"""The kernels of one graph: what is emitted, built and called together."""
+"""The kernels of one graph, and those that all share: emitted, built and called."""
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache as once
 from functools import lru_cache
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 from llvmlite import ir
-from torch import Tensor
 
 from gatewright.backends.llvm import build, cache
+from gatewright.backends.llvm.copying import emit_clear, emit_copy
 from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.outer import emit_outer
-from gatewright.backends.llvm.plan import (
-    FREE,
-    Plan,
-    plan_backward,
-    plan_forward,
-    unsupported,
-)
+from gatewright.backends.llvm.pack import emit_pack
+from gatewright.backends.llvm.plan import Plan, plan_backward, plan_forward, unsupported
 from gatewright.backends.llvm.threads import emit_parallel, openmp
-from gatewright.graph import Graph
+from gatewright.backends.llvm.totals import emit_totals
+from gatewright.backends.llvm.vector import Numbers
+from gatewright.graph import Graph, Term
 from gatewright.graph.loop import Part, Schedule, schedule
-from gatewright.graph.sizes import number
 
+P, S = TypeVar("P"), TypeVar("S")
+#: Programs that are kept of one cell's kernels.
+PROGRAMS = 128
 #: llvmlite builds one module at a time.
 BUILDING = RLock()
 
@@ -39,109 +38,154 @@ class Built:
         self.alone = build.KERNEL(library.function(name))
         self.shared = build.SHARED(library.function(f"{name}_parallel")) if openmp() else None
 
+    def __call__(self, table: int, rows: int, grain: int, threads: int) -> None:
+        """Run on all rows, shared among threads in whole grains where there are several.
 
-class Kernels:
-    """The kernels of a graph for one number type."""
+        `table` is the address of the kernel's table.
+        """
+        threads = min(threads, -(-rows // grain))
+        if threads > 1 and self.shared is not None:
+            self.shared(table, rows, grain, threads)
+        else:
+            self.alone(table, 0, rows)
 
-    def __init__(self, graph: Graph, names: Sequence[str], held: Sequence[str], bits: int) -> None:
-        self.schedule = scheduled(graph, tuple(names), tuple(held))
-        self.numbers = build.numbers(bits)
-        self.details = (tuple(names), tuple(held), bits)
-        self.built: dict[str, Built] = {}
-        self.plans: dict[str, Plan] = {}
-        parts: dict[str, Part] = {"loop": self.schedule.loop}
-        if self.schedule.before is not None:
-            parts["before"] = self.schedule.before
-        for name, part in parts.items():
-            self.plans[f"{name}_inference"] = plan_forward(self.schedule, part, saving=False)
-            self.plans[f"{name}_training"] = plan_forward(self.schedule, part, saving=True)
-            self.plans[f"{name}_backward"] = plan_backward(self.schedule, part)
 
-    def function(self, name: str) -> Built:
-        """A kernel, built together with those of its kind when it is first asked for."""
-        if name not in self.built:
-            with BUILDING:
-                if name not in self.built:
-                    inference = name.endswith("inference")
-                    mine = [one for one in self.plans if one.endswith("inference") == inference]
-                    self.built |= self._build(mine, outer=not inference)
-        return self.built[name]
-
-    def _build(self, names: Sequence[str], *, outer: bool) -> dict[str, Built]:
-        names = [*names, *(["outer"] if outer else [])]
-        shared = openmp()
-        entry = cache.key(self.schedule.graph, self.details, names, shared)
+def built(
+    entry: str, names: Sequence[str], numbers: Numbers, emit_all: Callable[[ir.Module], None]
+) -> dict[str, Built]:
+    """The named functions of a module, from the disk if they were built before."""
+    with BUILDING:
         code = cache.read(entry)
         if code is None:
             module = ir.Module("gatewright")
-            for name in names:
-                if name == "outer":
-                    emit_outer(module, self.numbers, build.registers())
-                else:
-                    emit(module, name, self.plans[name], self.numbers, build.registers())
-                if shared:
-                    emit_parallel(module, name, self.numbers)
+            emit_all(module)
+            for name in names if openmp() else ():
+                emit_parallel(module, name, numbers)
             code = build.object_code(module)
             cache.write(entry, code)
         library = build.Library(code)
         return {name: Built(library, name) for name in names}
 
-    @property
-    def lanes(self) -> int:
-        return self.numbers.lanes
 
-    def run(self, name: str, table: Sequence[int], rows: int, grain: int, threads: int) -> None:
-        """Run a kernel on its rows, shared among threads where there is more than one tile."""
-        array = (ctypes.c_int64 * len(table))(*table)
-        address = ctypes.addressof(array)
-        threads = min(threads, -(-rows // grain))
-        kernel = self.function(name)
-        if threads > 1 and kernel.shared is not None:
-            kernel.shared(address, rows, grain, threads)
-        else:
-            kernel.alone(address, 0, rows)
+@once
+def shared(bits: int) -> dict[str, Built]:
+    """The kernels that do not depend on the graph."""
+    numbers = build.numbers(bits)
 
-    def call(
-        self,
-        name: str,
-        order: Sequence[Tensor],
-        buffers: Mapping[str, Tensor],
-        packed: Mapping[Any, Tensor],
-        sizes: Mapping[str, int],
-        rows: int,
-        threads: int,
-    ) -> None:
-        """Fill a kernel's table and run it."""
-        plan = self.plans[name]
-        table = [0] * plan.length
-        table[:FREE] = [len(order[0]), *(one.data_ptr() for one in order)]
-        for buffer, slot in plan.buffers.items():
-            tensor = buffers[buffer]
-            table[slot], table[slot + 1] = tensor.data_ptr(), tensor.stride(0)
-        for size, slot in plan.sizes.items():
-            table[slot] = number(size, sizes)
-        for slot, tensor in packed.items():
-            table[slot] = tensor.data_ptr()
-        self.run(name, table, rows, 1 if rows < 12 * threads else 6, threads)
+    def emit_all(module: ir.Module) -> None:
+        emit_pack(module, numbers)
+        emit_outer(module, numbers, build.registers())
+        emit_totals(module, numbers)
+        emit_copy(module, numbers)
+        emit_clear(module, numbers)
+
+    names = ("pack", "outer", "totals", "copy", "clear")
+    return built(cache.key(None, names, bits, openmp()), names, numbers, emit_all)
 
 
-@lru_cache(maxsize=128)
-def scheduled(graph: Graph, names: tuple[str, ...], held: tuple[str, ...]) -> Schedule:
+def source(part: Part, term: Term) -> str:
+    """The buffer in which a product's source stands after a part's forward run."""
+    if term.op == "state":
+        return f"state {term.attributes['name']}"
+    return f"kept {term.index}" if term in part.kept else f"leaf {term.index}"
+
+
+class Kernels:
+    """The kernels of a graph for one number type.
+
+    Attributes:
+        parts: By name, in the order in which they run.
+        given: What comes from torch: the leaves and matrices that no part computes.
+        wanted: What goes back to torch, besides the last states.
+    """
+
+    def __init__(self, graph: Graph, way: Way, bits: int) -> None:
+        self.schedule = scheduled(graph, way)
+        self.numbers = build.numbers(bits)
+        self.details = (*way, bits, openmp())
+        self.functions: dict[str, Built] = {}
+        self.parts: dict[str, Part] = {}
+        before = self.schedule.before
+        if before is not None:
+            self.parts["before"] = before
+        self.parts["loop"] = self.schedule.loop
+        self.plans: dict[str, Plan] = {}
+        for name, part in self.parts.items():
+            self.plans[f"{name}_inference"] = plan_forward(self.schedule, part, saving=False)
+            self.plans[f"{name}_training"] = plan_forward(self.schedule, part, saving=True)
+            self.plans[f"{name}_backward"] = plan_backward(self.schedule, part)
+        made = set(before.wanted) if before is not None else set()
+        self.given = list(
+            dict.fromkeys(
+                term
+                for part in self.parts.values()
+                for term in (*part.leaves(), *part.loop.matrices)
+                if term not in made
+            )
+        )
+        self.matrices = {t for part in self.parts.values() for t in part.loop.matrices}
+        asked = set(self.schedule.asked)
+        self.wanted = [t for part in self.parts.values() for t in part.wanted if t in asked]
+        early = set(before.wanted) if before is not None else set()
+        #: Leaves of the loop that are results of the part before it.
+        self.handed = early & set(self.schedule.loop.loop.step_leaves)
+        self.programs: dict[Any, Any] = {}
+
+    def function(self, name: str) -> Built:
+        """A kernel, built together with those of its kind when it is first asked for."""
+        if name not in self.functions:
+            inference = name.endswith("inference")
+            mine = [one for one in self.plans if one.endswith("inference") == inference]
+
+            def emit_all(module: ir.Module) -> None:
+                for one in mine:
+                    emit(module, one, self.plans[one], self.numbers, build.registers())
+
+            entry = cache.key(self.schedule.graph, self.details, mine)
+            self.functions |= built(entry, mine, self.numbers, emit_all)
+        return self.functions[name]
+
+    def program(self, kind: str, shape: S, make: Callable[[Kernels, str, S], P]) -> P:
+        """The program of a kind for a shape; it is made once, and the latest are kept."""
+        found: P | None = self.programs.get((kind, shape))
+        if found is None:
+            found = make(self, kind, shape)
+            if len(self.programs) >= PROGRAMS:
+                self.programs.clear()
+            self.programs[kind, shape] = found
+        return found
+
+    def needed(self, name: str) -> set[str]:
+        """The buffers of a part's forward run that its backward pass reads."""
+        part, reads = self.parts[name], set(self.plans[f"{name}_backward"].buffers)
+        found = {buffer for buffer in self.plans[f"{name}_training"].buffers if buffer in reads}
+        found |= {f"kept {term.index}" for term in part.kept if f"leaf {term.index}" in reads}
+        return found | {source(part, one.right) for one in part.adjoint.weights if one.right}
+
+
+#: What is asked of a graph: the names of values to give back, those of values that are held,
+#: and whether gradients of the inputs are wanted.
+Way = tuple[tuple[str, ...], tuple[str, ...], bool]
+
+
+@lru_cache(maxsize=256)
+def scheduled(graph: Graph, way: Way) -> Schedule:
     """How a graph is run: made once, since making it adds terms to the graph."""
     with BUILDING:
-        return schedule(graph, names, held)
+        names, held, inputs = way
+        return schedule(graph, names, held, inputs=inputs)
 
 
-@lru_cache(maxsize=128)
-def kernels(graph: Graph, names: tuple[str, ...], held: tuple[str, ...], bits: int) -> Kernels:
+@lru_cache(maxsize=256)
+def kernels(graph: Graph, way: Way, bits: int) -> Kernels:
     """The kernels of a graph, built at first use."""
-    return Kernels(graph, names, held, bits)
+    return Kernels(graph, way, bits)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=256)
 def cannot(graph: Graph, names: tuple[str, ...] = (), held: tuple[str, ...] = ()) -> str | None:
     """Why kernels cannot run a graph and give back the named values, or None."""
-    found = scheduled(graph, names, held)
+    found = scheduled(graph, (names, held, True))
     for part in (found.before, found.loop):
         if part is not None and (reason := unsupported(part, POINTWISE)) is not None:
             return reason

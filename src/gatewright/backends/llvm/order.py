@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
+from gatewright.backends.llvm.program import ORDER
 from gatewright.backends.reference import Run
 
 
@@ -17,6 +18,12 @@ class Order:
 
     A state's buffer has the fresh states `(B)`, those before the first step `(B)`, and those
     after each packed row.
+
+    Attributes:
+        rows, offsets: How many rows run at each step, and the first packed one.
+        before, after: The row of each packed row's state before and after the step.
+        last: The row of each sequence's last state.
+        batch, total: B, and how many packed rows there are.
     """
 
     rows: Tensor
@@ -24,19 +31,54 @@ class Order:
     before: Tensor
     after: Tensor
     last: Tensor
-    plain: bool
     batch: int
     total: int
 
-    def tensors(self, *, back: bool = False) -> tuple[Tensor, ...]:
-        """What a kernel's table names; `back` turns the steps round."""
-        steps = (self.rows.flip(0), self.offsets.flip(0)) if back else (self.rows, self.offsets)
-        return (*steps, self.before, self.after)
+    @cached_property
+    def turned(self) -> tuple[Tensor, Tensor]:
+        """Rows and offsets from the last step to the first."""
+        return self.rows.flip(0), self.offsets.flip(0)
+
+    @cached_property
+    def every(self) -> Tensor:
+        """The numbers 0, 1 ... N."""
+        return torch.arange(self.total + 1, device="cpu")
+
+    @cached_property
+    def addresses(self) -> dict[str, int]:
+        """Where each array begins, by its name in a program."""
+        arrays = (
+            self.rows,
+            self.offsets,
+            *self.turned,
+            self.before,
+            self.after,
+            self.last,
+            self.every,
+        )
+        return {name: one.data_ptr() for name, one in zip(ORDER, arrays, strict=True)}
+
+
+@lru_cache(maxsize=32)
+def even(steps: int, batch: int, reverse: bool) -> Order:
+    """The order of a run whose rows all have the same length."""
+    total = steps * batch
+    first = torch.arange(batch, 2 * batch, device="cpu")
+    after = torch.arange(2 * batch, 2 * batch + total, device="cpu")
+    counts = torch.full((steps,), batch, dtype=torch.int64, device="cpu")
+    offsets = torch.arange(0, total, batch, device="cpu")
+    if reverse:
+        before = torch.cat([after[batch:], first])
+        last, offsets = after[:batch], offsets.flip(0)
+    else:
+        before = torch.cat([first, after[:-batch]])
+        last = after[-batch:]
+    return Order(counts, offsets, before, after, last, batch, total)
 
 
 @lru_cache(maxsize=32)
 def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
-    """The order of a run without restarts."""
+    """The order of a run."""
     counts = torch.tensor(rows, dtype=torch.int64, device="cpu")
     offsets = torch.cumsum(counts, 0) - counts
     total = sum(rows)
@@ -49,8 +91,7 @@ def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
         state[: rows[t]] = after[part]
     if reverse:
         counts, offsets = counts.flip(0).contiguous(), offsets.flip(0).contiguous()
-    plain = not reverse and all(running == batch for running in rows)
-    return Order(counts, offsets, before, after, state, plain, batch, total)
+    return Order(counts, offsets, before, after, state, batch, total)
 
 
 @lru_cache(maxsize=32)
@@ -59,17 +100,13 @@ def within(rows: tuple[int, ...]) -> Tensor:
     return torch.cat([torch.arange(running, device="cpu") for running in rows])
 
 
-@lru_cache(maxsize=32)
-def flat(total: int) -> tuple[Tensor, ...]:
-    """All packed rows as one step."""
-    nothing = torch.zeros(1, dtype=torch.int64, device="cpu")
-    return torch.tensor([total], device="cpu"), nothing, nothing, nothing
-
-
 def ordered(task: Run, batch: int) -> Order:
     """The order of a run; a step after a restart reads the fresh state of its row."""
-    steps = order(tuple(task.rows), batch, task.reverse)
+    rows = task.rows
+    if len(rows) and rows[0] == rows[-1] == batch:  # it never grows
+        steps = even(len(rows), batch, task.reverse)
+    else:
+        steps = order(tuple(rows), batch, task.reverse)
     if task.restart is None:
         return steps
-    before = torch.where(task.restart, within(tuple(task.rows)), steps.before)
-    return replace(steps, before=before, plain=False)
+    return replace(steps, before=torch.where(task.restart, within(tuple(task.rows)), steps.before))

@@ -2,7 +2,8 @@
 
 One function, `outer(table, first, end)`, for the rows `first` to `end` of the result: a tile
 of the result stays in registers while it walks down a block of packed rows, broadcasts a few
-numbers of the left side and multiplies them with vectors of the right.
+numbers of the left side and multiplies them with vectors of the right. Which row of the right
+belongs to a packed row is said by an index, so that states are read where the loop left them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from llvmlite import ir
 from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 
 #: Slots of the table: addresses and row lengths of left, right and result; packed rows; blocks
-#: of one vector in a row of the result.
-LEFT, LEFT_LENGTH, RIGHT, RIGHT_LENGTH, RESULT, RESULT_LENGTH, COUNT, BLOCKS = range(8)
+#: of one vector in a row of the result; the index of the right row of each packed one.
+LEFT, LEFT_LENGTH, RIGHT, RIGHT_LENGTH, RESULT, RESULT_LENGTH, COUNT, BLOCKS, ROWS = range(9)
 #: Packed rows that are walked through at a time, so that they stay in the cache.
 DEPTH = 128
 
@@ -29,6 +30,7 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
     left, right, result = (f.load_pointer(table, slot) for slot in (LEFT, RIGHT, RESULT))
     lengths = [f.load_index(table, s) for s in (LEFT_LENGTH, RIGHT_LENGTH, RESULT_LENGTH)]
     count, blocks = f.load_index(table, COUNT), f.load_index(table, BLOCKS)
+    rows = f.load_pointer(table, ROWS)
     whole = b.add(count, f.index(DEPTH - 1))
     with f.loop(f.index(0), b.mul(b.sdiv(whole, f.index(DEPTH)), f.index(DEPTH)), DEPTH) as n:
         rest = b.sub(count, n)
@@ -44,8 +46,10 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
                             tiles[height, width],
                             [
                                 f.address(left, b.add(b.mul(n, lengths[0]), at)),
-                                f.address(right, b.add(b.mul(n, lengths[1]), unit)),
+                                f.address(right, unit),
                                 f.address(result, b.add(b.mul(at, lengths[2]), unit)),
+                                f.address(rows, n, INDEX),
+                                n,
                                 *lengths,
                                 depth,
                             ],
@@ -56,20 +60,25 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
 
 
 def _emit_tile(module: ir.Module, numbers: Numbers, height: int, width: int) -> ir.Function:
-    """Emit `(left, right, result, their row lengths, packed rows)` for one tile."""
+    """Emit one tile.
+
+    `(left, right, result, right rows, first packed row, row lengths, packed rows)`.
+    """
     name = f"outer_{height}x{width}"
-    f = Function(module, name, [POINTER] * 3 + [INDEX] * 4, numbers)
+    f = Function(module, name, [POINTER] * 4 + [INDEX] * 5, numbers)
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
-    left, right, result, left_length, right_length, result_length, depth = f.arguments
+    left, right, result, rows, first, left_length, right_length, result_length, depth = f.arguments
     places = [(r, j) for r in range(height) for j in range(width)]
     addresses = [
         f.address(result, f.b.add(f.b.mul(f.index(r), result_length), f.index(j * numbers.lanes)))
         for r, j in places
     ]
-    carried = [f.load(one) for one in addresses]
+    # What stands in the result at first may be anything.
+    begins = f.b.icmp_signed("==", first, f.index(0))
+    carried = [f.b.select(begins, f.splat(0.0), f.load(one)) for one in addresses]
     with f.carrying(f.index(0), depth, 1, carried) as (n, totals, tell):
-        down = f.b.mul(n, right_length)
+        down = f.b.mul(f.load_index(rows, n), right_length)
         row = [
             f.load(f.address(right, f.b.add(down, f.index(j * numbers.lanes))))
             for j in range(width)

@@ -149,9 +149,11 @@ class Function:
             position = self.index(position)
         return self.b.load(self.address(base, position, INDEX), typ=INDEX)
 
-    def load_pointer(self, base: ir.Value, position: int) -> ir.Value:
+    def load_pointer(self, base: ir.Value, position: ir.Value | int) -> ir.Value:
         """A pointer out of an array of them."""
-        return self.b.load(self.address(base, self.index(position), POINTER), typ=POINTER)
+        if isinstance(position, int):
+            position = self.index(position)
+        return self.b.load(self.address(base, position, POINTER), typ=POINTER)
 
     # Control.
     @contextmanager

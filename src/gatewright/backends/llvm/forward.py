@@ -1,0 +1,108 @@
+"""The forward pass of a run: its program, and running it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gatewright.backends.llvm.library import Kernels
+from gatewright.backends.llvm.memory import POOL
+from gatewright.backends.llvm.order import Order
+from gatewright.backends.llvm.program import Program, Shape, rows_of
+
+
+def run_forward(
+    built: Kernels, shape: Shape, steps: Order, given: Sequence[Tensor], *, training: bool
+) -> tuple[list[Tensor], Tensor | None]:
+    """The wanted values, the last states, and the memory that the backward pass reads."""
+    program = built.program("training" if training else "inference", shape, forward_program)
+    like = given[-1]
+    kept = POOL.take(like.dtype, program.lengths.get("kept", 0)) if training else None
+    passing = POOL.take(like.dtype, program.lengths.get("passing", 0))
+    widths = map(program.units, built.wanted)
+    outputs = [POOL.take(like.dtype, shape.total, units) for units in widths]
+    graph = built.schedule.graph
+    sizes = [program.units(term) for term in graph.states.values()]
+    finals = [torch.empty(shape.batch, units, dtype=like.dtype, device="cpu") for units in sizes]
+    bases = {f"given {i}": one.data_ptr() for i, one in enumerate(given)}
+    bases |= {f"output {i}": one.data_ptr() for i, one in enumerate(outputs)}
+    bases |= {f"final {i}": one.data_ptr() for i, one in enumerate(finals)}
+    bases |= {"passing": passing.data_ptr(), **steps.addresses}
+    if kept is not None:
+        bases["kept"] = kept.data_ptr()
+    program(bases)
+    wanted = zip(built.wanted, outputs, strict=True)
+    return [*(one.bool() if term.boolean else one for term, one in wanted), *finals], kept
+
+
+def forward_program(built: Kernels, kind: str, shape: Shape) -> Program:
+    """The calls of a forward pass, with what `given` has in its order: terms, states, fresh."""
+    program = Program(built, shape)
+    training = kind == "training"
+    needed = {f"{part} {one}" for part in built.parts if training for one in built.needed(part)}
+    handed = {f"loop leaf {one.index}": f"before kept {one.index}" for one in built.handed}
+    needed |= {early for late, early in handed.items() if late in needed}
+    positions = {term: i for i, term in enumerate(built.given)}
+    for name in built.parts:
+        plan = built.plans[f"{name}_{kind}"]
+        copies = []
+        for buffer, term in plan.terms.items():
+            own = f"{name} {buffer}"
+            if own in handed:
+                program.places[own] = program.places[handed[own]]
+                continue
+            units = program.units(term)
+            if buffer.startswith(("leaf", "vector")):
+                place = program.own(f"given {positions[term]}", units)
+                if program.whole(term):
+                    program.places[own] = place
+                    continue
+                copies.append((place, own, term))
+            elif own not in needed and term in built.wanted and program.whole(term):
+                # What torch gets is written where torch gets it.
+                program.places[own] = program.own(f"output {built.wanted.index(term)}", units)
+                continue
+            block = "kept" if own in needed else "passing"
+            program.place(block, rows_of(program, name, buffer), (own, units))
+        for place, own, term in copies:
+            rows = rows_of(program, name, own.removeprefix(f"{name} "))
+            program.copy(place, program.places[own], rows, program.units(term))
+        if name == "loop":
+            begin(program, len(built.given))
+        program.pack(name, kind, positions)
+        program.run(name, kind)
+    finish(program)
+    return program.ready()
+
+
+def begin(program: Program, first: int) -> None:
+    """Put the states before the first step, and fresh ones, where the loop reads them."""
+    states, batch = program.built.schedule.graph.states, program.shape.batch
+    for i, (state, term) in enumerate(states.items()):
+        units, target = program.units(term), program.places[f"loop state {state}"]
+        given = program.own(f"given {first + i}", units)
+        program.copy(given, program.behind(target, batch), batch, units)
+        if program.shape.fresh:
+            fresh = program.own(f"given {first + len(states) + i}", units)
+            program.copy(fresh, target, batch, units)
+
+
+def finish(program: Program) -> None:
+    """Copy to torch what is wanted and does not stand there: the kernels read the rest again."""
+    built, shape = program.built, program.shape
+    for i, term in enumerate(built.wanted):
+        output, units = program.own(f"output {i}", program.units(term)), program.units(term)
+        if term.op == "state":
+            place = program.places[f"loop state {term.attributes['name']}"]
+            program.copy(place, output, shape.total, units, read="before")
+            continue
+        part = next(name for name, part in built.parts.items() if term in part.wanted)
+        place = program.places[f"{part} kept {term.index}"]
+        if place != output:
+            program.copy(place, output, shape.total, units)
+    for i, (state, term) in enumerate(built.schedule.graph.states.items()):
+        units = program.units(term)
+        final = program.own(f"final {i}", units)
+        program.copy(program.places[f"loop state {state}"], final, shape.batch, units, read="last")
