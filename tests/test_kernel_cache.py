@@ -32,7 +32,9 @@ print([one.grad.sum().item() for one in layer.parameters()])
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """What is built, with an empty cache in memory and on the disk."""
+    """What is built of a cell, with an empty cache in memory and on the disk."""
+    for bits in (32, 64):
+        library.shared(bits)  # what all cells share is in memory already
     found: list[Any] = []
     original = build.object_code
 

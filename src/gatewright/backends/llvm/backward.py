@@ -11,7 +11,7 @@ from gatewright.backends.llvm.forward import forward_program
 from gatewright.backends.llvm.library import Kernels, source
 from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.order import Order
-from gatewright.backends.llvm.program import TILE, Program, Shape, Span, rows_of
+from gatewright.backends.llvm.program import TILE, Program, Shape, Span, Table, rows_of
 from gatewright.graph import Term
 from gatewright.graph.loop import Part
 
@@ -210,7 +210,7 @@ class BackwardProgram(Program):
                 self.copy(self.made(name, part, gradient), target, total, units)
         for first, width, members in merged(columns, self.lanes):
             target = self.columns(members, 1, self.room(width), self.room(width))
-            table = [first, first.length, self.shape.total, target]
+            table: Table = [first, first.length, self.shape.total, target]
             threads = self.threads(width * self.shape.total // 4)
             self.call(self.shared["totals"], table, self.room(width) // self.lanes, 8, threads)
 
@@ -231,7 +231,7 @@ class BackwardProgram(Program):
             index = self.index("before" if right.op == "state" else "every")
             for first, width, members in merged(columns, self.lanes):
                 target = self.columns(members, width, length, 1)
-                table = [first, first.length, span, span.length, target, length]
+                table: Table = [first, first.length, span, span.length, target, length]
                 table += [self.shape.total, length // self.lanes, index]
                 work = width * length // 64 * self.shape.total
                 self.call(self.shared["outer"], table, width, TILE, self.threads(work))

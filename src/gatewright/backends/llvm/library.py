@@ -23,7 +23,11 @@ from gatewright.backends.llvm.vector import Numbers
 from gatewright.graph import Graph, Term
 from gatewright.graph.loop import Part, Schedule, schedule
 
-P, S = TypeVar("P"), TypeVar("S")
+#: What is asked of a graph: the names of values to give back, those of values that are held,
+#: and whether gradients of the inputs are wanted.
+Way = tuple[tuple[str, ...], tuple[str, ...], bool]
+P = TypeVar("P")
+S = TypeVar("S")
 #: Programs that are kept of one cell's kernels.
 PROGRAMS = 128
 #: llvmlite builds one module at a time.
@@ -161,11 +165,6 @@ class Kernels:
         found = {buffer for buffer in self.plans[f"{name}_training"].buffers if buffer in reads}
         found |= {f"kept {term.index}" for term in part.kept if f"leaf {term.index}" in reads}
         return found | {source(part, one.right) for one in part.adjoint.weights if one.right}
-
-
-#: What is asked of a graph: the names of values to give back, those of values that are held,
-#: and whether gradients of the inputs are wanted.
-Way = tuple[tuple[str, ...], tuple[str, ...], bool]
 
 
 @lru_cache(maxsize=256)

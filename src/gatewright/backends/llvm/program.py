@@ -7,7 +7,7 @@ a run adds the addresses of its tensors, the *bases*, and makes the calls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +30,10 @@ class Span(NamedTuple):
     base: int
     offset: int
     length: int
+
+
+#: A kernel's table: numbers, and spans for the addresses of their first ones.
+Table = list[int | Span]
 
 
 @dataclass(frozen=True)
@@ -118,15 +122,13 @@ class Program:
         return span._replace(offset=span.offset + rows * span.length)
 
     # Calls.
-    def call(
-        self, built: Built, table: Sequence[int | Span], rows: int, grain: int, threads: int
-    ) -> None:
+    def call(self, built: Built, table: Table, rows: int, grain: int, threads: int) -> None:
         """Add a call. In its table, a span is the address of its first number."""
         self.calls.append((built, 8 * len(self.numbers), rows, grain, threads))
         for one in table:
-            known = isinstance(one, int)
-            self.numbers.append(one if known else one.offset * self.itemsize)
-            self.which.append(0 if known else one.base)
+            span = one if isinstance(one, Span) else Span(0, 0, 0)
+            self.numbers.append(one if isinstance(one, int) else span.offset * self.itemsize)
+            self.which.append(span.base)
 
     def index(self, name: str, first: int = 0) -> Span:
         """An array of the order, from one of its numbers on."""
@@ -144,13 +146,13 @@ class Program:
         add: bool = False,
     ) -> None:
         """Copy rows, or add them to what is there; which ones is said by two indices."""
-        table = [target, target.length, source, source.length]
+        table: Table = [target, target.length, source, source.length]
         table += [self.index(write), self.index(read), units, int(add)]
         self.call(self.shared["copy"], table, rows, 1, self.threads(rows * units))
 
     def clear(self, target: Span, rows: int, units: int) -> None:
         """Fill rows with zeros."""
-        table = [target, target.length, self.room(units)]
+        table: Table = [target, target.length, self.room(units)]
         self.call(self.shared["clear"], table, rows, 1, self.threads(rows * units))
 
     def threads(self, work: int) -> int:
@@ -165,7 +167,7 @@ class Program:
                 count = self.room(units) * length * len(group.products)
                 name = f"{part} matrices {group.slot}"
                 self.place("passing", 1, (name, count))
-                table: list[int | Span] = [self.places[name], length, units, len(group.products)]
+                table: Table = [self.places[name], length, units, len(group.products)]
                 for product in group.products:
                     given = matrices[product.operands[1]]
                     by_unit, by_place = self.shape.strides[given]
@@ -179,7 +181,7 @@ class Program:
         """Run one kernel of a part on its places."""
         name = f"{part}_{kind}"
         plan, shape = self.built.plans[name], self.shape
-        table: list[int | Span] = [0] * plan.length
+        table: Table = [0] * plan.length
         if part == "loop":
             turned = "turned " if kind == "backward" else ""
             steps = [self.index(f"{turned}rows"), self.index(f"{turned}offsets")]
