@@ -16,11 +16,13 @@ from gatewright.backends.reference import Result, Run
 from gatewright.cells.gru import GRU
 from gatewright.cells.lstm import LSTM, PeepholeLSTM
 from gatewright.cells.rnn import ElmanRNN
+from odd_cells import CLASSIC
 
 
 @pytest.mark.parametrize("name", gw.CELLS)
 def test_every_cell_that_ships_keeps_the_laws(name: str):
-    gw.check_cell(name)
+    # Compiling takes a second a cell; elsewhere each one's kernels are held to the reference.
+    gw.check_cell(name, backend="auto" if name in CLASSIC else "reference")
 
 
 @pytest.mark.parametrize(
