@@ -64,6 +64,10 @@ class NamedWeights:
                 sources[key] = (self.tensor(weight), None)
         return found
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Each of the graph's weights, by path."""
+        return {weight.path: self.tensor(weight) for weight in self.places}
+
     def computed(self, product: str) -> set[str]:
         """The sources of a product whose weights are computed from other ones."""
         found = set()

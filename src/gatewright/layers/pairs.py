@@ -28,6 +28,9 @@ class Store(Protocol):
     def pairs(self) -> Pairs:
         """Every weight, live, by product and source."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Each of the graph's weights, live, by path."""
+
     def computed(self, product: str) -> Set[str]:
         """The sources of a product whose weights are computed from other ones."""
 

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gatewright.backends.choose import check_backend, run_on
 from gatewright.backends.reference import Run
 from gatewright.backends.step import starts as fresh_states
-from gatewright.backends.weights import Pairs, collect
+from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
@@ -298,7 +298,7 @@ class Recurrent(CellModule):
         layout = Layout.of(input, batch_first=self.batch_first, lengths=lengths)
         event = pack_event(self, layout, input)
         # Once a run, since a parametrization may cost, or change with each call.
-        weights = [collect(graph, self.pairs(*place)) for place in self.places]
+        weights = [self.store(*place).tensors() for place in self.places]
         like = next(iter(weights[0].values()), event)
         event = as_weights(event, like, "input")
         further = pack_further(self, layout, inputs, like)
@@ -311,15 +311,19 @@ class Recurrent(CellModule):
             sizes, outputs = self.sizes(layer), []
             for reverse in (False, True)[: self.directions]:
                 tensors = weights[len(after)]
-                fresh = fresh_states(graph, sizes, tensors, layout.batch, like)
-                long = {name: self.trace_name(name, layer, reverse) for name in graph.values}
+                passed, fresh = given[len(after)], {}
+                if passed is None or starts is not None:
+                    fresh = fresh_states(graph, sizes, tensors, layout.batch, like)
+                long = {}
+                if trace or held:
+                    long = {name: self.trace_name(name, layer, reverse) for name in graph.values}
                 task = Run(
                     graph=graph,
                     sizes=sizes,
                     weights=tensors,
                     inputs={graph.equations.event: event, **further},
                     rows=layout.rows,
-                    states=given[len(after)] or fresh,
+                    states=passed or fresh,
                     fresh=fresh,
                     noises=draw_noises(self, layout, sizes, like),
                     restart=marks[reverse],

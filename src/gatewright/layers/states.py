@@ -60,7 +60,8 @@ def join_states(layer: Recurrent, after: Sequence[Mapping[str, Tensor]], layout:
             pairs = [by_place[k * d : (k + 1) * d] for k in range(layer.num_layers)]
             joined.append([torch.stack(pair) for pair in pairs])
         else:
-            joined.append(torch.stack(by_place))
+            alone = len(by_place) == 1
+            joined.append(by_place[0].unsqueeze(0) if alone else torch.stack(by_place))
     return joined[0] if len(joined) == 1 else tuple(joined)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.weights import Pair
+from gatewright.backends.weights import Pair, collect
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
@@ -90,6 +90,29 @@ class TorchWeights:
             }
         if self.projected:
             found["h"] = {"use": (parts[f"weight_hr{self.suffix}"]["h"], None)}
+        return found
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Each of the graph's weights, by path; torch's two biases are added up."""
+        if self._held():
+            return collect(self.graph, self.pairs())
+        whole = {name: getattr(self.module, name) for name in self.names()}
+        found = {}
+        for half, key in (("ih", "x"), ("hh", "h")):
+            parts = whole[f"weight_{half}{self.suffix}"].chunk(len(self.gates))
+            for gate, one in zip(self.gates, parts, strict=True):
+                found[f"{gate}.{key}.weight"] = one
+        if self.bias:
+            ih, hh = (whole[f"bias_{half}{self.suffix}"] for half in ("ih", "hh"))
+            both = (ih + hh, ih, hh)
+            parts = zip(self.gates, *(one.chunk(len(self.gates)) for one in both), strict=True)
+            for gate, added, of_x, of_h in parts:
+                apart = f"{gate}.h.bias" in self.graph.weights  # as in the GRU's n
+                found[f"{gate}.x.bias"] = of_x if apart else added
+                if apart:
+                    found[f"{gate}.h.bias"] = of_h
+        if self.projected:
+            found["h.use.weight"] = whole[f"weight_hr{self.suffix}"]
         return found
 
     def _split(self, name: str, gates: tuple[str, ...]) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,7 +45,10 @@ def run(task: Run) -> Result:
         strides=tuple([one.stride() for one in given]),
         fresh=task.restart is not None,
     )
-    found = Loops.apply(built, shape, order, task, *given)
+    if torch.is_grad_enabled():
+        found = Loops.apply(built, shape, order, task, *given)
+    else:
+        found, _ = run_forward(built, shape, order, given, training=False)
     values = {**known, **dict(zip(built.wanted, found, strict=False))}
     finals = dict(zip(graph.states, found[len(built.wanted) :], strict=True))
 
@@ -96,20 +99,20 @@ class Loops(torch.autograd.Function):
 NOT_TENSORS = (None,) * 4
 
 
+NOTHING = torch.empty(0)
+
+
 def bare(task: Run) -> Run:
     """A task without its tensors: what autograd saves is all that a backward pass may hold."""
 
-    def nothing(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: torch.empty(0) for name in named}
-
     return replace(
         task,
-        weights=nothing(task.weights),
-        inputs=nothing(task.inputs),
-        states=nothing(task.states),
-        fresh=nothing(task.fresh),
-        hold=nothing(task.hold),
-        noises=[torch.empty(0) for _ in task.noises],
+        weights=dict.fromkeys(task.weights, NOTHING),
+        inputs=dict.fromkeys(task.inputs, NOTHING),
+        states=dict.fromkeys(task.states, NOTHING),
+        fresh=dict.fromkeys(task.fresh, NOTHING),
+        hold=dict.fromkeys(task.hold, NOTHING),
+        noises=[NOTHING] * len(task.noises),
     )
 
 

@@ -35,20 +35,13 @@ def run_backward(
     """The gradients of what was given, where they are asked for."""
     program = built.program("backward", shape, BackwardProgram)
     like = given[-1]
-    blocks = {
-        name: POOL.take(like.dtype, count)
-        for name, count in program.lengths.items()
-        if name != "kept"
-    }
-    bases = {f"given {i}": one.data_ptr() for i, one in enumerate(given)}
-    bases |= {f"upstream {i}": one.data_ptr() for i, one in enumerate(upstream) if one is not None}
-    bases |= {name: block.data_ptr() for name, block in blocks.items()}
-    bases |= {"kept": kept.data_ptr(), **steps.addresses}
-    program(bases)
+    passing = POOL.take(like.dtype, program.lengths.get("passing", 0))
+    blocks = [POOL.take(like.dtype, program.lengths[name]) for name in program.blocks]
+    program(steps.addresses, [kept, passing, *given, *upstream, *blocks])
+    first = program.bases["gradients"]
     found: list[Tensor | None] = [None] * len(given)
-    names = list(program.bases)
     for one in program.results:
-        block, shaped = blocks[names[one.span.base]], given[one.position].shape
+        block, shaped = blocks[one.span.base - first], given[one.position].shape
         strides = (one.span.length, 1) if len(shaped) == 2 else (1,)
         tensor = block.as_strided(shaped, strides, block.storage_offset() + one.span.offset)
         before = found[one.position]
@@ -64,6 +57,12 @@ class BackwardProgram(Program):
         self.results: list[Result] = []
         self.positions = {term: i for i, term in enumerate(built.given)}
         self.handed: dict[Term, Span] = {}
+        for i in range(len(shape.present)):
+            self.base(f"upstream {i}")
+        #: What torch gets: the gradients of the weights and states together, and each large one.
+        self.blocks = ["gradients"]
+        self.lengths["gradients"] = 0
+        self.base("gradients")
         # What the forward pass left: in the block that is kept, or as it was given.
         before = replace(shape, present=(), asked=())
         forward = built.program("training", before, forward_program)
@@ -121,10 +120,17 @@ class BackwardProgram(Program):
     def gradient(self, position: int, rows: int, units: int) -> Span:
         """Memory for the gradient of a given tensor, which torch gets."""
         name = f"gradient {len(self.results)}"
+        self.blocks.append(name)
         self.lengths[name] = rows * units
         span = self.own(name, units)
         self.results.append(Result(position, span))
         return span
+
+    def together(self, rows: int, length: int) -> Span:
+        """Memory in the block of the gradients of weights and states."""
+        at = self.lengths["gradients"]
+        self.lengths["gradients"] = at + self.room(rows * length)
+        return Span(self.bases["gradients"], at, length)
 
     def own_results(self, name: str, part: Part) -> dict[Term, Term]:
         """Leaves whose gradient only torch reads, and is in whole rows, and that gradient."""
@@ -240,11 +246,9 @@ class BackwardProgram(Program):
         self, members: list[tuple[int, Column]], rows: int, length: int, apart: int
     ) -> Span:
         """Memory for the gradients of columns, and each as a result within it."""
-        name = f"gradients {len(self.results)}"
-        self.lengths[name] = rows * length
-        whole = self.own(name, length)
+        whole = self.together(rows, length)
         for at, one in members:
-            offset = at * (length if apart == 1 else 1)
+            offset = whole.offset + at * (length if apart == 1 else 1)
             span = whole._replace(offset=offset)
             self.results.append(Result(self.positions[one.term], span))
         return whole
@@ -256,7 +260,8 @@ class BackwardProgram(Program):
             state, term = list(states.items())[i % len(states)]
             if self.shape.asked[first + i]:
                 span, units = self.places[f"loop gradient {state}"], self.units(term)
-                target = self.gradient(first + i, batch, units)
+                target = self.together(batch, units)
+                self.results.append(Result(first + i, target))
                 here = span if i >= len(states) else self.behind(span, batch)
                 self.copy(here, target, batch, units)
 

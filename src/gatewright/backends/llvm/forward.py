@@ -26,13 +26,7 @@ def run_forward(
     graph = built.schedule.graph
     sizes = [program.units(term) for term in graph.states.values()]
     finals = [torch.empty(shape.batch, units, dtype=like.dtype, device="cpu") for units in sizes]
-    bases = {f"given {i}": one.data_ptr() for i, one in enumerate(given)}
-    bases |= {f"output {i}": one.data_ptr() for i, one in enumerate(outputs)}
-    bases |= {f"final {i}": one.data_ptr() for i, one in enumerate(finals)}
-    bases |= {"passing": passing.data_ptr(), **steps.addresses}
-    if kept is not None:
-        bases["kept"] = kept.data_ptr()
-    program(bases)
+    program(steps.addresses, [kept, passing, *given, *outputs, *finals])
     wanted = zip(built.wanted, outputs, strict=True)
     return [*(one.bool() if term.boolean else one for term, one in wanted), *finals], kept
 
@@ -40,6 +34,9 @@ def run_forward(
 def forward_program(built: Kernels, kind: str, shape: Shape) -> Program:
     """The calls of a forward pass, with what `given` has in its order: terms, states, fresh."""
     program = Program(built, shape)
+    for name, count in (("output", len(built.wanted)), ("final", len(built.schedule.updates))):
+        for i in range(count):
+            program.base(f"{name} {i}")
     training = kind == "training"
     needed = {f"{part} {one}" for part in built.parts if training for one in built.needed(part)}
     handed = {f"loop leaf {one.index}": f"before kept {one.index}" for one in built.handed}

@@ -8,7 +8,6 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.program import ORDER
 from gatewright.backends.reference import Run
 
 
@@ -45,8 +44,8 @@ class Order:
         return torch.arange(self.total + 1, device="cpu")
 
     @cached_property
-    def addresses(self) -> dict[str, int]:
-        """Where each array begins, by its name in a program."""
+    def addresses(self) -> list[int]:
+        """Where each array begins, in the order that programs know (`program.ORDER`)."""
         arrays = (
             self.rows,
             self.offsets,
@@ -56,7 +55,7 @@ class Order:
             self.last,
             self.every,
         )
-        return {name: one.data_ptr() for name, one in zip(ORDER, arrays, strict=True)}
+        return [one.data_ptr() for one in arrays]
 
 
 @lru_cache(maxsize=32)

@@ -7,11 +7,12 @@ a run adds the addresses of its tensors, the *bases*, and makes the calls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from gatewright.backends.llvm.library import Built, Kernels, shared
 from gatewright.backends.llvm.plan import FREE
@@ -63,7 +64,9 @@ class Program:
     """Prepared calls, and the memory that they need.
 
     Attributes:
-        bases: The position of each base, by its name; the first one is 0 itself.
+        bases: The position of each base, by its name. The first one is 0 itself; then come
+            the arrays of the order, the block that the forward pass leaves for the backward
+            one ("kept"), the one that only this pass needs ("passing"), and what was given.
         places: Each buffer, by its part and its name in the part's plans, `"loop state h"`.
         lengths: The numbers in each block of memory that a run takes.
     """
@@ -79,7 +82,7 @@ class Program:
         self.numbers: list[int] = []
         self.which: list[int] = []
         self.calls: list[tuple[Built, int, int, int, int]] = []
-        for name in ORDER:
+        for name in (*ORDER, "kept", "passing", *(f"given {i}" for i in range(len(shape.strides)))):
             self.base(name)
 
     # Sizes.
@@ -207,10 +210,10 @@ class Program:
         self.bases_of = np.array(self.which, dtype=np.intp)
         return self
 
-    def __call__(self, bases: Mapping[str, int]) -> None:
-        """Run all calls, with the addresses of the bases."""
-        found = np.array([0, *(bases[one] for one in self.bases if one != "nothing")], np.int64)
-        table = found[self.bases_of]
+    def __call__(self, order: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+        """Run all calls, with the tensors of the bases behind those of the order."""
+        bases = [0, *order, *[0 if one is None else one.data_ptr() for one in tensors]]
+        table = np.array(bases, np.int64)[self.bases_of]
         table += self.constants
         address = table.ctypes.data
         for built, at, rows, grain, threads in self.calls:
