@@ -52,7 +52,18 @@ class Through(gw.Cell):
         return gw.state(h=h, output=x)
 
 
-OWN = {"before": Before(), "beside": Beside(), "through": Through()}
+class Many(gw.Cell):
+    """Nine gates: more sums than a row needs to have enough under way."""
+
+    def step(self, x, h):
+        total = h
+        for gate in range(9):
+            total = total + gw.tanh(gw.linear(x, h, name=f"w{gate}"))
+        h = gw.tanh(total)
+        return gw.state(h=h)
+
+
+OWN = {"before": Before(), "beside": Beside(), "through": Through(), "many": Many()}
 EVERY = [*CELLS, *OWN]
 
 

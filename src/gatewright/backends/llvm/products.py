@@ -46,6 +46,8 @@ def levels(sums: int, registers: int) -> list[tuple[int, list[int]]]:
     blocks = max(1, 4 // sums)
     wide = -(-8 // sums)
     found = [(blocks, heights(sums, blocks, registers)), (1, heights(sums, 1, registers))]
+    if wide == 1:  # enough sums by themselves, and the last level has that tile
+        return found[1:]
     return [(wide, [1]), *(found if blocks > 1 else found[1:])]
 
 
