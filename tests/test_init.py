@@ -9,6 +9,7 @@ import torch
 
 import gatewright as gw
 from gatewright import linear, sigmoid, state, tanh
+from gatewright.graph.keepers import keepers
 from odd_cells import CELLS
 from tolerances import close
 
@@ -138,9 +139,9 @@ def test_gates_of_other_names():
     close(effective_bias(layer, "keep", (0, False)), torch.full((5,), 2.0))
     gw.init.chrono_(layer, 9, keeps="keep", admits="admit")
     close(effective_bias(layer, "admit", (0, False)), -effective_bias(layer, "keep", (0, False)))
-    for act in (gw.init.forget_bias_, lambda one: gw.init.chrono_(one, 9)):
-        with pytest.raises(gw.ArgumentError, match=r"no product f or z; name one of .*'keep'"):
-            act(layer)
+    # The equations say which gate keeps, also where it does not have the usual name.
+    gw.init.forget_bias_(layer, 3.0)
+    close(effective_bias(layer, "keep", (0, False)), torch.full((5,), 3.0))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,9 @@ def test_gates_of_other_names():
         (lambda: gw.init.chrono_(gw.LSTM(3, 5), 2), "t_max=2"),
         (lambda: gw.init.chrono_(gw.LSTM(3, 5), 9.5), "t_max=9.5"),
         (lambda: gw.init.forget_bias_(gw.LSTM(3, 5, bias=False)), "bias=True"),
+        (lambda: gw.init.time_constants_(gw.LSTM(3, 5), 0.0), "above 0"),
+        (lambda: gw.init.time_constants_(gw.LSTM(3, 5), torch.ones(4)), "one for each unit"),
+        (lambda: gw.init.horizon_(gw.LSTM(3, 5), 2.5), "t_max=2.5"),
         (lambda: gw.init.forget_bias_(gw.RNN(3, 5)), "no product f or z"),
         (lambda: gw.init.forget_bias_(gw.LSTM(3, 5), product="q"), "no product 'q'"),
         (lambda: gw.init.orthogonal_(torch.nn.LSTM(3, 5)), "is a LSTM; give a gatewright layer"),
@@ -168,3 +172,57 @@ def test_other_dtypes_and_devices(dtype: torch.dtype):
     if dtype != torch.bfloat16:  # for which torch has no orthogonal start
         gw.init.orthogonal_(layer)
     assert {one.dtype for one in layer.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("kind", KEEPS)
+def test_time_constants_are_what_a_unit_keeps(kind):
+    """With all weights at zero, a unit's factor is the one that was asked for."""
+    layer = LAYERS[kind]()
+    with torch.no_grad():
+        for one in layer.parameters():
+            one.zero_()
+    steps = torch.tensor([0.5, 2.0, 5.0, 20.0, 300.0])
+    assert gw.init.time_constants_(layer, steps) is layer
+    state = list(layer.graph.states)[-1]
+    for place in range(len(layer.places)):
+        found = gw.probes.time_constants(layer, torch.zeros(4, 2, 3), place=place)
+        torch.testing.assert_close(found[state], steps, rtol=1e-3, atol=0.0)
+    gw.init.time_constants_(layer, 7.0)
+    found = gw.probes.time_constants(layer, torch.zeros(4, 2, 3))
+    torch.testing.assert_close(found[state], torch.full((5,), 7.0), rtol=1e-3, atol=0.0)
+
+
+def test_identity_keeps_a_rectified_state():
+    layer = gw.init.identity_(gw.RNN(3, 5, nonlinearity="relu"))
+    h = torch.rand(1, 2, 5)
+    _, after = layer(torch.zeros(30, 2, 3), h)
+    close(after, h)
+    assert gw.init.identity_(layer, 0.5).weights("h")["h"][0][0, 0] == 0.5
+    gates = gw.init.identity_(gw.LSTM(3, 5))
+    assert all(torch.equal(gates.weights(p)["h"][0], torch.eye(5)) for p in gates.products)
+
+
+@pytest.mark.parametrize(
+    "name", ["lstm", "lesson_lstm", "peephole_lstm", "gru", "lstm_cifg", "mgu", "janet", "min_gru"]
+)
+def test_a_start_for_a_horizon_reaches_further(name):
+    """Also where the gate keeps when it is shut, as in the coupled LSTM."""
+    torch.manual_seed(0)
+    assert set(keepers(gw.CELLS[name]().graph).values()) == {-1 if name == "lstm_cifg" else 1}
+    layer, x = gw.Recurrent(name, 3, 12).eval(), torch.zeros(90, 1, 3)
+    before = gw.probes.gradient_horizon(layer, x, lags=80, ends=1)
+    found = gw.probes.gradient_horizon(gw.init.horizon_(layer, 100), x, lags=80, ends=1)
+    # Sources of what is kept fade least: the memory, where there is one beside the output.
+    kept = {
+        key: max(path.total[40].item() for path in one.paths.values())
+        for key, one in (("before", before), ("after", found))
+    }
+    assert kept["before"] < 0.05 < 0.2 < kept["after"]
+
+
+def test_without_a_gate_the_matrix_keeps():
+    layer = gw.init.horizon_(gw.RNN(3, 5), 50)
+    matrix = layer.weights("h")["h"][0]
+    close(matrix @ matrix.T, torch.eye(5))
+    layer = gw.init.horizon_(gw.RNN(3, 5, nonlinearity="relu"), 50)
+    assert torch.equal(layer.weights("h")["h"][0], torch.eye(5))

@@ -19,15 +19,10 @@ from gatewright.backends.operations import evaluate
 from gatewright.backends.reference import at_hand
 from gatewright.errors import ArgumentError
 from gatewright.graph import Term
+from gatewright.graph.keepers import CARRIES
 from gatewright.graph.sizes import number
 from gatewright.language.node import closure
 from gatewright.layers.recurrent import Recurrent
-
-#: Operations on which a value is carried as it is, or times a factor: the additive path.
-#: A factor is what does not come from a state by these operations alone.
-CARRIES = frozenset(
-    {"add", "subtract", "negative", "multiply", "divide", "where", "expand", "state"}
-)
 
 
 class Steps:
