@@ -13,12 +13,14 @@ from gatewright.probes.inputs import InputHorizon, input_horizon
 from gatewright.probes.lags import steps_until
 from gatewright.probes.spectrum import spectrum, step_jacobians
 from gatewright.probes.time_constants import time_constants
+from gatewright.probes.useful_lag import UsefulLag, useful_lag
 
 __all__ = [
     "GradientHorizon",
     "InputHorizon",
     "Path",
     "Saturation",
+    "UsefulLag",
     "factors",
     "gradient_horizon",
     "input_horizon",
@@ -27,4 +29,5 @@ __all__ = [
     "step_jacobians",
     "steps_until",
     "time_constants",
+    "useful_lag",
 ]

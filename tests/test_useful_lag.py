@@ -1,0 +1,58 @@
+"""How far back data are of use: held to data whose lag is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gatewright.errors import ArgumentError, SizeError
+from gatewright.memory import TASKS
+from gatewright.probes import useful_lag
+
+
+@pytest.mark.parametrize(("lag", "steps"), [(0, 1), (4, 5), (10, 13), (50, 55)])
+def test_the_lag_of_an_echo(lag, steps):
+    """The first number tried that reaches the step which the target repeats."""
+    torch.manual_seed(0)
+    x = torch.randn(300, 5, 2)
+    target = x.roll(lag, 0)[..., :1] + 0.1 * torch.randn(300, 5, 1)
+    target[:lag] = 0.0
+    found = useful_lag(x, target, each=True, most=100)
+    assert found.steps == steps
+    assert found.errors[0] == 1.0 and min(found.errors) < 0.2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_has_none(seed):
+    torch.manual_seed(seed)
+    assert useful_lag(torch.randn(60, 10, 3), torch.randn(60, 10), each=True, seed=seed).steps == 0
+    assert useful_lag(torch.randn(20, 300, 3), torch.randint(4, (300,))).steps == 0
+
+
+@pytest.mark.parametrize("lag", [3, 20])
+def test_one_class_a_row(lag):
+    """Delayed recall needs the first of lag + 1 steps."""
+    examples = TASKS["recall"](lag=lag, distractors=True).examples(400, seed=1)
+    found = useful_lag(examples.inputs, examples.targets[-1])
+    assert lag + 1 <= found.steps <= 1.7 * lag
+    assert max(found.errors[: found.histories.index(found.steps)]) > 0.9
+
+
+def test_padding_is_not_there():
+    torch.manual_seed(0)
+    x, lengths = torch.randn(30, 300, 1), torch.randint(5, 31, (300,))
+    target = x[lengths - 3, torch.arange(300), 0]
+    beyond = torch.arange(30)[:, None] >= lengths
+    noisy = torch.where(beyond[..., None], torch.full_like(x, 1e6), x)
+    found = useful_lag(noisy, target, lengths)
+    assert found.steps == 3 and min(found.errors) < 0.05
+    assert found == useful_lag(torch.where(beyond[..., None], 0.0, x), target, lengths)
+
+
+def test_refusals():
+    with pytest.raises(SizeError, match="time, batch"):
+        useful_lag(torch.zeros(3, 4), torch.zeros(4))
+    with pytest.raises(SizeError, match="target has shape"):
+        useful_lag(torch.zeros(3, 4, 1), torch.zeros(3))
+    with pytest.raises(ArgumentError, match="at least 20"):
+        useful_lag(torch.zeros(3, 4, 1), torch.zeros(4))
