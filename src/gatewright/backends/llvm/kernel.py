@@ -19,6 +19,10 @@ from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 from gatewright.graph.loop import Nest
 from gatewright.graph.terms import Term
 
+#: Bytes of a product's source that are walked through for all blocks, then for the next rows:
+#: with the matrices, they stay in the second cache. A multiple of the rows of every tile.
+ROWS_BYTES, TALL = 1 << 18, 24
+
 
 def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: int) -> None:
     """Emit the kernel `name(table, first row, end row)` for the rows of one thread."""
@@ -30,14 +34,31 @@ def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: 
     table, first, end = f.arguments
     rows, offsets = f.load_pointer(table, ROWS), f.load_pointer(table, OFFSETS)
     steps = f.load_index(table, STEPS)
+    chunk = _chunk(f, plan, table)
     with f.loop(f.index(0), steps) as turn:
         # The caller lists the steps in the order in which they run.
         running = f.load_index(rows, turn)
         last = f.b.select(f.b.icmp_signed("<", end, running), end, running)
         offset = f.load_index(offsets, turn)
-        for walk in walks:
-            f.b.call(walk, [table, offset, first, last])
+        # A few rows at a time go through all nests and all blocks: they stay in the cache.
+        with f.strides(first, last, chunk) as (begin, until):
+            for walk in walks:
+                f.b.call(walk, [table, offset, begin, until])
     f.b.ret_void()
+
+
+def _chunk(f: Function, plan: Plan, table: ir.Value) -> ir.Value:
+    """How many rows are taken through all nests at a time, a multiple of every tile's."""
+    longest: ir.Value = f.index(1)
+    for nest in plan.loop.nests:
+        for group in plan.groups[nest]:
+            size = size_of(f, plan, table, group.source.size)
+            longer = f.b.icmp_signed(">", size, longest)
+            longest = f.b.select(longer, size, longest)
+    fitting = f.b.sdiv(f.index(ROWS_BYTES // f.numbers.bytes), longest)
+    whole = f.b.mul(f.b.sdiv(fitting, f.index(TALL)), f.index(TALL))
+    enough = f.b.icmp_signed(">", whole, f.index(TALL))
+    return f.b.select(enough, whole, f.index(TALL))
 
 
 def _emit_nest(
@@ -60,6 +81,11 @@ def _emit_nest(
     count = f.b.sdiv(f.b.add(units, f.index(numbers.lanes - 1)), f.index(numbers.lanes))
     alone = f.b.icmp_signed("==", f.b.sub(last, first), f.index(1))
     done: ir.Value = f.index(0)
+    if not nest.sums:  # one row after the other, as they lie in memory
+        with f.loop(first, last) as row, f.loop(f.index(0), count) as block:
+            f.b.call(functions[1, 1], [table, offset, row, block])
+        f.b.ret_void()
+        return f.function
     for level, (blocks, tall) in enumerate(stairs):
         # The widest tiles are for a row that stands alone.
         end = f.b.select(alone, count, done) if level == 0 and len(stairs) > 1 else count
@@ -91,6 +117,8 @@ def _emit_tile(
     within = [f.b.add(row, f.index(r)) for r in range(tile.rows)]
     rows = Rows(f, plan, table, [f.b.add(offset, one) for one in within], within)
     unit = f.b.mul(block, f.index(numbers.lanes))
+    if nest.sums:
+        _emit_hints(f, plan, nest, rows, tile, unit)
     sums = emit_products(f, plan, nest, rows, tile, table, block)
     for r in range(tile.rows):
         for j in range(tile.blocks):
@@ -99,6 +127,23 @@ def _emit_tile(
             f.b.call(terms, [table, rows.packed[r], rows.within[r], at, *values])
     f.b.ret_void()
     return f.function
+
+
+def _emit_hints(
+    f: Function, plan: Plan, nest: Nest, rows: Rows, tile: Tile, unit: ir.Value
+) -> None:
+    """Ask for what the pointwise terms will read and write, while the products are summed."""
+    own = set(nest.terms)
+    read = [one for term in nest.terms if term not in nest.sums for one in term.operands]
+    read += [one for total in nest.sums.values() for one in total.others]
+    places = {plan.loads[one]: False for one in read if one in plan.loads and one not in own}
+    places |= {place: True for term in nest.terms for place in plan.stores.get(term, ())}
+    for place, write in places.items():
+        if place.how in ("step", "before", "after"):
+            for r in range(tile.rows):
+                start = f.address(rows.address(place, r), unit)
+                for j in range(tile.blocks):
+                    f.prefetch(f.address(start, f.index(j * f.numbers.lanes)), write=write)
 
 
 def _emit_terms(

@@ -84,6 +84,8 @@ def _emit_tile(module: ir.Module, numbers: Numbers, height: int, width: int) -> 
             for j in range(width)
         ]
         start = f.b.mul(n, left_length)
+        # A row of either side is far from the next: without a hint each line is waited for.
+        f.prefetch(f.address(left, f.b.mul(f.b.add(n, f.index(DEPTH)), left_length)))
         numbers_ = [
             f.broadcast(f.load_scalar(f.address(left, f.b.add(start, f.index(r)))))
             for r in range(height)

@@ -27,12 +27,18 @@ class Tile:
 def heights(sums: int, blocks: int, registers: int) -> list[int]:
     """How many rows the tiles of a nest have, the most first; the last takes any row alone.
 
-    The sums, one vector of each matrix and one broadcast number fit into the registers.
+    So many that their sums, one vector of each matrix and a broadcast number fit into the
+    registers; and two, which are as fast a row where eight sums are under way.
     """
     if sums == 0:
         return [1]
-    most = min(6, max(1, (registers - 1 - sums * blocks) // (sums * blocks)))
-    return sorted({most, min(most, 3), 1}, reverse=True)
+    most = max(1, accumulators(registers) // (sums * blocks))
+    return sorted({most, min(most, 2), 1}, reverse=True)
+
+
+def accumulators(registers: int) -> int:
+    """How many vectors of sums a tile keeps in registers."""
+    return 24 if registers >= 32 else 12
 
 
 def levels(sums: int, registers: int) -> list[tuple[int, list[int]]]:
@@ -43,7 +49,7 @@ def levels(sums: int, registers: int) -> list[tuple[int, list[int]]]:
     """
     if sums == 0:
         return [(1, [1])]
-    blocks = max(1, 4 // sums)
+    blocks = max(1, accumulators(registers) // 6 // sums)
     wide = -(-8 // sums)
     found = [(blocks, heights(sums, blocks, registers)), (1, heights(sums, 1, registers))]
     if wide == 1:  # enough sums by themselves, and the last level has that tile

@@ -155,12 +155,45 @@ class Function:
             position = self.index(position)
         return self.b.load(self.address(base, position, POINTER), typ=POINTER)
 
+    def prefetch(self, address: ir.Value, *, write: bool = False) -> None:
+        """Ask for the line of an address, which need not be valid, before it is read."""
+        name, int32 = "llvm.prefetch.p0", ir.IntType(32)
+        known = self.module.globals.get(name)
+        if known is None:
+            kinds = [POINTER, int32, int32, int32]
+            known = ir.Function(self.module, ir.FunctionType(VOID, kinds), name)
+        near, data = (ir.Constant(int32, one) for one in (3, 1))
+        self.b.call(known, [address, ir.Constant(int32, int(write)), near, data])
+
     # Control.
     @contextmanager
     def loop(self, begin: ir.Value, end: ir.Value, step: int = 1) -> Iterator[ir.Value]:
         """Run the body with an index from `begin` while a whole step fits before `end`."""
         with self.carrying(begin, end, step, []) as (position, _, _):
             yield position
+
+    @contextmanager
+    def strides(
+        self, begin: ir.Value, end: ir.Value, most: ir.Value
+    ) -> Iterator[tuple[ir.Value, ir.Value]]:
+        """Run the body for one piece after another, `most` long but for the last."""
+        b = self.b
+        before = b.block
+        head = self.function.append_basic_block("piece")
+        body = self.function.append_basic_block("body")
+        after = self.function.append_basic_block("after")
+        b.branch(head)
+        b.position_at_end(head)
+        position = b.phi(INDEX)
+        position.add_incoming(begin, before)
+        b.cbranch(b.icmp_signed("<", position, end), body, after)
+        b.position_at_end(body)
+        ahead = b.add(position, most)
+        until = b.select(b.icmp_signed("<", ahead, end), ahead, end)
+        yield position, until
+        position.add_incoming(until, b.block)
+        b.branch(head)
+        b.position_at_end(after)
 
     @contextmanager
     def carrying(
