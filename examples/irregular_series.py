@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import gatewright as gw
 
-STEPS, HIDDEN = 20, 32
+STEPS, HIDDEN = 12, 24
 
 
 def waves(rows: int) -> tuple[Tensor, Tensor, Tensor]:

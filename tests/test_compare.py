@@ -333,6 +333,7 @@ def test_the_directory_holds_the_best_model(compared) -> None:
     ("options", "message"),
     [
         ({"cells": ["lstn"]}, "no network is called 'lstn'"),
+        ({"cells": ["gru_d"]}, "GRUD reads mask, delta besides the event"),
         ({"cells": []}, "no network was given"),
         ({"cells": "lstm"}, r"expected a list: \['lstm'\]"),
         ({"cells": ["rnn", "rnn"]}, "each name once"),

@@ -88,7 +88,8 @@ def find_network(given: str | Cell | type[Cell]) -> tuple[str, Network]:
     """A name and its network: one of `NETWORKS`, a cell that ships, or a cell of the user's.
 
     Raises:
-        ArgumentError: if there is none of this name, or `file.py:Name` holds no cell.
+        ArgumentError: if there is none of this name, `file.py:Name` holds no cell, or the cell
+            reads more than the event.
     """
     if isinstance(given, str):
         if given in NETWORKS:
@@ -117,6 +118,12 @@ def _own(cell: Cell) -> tuple[str, Network]:
 
 
 def _of_cell(cell: Cell, stored: dict[str, Any] | None) -> Network:
+    if cell.equations.inputs:
+        raise ArgumentError(
+            f"{cell.equations.name} reads {', '.join(cell.equations.inputs)} besides the event, "
+            "which these data do not have; use it as a layer: "
+            "gatewright.Recurrent(cell, ...)(x, name=...)"
+        )
     about = (type(cell).__doc__ or "").strip().split("\n", 1)[0] if stored is None else ""
     return Network(
         cell.equations.name,
