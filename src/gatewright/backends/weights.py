@@ -26,11 +26,15 @@ def collect(graph: Graph, pairs: Pairs) -> dict[str, Tensor]:
     return {path: _one(graph, weight, pairs) for path, weight in graph.weights.items()}
 
 
+def as_read(weight: Weight, own: Tensor) -> Tensor:
+    """The tensor that a product reads, of the one that is learned."""
+    return own - own.transpose(-1, -2) if weight.antisymmetric else own
+
+
 def _one(graph: Graph, weight: Weight, pairs: Pairs) -> Tensor:
     sources = pairs[weight.product]
     if weight.role != "bias":
-        own = sources[weight.source or weight.product][0]
-        return own - own.transpose(-1, -2) if weight.antisymmetric else own
+        return as_read(weight, sources[weight.source or weight.product][0])
     found = _biases(graph, weight, sources)
     return sum(found[1:], found[0])
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.weights import Pair
+from gatewright.backends.weights import Pair, as_read
 from gatewright.graph import Weight
 
 
@@ -65,8 +65,8 @@ class NamedWeights:
         return found
 
     def tensors(self) -> dict[str, Tensor]:
-        """Each of the graph's weights, by path."""
-        return {weight.path: self.tensor(weight) for weight in self.places}
+        """Each of the graph's weights, by path, as its products read it."""
+        return {weight.path: as_read(weight, self.tensor(weight)) for weight in self.places}
 
     def computed(self, product: str) -> set[str]:
         """The sources of a product whose weights are computed from other ones."""
