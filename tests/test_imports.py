@@ -35,6 +35,7 @@ LEVELS = {
     "training": 7,
     "memory": 8,
     "app": 9,
+    "bench": 9,
     "cli": 10,
     "__init__": 11,
 }

@@ -77,20 +77,20 @@ def count(
     >>> [(one.name, one.products) for one in phases]
     [('inputs', 960), ('loop', 1600)]
     """
-    run = scheduled(graph)
+    run = scheduled(graph, input_gradient)
     counter = _Counter(run, sizes, steps, rows, width)
     found = [counter.forward(name, part, training) for name, part in parts(run)]
     if training:
         for name, part in reversed(parts(run)):
-            found.append(counter.backward(name, part, input_gradient))
+            found.append(counter.backward(name, part))
         found.append(counter.weights())
     return [one for one in found if one.operations]
 
 
 @lru_cache(maxsize=128)
-def scheduled(graph: Graph) -> Schedule:
+def scheduled(graph: Graph, inputs: bool) -> Schedule:
     """How a graph is run without traces; made once, since making it adds terms to the graph."""
-    return schedule(graph)
+    return schedule(graph, inputs=inputs)
 
 
 def parts(run: Schedule) -> list[tuple[str, Part]]:
@@ -121,12 +121,10 @@ class _Counter:
         products, pointwise = self.operations(part.loop)
         return self.phase(name, part, products, pointwise, part.loop, written)
 
-    def backward(self, name: str, part: Part, input_gradient: bool) -> Phase:
-        lefts = {one.left for one in part.adjoint.weights}
-        wanted = lefts | {one for one in part.adjoint.states.values() if one is not None}
-        for leaf, gradient in part.adjoint.inputs.items():
-            if gradient is not None and (input_gradient or leaf not in self.events()):
-                wanted.add(gradient)
+    def backward(self, name: str, part: Part) -> Phase:
+        given = [*part.adjoint.states.values(), *part.adjoint.inputs.values()]
+        wanted = {one for one in given if one is not None}
+        wanted |= {one.left for one in part.adjoint.weights}
         needed = closure(wanted)
         products, pointwise = self.operations(part.backward, needed)
         updates = set(self.run.updates) if part is self.run.loop else set()
@@ -159,10 +157,6 @@ class _Counter:
     def length(self, path: str) -> int:
         """How many numbers a weight has."""
         return prod(self.run.graph.weights[path].numbers(self.sizes))
-
-    def events(self) -> set[str]:
-        """The leaves that are the run's inputs."""
-        return {f"leaf {one.index}" for one in self.run.graph.inputs.values()}
 
     def same(self, left: Term) -> Term:
         """What reaches the part before the loop is what the loop gave."""

@@ -26,7 +26,7 @@ from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 from gatewright.graph.counting import Phase
 
 #: Bytes of the memory that is read and copied: from a core's own cache to the main memory.
-SPANS = tuple(2**power for power in range(15, 29))
+SPANS = tuple(2**power for power in range(14, 29, 2))
 #: Vectors in one turn of a memory loop: more than the additions that are under way at once.
 ABREAST = 8
 SECONDS, TRIES = 0.01, 5

@@ -1,0 +1,1 @@
+"""Benchmarks: how fast a cell runs beside what else there is, and what bounds it."""

@@ -1,0 +1,105 @@
+"""What is measured: the design's grid, and one case of it made ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gatewright.backends.weights import collect
+from gatewright.graph.sizes import number
+from gatewright.language.cell import Cell
+from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
+from gatewright.layers.recurrent import Recurrent
+
+#: (batch, time, input, hidden)
+Size = tuple[int, int, int, int]
+GRID: tuple[Size, ...] = (
+    (1, 100, 64, 64),
+    (32, 100, 64, 64),
+    (32, 128, 128, 128),
+    (64, 128, 256, 256),
+    (64, 64, 512, 512),
+    (8, 512, 32, 64),
+    (1, 256, 512, 512),
+)
+QUICK = GRID[:2]
+
+#: Cells that have a layer of their own, which is what their users run.
+DROP_INS: dict[str, Callable[..., Recurrent]] = {
+    "lstm": LSTM,
+    "gru": GRU,
+    "elman_rnn": RNN,
+    "peephole_lstm": PeepholeLSTM,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One layer on one batch: what every contender is given.
+
+    Attributes:
+        name: The cell's name; `size` is (B, T, I, H).
+        layer: Ours, with random weights; see `make_layer`.
+        inputs: The event and the further inputs, `(T, B, size)`, positive but for the event.
+        states: Before the first step, `(1, B, size)`, such as the cell comes to by itself.
+        gradient: Of the output, for training.
+        weights: By path, detached.
+    """
+
+    name: str
+    size: Size
+    training: bool
+    layer: Recurrent
+    inputs: Mapping[str, Tensor]
+    states: Mapping[str, Tensor]
+    gradient: Tensor
+    weights: Mapping[str, Tensor]
+
+
+def make_layer(name: str, cell: Cell, i: int, h: int, backend: str = "auto") -> Recurrent:
+    """A layer as its users make it, in evaluation mode: noises at their expectation."""
+    make = DROP_INS.get(name, partial(Recurrent, cell))
+    return make(i, h, backend=backend).eval()
+
+
+def make_case(
+    name: str, cell: Cell, size: Size, *, training: bool, backend: str = "auto", seed: int = 0
+) -> Case:
+    """A case in float32, the same for the same arguments; all that can asks for gradients."""
+    torch.manual_seed(seed)
+    b, t, i, h = size
+    layer = make_layer(name, cell, i, h, backend)
+    graph, sizes = layer.graph, layer.sizes(0)
+    inputs: dict[str, Tensor] = {}
+    for one, term in graph.inputs.items():
+        shape = (t, b, number(term.size, sizes))
+        inputs[one] = torch.rand(shape) if inputs else torch.randn(shape)
+    with torch.no_grad():
+        event, *further = inputs.values()
+        start = dict(zip(list(inputs)[1:], (one[:3] for one in further), strict=True))
+        _, states = layer(event[:3], **start)
+        output_size = number(graph.output.size, sizes)
+    for given in inputs.values():
+        given.requires_grad_(training)
+    return Case(
+        name,
+        size,
+        training,
+        layer,
+        inputs,
+        {
+            state: one.detach().clone().requires_grad_(training)
+            for state, one in zip(graph.states, listed(states), strict=True)
+        },
+        torch.randn(t, b, output_size),
+        {path: one.detach() for path, one in collect(graph, layer.pairs(0, False)).items()},
+    )
+
+
+def listed(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The states of a layer: bare where there is one."""
+    return [states] if isinstance(states, Tensor) else list(states)

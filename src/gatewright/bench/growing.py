@@ -1,0 +1,159 @@
+"""How the cost of a layer grows: with T, B, H and the number of gates."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gatewright.bench.cases import Size, make_case
+from gatewright.bench.contender import ours
+from gatewright.bench.found import Found, figure, text
+from gatewright.bench.machine import answer, in_process, stay_on, task_of_process
+from gatewright.cells.lstm import LSTM
+from gatewright.language.cell import Cell
+from gatewright.language.functions import Update, linear, sigmoid, state, tanh
+from gatewright.layers.explaining import seconds
+
+#: How much an exponent may be above what is expected.
+SLACK = 0.1
+
+
+class Gated(Cell):
+    """As many gates as are asked for, each with matrices of its own."""
+
+    gates: int = 1
+
+    def step(self, x: Any, h: Any) -> Update:
+        total = tanh(linear(x, h, name="gate0"))
+        for number in range(1, self.gates):
+            total = total * sigmoid(linear(x, h, name=f"gate{number}"))
+        h = total
+        return state(h=h)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One quantity that grows, the others held.
+
+    Attributes:
+        expected: The exponent of its largest part: a product is quadratic in H.
+        case: The cell and the size at a value.
+    """
+
+    label: str
+    values: Sequence[int]
+    expected: float
+    case: Callable[[int], tuple[Cell, Size]]
+
+
+SWEEPS: Mapping[str, Sweep] = {
+    "T": Sweep(
+        "T: steps, at B = 1, I = H = 64",
+        (100, 316, 1000, 3162, 10_000, 31_623, 100_000),
+        1.0,
+        lambda t: (LSTM(), (1, t, 64, 64)),
+    ),
+    "B": Sweep(
+        "B: sequences, at T = 32, I = H = 128",
+        (1, 4, 16, 64, 256, 1024),
+        1.0,
+        lambda b: (LSTM(), (b, 32, 128, 128)),
+    ),
+    "H": Sweep(
+        "H: units, at B = 8, T = 32, I = 64",
+        (64, 128, 256, 512, 1024, 2048),
+        2.0,
+        lambda h: (LSTM(), (8, 32, 64, h)),
+    ),
+    "gates": Sweep(
+        "gates, at B = 32, T = 100, I = H = 64",
+        (1, 2, 4, 8, 16),
+        1.0,
+        lambda gates: (Gated(gates=gates), (32, 100, 64, 64)),
+    ),
+}
+
+
+def bench_growing(
+    *,
+    threads: int = 1,
+    quick: bool = False,
+    told: Callable[[str, float], None] = lambda text, share: None,
+) -> Found:
+    """Times of a training step and a forward run as each quantity grows, and their exponents.
+
+    The exponent is that of the larger half of the values, where what a call costs by itself no
+    longer shows. "As it should be" is at most 0.1 above the expected one.
+
+    Args:
+        quick: The three smallest values of each.
+
+    Raises:
+        BackendError: if the process that measures fails.
+    """
+    found = Found(
+        "curves",
+        "How the cost grows",
+        [
+            text("with"),
+            text("value"),
+            text("run"),
+            figure("ms", "seconds", 1e3, ".3f"),
+            figure("us for each", "each", 1e6, ".3f"),
+        ],
+    )
+    task = {"threads": threads, "values": 3 if quick else 100}
+    total = 2 * sum(len(one.values[: task["values"]]) for one in SWEEPS.values())
+    for line in in_process("gatewright.bench.growing", task):
+        line["each"] = line["seconds"] / line["value"]
+        found.rows.append(line)
+        told(f"{line['with']} = {line['value']}, {line['run']}", len(found.rows) / total)
+    for name, sweep in SWEEPS.items():
+        for run in ("training", "inference"):
+            points = curve(found.rows, name, run)
+            power = exponent(points[len(points) // 2 - 1 :])
+            right = power <= sweep.expected + SLACK
+            verdict = "as it should be" if right else "MORE THAN IT SHOULD BE"
+            found.notes.append(
+                f"{name}, {run}: exponent {power:.2f}, expected {sweep.expected:g}: {verdict}"
+            )
+    return found
+
+
+def curve(rows: Sequence[Mapping[str, Any]], name: str, run: str) -> list[tuple[float, float]]:
+    """(value, seconds) of one sweep."""
+    return [
+        (one["value"], one["seconds"]) for one in rows if (one["with"], one["run"]) == (name, run)
+    ]
+
+
+def exponent(points: Sequence[tuple[float, float]]) -> float:
+    """The power by which the second numbers grow with the first: a line through the logarithms.
+
+    >>> exponent([(1, 3), (2, 12), (4, 48)])
+    2.0
+    """
+    across = [math.log(x) for x, _ in points]
+    up = [math.log(y) for _, y in points]
+    return round(statistics.linear_regression(across, up).slope, 6)
+
+
+def main() -> None:
+    """Measure the sweeps."""
+    task = task_of_process()
+    stay_on(task["threads"])
+    for name, sweep in SWEEPS.items():
+        for value in sweep.values[: task["values"]]:
+            cell, size = sweep.case(value)
+            key = "lstm" if isinstance(cell, LSTM) else name
+            for training in (True, False):
+                run = ours(make_case(key, cell, size, training=training)).run
+                kind = "training" if training else "inference"
+                answer(**{"with": name, "value": value, "run": kind, "seconds": seconds(run, 1.0)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""The peers: what a cell is compared with, each with the same weights as ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gatewright.bench import jax_scan, onnx_model
+from gatewright.bench.cases import DROP_INS, Case
+from gatewright.bench.contender import Contender, of_layer, of_torch
+from gatewright.bench.loops import Loop
+from gatewright.bench.retyped import RETYPED
+from gatewright.bench.written import write
+from gatewright.cells.gru import GRU
+from gatewright.layers.recurrent import Recurrent
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One thing to be compared with.
+
+    Attributes:
+        about: What it is, for the table's foot.
+        why_not: Why it has no such case, or None.
+        make: The case on it.
+        package: What has to be installed for it, if that is not here with us.
+    """
+
+    about: str
+    why_not: Callable[[Case], str | None]
+    make: Callable[[Case], Contender]
+    package: str = ""
+
+
+def absent(peer: Peer) -> str | None:
+    """Why a peer cannot run here, or None."""
+    try:
+        # Named one by one: nothing here is imported by a computed name.
+        if peer.package == "jax":
+            import jax  # noqa: F401
+        elif peer.package == "onnxruntime":
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+        elif peer.package == "torchrecurrent":
+            import torchrecurrent  # noqa: F401
+    except ImportError:
+        return f"{peer.package} is not installed: pip install 'gatewright[bench]'"
+    return None
+
+
+BUILT_IN: dict[str, Callable[..., nn.Module]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "elman_rnn": nn.RNN,
+}
+
+
+def _no_built_in(case: Case) -> str | None:
+    if case.name not in BUILT_IN:
+        return "torch.nn has no such layer"
+    cell = case.layer.cell
+    before = isinstance(cell, GRU) and cell.reset == "before"
+    return "torch.nn.GRU resets after the product" if before else None
+
+
+def _built_in(case: Case) -> Contender:
+    _, _, i, h = case.size
+    peer = BUILT_IN[case.name](i, h)
+    peer.load_state_dict(case.layer.state_dict())
+    return of_layer(case, peer)
+
+
+def _loop(careful: bool) -> Callable[[Case], Contender]:
+    def make(case: Case) -> Contender:
+        layer = case.layer
+        loop = Loop(write(layer.graph, layer.sizes(0), careful=careful), case.weights)
+
+        def forward(inputs: Sequence[Tensor], states: Sequence[Tensor]) -> tuple[Tensor, Any]:
+            output, after = loop(inputs, [one[0] for one in states])
+            return output, after
+
+        return of_torch(case, loop, forward)
+
+    return make
+
+
+#: Layers of torchrecurrent that are the same cell: the name, and for each of its tensors ours
+#: by path, stacked; what is not named stays zero (it has a second bias). Then its options.
+RECURRENT: dict[str, tuple[str, dict[str, list[str]], dict[str, str]]] = {
+    "peephole_lstm": (
+        "PeepholeLSTM",
+        {
+            "weight_ih": [f"{gate}.x.weight" for gate in "ifgo"],
+            "weight_hh": [f"{gate}.h.weight" for gate in "ifgo"],
+            "weight_ph": [f"{gate}.c*.weight" for gate in "ifo"],
+            "bias_ih": [f"{gate}.x.bias" for gate in "ifgo"],
+        },
+        {},
+    ),
+    "mgu": (
+        "MGU",
+        {
+            "weight_ih": ["f.x.weight", "n.x.weight"],
+            "weight_hh": ["f.h.weight", "n.h.weight"],
+            "bias_ih": ["f.x.bias", "n.x.bias"],
+        },
+        {},
+    ),
+    "mut3": (
+        "MUT3",
+        {
+            "weight_ih": [f"{gate}.x.weight" for gate in "zrn"],
+            "weight_hh": [f"{gate}.h.weight" for gate in "zrn"],
+            "bias_ih": [f"{gate}.x.bias" for gate in "zrn"],
+        },
+        {},
+    ),
+    "ind_rnn": (
+        "IndRNN",
+        {"weight_ih": ["h.x.weight"], "vector_u": ["h.h*.weight"], "bias_ih": ["h.x.bias"]},
+        {"nonlinearity": "relu"},
+    ),
+}
+
+
+def _no_recurrent(case: Case) -> str | None:
+    return None if case.name in RECURRENT else "no layer of torchrecurrent is known to be the same"
+
+
+def _recurrent(case: Case) -> Contender:
+    import torchrecurrent
+
+    _, _, i, h = case.size
+    name, tensors, options = RECURRENT[case.name]
+    layer = getattr(torchrecurrent, name)(i, h, **options)
+    with torch.no_grad():
+        for key, one in layer.cells[0].named_parameters():
+            one.zero_()
+            if key in tensors:
+                one.copy_(torch.cat([case.weights[path] for path in tensors[key]]))
+    return of_layer(case, layer)
+
+
+def _no_onnx(case: Case) -> str | None:
+    if case.training:
+        return "ONNX Runtime's package does not train"
+    return onnx_model.why_not(case.layer.cell)
+
+
+def _onnx(case: Case) -> Contender:
+    session = onnx_session(onnx_model.model(case.layer.cell, case.weights))
+    feeds = {name: one.numpy() for name, one in {"x": case.inputs["x"], **case.states}.items()}
+
+    def run() -> Any:
+        return session.run(None, feeds)
+
+    def values() -> dict[str, Any]:
+        return dict(zip(["output", *(f"state {name}" for name in case.states)], run(), strict=True))
+
+    return Contender(run, values)
+
+
+def onnx_session(model: Any) -> Any:
+    """A session with as many threads as torch has, which rest when it does not run."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    # They would go on spinning into what is timed next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    text = model.SerializeToString()
+    return onnxruntime.InferenceSession(text, options, providers=["CPUExecutionProvider"])
+
+
+def _no_retyped(case: Case) -> str | None:
+    return None if case.name == "lstm" else "only the LSTM was typed again"
+
+
+def _retyped(case: Case) -> Contender:
+    cell, names = RETYPED
+    _, _, i, h = case.size
+    layer = Recurrent(cell(), i, h, backend=case.layer.backend)
+    with torch.no_grad():
+        for product, sources in layer.pairs(0, False).items():
+            for source, (weight, bias) in sources.items():
+                path = f"{names[product]}.{names[source]}"
+                weight.copy_(case.weights[f"{path}.weight"])
+                if bias is not None:
+                    bias.copy_(case.weights[f"{path}.bias"])
+    return of_layer(case, layer)
+
+
+#: Name to peer, in the order of the table.
+PEERS: dict[str, Peer] = {
+    "torch": Peer("torch.nn's layer", _no_built_in, _built_in),
+    "loop": Peer(
+        "a Python loop written with care: one matrix for all gates, the input's product before "
+        "the loop",
+        lambda case: None,
+        _loop(True),
+    ),
+    "plain": Peer(
+        "a Python loop of the equations, a product for each gate and source",
+        lambda case: None,
+        _loop(False),
+    ),
+    "torchrecurrent": Peer(
+        "torchrecurrent's layer", _no_recurrent, _recurrent, package="torchrecurrent"
+    ),
+    "onnxruntime": Peer("ONNX Runtime, inference", _no_onnx, _onnx, package="onnxruntime"),
+    "jax": Peer("JAX's scan, jitted", lambda case: None, jax_scan.contender, package="jax"),
+    "retyped": Peer("our own LSTM, typed again with other names", _no_retyped, _retyped),
+}
+
+assert set(BUILT_IN) <= set(DROP_INS)
