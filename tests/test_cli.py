@@ -45,7 +45,7 @@ def test_help_is_instant_and_names_the_commands():
     assert min(times) < 0.8
 
 
-@pytest.mark.parametrize("command", ["cells", "compare"])
+@pytest.mark.parametrize("command", ["cells", "compare", "bench"])
 def test_every_command_has_help(command):
     done = gatewright(command, "--help")
     assert done.returncode == 0 and "--json" in done.stdout

@@ -157,7 +157,6 @@ def compare(
 
 
 @app.command()
-<<<<<<< HEAD
 def memory(
     out: Annotated[
         Path | None,
@@ -193,7 +192,9 @@ def memory(
 
     Console().print(found.table())
     print(f"{found.verdict()}\nthe pictures are in {out / 'memory.html'}")
-=======
+
+
+@app.command()
 def bench(
     what: Annotated[
         str, typer.Option(help="What to measure: layers, build, memory or curves.")
@@ -239,7 +240,6 @@ def bench(
         quick=quick,
     )
     finish(found, out=out, as_json=as_json)
->>>>>>> f1620a7 (gatewright bench: any cell beside torch, written loops, torchrecurrent, ONNX Runtime and JAX; builds, memory, growth)
 
 
 def _parted(names: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,8 @@ def _loop(careful: bool) -> Callable[[Case], Contender]:
 
 
 #: Layers of torchrecurrent that are the same cell: the name, and for each of its tensors ours
-#: by path, stacked; what is not named stays zero (it has a second bias). Then its options.
+#: by path, stacked; what is not named stays zero (it has a second bias). Then its options. A
+#: minus turns a gate round: theirs says how much is new where ours says how much is kept.
 RECURRENT: dict[str, tuple[str, dict[str, list[str]], dict[str, str]]] = {
     "peephole_lstm": (
         "PeepholeLSTM",
@@ -104,18 +105,18 @@ RECURRENT: dict[str, tuple[str, dict[str, list[str]], dict[str, str]]] = {
     "mgu": (
         "MGU",
         {
-            "weight_ih": ["f.x.weight", "n.x.weight"],
-            "weight_hh": ["f.h.weight", "n.h.weight"],
-            "bias_ih": ["f.x.bias", "n.x.bias"],
+            "weight_ih": ["-f.x.weight", "n.x.weight"],
+            "weight_hh": ["-f.h.weight", "n.h.weight"],
+            "bias_ih": ["-f.x.bias", "n.x.bias"],
         },
         {},
     ),
     "mut3": (
         "MUT3",
         {
-            "weight_ih": [f"{gate}.x.weight" for gate in "zrn"],
-            "weight_hh": [f"{gate}.h.weight" for gate in "zrn"],
-            "bias_ih": [f"{gate}.x.bias" for gate in "zrn"],
+            "weight_ih": [f"{gate}.x.weight" for gate in ("-z", "r", "n")],
+            "weight_hh": [f"{gate}.h.weight" for gate in ("-z", "r", "n")],
+            "bias_ih": [f"{gate}.x.bias" for gate in ("-z", "r", "n")],
         },
         {},
     ),
@@ -141,8 +142,12 @@ def _recurrent(case: Case) -> Contender:
         for key, one in layer.cells[0].named_parameters():
             one.zero_()
             if key in tensors:
-                one.copy_(torch.cat([case.weights[path] for path in tensors[key]]))
+                one.copy_(torch.cat([_signed(path, case.weights) for path in tensors[key]]))
     return of_layer(case, layer)
+
+
+def _signed(path: str, weights: Mapping[str, Tensor]) -> Tensor:
+    return -weights[path[1:]] if path.startswith("-") else weights[path]
 
 
 def _no_onnx(case: Case) -> str | None:
