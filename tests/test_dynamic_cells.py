@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,23 +33,12 @@ from gatewright.cells import (
 from gatewright.graph.sizes import number
 from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
+from papers import F64, ROWS, STEPS, States, Weights, held_to_paper, own_weights, randomised, read
 from test_kernels import held_to_reference, task_of
 from tolerances import close, gradients
 
-F32, F64 = torch.float32, torch.float64
-STEPS, ROWS = 5, 3
+F32 = torch.float32
 sigmoid, tanh, exp = torch.sigmoid, torch.tanh, torch.exp
-
-Weights = dict[str, Tensor]
-States = tuple[Tensor, ...]
-
-
-def read(w: Weights, name: str, **sources: Tensor) -> Tensor:
-    """The sum of a matrix times each source, and the bias."""
-    total = sum(one @ w[f"{name}.{key}.weight"].T for key, one in sources.items())
-    biases = [w[f"{name}.{key}.bias"] for key in sources if f"{name}.{key}.bias" in w]
-    assert isinstance(total, Tensor)
-    return total + biases[0] if biases else total
 
 
 # One step of each, from its paper.
@@ -158,12 +148,7 @@ COMPILED = [name for name in CASES if name not in ("antisymmetric", "highway")]
 
 def make(cell: gw.Cell, hidden: int, **options) -> gw.Recurrent:
     """A layer with every weight its own random number."""
-    torch.manual_seed(0)
-    layer = gw.Recurrent(cell, 4, hidden, **{"dtype": F64, **options})
-    with torch.no_grad():
-        for one in layer.parameters():
-            one.copy_(torch.randn_like(one) * 0.5)
-    return layer
+    return randomised(gw.Recurrent(cell, 4, hidden, **{"dtype": F64, **options}))
 
 
 def inputs_of(layer: gw.Recurrent, rows: int = ROWS) -> dict[str, Tensor]:
@@ -184,46 +169,18 @@ def run(layer: gw.Recurrent, given: dict[str, Tensor], hx=None, **how):
     return layer(event, hx, **dict(zip(layer.graph.equations.inputs, further, strict=True)), **how)
 
 
-def own_weights(layer: gw.Recurrent) -> Weights:
-    """The layer's parameters by the names under which they are stored."""
-    return {name.removeprefix("layers.0_forward."): one for name, one in layer.named_parameters()}
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_cell_is_what_its_paper_says(name: str):
     cell, hidden, step, options = CASES[name]
     layer = make(cell, hidden, backend="reference")
     given = inputs_of(layer)
-    event, *further = given
     start = [
-        torch.randn(1, ROWS, number(term.size, layer.sizes(0)), dtype=F64).requires_grad_()
+        torch.randn(1, ROWS, number(term.size, layer.sizes(0)), dtype=F64)
         for term in layer.graph.states.values()
     ]
-    with torch.no_grad():
-        if name.startswith("slstm"):
-            start[2].abs_()  # a sum of weights
-    weights = own_weights(layer)
-
-    states, outputs = tuple(one[0] for one in start), []
-    for t in range(STEPS):
-        states = step(
-            weights, given[event][t], *states, **{one: given[one][t] for one in further}, **options
-        )
-        outputs.append(states[0])
-    expected = (torch.stack(outputs), tuple(one.unsqueeze(0) for one in states))
-
-    found, after = run(layer, given, start[0] if len(start) == 1 else tuple(start))
-    actual = (found, after if isinstance(after, tuple) else (after,))
-    close(actual, expected, name)
-    wanted = [*weights.values(), *given.values(), *start]
-    for what, one, other in zip(
-        [*weights, *given, *cell.equations.states],
-        gradients(actual, wanted),
-        gradients(expected, wanted),
-        strict=True,
-    ):
-        assert other.abs().sum() > 0, f"{what} has no part in {name}"
-        close(one, other, f"{name}: the gradient of {what}")
+    if name.startswith("slstm"):
+        start[2].abs_()  # a sum of weights
+    held_to_paper(layer, partial(step, **options), given, start)
 
 
 @pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
