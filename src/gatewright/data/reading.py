@@ -89,17 +89,19 @@ def read(
     )
     if not isinstance(source, str | os.PathLike):
         return read_table(open_frame(source), "dataframe", request)
-    if source in BUNDLED and not os.path.exists(source):
-        return BUNDLED[str(source)](request)
+    path = Path(os.fsdecode(source))
+    if str(path) in BUNDLED and not path.exists():
+        return BUNDLED[str(path)](request)
     try:
-        path = Path(source)
+        if "\0" in str(path):  # no system has such a name, and Python's error would be its own
+            raise FileNotFoundError
         with steady(path):
             return _read_file(path, request)
     except FileNotFoundError:
         names = ", ".join(sorted(BUNDLED))
         raise DataError(
-            f"there is no file {source}, and no bundled data set of this name; expected a path, "
-            f"or one of: {names}"
+            f"there is no file {str(path)!r}, and no bundled data set of this name; expected a "
+            f"path, or one of: {names}"
         ) from None
 
 

@@ -36,17 +36,22 @@ def find_period(times: Sequence[NDArray[Any]]) -> tuple[Period, tuple[int, int] 
     >>> find_period([np.array([0, 2, 4, 7])])
     (None, (0, 2))
     """
-    counted = [_distances(one) for one in times]
-    joined = np.concatenate([distances for distances, _ in counted])
-    if not len(joined):
+    monthly = [_months_between(one) for one in times]
+    months = any(one is not None for one in monthly) and all(
+        own is not None or len(one) < 2 for own, one in zip(monthly, times, strict=True)
+    )
+    counted = [
+        own if months and own is not None else np.diff(one)
+        for own, one in zip(monthly, times, strict=True)
+        if len(one) > 1
+    ]
+    where = [series for series, one in enumerate(times) if len(one) > 1]
+    if not counted:
         return None, None
-    months = all(monthly for _, monthly in counted)
-    if not months and any(monthly for _, monthly in counted):
-        counted = [(np.diff(one), False) for one in times]
-        joined = np.concatenate([distances for distances, _ in counted])
+    joined = np.concatenate(counted)
     values, counts = np.unique(_comparable(joined), return_counts=True)
     common = values[np.argmax(counts)]
-    for series, (distances, _) in enumerate(counted):
+    for series, distances in zip(where, counted, strict=True):
         ratio = _comparable(distances) / common
         odd = np.flatnonzero((np.abs(ratio - np.round(ratio)) > 1e-6) | (np.round(ratio) < 1))
         if len(odd):
@@ -85,17 +90,16 @@ def without_gaps(times: NDArray[Any], period: np.timedelta64 | float) -> NDArray
     return every
 
 
-def _distances(times: NDArray[Any]) -> tuple[NDArray[Any], bool]:
-    """What lies between neighbours; in whole months, where all times stand alike in theirs."""
-    distances = np.diff(times)
-    if times.dtype.kind != "M" or not len(distances) or distances.min() < _SHORTEST_MONTH:
-        return distances, False
+def _months_between(times: NDArray[Any]) -> NDArray[Any] | None:
+    """What lies between neighbours in whole months, where all times stand alike in theirs."""
+    if times.dtype.kind != "M" or len(times) < 2 or np.diff(times).min() < _SHORTEST_MONTH:
+        return None
     months = times.astype("datetime64[M]")
     within = times - months.astype(times.dtype)
     alike = (within == within[0]).all()
     if alike or (at_month_ends(times) and (within % _DAY == within[0] % _DAY).all()):
-        return np.diff(months), True
-    return distances, False
+        return np.diff(months)
+    return None
 
 
 def _comparable(distances: NDArray[Any]) -> NDArray[Any]:

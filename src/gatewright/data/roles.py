@@ -94,13 +94,24 @@ def find_roles(
             notes.append(f"column {name} {what}: left out")
             ignored += (name,)
             del free[name]
-    used = (*free, *targets, *request.known)
+    static = request.static
+    inputs: tuple[str, ...] = ()
+    if static and (label is not None or task in ("classify", "tag")):
+        texts = [name for name in static if looks[name].kind == "text"]
+        if texts:
+            raise DataError(
+                f"column {texts[0]} of {source} is static and text, which only a forecast can "
+                "use; write it as numbers, or leave it out with ignore="
+            )
+        notes.append(f"{_list(static)}: static, so the same input at every step")
+        inputs, static = static, ()
+    used = (*free, *targets, *request.known, *inputs)
     channels = tuple(name for name in looks if name in used)
     if not channels:
         raise DataError(
             f"{source} has no column of numbers to learn from; its columns are: {_list(looks)}"
         )
-    roles = Roles(time, id, label, channels, targets, request.known, request.static, ignored)
+    roles = Roles(time, id, label, channels, targets, request.known, static, ignored)
     return roles, tuple(notes)
 
 

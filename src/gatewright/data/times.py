@@ -80,6 +80,22 @@ def _offset(zone: str | None) -> int | None:
     return -minutes if zone[0] == "-" else minutes
 
 
+# Most files have this form in every cell, and numpy reads all of them at once.
+_PLAIN = re.compile(
+    r"(?:(?:1[7-9]|2[01])\d\d-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?\n)*", re.ASCII
+)
+
+
+def _plain_times(cells: Sequence[str]) -> NDArray[np.int64] | None:
+    """The fast way, for cells that are all ISO dates without a zone; else None."""
+    if _PLAIN.fullmatch("\n".join(cells) + "\n") is None:
+        return None
+    try:
+        return np.array(cells, dtype="datetime64[ns]").view(np.int64)
+    except ValueError:  # 31 February
+        return None
+
+
 class TimeCells:
     """Collects a column of times, in whichever one way of writing fits all of its cells.
 
@@ -96,6 +112,11 @@ class TimeCells:
         A missing one becomes NaT. Returns the row and what is wrong with it, or None.
         """
         failed: tuple[int, str] | None = None
+        plain = _plain_times(cells) if "year-month-day" in self._found else None
+        if plain is not None:
+            self._found = {"year-month-day": [*self._found["year-month-day"], plain]}
+            self._zones.setdefault(None, first)
+            return None
         for way in list(self._found):
             values = np.full(len(cells), _NAT, dtype=np.int64)
             zones: dict[int | None, int] = {}

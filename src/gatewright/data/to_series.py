@@ -79,6 +79,8 @@ def _end_of_history(table: Table, part: Part, roles: Roles) -> int:
     """Where the rows begin that hold known channels alone: the future of what is known."""
     if not roles.known:
         return len(part.rows)
+    if not _targets(roles):
+        raise DataError(f"every channel of {table.source} is known: nothing is left to forecast")
     there = np.flatnonzero(~np.isnan(part.values[:, _targets(roles)]).all(axis=1))
     if not len(there):
         raise DataError(f"{table.source} holds no value of a target for {part.id}")

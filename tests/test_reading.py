@@ -1,0 +1,381 @@
+"""What a table is, is found and said; what is read is what stands there, by other readers too."""
+
+from __future__ import annotations
+
+import doctest
+import gzip
+import importlib
+import importlib.resources
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+import gatewright.data
+from gatewright.data import Recordings, Series, Tagged, Text, load_vowels, read
+from gatewright.data.times import TimeCells, parse
+
+DAY = np.timedelta64(1, "D")
+
+
+@pytest.fixture
+def table(tmp_path: Path):
+    """Writes lines as a file and returns its path."""
+
+    def write(text: str, name: str = "table.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(text.encode())
+        return path
+
+    return write
+
+
+def pages() -> list[str]:
+    found = pkgutil.walk_packages(gatewright.data.__path__, "gatewright.data.")
+    return sorted(module.name for module in found)
+
+
+@pytest.mark.parametrize("module", pages())
+def test_the_examples_in_the_docstrings(module: str):
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_weather_is_what_pandas_reads():
+    file = importlib.resources.files("gatewright.data") / "files" / "weather.csv.gz"
+    with importlib.resources.as_file(file) as path:
+        expected = pd.read_csv(path)
+    reading = read("weather")
+    series = reading.data
+    assert isinstance(series, Series) and reading.task == "forecast"
+    assert series.channels == series.targets == ("precipitation", "temp_max", "temp_min", "wind")
+    np.testing.assert_array_equal(series.values[0], expected[list(series.channels)].to_numpy())
+    dates = pd.to_datetime(expected["date"], format="%Y/%m/%d").to_numpy("datetime64[ns]")
+    np.testing.assert_array_equal(series.times[0], dates)
+    assert series.period == DAY and series.steps_a_season == 365
+    assert "public domain" in series.licence
+    assert any("weather is text" in note for note in reading.notes)
+    assert read("weather", label="weather").task == "tag"
+
+
+def test_prose_is_the_help_of_python():
+    reading = read("prose")
+    text = reading.data
+    assert isinstance(text, Text) and reading.task == "next symbol"
+    assert (len(text), len(text.alphabet), text.codes.dtype) == (464_970, 103, np.uint8)
+    assert text.decode(text.codes[:22]) == 'The "assert" statement'
+    bytes_ = read("prose", text="bytes").data
+    assert bytes_.codes.tobytes().decode() == text.decode(text.codes)
+    folder = importlib.resources.files("gatewright.data") / "files"
+    terms = (folder / "prose.LICENCE.md").read_text(encoding="utf-8")
+    for word in ("Python Software Foundation", "derivative", "unchanged", "3.11.7"):
+        assert word in terms
+    assert "public domain" in (folder / "weather.LICENCE.md").read_text().replace("\n", " ")
+
+
+def test_vowels_come_with_their_test_part():
+    reading = read("vowels")
+    assert reading.data.counts.sum() == 270 and reading.test.counts.sum() == 370
+
+
+@pytest.mark.parametrize(
+    ("text", "task", "repr_"),
+    [
+        ("time,x\n0,1\n1,2\n", "forecast", "steps=2, channels=1, period=1 step"),
+        ("x,y\n1,2\n3,4\n5,7\n", "forecast", "steps=3, channels=2, period=1 step"),
+        ("ds,unique_id,y\n2024-01,a,1\n2024-02,a,2\n2024-01,b,5\n", "forecast", "n=2"),
+        ("id,x,class\n1,5,a\n1,6,a\n2,5,b\n", "classify", "n=2, channels=1, steps=1..2, classes=2"),
+        ("id,x,class\n1,5,a\n1,6,b\n2,5,b\n", "tag", "n=2, channels=1, steps=1..2, classes=2"),
+        ("x,label\n5,0\n6,1\n6,1\n", "tag", "n=1, channels=1, steps=3, classes=2"),
+        (
+            "Date;Wert\n31.12.2023;1,5\n01.01.2024;2\n",
+            "forecast",
+            "steps=2, channels=1, period=1 d",
+        ),
+    ],
+)
+def test_the_task_is_found_and_said(text: str, task: str, repr_: str, table):
+    reading = read(table(text))
+    assert reading.task == task and repr_ in repr(reading.data)
+    assert (
+        reading.said.startswith("table.csv: ") and f"for the task {task}, because" in reading.said
+    )
+
+
+def test_the_same_table_from_any_library(table):
+    text = "day,id,x,n,label\n" + "".join(
+        f"2024-01-{day:02d},{one},{day / 7!r},{day},{one.upper()}\n"
+        for one in "ab"
+        for day in range(1, 6)
+    )
+    path = table(text)
+    expected = read(path).data
+    assert isinstance(expected, Recordings) and expected.classes == ("A", "B")
+    frame = pd.read_csv(path, parse_dates=["day"])
+    arrow = pyarrow.table(frame)
+    parquet.write_table(arrow, path.with_suffix(".parquet"))
+    dated = frame.set_index("day")
+    typed = frame.astype({"id": "category", "n": "Int64", "x": "Float64"})
+    for source in (frame, arrow, path.with_suffix(".parquet"), dated, typed, pd.read_csv(path)):
+        found = read(source).data
+        assert isinstance(found, Recordings)
+        assert (found.classes, found.ids) == (expected.classes, expected.ids)
+        assert found.channel_names == ("x", "n")
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        for one, other in zip(found.sequences, expected.sequences, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_polars_eager_and_lazy(table):
+    polars = pytest.importorskip("polars")
+    path = table("time,x\n2024-01-01T00:00:00,1\n2024-01-01T00:30:00,2\n")
+    expected = read(path).data
+    for source in (polars.read_csv(path, try_parse_dates=True), polars.scan_csv(path)):
+        found = read(source).data
+        np.testing.assert_array_equal(found.values[0], expected.values[0])
+        np.testing.assert_array_equal(found.times[0], expected.times[0])
+        assert found.steps_a_season == 48
+
+
+def test_several_series_may_be_mixed_and_keep_their_rows(table):
+    path = table("station,day,x\nb,1,10\na,1,20\nb,2,11\na,2,21\nb,3,12\n")
+    series = read(path, id="station", time="day").data
+    assert series.ids == ("b", "a")
+    assert [values.ravel().tolist() for values in series.values] == [[10, 11, 12], [20, 21]]
+    assert series.times[0].tolist() == [1, 2, 3] and series.times[0].dtype == np.int64
+
+
+def test_known_channels_have_a_future(table):
+    path = table("day,sold,price\n1,5,2.0\n2,6,2.5\n3,,3.0\n4,NA,3.5\n")
+    series = read(path, time="day", target="sold", known="price").data
+    assert series.targets == ("sold",) and series.lengths.tolist() == [2]
+    assert series.known_after(0, 2).tolist() == [[3.0], [3.5]]
+    with pytest.raises(
+        gatewright.GatewrightError, match=r"price .* given for 2 steps .*at least 3"
+    ):
+        series.known_after(0, 3)
+
+
+def test_what_never_changes_is_static(table):
+    path = table("id,day,x,height,kind\na,1,1,10,sea\na,2,2,10,sea\nb,1,3,20,hill\nb,2,4,20,hill\n")
+    reading = read(path, time="day", static="kind")
+    assert reading.data.channels == ("x",)
+    assert reading.data.static_names == ("kind=sea", "kind=hill", "height")
+    assert reading.data.static.tolist() == [[1, 0, 10], [0, 1, 20]]
+    assert any(note.startswith("height: the same") for note in reading.notes)
+    labelled = read(table("id,x,size,label\n1,5,7,a\n1,6,7,a\n2,5,9,b\n", "b.csv"), static="size")
+    assert labelled.data.channel_names == ("x", "size")
+    assert labelled.data.sequences[0].tolist() == [[5, 7], [6, 7]]
+
+
+def test_columns_that_number_rows_and_empty_ones_are_left_out(table):
+    reading = read(table(",time,x,nothing\n0,1,5,\n1,2,6,\n2,3,8,\n"))
+    assert reading.data.channels == ("x",) and reading.roles.time == "time"
+    assert set(reading.roles.ignored) == {"column 1", "nothing"}
+    unique = read(table("id,x\n7,5\n9,6\n8,8\n"))
+    assert len(unique.data) == 1 and "id" in unique.roles.ignored
+
+
+@pytest.mark.parametrize(
+    ("fill", "expected", "times"),
+    [
+        ("linear", [1, 2, 3, 5, 7, 7], [1, 2, 3, 4, 5, 6]),
+        ("previous", [1, 1, 3, 3, 7, 7], [1, 2, 3, 4, 5, 6]),
+        ("drop", [1, 3, 7], [1, 3, 5]),
+    ],
+)
+def test_filling_is_what_pandas_does(fill: str, expected: list, times: list, table):
+    path = table("t,x\n1,1\n2,\n3,3\n5,7\n6,inf\n")
+    reading = read(path, fill=fill)
+    assert reading.data.values[0].ravel().tolist() == expected
+    assert reading.data.times[0].tolist() == times
+    whole = pd.Series([1, np.nan, 3, np.nan, 7, np.nan], index=range(1, 7))
+    oracle = {"linear": whole.interpolate(), "previous": whole.ffill(), "drop": whole.dropna()}
+    assert oracle[fill].tolist() == expected
+    assert "2 " in "".join(reading.notes)
+
+
+def test_missing_days_are_put_in_within_the_year_2024(table):
+    path = table("day,x\n2024-02-27,1\n2024-02-28,2\n2024-03-01,4\n")
+    series = read(path, fill="linear").data
+    assert series.times[0].astype("M8[D]").astype(str).tolist()[2] == "2024-02-29"
+    assert series.values[0].ravel().tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("day", [15, 28, 31])
+def test_months_are_regular(day: int):
+    months = pd.period_range("2023-01", periods=26, freq="M")
+    days = [
+        month.start_time + pd.Timedelta(days=min(day, month.days_in_month) - 1) for month in months
+    ]
+    frame = pd.DataFrame({"time": days, "x": np.arange(26.0)})
+    series = read(frame[:14]).data
+    assert series.period == np.timedelta64(1, "M") and series.steps_a_season == 12
+    np.testing.assert_array_equal(series.times_after(0, 12), frame["time"].to_numpy()[14:])
+    holed = read(frame.drop(index=[1, 5, 6]), fill="linear").data
+    np.testing.assert_array_equal(holed.times[0], frame["time"].to_numpy())
+    np.testing.assert_allclose(holed.values[0].ravel()[5:8], [5, 6, 7], atol=0.05)
+
+
+def test_times_that_keep_to_no_step_are_said_to_be_irregular(table):
+    reading = read(table("t,x\n0,1\n1,2\n2,3\n2.5,4\n"))
+    assert reading.data.period is None
+    assert any("irregular: 2.5 follows 2.0 (row 5)" in note for note in reading.notes)
+    with pytest.raises(gatewright.GatewrightError, match="irregular"):
+        reading.data.times_after(0, 1)
+
+
+def test_tenths_are_regular(table):
+    rows = "".join(f"{at / 10},{at}\n" for at in range(50))
+    assert read(table("time,x\n" + rows)).data.period == pytest.approx(0.1)
+
+
+def test_zones_become_utc_and_are_named(table):
+    """A clock that was put back: the hour comes twice by the wall, once in UTC."""
+    path = table("time,x\n2024-10-27T02:00:00+02:00,1\n2024-10-27T02:00:00+01:00,2\n")
+    reading = read(path)
+    assert reading.data.times[0].astype(str).tolist()[0].startswith("2024-10-27T00:00")
+    assert np.diff(reading.data.times[0]).tolist() == [3600 * 10**9]
+    assert any("+02:00, +01:00" in note for note in reading.notes)
+    frame = pd.DataFrame({"time": pd.to_datetime(pd.read_csv(path)["time"], utc=True), "x": [1, 2]})
+    frame["time"] = frame["time"].dt.tz_convert("Europe/Berlin")
+    np.testing.assert_array_equal(read(frame).data.times[0], reading.data.times[0])
+
+
+way = st.sampled_from(
+    ["%Y-%m-%d %H:%M:%S", "%Y/%m/%dT%H:%M", "%d.%m.%Y %H:%M:%S.%f", "%Y-%m-%d", "%Y%m%dT%H:%M"]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    form=way,
+    times=st.lists(st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2199, 1, 1)), min_size=1),
+)
+def test_times_are_what_pandas_parses(form: str, times: list):
+    cells = [time.strftime(form) for time in times]
+    column = TimeCells()
+    assert column.add(cells, 0) is None and column.problem() is None
+    expected = pd.to_datetime(cells, format=form).to_numpy("datetime64[ns]")
+    np.testing.assert_array_equal(column.done(), expected)
+
+
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [
+        (["1/2/2024", "1/13/2024"], "2024-01-02"),  # the second one tells the month
+        (["1/2/2024", "13/2/2024"], "2024-02-01"),
+        (["1/2/2024 12:30 AM", "1/13/2024 1:00 pm"], "2024-01-02T00:30"),
+        (["2024-03"], "2024-03-01"),
+        (["20240229"], "2024-02-29"),
+    ],
+)
+def test_the_way_that_fits_all_cells(cells: list[str], first: str):
+    column = TimeCells()
+    assert column.add(cells, 0) is None and column.problem() is None
+    assert column.done()[0] == np.datetime64(first, "ns")
+
+
+@given(day=st.dates(pd.Timestamp(1700, 1, 1).date(), pd.Timestamp(2199, 1, 1).date()))
+def test_the_fast_way_and_the_slow_way_agree(day):
+    column = TimeCells()
+    column.add([str(day)], 0)
+    assert parse(str(day), "year-month-day") == (int(column.done().view(np.int64)[0]), None)
+
+
+def test_numbers_of_eight_digits_may_be_dates(table):
+    assert read(table("date,x\n20240131,1\n20240201,2\n")).data.period == DAY
+    assert read(table("date,x\n10,1\n20,2\n")).data.period == 10.0
+
+
+def test_ts_files_are_the_vowels_that_are_bundled(tmp_path: Path):
+    """Written in the form of the published file, with as many decimals."""
+    vowels = load_vowels().test
+    lines = [
+        ":".join(",".join(f"{value:.6f}" for value in channel) for channel in sequence.T)
+        + f":{vowels.classes[label]}"
+        for sequence, label in zip(vowels.sequences, vowels.labels, strict=True)
+    ]
+    header = (
+        "#a comment\n@problemName JapaneseVowels\n@timeStamps false\n@missing false\n"
+        "@univariate false\n@dimensions 12\n@equalLength false\n"
+        "@classLabel true 1 2 3 4 5 6 7 8 9\n@data\n"
+    )
+    path = tmp_path / "JapaneseVowels_TEST.ts"
+    path.write_text(header + "\n".join(lines) + "\n")
+    reading = read(path)
+    found = reading.data
+    assert reading.task == "classify" and found.name == "JapaneseVowels"
+    assert found.classes == vowels.classes
+    np.testing.assert_array_equal(found.labels, vowels.labels)
+    for one, other in zip(found.sequences, vowels.sequences, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_ts_without_labels_is_a_series(table):
+    path = table("@problemName p\n@classLabel false\n@data\n1,2,3\n4,5\n", "p.ts")
+    series = read(path).data
+    assert isinstance(series, Series) and series.lengths.tolist() == [3, 2]
+
+
+def test_new_data_need_no_labels(table):
+    unlabelled = table("id,x\n1,5\n1,6\n2,5\n")
+    found = read(unlabelled, task="classify", labelled=False).data
+    assert found.classes == () and found.labels.tolist() == [-1, -1]
+    half = table("id,x,label\n1,5,a\n1,6,a\n2,5,\n", "half.csv")
+    assert read(half, labelled=False).data.labels.tolist() == [-1, -1]
+    tagged = read(unlabelled, task="tag", labelled=False).data
+    assert isinstance(tagged, Tagged) and tagged.labels[0].tolist() == [-1, -1]
+    one = table("id,x,label\n1,5,a\n2,6,a\n2,7,a\n", "one.csv")
+    assert read(one, task="classify", labelled=False).data.classes == ("a",)
+
+
+def test_classes_are_in_order(table):
+    path = table(
+        "id,x,class\n" + "".join(f"{at},{at},{10 - at}\n{at},0,{10 - at}\n" for at in range(10))
+    )
+    assert read(path).data.classes == tuple(map(str, range(1, 11)))
+
+
+def test_text_has_one_kind_of_line_end_and_every_piece(tmp_path: Path, monkeypatch):
+    from gatewright.data.formats import text_file
+
+    monkeypatch.setattr(text_file, "_PIECE", 7)
+    content = "\ufeffZeile eins\r\nÄöü €\rthree\n𝄞" * 5
+    path = tmp_path / "text.txt"
+    path.write_bytes(content.encode())
+    reading = read(path)
+    expected = content[1:].replace("\r\n", "\n").replace("\r", "\n")
+    assert reading.data.decode(reading.data.codes) == expected
+    assert reading.data.alphabet == tuple(sorted(set(expected)))
+    assert "mixed (CR and CRLF and LF)" in reading.notes[0]
+    packed = path.with_suffix(".txt.gz")
+    packed.write_bytes(gzip.compress(content.encode()))
+    assert read(packed).data.decode(reading.data.codes) == expected
+    for one in (path, packed):
+        assert read(one, text="bytes").data.codes.tobytes() == content.encode()
+
+
+def test_a_large_text_is_mapped(tmp_path: Path, monkeypatch):
+    from gatewright.data.formats import text_file
+
+    path = tmp_path / "large.bin"
+    path.write_bytes(bytes(range(256)) * 20)
+    expected = read(path, text="bytes").data.codes
+    monkeypatch.setattr(text_file, "_MAPPED", 1000)
+    mapped = read(path, text="bytes").data.codes
+    assert not mapped.flags.owndata and not mapped.flags.writeable
+    np.testing.assert_array_equal(mapped, expected)
+
+
+def test_an_alphabet_of_more_than_a_byte():
+    text = Text.from_string("".join(map(chr, range(200, 600))) * 2)
+    assert text.codes.dtype == np.uint32 and len(text.alphabet) == 400
+    assert text.decode(text.encode("Āā")) == "Āā"
+    with pytest.raises(gatewright.GatewrightError, match="symbol 'a' at position 1 is not in"):
+        text.encode("Āa")
