@@ -39,11 +39,6 @@ def _one(graph: Graph, weight: Weight, pairs: Pairs) -> Tensor:
     return sum(found[1:], found[0])
 
 
-def as_read(weight: Weight, own: Tensor) -> Tensor:
-    """A weight as its product reads it, from the tensor that is learned."""
-    return own - own.transpose(-1, -2) if weight.antisymmetric else own
-
-
 def _biases(graph: Graph, weight: Weight, sources: Mapping[str, Pair]) -> list[Tensor]:
     """The biases that make up one of the graph's: all that are not another one's."""
     elsewhere = {
