@@ -158,6 +158,14 @@ def compare(
 
 @app.command()
 def memory(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="The directory of a trained model.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Data like those that it was trained on.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -173,11 +181,27 @@ def memory(
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """How far back does a network remember? The lesson's networks side by side."""
+    """How far back does a network remember? The lesson's networks, or MODEL on DATA."""
+    if model is not None and data is None:
+        raise ArgumentError("give DATA too: memory MODEL DATA, a file or a bundled data set")
+    if model is not None and networks is not None:
+        raise ArgumentError("--networks goes with the lesson's comparison: leave out MODEL")
     from gatewright.memory.comparison import compare_memory
+    from gatewright.memory.examination import examine
     from gatewright.training.workers import usable_cores
 
     out = out or Path("runs") / f"memory-{datetime.now():%Y%m%d-%H%M%S}"
+    if model is not None and data is not None:
+        seen = examine(model, data, out=out)
+        if as_json:
+            print(seen.to_json())
+            return
+        from rich.console import Console
+
+        Console().print(*seen.tables())
+        print(seen.verdict(), *(f"- {one}" for one in seen.advice), sep="\n")
+        print(f"the pictures are in {out / 'memory.html'}")
+        return
     found = compare_memory(
         out=out,
         networks=None if networks is None else _parted(networks),

@@ -1,4 +1,4 @@
-"""The page of the lesson's comparison: two pictures and one table."""
+"""The pages of the laboratory: the lesson's comparison, and a user's own model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from gatewright.draw.chart import Axis, Line, chart
 from gatewright.draw.elements import escape, figure, tag
 from gatewright.draw.page import Part, page, swatch, table
 from gatewright.memory.trial import FOLLOWED
+from gatewright.probes.lags import said as words
 
 if TYPE_CHECKING:
     from gatewright.memory.comparison import MemoryComparison
+    from gatewright.memory.examination import Examination
 
 LEARNT = "Share of right answers by lag"
 LEFT = "What is left of the state after k steps"
+HISTORY = "Loss with the last k steps alone"
+BACK = "Gradients by how far back (drawn through: inputs; dashed: state)"
+PERCENTS = [(1.0, "100 %"), (0.1, "10 %"), (0.01, "1 %"), (1e-3, "0.1 %")]
 
 
 def comparison_page(found: MemoryComparison) -> str:
@@ -60,6 +65,84 @@ def comparison_page(found: MemoryComparison) -> str:
     )
 
 
+def examination_page(found: Examination) -> str:
+    """The page about a user's own model, as HTML."""
+    panels = figure(
+        history_chart(found),
+        tag("b", HISTORY) + " · the network starts afresh k steps before it is asked",
+    ) + figure(
+        gradient_chart(found),
+        tag("b", BACK) + " · of the loss at the inputs, and of each layer's state",
+    )
+    said = tag("ul", "".join(tag("li", escape(one)) for one in found.advice))
+    tables = table(
+        ["input", "share of the gradient", "read on average, steps back"],
+        [[escape(c.name), f"{c.share:.0%}", f"{c.lag:.1f}"] for c in found.channels],
+        "The size of the loss's gradient at each input, and the mean of its lag.",
+        "inputs",
+    )
+    units = table(
+        ["unit", "half-life", "time constant"],
+        [
+            [
+                escape(f"{layer.name}, {state} {unit}"),
+                words(half, len(layer.left) - 1),
+                f"{own:.1f}",
+            ]
+            for layer in found.layers
+            for state, unit, half, own in layer.longest
+        ],
+        "Steps until half of what comes from a unit is left, by every path; and until 1/e is "
+        "left of what it holds, by its own factor alone (0: it is rewritten at each step).",
+        "units",
+    )
+    parts = [
+        Part("pictures", "How far back it looks", tag("div", panels, class_="panels")),
+        Part("advice", "What to change", said),
+    ]
+    if found.channels:
+        parts.append(Part("inputs", "Which inputs are read from farthest back", tables))
+    if found.layers:
+        parts.append(Part("units", "Which units keep longest", units))
+    return page(
+        f"How far back {found.network} looks",
+        "Gatewright · the memory of a model",
+        f"{found.sequences} sequences of {found.data}, from the part that one learns from.",
+        found.verdict(),
+        parts,
+        "gatewright",
+    )
+
+
+def history_chart(found: Examination) -> str:
+    """The loss by how much history is seen."""
+    points = list(zip(found.histories, found.losses, strict=True))
+    top = max(found.losses) * 1.1 or 1.0
+    marks = [(k, str(k)) for k in found.histories if k & (k - 1) == 0 or k == found.steps]
+    x = Axis(0.9, max(found.steps * 1.1, 2.0), "k, steps of history", "log", marks)
+    line = Line("loss", "n2", points, dots=True)
+    full = [(found.losses[-1], "all history")]
+    return chart([line], x, Axis(0.0, top, "loss"), HISTORY, levels=full)
+
+
+def gradient_chart(found: Examination) -> str:
+    """Gradients by lag: of the loss at the inputs, and what is left of each state."""
+    most = max(found.gradient) or 1.0
+    lines = [
+        Line(
+            "the loss at the inputs",
+            "n2",
+            [(k, value / most) for k, value in enumerate(found.gradient) if value > 0],
+        )
+    ]
+    for layer in found.layers:
+        points = [(k, value) for k, value in enumerate(layer.left) if value > 0]
+        lines.append(Line(f"the state of {layer.name}", "n1", points, dashed=True))
+    x = Axis(0, max(len(found.gradient) - 1, 1), "k, steps back")
+    y = Axis(1e-4, 3.0, "left", "log", PERCENTS)
+    return chart(lines, x, y, BACK, levels=[(0.01, "1 %")])
+
+
 def recall_chart(found: MemoryComparison) -> str:
     """Score by lag, one line a network."""
     lines = []
@@ -90,14 +173,12 @@ def left_chart(found: MemoryComparison) -> str:
     """What is left of the state by lag, before and after learning."""
     lines = []
     for at, row in enumerate(found.rows):
-        for left, words in ((row.left("before"), "at the start"), (row.left("after"), "learnt")):
+        for left, when in ((row.left("before"), "at the start"), (row.left("after"), "learnt")):
             points = [(k, value) for k, value in enumerate(left) if value > 0]
             if points:
-                name = f"{row.title}, {words}"
-                lines.append(Line(name, f"n{at}", points, dashed=words != "learnt"))
-    y = Axis(
-        1e-4, 3.0, "left", "log", [(1.0, "100 %"), (0.1, "10 %"), (0.01, "1 %"), (1e-3, "0.1 %")]
-    )
+                name = f"{row.title}, {when}"
+                lines.append(Line(name, f"n{at}", points, dashed=when != "learnt"))
+    y = Axis(1e-4, 3.0, "left", "log", PERCENTS)
     return chart(lines, Axis(0, FOLLOWED, "k, steps back"), y, LEFT, levels=[(0.01, "1 %")])
 
 
@@ -120,6 +201,6 @@ def _method(found: MemoryComparison) -> str:
     return tag(
         "dl",
         "".join(
-            tag("dt", escape(name)) + tag("dd", escape(words)) for name, words in items.items()
+            tag("dt", escape(name)) + tag("dd", escape(about)) for name, about in items.items()
         ),
     )
