@@ -14,7 +14,7 @@ import torch
 
 import gatewright as gw
 from gatewright.backends.weights import collect
-from gatewright.bench import building, growing, memory, onnx_model, worker
+from gatewright.bench import building, growing, memory, onnx_model, stream, worker
 from gatewright.bench.cases import make_case
 from gatewright.bench.contender import ours, verify
 from gatewright.bench.jax_scan import contender as in_jax
@@ -275,7 +275,7 @@ class Frozen:
 @pytest.mark.parametrize(
     ("what", "options", "words"),
     [
-        ("speed", {}, "--what speed; give one of layers, build, memory, curves"),
+        ("speed", {}, "--what speed; give one of layers, build, memory, curves, stream"),
         ("layers", {"cells": "lstm,nope"}, "'nope' was given as cell; the cells are"),
         ("layers", {"cells": " "}, "nothing was given as cell"),
         ("layers", {"peers": "torhc"}, "'torhc' was given as peer; the peers are torch, loop"),
@@ -339,6 +339,7 @@ def test_growth_is_judged_by_the_larger_half(power: float, verdict: str, monkeyp
     assert len(found.rows) == 2 * sum(len(one.values) for one in growing.SWEEPS.values())
     said = [one for one in found.notes if one.startswith("T, training")]
     assert f"exponent {power:.2f}" in said[0] and verdict in said[0]
+    assert found.page.count("<svg") == len(growing.SWEEPS) and verdict in found.page
 
 
 @pytest.mark.parametrize("gates", [1, 3])
@@ -389,3 +390,17 @@ def test_a_users_own_cell_is_measured_by_its_equations(monkeypatch):
     cell = CELLS["readout"][0]
     bench_layers({"mine": cell}, threads=[1], peers=["loop"])
     assert given[0]["cells"] == {"mine": cell.equations.to_json()}
+
+
+@pytest.mark.parametrize("kind", ["_onnx", "_bound", "_torch"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_streams_carry_their_states_as_ours_does(name: str, kind: str):
+    if kind != "_torch":
+        installed("onnxruntime")
+    layer = make_case(name, gw.CELLS[name](), (1, 2, 5, 5), training=False).layer
+    peer = stream._torch(layer, name) if kind == "_torch" else getattr(stream, kind)(layer)
+    assert stream.apart(layer.stepper().step, peer, 5) < 1e-5
+    # They are one step apart now, and so no longer the same.
+    mine = layer.stepper().step
+    mine(np.ones(5, np.float32))
+    assert stream.apart(mine, peer, 5, steps=1) > 1e-3

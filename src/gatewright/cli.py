@@ -221,7 +221,7 @@ def memory(
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Option(help="What to measure: layers, build, memory or curves.")
+        str, typer.Option(help="What to measure: layers, build, memory, curves or stream.")
     ] = "layers",
     cells: Annotated[
         str | None, typer.Option(help="Cells, parted by commas: lstm,gru.", show_default="four")

@@ -25,6 +25,7 @@ class Found:
         columns: Of the table; `rows` hold more than they show.
         notes: What came out, in sentences under the table.
         wrong: Pairs that do not compute the same, and were not timed, each with the reason.
+        page: The figures as pictures, in HTML; empty where there are none.
     """
 
     what: str
@@ -34,6 +35,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
     wrong: list[dict[str, Any]] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=machine)
+    page: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """All rows, with the machine."""
@@ -53,7 +55,7 @@ class Found:
 
         table = Table(title=self.title)
         for title, _ in self.columns:
-            table.add_column(title)
+            table.add_column(title, no_wrap=True)
         for row in self.rows:
             table.add_row(*(written(row) for _, written in self.columns))
         wrong = [f"WRONG, not timed: {one['reason']}" for one in self.wrong]

@@ -120,7 +120,50 @@ def bench_growing(
             found.notes.append(
                 f"{name}, {run}: exponent {power:.2f}, expected {sweep.expected:g}: {verdict}"
             )
+    found.page = pictures(found)
     return found
+
+
+def pictures(found: Found) -> str:
+    """The curves as a page: both scales logarithmic, so that a power is a straight line."""
+    from gatewright.draw.chart import Axis, Line, chart
+    from gatewright.draw.elements import escape, tag
+    from gatewright.draw.elements import figure as framed
+    from gatewright.draw.page import Part, page, swatch
+
+    slots = {"training": "n1", "inference": "n2"}
+    panels = []
+    for name, sweep in SWEEPS.items():
+        lines = [Line(run, slots[run], _ms(found, name, run), dots=True) for run in slots]
+        sizes, times = zip(*(point for line in lines for point in line.points), strict=True)
+        marks = [(one, f"{one:,}") for one in dict.fromkeys(sizes)]
+        # The last mark is wider than what stands right of the axis.
+        x = Axis(min(sizes), max(sizes) ** 1.05, sweep.label, "log", marks)
+        y = Axis(min(times) / 1.5, max(times) * 1.5, "ms", "log")
+        notes = [one for one in found.notes if one.startswith(f"{name},")]
+        drawn = chart(lines, x, y, f"Milliseconds against {sweep.label}")
+        panels.append(
+            framed(drawn, tag("b", f"ms against {name}") + escape(" · " + "; ".join(notes)))
+        )
+    legend = "".join(tag("li", swatch(slot) + run) for run, slot in slots.items())
+    return page(
+        "How the cost of a layer grows",
+        "Gatewright · a benchmark",
+        "Each point is a median; what is not named in a picture is held.",
+        f"{found.machine['cpu']}, {found.machine['date']}",
+        [
+            Part(
+                "growth",
+                "Milliseconds against size",
+                tag("ul", legend, class_="legend") + tag("div", "".join(panels), class_="panels"),
+            )
+        ],
+        "Made by gatewright bench --what curves",
+    )
+
+
+def _ms(found: Found, name: str, run: str) -> list[tuple[float, float]]:
+    return [(value, 1e3 * seconds) for value, seconds in curve(found.rows, name, run)]
 
 
 def curve(rows: Sequence[Mapping[str, Any]], name: str, run: str) -> list[tuple[float, float]]:

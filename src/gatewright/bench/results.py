@@ -41,6 +41,7 @@ class Results:
     rows: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[dict[str, Any]] = field(default_factory=list)
     wrong: list[dict[str, Any]] = field(default_factory=list)
+    page: str = ""  # no pictures
 
     def add(self, kind: str, found: dict[str, Any]) -> None:
         """Take one line of a worker."""
@@ -95,7 +96,7 @@ class Results:
         for title in ("cell", "(B, T, I, H)", "run", "threads", "peer"):
             table.add_column(title)
         for title in ("ours, ms", "peer, ms", "ratio (95 %)", "of the roof"):
-            table.add_column(title, justify="right")
+            table.add_column(title, justify="right", no_wrap=True)
         for row in self.rows:
             ours, peer = (statistics.median(one) for one in zip(*row["seconds"], strict=True))
             table.add_row(

@@ -16,6 +16,7 @@ from gatewright.bench.growing import bench_growing
 from gatewright.bench.layers import bench_layers
 from gatewright.bench.memory import bench_memory
 from gatewright.bench.results import Results, keep, parse_sizes
+from gatewright.bench.stream import bench_stream
 from gatewright.errors import ArgumentError, BackendError
 
 #: What can be measured, and the options that it takes.
@@ -24,6 +25,7 @@ TAKES: dict[str, tuple[str, ...]] = {
     "build": ("cells",),
     "memory": ("cells", "sizes", "threads", "quick"),
     "curves": ("threads", "quick"),
+    "stream": ("cells", "seconds"),
 }
 
 
@@ -56,6 +58,8 @@ def bench(what: str = "layers", *, progress: bool = True, **options: Any) -> Res
     with bar(progress) as told:
         if what == "layers":
             return bench_layers(**given, told=told)
+        if what == "stream":
+            return bench_stream(**given, told=told)
         if what == "build":
             return bench_building(**given, told=told)
         if "threads" in given:
@@ -87,6 +91,10 @@ def finish(found: Results | Found, *, out: Path | None, as_json: bool) -> None:
     if out is not None:
         path = keep(found.to_json(), out, found.what)
         print(f"raw figures: {path}", file=sys.stderr)
+        if found.page:
+            picture = path.with_suffix(".html")
+            picture.write_text(found.page, encoding="utf-8")
+            print(f"pictures: {picture}", file=sys.stderr)
     if found.wrong:
         first = found.wrong[0]["reason"]
         raise BackendError(f"{len(found.wrong)} pairs were not timed: {first}")
