@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,10 @@ def main() -> None:
         for units in task["units"]:
             torch.manual_seed(0)
             layer = make_layer(name, CELLS[name](), units, units)
-            peers: dict[str, Callable[[], Step]] = {"torch": lambda a=layer, n=name: _torch(a, n)}
+            peers: dict[str, Callable[[], Step]] = {"torch": partial(_torch, layer, name)}
             if reason is None:
-                peers["onnxruntime"] = lambda a=layer: _onnx(a)
-                peers["onnxruntime, bound"] = lambda a=layer: _bound(a)
+                peers["onnxruntime"] = partial(_onnx, layer)
+                peers["onnxruntime, bound"] = partial(_bound, layer)
             for peer, make in peers.items():
                 about = {"cell": name, "units": units, "peer": peer}
                 error = apart(layer.stepper().step, make(), units)
