@@ -379,7 +379,7 @@ def test_building_reads_the_second_time_from_the_cache(monkeypatch):
     assert rows[-2] == {"cell": "import of gatewright", "from": "", "seconds": 0.1}
 
 
-def test_a_users_own_cell_is_measured_by_its_equations(monkeypatch):
+def test_a_users_own_cell_is_measured_by_its_equations(monkeypatch, tmp_path):
     given: list[dict] = []
 
     def lines(module, task, environment):
@@ -390,6 +390,15 @@ def test_a_users_own_cell_is_measured_by_its_equations(monkeypatch):
     cell = CELLS["readout"][0]
     bench_layers({"mine": cell}, threads=[1], peers=["loop"])
     assert given[0]["cells"] == {"mine": cell.equations.to_json()}
+    path = tmp_path / "my.py"
+    path.write_text(
+        "import gatewright as gw\n\nclass Mine(gw.Cell):\n"
+        "    def step(self, x, h):\n        return gw.state(h=gw.tanh(gw.linear(x, h, name='h')))\n"
+    )
+    bench_layers([f"{path}:Mine", "gru"], threads=[1], peers=["loop"])
+    assert list(given[1]["cells"]) == [f"{path}:Mine", "gru"]
+    assert given[1]["cells"]["gru"] is None
+    assert given[1]["cells"][f"{path}:Mine"]["name"] == "Mine"
 
 
 @pytest.mark.parametrize("kind", ["_onnx", "_bound", "_torch"])

@@ -224,7 +224,7 @@ def bench(
         str, typer.Option(help="What to measure: layers, build, memory, curves or stream.")
     ] = "layers",
     cells: Annotated[
-        str | None, typer.Option(help="Cells, parted by commas: lstm,gru.", show_default="four")
+        str | None, typer.Option(help="Parted by commas: lstm,my.py:MyCell.", show_default="four")
     ] = None,
     peers: Annotated[
         str | None,

@@ -13,6 +13,7 @@ from gatewright.bench.results import Results
 from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
+from gatewright.training.cell_file import cell_from_file, names_a_file
 
 CHOSEN = ("lstm", "gru", "elman_rnn", "peephole_lstm")
 
@@ -32,7 +33,7 @@ def bench_layers(
     """Measure cells against their peers.
 
     Args:
-        cells: Names from `gatewright.CELLS`, or cells by names of your own.
+        cells: Names from `gatewright.CELLS` or `file.py:MyCell`, or cells by names of your own.
         peers: Names from `gatewright.bench.peers.PEERS`.
         sizes: (batch, time, input, hidden) of each point.
         threads: Numbers of threads; each has a process of its own, held to as many cores.
@@ -45,9 +46,12 @@ def bench_layers(
         ArgumentError: naming what is not known.
         BackendError: if a process of the benchmark fails.
     """
+    own: dict[str, Cell] = dict(cells) if isinstance(cells, Mapping) else {}
+    if not own:
+        files = [one for one in cells if names_a_file(one)]
+        check("cell", [one for one in cells if one not in files] or CHOSEN[: len(files)], CELLS)
+        own = {one: cell_from_file(one) for one in files}
     names = list(cells)
-    if not isinstance(cells, Mapping):
-        check("cell", names, CELLS)
     check("peer", peers, PEERS)
     check_backend(backend)
     most = len(cores())
@@ -56,9 +60,8 @@ def bench_layers(
             raise ArgumentError(f"threads={one}; expected a whole number from 1")
     sizes = list(QUICK if quick else sizes)
     seconds = 0.5 if quick else seconds
-    given = cells if isinstance(cells, Mapping) else {}
     task = {
-        "cells": {name: given[name].equations.to_json() if given else None for name in names},
+        "cells": {name: own[name].equations.to_json() if name in own else None for name in names},
         "peers": list(peers),
         "sizes": sizes,
         "trainings": list(trainings),
