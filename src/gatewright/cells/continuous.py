@@ -45,7 +45,7 @@ class CfC(Cell):
     """Closed-form continuous-time: a gate over time leads from one answer to another.
 
     Source: Hasani et al. 2022, "Closed-form continuous-time neural networks", the model with
-    a shared backbone: its f, g and h are here rate, near and far.
+    a shared backbone: its f, g and h are here rate, near and far, its gate 1 - s.
 
     Further inputs: `dt`, the time since the last event, one value a step.
 
@@ -61,8 +61,8 @@ class CfC(Cell):
         rate = linear(shared)
         near = tanh(linear(shared))
         far = tanh(linear(shared))
-        s = sigmoid(-rate * dt)
-        h = s * near + (1 - s) * far
+        s = sigmoid(rate * dt)
+        h = (1 - s) * near + s * far
         return state(h=h)
 
 
