@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,8 +129,6 @@ def test_the_directory_the_page_and_the_command(vowels, tmp_path, monkeypatch, c
 
 
 def test_advice_has_its_reasons(vowels):
-    from dataclasses import replace
-
     found = look(vowels, load("vowels").train)
     base = replace(found, histories=(1, 2, 4, 8, 16, 32), losses=(2.0, 1.5, 1.0, 0.5, 0.2, 0.1),
                    used=16, useful=16, steps=32)  # fmt: skip

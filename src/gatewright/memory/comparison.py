@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from multiprocessing import active_children, get_context
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -23,6 +23,7 @@ from gatewright.files import check_vacant, write_directory
 from gatewright.memory.behaviour import LAGS, LEARNT
 from gatewright.memory.learning import Budget
 from gatewright.memory.networks import NETWORKS
+from gatewright.memory.plain import plain
 from gatewright.memory.progress import progress_bar
 from gatewright.memory.tasks import TASKS
 from gatewright.memory.trial import FOLLOWED, Climb, Flow, Trial, perform, taken_together
@@ -165,8 +166,7 @@ class MemoryComparison:
         return json.dumps(
             {
                 "networks": {
-                    row.network: [_plain(asdict(trial)) for trial in row.trials]
-                    for row in self.rows
+                    row.network: [plain(asdict(trial)) for trial in row.trials] for row in self.rows
                 },
                 "lags": list(self.lags),
                 "units": self.units,
@@ -285,12 +285,3 @@ def _percent(share: float) -> str:
     if math.isnan(share):
         return "–"
     return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.2g} %"
-
-
-def _plain(given: Any) -> Any:
-    """In JSON's types: infinity is written as a string."""
-    if isinstance(given, dict):
-        return {str(key): _plain(value) for key, value in given.items()}
-    if isinstance(given, list | tuple):
-        return [_plain(one) for one in given]
-    return str(given) if isinstance(given, float) and not abs(given) < float("inf") else given

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from gatewright.files import check_vacant, write_directory
 from gatewright.layers.recurrent import Recurrent, direction
 from gatewright.layers.saving import load
 from gatewright.memory.advice import advice
+from gatewright.memory.plain import plain
 from gatewright.probes.horizon import gradient_horizon
 from gatewright.probes.inputs import input_horizon
 from gatewright.probes.lags import said, steps_until
@@ -132,7 +132,7 @@ class Examination:
 
     def to_json(self) -> str:
         """Every number."""
-        return json.dumps(_plain(asdict(self)), indent=1)
+        return json.dumps(plain(asdict(self)), indent=1)
 
 
 def examine(
@@ -308,11 +308,3 @@ def _units(model: Model, z: Tensor, batch: Batch, lengths: Tensor) -> list[Units
             Units(name, tuple(flow.state.tolist()), flow.half_life, tuple(units[:10]), keeps)
         )
     return found
-
-
-def _plain(given: Any) -> Any:
-    if isinstance(given, dict):
-        return {key: _plain(value) for key, value in given.items()}
-    if isinstance(given, list | tuple):
-        return [_plain(one) for one in given]
-    return str(given) if isinstance(given, float) and not math.isfinite(given) else given

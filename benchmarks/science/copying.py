@@ -1,0 +1,38 @@
+"""The copying task at T = 300 (and 1000), where the LSTMs of the literature stay memoryless.
+
+python benchmarks/science/copying.py --seeds 3
+python benchmarks/science/copying.py --delay 1000 --seeds 1
+"""
+
+from __future__ import annotations
+
+from common import Entry, options, perform
+from networks import chrono, network
+
+from gatewright.memory import TASKS, Budget
+
+BAI = "Bai et al. 2018, table 1, T = 1000"
+BUDGET = Budget(steps=8000, batch=32, rate=3e-3, check=200, enough=0.999)
+
+
+def main() -> None:
+    """Train, and print the table."""
+    parser = options(__doc__)
+    parser.add_argument("--delay", type=int, default=300, help="T (300)")
+    given = parser.parse_args()
+    task, far = TASKS["copy"](delay=given.delay), int(1.5 * given.delay)
+    perform(
+        "copying",
+        [
+            Entry("LSTM, chrono start", task, network("lstm", 128, chrono(far)), BUDGET),
+            Entry("GRU, chrono start", task, network("gru", 128, chrono(far)), BUDGET),
+            Entry("LSTM", task, network("lstm", 128), BUDGET, f"0.0204 ({BAI})"),
+            Entry("GRU", task, network("gru", 128), BUDGET, f"0.0197 ({BAI})"),
+            Entry("RNN", task, network("elman_rnn", 128), BUDGET, f"0.0202 ({BAI})"),
+        ],
+        given,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""a^n b^n c^n: trained with n up to 10, how far does counting go on?
+
+    python benchmarks/science/counting.py --seeds 5
+
+The longest n such that this one and all below it are accepted, every step right.
+"""
+
+from __future__ import annotations
+
+import torch
+from common import Entry, options, perform
+from networks import network
+
+from gatewright.memory import TASKS, Budget, Learnt
+from gatewright.memory.tasks.task import Task
+
+#: Up to where it is tried.
+MOST = 500
+BUDGET = Budget(steps=10_000, batch=16, rate=1e-2, check=200, enough=1.1)
+
+
+@torch.no_grad()
+def reach(learnt: Learnt, name: str) -> dict[str, float]:
+    """The longest n up to which all are accepted."""
+    for n in range(1, MOST + 1):
+        task: Task = TASKS[name](longest=n, shortest=n)
+        examples = task.examples(1, seed=0)
+        if task.score(learnt.model(examples.inputs), examples) < 1.0:
+            return {"accepted to": float(n - 1)}
+    return {"accepted to": float(MOST)}
+
+
+def main() -> None:
+    """Train, and print the table."""
+    given = options(__doc__).parse_args()
+    published = {
+        "peephole LSTM, 3 units": "18 to 29 (a 2026 NumPy reproduction)",
+        "peephole LSTM, 2 units": "",
+    }
+    entries = []
+    for name, units in (("anbncn", 3), ("anbn", 2)):
+        for title, cell in (
+            ("peephole LSTM", "peephole_lstm"),
+            ("LSTM", "lstm"),
+            ("GRU", "gru"),
+            ("RNN", "elman_rnn"),
+        ):
+            full = f"{title}, {units} units"
+            entries.append(
+                Entry(
+                    full,
+                    TASKS[name](longest=10),
+                    network(cell, units),
+                    BUDGET,
+                    published.get(full, ""),
+                    lambda learnt, name=name: reach(learnt, name),
+                )
+            )
+    perform("counting", entries, given)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""A picture of a page as a file of its own, with its legend, for light and for dark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+
+from gatewright.draw.elements import escape, short, tag
+
+#: The rules of the page's style that pictures need, by how their selectors begin.
+NEEDED = re.compile(r"^(\.n\d|\.line|\.band|\.dot|\.dashed|\.level|\.cover|\.grid|svg text)[ {:]")
+ROW, LETTER = 20.0, 7.2
+
+
+def standalone(svg: str, legend: Sequence[tuple[str, str]]) -> str:
+    """The picture of a page below a legend of (line colour, name), as an SVG file."""
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert found is not None
+    wide, high = float(found[1]), float(found[2])
+    x, y, marks = 10.0, ROW, []
+    for slot, name in legend:
+        length = 26 + LETTER * len(name)
+        if x + length > wide and x > 10:
+            x, y = 10.0, y + ROW
+        marks.append(
+            tag("line", class_=f"line {slot}", x1=x, x2=x + 16, y1=y - 4, y2=y - 4)
+            + tag("text", escape(name), x=short(x + 21), y=y)
+        )
+        x += length + 6
+    top = y + 8 if legend else 0.0
+    inner = svg.replace("<svg", f'<svg y="{short(top)}" width="{wide:g}" height="{high:g}"', 1)
+    ground = tag("rect", class_="cover", width="100%", height="100%")
+    return tag(
+        "svg",
+        tag("style", style()) + ground + "".join(marks) + inner,
+        viewBox=f"0 0 {wide:g} {short(top + high)}",
+        xmlns="http://www.w3.org/2000/svg",
+    )
+
+
+def style() -> str:
+    """The page's colours, by day and by night, and the rules for what a picture is made of."""
+    whole = files("gatewright.draw").joinpath("report.css").read_text(encoding="utf-8")
+    colours = whole.partition("* {")[0]
+    rules = [line for line in whole.splitlines() if NEEDED.match(line)]
+    return colours + "\n".join(rules) + "\nsvg { font-family: system-ui, sans-serif; }\n"
