@@ -15,7 +15,7 @@ import torch
 import gatewright as gw
 from gatewright.backends.weights import collect
 from gatewright.bench import building, growing, memory, onnx_model, stream, worker
-from gatewright.bench.cases import make_case
+from gatewright.bench.cases import QUICK, make_case
 from gatewright.bench.contender import ours, verify
 from gatewright.bench.jax_scan import contender as in_jax
 from gatewright.bench.layers import bench_layers
@@ -413,3 +413,12 @@ def test_streams_carry_their_states_as_ours_does(name: str, kind: str):
     mine = layer.stepper().step
     mine(np.ones(5, np.float32))
     assert stream.apart(mine, peer, 5, steps=1) > 1e-3
+
+
+def test_quick_gives_way_to_what_is_said(monkeypatch):
+    given: list[dict] = []
+    monkeypatch.setattr("gatewright.bench.run.bench_layers", lambda **how: given.append(how))
+    bench("layers", progress=False, quick=True)
+    bench("layers", progress=False, quick=True, sizes="1x2x3x4", seconds=0.0)
+    assert (given[0]["sizes"], given[0]["seconds"]) == (QUICK, 0.5)
+    assert (given[1]["sizes"], given[1]["seconds"]) == ([(1, 2, 3, 4)], 0.0)

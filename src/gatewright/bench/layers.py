@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gatewright.backends.choose import check_backend
-from gatewright.bench.cases import GRID, QUICK, Size
+from gatewright.bench.cases import GRID, Size
 from gatewright.bench.machine import cores, in_process
 from gatewright.bench.peers import PEERS
 from gatewright.bench.results import Results
@@ -26,7 +26,6 @@ def bench_layers(
     threads: Sequence[int] = (1, 2),
     trainings: Sequence[bool] = (True, False),
     seconds: float = 2.0,
-    quick: bool = False,
     backend: str = "auto",
     told: Callable[[str, float], None] = lambda text, share: None,
 ) -> Results:
@@ -39,7 +38,6 @@ def bench_layers(
         threads: Numbers of threads; each has a process of its own, held to as many cores.
         trainings: Whether training steps, forward runs or both are measured.
         seconds: How long each pair is measured.
-        quick: The two smallest sizes and half a second for a pair.
         told: Called after each pair with what it was and the share that is done.
 
     Raises:
@@ -58,12 +56,10 @@ def bench_layers(
     for one in threads:
         if one < 1:
             raise ArgumentError(f"threads={one}; expected a whole number from 1")
-    sizes = list(QUICK if quick else sizes)
-    seconds = 0.5 if quick else seconds
     task = {
         "cells": {name: own[name].equations.to_json() if name in own else None for name in names},
         "peers": list(peers),
-        "sizes": sizes,
+        "sizes": list(sizes),
         "trainings": list(trainings),
         "seconds": seconds,
         "backend": backend,

@@ -55,6 +55,10 @@ def bench(what: str = "layers", *, progress: bool = True, **options: Any) -> Res
         given["sizes"] = parse_sizes(given["sizes"])
     if "threads" in given:
         given["threads"] = whole(given["threads"])
+    if what != "curves" and given.pop("quick", False):
+        given.setdefault("sizes", QUICK)
+        if what == "layers":
+            given.setdefault("seconds", 0.5)
     with bar(progress) as told:
         if what == "layers":
             return bench_layers(**given, told=told)
@@ -65,8 +69,6 @@ def bench(what: str = "layers", *, progress: bool = True, **options: Any) -> Res
         if "threads" in given:
             given["threads"] = given["threads"][0]
         if what == "memory":
-            if given.pop("quick", False):
-                given["sizes"] = QUICK
             return bench_memory(**given, told=told)
         return bench_growing(**given, told=told)
 
