@@ -131,6 +131,17 @@ def test_the_same_table_from_any_library(table):
             np.testing.assert_array_equal(one, other)
 
 
+def test_the_index_and_a_column_alone(table):
+    months = pd.Series(range(5), index=pd.period_range("2020-01", periods=5, freq="M"), name="x")
+    for source in (months, months.to_frame(), months.to_timestamp()):
+        assert read(source).data.period == np.timedelta64(1, "M")
+
+
+def test_mixed_line_ends_and_quoted_ones(table):
+    series = read(table('t,"a\nname",x\r\n1,"a, b",1\n2,c,"2"\r3,"d\r\n",3\n\n\n')).data
+    assert series.values[0].ravel().tolist() == [1, 2, 3] and series.channels == ("x",)
+
+
 def test_polars_eager_and_lazy(table):
     polars = pytest.importorskip("polars")
     path = table("time,x\n2024-01-01T00:00:00,1\n2024-01-01T00:30:00,2\n")
@@ -248,7 +259,16 @@ def test_zones_become_utc_and_are_named(table):
 
 
 way = st.sampled_from(
-    ["%Y-%m-%d %H:%M:%S", "%Y/%m/%dT%H:%M", "%d.%m.%Y %H:%M:%S.%f", "%Y-%m-%d", "%Y%m%dT%H:%M"]
+    [
+        "%B %d, %Y",
+        "%d-%b-%Y",
+        "%d %b %Y %I:%M %p",
+        "%Y-%m-%d %H:%M:%S",
+        "%Y/%m/%dT%H:%M",
+        "%d.%m.%Y %H:%M:%S.%f",
+        "%Y-%m-%d",
+        "%Y%m%dT%H:%M",
+    ]
 )
 
 
@@ -273,6 +293,7 @@ def test_times_are_what_pandas_parses(form: str, times: list):
         (["1/2/2024 12:30 AM", "1/13/2024 1:00 pm"], "2024-01-02T00:30"),
         (["2024-03"], "2024-03-01"),
         (["20240229"], "2024-02-29"),
+        (["Feb 2024", "March 2024"], "2024-02-01"),
     ],
 )
 def test_the_way_that_fits_all_cells(cells: list[str], first: str):

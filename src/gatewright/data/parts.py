@@ -64,15 +64,15 @@ def check_rising(table: Table, part: Part, roles: Roles) -> None:
     more = f" ({len(wrong)} times like this{of})" if len(wrong) > 1 else of
     if times[at + 1] == times[at]:
         what = f"{say_time(times[at])} stands in {before} already{more}; keep one of the two rows"
-        if roles.id is None:
-            texts = [name for name in roles.ignored if table.looks[name].kind == "text"]
-            hint = f" (is it {' or '.join(texts)}?)" if texts else ""
-            what += f", or say with id= which column tells several series apart{hint}"
     else:
         what = (
             f"{say_time(times[at + 1])} comes after {say_time(times[at])} in {before}{more}; "
             "sort the rows by time"
         )
+    if roles.id is None:
+        texts = [name for name in roles.ignored if table.looks[name].kind == "text"]
+        hint = f" (is it {' or '.join(texts[:3])}?)" if texts else ""
+        what += f", or say with id= which column tells several series apart{hint}"
     raise wrong_cell(table, roles.time, row, what)
 
 

@@ -162,6 +162,14 @@ def _find_time(source: str, free: Mapping[str, Look], take: Take) -> str | None:
             f"{source} has several columns of times: {_list(times)}; say which one counts with "
             "time=, and ignore= the others"
         )
+    texts = {name: look for name, look in free.items() if look.kind == "text"}
+    # "day" and "t" may well be a text of another kind, these are not.
+    if named := _named(texts, ("time", "date", "datetime", "timestamp", "ds")):
+        raise DataError(
+            f"column {named} of {source} is a time by its name and holds "
+            f"{texts[named].examples[0]!r}, which is not written like one; expected a form like "
+            "2024-01-31 or 2024-01-31T18:00:00. Rewrite it, or leave it out with ignore="
+        )
     numbers = {name: look for name, look in free.items() if look.kind == "number"}
     if named := _named(numbers, STEP_NAMES):
         return take("time", named, "by its name")

@@ -17,8 +17,9 @@ _CLOCK = (
     r"(?:[T ] ?(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<part>\d{1,9}))?)?"
     r"(?: ?(?P<half>[AaPp][Mm]))?(?: ?(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
 )
+_WORD = r"(?P<month>[A-Za-z]{3,9})"
 # Year first; year and month alone; the forms that put the month or the day first, told apart
-# by the numbers; and the compact one of ISO 8601. One kind of separator in each.
+# by the numbers; the compact one of ISO 8601; and English names of months.
 WAYS: dict[str, re.Pattern[str]] = {
     way: re.compile(pattern, re.ASCII)
     for way, pattern in {
@@ -30,17 +31,29 @@ WAYS: dict[str, re.Pattern[str]] = {
         "day/month/year": r"(?P<day>\d\d?)(?P<s>[-/.])(?P<month>\d\d?)(?P=s)(?P<year>\d{4})"
         + _CLOCK,
         "yearmonthday": r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})" + _CLOCK,
+        "January 31, year": rf"{_WORD}\.? (?P<day>\d\d?),? (?P<year>\d{{4}})" + _CLOCK,
+        "31 January year": rf"(?P<day>\d\d?)[- ]{_WORD}\.?[- ](?P<year>\d{{4}})" + _CLOCK,
+        "January year": rf"{_WORD}\.?[- ](?P<year>\d{{4}})",
     }.items()
 }
 FIRST_YEAR, LAST_YEAR = 1678, 2261  # what nanoseconds since 1970 reach in 64 bits
 
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july"),
+    *("august", "september", "october", "november", "december"),
+)
+_SHORT = tuple(name[:3] for name in _MONTHS)
 _DAY_0 = date(1970, 1, 1).toordinal()
 _NAT = np.iinfo(np.int64).min  # how numpy keeps "not a time"
 
 
 def could_be_time(cell: str) -> bool:
     """Is this text written like a time, in any of the ways but the one of digits alone?"""
-    return any(pattern.fullmatch(cell) for name, pattern in WAYS.items() if name != "yearmonthday")
+    for way, pattern in WAYS.items():
+        found = pattern.fullmatch(cell) if way != "yearmonthday" else None
+        if found and (found["month"].isdigit() or found["month"].lower()[:3] in _SHORT):
+            return True
+    return False
 
 
 def parse(cell: str, way: str) -> tuple[int, int | None] | None:
@@ -60,8 +73,8 @@ def parse(cell: str, way: str) -> tuple[int, int | None] | None:
         hour = hour % 12 + (12 if half[0] in "Pp" else 0)
     zone = _offset(groups.get("zone"))
     try:
-        day = date(int(groups["year"]), int(groups["month"]), int(groups.get("day") or 1))
-    except ValueError:  # 31 February
+        day = date(int(groups["year"]), _month(groups["month"]), int(groups.get("day") or 1))
+    except ValueError:  # 31 February, or the word is no month
         return None
     if not FIRST_YEAR <= day.year <= LAST_YEAR or hour > 23 or minute > 59 or second > 59:
         return None
@@ -69,6 +82,14 @@ def parse(cell: str, way: str) -> tuple[int, int | None] | None:
     return (seconds - (zone or 0) * 60) * 10**9 + int(
         (groups.get("part") or "").ljust(9, "0")
     ), zone
+
+
+def _month(text: str) -> int:
+    """1 to 12 from a number, a name or its first three letters; `ValueError` if it is none."""
+    if text.isdigit():
+        return int(text)
+    word = text.lower()
+    return (_SHORT if len(word) == 3 else _MONTHS).index(word) + 1
 
 
 def _offset(zone: str | None) -> int | None:

@@ -27,12 +27,15 @@ Fetch = Callable[[list[str], int | None], "nw.DataFrame[Any]"]
 def open_frame(native: Any) -> Frame:
     """A dataframe as a table.
 
-    A lazy frame is collected one column at a time, as they are needed, so it may be larger
+    One column alone (a Series of pandas or polars) is a dataframe with one column. A lazy
+    frame is collected one column at a time, as they are needed, so it may be larger
     than memory. The index of a pandas frame becomes columns where it has a name or holds times.
     """
     import narwhals
 
     source = "the dataframe"
+    if hasattr(native, "to_frame"):  # one column alone: a Series of pandas or polars
+        native = native.to_frame()
     with reading_with_others(source):
         try:
             frame = narwhals.from_native(native)
@@ -68,7 +71,7 @@ class Frame:
 
     def row(self, at: int) -> str:
         """Rows as dataframes count them."""
-        return f"row {at} (counted from 0)"
+        return f"row {at} counted from 0"
 
     def load(self, wanted: Mapping[str, Kind]) -> tuple[Columns, tuple[str, ...]]:
         """These columns, one after the other."""
@@ -147,7 +150,8 @@ def reading_with_others(source: str) -> Iterator[None]:
 def _with_index(native: Any) -> Any:
     """A pandas frame with names of text, and its index as columns where it says something."""
     index = native.index
-    if any(name is not None for name in index.names) or index.dtype.kind == "M":
+    times = index.dtype.kind == "M" or str(index.dtype).startswith("period")
+    if times or any(name is not None for name in index.names):
         native = native.reset_index()
     return native.set_axis([str(name) for name in native.columns], axis="columns")
 
