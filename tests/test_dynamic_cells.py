@@ -16,7 +16,6 @@ from torch.nn.functional import logsigmoid, relu
 from torch.nn.utils import parametrize
 
 import gatewright as gw
-from gatewright.backends.llvm.library import cannot
 from gatewright.backends.weights import collect
 from gatewright.cells import (
     GRUD,
@@ -188,8 +187,6 @@ def test_a_cell_is_what_its_paper_says(name: str):
 def test_the_kernels_compute_what_the_reference_does(name: str, dtype: torch.dtype):
     cell, hidden, _, _ = CASES[name]
     graph = cell.graph
-    if cannot(graph) is not None:
-        pytest.skip(str(cannot(graph)))
     for sizes, layout, restart in [
         ({"input": 3, "hidden": hidden}, (3, (3, 3, 2, 1)), True),
         ({"input": 17, "hidden": 33}, (7, (7, 5, 0)), False),

@@ -302,7 +302,7 @@ def test_stages_of_inputs_weights_and_rows():
 
     cell = cell_of(step)
     assert stages_of(cell) == {
-        "x": 1, "gain": 0, "seen": 1, "first": 2, "second": 3, "third": 4, "h": 4,
+        "x": 1, "gain": 0, "seen": 1, "first": 3, "second": 5, "third": 6, "h": 6,
     }  # fmt: skip
 
 

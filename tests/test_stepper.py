@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import gatewright as gw
 from gatewright.backends.llvm import stepping
+from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.layers.stepper import Stepper
 from odd_cells import CELLS, make, run, sequences
 from tolerances import SAME, close, tensors
@@ -109,7 +110,7 @@ def test_steps_are_the_layers(name: str, dtype: torch.dtype):
         given = given_of(layer, STEPS, batch, dtype)
         # Without weights only the user knows the dtype.
         stepper = layer.stepper(batch, dtype=dtype if name == "leak" else None)
-        assert stepper.backend == ("reference" if name == "heads" else "llvm")
+        assert stepper.backend == "llvm"
         hx = random_like(stepper.state) if passed else None
         if passed:
             stepper.state = hx
@@ -428,10 +429,16 @@ def test_layers_that_cannot_be_streamed_are_refused():
         gw.Recurrent(Gated(), 3, 5, num_layers=2).stepper()
 
 
-def test_a_backend_asked_for_by_name_runs_or_refuses():
-    with pytest.raises(gw.BackendError, match="cannot stream this: they have no"):
-        make("heads", backend="llvm").stepper()
-    fallen = make("heads").stepper()
+def test_a_backend_asked_for_by_name_runs_or_refuses(monkeypatch: pytest.MonkeyPatch):
+    class Odd(gw.Cell):
+        def step(self, x, h):
+            h = gw.erf(gw.linear(x, h))
+            return gw.state(h=h)
+
+    monkeypatch.delitem(POINTWISE, "erf")
+    with pytest.raises(gw.BackendError, match="cannot stream this: they have no erf"):
+        gw.Recurrent(Odd(), 3, 5, backend="llvm").stepper()
+    fallen = gw.Recurrent(Odd(), 3, 5).stepper()
     assert fallen.backend == "reference" and fallen.reason is not None
     assert fallen.reason in repr(fallen)
     asked = make("lstm", backend="reference").stepper()

@@ -28,20 +28,10 @@ def transposed(gradient: Tensor, weight: Tensor) -> Tensor:
     return product(gradient, weight.transpose(-1, -2))
 
 
-def over_heads(reduce: Callable[[Tensor], Tensor], a: Tensor, heads: int | None) -> Tensor:
-    """A reduction over the last axis, or over that of each head, spread over its units."""
-    if heads is None:
-        return reduce(a)
-    parts = a.unflatten(-1, (heads, -1))
-    return reduce(parts).expand_as(parts).flatten(-2)
-
-
-def _sum(a: Tensor) -> Tensor:
-    return a.sum(-1, keepdim=True)
-
-
-def _softmax(a: Tensor) -> Tensor:
-    return torch.softmax(a, -1)
+def expand(a: Tensor, units: int) -> Tensor:
+    """One value a row, or a head, at all its units."""
+    parts = a.unsqueeze(-1)
+    return parts.expand(*a.shape, units // a.shape[-1]).flatten(-2)
 
 
 POINTWISE: dict[str, Callable[..., Tensor]] = {
@@ -84,6 +74,13 @@ POINTWISE: dict[str, Callable[..., Tensor]] = {
 }
 
 
+#: Over the last axis.
+REDUCED: dict[str, Callable[[Tensor], Tensor]] = {
+    "sum": lambda a: a.sum(-1),
+    "largest": lambda a: a.amax(-1).detach(),
+}
+
+
 def evaluate(term: Term, operands: list[Tensor], sizes: Mapping[str, int], like: Tensor) -> Tensor:
     """A term's value, given those of its operands; `like` gives dtype and device."""
     heads = term.attributes.get("heads")
@@ -91,10 +88,8 @@ def evaluate(term: Term, operands: list[Tensor], sizes: Mapping[str, int], like:
         return like.new_tensor(term.attributes["value"])
     if term.op == "inverse_size":
         return like.new_tensor((heads or 1) / number(term.attributes["of"], sizes))
-    if term.op == "sum":
-        return over_heads(_sum, operands[0], heads)
-    if term.op == "softmax":
-        return over_heads(_softmax, operands[0], heads)
+    if term.op in REDUCED:
+        return REDUCED[term.op](operands[0].unflatten(-1, (heads or 1, -1)))
     if term.op == "expand":
-        return operands[0].expand(*operands[0].shape[:-1], number(term.size, sizes))
+        return expand(operands[0], number(term.size, sizes))
     return POINTWISE[term.op](*operands)

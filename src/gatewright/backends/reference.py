@@ -99,6 +99,8 @@ def run(task: Run, given: Mapping[Term, Tensor] | None = None) -> Result:
         running = rows[t]
         at = fixed | {one: parts[t] for one, parts in pieces.items()}
         for name, term in graph.states.items():
+            if term in held:
+                continue
             at[term] = states[name][:running]
             if restart is not None:
                 mark = restart[t].unsqueeze(-1)

@@ -55,19 +55,8 @@ def _choose(op: str) -> Callable[[Term, Term, Term, Term], Gradients]:
     return rule
 
 
-def _softmax(g: Term, y: Term, a: Term) -> Gradients:
-    return (y * (g - g.terms.make("sum", g * y, **heads_of(y))),)
-
-
 def _sum(g: Term, y: Term, a: Term) -> Gradients:
-    if "heads" in y.attributes:
-        return (g.terms.make("sum", g, **heads_of(y)),)
-    return (g.terms.make("expand", g, size=a.size) if a.size != 1 else g,)
-
-
-def heads_of(term: Term) -> dict[str, int]:
-    """The attribute `heads`, if the operation has it."""
-    return {key: value for key, value in term.attributes.items() if key == "heads"}
+    return (g.terms.make("expand", g, size=a.size, **y.attributes) if a.size != 1 else g,)
 
 
 #: Gradient of each operand, from the gradient g of the result y and the operands.
@@ -97,9 +86,9 @@ RULES: dict[str, Callable[..., Gradients]] = {
     "relu": lambda g, y, a: (_where(_compare("less_equal", a, 0.0), 0.0, g, y),),
     "softplus": lambda g, y, a: (g * _f("sigmoid", a),),
     "stop_gradient": lambda g, y, a: (None,),
-    "softmax": _softmax,
     "sum": _sum,
-    "expand": lambda g, y, a: (g.terms.make("sum", g),),
+    "largest": lambda g, y, a: (None,),  # it stands where the result does not depend on it
+    "expand": lambda g, y, a: (g.terms.make("sum", g, **y.attributes),),
 }
 
 

@@ -17,18 +17,45 @@ def _f(op: str, *operands: Term | float, **attributes: Any) -> Term:
     return terms.make(op, *operands, **attributes)
 
 
-def _mean(a: Term, **heads: int) -> Term:
-    count = a.terms.make("inverse_size", size=1, of=a.size, **heads)
-    return _f("sum", a, **heads) * count
+def _several(heads: int | None) -> dict[str, int]:
+    """The attribute of what is done by head; one head is the whole row."""
+    return {} if heads in (None, 1) else {"heads": heads}
 
 
-def _layer_norm(a: Term, *, eps: float, **heads: int) -> Term:
-    centred = a - _mean(a, **heads)
-    return centred / _f("sqrt", _mean(centred * centred, **heads) + eps)
+def _spread(value: Term, a: Term, heads: int | None) -> Term:
+    """One value a row, or a head, at all its units of `a`."""
+    if a.size == 1:
+        return value
+    return a.terms.make("expand", value, size=a.size, **_several(heads))
 
 
-def _rms_norm(a: Term, *, eps: float, **heads: int) -> Term:
-    return a / _f("sqrt", _mean(a * a, **heads) + eps)
+def _average(a: Term, heads: int | None) -> Term:
+    count = a.terms.make("inverse_size", size=1, of=a.size, **_several(heads))
+    return _f("sum", a, **_several(heads)) * count
+
+
+def _sum(a: Term, *, heads: int | None = None) -> Term:
+    total = _f("sum", a, **_several(heads))
+    return total if heads is None else _spread(total, a, heads)
+
+
+def _mean(a: Term, *, heads: int | None = None) -> Term:
+    average = _average(a, heads)
+    return average if heads is None else _spread(average, a, heads)
+
+
+def _softmax(a: Term, *, heads: int | None = None) -> Term:
+    # The largest becomes exp(0), so that nothing overflows and the sum is at least 1.
+    grown = _f("exp", a - _spread(_f("largest", a, **_several(heads)), a, heads))
+    return grown * _spread(1.0 / _f("sum", grown, **_several(heads)), a, heads)
+
+
+def _layer_norm(a: Term, *, eps: float, heads: int | None = None) -> Term:
+    return _rms_norm(a - _spread(_average(a, heads), a, heads), eps=eps, heads=heads)
+
+
+def _rms_norm(a: Term, *, eps: float, heads: int | None = None) -> Term:
+    return a * _spread(1.0 / _f("sqrt", _average(a * a, heads) + eps), a, heads)
 
 
 def _gelu(a: Term) -> Term:
@@ -49,7 +76,9 @@ DEFINITIONS: dict[str, Callable[..., Term]] = {
     "log_sigmoid": lambda a: -_f("softplus", -a),
     "hard_sigmoid": lambda a: _f("minimum", _f("maximum", a / 6.0 + 0.5, 0.0), 1.0),
     "hard_tanh": lambda a: _f("minimum", _f("maximum", a, -1.0), 1.0),
+    "sum": _sum,
     "mean": _mean,
+    "softmax": _softmax,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
 }

@@ -16,7 +16,7 @@ from gatewright.graph.adjoint import Adjoint, derive
 from gatewright.graph.graph import Graph
 from gatewright.graph.saving import LEAVES
 from gatewright.graph.stages import INPUTS, STATE, stages
-from gatewright.graph.terms import Term
+from gatewright.graph.terms import REDUCTIONS, Term
 from gatewright.language.node import Size, closure
 
 PRODUCTS = frozenset({"product", "transposed"})
@@ -161,7 +161,9 @@ def _part(
     }
     seeds = {**updates, **{f"value {one.index}": one for one in wanted}}
     states = graph.states if updates else {}
-    adjoint = derive(inside, seeds, states, leaves, outside)
+    # One that is held is given, and nothing flows to what it was before.
+    free = {name: term for name, term in states.items() if term in own}
+    adjoint = derive(inside, seeds, free, leaves, outside)
     # A gradient that goes through unchanged is copied too, so that it is computed and stored.
     zero = graph.terms.constant(0.0)
     through = {
@@ -170,7 +172,8 @@ def _part(
         if one is not None and one.op == "seed"
     }
     order = [*adjoint.order, *through.values()]
-    adjoint = replace(adjoint, states={**adjoint.states, **through}, order=order)
+    back: dict[str, Term | None] = {**dict.fromkeys(states), **adjoint.states, **through}
+    adjoint = replace(adjoint, states=back, order=order)
     rights = [one.right for one in adjoint.weights if one.right is not None]
     kept = dict.fromkeys(
         one for one in (*wanted, *adjoint.saved, *rights) if one in own and one.op != "state"
@@ -184,8 +187,14 @@ def _part(
     needed = closure(roots)
     order = [one for one in adjoint.order if one in needed and one.op not in ("constant", "seed")]
     # What the backward pass reads from the forward one is known for each step.
-    backward = nests(order, roots, {**stage, **{one: INPUTS for one in inside}})
+    known = {one: INPUTS for one in inside if one.op != "state"}
+    backward = nests(order, roots, {**stage, **known})
     return Part(loop, tuple(wanted), tuple(kept), adjoint, backward)
+
+
+def reads_whole(term: Term) -> bool:
+    """Whether one unit of a term needs more of its operand than one unit, or one number."""
+    return term.op in (*REDUCTIONS, "expand") and term.operands[0].size != 1
 
 
 def _is_matrix(term: Term) -> bool:
@@ -204,7 +213,10 @@ def nests(order: Sequence[Term], visible: Set[Term], stage: Mapping[Term, int]) 
         sources = [product.operands[0] for product in total.products] if total else []
         beside = total.others if total else one.operands
         found = [place[source] + 1 for source in sources if source in place]
-        found += [place[other] + (other.size != one.size) for other in beside if other in place]
+        apart = total is None and reads_whole(one)
+        found += [
+            place[other] + (apart or other.size != one.size) for other in beside if other in place
+        ]
         place[one] = max(found, default=0)
         levels.setdefault((place[one], one.size), []).append(one)
     # Nests of one level and different sizes do not read each other: the order is free.
@@ -217,7 +229,12 @@ def nests(order: Sequence[Term], visible: Set[Term], stage: Mapping[Term, int]) 
     matrices = dict.fromkeys(one.operands[1] for one in order if one.op in PRODUCTS)
     read = {operand for one in order for operand in one.operands} - own - set(matrices)
     leaves = sorted(
-        (one for one in read if one.op not in ("constant", "state", "seed")),
+        (
+            one
+            for one in read
+            if one.op not in ("constant", "seed")
+            and (one.op != "state" or stage.get(one, STATE) < STATE)
+        ),
         key=lambda one: one.index,
     )
     return Loop(

@@ -18,7 +18,7 @@ from gatewright.language.node import closure
 WEIGHTS, INPUTS, STATE = 0, 1, 2
 
 #: Operations that need whole rows of their operand before one unit of the result is known.
-MIXING = frozenset({"product", "transposed", "sum", "softmax"})
+MIXING = frozenset({"product", "transposed", "sum", "largest"})
 
 
 def stages(terms: Iterable[Term], given: Container[Term] = ()) -> dict[Term, int]:

@@ -14,6 +14,9 @@ from gatewright.language.operations import OPERATIONS
 #: Operations whose result is true or false.
 COMPARISONS = frozenset(name for name, one in OPERATIONS.items() if one.boolean)
 
+#: Operations whose result has one value a row, or a head.
+REDUCTIONS = frozenset({"sum", "largest"})
+
 #: Operations that give the same, to the last bit, with their operands exchanged.
 COMMUTATIVE = frozenset({"add", "multiply", "maximum", "minimum", "equal", "not_equal"})
 
@@ -21,12 +24,13 @@ COMMUTATIVE = frozenset({"add", "multiply", "maximum", "minimum", "equal", "not_
 class Term:
     """One primitive operation on terms; `size` is the length of its rows.
 
-    Besides the language's pointwise operations, `sum` and `softmax`:
+    Besides the language's pointwise operations:
 
     - `event`, `input`, `state`, `noise`, `weight`, `seed`: what comes from outside
       (`weight` with the attribute `weight`, `seed` with the `name` it is the gradient of);
     - `product(source, weight)` and `transposed(gradient, weight)`: W source, W' gradient;
-    - `expand(a)`: one value a row, at all units of the term's size;
+    - `sum(a)` and `largest(a)`: one value a row, or with the attribute `heads` one a head;
+    - `expand(a)`: one value a row, or a head, at all its units of the term's size;
     - `inverse_size`: one over the number of units of `of`, or of each of its heads.
     """
 
@@ -142,6 +146,6 @@ def is_constant(term: Term, value: float) -> bool:
 
 def result_size(op: str, operands: tuple[Term, ...], attributes: dict[str, Any]) -> Size:
     """The size that an operation's result has, where it follows from its operands."""
-    if op == "sum" and "heads" not in attributes:
-        return 1
+    if op in REDUCTIONS:
+        return int(attributes.get("heads", 1))
     return next((one.size for one in operands if one.size != 1), 1)

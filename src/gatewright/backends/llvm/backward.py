@@ -42,7 +42,8 @@ def run_backward(
     found: list[Tensor | None] = [None] * len(given)
     for one in program.results:
         block, shaped = blocks[one.span.base - first], given[one.position].shape
-        strides = (one.span.length, 1) if len(shaped) == 2 else (1,)
+        rows, length = shaped[:-1][-1:].numel(), one.span.length
+        strides = (rows * length, length, 1)[-len(shaped) :]
         tensor = block.as_strided(shaped, strides, block.storage_offset() + one.span.offset)
         before = found[one.position]
         found[one.position] = tensor if before is None else before + tensor
@@ -223,24 +224,45 @@ class BackwardProgram(Program):
     def matrices(self, name: str, part: Part) -> None:
         """The gradients of the matrices: one product for all that read one source."""
         paths = {term.attributes["weight"].path: term for term in part.loop.matrices}
-        by_source: dict[Term, list[Column]] = {}
+        by_source: dict[tuple[Term, int], list[Column]] = {}
         for one in part.adjoint.weights:
             if one.right is not None and self.asked(paths[one.path]):
                 left = self.made(name, part, one.left)
                 column = Column(left, self.units(one.left), paths[one.path])
-                by_source.setdefault(one.right, []).append(column)
-        for right, columns in by_source.items():
-            span, length = (
-                self.places[f"{name} {source(part, right)}"],
-                self.room(self.units(right)),
-            )
-            index = self.index("before" if right.op == "state" else "every")
+                by_source.setdefault((one.right, one.heads), []).append(column)
+        for (right, heads), columns in by_source.items():
+            stands, units = f"{name} {source(part, right)}", self.units(right)
+            index = "before" if stands.startswith(f"{name} state") else "every"
+            if heads > 1:
+                for column in columns:
+                    self.by_head(column, heads, stands, units, index)
+                continue
             for first, width, members in merged(columns, self.lanes):
-                target = self.columns(members, width, length, 1)
-                table: Table = [first, first.length, span, span.length, target, length]
-                table += [self.shape.total, length // self.lanes, index]
-                work = width * length // 64 * self.shape.total
-                self.call(self.shared["outer"], table, width, TILE, self.threads(work))
+                target = self.columns(members, width, self.room(units), 1)
+                self.outer(first, self.places[stands], target, width, index)
+
+    def by_head(self, column: Column, heads: int, stands: str, units: int, index: str) -> None:
+        """The gradient of a matrix with heads: for each one a product of its own units."""
+        out, part, total = column.units // heads, units // heads, self.shape.total
+        length = self.room(part)
+        target = self.columns([(0, column)], column.units, length, 1)
+        for head in range(heads):
+            left, right = column.span.beside(head * out), self.places[stands].beside(head * part)
+            rows = index
+            if head * part + length > self.room(units):
+                # In whole vectors it would be read beyond the end of its row.
+                self.place("passing", total, (f"{stands} {head}", part))
+                within, rows = self.places[f"{stands} {head}"], "every"
+                self.copy(right, within, total, part, read=index)
+                right = within
+            self.outer(left, right, self.behind(target, head * out), out, rows)
+
+    def outer(self, left: Span, right: Span, target: Span, width: int, index: str) -> None:
+        """Call for the product of `width` columns of the left with rows of the right."""
+        table: Table = [left, left.length, right, right.length, target, target.length]
+        table += [self.shape.total, target.length // self.lanes, self.index(index)]
+        work = width * target.length // 64 * self.shape.total
+        self.call(self.shared["outer"], table, width, TILE, self.threads(work))
 
     def columns(
         self, members: list[tuple[int, Column]], rows: int, length: int, apart: int

@@ -16,7 +16,8 @@ from gatewright.backends.llvm.plan import OFFSETS, ROWS, STEPS, Plan
 from gatewright.backends.llvm.products import Tile, emit_products, levels
 from gatewright.backends.llvm.rows import Rows, size_of
 from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
-from gatewright.graph.loop import Nest
+from gatewright.backends.llvm.whole import emit_whole
+from gatewright.graph.loop import Nest, reads_whole
 from gatewright.graph.terms import Term
 
 #: Bytes of a product's source that are walked through for all blocks, then for the next rows:
@@ -123,7 +124,7 @@ def _emit_tile(
     for r in range(tile.rows):
         for j in range(tile.blocks):
             at = f.b.add(unit, f.index(j * numbers.lanes))
-            values = [sums[term][r][j] for term in nest.sums]
+            values = [sums[term, r, j] for term in nest.sums]
             f.b.call(terms, [table, rows.packed[r], rows.within[r], at, *values])
     f.b.ret_void()
     return f.function
@@ -184,8 +185,8 @@ def _emit_terms(
             for other in nest.sums[term].others:
                 total = f.b.fadd(total, value(other))
             known[term] = total
-        elif term.op == "sum" and term.operands[0].size != 1:
-            known[term] = _emit_sum(f, plan, table, rows, term.operands[0])
+        elif reads_whole(term):
+            known[term] = emit_whole(f, plan, table, rows, term, unit)
         else:
             known[term] = POINTWISE[term.op](f, *(value(one) for one in term.operands))
         for place in plan.stores.get(term, ()):
@@ -196,18 +197,3 @@ def _emit_terms(
             f.store(f.b.fadd(stored, f.load(address)) if place.add else stored, address)
     f.b.ret_void()
     return f.function
-
-
-def _emit_sum(f: Function, plan: Plan, table: ir.Value, rows: Rows, term: Term) -> ir.Value:
-    """The sum over a row that an earlier nest has stored, in every lane."""
-    start = rows.address(plan.loads[term], 0)
-    length = size_of(f, plan, table, term.size)
-    lanes = f.numbers.lanes
-    vectors = [f.splat(0.0)]
-    with f.carrying(f.index(0), length, lanes, vectors) as (unit, (total,), tell):
-        tell([f.b.fadd(total, f.load(f.address(start, unit)))])
-    # Behind the last unit a row holds anything: the rest is added one by one.
-    scalars = [f.across(vectors[0])]
-    with f.carrying(f.reached, length, 1, scalars) as (unit, (total,), tell):
-        tell([f.b.fadd(total, f.load_scalar(f.address(start, unit)))])
-    return f.broadcast(scalars[0])

@@ -89,7 +89,7 @@ def shared(bits: int) -> dict[str, Built]:
 
 def source(part: Part, term: Term) -> str:
     """The buffer in which a product's source stands after a part's forward run."""
-    if term.op == "state":
+    if term.op == "state" and term not in part.loop.step_leaves:
         return f"state {term.attributes['name']}"
     return f"kept {term.index}" if term in part.kept else f"leaf {term.index}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from llvmlite import ir
@@ -20,6 +21,8 @@ TANH_P = (
 )
 TANH_Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
 TANH_END = 7.90531110763549805
+#: From here on 1 is closer to tanh in float32 than the value at that end.
+TANH_FULL = 8.4
 
 #: exp(r) = 1 + r + r^2 P(r) on [-ln 2 / 2, ln 2 / 2], in float32: the polynomial of Cephes.
 EXP32 = (
@@ -42,6 +45,24 @@ LN2 = {32: (0.693359375, -2.12194440e-4), 64: (0.6931471803691238, 1.90821492927
 ROUND = {32: 12582912.0, 64: 6755399441055744.0}
 BIAS = {32: 127, 64: 1023}
 MANTISSA = {32: 23, 64: 52}
+#: log in fdlibm's way: R(s^2) / s^2, the highest power first.
+LOG = {
+    32: (0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693),
+    64: (
+        1.479819860511658591e-01,
+        1.531383769920937332e-01,
+        1.818357216161805012e-01,
+        2.222219843214978396e-01,
+        2.857142874366239149e-01,
+        3.999999999940941908e-01,
+        6.666666666666735130e-01,
+    ),
+}
+#: The bits of 1 and of sqrt(1/2); the smallest normal number, and by how much it is lifted.
+ONE = {32: 0x3F800000, 64: 0x3FF0000000000000}
+ROOT = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}
+SMALLEST = {32: 2.0**-126, 64: 2.0**-1022}
+LIFT = 54
 EXP_ENDS = {32: (-104.0, 89.0), 64: (-746.0, 710.0)}
 
 
@@ -102,6 +123,54 @@ def exp(f: Function, x: ir.Value) -> ir.Value:
     return f.b.fmul(value, power_of_two(f, f.b.sub(n, half)))
 
 
+def expm1(f: Function, x: ir.Value) -> ir.Value:
+    """exp(x) - 1, precise also near 0: 2^n expm1(r) + (2^n - 1)."""
+    n, r = reduce(f, clamp(f, x, -60.0, EXP_ENDS[f.numbers.bits][1]))
+    # In two factors as in exp; the second one leaves the 1 as it is.
+    half = f.b.ashr(n, f.integer_splat(1))
+    rest = power_of_two(f, f.b.sub(n, half))
+    one = power_of_two(f, f.b.sub(f.integer_splat(0), half))
+    value = f.call("llvm.fma", rest, small_expm1(f, r), f.b.fsub(rest, one))
+    return f.b.fmul(value, power_of_two(f, half))
+
+
+def log(f: Function, x: ir.Value) -> ir.Value:
+    """k ln 2 + log(m), with x = 2^k m and m between sqrt(1/2) and sqrt(2)."""
+    b, bits, zero = f.b, f.numbers.bits, f.splat(0.0)
+    # What is below the normal numbers is lifted into them first.
+    small = b.fcmp_ordered("<", x, f.splat(SMALLEST[bits]))
+    lifted = b.select(small, b.fmul(x, f.splat(2.0**LIFT)), x)
+    shifted = b.add(b.bitcast(lifted, f.numbers.integers), f.integer_splat(ONE[bits] - ROOT[bits]))
+    k = b.sub(b.lshr(shifted, f.integer_splat(MANTISSA[bits])), f.integer_splat(BIAS[bits]))
+    k = b.fsub(b.bitcast(b.add(k, _rounding_bits(f)), f.numbers.vector), f.splat(ROUND[bits]))
+    k = b.fsub(k, b.select(small, f.splat(float(LIFT)), zero))
+    rest = b.and_(shifted, f.integer_splat((1 << MANTISSA[bits]) - 1))
+    m = b.bitcast(b.add(rest, f.integer_splat(ROOT[bits])), f.numbers.vector)
+    # log(1 + a) = a - a^2/2 + s (a^2/2 + R(s^2)), s = a / (2 + a).
+    a = b.fsub(m, f.splat(1.0))
+    s = b.fdiv(a, b.fadd(a, f.splat(2.0)))
+    square = b.fmul(s, s)
+    half = b.fmul(f.splat(0.5), b.fmul(a, a))
+    series = b.fmul(square, horner(f, square, LOG[bits]))
+    high, low = LN2[bits]
+    value = f.call("llvm.fma", s, b.fadd(half, series), b.fmul(k, f.splat(low)))
+    value = b.fsub(a, b.fsub(half, value))
+    value = f.call("llvm.fma", k, f.splat(high), value)
+    value = b.select(b.fcmp_ordered("==", x, f.splat(math.inf)), x, value)
+    value = b.select(b.fcmp_ordered("==", x, zero), f.splat(-math.inf), value)
+    return b.select(b.fcmp_unordered("<", x, zero), f.splat(math.nan), value)
+
+
+def log1p(f: Function, x: ir.Value) -> ir.Value:
+    """log(1 + x), and what rounding 1 + x lost."""
+    one = f.splat(1.0)
+    whole = f.b.fadd(one, x)
+    value = log(f, whole)
+    lost = f.b.fdiv(f.b.fsub(x, f.b.fsub(whole, one)), whole)
+    # Where 1 + x is 0 or infinite that is no number, and nothing was lost.
+    return f.b.select(f.b.fcmp_unordered("uno", lost, lost), value, f.b.fadd(value, lost))
+
+
 def sigmoid(f: Function, x: ir.Value) -> ir.Value:
     """1 / (1 + exp(-x)), which keeps its relative precision far below zero."""
     one = f.splat(1.0)
@@ -112,9 +181,12 @@ def tanh(f: Function, x: ir.Value) -> ir.Value:
     """A rational function in float32; in float64 by way of exp(2x) - 1."""
     b = f.b
     if f.numbers.bits == 32:
-        x = clamp(f, x, -TANH_END, TANH_END)
-        square = b.fmul(x, x)
-        return b.fdiv(b.fmul(x, horner(f, square, TANH_P)), horner(f, square, TANH_Q))
+        inside = clamp(f, x, -TANH_END, TANH_END)
+        square = b.fmul(inside, inside)
+        value = b.fdiv(b.fmul(inside, horner(f, square, TANH_P)), horner(f, square, TANH_Q))
+        # At its end the quotient is 1 - 2.4e-7, from which a gradient 1 - y^2 would be made.
+        full = f.call("llvm.copysign", f.splat(1.0), x)
+        return b.select(b.fcmp_ordered(">", absolute(f, x), f.splat(TANH_FULL)), full, value)
     # expm1(2x) / (expm1(2x) + 2), with expm1(y) = 2^n expm1(r) + (2^n - 1).
     n, r = reduce(f, clamp(f, b.fadd(x, x), -60.0, 60.0))
     scale = power_of_two(f, n)
@@ -127,7 +199,7 @@ def softplus(f: Function, a: ir.Value) -> ir.Value:
     zero = f.splat(0.0)
     above = f.b.select(f.b.fcmp_ordered("<", a, zero), zero, a)
     small = exp(f, f.b.fneg(absolute(f, a)))
-    return f.b.fadd(above, f.each_lane("log1p", small))
+    return f.b.fadd(above, log1p(f, small))
 
 
 def absolute(f: Function, a: ir.Value) -> ir.Value:
@@ -191,9 +263,9 @@ POINTWISE: dict[str, Callable[..., ir.Value]] = {
     "sigmoid": sigmoid,
     "tanh": tanh,
     "exp": exp,
-    "expm1": lambda f, a: f.each_lane("expm1", a),
-    "log": lambda f, a: f.each_lane("log", a),
-    "log1p": lambda f, a: f.each_lane("log1p", a),
+    "expm1": expm1,
+    "log": log,
+    "log1p": log1p,
     "sqrt": lambda f, a: f.call("llvm.sqrt", a),
     "abs": absolute,
     "sign": sign,
@@ -204,5 +276,7 @@ POINTWISE: dict[str, Callable[..., ir.Value]] = {
     "softplus": softplus,
     "stop_gradient": lambda f, a: a,
     "expand": lambda f, a: a,
-    "sum": lambda f, a: a,  # of one unit; see kernel.py for that of a row
+    # Of one unit; see whole.py for those of a row.
+    "sum": lambda f, a: a,
+    "largest": lambda f, a: a,
 }

@@ -1,7 +1,9 @@
 """Packing a matrix for the walk of a tile: `pack(table, first, end)`, for some of the blocks.
 
 A tile walks along a source; of each product that reads it, it wants one vector of units at
-each place. So the matrices lie as (block of units, place, product, lane).
+each place. So the matrices lie as (block of units, place, product, lane). With heads, each
+unit has the places of its own head's source alone; a block that has units of several heads
+has one panel (place, product, lane) for each of them.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 from llvmlite import ir
 
 from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.whole import heads_of
 
-#: Slots of the table: where the packed matrices go, places along the source, units, products;
-#: then for each product its matrix, the numbers from unit to unit and from place to place.
-TARGET, LENGTH, UNITS, PRODUCTS, FREE = range(5)
+#: Slots of the table: where the packed matrices go, places along the source, units, units of a
+#: head, numbers of a block, products; then for each product its matrix, and the numbers from
+#: head to head, from unit to unit and from place to place.
+TARGET, LENGTH, UNITS, EACH, BLOCK, PRODUCTS, FREE = range(7)
 
 
 def emit_pack(module: ir.Module, numbers: Numbers) -> None:
@@ -22,29 +26,41 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
     table, first, end = f.arguments
     target = f.load_pointer(table, TARGET)
     length, units, products = (f.load_index(table, s) for s in (LENGTH, UNITS, PRODUCTS))
+    each, numbers_of_block = f.load_index(table, EACH), f.load_index(table, BLOCK)
     turn = b.mul(products, lanes)
     with f.loop(first, end) as block:
         unit = b.mul(block, lanes)
         left = b.sub(units, unit)
         whole = b.icmp_signed(">=", left, lanes)
         here = b.select(whole, lanes, left)
-        panel = f.address(target, b.mul(b.mul(block, length), turn))
+        first, last = heads_of(f, unit, units, each)
+        whole = b.and_(whole, b.icmp_signed("==", first, last))
+        panel = f.address(target, b.mul(block, numbers_of_block))
         with f.loop(f.index(0), products) as product:
-            slot = b.add(f.index(FREE), b.mul(product, f.index(3)))
+            slot = b.add(f.index(FREE), b.mul(product, f.index(4)))
             matrix = f.load_pointer(table, slot)
-            by_unit = f.load_index(table, b.add(slot, f.index(1)))
-            by_place = f.load_index(table, b.add(slot, f.index(2)))
-            start = f.address(matrix, b.mul(unit, by_unit))
+            by_head, by_unit, by_place = (
+                f.load_index(table, b.add(slot, f.index(behind))) for behind in (1, 2, 3)
+            )
+
+            def start(unit: ir.Value, head: ir.Value) -> ir.Value:
+                within = b.mul(b.sub(unit, b.mul(head, each)), by_unit)
+                return f.address(matrix, b.add(b.mul(head, by_head), within))
+
             panel_ = f.address(panel, b.mul(product, lanes))
             side_by_side = b.and_(whole, b.icmp_signed("==", by_unit, f.index(1)))
             with b.if_else(side_by_side) as (then, otherwise):
-                with then, f.loop(f.index(0), length) as k:
-                    vector = f.load(f.address(start, b.mul(k, by_place)))
-                    f.store(vector, f.address(panel_, b.mul(k, turn)))
+                with then:
+                    vectors = start(unit, first)
+                    with f.loop(f.index(0), length) as k:
+                        vector = f.load(f.address(vectors, b.mul(k, by_place)))
+                        f.store(vector, f.address(panel_, b.mul(k, turn)))
                 with otherwise:
                     with f.loop(f.index(0), here) as lane:
-                        source = f.address(start, b.mul(lane, by_unit))
-                        column = f.address(panel_, lane)
+                        head = b.sdiv(b.add(unit, lane), each)
+                        source = start(b.add(unit, lane), head)
+                        behind = b.mul(b.sub(head, first), b.mul(length, turn))
+                        column = f.address(panel_, b.add(behind, lane))
                         with f.loop(f.index(0), length) as k:
                             number = f.load_scalar(f.address(source, b.mul(k, by_place)))
                             b.store(number, f.address(column, b.mul(k, turn)))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gatewright.graph.loop import PRODUCTS, Loop, Nest, Part, Schedule
+from gatewright.graph.loop import Loop, Nest, Part, Schedule, reads_whole
 from gatewright.graph.terms import Term
 from gatewright.language.node import Size
 
@@ -36,11 +36,20 @@ class Place:
 @dataclass(frozen=True)
 class Group:
     """The products of a nest that read one source: a number of it that is loaded is used in
-    all of them, and their matrices are packed into one buffer."""
+    all of them, and their matrices are packed into one buffer.
+
+    Its slot is followed by that of the numbers of one block of units in it.
+    """
 
     source: Term
+    heads: int
     products: tuple[Term, ...]
     slot: int
+
+    def panels(self, units: int, lanes: int) -> int:
+        """How many heads a block of units has units of, at most: it has a panel for each."""
+        each, begins = units // self.heads, range(0, units, lanes)
+        return max((min(at + lanes, units) - 1) // each - at // each + 1 for at in begins)
 
 
 @dataclass(eq=False)
@@ -72,7 +81,9 @@ class Plan:
         return Place(self.buffers[name], how, add)
 
     def load(self, term: Term, name: str, how: str) -> None:
-        self.loads[term] = self.buffer(name, term, how)
+        """Where a term comes from, unless that is known; a state may be held, and a leaf."""
+        if term not in self.loads:
+            self.loads[term] = self.buffer(name, term, how)
 
     def store(self, term: Term, name: str, how: str, *, add: bool = False) -> None:
         self.stores.setdefault(term, []).append(self.buffer(name, term, how, add=add))
@@ -90,21 +101,22 @@ class Plan:
                         kept = self.stores[term][-1]
                     self.loads.setdefault(term, kept)
             self.groups[nest] = self._groups(nest)
-            summed = [term.operands[0].size for term in nest.terms if term.op == "sum"]
-            for size in (nest.size, *summed, *(group.source.size for group in self.groups[nest])):
+            read = [term.operands[0].size for term in nest.terms if reads_whole(term)]
+            for size in (nest.size, *read, *(group.source.size for group in self.groups[nest])):
                 if size not in self.sizes:
                     self.sizes[size] = self.length
                     self.length += 1
 
     def _groups(self, nest: Nest) -> list[Group]:
-        by_source: dict[Term, list[Term]] = {}
+        by_source: dict[tuple[Term, int], list[Term]] = {}
         for total in nest.sums.values():
             for product in total.products:
-                by_source.setdefault(product.operands[0], []).append(product)
+                key = (product.operands[0], product.attributes["heads"])
+                by_source.setdefault(key, []).append(product)
         found = []
-        for source, products in by_source.items():
-            found.append(Group(source, tuple(products), self.length))
-            self.length += 1
+        for (source, heads), products in by_source.items():
+            found.append(Group(source, heads, tuple(products), self.length))
+            self.length += 2
         return found
 
 
@@ -175,19 +187,9 @@ def _leaves(plan: Plan, loop: Loop) -> None:
 
 def unsupported(part: Part, known: Mapping[str, object]) -> str | None:
     """Why these kernels cannot run a part, or None."""
-    if any(term.op == "state" for term in part.wanted):
-        return "they do not give back a state as it was before the step"
     for loop in (part.loop, part.backward):
         for nest in loop.nests:
             for term in nest.terms:
-                if "heads" in term.attributes and term.op not in PRODUCTS:
-                    return f"they have no {term.op} over heads yet"
                 if term not in nest.sums and term.op not in known:
                     return f"they have no {term.op} yet"
-            for total in nest.sums.values():
-                for product in total.products:
-                    if product.attributes.get("heads", 1) > 1:
-                        return "they have no products with heads yet"
-                    if product.op in PRODUCTS and product.operands[0].op == "weight":
-                        return "they have no products of weights with weights"
     return None

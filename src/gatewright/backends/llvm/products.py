@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.plan import Group, Plan
+from gatewright.backends.llvm.plan import Plan
 from gatewright.backends.llvm.rows import Rows, size_of
 from gatewright.backends.llvm.vector import Function
+from gatewright.backends.llvm.whole import heads_of
 from gatewright.graph.loop import Nest
 from gatewright.graph.terms import Term
 
@@ -57,58 +59,70 @@ def levels(sums: int, registers: int) -> list[tuple[int, list[int]]]:
     return [(wide, [1]), *(found if blocks > 1 else found[1:])]
 
 
+#: The sums of a tile, by term, row and block.
+Totals = dict[tuple[Term, int, int], ir.Value]
+
+
 def emit_products(
     f: Function, plan: Plan, nest: Nest, rows: Rows, tile: Tile, table: ir.Value, block: ir.Value
-) -> dict[Term, list[list[ir.Value]]]:
-    """The sums of products of a tile, by term, row and block."""
-    totals = {term: [[f.splat(0.0)] * tile.blocks for _ in range(tile.rows)] for term in nest.sums}
+) -> Totals:
+    """The sums of products of a tile."""
+    blocks = range(tile.blocks)
+    totals = {(t, r, j): f.splat(0.0) for t in nest.sums for r in range(tile.rows) for j in blocks}
+    sums = {product: term for term, one in nest.sums.items() for product in one.products}
     for group in plan.groups[nest]:
+        packed, panel = f.load_pointer(table, group.slot), f.load_index(table, group.slot + 1)
+        walk = _Walk(
+            f,
+            [sums[product] for product in group.products],
+            [rows.address(plan.loads[group.source], r) for r in range(tile.rows)],
+            [f.address(packed, f.b.mul(f.b.add(block, f.index(j)), panel)) for j in blocks],
+        )
         length = size_of(f, plan, table, group.source.size)
-        walk = _Walk(f, plan, nest, group, rows, tile, table, block)
-        carried = [totals[term][r][j] for term, r, j in walk.places]
-        begin: ir.Value = f.index(0)
-        each = len(group.products) * tile.rows * tile.blocks
-        for count in (-(-BUSY // each), 1) if each < BUSY else (1,):
-            with f.carrying(begin, length, count, carried) as (k, values, tell):
-                tell(walk.turn(k, values, count))
-            begin = f.reached
-        for (term, r, j), value in zip(walk.places, carried, strict=True):
-            totals[term][r][j] = value
+        if group.heads == 1:
+            walk.along(length, totals)
+        else:
+            units = size_of(f, plan, table, nest.size)
+            first = f.b.mul(block, f.index(f.numbers.lanes))
+            _by_head(walk, group.heads, length, units, first, totals)
     return totals
 
 
 class _Walk:
-    """The walk of a tile along the source of a group of products."""
+    """The walk along a source: the numbers of some rows times the panels of some blocks.
+
+    Each block may begin at a number of its own, counted in `begins`.
+    """
 
     def __init__(
         self,
         f: Function,
-        plan: Plan,
-        nest: Nest,
-        group: Group,
-        rows: Rows,
-        tile: Tile,
-        table: ir.Value,
-        block: ir.Value,
+        target: Sequence[Term],
+        starts: Sequence[ir.Value],
+        panels: Sequence[ir.Value],
+        begins: Sequence[ir.Value] = (),
     ) -> None:
-        self.f, self.tile = f, tile
-        sums = {product: term for term, one in nest.sums.items() for product in one.products}
-        self.target = [sums[product] for product in group.products]
-        self.width = len(group.products) * f.numbers.lanes
-        panel = f.b.mul(size_of(f, plan, table, group.source.size), f.index(self.width))
-        packed = f.load_pointer(table, group.slot)
-        self.panels = [
-            f.address(packed, f.b.mul(f.b.add(block, f.index(j)), panel))
-            for j in range(tile.blocks)
-        ]
-        self.starts = [rows.address(plan.loads[group.source], r) for r in range(tile.rows)]
+        self.f, self.target, self.starts, self.panels = f, target, starts, panels
+        self.begins = begins
+        self.width = len(target) * f.numbers.lanes
         #: The sums that it adds to: term, row and block.
         self.places = [
             (term, r, j)
-            for term in dict.fromkeys(self.target)
-            for r in range(tile.rows)
-            for j in range(tile.blocks)
+            for term in dict.fromkeys(target)
+            for r in range(len(starts))
+            for j in range(len(panels))
         ]
+
+    def along(self, length: ir.Value, totals: Totals) -> None:
+        """Add the products with `length` numbers to the totals."""
+        f, begin = self.f, self.f.index(0)
+        carried = [totals[one] for one in self.places]
+        each = len(self.target) * len(self.starts) * len(self.panels)
+        for count in (-(-BUSY // each), 1) if each < BUSY else (1,):
+            with f.carrying(begin, length, count, carried) as (k, values, tell):
+                tell(self.turn(k, values, count))
+            begin = f.reached
+        totals.update(zip(self.places, carried, strict=True))
 
     def turn(self, k: ir.Value, values: list[ir.Value], count: int) -> list[ir.Value]:
         """Multiply `count` numbers of the source, from the k-th on, with the matrices."""
@@ -118,13 +132,52 @@ class _Walk:
             at = f.b.add(k, f.index(ahead))
             start = f.b.mul(at, f.index(self.width))
             matrix = {
-                (p, j): f.load(f.address(self.panels[j], f.b.add(start, f.index(p * lanes))))
+                (p, j): f.load(f.address(panel, f.b.add(start, f.index(p * lanes))))
                 for p in range(len(self.target))
-                for j in range(self.tile.blocks)
+                for j, panel in enumerate(self.panels)
             }
-            for r in range(self.tile.rows):
-                number = f.broadcast(f.load_scalar(f.address(self.starts[r], at)))
+            places = [f.b.add(at, one) for one in self.begins] or [at]
+            for r, row in enumerate(self.starts):
+                read = [f.broadcast(f.load_scalar(f.address(row, one))) for one in places]
                 for p, j in matrix:
                     key = (self.target[p], r, j)
+                    number = read[j] if self.begins else read[0]
                     found[key] = f.call("llvm.fma", number, matrix[p, j], found[key])
         return [found[one] for one in self.places]
+
+
+def _by_head(
+    walk: _Walk, heads: int, length: ir.Value, units: ir.Value, unit: ir.Value, totals: Totals
+) -> None:
+    """The walk of a tile from unit `unit` on, each block along the heads that it has units of.
+
+    All heads have one length, so the blocks walk side by side: first each along its first
+    head, then, where one has units of several, along the next. What a head gives goes into
+    the lanes of its own units alone. Zeros in the others' lanes of the matrix would not do: 0
+    times infinity is NaN.
+    """
+    f, b, lanes = walk.f, walk.f.b, walk.f.numbers.lanes
+    each, part = b.sdiv(units, f.index(heads)), b.sdiv(length, f.index(heads))
+    blocks = [b.add(unit, f.index(j * lanes)) for j in range(len(walk.panels))]
+    spans = [heads_of(f, one, units, each) for one in blocks]
+    turns: ir.Value = f.index(0)
+    for first, last in spans:
+        turns = f.greatest(turns, b.sub(b.add(last, f.index(1)), first))
+    carried = [totals[one] for one in walk.places]
+    with f.carrying(f.index(0), turns, 1, carried) as (turn, values, tell):
+        found = dict(zip(walk.places, values, strict=True))
+        start = b.mul(b.mul(turn, part), f.index(walk.width))
+        _Walk(
+            f,
+            walk.target,
+            walk.starts,
+            [f.address(one, start) for one in walk.panels],
+            [b.mul(f.least(b.add(first, turn), last), part) for first, last in spans],
+        ).along(part, found)
+        own = []
+        for one, (first, _) in zip(blocks, spans, strict=True):
+            begin = b.sub(b.mul(b.add(first, turn), each), one)
+            own.append(b.and_(b.not_(f.lanes_below(begin)), f.lanes_below(b.add(begin, each))))
+        kept = zip(walk.places, values, strict=True)
+        tell([b.select(own[place[2]], found[place], before) for place, before in kept])
+    totals.update(zip(walk.places, carried, strict=True))

@@ -15,7 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from gatewright.backends.llvm.library import Built, Kernels, shared
-from gatewright.backends.llvm.plan import FREE
+from gatewright.backends.llvm.plan import FREE, Group
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
 
@@ -31,6 +31,10 @@ class Span(NamedTuple):
     base: int
     offset: int
     length: int
+
+    def beside(self, units: int) -> Span:
+        """The same rows from a later unit on."""
+        return self._replace(offset=self.offset + units)
 
 
 #: A kernel's table: numbers, and spans for the addresses of their first ones.
@@ -167,18 +171,29 @@ class Program:
         for groups in self.built.plans[f"{part}_{kind}"].groups.values():
             for group in groups:
                 units, length = self.units(group.products[0]), self.units(group.source)
-                count = self.room(units) * length * len(group.products)
+                each, length = units // group.heads, length // group.heads
+                blocks, block = self.room(units) // self.lanes, self.block(group)
+                count = blocks * block
                 name = f"{part} matrices {group.slot}"
                 self.place("passing", 1, (name, count))
-                table: Table = [self.places[name], length, units, len(group.products)]
+                if block > length * len(group.products) * self.lanes:
+                    # A lane that has no unit of a head is not written, and multiplied in vain.
+                    self.clear(self.places[name], 1, count)
+                table: Table = [self.places[name], length, units, each, block]
+                table.append(len(group.products))
                 for product in group.products:
                     given = matrices[product.operands[1]]
-                    by_unit, by_place = self.shape.strides[given]
+                    by_head, by_unit, by_place = (0, *self.shape.strides[given])[-3:]
                     if product.op == "transposed":
                         by_unit, by_place = by_place, by_unit
-                    table += [self.own(f"given {given}", 0), by_unit, by_place]
-                blocks = -(-units // self.lanes)
+                    table += [self.own(f"given {given}", 0), by_head, by_unit, by_place]
                 self.call(self.shared["pack"], table, blocks, 1, self.threads(count))
+
+    def block(self, group: Group) -> int:
+        """The numbers of one block of units in a group's packed matrices."""
+        panels = group.panels(self.units(group.products[0]), self.lanes)
+        length = self.units(group.source) // group.heads
+        return panels * length * len(group.products) * self.lanes
 
     def run(self, part: str, kind: str) -> None:
         """Run one kernel of a part on its places."""
@@ -200,6 +215,7 @@ class Program:
         for groups in plan.groups.values():
             for group in groups:
                 table[group.slot] = self.places[f"{part} matrices {group.slot}"]
+                table[group.slot + 1] = self.block(group)
         rows = shape.batch if part == "loop" else shape.total
         grain = 1 if rows < 2 * TILE * shape.threads else TILE
         self.call(self.built.function(name), table, rows, grain, shape.threads)

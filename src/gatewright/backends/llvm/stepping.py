@@ -45,8 +45,6 @@ def scheduled(graph: Graph) -> Schedule:
 @lru_cache(maxsize=128)
 def cannot(graph: Graph) -> str | None:
     """Why kernels cannot run a step of a graph, or None."""
-    if any(weight.heads > 1 for weight in graph.weights.values()):
-        return "they have no products with heads yet"
     return unsupported(scheduled(graph).loop, POINTWISE)
 
 
@@ -173,11 +171,11 @@ class Layer:
             self.table[slot] = number(size, sizes)
         for nest, groups in plan.groups.items():
             for group in groups:
-                length = number(group.source.size, sizes)
-                blocks = space.blocks(number(nest.size, sizes))
-                shape = (blocks, length, len(group.products), space.lanes)
-                self.matrices[group.slot] = torch.zeros(shape, dtype=space.dtype)
-                self.table[group.slot] = self.matrices[group.slot].data_ptr()
+                units, length = number(nest.size, sizes), number(group.source.size, sizes)
+                length = length // group.heads * group.panels(units, space.lanes)
+                shape = (space.blocks(units), length, len(group.products), space.lanes)
+                packed = self.matrices[group.slot] = torch.zeros(shape, dtype=space.dtype)
+                self.table[group.slot : group.slot + 2] = [packed.data_ptr(), packed.stride(0)]
         (output,) = made.schedule.asked
         self.output = self.buffers[f"kept {output.index}"]
 
@@ -198,9 +196,12 @@ class Layer:
             for group in groups:
                 target = self.matrices[group.slot]
                 blocks, length, _, lanes = target.shape
+                unit, each = torch.arange(units), units // group.heads
+                panel = unit // each - unit // lanes * lanes // each
                 for position, product in enumerate(group.products):
+                    matrix = known[product.operands[1]].reshape(units, -1)
                     rows = target.new_zeros(blocks * lanes, length)
-                    rows[:units] = known[product.operands[1]]
+                    rows.unflatten(1, (-1, matrix.shape[1]))[unit, panel] = matrix
                     target[:, :, position] = rows.view(blocks, lanes, length).transpose(1, 2)
 
     def now(self) -> dict[str, Array]:

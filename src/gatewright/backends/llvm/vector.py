@@ -115,15 +115,35 @@ class Function:
             result = self.b.insert_element(result, self.b.call(known, scalars), at)
         return result
 
-    def across(self, vector: ir.Value) -> ir.Value:
-        """The sum of the lanes."""
-        name = f"llvm.vector.reduce.fadd.{self.numbers.suffix}"
+    def across(self, reduction: str, vector: ir.Value) -> ir.Value:
+        """The sum of the lanes, "fadd", or the greatest of them, "fmax"."""
+        name = f"llvm.vector.reduce.{reduction}.{self.numbers.suffix}"
         known = self.module.globals.get(name)
         scalar = self.numbers.scalar
+        start = [ir.Constant(scalar, -0.0)] if reduction == "fadd" else []
         if known is None:
-            known = ir.Function(self.module, ir.FunctionType(scalar, [scalar, vector.type]), name)
+            kinds = [*(one.type for one in start), vector.type]
+            known = ir.Function(self.module, ir.FunctionType(scalar, kinds), name)
         # In any order: pairwise is faster than one after the other, and no less exact.
-        return self.b.call(known, [ir.Constant(scalar, -0.0), vector], fastmath=("reassoc",))
+        return self.b.call(known, [*start, vector], fastmath=("reassoc",))
+
+    def least(self, one: ir.Value, other: ir.Value) -> ir.Value:
+        """The smaller one of two indices."""
+        return self.b.select(self.b.icmp_signed("<", one, other), one, other)
+
+    def greatest(self, one: ir.Value, other: ir.Value) -> ir.Value:
+        """The larger one of two indices."""
+        return self.b.select(self.b.icmp_signed(">", one, other), one, other)
+
+    def lanes_below(self, count: ir.Value) -> ir.Value:
+        """Which lanes are among the first `count`."""
+        n = self.numbers
+        kind = ir.VectorType(INDEX, n.lanes)
+        lanes = ir.Constant(kind, list(range(n.lanes)))
+        first = self.b.insert_element(ir.Constant(kind, ir.Undefined), count, self.index(0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), n.lanes), None)
+        bound = self.b.shuffle_vector(first, ir.Constant(kind, ir.Undefined), mask)
+        return self.b.icmp_signed("<", lanes, bound)
 
     # Memory.
     def address(self, base: ir.Value, offset: ir.Value, kind: ir.Type | None = None) -> ir.Value:
@@ -135,6 +155,18 @@ class Function:
         found = self.b.load(address, typ=self.numbers.vector)
         found.align = self.numbers.bytes
         return found
+
+    def load_first(self, address: ir.Value, count: ir.Value, other: float) -> ir.Value:
+        """A vector of the first `count` numbers from memory, with another one behind them."""
+        n = self.numbers
+        name = f"llvm.masked.load.{n.suffix}.p0"
+        mask = self.lanes_below(count)
+        known = self.module.globals.get(name)
+        if known is None:
+            kinds = [POINTER, ir.IntType(32), mask.type, n.vector]
+            known = ir.Function(self.module, ir.FunctionType(n.vector, kinds), name)
+        align = ir.Constant(ir.IntType(32), n.bytes)
+        return self.b.call(known, [address, align, mask, self.splat(other)])
 
     def store(self, value: ir.Value, address: ir.Value) -> None:
         stored = self.b.store(value, address)
