@@ -218,6 +218,23 @@ def test_missing_days_are_put_in_within_the_year_2024(table):
     assert series.values[0].ravel().tolist() == [1, 2, 3, 4]
 
 
+def test_the_calendar_is_that_of_pandas_and_goes_on():
+    hours = pd.date_range("2023-11-05 06:00", periods=24 * 500, freq="h")
+    whole = read(pd.DataFrame({"time": hours, "x": np.arange(len(hours), dtype=float)})).data
+    past = whole.cut(stop=hours[-100].to_numpy()).with_calendar()
+    assert past.calendar == ("hour of day", "day of week", "day of year")
+    year = np.where(hours.is_leap_year, 366, 365)
+    phases = (
+        hours.hour / 24,
+        (hours.day_of_week + hours.hour / 24) / 7,
+        (hours.day_of_year - 1 + hours.hour / 24) / year,
+    )
+    expected = np.stack([f(2 * np.pi * p) for p in phases for f in (np.sin, np.cos)], axis=1)
+    np.testing.assert_allclose(past.values[0][:, 1:], expected[:-100], atol=1e-9)
+    np.testing.assert_allclose(past.known_after(0, 100), expected[-100:], atol=1e-9)
+    assert whole.with_calendar(("hour of day",)).channels[1:] == past.channels[1:3]
+
+
 @pytest.mark.parametrize("day", [15, 28, 31])
 def test_months_are_regular(day: int):
     months = pd.period_range("2023-01", periods=26, freq="M")

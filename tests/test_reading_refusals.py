@@ -35,6 +35,11 @@ FAULTS = {
         *("a.csv", b"t,x\n1,5\n2,oops\n3,6\n4,7\n"),
         "row 3, column x: 'oops' is not a number",
     ),
+    "digits that only Python reads": (
+        *("a.csv", b"t,x\n1,5\n2,1_000\n3,6\n"),
+        "row 3, column x: '1_000' is not a number",
+    ),
+    "other digits": ("a.csv", "t,x\n1,5\n2,١٢\n3,6\n".encode(), "row 3, column x: .* not a number"),
     "missing": ("a.csv", b"t,x\n1,5\n2,\n3,6\n", "row 3, column x: the value is missing.*fill="),
     "NaN": ("a.csv", b"t,x\n1,5\n2,NaN\n3,6\n", "row 3, column x: the value is missing.*fill="),
     "infinity": ("a.csv", b"t,x\n1,5\n2,-inf\n", "row 3, column x: -inf is no finite.*fill="),
