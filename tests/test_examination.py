@@ -86,7 +86,8 @@ def test_a_model_that_sees_so_many_steps(kind, vowels):
     assert all(loss == pytest.approx(full, rel=1e-4) for k, loss in losses.items() if k >= sees)
     assert losses[sees // 2] != pytest.approx(full, rel=1e-4)
     (units,) = found.layers
-    assert units.name == "l0.forward" and not units.keeps
+    assert units.name == "l0.forward" and not units.keeps and not units.gates
+    assert units.radius == pytest.approx(0.0, abs=1e-3)  # a shift register forgets all at last
     left = np.array(units.left)
     assert left[sees - 1] > 0 and not left[sees:].any()
     # What comes from the first unit is passed on the longest way.
@@ -103,6 +104,15 @@ def test_what_one_has_to_lose_by_cutting_is_what_counts():
     """The label is the sign now, and useless before: one step of history is all of use."""
     found = look(tags(), tagged())
     assert found.useful == 1 and found.steps == 60 and found.sequences == 3
+
+
+def test_gates_are_counted(vowels):
+    part = load("vowels").train
+    layer = gw.init.forget_bias_(gw.LSTM(12, 3), 40.0)
+    (units,) = look(make(vowels.task, part, layer), part).layers
+    gates = {name: (shut, opened) for name, shut, opened in units.gates}
+    assert list(gates) == ["i", "f", "o"] and gates["f"] == (0.0, 1.0) and units.keeps
+    assert units.radius > 0.9
 
 
 def test_a_network_without_a_state(vowels):

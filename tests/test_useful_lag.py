@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+import gatewright as gw
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.memory import TASKS
-from gatewright.probes import useful_lag
+from gatewright.probes import memory_warning, useful_lag
 
 
 @pytest.mark.parametrize(("lag", "steps"), [(0, 1), (4, 5), (10, 13), (50, 55)])
@@ -47,6 +48,20 @@ def test_padding_is_not_there():
     found = useful_lag(noisy, target, lengths)
     assert found.steps == 3 and min(found.errors) < 0.05
     assert found == useful_lag(torch.where(beyond[..., None], 0.0, x), target, lengths)
+
+
+def test_a_warning_where_the_data_reach_farther_than_the_network():
+    torch.manual_seed(0)
+    x = torch.randn(300, 4, 2)
+    late, now = x.roll(30, 0)[..., :1], x[..., :1]
+    layer = gw.LSTM(2, 8)
+    said = memory_warning(layer, x, late, each=True)
+    assert said and "34 steps back" in said and "horizon_(layer, 68)" in said
+    assert memory_warning(gw.init.horizon_(layer, 68), x, late, each=True) is None
+    assert memory_warning(gw.LSTM(2, 8), x, now, each=True) is None
+    turned = gw.LSTM(2, 8, batch_first=True)
+    lengths = torch.tensor([300, 120, 90, 40])
+    assert "34 steps" in (memory_warning(turned, x, late, lengths, each=True) or "")
 
 
 def test_refusals():

@@ -17,9 +17,11 @@ from gatewright.layers.recurrent import Recurrent, direction
 from gatewright.layers.saving import load
 from gatewright.memory.advice import advice
 from gatewright.memory.plain import plain
+from gatewright.probes.gates import factors, saturation
 from gatewright.probes.horizon import gradient_horizon
 from gatewright.probes.inputs import input_horizon
 from gatewright.probes.lags import said, steps_until
+from gatewright.probes.spectrum import spectrum
 from gatewright.probes.time_constants import time_constants
 from gatewright.probes.useful_lag import useful_lag
 from gatewright.training.model import Model
@@ -56,6 +58,8 @@ class Units:
         longest: (state, unit, half-life of what comes from it, time constant of its own), the
             longest first.
         keeps: Whether any of its states is carried on by a factor, rather than rewritten.
+        radius: The largest eigenvalue of the step's Jacobian, in size; the mean over steps.
+        gates: (gate, share of steps and units at which it is shut, and open).
     """
 
     name: str
@@ -63,6 +67,8 @@ class Units:
     half_life: float
     longest: tuple[tuple[str, int, float, float], ...]
     keeps: bool
+    radius: float
+    gates: tuple[tuple[str, float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ class Examination:
         )
 
     def tables(self) -> list[Table]:
-        """Losses by history, inputs and units, for a terminal."""
+        """Losses by history, inputs, units and gates, for a terminal."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
@@ -128,7 +134,15 @@ class Examination:
             for state, unit, half, constant in layer.longest[:5]:
                 most = len(layer.left) - 1
                 units.add_row(layer.name, state, str(unit), said(half, most), f"{constant:.1f}")
-        return [losses, inputs, units] if self.layers else [losses, inputs]
+        gates = Table(box=SIMPLE_HEAD, title="gates, and the step's Jacobian")
+        for heading in ("layer", "gate", "shut (< 0.1)", "open (> 0.9)", "largest eigenvalue"):
+            gates.add_column(heading, justify="right")
+        for layer in self.layers:
+            for gate, shut, opened in layer.gates or (("–", 0.0, 0.0),):
+                gates.add_row(
+                    layer.name, gate, f"{shut:.0%}", f"{opened:.0%}", f"{layer.radius:.2f}"
+                )
+        return [losses, inputs, units, gates] if self.layers else [losses, inputs]
 
     def to_json(self) -> str:
         """Every number."""
@@ -304,7 +318,15 @@ def _units(model: Model, z: Tensor, batch: Batch, lengths: Tensor) -> list[Units
         units.sort(key=lambda one: (-one[2], -one[3]))
         name = f"l{index}.{direction(reverse)}"
         keeps = any(bool((one > 0).any()) for one in constants.values())
+        radius = spectrum(layer, events, place=place, at=4).abs()[..., 0].mean()
+        saturated = saturation(layer, events)
+        gates = tuple(
+            (gate, float(one.shut.mean()), float(one.open.mean()))
+            for gate in factors(layer.graph)
+            for one in [saturated[layer.trace_name(gate, index, reverse)]]
+        )
+        left = tuple(flow.state.tolist())
         found.append(
-            Units(name, tuple(flow.state.tolist()), flow.half_life, tuple(units[:10]), keeps)
+            Units(name, left, flow.half_life, tuple(units[:10]), keeps, float(radius), gates)
         )
     return found

@@ -103,7 +103,24 @@ def examination_page(found: Examination) -> str:
     if found.channels:
         parts.append(Part("inputs", "Which inputs are read from farthest back", tables))
     if found.layers:
-        parts.append(Part("units", "Which units keep longest", units))
+        gates = table(
+            ["gate", "shut (below 0.1)", "open (above 0.9)", "largest eigenvalue"],
+            [
+                [
+                    escape(f"{layer.name}, {gate}"),
+                    f"{shut:.0%}",
+                    f"{opened:.0%}",
+                    f"{layer.radius:.2f}",
+                ]
+                for layer in found.layers
+                for gate, shut, opened in layer.gates or (("no gate", 0.0, 0.0),)
+            ],
+            "Share of units and steps at which a gate is shut or open, and the size of the "
+            "largest eigenvalue of the step's Jacobian, as a mean over steps: below 1 what a "
+            "step carries fades, above 1 it grows.",
+            "gates",
+        )
+        parts.append(Part("units", "Which units keep longest", units + gates))
     return page(
         f"How far back {found.network} looks",
         "Gatewright · the memory of a model",

@@ -4,6 +4,8 @@ gw.probes.gradient_horizon   how far back the state depends on the past, and by 
 gw.probes.input_horizon      how far back any model's losses depend on its inputs
 gw.probes.time_constants     steps that each unit keeps what it holds
 gw.probes.saturation         how often each gate is shut, open, or in between
+gw.probes.useful_lag         how far back data are of use, before a network has learned
+gw.probes.memory_warning     where that is farther than a network can learn from
 gw.probes.spectrum           the eigenvalues of the step's Jacobian
 """
 
@@ -14,6 +16,7 @@ from gatewright.probes.lags import steps_until
 from gatewright.probes.spectrum import spectrum, step_jacobians
 from gatewright.probes.time_constants import time_constants
 from gatewright.probes.useful_lag import UsefulLag, useful_lag
+from gatewright.probes.warning import memory_warning
 
 __all__ = [
     "GradientHorizon",
@@ -24,6 +27,7 @@ __all__ = [
     "factors",
     "gradient_horizon",
     "input_horizon",
+    "memory_warning",
     "saturation",
     "spectrum",
     "step_jacobians",

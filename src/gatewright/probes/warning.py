@@ -1,0 +1,62 @@
+"""A warning before training: the data are of use farther back than the network can learn from."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gatewright.layers.recurrent import Recurrent
+from gatewright.probes.horizon import gradient_horizon
+from gatewright.probes.lags import said
+from gatewright.probes.useful_lag import useful_lag
+
+#: Rows and steps from which a network's horizon is measured.
+ROWS, STEPS = 8, 400
+
+
+def memory_warning(
+    layer: Recurrent,
+    x: Tensor,
+    target: Tensor,
+    lengths: Tensor | None = None,
+    *,
+    each: bool = False,
+) -> str | None:
+    """What to say where a fresh layer's horizon is shorter than the data's useful lag.
+
+    The horizon is where 1 % of the state is left (`gradient_horizon`), over the first steps
+    of rows that are long enough; the useful lag is `useful_lag`'s.
+
+    >>> import torch, gatewright as gw
+    >>> x = torch.randn(300, 4, 2)
+    >>> late = x.roll(30, 0)[..., :1]
+    >>> print(memory_warning(gw.LSTM(2, 8), x, late, each=True))  # doctest: +ELLIPSIS
+    the data are of use 34 steps back, and 1 % of this network's state is left after ...
+
+    Args:
+        layer: As it starts, before training; its first layer is looked at.
+        x: Events as the layer reads them, `(T, B, I)` whatever the layer's `batch_first`.
+        target, lengths, each: As for `useful_lag`.
+
+    Returns:
+        A sentence with the mend, or None where there is nothing to warn of.
+    """
+    useful = useful_lag(x, target, lengths, each=each).steps
+    longest = len(x) if lengths is None else int(lengths.max())
+    lags = min(2 * useful, longest - 1, STEPS)
+    if useful <= 1 or lags <= useful // 2:
+        return None
+    rows = (
+        range(x.shape[1])
+        if lengths is None
+        else (lengths > lags).nonzero().flatten().tolist() or [int(lengths.argmax())]
+    )
+    events = x[: lags + 1, list(rows)[:ROWS]].detach()
+    events = events.transpose(0, 1) if layer.batch_first else events
+    reach = gradient_horizon(layer, events, lags=lags, ends=1).horizon
+    if reach >= useful:
+        return None
+    return (
+        f"the data are of use {useful} steps back, and 1 % of this network's state is left "
+        f"after {said(reach, lags)}: start it with gw.init.horizon_(layer, {2 * useful}), or it "
+        "may not learn to look that far"
+    )
