@@ -66,6 +66,7 @@ class Graph:
         states: Each state before the step; `updates` after it.
         inputs: The event and the further inputs, and `noises` in their order.
         initial: The learned starts among the weights, or numbers.
+        text: The cell as it is stored: what a graph is known by in a compiled program.
     """
 
     equations: Equations
@@ -79,6 +80,7 @@ class Graph:
     output: Term
     noises: tuple[Term, ...]
     initial: Mapping[str, float | Weight]
+    text: str = ""
 
     @cached_property
     def forward(self) -> tuple[Term, ...]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from weakref import WeakValueDictionary
+
 from gatewright.graph.definitions import DEFINITIONS
 from gatewright.graph.graph import Graph, Weight
 from gatewright.graph.sizes import Sizes, infer_sizes
@@ -16,7 +20,25 @@ def build_graph(equations: Equations, *, bias: bool = True) -> Graph:
     Raises:
         CellError: if two sizes that must agree are different numbers.
     """
-    return _Lowering(equations, infer_sizes(equations), bias).run()
+    text = json.dumps([equations.to_json(), bias], sort_keys=True)
+    graph = GRAPHS.get(text)
+    if graph is None:
+        graph = replace(_Lowering(equations, infer_sizes(equations), bias).run(), text=text)
+        assert graph.forward  # fixes where the step ends, before an adjoint is added behind it
+        GRAPHS[text] = graph
+    return graph
+
+
+#: Cells that say the same share a graph, and so their kernels, as long as one of them is there.
+GRAPHS: WeakValueDictionary[str, Graph] = WeakValueDictionary()
+
+
+def of_text(text: str) -> Graph:
+    """The graph of a stored cell, `Graph.text`."""
+    if (known := GRAPHS.get(text)) is not None:
+        return known
+    stored, bias = json.loads(text)
+    return build_graph(Equations.from_json(stored), bias=bias)
 
 
 class _Lowering:
@@ -52,7 +74,7 @@ class _Lowering:
             ),
             lowered[self.equations.output],
         )
-        graph = Graph(
+        return Graph(
             equations=self.equations,
             terms=self.terms,
             sizes=self.sizes,
@@ -65,8 +87,6 @@ class _Lowering:
             noises=tuple(self.noises),
             initial=self.starts(leaf),
         )
-        assert graph.forward  # fixes where the step ends, before an adjoint is added behind it
-        return graph
 
     def lower(self, node: Node, operands: tuple[Term, ...]) -> Term:
         attributes, size = node.attributes, self.sizes.of[node]
