@@ -94,7 +94,10 @@ class TorchWeights:
 
     def tensors(self) -> dict[str, Tensor]:
         """Each of the graph's weights, by path; torch's two biases are added up."""
-        if self._held():
+        buffers = self.module._buffers
+        if any(
+            held_name(n, gate) in buffers for n, gates in self.names().items() for gate in gates
+        ):
             return collect(self.graph, self.pairs())
         whole = {name: getattr(self.module, name) for name in self.names()}
         found = {}

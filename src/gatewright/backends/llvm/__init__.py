@@ -29,7 +29,7 @@ def why_not(task: Run) -> str | None:
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
     if torch.compiler.is_compiling():
-        return "torch is tracing the layer"
+        return _why_not_traced(task)
     if torch._C._functorch.maybe_current_level() is not None:
         return "a transform of torch.func is at work"
     if torch.autograd.forward_ad._current_level >= 0:
@@ -39,6 +39,29 @@ def why_not(task: Run) -> str | None:
     from gatewright.backends.llvm.library import cannot
 
     return cannot(task.graph, tuple(task.names), tuple(sorted(task.hold)))
+
+
+def _why_not_traced(task: Run) -> str | None:
+    """Why the kernels cannot be an operator in a program that torch traces, or None."""
+    if torch.compiler.is_exporting():
+        return "torch is exporting the layer, for programs that do not know the kernels"
+    if any(running != len(next(iter(task.states.values()))) for running in task.rows):
+        return "torch is tracing the layer, and its sequences are of different lengths"
+    return _refused(task.graph.text, tuple(task.names), tuple(sorted(task.hold)))
+
+
+def _refused(text: str, names: tuple[str, ...], held: tuple[str, ...]) -> str | None:
+    """Why kernels cannot run a cell, or None; torch runs this while it traces, as it stands."""
+    from gatewright.backends.llvm import operators  # known to torch before they are called
+    from gatewright.backends.llvm.library import cannot
+    from gatewright.graph.lowering import of_text
+
+    assert operators.loops is not None
+    return cannot(of_text(text), names, held)
+
+
+# What `torch.compiler.assume_constant_result` does, which would import all of the compiler.
+_refused._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def run(task: Run) -> Result:

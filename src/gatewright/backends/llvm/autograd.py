@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import Order, ordered
-from gatewright.backends.llvm.program import Shape
+from gatewright.backends.llvm.program import Shape, prepared
 from gatewright.backends.reference import Result, Run, Section, at_hand
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
@@ -29,40 +29,36 @@ def run(task: Run) -> Result:
     known = at_hand(task)
     ready = [one for one in graph.forward if graph.stages[one] < INPUTS]
     Section(ready, known, task).compute(known, like)
+    if torch.compiler.is_compiling():
+        from gatewright.backends.llvm.operators import call
+
+        wanted, last = call(task, known)
+        return result(task, {**known, **wanted}, last)
     steps = [*task.inputs.values(), *task.hold.values()]
     inputs = torch.is_grad_enabled() and any(one.requires_grad for one in steps)
     built = kernels(graph, (tuple(task.names), tuple(sorted(task.hold)), inputs), bits)
     states = [*task.states.values(), *(task.fresh.values() if task.restart is not None else ())]
-    given = [known[one] if one in built.matrices else rows(known[one], like) for one in built.given]
-    given += [one.contiguous() for one in states]
+    given = prepared(built, [known[one] for one in built.given], states)
     order = ordered(task, len(like))
-    shape = Shape(
-        sizes=tuple(task.sizes.items()),
-        steps=len(order.rows),
-        batch=order.batch,
-        total=order.total,
-        threads=torch.get_num_threads(),
-        strides=tuple([one.stride() for one in given]),
-        fresh=task.restart is not None,
-    )
+    counts = len(order.rows), order.batch, order.total
+    shape = Shape.of(task.sizes, *counts, given, fresh=task.restart is not None)
     if torch.is_grad_enabled():
         found = Loops.apply(built, shape, order, task, *given)
     else:
         found, _ = run_forward(built, shape, order, given, training=False)
     values = {**known, **dict(zip(built.wanted, found, strict=False))}
-    finals = dict(zip(graph.states, found[len(built.wanted) :], strict=True))
+    return result(task, values, found[len(built.wanted) :])
+
+
+def result(task: Run, values: Mapping[Term, Tensor], last: Sequence[Tensor]) -> Result:
+    """What a task asked for, out of the values of terms and the last states."""
+    graph, total = task.graph, sum(task.rows)
 
     def over_time(term: Term) -> Tensor:
-        one: Tensor = values[term]
-        return one.expand(order.total, number(term.size, task.sizes))
+        return values[term].expand(total, number(term.size, task.sizes))
 
     named = {name: over_time(graph.values[name]) for name in task.names}
-    return Result(over_time(graph.output), finals, named)
-
-
-def rows(given: Tensor, like: Tensor) -> Tensor:
-    """What is given for each step, as numbers in whole rows."""
-    return (given.to(like.dtype) if given.dtype == torch.bool else given).contiguous()
+    return Result(over_time(graph.output), dict(zip(graph.states, last, strict=True)), named)
 
 
 class Loops(torch.autograd.Function):
@@ -89,9 +85,7 @@ class Loops(torch.autograd.Function):
         if torch.is_grad_enabled():
             return (*NOT_TENSORS, *differentiable(built, task, given, gradients))
         upstream = [one.contiguous() if one is not None else None for one in gradients]
-        present = tuple([one is not None for one in upstream])
-        asked = tuple(ctx.needs_input_grad[len(NOT_TENSORS) :])
-        shape = replace(shape, present=present, asked=asked)
+        shape = shape.backward(upstream, ctx.needs_input_grad[len(NOT_TENSORS) :])
         return (*NOT_TENSORS, *run_backward(built, shape, order, given, kept, upstream))
 
 

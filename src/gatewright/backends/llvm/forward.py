@@ -14,13 +14,25 @@ from gatewright.backends.llvm.program import Program, Shape, rows_of
 
 
 def run_forward(
-    built: Kernels, shape: Shape, steps: Order, given: Sequence[Tensor], *, training: bool
+    built: Kernels,
+    shape: Shape,
+    steps: Order,
+    given: Sequence[Tensor],
+    *,
+    training: bool,
+    cleared: bool = False,
 ) -> tuple[list[Tensor], Tensor | None]:
-    """The wanted values, the last states, and the memory that the backward pass reads."""
+    """The wanted values, the last states, and the memory that the backward pass reads.
+
+    That memory has gaps that hold anything, or zeros if it is `cleared`.
+    """
     program = built.program("training" if training else "inference", shape, forward_program)
     like = given[-1]
     kept = POOL.take(like.dtype, program.lengths.get("kept", 0)) if training else None
     passing = POOL.take(like.dtype, program.lengths.get("passing", 0))
+    if kept is not None and cleared:
+        kept.zero_()
+        passing.zero_()
     widths = map(program.units, built.wanted)
     outputs = [POOL.take(like.dtype, shape.total, units) for units in widths]
     graph = built.schedule.graph

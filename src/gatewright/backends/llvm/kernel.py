@@ -83,8 +83,8 @@ def _emit_nest(
     alone = f.b.icmp_signed("==", f.b.sub(last, first), f.index(1))
     done: ir.Value = f.index(0)
     if not nest.sums:  # one row after the other, as they lie in memory
-        with f.loop(first, last) as row, f.loop(f.index(0), count) as block:
-            f.b.call(functions[1, 1], [table, offset, row, block])
+        with f.loop(first, last) as one, f.loop(f.index(0), count) as at:
+            f.b.call(functions[1, 1], [table, offset, one, at])
         f.b.ret_void()
         return f.function
     for level, (blocks, tall) in enumerate(stairs):

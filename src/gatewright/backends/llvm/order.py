@@ -57,6 +57,15 @@ class Order:
         )
         return [one.data_ptr() for one in arrays]
 
+    def restarted(self, marks: Tensor | None) -> Order:
+        """The same, but that marked packed rows read the fresh states of their rows."""
+        if marks is None:
+            return self
+        counts = self.rows.tolist()
+        first_step_last = len(counts) > 1 and int(self.offsets[0]) > 0
+        rows = within(tuple(reversed(counts) if first_step_last else counts))
+        return replace(self, before=torch.where(marks, rows, self.before))
+
 
 @lru_cache(maxsize=32)
 def even(steps: int, batch: int, reverse: bool) -> Order:
@@ -100,12 +109,10 @@ def within(rows: tuple[int, ...]) -> Tensor:
 
 
 def ordered(task: Run, batch: int) -> Order:
-    """The order of a run; a step after a restart reads the fresh state of its row."""
+    """The order of a run."""
     rows = task.rows
     if len(rows) and rows[0] == rows[-1] == batch:  # it never grows
         steps = even(len(rows), batch, task.reverse)
     else:
         steps = order(tuple(rows), batch, task.reverse)
-    if task.restart is None:
-        return steps
-    return replace(steps, before=torch.where(task.restart, within(tuple(task.rows)), steps.before))
+    return steps.restarted(task.restart)

@@ -8,10 +8,11 @@ a run adds the addresses of its tensors, the *bases*, and makes the calls.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from gatewright.backends.llvm.library import Built, Kernels, shared
@@ -62,6 +63,37 @@ class Shape:
     present: tuple[bool, ...] = ()
     asked: tuple[bool, ...] = ()
     fresh: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        sizes: Mapping[str, int],
+        steps: int,
+        batch: int,
+        total: int,
+        given: Sequence[Tensor],
+        *,
+        fresh: bool,
+    ) -> Shape:
+        """The shape of a forward pass on as many threads as torch has."""
+        strides = tuple([one.stride() for one in given])
+        threads = torch.get_num_threads()
+        return cls(tuple(sizes.items()), steps, batch, total, threads, strides, fresh=fresh)
+
+    def backward(self, upstream: Sequence[Tensor | None], asked: Sequence[bool]) -> Shape:
+        """The shape of the backward pass."""
+        present = tuple([one is not None for one in upstream])
+        return replace(self, present=present, asked=tuple(asked))
+
+
+def prepared(built: Kernels, known: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
+    """What is given, as kernels read it: numbers in whole rows; matrices may lie in any way."""
+    like = states[0]
+    given = []
+    for term, one in zip(built.given, known, strict=True):
+        numbers = one.to(like.dtype) if one.dtype == torch.bool else one
+        given.append(numbers if term in built.matrices else numbers.contiguous())
+    return [*given, *[one.contiguous() for one in states]]
 
 
 class Program:
