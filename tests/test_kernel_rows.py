@@ -83,7 +83,7 @@ def test_row_operations_at_extremes_are_torchs(dtype: torch.dtype):
     each = 7
     odd = torch.tensor(
         [
-            [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            [-1000.0, -1001.0, -1000.5, -1003.0, -1e4, -1000.0, -1002.0],
             [1e4, -1e4, 5.0, 1e4, 88.0, -INF, -104.0],
             [-INF] * each,
             [INF, 0.0, 1.0, 2.0, -INF, 3.0, 4.0],
