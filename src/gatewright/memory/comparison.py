@@ -109,32 +109,30 @@ class MemoryComparison:
         """The columns of the table."""
         return [
             "network",
-            "longest lag learnt",
+            "lag learnt",
             "each seed",
-            "half left after",
+            "steps to half",
             "left at that lag",
-            "learnt",
             "by addition",
-            "learnt",
         ]
 
     def cells(self, row: Row) -> list[str]:
         """A row of the table, in words."""
-        each = ", ".join(str(trial.learnt) for trial in row.trials)
+        each = " ".join(str(trial.learnt) for trial in row.trials)
         half, at = row.half_life(), min(round(row.learnt), FOLLOWED)
 
-        def percent(curve: Sequence[float]) -> str:
-            return _percent(curve[at]) if at and curve else "–"
+        def percents(before: Sequence[float], after: Sequence[float]) -> str:
+            if not (at and before and after):
+                return "–"
+            return f"{_percent(before[at])} → {_percent(after[at])} %"
 
         return [
             row.title,
             f"{row.learnt:g}",
             each,
-            "–" if half is None else f"{said(half, FOLLOWED)} steps",
-            percent(row.left("before")),
-            percent(row.left("after")),
-            percent(row.carried("before")),
-            percent(row.carried("after")),
+            "–" if half is None else said(half, FOLLOWED),
+            percents(row.left("before"), row.left("after")),
+            percents(row.carried("before"), row.carried("after")),
         ]
 
     def caption(self) -> str:
@@ -144,9 +142,10 @@ class MemoryComparison:
             f"is at least {LEARNT:.0%} right, chance is {self.chance:.1%}. {self.units} units, "
             f"{self.seeds} seeds (medians), at most {self.budget.steps} steps of "
             f"{self.budget.batch} sequences for each lag. "
-            "'Left' is the norm of the state's gradient with respect to the state before, at the "
-            "start and, under 'learnt', after learning that lag; 'by addition' is the share of it "
-            "that came by the additive path."
+            "Steps to half: until half of the state's gradient with respect to the state before "
+            "is left, as the network starts. Left at that lag: how much of it is left at the "
+            "longest lag learnt, at the start → after learning it; by addition: the share of that "
+            "which came by the additive path."
         )
 
     def table(self) -> Table:
@@ -154,9 +153,15 @@ class MemoryComparison:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        made = Table(box=SIMPLE_HEAD, caption=self.caption(), caption_justify="left")
+        made = Table(
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),  # so that it fits 80 columns
+            caption=self.caption(),
+            caption_justify="left",
+        )
         for at, heading in enumerate(self.headings()):
-            made.add_column(heading, justify="right" if at else "left")
+            lines = heading.replace(" ", "\n", 1)
+            made.add_column(lines, justify="right" if at else "left", no_wrap=True)
         for row in self.rows:
             made.add_row(*self.cells(row))
         return made
@@ -284,4 +289,4 @@ def _percent(share: float) -> str:
     """Two digits, however small."""
     if math.isnan(share):
         return "–"
-    return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.2g} %"
+    return f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.2g}"
