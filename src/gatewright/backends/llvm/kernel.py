@@ -5,6 +5,9 @@ in registers, `rows x blocks` vectors for every sum of products. It walks once a
 sources, broadcasts one number of each row and multiplies it with the packed matrices, so a
 number that is loaded is used in all sums; then it computes the pointwise terms and stores
 what is wanted. Rows do not touch, so each thread walks through all steps with rows of its own.
+
+Where there are fewer rows than threads have use for, a team shares the units instead: each
+thread takes its blocks of every nest, and waits for the others before the next one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.plan import OFFSETS, ROWS, STEPS, Plan
 from gatewright.backends.llvm.products import Tile, emit_products, levels
 from gatewright.backends.llvm.rows import Rows, size_of
+from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 from gatewright.backends.llvm.whole import emit_whole
 from gatewright.graph.loop import Nest, reads_whole
@@ -26,13 +30,18 @@ ROWS_BYTES, TALL = 1 << 18, 24
 
 
 def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: int) -> None:
-    """Emit the kernel `name(table, first row, end row)` for the rows of one thread."""
+    """Emit the kernel `name(table, first row, end row)` for the rows of one thread.
+
+    Beside it, `name_team(table, first row, end row, thread, threads, barrier)` for one thread
+    of a team that shares the units of these rows.
+    """
     walks = [
         _emit_nest(module, f"{name}_{position}", plan, nest, numbers, registers)
         for position, nest in enumerate(plan.loop.nests)
     ]
-    f = Function(module, name, [POINTER, INDEX, INDEX], numbers)
-    table, first, end = f.arguments
+    kinds = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER]
+    f = Function(module, f"{name}_team", kinds, numbers)
+    table, first, end, me, team, barrier = f.arguments
     rows, offsets = f.load_pointer(table, ROWS), f.load_pointer(table, OFFSETS)
     steps = f.load_index(table, STEPS)
     chunk = _chunk(f, plan, table)
@@ -44,8 +53,14 @@ def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: 
         # A few rows at a time go through all nests and all blocks: they stay in the cache.
         with f.strides(first, last, chunk) as (begin, until):
             for walk in walks:
-                f.b.call(walk, [table, offset, begin, until])
+                f.b.call(walk, [table, offset, begin, until, me, team])
+                with f.b.if_then(f.b.icmp_signed(">", team, f.index(1))):
+                    f.b.call(emit_barrier(module, numbers), [barrier, team])
     f.b.ret_void()
+    alone = Function(module, name, [POINTER, INDEX, INDEX], numbers)
+    nobody = ir.Constant(POINTER, None)
+    alone.b.call(f.function, [*alone.arguments, alone.index(0), alone.index(1), nobody])
+    alone.b.ret_void()
 
 
 def _chunk(f: Function, plan: Plan, table: ir.Value) -> ir.Value:
@@ -65,7 +80,10 @@ def _chunk(f: Function, plan: Plan, table: ir.Value) -> ir.Value:
 def _emit_nest(
     module: ir.Module, name: str, plan: Plan, nest: Nest, numbers: Numbers, registers: int
 ) -> ir.Function:
-    """Emit the walk of a nest over its blocks and rows: `(table, offset, first, last)`."""
+    """Emit the walk of a nest over one thread's blocks, and rows.
+
+    `(table, offset, first row, last row, thread, threads)`.
+    """
     stairs = levels(len(nest.sums), registers)
     terms = _emit_terms(module, f"{name}_terms", plan, nest, numbers)
     functions = {
@@ -75,15 +93,16 @@ def _emit_nest(
         for blocks, tall in stairs
         for rows in tall
     }
-    f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
+    f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
     f.function.linkage = "internal"
-    table, offset, first, last = f.arguments
+    table, offset, first, last, me, team = f.arguments
     units = size_of(f, plan, table, nest.size)
     count = f.b.sdiv(f.b.add(units, f.index(numbers.lanes - 1)), f.index(numbers.lanes))
+    done: ir.Value = f.b.sdiv(f.b.mul(count, me), team)
+    count = f.b.sdiv(f.b.mul(count, f.b.add(me, f.index(1))), team)
     alone = f.b.icmp_signed("==", f.b.sub(last, first), f.index(1))
-    done: ir.Value = f.index(0)
     if not nest.sums:  # one row after the other, as they lie in memory
-        with f.loop(first, last) as one, f.loop(f.index(0), count) as at:
+        with f.loop(first, last) as one, f.loop(done, count) as at:
             f.b.call(functions[1, 1], [table, offset, one, at])
         f.b.ret_void()
         return f.function

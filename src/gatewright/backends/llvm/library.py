@@ -45,9 +45,10 @@ class Built:
     def __call__(self, table: int, rows: int, grain: int, threads: int) -> None:
         """Run on all rows, shared among threads in whole grains where there are several.
 
-        `table` is the address of the kernel's table.
+        `table` is the address of the kernel's table. Where the grain is 0, threads share units.
         """
-        threads = min(threads, -(-rows // grain))
+        if grain:
+            threads = min(threads, -(-rows // grain))
         if threads > 1 and self.shared is not None:
             self.shared(table, rows, grain, threads)
         else:

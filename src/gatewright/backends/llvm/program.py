@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.llvm.library import Built, Kernels, shared
-from gatewright.backends.llvm.plan import FREE, Group
+from gatewright.backends.llvm.plan import FREE, Group, Plan
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
 
 #: Rows of a tile, and multiplications or numbers that are worth a thread of their own.
 TILE, WORTH = 6, 1 << 15
+#: Multiplications in a step for which threads share its units: they wait twice for each other.
+TOGETHER = 1 << 17
 #: The arrays of the order of the steps, which are bases too.
 ORDER = ("rows", "offsets", "turned rows", "turned offsets", "before", "after", "last", "every")
 
@@ -250,7 +252,18 @@ class Program:
                 table[group.slot + 1] = self.block(group)
         rows = shape.batch if part == "loop" else shape.total
         grain = 1 if rows < 2 * TILE * shape.threads else TILE
+        if part == "loop" and rows < 2 * shape.threads and rows * self.step(plan) >= TOGETHER:
+            grain = 0
         self.call(self.built.function(name), table, rows, grain, shape.threads)
+
+    def step(self, plan: Plan) -> int:
+        """The multiplications of one row in one step."""
+        groups = [group for groups in plan.groups.values() for group in groups]
+        return sum(
+            self.units(product) * self.units(group.source) // group.heads
+            for group in groups
+            for product in group.products
+        )
 
     def ready(self) -> Program:
         """Ready to be run: its tables as arrays."""
