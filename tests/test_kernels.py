@@ -23,7 +23,7 @@ from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends import choose, llvm
-from gatewright.backends.llvm import library
+from gatewright.backends.llvm import library, program
 from gatewright.backends.llvm.library import cannot
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.memory import Pool
@@ -500,6 +500,30 @@ def threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru_before", "wide", "projected"])
+@pytest.mark.parametrize("layout", [LAYOUTS[3], (3, (3, 3, 2, 1))], ids=str)
+def test_a_team_shares_the_units_of_few_rows(
+    name: str,
+    layout: tuple[int, tuple[int, ...]],
+    threads: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """More threads than blocks of units, fewer, and as many; no bit depends on them."""
+    graph = VARIANTS[name].graph
+    monkeypatch.setattr(program, "TOGETHER", 0)
+    library.kernels.cache_clear()
+    for hidden in (7, 33, 70):
+        task = task_of(graph, fitting(graph, (17, hidden)), F64, layout, restart=True)
+        threads(1)
+        alone = everything("llvm", task)
+        close(alone, everything("reference", task))
+        for count in (2, 3, 8):
+            threads(count)
+            for key, value in everything("llvm", task).items():
+                assert torch.equal(value, alone[key]), (count, key)
+    library.kernels.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_before", "wide"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gatewright.backends.operations import POINTWISE, over_heads, product
+from gatewright.backends.operations import POINTWISE, product
 from gatewright.bench.written import Stack, Written
 
 
@@ -33,6 +33,14 @@ def _clamp(which: str) -> Callable[[Any, Any], Tensor]:
         return found
 
     return function
+
+
+def over_heads(reduce: Callable[[Tensor], Tensor], a: Tensor, heads: int | None) -> Tensor:
+    """A reduction over the last axis, or over that of each head, spread over its units."""
+    if heads is None:
+        return reduce(a)
+    parts = a.unflatten(-1, (heads, -1))
+    return reduce(parts).expand_as(parts).flatten(-2)
 
 
 def _row(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
