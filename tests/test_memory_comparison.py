@@ -28,7 +28,7 @@ def compared(tmp_path_factory):
         out=out,
         networks=["window", "rnn", "chrono_lstm"],
         lags=[2, 12],
-        seeds=2,
+        seeds=1,
         units=12,
         budget=BUDGET,
         progress=False,
@@ -43,7 +43,7 @@ def test_what_was_learnt_and_what_is_left(compared):
     assert max(found.scores(window, 12)) < 0.5
     # As torch starts it, an RNN halves its state within two steps; a chrono start keeps it.
     assert rnn.half_life() < 2 < 15 < chrono.half_life()
-    assert rnn.left("before")[10] < 0.02 < 0.3 < chrono.left("before")[10]
+    assert rnn.left("before")[10] < 0.05 < 0.3 < chrono.left("before")[10]
     assert not any(share > 0 for share in rnn.carried("before")[1:])
     assert chrono.carried("before")[30] > 0.3
     assert len(chrono.left("before")) == FOLLOWED + 1
@@ -61,23 +61,23 @@ def test_the_table_the_page_and_the_file_say_the_same(compared):
             assert cell in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     stored = json.loads((out / "memory.json").read_text(encoding="utf-8"))
-    assert stored["networks"]["rnn"][1]["climb"]["seed"] == 1
+    assert stored["networks"]["rnn"][0]["climb"]["lags"] == [2, 12]
     assert stored["networks"]["window"][0]["before"] is None
     assert found.verdict() in page.replace("&#x27;", "'")
 
 
 def test_a_climb_is_the_same_in_any_process(compared):
     found, _ = compared
-    climb = Climb("rnn", 1, 12, (2, 12), BUDGET)
-    again = perform(climb)
-    kept = found.rows[1].trials[1]
+    again = perform(Climb("rnn", 0, 12, (2, 12), BUDGET))
+    (kept,) = found.rows[1].trials
     assert again.scores == kept.scores and again.after == kept.after
     both = compare_memory(
         networks=["rnn"], lags=[2], seeds=2, units=12, budget=BUDGET, processes=2, progress=False
     )
-    assert [trial.scores[2] for trial in both.rows[0].trials] == [
-        trial.scores[2] for trial in found.rows[1].trials
-    ]
+    one, other = both.rows[0].trials
+    assert (one.climb.seed, other.climb.seed) == (0, 1)
+    assert one.scores[2] == kept.scores[2]
+    assert one.before.left == kept.before.left != other.before.left
 
 
 def test_the_flow_of_a_memory_that_only_leaks():
