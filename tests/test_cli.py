@@ -40,12 +40,15 @@ def test_help_is_instant_and_names_the_commands():
         done = gatewright("--help")
         times.append(time.perf_counter() - start)
         assert done.returncode == 0
-        assert "cells" in done.stdout and "compare" in done.stdout
+        for command in ("cells", "compare", "train", "predict", "sample"):
+            assert command in done.stdout
     # Alone it takes 0.2 s, with torch it would take over a second; the tests run side by side.
     assert min(times) < 0.8
 
 
-@pytest.mark.parametrize("command", ["cells", "compare", "bench"])
+@pytest.mark.parametrize(
+    "command", ["cells", "compare", "bench", "memory", "train", "predict", "sample"]
+)
 def test_every_command_has_help(command):
     done = gatewright(command, "--help")
     assert done.returncode == 0 and "--json" in done.stdout
@@ -115,7 +118,13 @@ def test_diagrams_go_into_a_new_directory(tmp_path):
         (["cells", "--names", "french"], "expected lesson"),
         (["cells", "--latex", "--json"], "exclude each other"),
         (["cells", "--names", "lesson", "--json"], "--names"),
-        (["train"], "No such command"),
+        (["train"], "data"),
+        (["train", "nothing.csv"], "there is no file 'nothing.csv'"),
+        (["train", "vowels", "--cell", "lstn"], "lstn"),
+        (["train", "vowels", "--cell", "my.py:Mine"], "there is no file my.py"),
+        (["train", "vowels", "--horizon", "3"], "no horizon"),
+        (["predict", "nowhere", "vowels"], "nowhere is no directory"),
+        (["sample", "nowhere"], "nowhere is no directory"),
         (["compare"], "data"),
         (["compare", "vowels", "--out", "new", "--seeds", "0"], "--seeds"),
         (["compare", "nothing", "--out", "new"], "nothing"),

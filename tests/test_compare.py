@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import gatewright as gw
-from gatewright.data import Recordings, Split, load, load_vowels
+from gatewright.data import Recordings, load, load_vowels, read
 from gatewright.errors import ArgumentError, DataError, TrainingError
 from gatewright.training import experiment as experiment_module
 from gatewright.training import source as source_module
@@ -272,7 +272,7 @@ def test_the_test_part_is_opened_after_all_training(
         closed = False
         return outcomes
 
-    monkeypatch.setattr(source_module, "load", lambda data: Split(real.train, sealed))
+    monkeypatch.setattr(source_module, "read", lambda data: replace(read("vowels"), test=sealed))
     monkeypatch.setattr(experiment_module, "perform_all", after_all)
     compare(out=tmp_path / "out", cells=["window"], seeds=1, epochs=1, budget=1500, progress=False)
     assert not closed
@@ -347,7 +347,7 @@ def test_the_directory_holds_the_best_model(compared) -> None:
 def test_bad_arguments_change_nothing(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         compare(out=tmp_path / "new" / "out", **options)
-    with pytest.raises(DataError, match="no data set"):
+    with pytest.raises(DataError, match="no bundled data set"):
         compare("nothing", out=tmp_path / "new" / "out")
     assert list(tmp_path.iterdir()) == []
 

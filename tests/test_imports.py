@@ -44,7 +44,7 @@ LEVELS = {
 # `language/above.py` is one table of what the language borrows from higher levels
 # (one step by hand runs on torch); `layers/saving.py` has one of the models that stand
 # above the layers; the package's own __init__ puts torch off.
-LATE = {"language/above.py", "layers/saving.py", "__init__.py", "cli.py"}
+LATE = {"language/above.py", "layers/saving.py", "__init__.py"}
 
 FREE = {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
 

@@ -96,6 +96,38 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
     return target
 
 
+def check_new_file(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """`ArgumentError` unless `write_file` may write there; call it before the computation."""
+    target = Path(path)
+    if target.is_dir():
+        raise ArgumentError(f"{os.fspath(path)} is a directory; name a file")
+    if target.exists() and not overwrite:
+        raise ArgumentError(
+            f"{os.fspath(path)} exists; name another file, or say that it may be overwritten"
+        )
+    if not target.absolute().parent.is_dir():
+        raise ArgumentError(
+            f"cannot write {os.fspath(path)}: there is no directory {target.parent}; make it first"
+        )
+
+
+def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool = False) -> None:
+    """Write one file, whole or not at all; what is there already stays unless `overwrite`."""
+    check_new_file(path, overwrite=overwrite)
+    target = Path(path).absolute()
+    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(6)}")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except OSError as error:
+        raise ArgumentError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _sweep(target: Path) -> None:
     for left in target.parent.glob(f".{target.name}.partial-*"):
         try:

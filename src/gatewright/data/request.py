@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self, get_args
 
 from gatewright.data.missing import Fill
@@ -65,6 +65,13 @@ class Request:
             if names:
                 raise ArgumentError(f"{role}={names[0]!r} was given, but {source} {why}")
         return self
+
+    def of_new(self, names: tuple[str, ...]) -> Self:
+        """The same; of new data without a label or what is left out, these need not be there."""
+        if self.labelled:
+            return self
+        label = self.label if self.label in names else None
+        return replace(self, label=label, ignore=tuple(n for n in self.ignore if n in names))
 
     def for_tasks(self, source: str, *tasks: Task) -> Self:
         """The same, or `ArgumentError` if a task was asked for that is none of these."""

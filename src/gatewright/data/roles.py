@@ -52,6 +52,7 @@ def find_roles(
     `DataError` for a column that is not there, `ArgumentError` for roles that exclude each
     other.
     """
+    request = request.of_new(tuple(looks))
     said = request.columns
     _check(source, tuple(looks), said)
     time, id, label = request.time, request.id, request.label

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from gatewright.draw.elements import drawing, escape, short, tag, ticks
 
@@ -36,6 +37,8 @@ def loss_curves(curves: Sequence[Curve], title: str) -> str:
         for times in (1, 2, 5)
         if low <= math.log10(times * 10.0**power) <= high
     ]
+    if len(marks) < 3:  # a range so narrow that its round numbers stand evenly
+        marks = ticks(10**low, 10**high)
     return _panel(curves, place, [(mark, f"{mark:g}") for mark in marks], title)
 
 
@@ -103,7 +106,10 @@ def _panel(
 
 
 def _line(curve: Curve, x: Callable[[float], float], y: Callable[[float], float]) -> str:
-    by_epoch = list(zip(*curve.values, strict=True))
+    # Seeds that ended early are in the mean as long as they went on.
+    by_epoch = [
+        [value for value in values if value is not None] for values in zip_longest(*curve.values)
+    ]
     means = [sum(values) / len(values) for values in by_epoch]
     path = _points(range(1, len(means) + 1), means, x, y)
     upper = _points(range(1, len(means) + 1), [max(values) for values in by_epoch], x, y)

@@ -25,7 +25,7 @@ def card(comparison: Comparison) -> str:
         cells = comparison.row(entry)
         lines.append(_line([f"**{one}**" for one in cells] if entry is best else cells))
     rows = "\n".join(lines)
-    notes = "".join(f"- {note}\n" for note in comparison.notes)
+    notes = "".join(f"- {note}\n" for note in (*comparison.notes, *comparison.ended_early))
     return f"""# {best.title} on {comparison.data}
 
 {task.says()} {best.hidden_size} units, {best.parameters:,} parameters. {best.about}

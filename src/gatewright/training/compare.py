@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gatewright.errors import ArgumentError
 from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
 from gatewright.training.comparison import Comparison
-from gatewright.training.experiment import Experiment, check_counts
-from gatewright.training.networks import NETWORKS, Network, find_network
-from gatewright.training.recipe import RECIPES
-from gatewright.training.source import open_source
+from gatewright.training.experiment import planned
+from gatewright.training.networks import NETWORKS
 
 
 def compare(
@@ -27,6 +23,7 @@ def compare(
     budget: int | None = None,
     hidden_size: int | None = None,
     progress: bool = True,
+    say: Callable[[str], None] = lambda line: None,
     **reading: Any,
 ) -> Comparison:
     """Train networks side by side on one data set, beside what one would try first.
@@ -49,40 +46,23 @@ def compare(
         budget: Parameters of each network, likewise.
         hidden_size: Units of each network, in place of a budget.
         progress: Whether a progress bar is shown on the error stream.
-        **reading: How to read the data, and for what: see `gatewright.data.read`.
+        say: Told how the data were read, line by line.
+        **reading: How to read the data, and for what: see `gatewright.data.read`; and for a
+            forecast `horizon` and `window`, in steps.
 
     Raises:
         ArgumentError, DataError: before anything is computed.
         TrainingError: if a loss is no longer finite.
     """
-    networks = chosen_networks(list(NETWORKS) if cells is None else cells)
-    check_counts(seeds=seeds, epochs=epochs, budget=budget, hidden_size=hidden_size)
     target = None if out is None else check_vacant(out)
-    source = open_source(data, **reading)
-    recipe = RECIPES.get(source.name, RECIPES[source.task.kind])
-    experiment = Experiment(
-        data=source.name,
-        training=source.training,
-        test=source.test,
-        task=source.task,
-        networks=networks,
-        baselines=source.task.baselines(),
+    plan = planned(
+        data,
+        list(NETWORKS) if cells is None else cells,
         seeds=seeds,
-        recipe=replace(recipe, epochs=epochs or recipe.epochs, budget=budget or recipe.budget),
+        epochs=epochs,
+        budget=budget,
         hidden_size=hidden_size,
-        notes=source.notes,
+        say=say,
+        reading=reading,
     )
-    return experiment.perform(target, progress=progress, keep=False)
-
-
-def chosen_networks(cells: Sequence[str | Cell | type[Cell]]) -> dict[str, Network]:
-    """The networks by name, in the order given."""
-    if isinstance(cells, str):
-        raise ArgumentError(f"cells is {cells!r}; expected a list: [{cells!r}]")
-    found = [find_network(one) for one in cells]
-    if not found:
-        raise ArgumentError(f"no network was given; there are: {', '.join(NETWORKS)}")
-    if len(dict(found)) < len(found):
-        names = ", ".join(name for name, _ in found)
-        raise ArgumentError(f"networks are {names}; expected each name once")
-    return dict(found)
+    return plan.perform(target, progress=progress, keep=False)

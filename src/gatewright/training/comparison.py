@@ -92,7 +92,8 @@ class Comparison:
     recipe: Recipe
     entries: tuple[Entry, ...]  # networks first
     shown: dict[str, Any]  # of the best model on the test part, as the report draws it
-    notes: tuple[str, ...]  # what a reader has to know: choices, and what was left out
+    notes: tuple[str, ...]  # how the data were read, and what was chosen
+    ended_early: tuple[str, ...]  # said where the training was ended by hand
     versions: dict[str, str]
     directory: Path | None
     model: Model = field(repr=False)  # the best one
@@ -155,16 +156,17 @@ class Comparison:
             )
         return said
 
-    def table(self) -> Table:
-        """The result as a table for the terminal."""
+    def table(self, *, costs: bool = True) -> Table:
+        """The result as a table for the terminal, with or without what a step costs."""
+        shown = len(self.headings()) if costs else -2
         table = Table(
             title=f"{self.data}: {self.task.title}", caption=self.caption(), caption_justify="left"
         )
-        for at, heading in enumerate(self.headings()):
+        for at, heading in enumerate(self.headings()[:shown]):
             table.add_column(heading, no_wrap=at == 0, justify="right" if at else "left")
         for entry in self.entries:
             best = "bold" if entry is self.best else None
-            table.add_row(*self.row(entry), style=best if entry.is_network else "dim")
+            table.add_row(*self.row(entry)[:shown], style=best if entry.is_network else "dim")
         return table
 
     def headings(self) -> list[str]:
@@ -220,7 +222,7 @@ class Comparison:
             },
             "networks": [self._json(entry) for entry in self.networks],
             "baselines": [self._json(entry) for entry in self.entries if not entry.is_network],
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self.ended_early],
             "versions": self.versions,
         }
         return json.dumps(found, indent=1, allow_nan=False)

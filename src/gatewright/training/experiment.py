@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,20 +13,30 @@ from typing import Any
 import torch
 
 from gatewright.errors import ArgumentError
+from gatewright.language.cell import Cell
 from gatewright.layers.saving import save
 from gatewright.training.card import card
 from gatewright.training.comparison import Comparison, Entry, Trial
 from gatewright.training.handover import hand_over
 from gatewright.training.loop import BY_HAND
 from gatewright.training.model import Model
-from gatewright.training.networks import Network, parameters, solve_hidden_size, stored_network
+from gatewright.training.networks import (
+    NETWORKS,
+    Network,
+    find_network,
+    parameters,
+    solve_hidden_size,
+)
 from gatewright.training.pictures import report
 from gatewright.training.progress import progress_bar
-from gatewright.training.recipe import Recipe
+from gatewright.training.recipe import RECIPES, Recipe
 from gatewright.training.run import Run, build_model
+from gatewright.training.source import open_source
 from gatewright.training.tasks.task import Baseline, Task, run_all
 from gatewright.training.workers import Outcome, perform_all
 
+#: A network has at least so many units where nobody says how large it is to be.
+LEAST_UNITS = 32
 CUT_SHORT = "The training was ended by hand: these are the best models until then."
 
 
@@ -43,25 +53,52 @@ class Experiment:
     seeds: int
     recipe: Recipe
     hidden_size: int | None  # of every network; None: from the recipe's budget
-    notes: tuple[str, ...] = ()
+    reading: Mapping[str, Any]  # how the data were read
+    notes: tuple[str, ...]
 
     def perform(self, target: Path | None, *, progress: bool, keep: bool) -> Comparison:
         """Train, measure, and write the directory; see `compare` and `train`."""
-        sizes = {name: self.size_of(name) for name in self.networks}
         with tempfile.TemporaryDirectory(prefix="gatewright-") as folder:
             file = hand_over(self.training, Path(folder) / "training.safetensors")
-            runs = [
-                Run(file, self.task, name, sizes[name], seed, self.recipe, network.cell)
-                for seed in range(self.seeds)
-                for name, network in self.networks.items()
-            ]
-            costs = {name: network.cost for name, network in self.networks.items()}
-            with progress_bar(runs, costs, shown=progress) as on_epoch:
-                outcomes = perform_all(runs, on_epoch=on_epoch, keep=keep)
-            outcomes = [outcome for outcome in outcomes if outcome.history.kept >= 0]
-            if not outcomes:
-                raise KeyboardInterrupt
-            models = {(one.run.network, one.run.seed): _model(one) for one in outcomes}
+            settled = self.settled(file, progress)
+            outcomes = settled.trained(file, progress, keep)
+        return settled.finished(outcomes, target)
+
+    def settled(self, file: str, progress: bool) -> Experiment:
+        """The same with the variant of the task that does best after a short training."""
+        variants = self.task.variants()
+        if len(variants) == 1:
+            return self
+        first = {name: self.networks[name] for name in list(self.networks)[-1:]}
+        short = replace(self.recipe, epochs=max(self.recipe.epochs // 4, 1))
+        losses = []
+        for task in variants:
+            pilot = replace(self, task=task, networks=first, seeds=1, recipe=short)
+            history = pilot.trained(file, progress, keep=False)[0].history
+            losses.append(history.validation_loss[history.kept])
+        at = losses.index(min(losses))
+        said = variants[at].settled_on(losses[at], losses[1 - at])
+        return replace(self, task=variants[at], notes=(*self.notes, said))
+
+    def trained(self, file: str, progress: bool, keep: bool) -> list[Outcome]:
+        """All runs, from the file with the training part."""
+        sizes = {name: self.size_of(name) for name in self.networks}
+        runs = [
+            Run(file, self.task, name, sizes[name], seed, self.recipe, network.cell)
+            for seed in range(self.seeds)
+            for name, network in self.networks.items()
+        ]
+        costs = {name: network.cost for name, network in self.networks.items()}
+        with progress_bar(runs, costs, shown=progress) as on_epoch:
+            outcomes = perform_all(runs, on_epoch=on_epoch, keep=keep)
+        return outcomes
+
+    def finished(self, outcomes: Sequence[Outcome], target: Path | None) -> Comparison:
+        """Measure what was trained, and write the directory."""
+        outcomes = [outcome for outcome in outcomes if outcome.history.kept >= 0]
+        if not outcomes:
+            raise KeyboardInterrupt  # so early that there is nothing to keep
+        models = {(one.run.network, one.run.seed): self.model(one) for one in outcomes}
         comparison, shown_models = self.opened(outcomes, models, target)
         if target is not None:
             pages = {
@@ -72,6 +109,16 @@ class Experiment:
             files = {name: text.encode() for name, text in pages.items()}
             save(comparison.model, target, files=files)
         return comparison
+
+    def model(self, outcome: Outcome) -> Model:
+        """The trained model: built as it was where it was trained."""
+        run = outcome.run
+        network = self.networks[run.network]
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(run.task, run.network, network, run.hidden_size, run.recipe)
+        model.load_state_dict(outcome.weights)
+        model.reading = dict(self.reading)
+        return model.eval()
 
     def size_of(self, name: str) -> int:
         """The hidden size of a network: the one given, or what its budget allows."""
@@ -137,7 +184,8 @@ class Experiment:
             recipe=self.recipe,
             entries=(*networks, *baselines),
             shown={},
-            notes=self.notes if whole else (*self.notes, CUT_SHORT),
+            notes=self.notes,
+            ended_early=() if whole else (CUT_SHORT,),
             versions={
                 "gatewright": version("gatewright"),
                 "torch": torch.__version__,
@@ -150,7 +198,10 @@ class Experiment:
         comparison = replace(
             comparison,
             model=models[best, chosen[best].seed],
-            shown=task.shown(chosen[best].predicted, self.test),
+            shown={
+                **task.shown(chosen[best].predicted, self.test),
+                **task.shown_of(models[best, chosen[best].seed], self.test),
+            },
         )
         return comparison, {name: models[name, trial.seed] for name, trial in chosen.items()}
 
@@ -169,18 +220,68 @@ class Experiment:
         return Entry(baseline.name, baseline.title, baseline.about, fitted.parameters, (trial,))
 
 
+def planned(
+    data: Any,
+    cells: Sequence[str | Cell | type[Cell]],
+    *,
+    seeds: int,
+    epochs: int | None = None,
+    budget: int | None = None,
+    hidden_size: int | None = None,
+    say: Callable[[str], None],
+    reading: Mapping[str, Any],
+) -> Experiment:
+    """The experiment that `compare` and `train` were asked for, with everything checked."""
+    networks = chosen_networks(cells)
+    check_counts(seeds=seeds, epochs=epochs, budget=budget, hidden_size=hidden_size)
+    source = open_source(data, **reading)
+    for line in source.notes:
+        say(line)
+    recipe = RECIPES.get(source.name, RECIPES[source.task.kind])
+    # Also refuses what is too little to take a validation part off.
+    rest, _ = source.task.parts(source.training, recipe.validation, 0)
+    recipe = recipe.fitted(source.task.batches(rest))
+    plan = Experiment(
+        data=source.name,
+        training=source.training,
+        test=source.test,
+        task=source.task,
+        networks=networks,
+        baselines=source.task.baselines(),
+        seeds=seeds,
+        recipe=replace(recipe, epochs=epochs or recipe.epochs, budget=budget or recipe.budget),
+        hidden_size=hidden_size,
+        notes=source.notes,
+        reading=source.reading,
+    )
+    if budget is None and hidden_size is None:
+        # A readout with many outputs may need more than the recipe's budget for a network at all.
+        first = next(iter(networks))
+        with torch.random.fork_rng(devices=[]):
+            small = build_model(plan.task, first, networks[first], LEAST_UNITS, recipe)
+        plan = replace(
+            plan, recipe=replace(plan.recipe, budget=max(recipe.budget, parameters(small)))
+        )
+    for name in networks:
+        plan.size_of(name)  # refuses a budget that cannot be met
+    return plan
+
+
+def chosen_networks(cells: Sequence[str | Cell | type[Cell]]) -> dict[str, Network]:
+    """The networks by name, in the order given."""
+    if isinstance(cells, str):
+        raise ArgumentError(f"cells is {cells!r}; expected a list: [{cells!r}]")
+    found = [find_network(one) for one in cells]
+    if not found:
+        raise ArgumentError(f"no network was given; there are: {', '.join(NETWORKS)}")
+    if len(dict(found)) < len(found):
+        names = ", ".join(name for name, _ in found)
+        raise ArgumentError(f"networks are {names}; expected each name once")
+    return dict(found)
+
+
 def check_counts(**given: int | None) -> None:
     """Refuse what is no whole number from 1; None is one that was not given."""
     for what, value in given.items():
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ArgumentError(f"{what} is {value!r}; expected a whole number from 1")
-
-
-def _model(outcome: Outcome) -> Model:
-    """The trained model: built as it was where it was trained."""
-    run = outcome.run
-    network = stored_network(run.network, run.cell)
-    with torch.random.fork_rng(devices=[]):
-        model = build_model(run.task, run.network, network, run.hidden_size, run.recipe)
-    model.load_state_dict(outcome.weights)
-    return model.eval()

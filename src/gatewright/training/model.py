@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gatewright.errors import ArgumentError
 from gatewright.layers.saving import describe, rebuild, saveable
+from gatewright.training.tasks.symbols import NextSymbol
 from gatewright.training.tasks.table import task_from_config
 from gatewright.training.tasks.task import Batch, Task
 from gatewright.training.window import Window
@@ -36,13 +39,19 @@ class Model(nn.Module):
         self.task = task
         self.network = network
         self.body = body
+        self.reading: dict[str, Any] = {}  # how its data were read, for others to be read so
         self.dropout = nn.Dropout(dropout)
-        self.readout = nn.Linear(self.body.output_size + task.extra, task.outputs)
+        self.readout = nn.Linear(self.body.output_size, task.outputs)
         if task.symbols is not None:
             self.embedding = nn.Embedding(task.symbols, task.inputs)
         else:
             self.register_buffer("mean", torch.zeros(task.inputs))
             self.register_buffer("scale", torch.ones(task.inputs))
+
+        for name, module in task.own_modules().items():
+            self.add_module(name, module)
+        for name, buffer in task.own_buffers().items():
+            self.register_buffer(name, buffer)
 
     @property
     def hidden_size(self) -> int:
@@ -89,9 +98,8 @@ class Model(nn.Module):
         z, kept = self.task.prepare(z, batch)
         features, state = self.features(z, batch.lengths, state)
         features = self.dropout(features)
-        if batch.further is not None:
-            features = torch.cat([features, batch.further], -1)
-        return self.task.finish(self.readout(features), kept), state
+        outputs = self.readout(features) + self.task.beside(self, batch)
+        return self.task.finish(outputs, kept), state
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """From a batch of raw events to the task's outputs, and the state after them."""
@@ -101,6 +109,22 @@ class Model(nn.Module):
         """What the task says of new data; see the class of the task."""
         return self.task.predict(self, data)
 
+    def sample(
+        self,
+        prompt: str | bytes = "",
+        *,
+        symbols: int = 200,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> str | bytes:
+        """What a model of the next symbol writes after `prompt`; see `NextSymbol.sample`."""
+        if not isinstance(self.task, NextSymbol):
+            raise ArgumentError(
+                f"this model's task is {self.task.kind}; only a text can be sampled"
+            )
+        codes = self.task.encode(prompt) if prompt else np.zeros(0, np.int64)
+        return self.task.sample(self, codes, symbols, temperature, seed)
+
     def to_config(self) -> dict[str, Any]:
         """What `from_config` needs; the numbers are in the state_dict."""
         return {
@@ -108,14 +132,17 @@ class Model(nn.Module):
             "network": self.network,
             "body": describe(self.body),
             "dropout": self.dropout.p,
+            "reading": self.reading,
         }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """The model of a config, with its weights not yet filled."""
-        return cls(
+        model = cls(
             task_from_config(config["task"]),
             config["network"],
             rebuild(config["body"]),
             dropout=config["dropout"],
         )
+        model.reading = dict(config["reading"])
+        return model

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
+
+from gatewright.training.tasks.task import Batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,13 @@ class Recipe:
     keep_from: float = 0.0  # share of the epochs after which weights may be kept
     patience: int | None = None  # epochs without a better loss after which it ends
     most_steps: int | None = None  # batches of an epoch, if the data have more
+    least_steps: int = 0  # batches of all epochs together, if the data have fewer
+
+    def fitted(self, batches: Batches) -> Recipe:
+        """The same for data that are few: smaller batches, and more epochs."""
+        size = min(self.batch_size, max(len(batches) // 8, 4))
+        epochs = max(self.epochs, -(-self.least_steps // batches.steps(size)))
+        return replace(self, batch_size=size, epochs=epochs)
 
 
 # Chosen for the vowels by five-fold cross-validation inside the 270 recordings of the
@@ -51,7 +60,30 @@ VOWELS = Recipe(noise=0.5, shift=0.5, keep_from=0.75)
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "vowels": VOWELS,
-        "classify": Recipe(batch_size=32, noise=0.1, most_steps=200, keep_from=0.5),
-        "tag": Recipe(batch_size=16, noise=0.1, most_steps=200, keep_from=0.5),
+        "classify": Recipe(
+            batch_size=32, noise=0.1, most_steps=200, least_steps=1000, keep_from=0.5
+        ),
+        "forecast": Recipe(
+            batch_size=64,
+            epochs=60,
+            learning_rate=3e-3,
+            weight_decay=0.01,
+            dropout=0.2,
+            patience=15,
+            most_steps=200,
+            least_steps=600,
+        ),
+        "next symbol": Recipe(
+            budget=250_000,
+            batch_size=32,
+            epochs=30,
+            learning_rate=3e-3,
+            weight_decay=0.01,
+            dropout=0.25,
+            validation=0.1,
+            patience=4,
+            least_steps=600,
+        ),
+        "tag": Recipe(batch_size=16, noise=0.1, most_steps=200, least_steps=1000, keep_from=0.5),
     }
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from gatewright.data import load
+from gatewright.data import Reading, Recordings, Series, Tagged, Text, read
+from gatewright.errors import ArgumentError
 from gatewright.training.tasks.classify import Classify
+from gatewright.training.tasks.forecast import Forecast
+from gatewright.training.tasks.symbols import NextSymbol
+from gatewright.training.tasks.tag import Tag
 from gatewright.training.tasks.task import Task
 
 
@@ -19,9 +23,65 @@ class Source:
     test: Any
     task: Task
     notes: tuple[str, ...]  # how the data were read
+    reading: dict[str, Any]  # so that new data can be read in the same way
 
 
-def open_source(data: Any, **reading: Any) -> Source:
-    """Read `data` and set the test part aside; `reading` goes to `gatewright.data.read`."""
-    split = load(data)
-    return Source(data, split.train, split.test, Classify.of(split.train), ())
+def open_source(
+    data: Any, *, horizon: int | None = None, window: int | None = None, **reading: Any
+) -> Source:
+    """Read `data`, see which task it sets, and put the test part aside.
+
+    Args:
+        data: What `gatewright.data.read` takes, or what it returns.
+        horizon: Of a forecast, how many steps to tell.
+        window: Of a forecast, how many steps to read.
+        **reading: Arguments of `gatewright.data.read`.
+    """
+    found = read(data, **reading) if not isinstance(data, DATA) else _given(data, reading)
+    whole = found.data
+    sizes = {"horizon": horizon, "window": window}
+    training: Any
+    test: Any
+    task: Task
+    if isinstance(whole, Series):
+        training, test = Forecast.split(whole.with_calendar())
+        task = Forecast.of(training, **sizes)
+    elif any(sizes.values()):
+        raise ArgumentError(
+            f"the task is {found.task}, which has no horizon and no window: leave them out"
+        )
+    elif isinstance(whole, Recordings):
+        training, test = Classify.split(whole) if found.test is None else (whole, found.test)
+        task = Classify.of(training)
+    elif isinstance(whole, Tagged):
+        training, test = Tag.split(whole)
+        task = Tag.of(training)
+    else:
+        training, test = NextSymbol.split(whole)
+        task = NextSymbol.of(training)
+    return Source(whole.name, training, test, task, (found.said, *found.notes), how(found))
+
+
+DATA = (Series, Recordings, Tagged, Text)
+
+
+def _given(data: Any, reading: dict[str, Any]) -> Reading:
+    if reading:
+        names = ", ".join(reading)
+        raise ArgumentError(f"{names} were given, but the data have been read already")
+    task = {Series: "forecast", Recordings: "classify", Tagged: "tag", Text: "next symbol"}
+    return Reading(data, task[type(data)], "that is what they are", "the data")  # type: ignore[arg-type]
+
+
+def how(found: Reading) -> dict[str, Any]:
+    """How data were read, in JSON's types: the arguments that read others in the same way."""
+    how: dict[str, Any] = {"task": found.task}
+    if isinstance(found.data, Text):
+        how["text"] = found.data.unit
+    if found.roles is not None:
+        roles = asdict(found.roles)
+        how |= {name: roles[name] for name in ("time", "id", "label")}
+        how |= {name: list(roles[name]) for name in ("known", "static")}
+        how["target"] = list(roles["targets"])
+        how["ignore"] = list(roles["ignored"])
+    return how

@@ -25,6 +25,8 @@ from gatewright.training.tasks.labels import (
     confusion,
     label_scores,
     majority,
+    named_shares,
+    ready_sequences,
 )
 from gatewright.training.tasks.seen import Seen
 from gatewright.training.tasks.task import Baseline, Batch, Example, Metric, Task, run_all
@@ -79,7 +81,8 @@ class Classify(Task):
     def outputs(self) -> int:
         return len(self.classes)
 
-    def split(self, whole: Recordings) -> tuple[Recordings, Recordings]:
+    @staticmethod
+    def split(whole: Recordings) -> tuple[Recordings, Recordings]:
         return stratified_split(whole, 0.2, seed=0)
 
     def parts(
@@ -146,6 +149,13 @@ class Classify(Task):
             f"It knows these {len(self.classes)} classes and gives every sequence to one of them, "
             "a stranger's too. Its probabilities were not calibrated."
         )
+
+    def ready(self, data: Recordings) -> tuple[Recordings, list[str]]:
+        return ready_sequences(self.seen, self.classes, data)
+
+    def table(self, model: Any, data: Recordings) -> dict[str, list[Any]]:
+        ids = list(data.ids or map(str, range(len(data))))
+        return {"id": ids, **named_shares(self.classes, self.predict(model, data))}
 
     def predict(
         self, model: Any, data: Recordings | Sequence[NDArray[np.floating]]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.errors import DataError
+from gatewright.training.tasks.seen import Seen, numbered
 from gatewright.training.tasks.task import Baseline, Fitted, Metric
 
 ACCURACY = Metric("accuracy", "accuracy", higher=True, percent=True)
@@ -50,6 +53,34 @@ def label_scores(
         "accuracy": float((predicted == labels).mean()),
         "macro_f1": float((2 * hits[occurs] / either[occurs]).mean()),
     }
+
+
+def ready_sequences(seen: Seen, classes: Sequence[str], data: Any) -> tuple[Any, list[str]]:
+    """Sequences with their channels in the order that was learned; see `Task.ready`."""
+    order = seen.order(data.channel_names or numbered(data.channels), data.name)
+    for at, sequence in enumerate(data.sequences):
+        if not len(sequence):
+            name = data.ids[at] if data.ids else at
+            raise DataError(f"sequence {name} of {data.name} has no step; expected at least one")
+    names = tuple(seen.channels) if data.channel_names else ()
+    sequences = tuple(sequence[:, order] for sequence in data.sequences)
+    remarks = seen.remarks(sequences, data.name)
+    for name in data.classes:
+        if name not in classes:
+            remarks.append(
+                f"{data.name} has the class {name}, which the model has not learned: it takes "
+                f"everything for one of {', '.join(classes)}"
+            )
+    return replace(data, sequences=sequences, channel_names=names), remarks
+
+
+def named_shares(
+    classes: Sequence[str], probabilities: NDArray[np.float64]
+) -> dict[str, list[Any]]:
+    """The likeliest class and the probability of each, as columns, from (N, classes)."""
+    said = [classes[at] for at in probabilities.argmax(-1)]
+    shares = {f"p_{name}": probabilities[:, at].tolist() for at, name in enumerate(classes)}
+    return {"predicted": said, **shares}
 
 
 def confusion(

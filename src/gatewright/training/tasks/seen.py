@@ -47,33 +47,40 @@ class Seen:
         """In JSON's types."""
         return {name: list(values) for name, values in asdict(self).items()}
 
-    def check(
-        self, arrays: Iterable[NDArray[Any]], channels: Sequence[str], name: str
-    ) -> list[str]:
-        """Remarks about values far beyond those seen.
+    def order(self, channels: Sequence[str], name: str) -> list[int]:
+        """Where the channels that were learned from stand among these.
 
         Raises:
-            DataError: if the channels are others than those learned from.
+            DataError: if they are others.
         """
-        if tuple(channels) != self.channels:
+        if len(channels) != len(self.channels) or set(channels) != set(self.channels):
+            missing = [one for one in self.channels if one not in channels]
+            more = [one for one in channels if one not in self.channels]
+            said = f"{', '.join(missing)} missing" if missing else "none missing"
+            if more:
+                said += f", {', '.join(more)} not known"
             raise DataError(
                 f"{name} has the channels {', '.join(channels)}; the model was trained on "
-                f"{', '.join(self.channels)}: give the same ones, in the same order"
+                f"{', '.join(self.channels)} ({said}): give the same ones"
             )
+        return [list(channels).index(one) for one in self.channels]
+
+    def remarks(self, arrays: Iterable[NDArray[Any]], name: str) -> list[str]:
+        """What is far beyond the values that were learned from, in the order of `channels`."""
         there = [one for one in arrays if len(one)]
         if not there:
             return []
-        found = Seen.of_values(there, channels)
-        remarks = []
-        for at, channel in enumerate(channels):
+        found = Seen.of_values(there, self.channels)
+        said = []
+        for at, channel in enumerate(self.channels):
             margin = MARGIN * (self.high[at] - self.low[at])
             if found.low[at] < self.low[at] - margin or found.high[at] > self.high[at] + margin:
-                remarks.append(
+                said.append(
                     f"{channel} runs from {found.low[at]:g} to {found.high[at]:g} in {name}, and "
                     f"from {self.low[at]:g} to {self.high[at]:g} in what the model learned from: "
-                    "predictions out there are guesses"
+                    "what it says of that is a guess"
                 )
-        return remarks
+        return said
 
 
 def numbered(count: int) -> tuple[str, ...]:

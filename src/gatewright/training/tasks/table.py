@@ -8,10 +8,14 @@ from typing import Any
 
 from gatewright.errors import ModelError
 from gatewright.training.tasks.classify import Classify
+from gatewright.training.tasks.forecast import Forecast
+from gatewright.training.tasks.symbols import NextSymbol
 from gatewright.training.tasks.tag import Tag
 from gatewright.training.tasks.task import Task
 
-TASKS: Mapping[str, type[Task]] = MappingProxyType({kind.kind: kind for kind in (Classify, Tag)})
+TASKS: Mapping[str, type[Task]] = MappingProxyType(
+    {kind.kind: kind for kind in (Forecast, Classify, Tag, NextSymbol)}
+)
 
 
 def task_from_config(config: Mapping[str, Any]) -> Task:

@@ -23,6 +23,8 @@ from gatewright.training.tasks.labels import (
     confusion,
     label_scores,
     majority,
+    named_shares,
+    ready_sequences,
 )
 from gatewright.training.tasks.seen import Seen
 from gatewright.training.tasks.task import Baseline, Batch, Example, Metric, Task, run_all
@@ -71,7 +73,8 @@ class Tag(Task):
     def outputs(self) -> int:
         return len(self.classes)
 
-    def split(self, whole: Tagged) -> tuple[Tagged, Tagged]:
+    @staticmethod
+    def split(whole: Tagged) -> tuple[Tagged, Tagged]:
         return last_part(whole, 0.2)
 
     def parts(self, training: Tagged, fraction: float, seed: int) -> tuple[Tagged, Tagged]:
@@ -142,6 +145,18 @@ class Tag(Task):
             f"It knows these {len(self.classes)} classes and gives every step to one of them. "
             "Its probabilities were not calibrated."
         )
+
+    def ready(self, data: Tagged) -> tuple[Tagged, list[str]]:
+        return ready_sequences(self.seen, self.classes, data)
+
+    def table(self, model: Any, data: Tagged) -> dict[str, list[Any]]:
+        ids = data.ids or tuple(map(str, range(len(data))))
+        found = self.predict(model, data)
+        return {
+            "id": [one for one, steps in zip(ids, found, strict=True) for _ in steps],
+            "step": [step for steps in found for step in range(len(steps))],
+            **named_shares(self.classes, np.concatenate(found)),
+        }
 
     def predict(
         self, model: Any, data: Tagged | Sequence[NDArray[np.floating]]

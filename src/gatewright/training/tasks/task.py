@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatewright.draw.passage import Belief
 from gatewright.draw.report import Section
@@ -63,7 +63,7 @@ class Batch:
     x: Tensor  # (T, B, I) values, or (T, B) symbols
     lengths: Tensor | None  # (B,), int64; None where all have T steps
     target: Tensor  # what the loss compares with: the task knows its shape
-    further: Tensor | None = None  # (B, F), what the readout sees beside the network
+    further: Tensor | None = None  # raw values for `Task.beside`
     carries: bool = False  # whether it goes on where the batch before it ended
     items: int = 0  # over how many items its mean loss is taken
 
@@ -139,17 +139,13 @@ class Task:
         """Values of the readout."""
 
     @property
-    def extra(self) -> int:
-        """Values that the readout sees beside the network's features."""
-        return 0
-
-    @property
     def symbols(self) -> int | None:
         """How many symbols there are, where an event is a symbol and not a vector of values."""
         return None
 
+    @staticmethod
     @abstractmethod
-    def split(self, whole: Any) -> tuple[Any, Any]:
+    def split(whole: Any) -> tuple[Any, Any]:
         """Take the test part off a data set that comes without one: (the rest, test)."""
 
     @abstractmethod
@@ -168,6 +164,18 @@ class Task:
         """A change of the scaled events before the network, and what `finish` has to know."""
         return z, None
 
+    def own_modules(self) -> dict[str, nn.Module]:
+        """What a model learns for its task beside network and readout, by name."""
+        return {}
+
+    def beside(self, model: Any, batch: Batch) -> Tensor | float:
+        """What is added to the outputs, from the batch's `further` values."""
+        return 0.0
+
+    def own_buffers(self) -> dict[str, Tensor]:
+        """What a model keeps for its task beside its weights, by name."""
+        return {}
+
     def finish(self, outputs: Tensor, kept: Any) -> Tensor:
         """From the readout to what the loss compares: the counterpart of `prepare`."""
         return outputs
@@ -184,6 +192,29 @@ class Task:
         """What a saved model says of new data."""
         raise NotImplementedError
 
+    @abstractmethod
+    def ready(self, data: Any) -> tuple[Any, list[str]]:
+        """New data as the model takes them, and remarks on what is unlike the training data.
+
+        Raises:
+            DataError: if they cannot be used.
+        """
+
+    @abstractmethod
+    def table(self, model: Any, data: Any) -> dict[str, list[Any]]:
+        """What the model says of data that are `ready`, as columns of a table."""
+
+    def variants(self) -> Sequence[Self]:
+        """The task itself, and others that set the same in another way, if there are any.
+
+        The one that does best on validation after a short training is taken.
+        """
+        return (self,)
+
+    def settled_on(self, loss: float, other: float) -> str:
+        """Why this variant was taken, from the validation losses of both."""
+        raise NotImplementedError
+
     def calibrate(self, model: Any, validation: Any) -> None:
         """Correct a trained model by what it did on the validation part."""
 
@@ -194,6 +225,10 @@ class Task:
     @abstractmethod
     def shown(self, predicted: Any, part: Any) -> dict[str, Any]:
         """What a report shows of predictions, in JSON's types."""
+
+    def shown_of(self, model: Any, part: Any) -> dict[str, Any]:
+        """What it shows of the model itself, beside `shown`."""
+        return {}
 
     @abstractmethod
     def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
@@ -245,14 +280,19 @@ class Task:
         return cls(**given)
 
 
-@torch.no_grad()
 def run_all(model: Any, batches: Batches) -> list[tuple[Tensor, Batch]]:
-    """The outputs on every batch, in order, as the model will be used, each with its batch."""
+    """The outputs on every batch of a part, in order, as the model will be used."""
+    return run_each(model, batches.ordered(EVALUATED))
+
+
+@torch.no_grad()
+def run_each(model: Any, batches: Iterable[Batch]) -> list[tuple[Tensor, Batch]]:
+    """The outputs on these batches as the model will be used, each with its batch."""
     training = model.training
     model.eval()
     state, pairs = None, []
     try:
-        for batch in batches.ordered(EVALUATED):
+        for batch in batches:
             outputs, state = model(batch, state if batch.carries else None)
             pairs.append((outputs, batch))
     finally:

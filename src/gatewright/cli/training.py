@@ -1,0 +1,211 @@
+"""`gatewright train`, `compare` and `predict`: from a file to a model, and the model at work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gatewright.cli import options
+from gatewright.cli.app import app
+from gatewright.cli.options import new_run, parted, reading
+
+if TYPE_CHECKING:
+    from gatewright.training.comparison import Comparison
+
+Horizon = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of a forecast: steps to tell.", show_default="a season, or 8"),
+]
+Window = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of a forecast: steps to read.", show_default="4 horizons"),
+]
+
+
+@app.command()
+def train(
+    data: options.Data,
+    cell: Annotated[
+        str, typer.Option(help="A cell that ships, or your own: my.py:MyCell.")
+    ] = "lstm",
+    out: options.Out = None,
+    seeds: options.Seeds = 1,
+    epochs: options.Epochs = None,
+    hidden: options.Hidden = None,
+    horizon: Horizon = None,
+    window: Window = None,
+    task: options.Task = None,
+    target: options.Target = None,
+    time: options.Time = None,
+    id: options.Id = None,
+    label: options.Label = None,
+    known: options.Known = None,
+    static: options.Static = None,
+    ignore: options.Ignore = None,
+    text: options.Text = None,
+    fill: options.Fill = None,
+    progress: options.Progress = True,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train one network on your data; Ctrl-C keeps the best model so far."""
+    from gatewright.training.train import train as run
+
+    out = out or new_run(data)
+    trained = run(
+        data,
+        cell=cell,
+        out=out,
+        seeds=seeds,
+        epochs=epochs,
+        hidden_size=hidden,
+        progress=progress and not as_json,
+        say=_say,
+        **reading(
+            horizon=horizon,
+            window=window,
+            task=task,
+            target=target,
+            time=time,
+            id=id,
+            label=label,
+            known=known,
+            static=static,
+            ignore=ignore,
+            text=text,
+            fill=fill,
+        ),
+    )
+    _show(trained, out, as_json)
+
+
+@app.command()
+def compare(
+    data: options.Data,
+    out: options.Out = None,
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these, parted by commas: rnn,lstm,my.py:MyCell.", show_default="the lesson's"
+        ),
+    ] = None,
+    seeds: options.Seeds = 5,
+    epochs: options.Epochs = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Parameters that each network may have.", show_default="the task's"
+        ),
+    ] = None,
+    hidden: options.Hidden = None,
+    horizon: Horizon = None,
+    window: Window = None,
+    task: options.Task = None,
+    target: options.Target = None,
+    time: options.Time = None,
+    id: options.Id = None,
+    label: options.Label = None,
+    known: options.Known = None,
+    static: options.Static = None,
+    ignore: options.Ignore = None,
+    text: options.Text = None,
+    fill: options.Fill = None,
+    progress: options.Progress = True,
+    as_json: options.AsJson = False,
+) -> None:
+    """Train networks side by side, beside what one would try first, and print one table."""
+    from gatewright.training.compare import compare as run
+
+    out = out or new_run(data)
+    comparison = run(
+        data,
+        out=out,
+        cells=None if cells is None else parted(cells),
+        seeds=seeds,
+        epochs=epochs,
+        budget=budget,
+        hidden_size=hidden,
+        progress=progress and not as_json,
+        say=_say,
+        **reading(
+            horizon=horizon,
+            window=window,
+            task=task,
+            target=target,
+            time=time,
+            id=id,
+            label=label,
+            known=known,
+            static=static,
+            ignore=ignore,
+            text=text,
+            fill=fill,
+        ),
+    )
+    _show(comparison, out, as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="A directory that train or compare has written.")],
+    data: options.Data,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .csv or .parquet file to write.", show_default="CSV on the screen"),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="--out may be there.")] = False,
+    fill: options.Fill = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """What a trained model says of new data, as a table."""
+    from gatewright.training.predict import predict as run
+
+    found = run(model, data, out=out, overwrite=overwrite, **reading(fill=fill))
+    for remark in found.remarks:
+        _say(f"note: {remark}")
+    if as_json:
+        print(json.dumps({"columns": found.columns, "remarks": found.remarks}, allow_nan=False))
+    elif out is None:
+        print(found.to_csv(), end="")
+    else:
+        _say(f"{len(next(iter(found.columns.values())))} rows in {out}")
+
+
+@app.command()
+def sample(
+    model: Annotated[Path, typer.Argument(help="A directory with a model of the next symbol.")],
+    prompt: Annotated[str, typer.Option(help="What it goes on from.")] = "",
+    symbols: Annotated[int, typer.Option(min=1, help="How many symbols to write.")] = 400,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="0 keeps to the likeliest, 1 to the model's odds.")
+    ] = 0.8,
+    seed: Annotated[int, typer.Option(help="Another one writes another text.")] = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Let a model of a text write."""
+    from gatewright.training.predict import sample as run
+
+    text = run(model, prompt, symbols=symbols, temperature=temperature, seed=seed)
+    print(json.dumps({"prompt": prompt, "text": text}) if as_json else prompt + text)
+
+
+def _say(line: str) -> None:
+    """On the error stream, so that standard output is the result alone."""
+    print(line, file=sys.stderr)
+
+
+def _show(comparison: Comparison, out: Path, as_json: bool) -> None:
+    if as_json:
+        print(comparison.to_json())
+        return
+    from rich.console import Console
+
+    console = Console()
+    console.print(comparison.table(costs=console.width >= 100))
+    print(comparison.verdict())
+    for note in comparison.ended_early:
+        print(note)
+    print(f"the best model is in {out}; open {out / 'report.html'}")

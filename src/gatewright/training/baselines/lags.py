@@ -1,0 +1,121 @@
+"""Regressions on the last values: ridge, and gradient boosting where scikit-learn is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.training.baselines.naive import around
+from gatewright.training.tasks.task import Baseline, Fitted
+from gatewright.training.tasks.windows import Windows
+
+if TYPE_CHECKING:
+    from gatewright.training.tasks.forecast import Forecast
+
+#: More windows than this tell a regression nothing new; they are taken at equal distances.
+MOST = 20_000
+#: Parts that the errors of a regression are measured on, each left out once.
+FOLDS = 3
+
+Array = NDArray[np.float64]
+#: From windows (features (N, F), truth (N, H, K)) to (a function of features, its size).
+Learner = Callable[[Array, Array], tuple[Callable[[Array], Array], int]]
+
+
+def lag_baselines(task: Forecast) -> list[Baseline]:
+    """Ridge on lags, and gradient boosting on lags if scikit-learn is installed."""
+    lags = sorted({1, max(task.window // 4, 1), task.window})
+    settings = [(lag, penalty) for lag in lags for penalty in (0.1, 1.0, 10.0, 100.0, 1000.0)]
+    about = "Linear regression of every step on the last values and what is known ahead."
+    found = [Baseline("ridge", "ridge on lags", about, lambda t, s: _ridge(task, t, *s), settings)]
+    boost = _boosting()
+    if boost is not None:
+        about = "Regression trees (scikit-learn) on the last values and what is known ahead."
+        found.append(
+            Baseline(
+                "boosting",
+                "boosting on lags",
+                about,
+                lambda training, _: _regress(task, training, lags[-2:][0], boost),
+                slow=True,
+            )
+        )
+    return found
+
+
+def _ridge(task: Forecast, training: Any, lags: int, penalty: float) -> Fitted:
+    return _regress(task, training, lags, lambda x, y: ridge(x, y, penalty))
+
+
+def ridge(x: Array, y: Array, penalty: float) -> tuple[Callable[[Array], Array], int]:
+    """Least squares with `penalty` on the squared weights of standardised features."""
+    middle, scale = x.mean(0), x.std(0)
+    scale[scale == 0.0] = 1.0
+    z = (x - middle) / scale
+    flat = y.reshape(len(y), -1)
+    gram = z.T @ z + penalty * np.eye(z.shape[1])
+    weights = np.linalg.solve(gram, z.T @ (flat - flat.mean(0)))
+
+    def predict(new: Array) -> Array:
+        found: Array = ((new - middle) / scale @ weights + flat.mean(0)).reshape(-1, *y.shape[1:])
+        return found
+
+    return predict, weights.size + flat.shape[1]
+
+
+def _boosting() -> Learner | None:
+    try:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+    except ImportError:
+        return None
+
+    def learn(x: Array, y: Array) -> tuple[Callable[[Array], Array], int]:
+        # One model a target, with the step ahead as a feature: the steps share what they learn.
+        horizon, targets = y.shape[1:]
+        models = [
+            HistGradientBoostingRegressor(loss="absolute_error", random_state=0).fit(
+                _with_steps(x, horizon), y[:, :, at].reshape(-1)
+            )
+            for at in range(targets)
+        ]
+
+        def predict(new: Array) -> Array:
+            rows = _with_steps(new, horizon)
+            return np.stack([m.predict(rows).reshape(-1, horizon) for m in models], -1)
+
+        leaves = sum(m.n_iter_ * m.max_leaf_nodes for m in models)
+        return predict, leaves
+
+    return learn
+
+
+def _with_steps(x: Array, horizon: int) -> Array:
+    ahead = np.tile(np.arange(horizon), len(x))
+    return np.column_stack([np.repeat(x, horizon, axis=0), ahead])
+
+
+def features(windows: Windows, lags: int) -> Array:
+    """(N, F), the last `lags` values of every channel and what is known of the steps ahead."""
+    past = windows.past[:, -lags:].reshape(len(windows), -1)
+    return np.hstack([past, windows.ahead(windows.known).reshape(len(windows), -1)])
+
+
+def _regress(task: Forecast, training: Any, lags: int, learn: Learner) -> Fitted:
+    windows = task.batches(training)
+    if len(windows) > MOST:
+        windows = windows.take(np.linspace(0, len(windows) - 1, MOST).astype(int))
+    x, y = features(windows, lags), windows.truth
+    predict, size = learn(x, y)
+    residuals = np.empty_like(y)
+    for fold in np.array_split(np.arange(len(y)), FOLDS):
+        # Windows that overlap with those left out have seen their truth: they go as well.
+        gap = task.horizon
+        away = np.ones(len(y), dtype=bool)
+        away[max(fold[0] - gap, 0) : fold[-1] + gap + 1] = False
+        chosen = away if away.sum() > x.shape[1] else np.ones(len(y), dtype=bool)
+        without, _ = learn(x[chosen], y[chosen])
+        residuals[fold] = y[fold] - without(x[fold])
+    return Fitted(lambda part: around(predict(features(task.batches(part), lags)), residuals), size)

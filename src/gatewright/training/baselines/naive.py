@@ -1,0 +1,101 @@
+"""Forecasts that learn next to nothing: the last value, that of a season ago, the usual one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.data.calendar import calendar_values
+from gatewright.training.tasks.quantiles import LEVELS
+from gatewright.training.tasks.task import Baseline, Fitted
+from gatewright.training.tasks.windows import Windows, stretch
+
+if TYPE_CHECKING:
+    from gatewright.training.tasks.forecast import Forecast
+
+#: How far from its place in the year a step is still like it, in shares of the year.
+NEAR = 15 / 365
+
+
+def naive_baselines(task: Forecast) -> list[Baseline]:
+    """Persistence, the seasonal naive forecast where there is a season, and climatology."""
+    found = [_repeat(task, "persistence", "The last value goes on.", 1)]
+    if task.season > 1:
+        about = f"What was {task.season} steps before."
+        found.append(_repeat(task, "seasonal naive", about, task.season))
+    about = "The usual values at this time of the year and the day, and how they spread."
+    if not task.calendar:
+        about = "The usual values at this place in the season, and how they spread."
+    found.append(Baseline("climatology", "climatology", about, lambda t, _: _climate(task, t)))
+    return found
+
+
+def around(point: NDArray[np.float64], residuals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, H, K, Q), from forecasts (N, H, K) and the errors (M, H, K) that such ones have made."""
+    spread = np.quantile(residuals, LEVELS, axis=0)  # (Q, H, K)
+    quantiles: NDArray[np.float64] = point[..., None] + np.moveaxis(spread, 0, -1)
+    return quantiles
+
+
+def _repeat(task: Forecast, title: str, about: str, season: int) -> Baseline:
+    def point(windows: Windows) -> NDArray[np.float64]:
+        ahead = np.arange(task.horizon)
+        back = season * (ahead // season + 1)  # so many seasons that it is known
+        rows = windows.origins[:, None] + ahead - back
+        last = windows.origins[:, None] - 1
+        rows = np.where(rows >= windows.first[:, None], rows, last)
+        values: NDArray[np.float64] = windows.values[:, list(windows.targets)][rows]
+        return values
+
+    def fit(training: Any, _: Any) -> Fitted:
+        windows = task.batches(training)
+        # Where no season lies before a window yet, the last value stands in: not learned from.
+        whole = windows.origins - windows.first >= season
+        seen = windows.take(np.flatnonzero(whole)) if whole.any() else windows
+        residuals = seen.truth - point(seen)
+        return Fitted(lambda part: around(point(task.batches(part)), residuals), 0)
+
+    return Baseline(title.replace(" ", "_"), title, about, fit)
+
+
+def _climate(task: Forecast, training: Any) -> Fitted:
+    """Of each step, the quantiles of the training values that lie near it in their cycles."""
+    phases = _phases(task, training)
+    values = np.concatenate(stretch(training).series.values)[:, task.positions(task.targets)]
+
+    def predict(part: Any) -> NDArray[np.float64]:
+        windows = task.batches(part)
+        rows = windows.origins[:, None] + np.arange(task.horizon)
+        wanted, place = np.unique(rows, return_inverse=True)
+        asked = _phases(task, part)[wanted]
+        usual = np.stack([_quantiles(values, phases, one) for one in asked])  # (steps, K, Q)
+        found: NDArray[np.float64] = usual[place.reshape(rows.shape)]
+        return found
+
+    return Fitted(predict, None)
+
+
+def _quantiles(
+    values: NDArray[np.float64], phases: NDArray[np.float64], asked: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    apart = np.abs(phases - asked)
+    apart = np.minimum(apart, 1.0 - apart)  # each phase is a circle
+    near = (apart <= NEAR).all(1)
+    chosen = values[near] if near.any() else values
+    usual: NDArray[np.float64] = np.quantile(chosen, LEVELS, axis=0).T
+    return usual
+
+
+def _phases(task: Forecast, part: Any) -> NDArray[np.float64]:
+    """(all steps, cycles), where each step stands in each cycle, from 0 to 1."""
+    series = stretch(part).series
+    if not task.calendar:
+        places = [np.arange(len(one)) % task.season / task.season for one in series.values]
+        return np.concatenate(places)[:, None]
+    cycles = tuple(one for one in task.calendar if one != "day of week") or task.calendar
+    waves = np.concatenate([calendar_values(times, cycles) for times in series.times])
+    angles = np.arctan2(waves[:, 0::2], waves[:, 1::2])
+    phases: NDArray[np.float64] = angles / (2 * np.pi) % 1.0
+    return phases

@@ -1,0 +1,431 @@
+"""What comes next in time series: several steps ahead, directly, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gatewright.data import Series
+from gatewright.data.calendar import say_period, season_of
+from gatewright.draw.forecasts import Drawn, forecast_section
+from gatewright.draw.report import Section
+from gatewright.errors import ArgumentError, DataError
+from gatewright.training.baselines.lags import lag_baselines
+from gatewright.training.baselines.naive import naive_baselines
+from gatewright.training.tasks.quantiles import (
+    COVERAGE,
+    CRPS,
+    LEVELS,
+    MASE,
+    MEDIAN,
+    pinball,
+    scores,
+    widening,
+)
+from gatewright.training.tasks.seen import Seen
+from gatewright.training.tasks.task import (
+    Baseline,
+    Batch,
+    Example,
+    Metric,
+    Task,
+    run_all,
+    run_each,
+)
+from gatewright.training.tasks.windows import Stretch, Windows, stretch, with_static
+
+#: The smallest spread, in deviations of a channel, that a window is divided by.
+LEAST_SPREAD = 0.1
+#: Units between what is known of a step and what it changes in the forecast.
+AHEAD = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Future:
+    """What a model says of the steps that follow one series."""
+
+    id: str
+    targets: tuple[str, ...]
+    times: NDArray[Any]  # (horizon,)
+    quantiles: NDArray[np.float64]  # (horizon, targets, Q), at `LEVELS`
+
+    @property
+    def median(self) -> NDArray[np.float64]:
+        """(horizon, targets), the forecast."""
+        return self.quantiles[..., MEDIAN]
+
+    @property
+    def low(self) -> NDArray[np.float64]:
+        """(horizon, targets), the lower end of the interval for 80 %."""
+        return self.quantiles[..., 0]
+
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """(horizon, targets), the upper end of the interval for 80 %."""
+        return self.quantiles[..., -1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast(Task):
+    """Tell the next `horizon` steps of the targets; predictions are (N, horizon, targets, Q).
+
+    One answer for all steps ("direct"), read at the last step of a window of the past. Q are
+    the quantiles at `LEVELS`; the median is the forecast, the outer two are an interval for 80 %.
+    """
+
+    kind: ClassVar[str] = "forecast"
+    title: ClassVar[str] = "a forecast"
+    metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE)
+    reading: ClassVar[str] = (
+        "A network is read at the last step of its window, together with what is known of the "
+        "steps ahead; errors are those of every origin in the test part, one after the other. "
+        "MASE: error of the median over that of the seasonal naive forecast inside the training "
+        "part. CRPS: of nine quantiles, over the same."
+    )
+    division: ClassVar[str] = (
+        "In order of time: the last fifth is the test part, and the last fifth of the rest the "
+        "validation part. Channels are scaled by mean and deviation of what was learned from. "
+        "The intervals are stretched to hold 80 % of the validation part."
+    )
+
+    seen: Seen  # channels, with the calendar and the static values, and their ranges
+    targets: tuple[str, ...]
+    known: tuple[str, ...]
+    calendar: tuple[str, ...]
+    static: tuple[str, ...]
+    period: str  # in words
+    season: int  # steps; 1 where there is none
+    window: int  # steps that are read
+    horizon: int  # steps that are told
+    naive_error: tuple[float, ...]  # of each target, what MASE divides by
+    per_window: bool = False  # whether each window is scaled by its own last value and spread
+
+    @classmethod
+    def of(cls, training: Series, *, horizon: int | None = None, window: int | None = None) -> Self:
+        """The task that these series set: with their calendar already beside them."""
+        for what, given in (("horizon", horizon), ("window", window)):
+            if given is not None and given < 1:
+                raise ArgumentError(f"{what} is {given}; expected at least 1")
+        season = training.steps_a_season or season_of(training.period) or 1
+        usual = season_of(training.period) or (season if 1 < season <= 48 else 8)
+        horizon = horizon or usual
+        longest = int(training.lengths.max())
+        window = window or max(min(max(4 * usual, 24), longest // 4), 2)
+        Windows.of(training, window, horizon)  # refuses what is too short
+        arrays = [with_static(training, at, one) for at, one in enumerate(training.values)]
+        return cls(
+            seen=Seen.of_values(arrays, training.channels + training.static_names),
+            targets=training.targets,
+            known=training.known,
+            calendar=training.calendar,
+            static=training.static_names,
+            period=say_period(training.period),
+            season=season,
+            window=window,
+            horizon=horizon,
+            naive_error=naive_error(training, season),
+        )
+
+    @property
+    def inputs(self) -> int:
+        return len(self.seen.channels)
+
+    @property
+    def outputs(self) -> int:
+        return self.horizon * len(self.targets) * len(LEVELS)
+
+    @property
+    def reach(self) -> int:  # type: ignore[override]
+        """The network without a memory sees the whole window."""
+        return self.window - 1
+
+    def positions(self, names: Sequence[str]) -> list[int]:
+        """Where these stand among the channels."""
+        return [self.seen.channels.index(name) for name in names]
+
+    @staticmethod
+    def split(whole: Series) -> tuple[Series, Stretch]:
+        cuts = [max(int(0.8 * steps), 1) for steps in whole.lengths]
+        rest = whole.steps([slice(0, cut) for cut in cuts])
+        return rest, Stretch(whole, tuple(cuts))
+
+    def parts(self, training: Series, fraction: float, seed: int) -> tuple[Series, Stretch]:
+        cuts = [max(int((1 - fraction) * steps), 1) for steps in training.lengths]
+        rest = training.steps([slice(0, cut) for cut in cuts])
+        return rest, Stretch(training, tuple(cuts))
+
+    def batches(self, part: Series | Stretch) -> Windows:
+        return Windows.of(part, self.window, self.horizon)
+
+    def values(self, training: Series) -> NDArray[np.float64]:
+        arrays = [with_static(training, at, one) for at, one in enumerate(training.values)]
+        return np.concatenate(arrays)
+
+    def prepare(self, z: Tensor, batch: Batch) -> tuple[Tensor, Any]:
+        if not self.per_window:
+            return z, None
+        own = [at for at, name in enumerate(self.seen.channels) if self._moves(name)]
+        level = z[-1:, :, own]
+        spread = z[:, :, own].std(0, keepdim=True, correction=0).clamp(min=LEAST_SPREAD)
+        z = z.clone()
+        z[:, :, own] = (z[:, :, own] - level) / spread
+        at = [own.index(position) for position in self.positions(self.targets)]
+        return z, (level[0, :, at], spread[0, :, at])
+
+    def _moves(self, channel: str) -> bool:
+        return channel not in self.known and channel not in self.static
+
+    def own_modules(self) -> dict[str, nn.Module]:
+        if not self.known:
+            return {}
+        outputs = len(self.targets) * len(LEVELS)
+        return {
+            "ahead": nn.Sequential(
+                nn.Linear(len(self.known), AHEAD), nn.Tanh(), nn.Linear(AHEAD, outputs, bias=False)
+            )
+        }
+
+    def beside(self, model: Any, batch: Batch) -> Tensor | float:
+        """What is known of each step ahead speaks for that step, in the same way for all."""
+        if batch.further is None:
+            return 0.0
+        at = self.positions(self.known)
+        spoken: Tensor = model.ahead((batch.further - model.mean[at]) / model.scale[at])
+        return spoken.flatten(1)
+
+    def finish(self, outputs: Tensor, kept: Any) -> Tensor:
+        shape = (-1, self.horizon, len(self.targets), len(LEVELS))
+        quantiles: Tensor = outputs.view(shape).sort(-1).values
+        if kept is None:
+            return quantiles
+        level, spread = (one[:, None, :, None] for one in kept)
+        spanned: Tensor = quantiles * spread + level
+        return spanned
+
+    def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
+        at = self.positions(self.targets)
+        return pinball(outputs, (batch.target - model.mean[at]) / model.scale[at])
+
+    def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
+        at = self.positions(self.targets)
+        scaled = torch.cat([outputs for outputs, _ in pairs])
+        middle = scaled[..., MEDIAN : MEDIAN + 1]
+        scaled = middle + (scaled - middle) * model.widening[:, None]
+        raw = scaled * model.scale[at, None] + model.mean[at, None]
+        found: NDArray[np.float64] = raw.double().numpy()
+        return found
+
+    def own_buffers(self) -> dict[str, Tensor]:
+        return {"widening": torch.ones(len(self.targets))}
+
+    def calibrate(self, model: Any, validation: Stretch) -> None:
+        batches = self.batches(validation)
+        predicted = self.predictions(run_all(model, batches), model)
+        model.widening.copy_(torch.from_numpy(widening(predicted, batches.truth)))
+
+    def score(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, float]:
+        found = scores(predicted, self.batches(part).truth)
+        return {
+            "mase": float((found["mae"] / self.naive_error).mean()),
+            "crps": float((found["crps"] / self.naive_error).mean()),
+            "coverage": float(found["coverage"].mean()),
+        }
+
+    def shown(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, Any]:
+        windows, given = self.batches(part), stretch(part)
+        found = scores(predicted, windows.truth)
+        times = np.concatenate(given.series.times)
+        picked = np.linspace(0, len(windows) - 1, num=min(3, len(windows))).astype(int)
+        chosen = windows.take(picked)
+        drawn = []
+        for which, channel in enumerate(self.targets[:4]):
+            position = self.positions([channel])[0]
+            for at, row in enumerate(picked):
+                origin = int(windows.origins[row])
+                span = times[origin - self.window : origin + self.horizon]
+                drawn.append(
+                    {
+                        "target": channel,
+                        "times": said_times(span),
+                        "past": chosen.past[at, :, position].tolist(),
+                        "truth": chosen.truth[at, :, which].tolist(),
+                        "quantiles": predicted[row, :, which].T.tolist(),
+                    }
+                )
+        return {
+            "targets": {
+                name: {metric: float(values[at]) for metric, values in found.items()}
+                for at, name in enumerate(self.targets)
+            },
+            "forecasts": drawn,
+        }
+
+    def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
+        drawn = [Drawn(**one) for one in shown["forecasts"]]
+        return [forecast_section(drawn, shown["targets"], whose)]
+
+    def example(self, model: Any, part: Series | Stretch) -> Example:
+        windows = self.batches(part)
+        return Example(
+            windows.batch(torch.tensor([0])),
+            f"One window: the first of the test part, {self.window} steps.",
+        )
+
+    def ready(self, data: Series) -> tuple[Series, list[str]]:
+        if say_period(data.period) != self.period:
+            raise DataError(
+                f"{data.name} has steps of {say_period(data.period)}; the model was trained on "
+                f"steps of {self.period}: bring the data to the same"
+            )
+        series = data.with_calendar(self.calendar) if self.calendar else data
+        if set(series.targets) != set(self.targets) or set(series.known) != set(self.known):
+            raise DataError(
+                f"{data.name} is to forecast {', '.join(series.targets)}; the model forecasts "
+                f"{', '.join(self.targets)}: read the data with the same columns"
+            )
+        order = self.seen.order(series.channels + series.static_names, data.name)
+        if order != sorted(order):
+            series = in_order(series, self.seen.channels, self.targets)
+        short = int(series.lengths.min())
+        if short < self.window:
+            which = series.ids[int(series.lengths.argmin())]
+            raise DataError(
+                f"series {which} of {data.name} has {short} steps; the model reads the last "
+                f"{self.window}: give at least so many"
+            )
+        arrays = [with_static(series, at, one) for at, one in enumerate(series.values)]
+        return series, self.seen.remarks(arrays, data.name)
+
+    def predict(self, model: Any, data: Series) -> list[Future]:
+        """The next `horizon` steps of each series."""
+        series, _ = self.ready(data)
+        found = []
+        for at, values in enumerate(series.values):
+            past = with_static(series, at, values)[-self.window :]
+            known = series.known_after(at, self.horizon)[None]
+            batch = Batch(
+                torch.tensor(past[:, None], dtype=model.mean.dtype),
+                None,
+                torch.zeros(1),
+                torch.tensor(known, dtype=model.mean.dtype) if self.known else None,
+            )
+            quantiles = self.predictions(run_each(model, [batch]), model)[0]
+            times = series.times_after(at, self.horizon)
+            found.append(Future(series.ids[at], self.targets, times, quantiles))
+        return found
+
+    def table(self, model: Any, data: Series) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = {"id": [], "time": []}
+        for future in self.predict(model, data):
+            columns["id"] += [future.id] * self.horizon
+            columns["time"] += said_times(future.times)
+            for which, name in enumerate(self.targets):
+                columns.setdefault(name, []).extend(future.median[:, which].tolist())
+                for at, level in enumerate(LEVELS):
+                    if at == MEDIAN:
+                        continue
+                    column = columns.setdefault(f"{name}_q{round(100 * level)}", [])
+                    column += future.quantiles[:, which, at].tolist()
+        if len(data) == 1:
+            del columns["id"]
+        return columns
+
+    def says(self) -> str:
+        return (
+            f"It forecasts {', '.join(self.targets)} for the next {self.horizon} steps of "
+            f"{self.period}, from the last {self.window}: nine quantiles, of which the outer two "
+            "are an interval for 80 % of what comes."
+        )
+
+    def usage(self) -> str:
+        return (
+            "forecast = model.predict(gw.read(new_data).data)[0]  # of the first series\n"
+            "forecast.times, forecast.median, forecast.low, forecast.high  # (horizon, targets)"
+        )
+
+    def limits(self) -> str:
+        return (
+            "It forecasts as if what made the past went on. Intervals hold as often as stated "
+            "only while new data are like the validation part; the table says how often they "
+            "held on the test part."
+        )
+
+    def counted(self, part: Series | Stretch) -> str:
+        given = stretch(part)
+        steps = int((given.series.lengths - np.array(given.starts)).sum())
+        count = f" of {len(given.series)} series" if len(given.series) > 1 else ""
+        return f"{steps:,} steps{count}"
+
+    def baselines(self) -> Sequence[Baseline]:
+        return (*naive_baselines(self), *lag_baselines(self))
+
+    def variants(self) -> Sequence[Self]:
+        return (self, replace(self, per_window=True))
+
+    def settled_on(self, loss: float, other: float) -> str:
+        what = "is scaled by its own last value and spread" if self.per_window else "is not scaled"
+        return (
+            f"Each window {what}: after a short training the validation loss was {loss:.3f}, "
+            f"and {other:.3f} the other way."
+        )
+
+
+def in_order(series: Series, channels: Sequence[str], targets: tuple[str, ...]) -> Series:
+    """The same series with its channels in this order (static ones stay where they are)."""
+    given = tuple(name for name in channels if name in series.channels)
+    at = [series.channels.index(name) for name in given]
+    own = series.known[: len(series.known) - 2 * len(series.calendar)]
+    known = tuple(name for name in given if name in series.known)
+    future = series.future
+    if future is not None:
+        into = [own.index(name) for name in known if name in own]
+        future = tuple(one[:, into] for one in future)
+    return replace(
+        series,
+        channels=given,
+        values=tuple(one[:, at] for one in series.values),
+        targets=targets,
+        known=known,
+        future=future,
+    )
+
+
+def naive_error(training: Series, season: int) -> tuple[float, ...]:
+    """Of each target, the mean absolute change over a season (over a step, if that is too long)."""
+    at = training.target_positions
+
+    def change(lag: int) -> NDArray[np.float64]:
+        values = [one[:, at] for one in training.values if len(one) > lag]
+        mean: NDArray[np.float64] = np.concatenate(
+            [np.abs(one[lag:] - one[:-lag]) for one in values]
+        ).mean(0)
+        return mean
+
+    error = change(1)
+    if int(training.lengths.max()) > 2 * season:
+        # A target that repeats itself exactly has no seasonal error to be divided by.
+        seasonal = change(season)
+        error = np.where(seasonal > 0.0, seasonal, error)
+    for name, one in zip(training.targets, error, strict=True):
+        if one == 0.0:
+            raise DataError(
+                f"{name} of {training.name} never changes: there is nothing to forecast; "
+                "leave it out of the targets"
+            )
+    return tuple(error.tolist())
+
+
+def said_times(times: NDArray[Any]) -> list[str]:
+    """Times for people and tables: dates alone where no clock shows anything."""
+    if times.dtype.kind != "M":
+        return [f"{time:g}" for time in times]
+    for unit in ("D", "m", "s"):
+        if (times == times.astype(f"datetime64[{unit}]")).all():
+            return [str(one).replace("T", " ") for one in times.astype(f"datetime64[{unit}]")]
+    return [str(one).replace("T", " ") for one in times]

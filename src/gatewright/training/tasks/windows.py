@@ -1,0 +1,144 @@
+"""Windows of time series: what a forecast reads, and what it is to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gatewright.data import Series
+from gatewright.errors import DataError
+from gatewright.training.tasks.task import Batch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """Time series of which the steps from `starts` on are to be forecast; the rest is history."""
+
+    series: Series
+    starts: tuple[int, ...]  # one a series
+
+    @property
+    def name(self) -> str:
+        """Of the data."""
+        return self.series.name
+
+    @property
+    def about(self) -> str:
+        """Of the data."""
+        return self.series.about
+
+    @property
+    def licence(self) -> str:
+        """Of the data."""
+        return self.series.licence
+
+
+def stretch(part: Series | Stretch) -> Stretch:
+    """A part of a forecast; of series alone everything is to be forecast."""
+    return part if isinstance(part, Stretch) else Stretch(part, (0,) * len(part))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Every place in a stretch where `window` steps lie behind and `horizon` ahead."""
+
+    values: NDArray[np.float64]  # (all steps, I), series after series, static values repeated
+    origins: NDArray[np.int64]  # (N,), the row of the first step to forecast
+    first: NDArray[np.int64]  # (N,), the row where its series begins
+    window: int
+    horizon: int
+    targets: tuple[int, ...]  # channels
+    known: tuple[int, ...]  # channels
+
+    @classmethod
+    def of(cls, part: Series | Stretch, window: int, horizon: int) -> Windows:
+        """The windows of a part, one at every step.
+
+        Raises:
+            DataError: if there is none.
+        """
+        given = stretch(part)
+        series = given.series
+        rows, origins, first, begin = [], [], [], 0
+        for at, values in enumerate(series.values):
+            rows.append(with_static(series, at, values))
+            low, high = max(window, given.starts[at]), len(values) - horizon
+            here = np.arange(begin + low, begin + high + 1)
+            origins.append(here)
+            first.append(np.full(len(here), begin))
+            begin += len(values)
+        if not sum(map(len, origins)):
+            raise DataError(
+                f"{series.name} has {int(series.lengths.max())} steps in its longest series; "
+                f"expected at least {window + horizon} in a part: the window of {window} that is "
+                f"read and the horizon of {horizon}. Give more steps, or make one of them smaller"
+            )
+        return cls(
+            np.concatenate(rows),
+            np.concatenate(origins),
+            np.concatenate(first),
+            window,
+            horizon,
+            tuple(series.target_positions),
+            tuple(series.known_positions),
+        )
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    def take(self, at: NDArray[np.integer]) -> Windows:
+        """The windows at these positions."""
+        return replace(self, origins=self.origins[at], first=self.first[at])
+
+    @property
+    def past(self) -> NDArray[np.float64]:
+        """(N, window, I), what is read."""
+        past: NDArray[np.float64] = self.values[self.origins[:, None] + np.arange(-self.window, 0)]
+        return past
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """(N, horizon, K), what is to be said of the K targets."""
+        return self.ahead(self.targets)
+
+    def ahead(self, channels: tuple[int, ...]) -> NDArray[np.float64]:
+        """(N, horizon, channels) of the steps to forecast."""
+        rows = self.origins[:, None] + np.arange(self.horizon)
+        ahead: NDArray[np.float64] = self.values[:, list(channels)][rows]
+        return ahead
+
+    def batch(self, at: Tensor) -> Batch:
+        """The windows at these positions, for a network."""
+        chosen = self.take(at.numpy())
+        further = chosen.ahead(self.known)
+        return Batch(
+            torch.tensor(chosen.past.swapaxes(0, 1), dtype=torch.float32),
+            None,
+            torch.tensor(chosen.truth, dtype=torch.float32),
+            torch.tensor(further, dtype=torch.float32) if self.known else None,
+            items=len(at),
+        )
+
+    def steps(self, size: int) -> int:
+        """How many batches an epoch has."""
+        return -(-len(self) // size)
+
+    def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
+        """Every window once, in random order, in batches of `size`."""
+        return map(self.batch, torch.randperm(len(self), generator=generator).split(size))
+
+    def ordered(self, size: int) -> Iterator[Batch]:
+        """Every window once, in its order."""
+        return map(self.batch, torch.arange(len(self)).split(size))
+
+
+def with_static(series: Series, at: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, I), the channels of a series with its static values beside them at every step."""
+    if series.static is None:
+        return values
+    return np.hstack([values, np.tile(series.static[at], (len(values), 1))])
