@@ -41,7 +41,8 @@ WRONG = {
     "power": r"\bxsmaddasp\b",
 }
 #: What kernels may call besides each other: torch's OpenMP library and the C library.
-KNOWN = {"GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads", "erff", "erf"}
+OPENMP = {"GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"}
+KNOWN = {*OPENMP, "sched_yield", "erff", "erf"}
 
 
 class Smooth(gw.Cell):

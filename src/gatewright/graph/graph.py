@@ -37,7 +37,7 @@ class Weight:
     start: float | None = None
     antisymmetric: bool = False
 
-    @property
+    @cached_property
     def path(self) -> str:
         """Where a layer keeps it: `f.x.weight`, `f.x.bias`, `gain`."""
         return f"{self.product}.{self.source}.{self.role}" if self.source else self.product

@@ -82,6 +82,11 @@ class Recurrent(CellModule):
         self.dropout = float(dropout)
         self.bidirectional = bool(bidirectional)
         self.backend = check_backend(backend)
+        #: D: 2 where the layer reads both ways, else 1.
+        self.directions = 2 if bidirectional else 1
+        ways = (False, True)[: self.directions]
+        #: (layer, reverse) of each of the L * D networks, in the order of the states.
+        self.places = [(layer, reverse) for layer in range(num_layers) for reverse in ways]
         for layer in range(num_layers):
             self.graph.sizes.check(self.sizes(layer))
         self.make_weights(device, dtype)
@@ -89,17 +94,6 @@ class Recurrent(CellModule):
         self.prepare()
 
     # What the layer is.
-    @property
-    def directions(self) -> int:
-        """D: 2 where the layer reads both ways, else 1."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def places(self) -> list[tuple[int, bool]]:
-        """(layer, reverse) of each of the L * D networks, in the order of the states."""
-        ways = (False, True)[: self.directions]
-        return [(layer, reverse) for layer in range(self.num_layers) for reverse in ways]
-
     def sizes(self, layer: int) -> dict[str, int]:
         """The numbers for "input" and "hidden" at a layer."""
         sizes = {"input": self.input_size, "hidden": self.hidden_size}
@@ -304,7 +298,7 @@ class Recurrent(CellModule):
         further = pack_further(self, layout, inputs, like)
         marks = layout.restarts(starts) if starts is not None else (None, None)
         given = split_states(self, hx, layout, like)
-        held = pack_held(self, layout, hold or {}, like)
+        held = pack_held(self, layout, hold, like) if hold else {}
         values: dict[str, Any] = {}
         after: list[dict[str, Tensor]] = []
         for layer in range(self.num_layers):

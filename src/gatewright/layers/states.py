@@ -67,7 +67,7 @@ def join_states(layer: Recurrent, after: Sequence[Mapping[str, Tensor]], layout:
 
 def _uneven(layer: Recurrent, name: str) -> bool:
     """Whether a state's size differs by layer, so that it is one tensor a layer."""
-    return len(set(state_sizes(layer, name))) > 1
+    return layer.num_layers > 1 and len(set(state_sizes(layer, name))) > 1
 
 
 def _by_place(layer: Recurrent, name: str, state: Any, layout: Layout) -> list[Tensor]:

@@ -21,6 +21,9 @@ from gatewright.layers.branch import learned
 #: The products in the order in which torch stacks them, by cell.
 GATES = {"ElmanRNN": ("h",), "LSTM": ("i", "f", "g", "o"), "GRU": ("r", "z", "n")}
 
+#: How the names of the buffers begin that hold frozen gates.
+HELD = "held_"
+
 #: The source that each of torch's tensors belongs to.
 SOURCES = {"weight_ih": "x", "bias_ih": "x", "weight_hh": "h", "bias_hh": "h", "weight_hr": "use"}
 
@@ -94,10 +97,7 @@ class TorchWeights:
 
     def tensors(self) -> dict[str, Tensor]:
         """Each of the graph's weights, by path; torch's two biases are added up."""
-        buffers = self.module._buffers
-        if any(
-            held_name(n, gate) in buffers for n, gates in self.names().items() for gate in gates
-        ):
+        if any(name.startswith(HELD) for name in self.module._buffers):
             return collect(self.graph, self.pairs())
         whole = {name: getattr(self.module, name) for name in self.names()}
         found = {}
@@ -186,4 +186,4 @@ class TorchWeights:
 
 def held_name(parameter: str, gate: str) -> str:
     """The buffer that holds a frozen gate's part of a parameter."""
-    return f"held_{gate}_{parameter}"
+    return f"{HELD}{gate}_{parameter}"

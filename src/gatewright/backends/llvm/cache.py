@@ -65,6 +65,10 @@ def sources() -> str:
     return digest.hexdigest()
 
 
+# Taken now: the files may change while a process runs what they were.
+sources()
+
+
 def read(name: str) -> bytes | None:
     """The object code of an entry, or None where there is none, or a damaged one."""
     base = directory()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from llvmlite import ir
 
 from gatewright.backends.llvm import build, cache
+from gatewright.backends.llvm.chain import emit_chain
 from gatewright.backends.llvm.copying import emit_clear, emit_copy
 from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.mathematics import POINTWISE
@@ -39,20 +40,18 @@ class Built:
 
     def __init__(self, library: build.Library, name: str) -> None:
         self.library = library
-        self.alone = build.KERNEL(library.function(name))
-        self.shared = build.SHARED(library.function(f"{name}_parallel")) if openmp() else None
+        self.alone = library.function(name)
+        self.shared = library.function(f"{name}_parallel") if openmp() else 0
 
-    def __call__(self, table: int, rows: int, grain: int, threads: int) -> None:
-        """Run on all rows, shared among threads in whole grains where there are several.
+    def call(self, table: int, rows: int, grain: int, threads: int) -> list[int]:
+        """A call as `chain` takes it: all rows, shared among threads in whole grains.
 
-        `table` is the address of the kernel's table. Where the grain is 0, threads share units.
+        `table` says how far behind the first one the kernel's table is. Where the grain is 0,
+        threads share units.
         """
         if grain:
             threads = min(threads, -(-rows // grain))
-        if threads > 1 and self.shared is not None:
-            self.shared(table, rows, grain, threads)
-        else:
-            self.alone(table, 0, rows)
+        return [self.alone, self.shared, table, rows, grain, threads if self.shared else 1]
 
 
 def built(
@@ -83,8 +82,9 @@ def shared(bits: int) -> dict[str, Built]:
         emit_totals(module, numbers)
         emit_copy(module, numbers)
         emit_clear(module, numbers)
+        emit_chain(module, numbers)
 
-    names = ("pack", "outer", "totals", "copy", "clear")
+    names = ("pack", "outer", "totals", "copy", "clear", "chain")
     return built(cache.key(None, names, bits, openmp()), names, numbers, emit_all)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gatewright.backends.llvm import build
+from gatewright.backends.llvm.chain import NUMBERS as CALL
 from gatewright.backends.llvm.library import Built, Kernels, shared
 from gatewright.backends.llvm.plan import FREE, Group, Plan
 from gatewright.graph import Term
@@ -119,7 +121,7 @@ class Program:
         self.lengths: dict[str, int] = {}
         self.numbers: list[int] = []
         self.which: list[int] = []
-        self.calls: list[tuple[Built, int, int, int, int]] = []
+        self.calls: list[int] = []
         for name in (*ORDER, "kept", "passing", *(f"given {i}" for i in range(len(shape.strides)))):
             self.base(name)
 
@@ -165,7 +167,7 @@ class Program:
     # Calls.
     def call(self, built: Built, table: Table, rows: int, grain: int, threads: int) -> None:
         """Add a call. In its table, a span is the address of its first number."""
-        self.calls.append((built, 8 * len(self.numbers), rows, grain, threads))
+        self.calls += built.call(8 * len(self.numbers), rows, grain, threads)
         for one in table:
             span = one if isinstance(one, Span) else Span(0, 0, 0)
             self.numbers.append(one if isinstance(one, int) else span.offset * self.itemsize)
@@ -266,7 +268,9 @@ class Program:
         )
 
     def ready(self) -> Program:
-        """Ready to be run: its tables as arrays."""
+        """Ready to be run: its calls and tables as arrays."""
+        self.chained = np.array(self.calls, dtype=np.int64)
+        self.chain = build.KERNEL(self.shared["chain"].alone)
         self.constants = np.array(self.numbers, dtype=np.int64)
         self.bases_of = np.array(self.which, dtype=np.intp)
         return self
@@ -276,9 +280,8 @@ class Program:
         bases = [0, *order, *[0 if one is None else one.data_ptr() for one in tensors]]
         table = np.array(bases, np.int64)[self.bases_of]
         table += self.constants
-        address = table.ctypes.data
-        for built, at, rows, grain, threads in self.calls:
-            built(address + at, rows, grain, threads)
+        count = len(self.calls) // CALL
+        self.chain(self.chained.ctypes.data, count, table.ctypes.data)
 
 
 def rows_of(program: Program, part: str, buffer: str) -> int:
