@@ -557,16 +557,30 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize(("theme", "ground"), [(0, "#ffffff"), (1, "#1b1f24")])
-def test_text_and_wires_can_be_told_from_their_ground(theme, ground):
+@pytest.mark.parametrize("theme", [0, 1])
+def test_text_and_wires_can_be_told_from_their_ground(theme):
     from gatewright.draw.palette import COLOURS
 
     colours = {name: pair[theme] for name, pair in COLOURS.items()}
+    ground = colours["ground"]
     for fill in (ground, colours["learned"], colours["point"], colours["row"]):
         assert contrast(colours["ink"], fill) > 4.5
     assert contrast(colours["muted"], ground) > 4.5
     for name in ("wire", "memory", "learned-edge", "point-edge", "row-edge"):
         assert contrast(colours[name], ground) > 3.0
+
+
+def test_a_file_has_a_ground_that_covers_it():
+    first = ET.fromstring(svg(LSTM(), ground=True)).findall(f"{SPACE}rect")
+    assert [(one.get("class"), one.get("width"), one.get("height")) for one in first] == [
+        ("gw-ground", "100%", "100%")
+    ]
+    assert ET.fromstring(svg(LSTM())).findall(f"{SPACE}rect") == []
+
+
+def test_what_is_read_together_is_called_by_its_own_name():
+    figures = picture(gw.CELLS["gru_d"]().equations, {}).figures
+    assert [one.sign for one in figures if one.kind == "join"] == ["[x_hat, h_hat, mask]"]
 
 
 def test_options():

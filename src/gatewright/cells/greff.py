@@ -89,7 +89,7 @@ class NoInputActivationLSTM(Cell):
 class NoOutputActivationLSTM(Cell):
     """NOAF, no output activation function: the long-term memory is used unsquashed.
 
-    Source: Greff et al. 2017. Only this one and NFG did clearly worse there.
+    Source: Greff et al. 2017. Only this one and NFG did clearly worse on all three data sets.
     """
 
     def step(self, x: Any, h: Any, c: Any) -> Update:

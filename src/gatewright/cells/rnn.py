@@ -13,6 +13,9 @@ class ElmanRNN(Cell):
     """The network that feeds its last output back: its memory is one state, rewritten each step.
 
     Source: Elman 1990, "Finding structure in time".
+
+    Attributes:
+        nonlinearity: "tanh" or "relu".
     """
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"

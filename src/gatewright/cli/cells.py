@@ -100,6 +100,6 @@ def _write_diagrams(chosen: dict[str, Cell], directory: Path) -> None:
     from gatewright.files import write_directory
 
     write_directory(
-        directory, {f"{name}.svg": cell.svg().encode() for name, cell in chosen.items()}
+        directory, {f"{name}.svg": cell.svg(ground=True).encode() for name, cell in chosen.items()}
     )
     print(f"{len(chosen)} diagrams in {directory}")

@@ -41,6 +41,7 @@ def svg(
     theme: str = "auto",
     title: bool = True,
     key: bool = True,
+    ground: bool = False,
     id: str | None = None,
 ) -> str:
     """A cell's diagram, laid out from its equations, as one SVG element.
@@ -59,6 +60,8 @@ def svg(
             the colours out, for slides and programs that know no style variables.
         title: Whether the cell's name and its first line stand above.
         key: Whether the legend stands below.
+        ground: Whether it is painted on a ground of its own, light or dark, instead of what
+            lies behind it: for a file, whose reader may show it on either.
         id: What the ids within begin with; without it, a digest of the content, so two
             different diagrams may stand on one page.
 
@@ -81,10 +84,10 @@ def svg(
         id
         or "gw-"
         + hashlib.sha256(
-            repr((equations.to_json(), names, theme, title, key, width)).encode()
+            repr((equations.to_json(), names, theme, title, key, ground, width)).encode()
         ).hexdigest()[:10]
     )
-    return _document(equations, described, words, prefix, theme, title, key, width)
+    return _document(equations, described, words, prefix, theme, title, key, ground, width)
 
 
 def lesson_words(equations: Equations) -> dict[str, str]:
@@ -101,6 +104,7 @@ def _document(
     theme: str,
     title: bool,
     key: bool,
+    ground: bool,
     width: int | None,
 ) -> str:
     drawn = picture(equations, words)
@@ -123,6 +127,8 @@ def _document(
         tag("desc", escape(described), id=f"{prefix}-desc"),
         tag("style", style_sheet(f"#{prefix}", theme)),
     ]
+    if ground:
+        parts.append(tag("rect", width="100%", height="100%", class_="gw-ground"))
     if title:
         for name in wrapped(equations.name, LARGER * BOLD, inner, 1):
             parts.append(write(name, MARGIN, MARGIN + 12, LARGER, "gw-title", "start"))

@@ -31,11 +31,18 @@ def join(figures: list[Figure]) -> list[Figure]:
                 rest = [one for one in box.inputs if not one.key or one.source not in best]
                 called = {one.source: one.key for one in box.inputs if one.key} | called
                 box.inputs = [Input(joined), *rest]
-        written = (one.sign if one.kind in TERMINALS else called[one] for one in best)
+        written = (_called(one, called[one]) for one in best)
         joined.sign = f"[{', '.join(written)}]"
         joined.inputs = [Input(one) for one in best]
         after = max(figures.index(one) for one in best)
         figures.insert(after + 1, joined)
+
+
+def _called(source: Figure, key: str) -> str:
+    """What is read, by its own name where it has one: GRU-D's x_hat, which products call x."""
+    if source.kind in TERMINALS:
+        return source.sign
+    return source.names[0].rpartition(".")[2] if source.names else key
 
 
 def _common(reads: list[list[Figure]]) -> Iterator[tuple[Figure, ...]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 #: What is coloured: by day, by night. Text on its ground has a contrast of 4.5 at least.
 COLOURS = {
+    "ground": ("#ffffff", "#1b1f24"),
     "ink": ("#1f2933", "#e8ecf1"),
     "muted": ("#5b6672", "#a9b4c0"),
     "wire": ("#4a5560", "#b9c3ce"),
@@ -35,6 +36,7 @@ _RULES = """\
 {at} .gw-source>rect,{at} .gw-join>rect{{stroke:{wire};stroke-width:1.4}}
 {at} .gw-source>rect{{stroke-dasharray:3 3}}
 {at} .gw-cell>rect{{stroke:{frame};stroke-width:1.2;stroke-dasharray:4 4}}
+{at} .gw-ground{{fill:{ground}}}
 {at} text{{fill:{ink}}}
 {at} .gw-name{{font-style:italic}}
 {at} .gw-small{{fill:{ink}}}
