@@ -138,16 +138,17 @@ class Kernels:
 
     def function(self, name: str) -> Built:
         """A kernel, built together with those of its kind when it is first asked for."""
-        if name not in self.functions:
-            inference = name.endswith("inference")
-            mine = [one for one in self.plans if one.endswith("inference") == inference]
+        with BUILDING:  # threads that ask at once get the same
+            if name not in self.functions:
+                inference = name.endswith("inference")
+                mine = [one for one in self.plans if one.endswith("inference") == inference]
 
-            def emit_all(module: ir.Module) -> None:
-                for one in mine:
-                    emit(module, one, self.plans[one], self.numbers, build.registers())
+                def emit_all(module: ir.Module) -> None:
+                    for one in mine:
+                        emit(module, one, self.plans[one], self.numbers, build.registers())
 
-            entry = cache.key(self.schedule.graph, self.details, mine)
-            self.functions |= built(entry, mine, self.numbers, emit_all)
+                entry = cache.key(self.schedule.graph, self.details, mine)
+                self.functions |= built(entry, mine, self.numbers, emit_all)
         return self.functions[name]
 
     def program(self, kind: str, shape: S, make: Callable[[Kernels, str, S], P]) -> P:

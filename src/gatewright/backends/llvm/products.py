@@ -15,7 +15,8 @@ from gatewright.graph.loop import Nest
 from gatewright.graph.terms import Term
 
 #: Multiplications in one turn of the innermost loop, at least: its own cost is shared by them.
-BUSY = 24
+#: More would pay at the edges alone, and is longer to build.
+BUSY = 4
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,7 @@ class Program:
         self.numbers: list[int] = []
         self.which: list[int] = []
         self.calls: list[int] = []
+        self.kernels: set[Built] = set()  # whose code must stay where it is
         for name in (*ORDER, "kept", "passing", *(f"given {i}" for i in range(len(shape.strides)))):
             self.base(name)
 
@@ -167,6 +168,7 @@ class Program:
     # Calls.
     def call(self, built: Built, table: Table, rows: int, grain: int, threads: int) -> None:
         """Add a call. In its table, a span is the address of its first number."""
+        self.kernels.add(built)
         self.calls += built.call(8 * len(self.numbers), rows, grain, threads)
         for one in table:
             span = one if isinstance(one, Span) else Span(0, 0, 0)
