@@ -28,8 +28,6 @@ MADE = "<!-- made by docs/make_cells.py: change the cell or when.toml, then run 
 BEGIN, END = "<!-- cells: made by docs/make_cells.py -->\n", "<!-- end of cells -->"
 #: Layers of torch.nn that a cell has a drop-in for.
 DROP_INS = {"elman_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "peephole_lstm": "PeepholeLSTM"}
-#: The sizes that parameters are also counted at.
-AT = {"input": 16, "hidden": 64}
 LETTERS = {"input": "I", "hidden": "H"}
 
 
@@ -100,6 +98,7 @@ def section(name: str) -> str:
     said, _, attributes = inspect.cleandoc(type(cell).__doc__ or "").partition("\nAttributes:")
     about, _, more = said.partition("\n")
     equations = cell.equations
+    drawing = f"../images/cells/{name}.svg"
     spoken = equations.states[:2] == ("h", "c")
     words = text(equations, names="lesson").partition("\n")[2]
     parts = [
@@ -107,7 +106,7 @@ def section(name: str) -> str:
         f"`{kind}`: {about.strip()}",
         f"**When.** {WHEN[name]}",
         re.sub(r"\n+Source: ", "\n\n**Source.** ", more).strip(),
-        f"![Diagram of {kind}; its equations are below](../images/cells/{name}.svg)",
+        f"[![Diagram of {kind}; its equations are below]({drawing})]({drawing})",
         fenced("text", str(cell).partition("\n")[2]),
         folded("In mathematical notation", fenced("math", cell.latex())),
         folded("In the lesson's words", fenced("text", words)) if spoken else "",
@@ -144,12 +143,12 @@ def facts(cell: gw.Cell) -> str:
     further = [f"`{name}`: {size(graph.inputs[name].size)}" for name in equations.inputs]
     if further:
         lines.append(f"- Further inputs of each step: {'; '.join(further)}")
-    equal = {(str(one.one), str(one.other)) for one in graph.sizes.agreements}
-    for one, other in sorted(equal):
-        lines.append(f"- Sizes that must be equal: {one} and {other}")
-    count = evaluated(cell, AT) if not equal else evaluated(cell, {"input": 64, "hidden": 64})
-    at = "I = 16 and H = 64" if not equal else "I = H = 64"
-    lines.append(f"- Parameters of a layer: {formula(cell)}; with {at}, {count:,}")
+    if graph.sizes.agreements:
+        lines.append("- Sizes that must be equal: I = H")
+    sizes = {"input": wide(cell), "hidden": 64}
+    at = " and ".join(f"{LETTERS[name]} = {number}" for name, number in sizes.items())
+    count = f"{evaluated(cell, sizes):,}"
+    lines.append(f"- Parameters of a layer: {formula(cell)}; with {at}, {count}")
     lines.append(f"- In a trace: {', '.join(f'`{one}`' for one in equations.names)}")
     return "\n".join(lines)
 
@@ -159,12 +158,19 @@ def size(given: int | str) -> str:
     return LETTERS[given] if isinstance(given, str) else str(given)
 
 
+def wide(cell: gw.Cell) -> int:
+    """The input size of the examples, whose hidden size is 64."""
+    return 64 if cell.graph.sizes.agreements else 16
+
+
 def monomials(cell: gw.Cell) -> Counter[str]:
     """The parameters of a layer: how often each product of sizes stands in the sum."""
     found: Counter[str] = Counter()
+    # Sizes that must be equal have one letter.
+    known = {name: "H" for name in LETTERS} if cell.graph.sizes.agreements else LETTERS
     for weight in cell.graph.weights.values():
         numbers = math.prod(one for one in weight.shape if isinstance(one, int))
-        letters = sorted(LETTERS[one] for one in weight.shape if isinstance(one, str))
+        letters = sorted(known[one] for one in weight.shape if isinstance(one, str))
         # A matrix in heads has blocks on its diagonal alone.
         assert weight.heads == 1, "the formula of a cell in heads would be a fraction"
         found["".join(letters)] += numbers
@@ -200,12 +206,12 @@ def evaluated(cell: gw.Cell, sizes: dict[str, int]) -> int:
 
 def how(name: str, cell: gw.Cell) -> str:
     """How a layer is made and run."""
-    wide = 64 if cell.graph.sizes.agreements else 16
+    sizes = f"input_size={wide(cell)}, hidden_size=64"
     inputs = "".join(f", {one}={one}" for one in cell.equations.inputs)
     states = ", ".join(cell.equations.states)
     states = f"({states})" if len(cell.equations.states) > 1 else states
     lines = [
-        f'layer = gw.Recurrent("{name}", input_size={wide}, hidden_size=64, batch_first=True)',
+        f'layer = gw.Recurrent("{name}", {sizes}, batch_first=True)',
         f"output, {states} = layer(x{inputs})",
     ]
     if name in DROP_INS:
@@ -217,7 +223,7 @@ def how(name: str, cell: gw.Cell) -> str:
         given = ", ".join(f"{field}={written(value)}" for field, value in fields.items())
         lines += ["", "# with its options; these are the defaults"]
         lines.append(f'cell = gw.CELLS["{name}"]({given})')
-        lines.append(f"layer = gw.Recurrent(cell, {wide}, 64, batch_first=True)")
+        lines.append(f"layer = gw.Recurrent(cell, {wide(cell)}, 64, batch_first=True)")
     return "\n".join(lines)
 
 

@@ -26,7 +26,7 @@ def legend(layout: Layout) -> tuple[str, float]:
     if "memory" in roles:
         entries.append(("memory", "line: memory"))
     if "peephole" in roles:
-        entries.append(("peephole", "peephole"))
+        entries.append(("peephole", "dashed: by a vector (peephole)"))
     if "join" in kinds:
         entries.append(("join", "[ , ]: read together"))
     parts: list[str] = []
