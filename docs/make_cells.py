@@ -216,7 +216,7 @@ def how(name: str, cell: gw.Cell) -> str:
     ]
     if name in DROP_INS:
         own = DROP_INS[name]
-        like = "by itself" if name == "peephole_lstm" else f"as torch.nn.{own}, with its two biases"
+        like = "the same" if name == "peephole_lstm" else f"as torch.nn.{own}, with its two biases"
         lines += ["", f"# {like}", f"layer = gw.{own}(16, 64, batch_first=True)"]
     fields = cell.fields()
     if fields:
