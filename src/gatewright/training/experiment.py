@@ -61,7 +61,7 @@ class Experiment:
         with tempfile.TemporaryDirectory(prefix="gatewright-") as folder:
             file = hand_over(self.training, Path(folder) / "training.safetensors")
             settled = self.settled(file, progress)
-            outcomes = settled.trained(file, progress, keep)
+            outcomes = settled.trained(settled.runs(file), progress, keep)
         return settled.finished(outcomes, target)
 
     def settled(self, file: str, progress: bool) -> Experiment:
@@ -71,23 +71,27 @@ class Experiment:
             return self
         first = {name: self.networks[name] for name in list(self.networks)[-1:]}
         short = replace(self.recipe, epochs=max(self.recipe.epochs // 4, 1))
-        losses = []
-        for task in variants:
-            pilot = replace(self, task=task, networks=first, seeds=1, recipe=short)
-            history = pilot.trained(file, progress, keep=False)[0].history
-            losses.append(history.validation_loss[history.kept])
+        pilots = [
+            replace(self, task=task, networks=first, seeds=1, recipe=short) for task in variants
+        ]
+        runs = [run for pilot in pilots for run in pilot.runs(file)]
+        histories = [outcome.history for outcome in self.trained(runs, progress, keep=False)]
+        losses = [history.validation_loss[history.kept] for history in histories]
         at = losses.index(min(losses))
         said = variants[at].settled_on(losses[at], losses[1 - at])
         return replace(self, task=variants[at], notes=(*self.notes, said))
 
-    def trained(self, file: str, progress: bool, keep: bool) -> list[Outcome]:
-        """All runs, from the file with the training part."""
+    def runs(self, file: str) -> list[Run]:
+        """Every network from every seed, with the file that holds the training part."""
         sizes = {name: self.size_of(name) for name in self.networks}
-        runs = [
+        return [
             Run(file, self.task, name, sizes[name], seed, self.recipe, network.cell)
             for seed in range(self.seeds)
             for name, network in self.networks.items()
         ]
+
+    def trained(self, runs: Sequence[Run], progress: bool, keep: bool) -> list[Outcome]:
+        """What becomes of runs."""
         costs = {name: network.cost for name, network in self.networks.items()}
         with progress_bar(runs, costs, shown=progress) as on_epoch:
             outcomes = perform_all(runs, on_epoch=on_epoch, keep=keep)

@@ -84,7 +84,11 @@ class Model(nn.Module):
             known = torch.full((z.shape[1],), len(z)) if lengths is None else lengths
             if self.task.centred:
                 return self.body.mean(z, known), None
-            output = self.body(z, known)
+            # What it remembers of a batch before is what its window still shows of it.
+            before = 0 if state is None else len(state)
+            whole = z if state is None else torch.cat([state, z])
+            output = self.body(whole, known + before)[before:]
+            state = whole[-self.body.reach :]
         else:
             output, state = self.body(z, state, lengths=lengths)
         if self.task.every_step:

@@ -39,10 +39,10 @@ def progress_bar(
     # An epoch of one network takes longer than of another; the time left has to know.
     total = sum(costs[run.network] * run.recipe.epochs for run in runs)
     task = bar.add_task("starting", total=total, runs=len(runs), ended=0, loss="–")
-    so_far: dict[tuple[str, int], int] = {}
+    so_far: dict[int, int] = {}
 
     def told(run: Run, epoch: int, loss: float) -> None:
-        key = (run.network, run.seed)
+        key = id(run)
         # A run that ends early is told of as having had all of its epochs.
         passed, so_far[key] = epoch - so_far.get(key, 0), epoch
         bar.update(

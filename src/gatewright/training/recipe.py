@@ -74,9 +74,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             least_steps=600,
         ),
         "next symbol": Recipe(
-            budget=250_000,
+            budget=280_000,
             batch_size=32,
-            epochs=30,
+            epochs=20,  # on validation: GRU 1.739, LSTM 1.755 bits; Kneser-Ney 1.880
             learning_rate=3e-3,
             weight_decay=0.01,
             dropout=0.25,

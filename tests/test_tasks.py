@@ -1,0 +1,284 @@
+"""The tasks: no look ahead, every item once, baselines held to another way of computing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from gatewright.data import Series, Tagged, Text, read
+from gatewright.errors import DataError
+from gatewright.training.baselines.lags import ridge
+from gatewright.training.baselines.naive import naive_baselines
+from gatewright.training.baselines.neighbour import distances
+from gatewright.training.baselines.ngram import Counts
+from gatewright.training.handover import hand_over, receive
+from gatewright.training.model import Model
+from gatewright.training.networks import NETWORKS
+from gatewright.training.tasks.forecast import Forecast
+from gatewright.training.tasks.labels import class_weights, label_scores
+from gatewright.training.tasks.quantiles import LEVELS, pinball, scores, widening
+from gatewright.training.tasks.symbols import NextSymbol, Tail
+from gatewright.training.tasks.tag import Tag
+from gatewright.training.tasks.task import run_all
+from gatewright.training.tasks.windows import Stretch, Windows
+
+GENERATOR = np.random.default_rng(3)
+
+
+def series(*lengths: int, **fields: object) -> Series:
+    """Series whose value is ten times the step, with a known channel that is minus the step."""
+    values = [np.column_stack([10.0 * np.arange(n), -1.0 * np.arange(n)]) for n in lengths]
+    given = {
+        "ids": tuple("abc"[: len(lengths)]),
+        "times": tuple(np.arange(n) for n in lengths),
+        "values": tuple(values),
+        "channels": ("y", "price"),
+        "known": ("price",),
+        "period": 1.0,
+    }
+    return Series(**{**given, **fields})
+
+
+def noisy(steps: int = 300) -> Series:
+    wave = np.sin(np.arange(steps) * 2 * math.pi / 12)
+    values = (wave + 0.3 * GENERATOR.normal(size=steps))[:, None]
+    days = np.arange(steps)
+    return Series(("a",), (days,), (values,), ("y",), period=1.0, steps_a_season=12)
+
+
+def model_of(task, network: str = "gru", hidden: int = 5) -> Model:
+    torch.manual_seed(2)
+    return Model(task, network, NETWORKS[network].build(task, hidden)).eval()
+
+
+# Forecasts.
+def test_a_window_sees_the_past_alone_and_is_asked_for_what_follows() -> None:
+    windows = Windows.of(Stretch(series(20, 15), (12, 9)), window=4, horizon=3)
+    assert len(windows) == (20 - 3 - 12 + 1) + (15 - 3 - 9 + 1)
+    past, truth, ahead = windows.past, windows.truth, windows.ahead(windows.known)
+    first = truth[:, 0, 0]
+    assert first.min() == 90.0 and first.max() == 170.0
+    np.testing.assert_array_equal(past[:, :, 0], first[:, None] + 10.0 * np.arange(-4, 0))
+    np.testing.assert_array_equal(truth[:, :, 0], first[:, None] + 10.0 * np.arange(3))
+    np.testing.assert_array_equal(ahead[:, :, 0], -truth[:, :, 0] / 10.0)
+
+
+def test_parts_of_a_forecast_follow_each_other_and_do_not_overlap() -> None:
+    training, test = Forecast.split(series(100))
+    task = Forecast.of(training, horizon=3, window=5)
+    rest, validation = task.parts(training, 0.25, seed=0)
+    told = [task.batches(part).truth[:, :, 0] / 10.0 for part in (rest, validation, test)]
+    assert [(one.min(), one.max()) for one in told] == [(5, 59), (60, 79), (80, 99)]
+
+
+def test_too_few_steps_are_refused_with_how_many_it_takes() -> None:
+    with pytest.raises(DataError, match=r"expected at least 14 .*window of 4 .*horizon of 10"):
+        Forecast.of(series(13), horizon=10, window=4)
+
+
+def test_the_loss_and_the_scores_are_those_of_the_textbook() -> None:
+    quantiles = np.sort(GENERATOR.normal(size=(6, 4, 2, len(LEVELS))), -1)
+    truth = GENERATOR.normal(size=(6, 4, 2))
+    expected = np.zeros((6, 4, 2, len(LEVELS)))
+    for at in np.ndindex(expected.shape):
+        error = truth[at[:-1]] - quantiles[at]
+        level = LEVELS[at[-1]]
+        expected[at] = level * error if error > 0 else (level - 1) * error
+    loss = pinball(torch.from_numpy(quantiles), torch.from_numpy(truth))
+    assert loss.item() == pytest.approx(expected.mean())
+    found = scores(quantiles, truth)
+    np.testing.assert_allclose(found["crps"], 2 * expected.mean((0, 1, 3)))
+    inside = (truth > quantiles[..., 0]) & (truth < quantiles[..., 8])
+    np.testing.assert_allclose(found["coverage"], inside.mean((0, 1)))
+    np.testing.assert_allclose(found["mae"], np.abs(truth - quantiles[..., 4]).mean((0, 1)))
+
+
+def test_stretched_intervals_hold_their_share() -> None:
+    truth = GENERATOR.normal(size=(500, 3, 2)) * [1.0, 5.0]
+    quantiles = np.tile(np.linspace(-1, 1, 9), (500, 3, 2, 1))
+    wider = quantiles * widening(quantiles, truth)[:, None]
+    np.testing.assert_allclose(scores(wider, truth)["coverage"], 0.8, atol=0.01)
+
+
+def test_naive_forecasts_of_what_repeats_itself_are_exact() -> None:
+    values = np.tile(GENERATOR.normal(size=7), 20)[:, None]
+    training, test = Forecast.split(
+        Series(("a",), (np.arange(140),), (values,), ("y",), period=1.0, steps_a_season=7)
+    )
+    task = Forecast.of(training, horizon=10, window=14)  # longer than a season
+    truth = task.batches(test).truth
+    found = {one.name: one.fit(training, None).predict(test) for one in naive_baselines(task)}
+    for name in ("seasonal_naive", "climatology"):
+        np.testing.assert_allclose(found[name][..., 4], truth, atol=1e-12, err_msg=name)
+    last = values[task.batches(test).origins - 1]
+    middle = found["persistence"][..., 4] - last[:, None]
+    assert np.ptp(middle, axis=0).max() < 1e-12  # the last value, and the usual error
+
+
+def test_ridge_is_that_of_scikit_learn() -> None:
+    linear = pytest.importorskip("sklearn.linear_model")
+    x, y = GENERATOR.normal(2.0, 3.0, (50, 6)), GENERATOR.normal(size=(50, 3, 2))
+    predict, _ = ridge(x, y, 4.0)
+    z = (x - x.mean(0)) / x.std(0)
+    peer = linear.Ridge(alpha=4.0).fit(z, y.reshape(50, -1))
+    np.testing.assert_allclose(predict(x).reshape(50, -1), peer.predict(z), atol=1e-10)
+
+
+def test_scaling_by_the_window_moves_a_forecast_with_its_series() -> None:
+    task = Forecast.of(noisy(), horizon=3, window=8)
+    task = type(task).from_config({**task.to_config(), "per_window": True})
+    model = model_of(task).double()
+    batch = task.batches(noisy()).batch(torch.arange(4))
+    x = batch.x.double()
+    plain, _ = model(type(batch)(x, None, batch.target))
+    moved, _ = model(type(batch)(2.0 * x + 7.0, None, batch.target))
+    torch.testing.assert_close(moved, 2.0 * plain + 7.0)
+    assert (plain.diff(dim=-1) >= 0).all()  # quantiles in their order
+
+
+def test_a_target_that_never_changes_is_refused() -> None:
+    with pytest.raises(DataError, match="y of series never changes"):
+        Forecast.of(series(50, values=(np.ones((50, 2)),)))
+
+
+# Classes.
+def test_scores_of_classes_are_those_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    labels, said = GENERATOR.integers(0, 4, 80), GENERATOR.integers(0, 3, 80)
+    found = label_scores(said, labels, 5)
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, said))
+    peer = metrics.f1_score(labels, said, average="macro", zero_division=0)
+    assert found["macro_f1"] == pytest.approx(peer)
+
+
+def test_a_rare_class_is_heard_and_the_mean_weight_is_one() -> None:
+    assert class_weights(np.array([10, 12, 15])) is None
+    counts = np.array([100, 10, 0])
+    weights = np.array(class_weights(counts))
+    assert weights[1] > 3 * weights[0] and weights[2] == 0
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("window", [0.2, 1.0])
+def test_warping_distances_are_those_of_the_recurrence(window: float) -> None:
+    one, others = GENERATOR.normal(size=(9, 2)), [GENERATOR.normal(size=(n, 2)) for n in (9, 5, 14)]
+
+    def slow(a: np.ndarray, b: np.ndarray) -> float:
+        slope = len(b) / len(a)
+        reach = max(math.ceil(window * max(len(a), len(b))), 1, slope)
+        table = {(-1, -1): 0.0}
+        for i in range(len(a)):
+            for j in range(len(b)):
+                if abs(j - i * slope) > reach:
+                    continue
+                before = [
+                    table.get(at, math.inf) for at in ((i - 1, j), (i, j - 1), (i - 1, j - 1))
+                ]
+                table[i, j] = ((a[i] - b[j]) ** 2).sum() + min(before)
+        return table[len(a) - 1, len(b) - 1]
+
+    np.testing.assert_allclose(distances(one, others, window), [slow(one, b) for b in others])
+
+
+def test_a_tag_does_not_look_ahead() -> None:
+    sequences = tuple(GENERATOR.normal(size=(9, 2)).astype(np.float32) for _ in range(6))
+    labels = tuple(np.arange(9) % 3 for _ in range(6))
+    task = Tag.of(Tagged(sequences, labels, ("a", "b", "c")))
+    for network in ("gru", "window"):
+        model = model_of(task, network)
+        whole = model.predict(sequences[:1])[0]
+        cut = model.predict([sequences[0][:4]])[0]
+        np.testing.assert_allclose(whole[:4], cut, atol=1e-6)
+
+
+# Text.
+TEXT = Text.from_string("".join(GENERATOR.choice(list("abcd"), size=9000)))
+
+
+@pytest.mark.parametrize("network", ["window", "gru"])
+def test_every_symbol_is_told_once_in_its_order_after_what_came_before(network: str) -> None:
+    task = NextSymbol.of(TEXT)
+    model = model_of(task, network).double()  # untrained, it forgets long before the warm-up ends
+    part = Tail(TEXT, 3001)
+    bits = task.predictions(run_all(model, task.batches(part)), model)
+    assert len(bits) == len(TEXT) - 3001
+    alone = model.predict(TEXT)  # one stream from the beginning
+    np.testing.assert_allclose(bits, alone[3000:], atol=1e-9)
+
+
+def test_learning_reads_each_stream_on_and_on() -> None:
+    task = NextSymbol.of(TEXT)
+    batches = list(task.batches(TEXT).shuffled(4, torch.Generator().manual_seed(0)))
+    x = torch.cat([batch.x for batch in batches])
+    y = torch.cat([batch.target for batch in batches])
+    assert [batch.carries for batch in batches] == [False] + [True] * (len(batches) - 1)
+    assert torch.equal(x[1:], y[:-1]) or (x[1:] != y[:-1]).any(0).sum() <= 1  # the ring's seam
+    assert x.numel() >= len(TEXT) - 1 - 4
+
+
+def test_kneser_ney_is_a_distribution_and_that_of_its_equations() -> None:
+    text = "abracadabra alakazam abracadabra"
+    codes = Text.from_string(text)
+    numbers, size = codes.codes.astype(np.int64), len(codes.alphabet)
+    model = Counts.of(numbers, size, 3)
+    for history in ("ab", "ra", "zz", "kb"):  # seen and not
+        prefix = [codes.alphabet.index(one) for one in history if one in codes.alphabet]
+        chances = [
+            2.0 ** -model.bits(np.array([*prefix, code]), len(prefix))[0] for code in range(size)
+        ]
+        assert sum(chances) == pytest.approx(1.0) and min(chances) > 0
+    # By dictionaries, order 2: P(w|v) = (c(vw) - D)/c(v) + D N(v.)/c(v) P(w), P from kinds.
+    pairs = Counter(itertools.pairwise(text))
+    kinds = Counter(w for _, w in pairs)
+    firsts = Counter(v for v, _ in pairs)
+
+    def discount(counts: Counter) -> float:
+        once, twice = (sum(c == n for c in counts.values()) for n in (1, 2))
+        return once / (once + 2 * twice) if once else 0.5
+
+    total, own = sum(kinds.values()), discount(kinds)
+    lower = {
+        w: max(kinds[w] - own, 0) / total + own * len(kinds) / total / size for w in codes.alphabet
+    }
+    d, after = discount(pairs), sum(c for (v, _), c in pairs.items() if v == "a")
+    expected = (pairs["a", "b"] - d) / after + d * firsts["a"] / after * lower["b"]
+    given = np.array([codes.alphabet.index("a"), codes.alphabet.index("b")])
+    assert 2.0 ** -Counts.of(numbers, size, 2).bits(given, 1)[0] == pytest.approx(expected)
+
+
+def test_writing_is_fixed_by_its_seed_and_keeps_to_the_alphabet() -> None:
+    model = model_of(NextSymbol.of(TEXT))
+    first, again, other = (
+        model.sample("ab", symbols=40, temperature=1.0, seed=seed) for seed in (1, 1, 2)
+    )
+    assert first == again != other and set(first) <= set("abcd") and len(first) == 40
+    with pytest.raises(DataError, match="'z'"):
+        model.sample("az")
+
+
+# On the way to the processes that learn.
+@pytest.mark.parametrize("data", ["vowels", "weather", "prose", "months", "tags"])
+def test_what_is_handed_over_arrives(data: str, tmp_path) -> None:
+    if data == "months":
+        times = np.arange("2020-01", "2022-01", dtype="datetime64[M]").astype("datetime64[ns]")
+        given = series(24, times=(times,), period=np.timedelta64(1, "M"), future=(np.ones((3, 1)),))
+    elif data == "tags":
+        given = Tagged((np.ones((3, 1), np.float32),), (np.array([0, 1, 0]),), ("a", "b"))
+    else:
+        given = read(data).data
+    found = receive(hand_over(given, tmp_path / "file"))
+    assert type(found) is type(given)
+    for field in given.__dataclass_fields__:
+        one, other = getattr(given, field), getattr(found, field)
+        if isinstance(one, tuple) and one and isinstance(one[0], np.ndarray):
+            assert all(a.dtype == b.dtype for a, b in zip(one, other, strict=True))
+            assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+        elif isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype and np.array_equal(one, other)
+        else:
+            assert one == other, field
