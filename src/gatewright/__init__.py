@@ -11,6 +11,8 @@
     gw.init                           starts of the weights: orthogonal, forget bias, chrono
     gw.probes                         how far back a network remembers, and by which path
     gw.memory                         memory tasks, and the longest lag that is still learnt
+    gw.train, gw.compare, gw.predict  from a file to a model, and the model at work
+    gw.read                           data of whichever format
     gw.save, gw.load                  a model directory, without pickle
     gw.check_cell                     whether a cell keeps the laws of cells
 
@@ -76,11 +78,15 @@ if TYPE_CHECKING:
     import gatewright.layers.initialisation as init
     import gatewright.memory as memory
     import gatewright.probes as probes
+    from gatewright.data.reading import read
     from gatewright.layers.check import check_cell
     from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
     from gatewright.layers.step_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
+    from gatewright.training.compare import compare
+    from gatewright.training.predict import predict
+    from gatewright.training.train import train
 
 #: What needs torch, and where it stands; imported when it is first asked for.
 _LATER = {
@@ -94,6 +100,10 @@ _LATER = {
     "GRUCell": "layers.step_cells",
     "PeepholeLSTMCell": "layers.step_cells",
     "check_cell": "layers.check",
+    "compare": "training.compare",
+    "predict": "training.predict",
+    "read": "data.reading",
+    "train": "training.train",
     "init": "layers.initialisation",
     "memory": "memory",
     "probes": "probes",
@@ -140,6 +150,7 @@ __all__ = [
     "Recurrent",
     "SizeError",
     "check_cell",
+    "compare",
     "cos",
     "diagonal",
     "elu",
@@ -162,7 +173,9 @@ __all__ = [
     "minimum",
     "noise",
     "parameter",
+    "predict",
     "probes",
+    "read",
     "relu",
     "rms_norm",
     "save",
@@ -179,5 +192,6 @@ __all__ = [
     "stop_gradient",
     "sum",
     "tanh",
+    "train",
     "where",
 ]
