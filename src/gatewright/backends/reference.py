@@ -74,11 +74,11 @@ def run(task: Run, given: Mapping[Term, Tensor] | None = None) -> Result:
     """Run a graph over a sequence; what is `given` already is not computed again."""
     graph, rows = task.graph, list(task.rows)
     wanted = {graph.output} | {graph.values[name] for name in task.names}
-    needed = closure([*graph.updates.values(), *wanted])
     held = {graph.values[name]: value for name, value in task.hold.items()}
     stage = stages(graph.forward, held) if held else graph.stages
     like = next(iter(task.states.values()))
     known = {**at_hand(task), **(given or {}), **held}
+    needed = closure([*graph.updates.values(), *wanted], known)
     ready = [one for one in graph.forward if one in needed and stage[one] < STATE]
     Section(ready, known, task).compute(known, like)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 #: A size is a number, "input" or "hidden"; None where it follows from the equations.
@@ -32,13 +32,14 @@ class Node:
         return f"<{self.op}{details}>"
 
 
-def closure(roots: Iterable[Any]) -> set[Any]:
-    """All that `roots` are made of, themselves included."""
+def closure(roots: Iterable[Any], known: Collection[Any] = ()) -> set[Any]:
+    """All that `roots` are made of, themselves included, but not what `known` ones are made of."""
     seen: set[Any] = set()
     waiting = list(roots)
     while waiting:
         node = waiting.pop()
         if node not in seen:
             seen.add(node)
-            waiting.extend(node.operands)
+            if node not in known:
+                waiting.extend(node.operands)
     return seen

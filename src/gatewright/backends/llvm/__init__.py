@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from gatewright.backends.reference import Result, Run
 from gatewright.graph import Graph
@@ -30,15 +31,34 @@ def why_not(task: Run) -> str | None:
         return "autocast is on"
     if torch.compiler.is_compiling():
         return _why_not_traced(task)
+    if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():
+        return "torch is recording the operations of this run, and would not see what kernels do"
     if torch._C._functorch.maybe_current_level() is not None:
         return "a transform of torch.func is at work"
     if torch.autograd.forward_ad._current_level >= 0:
         return "forward-mode differentiation is at work"
     if not sum(task.rows):
         return "there is nothing to run"
+    if (reason := _why_not_read(task)) is not None:
+        return reason
     from gatewright.backends.llvm.library import cannot
 
     return cannot(task.graph, tuple(task.names), tuple(sorted(task.hold)))
+
+
+def _why_not_read(task: Run) -> str | None:
+    """Why kernels cannot read the numbers of all tensors where they lie in memory, or None."""
+    groups = task.weights, task.inputs, task.states, task.fresh, task.hold
+    given = [*task.noises, *[one for group in groups for one in group.values()]]
+    for kind in {type(one) for one in given}:
+        if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            return f"a tensor is a {kind.__name__}, which has its numbers elsewhere"
+    dtypes = {one.dtype for one in given} - {torch.bool}
+    if len(dtypes) > 1:
+        return f"tensors are {' and '.join(sorted(map(str, dtypes)))}"
+    if not all([one.is_cpu for one in given]):
+        return "not all tensors are on the CPU"
+    return None
 
 
 def _why_not_traced(task: Run) -> str | None:

@@ -84,7 +84,11 @@ class Loops(torch.autograd.Function):
         built, shape, order, task = ctx.run
         if torch.is_grad_enabled():
             return (*NOT_TENSORS, *differentiable(built, task, given, gradients))
-        upstream = [one.contiguous() if one is not None else None for one in gradients]
+        upstream = [
+            one.resolve_neg().contiguous() if one is not None else None for one in gradients
+        ]
+        # A hook on what is saved may give it back in another order in memory.
+        shape = replace(shape, strides=tuple([one.stride() for one in given]))
         shape = shape.backward(upstream, ctx.needs_input_grad[len(NOT_TENSORS) :])
         return (*NOT_TENSORS, *run_backward(built, shape, order, given, kept, upstream))
 
@@ -120,7 +124,9 @@ def differentiable(
     fresh = dict(zip(graph.states, given[len(known) + len(states) :], strict=False))
     # What is held and nobody reads was not given; its value does not matter.
     hold = {name: known.get(graph.values[name], one) for name, one in task.hold.items()}
-    task = replace(task, states=states, fresh=fresh or task.fresh, hold=hold)
+    # What follows from weights alone never went through the kernels, and is not known here.
+    names = [name for name in task.names if graph.values[name] in built.wanted]
+    task = replace(task, states=states, fresh=fresh or task.fresh, hold=hold, names=names)
     result = reference.run(task, known)
     by_term = {graph.output: result.output}
     by_term |= {graph.values[name]: one for name, one in result.values.items()}

@@ -162,10 +162,13 @@ class BackwardProgram(Program):
         if position is not None and self.shape.present[position]:
             outside = self.own(f"upstream {position}", units)
         seed = f"{name} seed value {term.index}"
-        if later is not None:
+        if later is not None and outside is not None:
+            # Not where it stands: that may be the user's own tensor, or another value's too.
+            self.place("passing", total, (seed, units))
+            self.copy(outside, self.places[seed], total, units)
+            self.copy(later, self.places[seed], total, units, add=True)
+        elif later is not None:
             self.places[seed] = later
-            if outside is not None:
-                self.copy(outside, later, total, units, add=True)
         elif outside is not None and self.whole(term):
             self.places[seed] = outside
         else:

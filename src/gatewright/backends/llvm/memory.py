@@ -36,15 +36,14 @@ class Pool:
         if size < LARGE:
             return torch.empty(shape, dtype=dtype, device="cpu")
         with self.lock:
+            # A list of its own, made at once: while it is walked through, blocks come and go.
             fitting = [
-                (one.nbytes, key)
-                for key, one in self.waiting.items()
-                if size <= one.nbytes <= LARGER * size
+                one for one in list(self.waiting.values()) if size <= one.nbytes <= LARGER * size
             ]
-            if fitting:
-                block = self.waiting.pop(min(fitting)[1])
-            else:
-                block = torch.empty(size, dtype=torch.uint8, device="cpu")
+            least = min(fitting, key=lambda one: one.nbytes, default=None)
+            block = self.waiting.pop(id(least), None)
+        if block is None:
+            block = torch.empty(size, dtype=torch.uint8, device="cpu")
         # Through numpy, since a part of a torch tensor could not be an output of a function
         # that its user changes in place.
         lent = block.numpy()[:size].view(NUMPY[dtype]).reshape(shape)

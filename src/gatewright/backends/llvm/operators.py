@@ -195,7 +195,7 @@ def loops_backward(
     one = Call.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
     steps = even(one.shape.steps, one.shape.batch, reverse).restarted(restart)
     rest = iter(gradients)
-    reaching = [next(rest).contiguous() if there else None for there in present]
+    reaching = [next(rest).resolve_neg().contiguous() if there else None for there in present]
     upstream: list[Tensor | None] = [None] * len(one.built.wanted)
     for i, gradient in zip(one.wanted, reaching, strict=False):
         upstream[i] = gradient

@@ -95,9 +95,9 @@ def prepared(built: Kernels, known: Sequence[Tensor], states: Sequence[Tensor]) 
     like = states[0]
     given = []
     for term, one in zip(built.given, known, strict=True):
-        numbers = one.to(like.dtype) if one.dtype == torch.bool else one
+        numbers = (one.to(like.dtype) if one.dtype == torch.bool else one).resolve_neg()
         given.append(numbers if term in built.matrices else numbers.contiguous())
-    return [*given, *[one.contiguous() for one in states]]
+    return [*given, *[one.resolve_neg().contiguous() for one in states]]
 
 
 class Program:
