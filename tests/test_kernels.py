@@ -603,7 +603,6 @@ task = t.task_of(t.VARIANTS["lstm"].graph, {"input": 5, "hidden": 17}, t.F64, t.
 expected = t.everything("llvm", task)
 child = os.fork()
 if child == 0:
-    torch.set_num_threads(1)
     found = t.everything("llvm", task)
     same = all(torch.equal(found[k], v) or k.endswith("bias") for k, v in expected.items())
     os._exit(0 if same else 3)

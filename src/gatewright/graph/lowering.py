@@ -20,7 +20,7 @@ def build_graph(equations: Equations, *, bias: bool = True) -> Graph:
     Raises:
         CellError: if two sizes that must agree are different numbers.
     """
-    text = json.dumps([equations.to_json(), bias], sort_keys=True)
+    text = json.dumps([equations.to_json(), bias])
     graph = GRAPHS.get(text)
     if graph is None:
         graph = replace(_Lowering(equations, infer_sizes(equations), bias).run(), text=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import cache as once
 from functools import lru_cache
@@ -33,6 +34,15 @@ S = TypeVar("S")
 PROGRAMS = 128
 #: llvmlite builds one module at a time.
 BUILDING = RLock()
+
+
+def _anew() -> None:
+    global BUILDING
+    BUILDING = RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a lock that another thread held stays held in the child
+    os.register_at_fork(after_in_child=_anew)
 
 
 class Built:

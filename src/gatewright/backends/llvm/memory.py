@@ -7,6 +7,7 @@ run; those that a run lets go of come back by themselves, when torch drops the l
 
 from __future__ import annotations
 
+import os
 import weakref
 from math import prod
 from threading import RLock
@@ -20,6 +21,8 @@ NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 LARGE = 1 << 18
 #: Blocks that wait at most, and how much larger than asked for a block may be that is given.
 WAITING, LARGER = 16, 2.0
+#: Blocks that come back while one waits, until it is let go.
+LONG = 100
 
 
 class Pool:
@@ -27,6 +30,8 @@ class Pool:
 
     def __init__(self) -> None:
         self.waiting: dict[int, Tensor] = {}
+        self.came: dict[int, int] = {}  # when each of them did, counted in blocks
+        self.count = 0
         # A block may come back while another is looked for, in the same thread.
         self.lock = RLock()
 
@@ -42,6 +47,7 @@ class Pool:
             ]
             least = min(fitting, key=lambda one: one.nbytes, default=None)
             block = self.waiting.pop(id(least), None)
+            self.came.pop(id(least), None)
         if block is None:
             block = torch.empty(size, dtype=torch.uint8, device="cpu")
         # Through numpy, since a part of a torch tensor could not be an output of a function
@@ -51,11 +57,18 @@ class Pool:
         return torch.from_numpy(lent)
 
     def give(self, block: Tensor) -> None:
-        """Take a block back; the one that has waited longest makes room."""
+        """Take a block back; those that nobody has wanted for long are let go."""
         with self.lock:
-            self.waiting[id(block)] = block
-            while len(self.waiting) > WAITING:
-                del self.waiting[next(iter(self.waiting))]
+            self.count += 1
+            self.waiting[id(block)], self.came[id(block)] = block, self.count
+            while self.waiting:
+                oldest = next(iter(self.waiting))
+                new = self.came[oldest] > self.count - LONG
+                if new and len(self.waiting) <= WAITING:
+                    break
+                del self.waiting[oldest], self.came[oldest]
 
 
 POOL = Pool()
+if hasattr(os, "register_at_fork"):  # a lock that another thread held stays held in the child
+    os.register_at_fork(after_in_child=lambda: setattr(POOL, "lock", RLock()))

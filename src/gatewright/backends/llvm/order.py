@@ -84,25 +84,31 @@ def even(steps: int, batch: int, reverse: bool) -> Order:
     return Order(counts, offsets, before, after, last, batch, total)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
-    """The order of a run."""
+    """The order of a run. At no step do more rows run than at the one before."""
     counts = torch.tensor(rows, dtype=torch.int64, device="cpu")
     offsets = torch.cumsum(counts, 0) - counts
     total = sum(rows)
-    after = 2 * batch + torch.arange(total, device="cpu")
-    state = batch + torch.arange(batch, device="cpu")
-    before = torch.empty(total, dtype=torch.int64, device="cpu")
-    for t in reversed(range(len(rows))) if reverse else range(len(rows)):
-        part = slice(int(offsets[t]), int(offsets[t]) + rows[t])
-        before[part] = state[: rows[t]]
-        state[: rows[t]] = after[part]
+    step = torch.repeat_interleave(torch.arange(len(rows), device="cpu"), counts)
+    row = torch.arange(total, device="cpu") - offsets[step]
+    every, first, after = torch.arange(batch, device="cpu"), batch, 2 * batch
     if reverse:
+        begins = row >= torch.cat([counts[1:], counts.new_zeros(1)])[step]
+        next_ = offsets[(step + 1).clamp_max(len(rows) - 1)]
+        before = torch.where(begins, first + row, after + next_ + row)
+        last = torch.where(every < rows[0], after + every, first + every)
         counts, offsets = counts.flip(0).contiguous(), offsets.flip(0).contiguous()
-    return Order(counts, offsets, before, after, state, batch, total)
+    else:
+        before = torch.where(step == 0, first + row, after + offsets[(step - 1).clamp_min(0)] + row)
+        lengths = (counts.unsqueeze(1) > every).sum(0)
+        ends = after + offsets[(lengths - 1).clamp_min(0)] + every
+        last = torch.where(lengths > 0, ends, first + every)
+    states = torch.arange(after, after + total, device="cpu")
+    return Order(counts, offsets, before, states, last, batch, total)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def within(rows: tuple[int, ...]) -> Tensor:
     """The row of the batch that each packed row belongs to."""
     return torch.cat([torch.arange(running, device="cpu") for running in rows])

@@ -19,6 +19,7 @@ from gatewright.backends.llvm import build
 from gatewright.backends.llvm.chain import NUMBERS as CALL
 from gatewright.backends.llvm.library import Built, Kernels, shared
 from gatewright.backends.llvm.plan import FREE, Group, Plan
+from gatewright.backends.llvm.threads import threads
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
 
@@ -81,8 +82,7 @@ class Shape:
     ) -> Shape:
         """The shape of a forward pass on as many threads as torch has."""
         strides = tuple([one.stride() for one in given])
-        threads = torch.get_num_threads()
-        return cls(tuple(sizes.items()), steps, batch, total, threads, strides, fresh=fresh)
+        return cls(tuple(sizes.items()), steps, batch, total, threads(), strides, fresh=fresh)
 
     def backward(self, upstream: Sequence[Tensor | None], asked: Sequence[bool]) -> Shape:
         """The shape of the backward pass."""
