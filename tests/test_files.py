@@ -70,6 +70,13 @@ def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
     assert names(tmp_path / "model") == ["mine.txt"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place where none can write")
+def test_a_place_that_refuses_is_found_before_the_long_computation(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="/proc/nope"):
+        check_vacant("/proc/nope/x")
+    assert check_vacant(tmp_path / "a" / "b") and names(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\\b"])
 def test_only_plain_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArgumentError, match="plain name"):

@@ -19,7 +19,7 @@ from gatewright.training.baselines.ngram import Counts
 from gatewright.training.handover import hand_over, receive
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from gatewright.training.tasks.forecast import Forecast
+from gatewright.training.tasks.forecast import Forecast, naive_error
 from gatewright.training.tasks.labels import class_weights, label_scores
 from gatewright.training.tasks.quantiles import LEVELS, pinball, scores, widening
 from gatewright.training.tasks.symbols import NextSymbol, Tail
@@ -118,6 +118,13 @@ def test_naive_forecasts_of_what_repeats_itself_are_exact() -> None:
     last = values[task.batches(test).origins - 1]
     middle = found["persistence"][..., 4] - last[:, None]
     assert np.ptp(middle, axis=0).max() < 1e-12  # the last value, and the usual error
+
+
+def test_what_repeats_itself_but_for_rounding_is_measured_by_its_change_in_a_step() -> None:
+    wave = np.sin(2 * np.pi * np.arange(96) / 24)[:, None]
+    given = Series(("a",), (np.arange(96),), (wave,), ("y",), period=1.0, steps_a_season=24)
+    assert 0.0 < np.abs(wave[24:] - wave[:-24]).mean() < 1e-14
+    np.testing.assert_allclose(naive_error(given, 24), np.abs(np.diff(wave[:, 0])).mean())
 
 
 def test_ridge_is_that_of_scikit_learn() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,10 @@ import gatewright as gw
 from gatewright.data import Series, read
 from gatewright.errors import ArgumentError, CellError, DataError, ModelError
 from gatewright.training.cell_file import cell_from_file
+from gatewright.training.experiment import planned
+from gatewright.training.loop import evaluate
 from gatewright.training.predict import predict, sample
+from gatewright.training.recipe import RECIPES
 from gatewright.training.train import train
 
 MINE = """
@@ -97,6 +101,47 @@ def test_a_model_directory_is_whole_and_says_what_it_is(made: Path, name: str) -
     key = {"hours": "forecasts", "fox": "samples"}.get(name, "confusion")
     assert f'id="{key}"' in files["report.html"]
     assert 'id="passage"' in files["report.html"] or name in ("hours", "classes", "fox")
+
+
+def test_the_card_says_what_the_kept_model_does_on_validation(made: Path) -> None:
+    trial = json.loads((made / "hours" / "results.json").read_text())["networks"][0]["trials"][0]
+    plan = planned(made / "hours.csv", ["rnn"], seeds=1, say=lambda line: None, reading={})
+    model = gw.load(made / "hours")
+    _, part = model.task.parts(plan.training, plan.recipe.validation, 0)
+    batches = model.task.batches(part)
+    _, values = evaluate(model, batches, part)
+    # Its intervals are stretched to hold 80 % of just this part.
+    assert trial["validation"] == pytest.approx(values, rel=1e-4)
+    assert values["coverage"] == pytest.approx(0.8, abs=0.01)
+
+
+def test_a_file_with_the_name_of_a_recipe_has_the_recipe_of_its_task(tmp_path: Path) -> None:
+    write_tables(tmp_path)
+    for name, task in (("tag", "forecast"), ("vowels", "forecast")):
+        path = (tmp_path / "hours.csv").rename(tmp_path / f"{name}.csv")
+        plan = planned(path, ["rnn"], seeds=1, say=lambda line: None, reading={})
+        assert plan.recipe.learning_rate == RECIPES[task].learning_rate
+        path.rename(tmp_path / "hours.csv")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda c: c["task"].update(window=-4), lambda c: c["reading"].update(evil=1)],
+    ids=["a size that is none", "a reading that is none"],
+)
+def test_a_config_that_was_changed_by_hand_is_refused(made: Path, change, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(made / "hours", tmp_path / "copied"))
+    config = json.loads((copied / "config.json").read_text())
+    change(config["model"])
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="damaged"):
+        gw.load(copied)
+
+
+def test_writing_refuses_what_is_no_seed_and_no_temperature(made: Path) -> None:
+    for given in ({"seed": 10**30}, {"temperature": float("nan")}):
+        with pytest.raises(ArgumentError, match=f"{next(iter(given))} is"):
+            sample(made / "fox", "the", symbols=3, **given)
 
 
 def test_a_model_of_a_cell_of_ones_own_needs_its_file_no_more(made: Path) -> None:

@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gatewright.errors import ArgumentError
 
@@ -50,6 +51,9 @@ def check_vacant(path: str | os.PathLike[str]) -> Path:
             )
         if not os.access(parent, os.W_OK | os.X_OK):
             raise ArgumentError(f"cannot write in {parent}: no permission. Name another directory.")
+        # A system may grant it and yet refuse: a disk that is read-only, /proc.
+        with TemporaryDirectory(prefix=".gatewright-", dir=parent):
+            pass
     except OSError as error:
         raise ArgumentError(_failed(path, error)) from error
     return target

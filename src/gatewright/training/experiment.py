@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from gatewright.data.catalogue import BUNDLED
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.layers.saving import save
@@ -241,7 +242,9 @@ def planned(
     source = open_source(data, **reading)
     for line in source.notes:
         say(line)
-    recipe = RECIPES.get(source.name, RECIPES[source.task.kind])
+    # A file of the user's may well be called tag.csv or vowels.csv: it has no licence of ours.
+    own = source.name in BUNDLED and source.training.licence
+    recipe = RECIPES.get(source.name if own else "", RECIPES[source.task.kind])
     # Also refuses what is too little to take a validation part off.
     rest, _ = source.task.parts(source.training, recipe.validation, 0)
     recipe = recipe.fitted(source.task.batches(rest))

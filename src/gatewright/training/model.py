@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gatewright.data import read
 from gatewright.errors import ArgumentError
 from gatewright.layers.saving import describe, rebuild, saveable
 from gatewright.training.tasks.symbols import NextSymbol
@@ -149,4 +151,5 @@ class Model(nn.Module):
             dropout=config["dropout"],
         )
         model.reading = dict(config["reading"])
+        inspect.signature(read).bind("data", **model.reading)  # `TypeError` for what is no argument
         return model

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from gatewright.training.handover import receive
-from gatewright.training.loop import History, train
+from gatewright.training.loop import History, evaluate, train
 from gatewright.training.model import Model
 from gatewright.training.networks import Network, stored_network
 from gatewright.training.recipe import Recipe
@@ -79,6 +79,10 @@ def perform(
             stop=stop,
         )
         run.task.calibrate(model, validation)
+        if history.kept >= 0:
+            # What calibrating has changed is true of the model that is kept: its intervals.
+            _, values = evaluate(model, run.task.batches(validation), validation)
+            history.validation[history.kept] = values
     return model, history
 
 

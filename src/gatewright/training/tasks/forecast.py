@@ -42,6 +42,8 @@ from gatewright.training.tasks.windows import Stretch, Windows, stretch, with_st
 
 #: The smallest spread, in deviations of a channel, that a window is divided by.
 LEAST_SPREAD = 0.1
+#: A seasonal change smaller than this, beside that of one step, is one of float32's digits.
+ROUNDING = 1e-6
 #: Units between what is known of a step and what it changes in the forecast.
 AHEAD = 16
 
@@ -105,6 +107,13 @@ class Forecast(Task):
     horizon: int  # steps that are told
     naive_error: tuple[float, ...]  # of each target, what MASE divides by
     per_window: bool = False  # whether each window is scaled by its own last value and spread
+
+    def __post_init__(self) -> None:
+        """A directory that was changed by hand may say anything."""
+        if min(self.window, self.horizon) < 1:
+            raise ArgumentError(
+                f"window is {self.window} and horizon {self.horizon}; expected at least 1 of each"
+            )
 
     @classmethod
     def of(cls, training: Series, *, horizon: int | None = None, window: int | None = None) -> Self:
@@ -409,9 +418,9 @@ def naive_error(training: Series, season: int) -> tuple[float, ...]:
 
     error = change(1)
     if int(training.lengths.max()) > 2 * season:
-        # A target that repeats itself exactly has no seasonal error to be divided by.
+        # A target that repeats itself has no seasonal error to be divided by but rounding.
         seasonal = change(season)
-        error = np.where(seasonal > 0.0, seasonal, error)
+        error = np.where(seasonal > ROUNDING * error, seasonal, error)
     for name, one in zip(training.targets, error, strict=True):
         if one == 0.0:
             raise DataError(

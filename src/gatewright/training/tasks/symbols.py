@@ -247,8 +247,10 @@ class NextSymbol(Task):
 
         At a temperature below 1 it keeps to what is likely, at 0 to the likeliest.
         """
-        if temperature < 0:
+        if not temperature >= 0:  # NaN is not
             raise ArgumentError(f"temperature is {temperature}; expected a number from 0")
+        if not -(2**63) <= seed < 2**63:
+            raise ArgumentError(f"seed is {seed}; expected a whole number of at most 63 bits")
         generator = torch.Generator().manual_seed(seed)
         training = model.training
         model.eval()
