@@ -33,6 +33,7 @@ LEVELS = {
     "export": 5,
     "draw": 6,
     "training": 7,
+    "estimators": 8,
     "memory": 8,
     "app": 9,
     "bench": 9,

@@ -64,24 +64,34 @@ def perform(
     on_epoch: Callable[[History], None] = lambda history: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, History]:
-    """Train the network of a run from its seed; the caller's random numbers stay as they are."""
+    """Train the network of a run from its seed."""
+    return fit(run.parts(), run.model, run.recipe, seed=run.seed, on_epoch=on_epoch, stop=stop)
+
+
+def fit(
+    parts: tuple[Any, Any],
+    build: Callable[[Any], Model],
+    recipe: Recipe,
+    *,
+    seed: int,
+    on_epoch: Callable[[History], None] = lambda history: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Model, History]:
+    """Build a model for the first of two parts, train it on that, and choose on the second.
+
+    All depends on the seed alone; the caller's random numbers stay as they are.
+    """
+    training, validation = parts
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        training, validation = run.parts()
-        model = run.model(training)
+        torch.manual_seed(seed)
+        model = build(training)
         history = train(
-            model,
-            training,
-            validation,
-            run.recipe,
-            seed=run.seed,
-            on_epoch=on_epoch,
-            stop=stop,
+            model, training, validation, recipe, seed=seed, on_epoch=on_epoch, stop=stop
         )
-        run.task.calibrate(model, validation)
+        model.task.calibrate(model, validation)
         if history.kept >= 0:
             # What calibrating has changed is true of the model that is kept: its intervals.
-            _, values = evaluate(model, run.task.batches(validation), validation)
+            _, values = evaluate(model, model.task.batches(validation), validation)
             history.validation[history.kept] = values
     return model, history
 

@@ -1,0 +1,21 @@
+"""Estimators for those who live in scikit-learn; needs the extra `sklearn`.
+
+Nothing else in this package imports scikit-learn at its top: `import gatewright` does not
+need it.
+"""
+
+from __future__ import annotations
+
+from gatewright.errors import ArgumentError
+
+try:
+    import sklearn  # noqa: F401 - said here once, with what to do, and not deep inside
+except ModuleNotFoundError:
+    raise ArgumentError(
+        "gatewright.estimators needs scikit-learn, which is not installed: "
+        "pip install 'gatewright[sklearn]'"
+    ) from None
+
+from gatewright.estimators.classifier import SequenceClassifier
+
+__all__ = ["SequenceClassifier"]

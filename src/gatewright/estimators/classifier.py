@@ -1,0 +1,122 @@
+"""A classifier of sequences with scikit-learn's methods."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from gatewright.data import Recordings
+from gatewright.errors import DataError
+from gatewright.estimators.network import NetworkEstimator
+from gatewright.estimators.sequences import read_sequences
+from gatewright.language.cell import Cell
+from gatewright.training.recipe import RECIPES
+from gatewright.training.tasks.classify import Classify
+
+
+class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
+    """A class for each sequence, by a recurrent network of any cell.
+
+    X is a list of N arrays (T_i, C), one array (N, T, C), or a table (N, T), which is read as
+    one channel over T steps. Channels are scaled by what is learned from; a part of it, drawn
+    class by class from `random_state`, decides which epoch's weights are kept.
+
+    >>> import numpy as np
+    >>> generator = np.random.default_rng(0)
+    >>> up = [np.sort(generator.normal(size=(n, 1)), axis=0) for n in range(3, 23)]
+    >>> X, y = [*up, *(one[::-1] for one in up)], ["up"] * 20 + ["down"] * 20
+    >>> classifier = SequenceClassifier("gru", epochs=30, random_state=0).fit(X, y)
+    >>> classifier.predict([[[0.0], [0.5], [2.0]], [[1.0], [0.3], [-0.9]]])
+    array(['up', 'down'], dtype='<U4')
+
+    It can be cloned, searched over and put into a pipeline whose other steps leave X in one
+    of these forms. `joblib.dump` keeps it as long as the versions of gatewright and torch stay
+    what they are, and loads code with it; `save` and `load` need no pickle.
+
+    Args:
+        cell: A name from `gatewright.CELLS`, "window", a cell, or "file.py:MyCell".
+        hidden_size: Units of the network.
+        epochs: Passes over the data, at most.
+        batch_size: Sequences of a step of learning; smaller where the data are few.
+        learning_rate: At its highest; it rises and then falls to zero along a cosine.
+        dropout: Before the readout, while learning.
+        patience: Epochs without a better validation loss after which it ends; None for never.
+        validation_fraction: Share of each class that is taken off to choose the epoch on.
+        random_state: An int for the same result every time, a `RandomState`, or None.
+
+    Attributes:
+        classes_: (K,), as in y, sorted.
+        model_: The trained `gatewright` model; its `body` is the layer, with `trace`.
+        history_: Losses and metrics of each epoch.
+        n_iter_: Epochs that were run.
+        n_channels_: C. After a table, `n_features_in_` is its T.
+    """
+
+    def __init__(
+        self,
+        cell: str | Cell | type[Cell] = "lstm",
+        *,
+        hidden_size: int = 32,
+        epochs: int = 100,
+        batch_size: int = 32,
+        learning_rate: float = 5e-3,
+        dropout: float = 0.1,
+        patience: int | None = 20,
+        validation_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.dropout = dropout
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Learn the classes y (N,) of the sequences X.
+
+        Raises:
+            SizeError, DataError, ArgumentError: all of them a ValueError; for X, y or a setting
+                that cannot be used. Every class needs two sequences, one of them to choose on.
+        """
+        base = self._recipe(RECIPES["classify"])
+        sequences = read_sequences(self, X, reset=True)
+        labels = validate_data(self, y=y)
+        check_consistent_length(sequences, labels)
+        check_classification_targets(labels)
+        if len(sequences) == 1:
+            raise DataError("X holds 1 sample; expected two of each class, to learn and to choose")
+        classes, codes = np.unique(labels, return_inverse=True)
+        names = tuple(str(one) for one in classes.tolist())
+        recordings = Recordings(sequences, codes.astype(np.int64), names, name="X")
+        task = Classify.of(recordings)
+        recipe = base.fitted(task.batches(recordings))
+        self._keep(*self._learn(task, recordings, recipe))
+        self.classes_ = classes
+        self.n_channels_ = recordings.channels
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """(N, K), a probability for each of `classes_`; they were not calibrated."""
+        check_is_fitted(self)
+        found: NDArray[np.float64] = self.model_.predict(read_sequences(self, X, reset=False))
+        return found
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """(N,), the likeliest class of each sequence."""
+        chosen = self.predict_proba(X).argmax(-1)
+        said: NDArray[Any] = self.classes_[chosen]
+        return said

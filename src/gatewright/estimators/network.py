@@ -1,0 +1,166 @@
+"""What the estimators share: their settings of the training, and a model that can be saved."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from gatewright.errors import ArgumentError, ModelError
+from gatewright.language.cell import StoredCell
+from gatewright.language.equations import Equations
+from gatewright.layers.saving import load, save
+from gatewright.training.experiment import check_counts
+from gatewright.training.loop import History
+from gatewright.training.model import Model
+from gatewright.training.networks import find_network
+from gatewright.training.recipe import Recipe
+from gatewright.training.run import build_model, fit
+from gatewright.training.tasks.task import Task
+
+#: Beside the model's own files: what the estimator knows that the model does not.
+FILE = "estimator.json"
+
+
+class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
+    """The base of the estimators. A subclass has these settings, and takes a task from data."""
+
+    cell: Any
+    hidden_size: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    dropout: float
+    patience: int | None
+    validation_fraction: float
+    random_state: Any
+
+    def _recipe(self, base: Recipe) -> Recipe:
+        """The recipe of a task with the settings in its place, once they are checked."""
+        for what in ("hidden_size", "epochs", "batch_size"):
+            check_counts(**{what: _whole(getattr(self, what))})
+        if self.patience is not None:
+            check_counts(patience=_whole(self.patience))
+        for what, low, high in (
+            ("learning_rate", 0.0, math.inf),
+            ("validation_fraction", 0.0, 1.0),
+        ):
+            if not low < getattr(self, what) < high:
+                raise ArgumentError(
+                    f"{what} is {getattr(self, what)}; expected a number between {low:g} and "
+                    f"{high:g}"
+                )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ArgumentError(f"dropout is {self.dropout}; expected a number from 0 to below 1")
+        return replace(
+            base,
+            epochs=int(self.epochs),
+            batch_size=int(self.batch_size),
+            learning_rate=self.learning_rate,
+            dropout=self.dropout,
+            validation=self.validation_fraction,
+            patience=self.patience,
+            keep_from=0.0,  # patience counts from the epoch that is kept
+            least_steps=0,
+        )
+
+    def _learn(self, task: Task, data: Any, recipe: Recipe) -> tuple[Model, History]:
+        """A trained model, in this process; random_state decides everything random."""
+        name, network = find_network(self.cell)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+
+        def build(training: Any) -> Model:
+            model = build_model(task, name, network, int(self.hidden_size), recipe)
+            model.fit_scaling(training)
+            return model
+
+        return fit(task.parts(data, recipe.validation, seed), build, recipe, seed=seed)
+
+    def _keep(self, model: Model, history: History) -> None:
+        self.model_ = model
+        self.history_ = history
+        self.n_iter_ = len(history.train_loss)
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write the fitted estimator as a new directory, without pickle, whole or not at all.
+
+        It holds a model directory, so that `gatewright.load` reads the network alone.
+
+        Raises:
+            ArgumentError: if the directory is not empty.
+        """
+        check_is_fitted(self)
+        settings = self.get_params(deep=False)
+        if not isinstance(self.cell, str):
+            _, network = find_network(self.cell)
+            settings["cell"] = network.cell
+        if isinstance(self.random_state, np.random.RandomState):
+            settings["random_state"] = None  # its position is over; a new fit draws anew
+        learned = {
+            name: value
+            for name, value in vars(self).items()
+            if name.endswith("_") and name not in ("model_", "history_")
+        }
+        stored = {
+            "kind": type(self).__name__,
+            "settings": settings,
+            "learned": learned,
+            "history": asdict(self.history_),
+        }
+        text = json.dumps(stored, indent=2, default=_to_json) + "\n"
+        return save(self.model_, directory, files={FILE: text.encode()})
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Self:
+        """The fitted estimator that `save` wrote; nothing is unpickled.
+
+        Raises:
+            ModelError: if the directory is damaged, or was written by something else.
+        """
+        model = load(directory)
+        try:
+            stored = json.loads((Path(directory) / FILE).read_text(encoding="utf-8"))
+            kind, settings = stored["kind"], stored["settings"]
+            if kind != cls.__name__:
+                raise ModelError(
+                    f"{directory} holds a {kind}, not a {cls.__name__}: load it with {kind}.load"
+                )
+            if isinstance(settings["cell"], dict):
+                settings["cell"] = StoredCell(Equations.from_json(settings["cell"]))
+            estimator = cls(**settings)
+            for name, value in stored["learned"].items():
+                is_array = isinstance(value, dict)
+                setattr(
+                    estimator,
+                    name,
+                    np.array(value["values"], value["dtype"]) if is_array else value,
+                )
+            estimator._keep(model, History(**stored["history"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{directory} is not the directory of an estimator, or its {FILE} is damaged "
+                f"({type(error).__name__}: {error}); write it again with save"
+            ) from error
+        return estimator
+
+
+def _to_json(value: Any) -> Any:
+    """An array with its type, and numpy's numbers as Python's."""
+    if isinstance(value, np.ndarray):
+        return {"dtype": value.dtype.str, "values": value.tolist()}
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ArgumentError(f"{value!r} cannot be written to {FILE}; expected numbers or text")
+
+
+def _whole(value: Any) -> Any:
+    """A whole number of numpy's as Python's: a search over settings gives those."""
+    return int(value) if isinstance(value, np.integer) else value

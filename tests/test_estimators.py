@@ -1,0 +1,231 @@
+"""The estimators: scikit-learn's own checks, the forms of X, keeping, and what is refused."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import gatewright as gw
+from gatewright.errors import ArgumentError, DataError, ModelError, SizeError
+
+pytest.importorskip("sklearn")
+
+import joblib
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from gatewright.cells import CELLS
+from gatewright.estimators import SequenceClassifier, classifier
+
+TINY = SequenceClassifier("rnn", hidden_size=8, epochs=4, learning_rate=0.05, random_state=0)
+
+
+# No check is expected to fail.
+@parametrize_with_checks([TINY])
+def test_keeps_the_rules_of_scikit_learn(estimator: Any, check: Any):
+    check(estimator)
+
+
+def first_step_says(count: int = 60) -> tuple[list[NDArray[np.float64]], NDArray[Any]]:
+    """Sequences (T_i, 2) whose class is the sign of channel 1 at their first step."""
+    generator = np.random.default_rng(0)
+    X = [generator.normal(size=(steps, 2)) for steps in generator.integers(2, 7, size=count)]
+    for one in X:
+        one[0, 1] = 2.0 * np.sign(one[0, 1])
+    return X, np.where([one[0, 1] > 0 for one in X], "up", "down")
+
+
+@pytest.fixture(scope="module")
+def fitted() -> SequenceClassifier:
+    return learner().fit(*first_step_says())
+
+
+def learner(cell: Any = "gru") -> SequenceClassifier:
+    return SequenceClassifier(
+        cell, hidden_size=12, epochs=40, learning_rate=0.02, patience=None, random_state=3
+    )
+
+
+def test_learns_from_sequences_of_different_lengths(fitted: SequenceClassifier):
+    X, y = first_step_says(200)  # the first 60 are others: their lengths are drawn first
+    assert fitted.score(X[60:], y[60:]) > 0.9
+    assert fitted.predict_proba(X).shape == (200, 2)
+    assert fitted.classes_.tolist() == ["down", "up"]
+    assert fitted.n_iter_ == 40
+
+
+def test_the_forms_of_x_agree():
+    generator = np.random.default_rng(1)
+    table = generator.normal(size=(24, 5))
+    y = (table[:, 2] > 0).astype(int)
+    forms: list[Any] = [table, table[:, :, None], [one[:, None] for one in table]]
+    said = [clone(TINY).fit(form, y).predict_proba(form) for form in forms]
+    assert (said[0] == said[1]).all() and (said[0] == said[2]).all()
+    assert not np.allclose(said[0], said[0][0])  # it tells them apart at all
+    three = clone(TINY).fit(table, y).fit(forms[1], y)
+    assert not hasattr(three, "n_features_in_")
+
+
+def test_random_state_decides_everything_and_nothing_else_moves():
+    X, y = first_step_says()
+    before = torch.random.get_rng_state()
+    one, same, other = (
+        clone(TINY).set_params(random_state=seed).fit(X, y).predict_proba(X) for seed in (1, 1, 2)
+    )
+    assert (one == same).all() and not np.allclose(one, other)
+    assert (torch.random.get_rng_state() == before).all()
+
+
+def test_scaling_does_not_see_the_validation_part():
+    X, y = first_step_says()
+    X[0] = X[0] + 1e6  # an outlier: it shows in the mean where it was learned from
+    short = clone(TINY).set_params(epochs=1)
+    fits = [clone(short).set_params(random_state=seed).fit(X, y) for seed in range(8)]
+    assert {bool(one.model_.mean[0] > 100) for one in fits} == {True, False}
+
+
+def test_keeps_the_weights_of_the_best_epoch(fitted: SequenceClassifier):
+    losses = fitted.history_.validation_loss
+    assert len(losses) == 40
+    assert fitted.history_.kept == int(np.argmin(losses))
+
+
+def test_stops_early_where_nothing_gets_better():
+    generator = np.random.default_rng(2)
+    X, y = generator.normal(size=(40, 4)), generator.permutation([0, 1] * 20)
+    found = clone(TINY).set_params(epochs=200, patience=3).fit(X, y)
+    assert found.n_iter_ < 200
+    assert found.n_iter_ - 1 - found.history_.kept == 3
+
+
+def test_searches_and_cross_validates_over_lists():
+    X, y = first_step_says(40)
+    assert cross_val_score(TINY, X, y, cv=2, error_score="raise").shape == (2,)
+    grid = {"cell": ["rnn", "gru"], "hidden_size": np.array([2, 4])}
+    search = GridSearchCV(TINY, grid, cv=2, error_score="raise").fit(X, y)
+    assert search.best_estimator_.model_.hidden_size == search.best_params_["hidden_size"]
+
+
+@pytest.mark.parametrize("cell", ["gru", CELLS["elman_rnn"]], ids=["named", "class"])
+def test_a_directory_keeps_it_without_pickle(cell: Any, tmp_path: Path):
+    X, y = first_step_says()
+    one = clone(TINY).set_params(cell=cell).fit(X, y)
+    one.save(tmp_path / "kept")
+    again = SequenceClassifier.load(tmp_path / "kept")
+    assert (again.predict_proba(X) == one.predict_proba(X)).all()
+    assert again.predict(X).dtype == one.predict(X).dtype
+    assert (again.predict(X) == one.predict(X)).all()
+    assert again.get_params()["epochs"] == 4 and again.history_ == one.history_
+    assert (again.fit(X, y).predict_proba(X) == one.predict_proba(X)).all()
+    assert np.array_equal(gw.load(tmp_path / "kept").predict(X), one.predict_proba(X))
+
+
+def test_a_table_is_still_checked_after_loading(tmp_path: Path):
+    X, y = np.eye(12), [0, 1] * 6
+    clone(TINY).fit(X, y).save(tmp_path / "kept")
+    again = SequenceClassifier.load(tmp_path / "kept")
+    assert again.predict(X).dtype == np.array(y).dtype
+    with pytest.raises(ValueError, match="expecting 12 features"):
+        again.predict(X[:, :5])
+
+
+def test_joblib_keeps_it(fitted: SequenceClassifier, tmp_path: Path):
+    X, _ = first_step_says()
+    joblib.dump(fitted, tmp_path / "it.joblib")
+    again = joblib.load(tmp_path / "it.joblib")
+    assert (again.predict_proba(X) == fitted.predict_proba(X)).all()
+
+
+def test_a_directory_of_something_else_is_refused(fitted: SequenceClassifier, tmp_path: Path):
+    gw.save(fitted.model_, tmp_path / "model")
+    with pytest.raises(ModelError, match="not the directory of an estimator"):
+        SequenceClassifier.load(tmp_path / "model")
+    with pytest.raises(NotFittedError):
+        clone(fitted).save(tmp_path / "unfitted")
+    kept = fitted.save(tmp_path / "kept")
+    file = kept / "estimator.json"
+    for damage in ("{", "[]", '{"kind": "SequenceClassifier"}'):
+        file.write_text(damage)
+        with pytest.raises(ModelError, match=r"estimator\.json is damaged"):
+            SequenceClassifier.load(kept)
+    file.write_text('{"kind": "Another", "settings": {}}')
+    with pytest.raises(ModelError, match="load it with Another"):
+        SequenceClassifier.load(kept)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_size": 0}, "hidden_size is 0; expected a whole number"),
+        ({"epochs": 1.5}, "epochs is 1.5"),
+        ({"patience": 0}, "patience is 0"),
+        ({"validation_fraction": 1.0}, "validation_fraction is 1.0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"cell": "lstn"}, "no network is called 'lstn'"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_fit(settings: dict[str, Any], message: str):
+    with pytest.raises(ArgumentError, match=message):
+        clone(TINY).set_params(**settings).fit(*first_step_says())
+
+
+def changed(at: int, value: Any) -> list[NDArray[Any]]:
+    X, _ = first_step_says()
+    X[at] = value
+    return X
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (changed(3, np.array([[0.0, 1.0], [np.nan, 1.0]])), DataError, "sequence 3 has nan at s"),
+        (changed(3, np.array([[0.0, 1e300]])), DataError, "sequence 3 has inf at step 0, channel"),
+        (changed(3, np.zeros((0, 2))), SizeError, "sequence 3 has shape"),
+        (changed(3, np.zeros((4, 1))), SizeError, "sequence 3 has shape"),
+        (changed(0, np.zeros((4, 3))), SizeError, "X has 3 channels; .* fitted on 2"),
+        (changed(3, np.zeros(4)), SizeError, "sequence 3 has shape"),
+        (changed(3, [[1.0, 2.0], [3.0]]), SizeError, "sequence 3 cannot be read"),
+        (changed(3, [["a", "b"]]), SizeError, "sequence 3 cannot be read"),
+        (np.zeros((3, 4)), SizeError, "X has 1 channels; .* fitted on 2"),
+        ([], ValueError, "Expected 2D array"),
+    ],
+)
+def test_sequences_that_cannot_be_read_are_refused(
+    fitted: SequenceClassifier, X: Any, error: type[Exception], message: str
+):
+    with pytest.raises(error, match=message):
+        fitted.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (["a"] * 60, "expected at least two classes"),
+        (["a"] * 59 + ["b"], "class b of data set X has 1 sequence"),
+        (["a", "b"] * 29, "inconsistent numbers of samples"),
+    ],
+)
+def test_classes_that_cannot_be_learned_are_refused(y: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        clone(TINY).fit(first_step_says()[0], y)
+
+
+def test_without_scikit_learn_it_says_what_to_install():
+    code = "import sys; sys.modules['sklearn'] = None; import gatewright.estimators"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install 'gatewright[sklearn]'" in done.stderr
+
+
+def test_the_example_of_the_docstring():
+    assert doctest.testmod(classifier) == (0, 6)
