@@ -13,13 +13,16 @@ import torch
 
 import gatewright as gw
 from gatewright import cli, linear
-from gatewright.data import Tagged, load
+from gatewright.data import Series, Tagged, Text, load
 from gatewright.errors import ArgumentError, DataError
 from gatewright.memory.advice import advice
-from gatewright.memory.examination import _looked_at, examine
+from gatewright.memory.examination import _learned_from, _looked_at, examine
 from gatewright.training.model import Model
 from gatewright.training.tasks.classify import Classify
+from gatewright.training.tasks.forecast import Forecast
+from gatewright.training.tasks.symbols import NextSymbol
 from gatewright.training.tasks.tag import Tag
+from gatewright.training.train import train
 from gatewright.training.window import Window
 
 
@@ -62,14 +65,27 @@ def tagged(steps: int = 60) -> Tagged:
     return Tagged(sequences, labels, ("low", "high"), name="signs")
 
 
+def hours() -> Series:
+    """A load that follows a price which is known ahead, hour by hour."""
+    draw = np.random.Generator(np.random.PCG64(0))
+    price = np.sin(np.arange(600) * 2 * np.pi / 24)
+    load = 3.0 * price + draw.normal(size=600).cumsum() * 0.3
+    return Series(
+        ("a",),
+        (np.datetime64("2024-01-01T00", "h") + np.arange(600),),
+        (np.column_stack([load, price]),),
+        ("load", "price"),
+        known=("price",),
+        period=np.timedelta64(1, "h"),
+    )
+
+
 def tags() -> Model:
     return make(Tag.of(tagged()), tagged(), shift_register(2, 5))
 
 
 def look(model: Model, part) -> object:
-    batches = model.task.batches(part)
-    batch = next(iter(batches.shuffled(100, torch.Generator().manual_seed(0))))
-    return _looked_at(model, batch, part.name)
+    return _looked_at(model, model.task.batches(part).spread(100), part.name)
 
 
 @pytest.mark.parametrize("kind", ["classify", "tag"])
@@ -100,6 +116,69 @@ def test_a_model_that_sees_so_many_steps(kind, vowels):
     np.testing.assert_allclose([shares[n] for n in names], weights / weights.sum(), rtol=1e-4)
 
 
+@pytest.mark.parametrize("per_window", [False, True])
+def test_a_forecast_that_sees_so_many_steps(per_window):
+    """With a price that is known ahead, and with each window scaled by its own spread."""
+    rest, _ = Forecast.split(hours().with_calendar())
+    task = replace(Forecast.of(rest, horizon=3, window=20), per_window=per_window)
+    assert task.known and task.calendar
+    found = look(make(task, rest, shift_register(task.inputs, 5)), rest)
+    gradient = np.array(found.gradient)
+    assert len(gradient) == 20 and gradient[:5].all() and not gradient[5:].any()
+    losses = dict(zip(found.histories, found.losses, strict=True))
+    assert all(losses[k] == pytest.approx(losses[20], rel=1e-4) for k in losses if k >= 5)
+    assert losses[2] != pytest.approx(losses[20], rel=1e-4)
+    assert {one.name for one in found.channels} == set(task.seen.channels)
+    assert found.sequences == 100 and len(found.layers) == 1
+
+
+def test_a_text_of_which_so_many_symbols_are_seen():
+    text = Text(np.arange(3000) % 7, tuple("abcdefg"))
+    task = NextSymbol.of(text)
+    found = look(make(task, text, shift_register(task.inputs, 4)), text)
+    gradient = np.array(found.gradient)
+    assert len(gradient) == 256 and gradient[:4].all() and not gradient[4:].any()
+    losses = dict(zip(found.histories, found.losses, strict=True))
+    assert all(losses[k] == pytest.approx(losses[256], rel=1e-4) for k in losses if k >= 4)
+    assert losses[2] != pytest.approx(losses[256], rel=1e-4)
+    assert found.useful == 1 and not found.channels and found.sequences == 11
+
+
+def test_data_are_read_as_the_model_learned_them(tmp_path):
+    """Columns and classes may stand in another order, a text may lack a symbol."""
+    draw = np.random.Generator(np.random.PCG64(0))
+    rows = [(f"s{n}", t, *draw.normal(size=2), "xyz"[n % 3]) for n in range(30) for t in range(9)]
+    orders = {"one": rows, "two": [row for n in (2, 0, 1) for row in rows if row[4] == "xyz"[n]]}
+    (tmp_path / "one.csv").write_text(
+        "id,t,a,b,label\n" + "".join(f"{i},{t},{a},{b},{c}\n" for i, t, a, b, c in orders["one"])
+    )
+    (tmp_path / "two.csv").write_text(
+        "label,b,t,id,a\n" + "".join(f"{c},{b},{t},{i},{a}\n" for i, t, a, b, c in orders["two"])
+    )
+    model = train(tmp_path / "one.csv", cell="gru", hidden_size=4, epochs=1, progress=False).model
+    model = replace_classes(model)
+    parts = [_learned_from(model, str(tmp_path / f"{name}.csv")) for name in orders]
+    assert all(one.classes == model.task.classes and one.channels == 2 for one in parts)
+    for part in parts:
+        for values, label in zip(part.sequences, part.labels, strict=True):
+            (own,) = {row[4] for row in rows if np.float32(row[2]) == values[0, 0]}
+            assert model.task.classes[label] == own
+    (tmp_path / "more.csv").write_text((tmp_path / "one.csv").read_text().replace(",x", ",w"))
+    with pytest.raises(DataError, match="has the class w; the model has learned"):
+        examine(model, str(tmp_path / "more.csv"))
+    (tmp_path / "a.txt").write_text("abcabcd" * 100)
+    (tmp_path / "b.txt").write_text("dbd" * 200)
+    text = train(tmp_path / "a.txt", cell="gru", hidden_size=4, epochs=1, progress=False).model
+    assert _learned_from(text, str(tmp_path / "b.txt")).codes[:3].tolist() == [3, 1, 3]
+    assert len(examine(text, str(tmp_path / "b.txt")).layers) == 1
+
+
+def replace_classes(model: Model) -> Model:
+    """The same model, as if it had counted its classes the other way round."""
+    model.task = replace(model.task, classes=model.task.classes[::-1])
+    return model
+
+
 def test_what_one_has_to_lose_by_cutting_is_what_counts():
     """The label is the sign now, and useless before: one step of history is all of use."""
     found = look(tags(), tagged())
@@ -119,7 +198,7 @@ def test_a_network_without_a_state(vowels):
     part = load("vowels").train
     model = make(vowels.task, part, Window(12, 8, reach=2))
     found = look(model, part)
-    assert found.layers == () and len(found.gradient) == 26
+    assert found.layers == () and len(found.gradient) == found.steps
 
 
 def test_the_directory_the_page_and_the_command(vowels, tmp_path, monkeypatch, capsys):
@@ -141,11 +220,12 @@ def test_the_directory_the_page_and_the_command(vowels, tmp_path, monkeypatch, c
 def test_advice_has_its_reasons(vowels):
     found = look(vowels, load("vowels").train)
     base = replace(found, histories=(1, 2, 4, 8, 16, 32), losses=(2.0, 1.5, 1.0, 0.5, 0.2, 0.1),
-                   used=16, useful=16, steps=32)  # fmt: skip
+                   used=16, useful=16, beyond=0.5, steps=32)  # fmt: skip
     assert advice(base)[0].startswith("Nothing")
     assert "feed-forward window of 4" in advice(replace(base, used=4, useful=4))[0]
     said = " ".join(advice(replace(base, useful=55)))
     assert "horizon_(layer, 110)" in said and "forget gate" in said
+    assert advice(replace(base, useful=55, beyond=0.2))[0].startswith("Nothing")
     keeps = replace(base.layers[0], keeps=True)
     assert "forget gate" not in " ".join(advice(replace(base, useful=55, layers=(keeps,))))
     assert "longer sequences" in advice(replace(base, used=32))[0]
@@ -156,8 +236,13 @@ def test_refusals(vowels, tmp_path):
     gw.save(gw.LSTM(2, 3), tmp_path / "layer")
     with pytest.raises(ArgumentError, match="bare layer"):
         examine(tmp_path / "layer", "vowels")
-    with pytest.raises(DataError, match="the model does tag with 2"):
+    with pytest.raises(DataError, match="vowels is for the task classify; the model does tag"):
         examine(tags(), "vowels")
+    (tmp_path / "few.csv").write_text(
+        "id,a,label\n" + "".join(f"s{n},1,x\ns{n},2,y\n" for n in range(9))
+    )
+    with pytest.raises(DataError, match="missing"):
+        examine(tags(), str(tmp_path / "few.csv"))
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(ArgumentError, match="not empty"):
         examine(vowels, "vowels", out=tmp_path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 import gatewright as gw
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.memory import TASKS
-from gatewright.probes import memory_warning, useful_lag
+from gatewright.probes import UsefulLag, memory_warning, useful_lag
 
 
 @pytest.mark.parametrize(("lag", "steps"), [(0, 1), (4, 5), (10, 13), (50, 55)])
@@ -62,6 +64,37 @@ def test_a_warning_where_the_data_reach_farther_than_the_network():
     turned = gw.LSTM(2, 8, batch_first=True)
     lengths = torch.tensor([300, 120, 90, 40])
     assert "34 steps" in (memory_warning(turned, x, late, lengths, each=True) or "")
+
+
+def test_history_has_to_bring_more_than_is_known_without_it():
+    """The target is known but for an echo of 4 steps ago; then wholly."""
+    torch.manual_seed(0)
+    x, known = torch.randn(20, 300, 1), torch.randn(300, 2)
+    echo, rest = x[-5, :, 0], 3.0 * known[:, 0]
+    blind, told = useful_lag(x, rest + echo), useful_lag(x, rest + echo, given=known)
+    assert told.steps == 5 and told.errors[4] < 0.05
+    assert blind.errors[4] > 0.8
+    assert useful_lag(x, rest, given=known).steps == 0
+    with pytest.raises(SizeError, match="expected 300 rows"):
+        useful_lag(x, rest, given=known[:5])
+
+
+def test_rows_that_overlap_are_held_out_together():
+    """A window of a random walk says by its look which one it is: that is no knowledge."""
+    torch.manual_seed(0)
+    walk = torch.randn(600).cumsum(0)
+    x = walk.unfold(0, 60, 1).T[:, :500, None]
+    target = torch.randn(50).repeat_interleave(10)
+    assert useful_lag(x, target).steps > 1
+    assert useful_lag(x, target, ordered=True).steps == 0
+
+
+def test_what_is_lost_beyond_some_steps():
+    found = UsefulLag(5, (0, 1, 3, 5, 8), (1.0, 1.1, 0.6, 0.2, 0.3))
+    assert [found.lost(k) for k in (0, 1, 2, 3, 4, 5, 8, math.inf)] == pytest.approx(
+        [1.0, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0, 0.0]
+    )
+    assert UsefulLag(0, (0, 1), (1.0, 1.2)).lost(0) == 0.0
 
 
 def test_refusals():

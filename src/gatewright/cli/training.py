@@ -36,6 +36,15 @@ def train(
     seeds: options.Seeds = 1,
     epochs: options.Epochs = None,
     hidden: options.Hidden = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps back that the network starts to remember (gw.init.horizon_); "
+            "--horizon is how far ahead a forecast looks.",
+            show_default="as its cell starts",
+        ),
+    ] = None,
     horizon: Horizon = None,
     window: Window = None,
     task: options.Task = None,
@@ -62,6 +71,7 @@ def train(
         seeds=seeds,
         epochs=epochs,
         hidden_size=hidden,
+        memory=memory,
         progress=progress and not as_json,
         say=_say,
         **reading(

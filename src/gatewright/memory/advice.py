@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatewright.probes.warning import BEYOND
+
 if TYPE_CHECKING:
     from gatewright.memory.examination import Examination
 
@@ -22,7 +24,7 @@ def advice(found: Examination) -> list[str]:
             f"{found.used} steps are all that it uses: compare it with a feed-forward window of "
             f"{found.used} steps, which is smaller and has nothing to forget."
         )
-    if found.useful > 1.5 * found.used and found.layers:
+    if found.useful > 1.5 * found.used and found.beyond > BEYOND and found.layers:
         said.append(
             f"The data are of use {found.useful} steps back, even to a linear model, and the "
             f"network uses {found.used}. Start it for that: "

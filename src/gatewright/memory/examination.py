@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from gatewright.data import read
 from gatewright.errors import ArgumentError, DataError
 from gatewright.files import check_vacant, write_directory
 from gatewright.layers.recurrent import Recurrent, direction
@@ -25,8 +26,11 @@ from gatewright.probes.spectrum import spectrum
 from gatewright.probes.time_constants import time_constants
 from gatewright.probes.useful_lag import useful_lag
 from gatewright.training.model import Model
-from gatewright.training.source import open_source
+from gatewright.training.tasks.classify import Classify
+from gatewright.training.tasks.labels import relabelled
+from gatewright.training.tasks.tag import Tag
 from gatewright.training.tasks.task import Batch
+from gatewright.training.useful import evidence
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,6 +86,7 @@ class Examination:
         gradient: The size of the loss's gradient at the input k steps back, from k = 0.
         reach: Steps back until 1 % of its greatest value is left.
         useful: Steps of history that a linear model of the data can use.
+        beyond: The share of what it makes of them that lies farther back than the network uses.
         channels: The inputs, the farthest read first.
         layers: Each layer and direction; none for a network without a state.
         advice: What could be changed, in sentences.
@@ -97,6 +102,7 @@ class Examination:
     gradient: tuple[float, ...]
     reach: float
     useful: int
+    beyond: float
     channels: tuple[Channel, ...]
     layers: tuple[Units, ...]
     advice: tuple[str, ...]
@@ -165,6 +171,9 @@ def examine(
         data: A file, or the name of a bundled data set, of the kind that it was trained on.
         out: New directory for memory.html and memory.json; none is written unless given.
 
+    Where a task scales each window by its own last value and spread, that scaling is taken as
+    given: what is cut, and what gradients are taken of, is what the network reads.
+
     Raises:
         ArgumentError, DataError, ModelError: before anything is computed.
     """
@@ -172,17 +181,8 @@ def examine(
 
     target = check_vacant(out) if out is not None else None
     model = model if isinstance(model, Model) else _loaded(model)
-    source = open_source(data)
-    if source.task.kind != model.task.kind or source.task.inputs != model.task.inputs:
-        raise DataError(
-            f"{data} is for the task {source.task.kind} with {source.task.inputs} inputs; the "
-            f"model does {model.task.kind} with {model.task.inputs}. Give data like those that "
-            "it was trained on"
-        )
-    model.eval()
-    batches = model.task.batches(source.training)
-    batch = next(iter(batches.shuffled(ROWS, torch.Generator().manual_seed(0))))
-    found = _looked_at(model, batch, str(data))
+    batch = model.task.batches(_learned_from(model, data)).spread(ROWS)
+    found = _looked_at(model.eval(), batch, str(data))
     if target is not None:
         write_directory(
             target,
@@ -192,6 +192,20 @@ def examine(
             },
         )
     return found
+
+
+def _learned_from(model: Model, data: str) -> Any:
+    """The part that one learns from, of data that are read as the model's own were."""
+    found = read(data, **model.reading)
+    if found.task != model.task.kind:
+        raise DataError(
+            f"{data} is for the task {found.task}; the model does {model.task.kind}. Give data "
+            "like those that it was trained on"
+        )
+    ready, _ = model.task.ready(found.data)
+    if isinstance(model.task, Classify | Tag):
+        ready = relabelled(ready, model.task.classes)
+    return ready if found.test is not None else model.task.split(ready)[0]
 
 
 def _loaded(directory: str | os.PathLike[str]) -> Model:
@@ -209,14 +223,15 @@ def _looked_at(model: Model, batch: Batch, data: str) -> Examination:
     steps, rows = batch.x.shape[:2]
     lengths = torch.full((rows,), steps) if batch.lengths is None else batch.lengths
     histories = (*(k for k in HISTORIES if k < steps), steps)
-    losses = tuple(_loss_of_last(model, batch, lengths, k) for k in histories)
     with torch.no_grad():
-        z = model.encode(batch.x)
+        z, kept = model.task.prepare(model.encode(batch.x), batch)
+    losses = tuple(_loss_of_last(model, z, kept, batch, lengths, k) for k in histories)
     gradient = input_horizon(
-        lambda z: _last_loss(model, z, batch, lengths).expand(rows), z, lengths - 1
+        lambda z: _last_loss(model, z, kept, batch, lengths).expand(rows), z, lengths - 1
     )
-    useful = useful_lag(z, batch.target, lengths, each=model.task.every_step)
-    layers = tuple(_units(model, z, batch, lengths))
+    useful = useful_lag(**evidence(model, batch, z, kept))
+    used = _used(histories, losses)
+    layers = tuple(_units(model, z, lengths))
     found = Examination(
         data=data,
         network=model.network,
@@ -224,10 +239,11 @@ def _looked_at(model: Model, batch: Batch, data: str) -> Examination:
         steps=steps,
         histories=histories,
         losses=losses,
-        used=_used(histories, losses),
+        used=used,
         gradient=tuple(gradient.inputs.tolist()),
         reach=gradient.horizon,
         useful=useful.steps,
+        beyond=useful.lost(used),
         channels=tuple(_channels(model, gradient.channels)),
         layers=layers,
         advice=(),
@@ -235,9 +251,9 @@ def _looked_at(model: Model, batch: Batch, data: str) -> Examination:
     return replace(found, advice=tuple(advice(found)))
 
 
-def _last_loss(model: Model, z: Tensor, batch: Batch, lengths: Tensor) -> Tensor:
-    """The loss of encoded events; with gradients from each row's last step alone."""
-    outputs, _ = model.read(z, batch)
+def _last_loss(model: Model, z: Tensor, kept: Any, batch: Batch, lengths: Tensor) -> Tensor:
+    """The loss of what the network reads; with gradients from each row's last step alone."""
+    outputs, _ = model.answer(z, kept, batch)
     if model.task.every_step:
         last = (torch.arange(len(z))[:, None] == lengths - 1)[..., None]
         outputs = torch.where(last, outputs, outputs.detach())
@@ -245,24 +261,25 @@ def _last_loss(model: Model, z: Tensor, batch: Batch, lengths: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def _loss_of_last(model: Model, batch: Batch, lengths: Tensor, k: int) -> float:
+def _loss_of_last(
+    model: Model, z: Tensor, kept: Any, batch: Batch, lengths: Tensor, k: int
+) -> float:
     """The loss at each row's last step when it has seen k steps, from a fresh start."""
-    kept = lengths.clamp(max=k)
-    at = (lengths - kept) + torch.arange(int(kept.max()))[:, None]  # (k, B)
+    left = lengths.clamp(max=k)
+    at = (lengths - left) + torch.arange(int(left.max()))[:, None]  # (k, B)
     columns = torch.arange(len(lengths))
-    cut = replace(batch, x=batch.x[at.clamp(max=len(batch.x) - 1), columns], lengths=kept)
+    at = at.clamp(max=len(z) - 1)
+    cut = replace(batch, x=batch.x[at, columns], lengths=left)
+    outputs, _ = model.answer(z[at, columns], kept, cut)
     if not model.task.every_step:
-        outputs, _ = model(cut)
         return model.task.loss(outputs, cut, model).item()
-    cut = replace(cut, target=batch.target[at.clamp(max=len(batch.x) - 1), columns])
-    outputs, _ = model(cut)
     last = replace(
         cut,
         x=cut.x[:1],
-        lengths=torch.ones_like(kept),
-        target=cut.target[kept - 1, columns][None],
+        lengths=torch.ones_like(left),
+        target=batch.target[lengths - 1, columns][None],
     )
-    return model.task.loss(outputs[kept - 1, columns][None], last, model).item()
+    return model.task.loss(outputs[left - 1, columns][None], last, model).item()
 
 
 def _used(histories: Sequence[int], losses: Sequence[float]) -> int:
@@ -294,15 +311,13 @@ def _channels(model: Model, gradient: Tensor) -> list[Channel]:
     return sorted(found, key=lambda one: -one.lag)
 
 
-def _units(model: Model, z: Tensor, batch: Batch, lengths: Tensor) -> list[Units]:
+def _units(model: Model, z: Tensor, lengths: Tensor) -> list[Units]:
     """The memory of each layer and direction, on the first steps of the longer half of rows."""
     if not isinstance(model.body, Recurrent):
         return []
     layer, common = model.body, int(lengths.float().median())
     if common < 3:
         return []
-    with torch.no_grad():
-        z, _ = model.task.prepare(z, batch)
     chosen = (lengths >= common).nonzero().flatten()[:8]
     events = z[:common, chosen]
     events = events.transpose(0, 1) if layer.batch_first else events

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,12 +25,22 @@ class UsefulLag:
         steps: The fewest steps of history that do as well as the best number of them, within
             one standard error; 0 where no history is of use.
         histories: The numbers of steps that were tried, k.
-        errors: Of each, the squared error on held-out samples, beside that of the mean.
+        errors: Of each, the squared error on held-out samples, beside that without history.
     """
 
     steps: int
     histories: Sequence[int]
     errors: Sequence[float]
+
+    def lost(self, steps: float) -> float:
+        """The share of what history brings that is lost where only so many steps are seen."""
+        best = min(self.errors)
+        brings = self.errors[0] - best
+        if brings <= 0.0:
+            return 0.0
+        # More history than is of use only costs the linear model, which nobody has to use.
+        reached = np.minimum.accumulate(self.errors)
+        return (float(np.interp(steps, self.histories, reached)) - best) / brings
 
 
 def useful_lag(
@@ -38,6 +49,8 @@ def useful_lag(
     lengths: Tensor | None = None,
     *,
     each: bool = False,
+    given: Tensor | None = None,
+    ordered: bool = False,
     most: int | None = None,
     seed: int = 0,
 ) -> UsefulLag:
@@ -57,6 +70,10 @@ def useful_lag(
             step of each row, or `(T, B, ...)` at every step.
         lengths: `(B,)`; T unless given.
         each: Whether there is a target at every step.
+        given: What is known of each target beside the events, `(B, ...)`, where there is one a
+            row: the calendar of a step to forecast, say. History has to bring more than that.
+        ordered: Whether rows follow each other in time and may overlap, as the windows of a
+            series do: neighbours are then held out together.
         most: The longest history tried; the longest row unless given.
         seed: Of which samples are looked at, where there are more than 500.
 
@@ -70,6 +87,10 @@ def useful_lag(
     if tuple(target.shape[: len(lead)]) != lead:
         raise SizeError(f"target has shape {tuple(target.shape)}; expected {(*lead, '...')}")
     rows, ends = _samples(lengths, each, seed)
+    if given is not None and (each or len(given) != x.shape[1]):
+        raise SizeError(
+            f"given has shape {tuple(given.shape)}; expected {x.shape[1]} rows, one of each target"
+        )
     if len(rows) < 4 * FOLDS:
         raise ArgumentError(f"there are {len(rows)} targets; at least {4 * FOLDS} are needed")
     y = _numbers(target[ends, rows] if each else target[rows])
@@ -78,8 +99,11 @@ def useful_lag(
     histories = [k for k in HISTORIES if k < longest] + [longest]
     # Neighbours in time are in one fold, so that none is predicted from the other.
     at = torch.arange(len(rows))
-    folds = at * FOLDS // len(rows) if each else at % FOLDS
+    folds = at * FOLDS // len(rows) if each or ordered else at % FOLDS
     kernel = x.new_zeros(len(rows), len(rows), dtype=torch.float64)
+    if given is not None:
+        known = _columns(given[rows])
+        kernel += known @ known.T
     errors, lag = [], 0
     for k in histories:
         while lag < k:
@@ -110,10 +134,16 @@ def _samples(lengths: Tensor, each: bool, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _numbers(target: Tensor) -> Tensor:
-    """Classes as one-hot vectors, numbers as they are; each column with mean 0, deviation 1."""
-    if not target.is_floating_point():
-        target = torch.nn.functional.one_hot(target - target.min())
-    y = target.flatten(1).double() if target.dim() > 1 else target[:, None].double()
+    """Classes as one-hot vectors, each as rare as it is; numbers with mean 0, deviation 1."""
+    if target.is_floating_point():
+        return _columns(target)
+    y = torch.nn.functional.one_hot(target - target.min()).double()
+    return (y - y.mean(0)).flatten(1)
+
+
+def _columns(values: Tensor) -> Tensor:
+    """`(N, ...)` as `(N, columns)`, each column with mean 0 and deviation 1."""
+    y = values.flatten(1).double() if values.dim() > 1 else values[:, None].double()
     y = y - y.mean(0)
     deviation = y.std(0)
     return torch.where(deviation > 0, y / deviation, 0.0)

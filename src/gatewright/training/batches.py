@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gatewright.errors import SizeError
-from gatewright.training.tasks.task import Batch
+from gatewright.training.tasks.task import Batch, evenly
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,10 @@ class Padded:
     def ordered(self, size: int) -> Iterator[Batch]:
         """Every row once, in its order."""
         return map(self.take, torch.arange(len(self)).split(size))
+
+    def spread(self, count: int) -> Batch:
+        """At most `count` rows from all over the part, in their order."""
+        return self.take(evenly(len(self), count))
 
 
 def check_shapes(

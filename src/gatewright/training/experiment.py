@@ -233,12 +233,13 @@ def planned(
     epochs: int | None = None,
     budget: int | None = None,
     hidden_size: int | None = None,
+    memory: int | None = None,
     say: Callable[[str], None],
     reading: Mapping[str, Any],
 ) -> Experiment:
     """The experiment that `compare` and `train` were asked for, with everything checked."""
     networks = chosen_networks(cells)
-    check_counts(seeds=seeds, epochs=epochs, budget=budget, hidden_size=hidden_size)
+    check_counts(seeds=seeds, epochs=epochs, budget=budget, hidden_size=hidden_size, memory=memory)
     source = open_source(data, **reading)
     for line in source.notes:
         say(line)
@@ -256,7 +257,12 @@ def planned(
         networks=networks,
         baselines=source.task.baselines(),
         seeds=seeds,
-        recipe=replace(recipe, epochs=epochs or recipe.epochs, budget=budget or recipe.budget),
+        recipe=replace(
+            recipe,
+            epochs=epochs or recipe.epochs,
+            budget=budget or recipe.budget,
+            memory=memory,
+        ),
         hidden_size=hidden_size,
         notes=source.notes,
         reading=source.reading,

@@ -102,6 +102,10 @@ class Model(nn.Module):
     def read(self, z: Tensor, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """From encoded events to the task's outputs, and the state after them."""
         z, kept = self.task.prepare(z, batch)
+        return self.answer(z, kept, batch, state)
+
+    def answer(self, z: Tensor, kept: Any, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
+        """The same from events as the network reads them; `kept` is what `prepare` left."""
         features, state = self.features(z, batch.lengths, state)
         features = self.dropout(features)
         outputs = self.readout(features) + self.task.beside(self, batch)

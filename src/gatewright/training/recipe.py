@@ -28,6 +28,7 @@ class Recipe:
     patience: int | None = None  # epochs without a better loss after which it ends
     most_steps: int | None = None  # batches of an epoch, if the data have more
     least_steps: int = 0  # batches of all epochs together, if the data have fewer
+    memory: int | None = None  # steps that a network starts for, by `gw.init.horizon_`
 
     def fitted(self, batches: Batches) -> Recipe:
         """The same for data that are few: smaller batches, and more epochs."""

@@ -9,6 +9,9 @@ from typing import Any, Self
 
 import torch
 
+from gatewright.errors import ArgumentError
+from gatewright.layers.initialisation import horizon_
+from gatewright.layers.recurrent import Recurrent
 from gatewright.training.handover import receive
 from gatewright.training.loop import History, evaluate, train
 from gatewright.training.model import Model
@@ -55,8 +58,16 @@ class Run:
 
 
 def build_model(task: Task, name: str, network: Network, hidden_size: int, recipe: Recipe) -> Model:
-    """A model with fresh weights."""
-    return Model(task, name, network.build(task, hidden_size), dropout=recipe.dropout)
+    """A model with fresh weights, started for the recipe's memory."""
+    model = Model(task, name, network.build(task, hidden_size), dropout=recipe.dropout)
+    if recipe.memory is not None:
+        if not isinstance(model.body, Recurrent):
+            raise ArgumentError(
+                f"memory is {recipe.memory}, and the network {name} has none to start: leave it "
+                "out, or take a recurrent cell"
+            )
+        horizon_(model.body, recipe.memory)
+    return model
 
 
 def perform(

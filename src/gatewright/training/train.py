@@ -11,6 +11,7 @@ from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
 from gatewright.training.comparison import Comparison
 from gatewright.training.experiment import Experiment, planned
+from gatewright.training.useful import on_memory
 
 
 def train(
@@ -21,6 +22,7 @@ def train(
     seeds: int = 1,
     epochs: int | None = None,
     hidden_size: int | None = None,
+    memory: int | None = None,
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
@@ -40,6 +42,8 @@ def train(
         seeds: How often it is trained; the best on validation is kept.
         epochs: Passes over the data; the task's recipe says unless given.
         hidden_size: Units of the network; the recipe's budget of parameters decides unless given.
+        memory: Steps that it is started to remember, by `gw.init.horizon_`; as its cell starts
+            unless given. Where that is too short for the data `say` is told of it.
         progress: Whether a progress bar is shown on the error stream.
         say: Told how the data were read, line by line.
         **reading: How to read the data, and for what: see `gatewright.data.read`; and for a
@@ -51,7 +55,21 @@ def train(
     """
     target = None if out is None else check_vacant(out)
     plan: Experiment = planned(
-        data, [cell], seeds=seeds, epochs=epochs, hidden_size=hidden_size, say=say, reading=reading
+        data,
+        [cell],
+        seeds=seeds,
+        epochs=epochs,
+        hidden_size=hidden_size,
+        memory=memory,
+        say=say,
+        reading=reading,
     )
-    plan = replace(plan, baselines=[one for one in plan.baselines if not one.slow])
+    remarks = on_memory(plan)
+    for line in remarks:
+        say(line)
+    plan = replace(
+        plan,
+        baselines=[one for one in plan.baselines if not one.slow],
+        notes=(*plan.notes, *remarks),
+    )
     return plan.perform(target, progress=progress, keep=True)

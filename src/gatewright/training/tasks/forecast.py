@@ -96,6 +96,8 @@ class Forecast(Task):
         "The intervals are stretched to hold 80 % of the validation part."
     )
 
+    overlap: ClassVar[bool] = True
+
     seen: Seen  # channels, with the calendar and the static values, and their ranges
     targets: tuple[str, ...]
     known: tuple[str, ...]
@@ -217,9 +219,17 @@ class Forecast(Task):
         spanned: Tensor = quantiles * spread + level
         return spanned
 
-    def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
+    def aim(self, batch: Batch, kept: Any, model: Any) -> Tensor:
         at = self.positions(self.targets)
-        return pinball(outputs, (batch.target - model.mean[at]) / model.scale[at])
+        scaled: Tensor = (batch.target - model.mean[at]) / model.scale[at]
+        if kept is None:
+            return scaled
+        level, spread = (one[:, None] for one in kept)
+        spanned: Tensor = (scaled - level) / spread
+        return spanned
+
+    def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
+        return pinball(outputs, self.aim(batch, None, model))
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         at = self.positions(self.targets)

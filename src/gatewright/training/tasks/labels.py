@@ -74,6 +74,24 @@ def ready_sequences(seen: Seen, classes: Sequence[str], data: Any) -> tuple[Any,
     return replace(data, sequences=sequences, channel_names=names), remarks
 
 
+def relabelled(data: Any, classes: Sequence[str]) -> Any:
+    """Labelled sequences with their labels counted as the model counts its classes.
+
+    Raises:
+        DataError: if one has not been learned.
+    """
+    for name in data.classes:
+        if name not in classes:
+            raise DataError(
+                f"{data.name} has the class {name}; the model has learned {', '.join(classes)}. "
+                "Leave its sequences out"
+            )
+    at = np.array([list(classes).index(name) for name in data.classes], dtype=np.int64)
+    labels = data.labels
+    moved = tuple(at[one] for one in labels) if isinstance(labels, tuple) else at[labels]
+    return replace(data, labels=moved, classes=tuple(classes))
+
+
 def named_shares(
     classes: Sequence[str], probabilities: NDArray[np.float64]
 ) -> dict[str, list[Any]]:

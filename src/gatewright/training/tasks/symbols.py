@@ -16,7 +16,7 @@ from gatewright.draw.report import Section
 from gatewright.draw.sample import sample_section
 from gatewright.errors import ArgumentError, DataError
 from gatewright.training.baselines.ngram import kneser_ney, unigram
-from gatewright.training.tasks.task import Baseline, Batch, Example, Metric, Task, run_all
+from gatewright.training.tasks.task import Baseline, Batch, Example, Metric, Task, evenly, run_all
 
 #: Steps that gradients reach back, and how far the state is carried before a symbol counts.
 STEPS = 128
@@ -106,6 +106,15 @@ class Streams:
             # Items decide a mean's weight; a piece of warm-up alone has none.
             counted = int((piece >= 0).sum())
             yield Batch(x[at : at + STEPS], None, piece, carries=at > 0, items=counted)
+
+    def spread(self, count: int) -> Batch:
+        """At most `count` pieces from all over what is told, each from an empty memory."""
+        told = self.codes[self.start - 1 :]
+        steps = min(2 * STEPS, len(self))
+        # Apart, as far as there is text for it: no symbol is in two of them for nothing.
+        first = evenly(len(self) - steps + 1, min(count, max(len(self) // steps, 1)))
+        at = first + torch.arange(steps)[:, None]
+        return Batch(told[at], None, told[at + 1], items=at.numel())
 
 
 @dataclass(frozen=True, kw_only=True)

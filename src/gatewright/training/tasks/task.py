@@ -94,6 +94,9 @@ class Batches(Protocol):
     def ordered(self, size: int) -> Iterator[Batch]:
         """The same rows once, in their order, for measuring."""
 
+    def spread(self, count: int) -> Batch:
+        """At most `count` rows from all over the part, in their order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -127,6 +130,7 @@ class Task:
     reading: ClassVar[str]  # when the readout is asked, in a sentence
     reach: ClassVar[int] = 8  # steps back that the network without a memory sees
     centred: ClassVar[bool] = False  # whether it sees as many steps ahead, and is averaged
+    overlap: ClassVar[bool] = False  # whether rows that follow each other share steps
 
     @property
     @abstractmethod
@@ -179,6 +183,10 @@ class Task:
     def finish(self, outputs: Tensor, kept: Any) -> Tensor:
         """From the readout to what the loss compares: the counterpart of `prepare`."""
         return outputs
+
+    def aim(self, batch: Batch, kept: Any, model: Any) -> Tensor:
+        """What the readout is to come to, one a row or step, before `finish`."""
+        return batch.target
 
     @abstractmethod
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
@@ -278,6 +286,11 @@ class Task:
             elif isinstance(value, list):
                 given[name] = tuple(value)
         return cls(**given)
+
+
+def evenly(rows: int, count: int) -> Tensor:
+    """(N,), at most `count` of so many rows, the first and the last among them."""
+    return torch.linspace(0, rows - 1, min(count, rows)).round().long()
 
 
 def run_all(model: Any, batches: Batches) -> list[tuple[Tensor, Batch]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gatewright.data import Series
 from gatewright.errors import DataError
-from gatewright.training.tasks.task import Batch
+from gatewright.training.tasks.task import Batch, evenly
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,6 +135,10 @@ class Windows:
     def ordered(self, size: int) -> Iterator[Batch]:
         """Every window once, in its order."""
         return map(self.batch, torch.arange(len(self)).split(size))
+
+    def spread(self, count: int) -> Batch:
+        """At most `count` windows from all over the part, in their order."""
+        return self.batch(evenly(len(self), count))
 
 
 def with_static(series: Series, at: int, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,137 @@
+"""`train --memory`, and the warning to a network that starts too short for its data."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from gatewright import cli
+from gatewright.data import Series, Tagged, Text
+from gatewright.errors import ArgumentError
+from gatewright.training.experiment import planned
+from gatewright.training.networks import NETWORKS
+from gatewright.training.recipe import Recipe
+from gatewright.training.run import build_model
+from gatewright.training.tasks.forecast import Forecast
+from gatewright.training.tasks.symbols import NextSymbol
+from gatewright.training.train import train
+from gatewright.training.useful import on_memory
+
+
+def echo(lag: int, steps: int = 900) -> Series:
+    """A series that repeats, with some noise, what it was so many days ago."""
+    draw = np.random.Generator(np.random.PCG64(0))
+    values = draw.normal(size=steps)
+    for at in range(lag, steps):
+        values[at] = 0.95 * values[at - lag] + 0.3 * values[at]
+    return Series(("a",), (np.arange(steps),), (values[:, None],), ("y",), period=1.0)
+
+
+def signs(lag: int) -> Tagged:
+    """Each step is tagged with the sign of so many steps ago."""
+    draw = np.random.Generator(np.random.PCG64(0))
+    values = [draw.normal(size=(70, 2)).astype(np.float32) for _ in range(30)]
+    labels = tuple((np.roll(one[:, 0], lag) > 0).astype(np.int64) for one in values)
+    return Tagged(tuple(values), labels, ("low", "high"))
+
+
+def said(data, cell: str = "lstm", **given) -> list[str]:
+    reading = {name: given.pop(name) for name in ("horizon", "window") if name in given}
+    plan = planned(data, [cell], seeds=1, say=lambda line: None, reading=reading, **given)
+    return on_memory(plan)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["forecast", "tag"])
+def test_data_whose_lag_is_known(kind, cell):
+    """30 steps back are of use; the first number tried that holds them is 34."""
+    far, near = (
+        ((echo(30), echo(3)), {"horizon": 1, "window": 60})
+        if kind == "forecast"
+        else ((signs(30), signs(2)), {})
+    )
+    (warned,) = said(far[0], cell, **near)
+    assert warned.startswith("warning: the data are of use 34 steps back")
+    assert "train it with --memory 68 (in Python memory=68)" in warned
+    started = said(far[0], cell, memory=68, **near)
+    assert started == ["The network starts for a memory of 68 steps (gw.init.horizon_)."]
+    assert said(far[1], cell, **near) == []
+
+
+def test_where_steps_alone_do_not_help_another_cell_is_named():
+    first, warned = said(signs(30), "lstm", memory=4)
+    assert "memory of 4 steps" in first
+    assert "take --memory 68, or a cell whose gate keeps its state" in warned
+
+
+@pytest.mark.parametrize("data", ["vowels", "weather", "prose"])
+def test_no_false_alarm_on_the_bundled_sets(data):
+    assert said(data) == []
+    assert said(data, "window") == []
+
+
+def test_a_symbol_that_comes_back():
+    """In a text where most symbols are that of 20 before, one looks 20 back."""
+    draw = np.random.Generator(np.random.PCG64(0))
+    codes = draw.integers(0, 4, size=6000)
+    for at in range(20, 6000):
+        codes[at] = codes[at - 20] if draw.random() < 0.7 else codes[at]
+    (warned,) = said(Text(codes.astype(np.uint8), tuple("abcd")))
+    assert "21 steps back" in warned
+
+
+def test_the_start_reaches_the_weights_and_the_directory(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    task = NextSymbol.of(Text(np.arange(200) % 5, tuple("abcde")))
+    layer = build_model(task, "lstm", NETWORKS["lstm"], 400, Recipe(memory=100)).body
+    forget = layer.weights("f")["x"][1] + layer.weights("f")["h"][1]
+    assert forget.exp().min() >= 1.0 and 90 < forget.exp().max() <= 99.1  # log U(1, N - 1)
+    rows = ["id,a,b,label"]
+    for row, (values, labels) in enumerate(zip(signs(30).sequences, signs(30).labels, strict=True)):
+        rows += [f"{row},{a},{b},{'xy'[c]}" for (a, b), c in zip(values, labels, strict=True)]
+    (tmp_path / "signs.csv").write_text("\n".join(rows) + "\n")
+
+    def run(*more: str) -> tuple[str, dict]:
+        out = tmp_path / "-".join(["out", *more])
+        given = [str(tmp_path / "signs.csv"), "--hidden", "4", "--epochs", "1", "--no-progress"]
+        monkeypatch.setattr(sys, "argv", ["gatewright", "train", *given, "--out", str(out), *more])
+        cli.app(standalone_mode=False)
+        assert "warning: the data" not in capsys.readouterr().out or not more
+        return (out / "README.md").read_text(), json.loads((out / "results.json").read_text())
+
+    card, results = run()
+    assert "of use 34 steps back" in card and results["recipe"]["memory"] is None
+    card, results = run("--memory", "68")
+    assert "starts for a memory of 68 steps" in card and "34 steps back" not in card
+    assert results["recipe"]["memory"] == 68
+
+
+def test_rows_from_all_over_a_part():
+    windows = Forecast.of(echo(3), horizon=2, window=5).batches(echo(3))
+    batch = windows.spread(10)
+    np.testing.assert_allclose(batch.x[:, 0, 0], echo(3).values[0][:5, 0], rtol=1e-6)
+    np.testing.assert_allclose(batch.target[-1, :, 0], echo(3).values[0][-2:, 0], rtol=1e-6)
+    text = Text(np.arange(1500) % 251, tuple(map(chr, range(300, 551))))
+    batch = NextSymbol.of(text).batches(text).spread(500)
+    assert batch.x.shape == (256, 5) and batch.items == 1280
+    assert (batch.target == (batch.x + 1) % 251).all()
+    assert batch.x[0, 0] == 0 and batch.target[-1, -1] == 1499 % 251
+    short = Text(np.arange(9) % 3, tuple("abc"))
+    assert NextSymbol.of(short).batches(short).spread(500).x.shape == (8, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"memory": 0}, "memory is 0; expected a whole number from 1"),
+        ({"memory": 5, "cell": "window"}, "the network window has none to start"),
+    ],
+)
+def test_refusals(given, message, tmp_path):
+    with pytest.raises(ArgumentError, match=message):
+        train("vowels", out=tmp_path / "out", hidden_size=4, progress=False, **given)
+    assert not (tmp_path / "out").exists()
