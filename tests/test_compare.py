@@ -369,6 +369,8 @@ def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -
     arguments = ["compare", "vowels", "--out", str(out), "--epochs", "500", "--budget", "1500"]
     started = subprocess.Popen(
         [sys.executable, "-m", "gatewright.cli", *arguments],
+        # Whoever started the tests may ignore it, and children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -310,6 +310,8 @@ def test_ctrl_c_keeps_the_best_model_so_far(made: Path, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # Whoever started the tests may ignore it, and children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "COLUMNS": "200", "FORCE_COLOR": "1", "TTY_INTERACTIVE": "1"},
     )
     assert started.stderr is not None
