@@ -16,6 +16,7 @@ import torch
 import gatewright as gw
 from gatewright.data import Recordings
 from gatewright.errors import ArgumentError, GatewrightError, ModelError, SizeError
+from gatewright.layers.saving import sealed
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
 from gatewright.training.tasks.classify import Classify
@@ -142,7 +143,7 @@ def damage(path: Path, how: str) -> None:
             sizes["hidden_size"] = 6
         elif how == "wrong type":
             model["task"]["seen"] = "three"
-        config.write_text(json.dumps(given), encoding="utf-8")
+        config.write_text(json.dumps(sealed(given)), encoding="utf-8")
 
 
 @pytest.mark.parametrize(

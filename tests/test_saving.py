@@ -15,6 +15,7 @@ from safetensors.torch import save as write_tensors
 from torch import nn
 
 import gatewright as gw
+from gatewright.layers.saving import sealed
 from odd_cells import CELLS, make, run, sequences
 from tolerances import close, tensors
 
@@ -185,10 +186,10 @@ def saved(tmp_path: Path) -> Path:
 
 
 def changed(path: Path, change) -> None:
-    """The configuration with a change, as a hand or a broken disk would make it."""
+    """The configuration with a change and a checksum that fits, as by someone who means it."""
     config = json.loads((path / "config.json").read_text())
     change(config)
-    (path / "config.json").write_text(json.dumps(config))
+    (path / "config.json").write_text(json.dumps(sealed(config)))
 
 
 CONFIGS = {
@@ -229,6 +230,20 @@ def test_a_damaged_configuration_is_refused(case: str, saved: Path):
     with pytest.raises(gw.ModelError) as caught:
         gw.load(saved)
     assert len(str(caught.value)) > 20
+
+
+@pytest.mark.parametrize("word", ["differs", "is missing"])
+def test_a_configuration_that_was_edited_is_refused(word: str, saved: Path):
+    """Also where the change would load, as another dropout does; spaces do not count."""
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config, indent=7))
+    gw.load(saved)
+    config["model"]["arguments"]["dropout"] = 0.7
+    if word == "is missing":
+        del config["config_sha256"]
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(gw.ModelError, match=rf"config.json is damaged: .* \(its checksum {word}"):
+        gw.load(saved)
 
 
 FILES = {

@@ -18,6 +18,7 @@ import torch
 import gatewright as gw
 from gatewright.data import Series, read
 from gatewright.errors import ArgumentError, CellError, DataError, ModelError
+from gatewright.layers.saving import sealed
 from gatewright.training.cell_file import cell_from_file
 from gatewright.training.experiment import planned
 from gatewright.training.loop import evaluate
@@ -133,7 +134,7 @@ def test_a_config_that_was_changed_by_hand_is_refused(made: Path, change, tmp_pa
     copied = Path(shutil.copytree(made / "hours", tmp_path / "copied"))
     config = json.loads((copied / "config.json").read_text())
     change(config["model"])
-    (copied / "config.json").write_text(json.dumps(config))
+    (copied / "config.json").write_text(json.dumps(sealed(config)))
     with pytest.raises(ModelError, match="damaged"):
         gw.load(copied)
 

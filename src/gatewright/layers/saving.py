@@ -1,7 +1,8 @@
 """`save` and `load`: a model as a directory, without pickle and without running its code.
 
 `config.json` holds what the model is, with the cell's equations; `model.safetensors` its
-weights. The path of a user's class is recorded for people, never imported.
+weights. The first holds a checksum of either file, so that a damaged or edited directory is
+noticed. The path of a user's class is recorded for people, never imported.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from gatewright.layers.recurrent import Recurrent, stored_prefixes
 
 FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SEAL = "config_sha256"  # the key of the checksum of all other keys
 
 
 class Saveable(Protocol):
@@ -129,7 +131,7 @@ def save(
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "model": described,
     }
-    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(sealed(config), indent=2, allow_nan=False) + "\n"
     return write_directory(directory, {CONFIG: text.encode(), WEIGHTS: weights, **(files or {})})
 
 
@@ -170,6 +172,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is no directory; give one that gatewright has saved")
     try:
         config = json.loads(_read(path / CONFIG))
+        intact = isinstance(config, dict) and config.get(SEAL) == sealed(config)[SEAL]
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path / CONFIG} is damaged: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -179,9 +182,22 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path} has version {config.get('version')!r}; this gatewright reads {VERSION}: "
             "update gatewright"
         )
+    if not intact:
+        raise ModelError(
+            f"{path / CONFIG} is damaged: it is not as it was written (its checksum "
+            f"{'differs' if SEAL in config else 'is missing'}); copy the whole directory again, "
+            "or train it again"
+        )
     if not isinstance(config.get("model"), dict):
         raise ModelError(f"{path / CONFIG} is damaged: it has no model")
     return config
+
+
+def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the checksum of all else in it, whatever the spaces of its file."""
+    rest = {key: value for key, value in config.items() if key != SEAL}
+    text = json.dumps(rest, separators=(",", ":"))
+    return {**rest, SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def _read(path: Path) -> bytes:

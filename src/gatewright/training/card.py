@@ -42,7 +42,8 @@ model = gw.load("this directory")
 or `gatewright predict THIS-DIRECTORY NEW-DATA --out predictions.csv`.
 
 `model.safetensors` holds the weights and the scaling of the channels, `config.json` all else,
-with the checksum of the weights. Nothing is unpickled and no code from here is run.
+with a checksum of either: what was changed is not loaded. Nothing is unpickled and no code from
+here is run.
 
 ## What it is worth
 
