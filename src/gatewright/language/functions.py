@@ -14,6 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewright.errors import CellError
+from gatewright.language.given import (
+    check_eps,
+    check_flag,
+    check_heads,
+    check_name,
+    check_size,
+    check_sources,
+)
 from gatewright.language.node import Size
 from gatewright.language.values import READING, Value, apply
 
@@ -144,20 +152,19 @@ def linear(
         CellError: if a source has no name, or name and key are in use.
     """
     reader: Reader = _reader("linear", (*sources, *keyed.values()))
-    named = reader.name_sources("linear", sources, keyed)
+    named = check_sources(reader, "linear", sources, keyed)
+    antisymmetric = check_flag(reader, "antisymmetric", antisymmetric)
     return reader.add(
         "linear",
         tuple(value.node for value in named.values()),
         {
             "keys": tuple(named),
-            "name": reader.check_name(name),
-            "size": reader.check_size("linear", size),
-            "bias": reader.check_flag("bias", bias),
-            "heads": _heads("linear", heads, reader.error),
+            "name": check_name(reader, name),
+            "size": check_size(reader, "linear", size),
+            "bias": check_flag(reader, "bias", bias),
+            "heads": check_heads(reader, "linear", heads),
             # Only where it is said, so that cells stored before there was this still load.
-            **(
-                {"antisymmetric": True} if reader.check_flag("antisymmetric", antisymmetric) else {}
-            ),
+            **({"antisymmetric": True} if antisymmetric else {}),
         },
     )
 
@@ -169,10 +176,10 @@ def diagonal(*sources: Value, name: str | None = None, **keyed: Value) -> Value:
     (Gers and Schmidhuber 2000, "Recurrent nets that time and count", eqs. 3 to 5.)
     """
     reader: Reader = _reader("diagonal", (*sources, *keyed.values()))
-    named = reader.name_sources("diagonal", sources, keyed)
+    named = check_sources(reader, "diagonal", sources, keyed)
     keys = tuple(f"{key}*" for key in named)
     nodes = tuple(value.node for value in named.values())
-    return reader.add("diagonal", nodes, {"keys": keys, "name": reader.check_name(name)})
+    return reader.add("diagonal", nodes, {"keys": keys, "name": check_name(reader, name)})
 
 
 @dataclass(frozen=True)
@@ -200,8 +207,8 @@ def parameter(*, size: Size | None = None, start: Number = 0.0, name: str | None
     if reader is None:
         return LearnedStart(float(start))
     given = {
-        "name": reader.check_name(name),
-        "size": None if size is None else reader.check_size("parameter", size),
+        "name": check_name(reader, name),
+        "size": None if size is None else check_size(reader, "parameter", size),
         "start": float(start),
     }
     return reader.add("parameter", (), given)
@@ -231,7 +238,7 @@ def noise(
     if per not in ("step", "sequence"):
         raise reader.error(f"noise was given per={per!r}", 'give "step" or "sequence"')
     given = {
-        "size": None if size is None else reader.check_size("noise", size),
+        "size": None if size is None else check_size(reader, "noise", size),
         "p": float(p),
         "per": per,
     }
@@ -278,19 +285,7 @@ def _reader(op: str, sources: tuple[Any, ...]) -> Any:
 def _row(op: str, value: Value, heads: int | None, **attributes: float) -> Value:
     reader = READING.get()
     if reader is not None and heads is not None:
-        attributes["heads"] = _heads(op, heads, reader.error)
+        attributes["heads"] = check_heads(reader, op, heads)
     if reader is not None and "eps" in attributes:
-        attributes["eps"] = _eps(op, attributes["eps"], reader.error)
+        attributes["eps"] = check_eps(reader, op, attributes["eps"])
     return apply(op, value, **attributes)
-
-
-def _heads(op: str, heads: Any, error: Callable[[str, str], CellError]) -> int:
-    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
-        raise error(f"{op} was given heads={heads!r}", "give a whole number from 1")
-    return heads
-
-
-def _eps(op: str, eps: Any, error: Callable[[str, str], CellError]) -> float:
-    if not isinstance(eps, numbers.Real) or not 0.0 <= float(eps) < math.inf:
-        raise error(f"{op} was given eps={eps!r}", "give a small number, such as 1e-5")
-    return float(eps)

@@ -1,26 +1,25 @@
 """Reading a cell: `step` runs once on symbolic values, and its equations are written down.
 
 Local names are taken from the step's own frame at the moment when it calls `state(...)`,
-and the key of a product's source at the moment when it calls `linear(...)`. No source text
-is needed, so a cell typed into a plain interpreter reads like one from a file.
+and the key of a product's source at the moment when it calls `linear(...)`.
 """
 
 from __future__ import annotations
 
 import inspect
-import numbers
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import CodeType, FrameType
+from functools import partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from gatewright.errors import CellError, GatewrightError
 from gatewright.language.equations import Equations
+from gatewright.language.frames import line_in, line_of, values_in
 from gatewright.language.functions import Update
+from gatewright.language.given import check_real, check_size
 from gatewright.language.naming import check_weights, name_values
-from gatewright.language.node import Node, Size, closure
-from gatewright.language.operations import OPERATIONS
+from gatewright.language.node import Node, closure
 from gatewright.language.signature import (
     read_arguments,
     read_initial,
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 #: A loop that unrolls to more than this is not a short loop over micro-steps.
 MOST_NODES = 20_000
-#: They share the step's names since Python 3.12, and have frames of their own before.
-COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
 
 @dataclass
@@ -76,7 +73,7 @@ class Reader:
     def read(self) -> Equations:
         taken = read_arguments(self.cell, self.error)
         initial = read_initial(self.cell, taken, self.error)
-        sizes = read_sizes(self.cell, taken, self.error, self.check_size)
+        sizes = read_sizes(self.cell, taken, self.error, partial(check_size, self))
         arguments = [self.add("event", (), {"name": taken.event})]
         arguments += [self.add("state", (), {"name": name}) for name in taken.states]
         further = {name: self.add("input", (), {"name": name}) for name in taken.inputs}
@@ -186,18 +183,16 @@ class Reader:
                 f"state(...) {' and '.join(parts)}",
                 f"return state({', '.join(f'{name}=...' for name in scope.states)}, output=...)",
             )
-        lifted = {name: self.real(states[name], f"state {name}") for name in scope.states}
-        given = lifted[scope.states[0]] if output is None else self.real(output, "the output")
-        frame = self.frame()
-        named = dict(frame.f_locals) if frame is not None else {}
-        own = {k: v for k, v in named.items() if isinstance(v, Value) and v.reader is self}
+        lifted = {name: check_real(self, states[name], f"state {name}") for name in scope.states}
+        first = lifted[scope.states[0]]
+        given = first if output is None else check_real(self, output, "the output")
+        own = {name: one for name, one in values_in(scope.code).items() if one.reader is self}
         return Update(lifted, given, own)
 
     def runs(self, cell: Cell) -> bool:
         """Whether a cell's step is running now."""
         return any(scope.cell is cell for scope in self.scopes)
 
-    # What the functions of the language ask for.
     def add(self, op: str, operands: tuple[Node, ...], attributes: Mapping[str, Any]) -> Value:
         """A new node, as a value."""
         if len(self.nodes) >= MOST_NODES:
@@ -209,105 +204,9 @@ class Reader:
         self.nodes.append(node)
         return Value(self, node)
 
-    def real(self, given: Any, role: str) -> Value:
-        """A value that may become a state or an output."""
-        value = lift(self, given, role)
-        if OPERATIONS[value.node.op].boolean:
-            raise self.error(f"{role} is a comparison", "use where(condition, 1.0, 0.0)")
-        return value
-
-    def name_sources(
-        self, op: str, sources: tuple[Any, ...], keyed: Mapping[str, Any]
-    ) -> dict[str, Value]:
-        """The sources of a product by key: the name that each has where the product stands."""
-        named: dict[str, Value] = {}
-        pairs = [(None, lift(self, one, op)) for one in sources]
-        for key, value in [*pairs, *((key, lift(self, one, op)) for key, one in keyed.items())]:
-            self.real(value, f"a source of {op}")
-            if value.node.op == "constant":
-                what = f"{key}={value.node.attributes['value']:g}" if key else "a number"
-                raise self.error(
-                    f"{op} was given {what}, which is no value to learn from",
-                    "its sources are values; its options are name=, "
-                    + (
-                        "size=, bias=, heads= and antisymmetric="
-                        if op == "linear"
-                        else "and nothing else"
-                    ),
-                )
-            key = key or self.local_name(value)
-            if key is None:
-                raise self.error(
-                    f"{op} reads a value that has no name",
-                    f"give it one first (`gated = r * h`, then {op}(x, gated)) "
-                    f"or a key ({op}(x, h=r * h))",
-                )
-            if key in named:
-                raise self.error(f"{op} has two sources with the key `{key}`", "key one: h2=h")
-            named[key] = value
-        return named
-
-    def local_name(self, value: Value) -> str | None:
-        """The name that a value has in the step at this moment."""
-        for frame in reversed(self.frames()):
-            for name, bound in frame.f_locals.items():
-                if isinstance(bound, Value) and bound.node is value.node:
-                    return str(name)
-        return (
-            value.node.attributes.get("name")
-            if value.node.op in ("event", "state", "input")
-            else None
-        )
-
-    def check_name(self, name: Any) -> str | None:
-        """An explicit name of a product, with the scope's prefix."""
-        if name is None:
-            return None
-        if not isinstance(name, str) or not name.isidentifier():
-            raise self.error(f"name={name!r} is no name", "use letters, digits and _")
-        return self.scopes[-1].prefix + name
-
-    def check_size(self, op: str, size: Any) -> Size:
-        """A size as a number, "input" or "hidden"; a field's name stands for its number."""
-        cell = self.scopes[-1].cell if self.scopes else self.cell
-        found = cell.fields().get(size, size) if isinstance(size, str) else size
-        # Integral rather than int: numpy's whole numbers are as good.
-        if isinstance(found, numbers.Integral) and not isinstance(found, bool) and int(found) > 0:
-            return int(found)
-        if isinstance(size, str) and size in ("input", "hidden"):
-            return size
-        given = f"{size!r}, which is {found!r}" if found is not size else repr(size)
-        raise self.error(
-            f"{op} was given size={given}",
-            'a size is "hidden", "input", a number from 1, or the name of a field with one',
-        )
-
-    def check_flag(self, option: str, given: Any) -> bool:
-        """An option of a product that is on or off."""
-        if not isinstance(given, bool):
-            raise self.error(f"linear was given {option}={given!r}", "give True or False")
-        return given
-
-    # Where we are.
-    def frame(self) -> FrameType | None:
-        """The frame of the step that is running."""
-        frames = self.frames()
-        return frames[-1] if frames else None
-
-    def frames(self) -> list[FrameType]:
-        """The frames of comprehensions in the step, the innermost first, and the step's own."""
-        frame: FrameType | None = sys._getframe()
-        found: list[FrameType] = []
-        while frame is not None and frame.f_code is not self.scopes[-1].code:
-            if frame.f_code.co_name in COMPREHENSIONS:
-                found.append(frame)
-            frame = frame.f_back
-        return [*found, frame] if frame is not None else []
-
     def line(self) -> int | None:
         """The line of the step that is running."""
-        frame = self.frame() if self.scopes else None
-        return frame.f_lineno if frame is not None else None
+        return line_in(self.scopes[-1].code) if self.scopes else None
 
     def error(self, fact: str, mend: str, line: int | None = None) -> CellError:
         """A refusal that names the cell and the line."""
@@ -324,14 +223,6 @@ class Reader:
         """Where the step begins: for what concerns the step as a whole."""
         step = step_function(self.cell)
         return step.__code__.co_firstlineno if step is not None else None
-
-
-def line_of(error: BaseException, code: CodeType) -> int | None:
-    """The line of the step from which an exception of the user's own came."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code is not code:
-        trace = trace.tb_next
-    return trace.tb_lineno if trace is not None else None
 
 
 def field_name(outer: Cell, inner: Cell) -> str | None:
