@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.data.sequences import Sequences, check_labels, check_sequences
 from gatewright.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recordings:
+class Recordings(Sequences):
     """N labelled sequences with the same channels, each with a length of its own.
 
     >>> import numpy as np
@@ -48,25 +49,12 @@ class Recordings:
             )
         check_labels(f"data set {self.name}", self.labels, self.classes)
 
-    def __len__(self) -> int:
-        return len(self.sequences)
-
     def __repr__(self) -> str:
         shortest, longest = self.lengths.min(), self.lengths.max()
         return (
             f"Recordings({self.name!r}, n={len(self)}, channels={self.channels}, "
             f"steps={shortest}..{longest}, classes={len(self.classes)})"
         )
-
-    @property
-    def channels(self) -> int:
-        """How many values a step has: the `input_size` of a layer that reads them."""
-        return int(self.sequences[0].shape[1])
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """(N,), how many steps each sequence has."""
-        return np.array([len(sequence) for sequence in self.sequences], dtype=np.int64)
 
     @property
     def counts(self) -> NDArray[np.int64]:
@@ -90,39 +78,3 @@ class Split:
 
     train: Recordings
     test: Recordings
-
-
-def check_sequences(
-    name: str,
-    sequences: tuple[NDArray[np.float32], ...],
-    channel_names: tuple[str, ...],
-    ids: tuple[str, ...],
-) -> None:
-    """`DataError` unless there are sequences, of the same channels, and names for all or none."""
-    if not sequences:
-        raise DataError(f"data set {name} holds no sequence; expected at least one")
-    channels = sequences[0].shape[-1] if sequences[0].ndim == 2 else "channels"
-    for at, sequence in enumerate(sequences):
-        if sequence.ndim != 2 or sequence.shape[1] != channels:
-            raise DataError(
-                f"sequence {at} of data set {name} has shape {sequence.shape}; "
-                f"expected (time, {channels})"
-            )
-    for what, names, count in (
-        ("channel names", channel_names, channels),
-        ("ids", ids, len(sequences)),
-    ):
-        if names and len(names) != count:
-            raise DataError(
-                f"data set {name} has {len(names)} {what}; expected {count}, or none at all"
-            )
-
-
-def check_labels(what: str, labels: NDArray[np.int64], classes: tuple[str, ...]) -> None:
-    """`DataError` unless every label is a position in `classes`, or -1 where there are none."""
-    lowest, highest = (0, len(classes) - 1) if classes else (-1, -1)
-    if len(labels) and (labels.min() < lowest or labels.max() > highest):
-        raise DataError(
-            f"{what} has labels from {labels.min()} to {labels.max()}; expected {lowest} to "
-            f"{highest}, as there are {len(classes)} classes"
-        )

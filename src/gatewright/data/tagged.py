@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.recordings import check_labels, check_sequences
+from gatewright.data.sequences import Sequences, check_labels, check_sequences
 from gatewright.errors import DataError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tagged:
+class Tagged(Sequences):
     """N sequences with the same channels, and a label at each of their steps.
 
     >>> import numpy as np
@@ -53,9 +53,6 @@ class Tagged:
                 )
             check_labels(f"sequence {at} of data set {self.name}", labels, self.classes)
 
-    def __len__(self) -> int:
-        return len(self.sequences)
-
     def __repr__(self) -> str:
         shortest, longest = self.lengths.min(), self.lengths.max()
         steps = f"{longest}" if shortest == longest else f"{shortest}..{longest}"
@@ -63,16 +60,6 @@ class Tagged:
             f"Tagged({self.name!r}, n={len(self)}, channels={self.channels}, "
             f"steps={steps}, classes={len(self.classes)})"
         )
-
-    @property
-    def channels(self) -> int:
-        """How many values a step has: the `input_size` of a layer that reads them."""
-        return int(self.sequences[0].shape[1])
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """(N,), how many steps each sequence has."""
-        return np.array([len(sequence) for sequence in self.sequences], dtype=np.int64)
 
     @property
     def counts(self) -> NDArray[np.int64]:
