@@ -129,7 +129,7 @@ def pictures(found: Found) -> str:
     from gatewright.draw.chart import Axis, Line, chart
     from gatewright.draw.elements import escape, tag
     from gatewright.draw.elements import figure as framed
-    from gatewright.draw.page import Part, page, swatch
+    from gatewright.draw.page import Section, legend, page
 
     slots = {"training": "n1", "inference": "n2"}
     panels = []
@@ -145,17 +145,17 @@ def pictures(found: Found) -> str:
         panels.append(
             framed(drawn, tag("b", f"ms against {name}") + escape(" · " + "; ".join(notes)))
         )
-    legend = "".join(tag("li", swatch(slot) + run) for run, slot in slots.items())
+    names = legend((slot, run) for run, slot in slots.items())
     return page(
         "How the cost of a layer grows",
         "Gatewright · a benchmark",
         "Each point is a median; what is not named in a picture is held.",
         f"{found.machine['cpu']}, {found.machine['date']}",
         [
-            Part(
+            Section(
                 "growth",
                 "Milliseconds against size",
-                tag("ul", legend, class_="legend") + tag("div", "".join(panels), class_="panels"),
+                names + tag("div", "".join(panels), class_="panels"),
             )
         ],
         "Made by gatewright bench --what curves",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gatewright.draw.elements import escape, scrolling, tag
-from gatewright.draw.report import Section
+from gatewright.draw.page import Section
 
 
 def confusion_section(
@@ -20,9 +20,9 @@ def confusion_section(
     return Section(
         "confusion",
         "What is taken for what",
-        "Each row is one true class, each column what the best model took it for. "
-        f"It was {times} in {total} {what}.",
         scrolling(confusion_table(counts, classes, escape(caption)), "confusion matrix"),
+        said="Each row is one true class, each column what the best model took it for. "
+        f"It was {times} in {total} {what}.",
     )
 
 

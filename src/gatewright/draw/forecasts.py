@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gatewright.draw.elements import drawing, escape, figure, scrolling, short, tag, ticks
-from gatewright.draw.report import Section
+from gatewright.draw.page import Section
 
 WIDTH, HEIGHT = 520.0, 240.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 26.0
@@ -70,9 +70,9 @@ def forecast_section(
     return Section(
         "forecasts",
         "Forecasts beside what came",
-        "From moments spread evenly over the test part, not picked by how well they look. "
-        + ("Of the targets the first four are drawn." if len(targets) > 4 else ""),
         key + tag("div", panels, class_="panels") + scrolling(table, "errors of each target"),
+        said="From moments spread evenly over the test part, not picked by how well they look. "
+        + ("Of the targets the first four are drawn." if len(targets) > 4 else ""),
     )
 
 

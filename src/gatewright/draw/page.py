@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -10,18 +10,27 @@ from gatewright.draw.elements import escape, scrolling, tag
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A section of the page: its key, its heading, and its markup."""
+class Section:
+    """A part of the page: its key, its heading, a few plain words, and its markup."""
 
     key: str
     heading: str
     markup: str
+    said: str = ""
+    steps: int | None = None  # of the sequence that its maps follow, for the script
 
 
 def page(
-    title: str, eyebrow: str, lead: str, verdict: str, parts: Sequence[Part], footer: str
+    title: str,
+    eyebrow: str,
+    lead: str,
+    verdict: str,
+    sections: Sequence[Section],
+    footer: str,
+    *,
+    script: str = "",
 ) -> str:
-    """The whole page, as HTML; everything but the parts' markup is plain text."""
+    """The whole page, as HTML; everything but the sections' markup and the script is plain text."""
     header = tag(
         "header",
         tag("p", escape(eyebrow), class_="eyebrow")
@@ -29,26 +38,35 @@ def page(
         + tag("p", escape(lead), class_="lead")
         + tag("p", escape(verdict), class_="verdict"),
     )
-    style = files("gatewright.draw").joinpath("report.css").read_text(encoding="utf-8")
     head = (
         '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         # No network: not even for the icon that browsers ask for on their own.
-        '<link rel="icon" href="data:,">' + tag("title", escape(title)) + tag("style", style)
+        '<link rel="icon" href="data:,">'
+        + tag("title", escape(title))
+        + tag("style", beside("report.css"))
     )
-    sections = "".join(
-        tag(
-            "section",
-            tag("h2", escape(one.heading), id=one.key) + one.markup,
-            aria_labelledby=one.key,
-            class_=one.key,
-        )
-        for one in parts
-    )
-    body = header + tag("main", sections) + tag("footer", escape(footer))
+    body = header + tag("main", "".join(map(_section, sections))) + tag("footer", escape(footer))
+    body += tag("script", script) if script else ""
     return (
         "<!doctype html>\n" + tag("html", tag("head", head) + tag("body", body), lang="en") + "\n"
+    )
+
+
+def beside(name: str) -> str:
+    """A style or a script that stands beside this module."""
+    return files("gatewright.draw").joinpath(name).read_text(encoding="utf-8")
+
+
+def _section(given: Section) -> str:
+    said = tag("p", escape(given.said)) if given.said else ""
+    return tag(
+        "section",
+        tag("h2", escape(given.heading), id=given.key) + said + given.markup,
+        aria_labelledby=given.key,
+        class_=given.key,
+        data_steps=given.steps,
     )
 
 
@@ -72,6 +90,15 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, 
         class_="result",
     )
     return scrolling(made, label)
+
+
+def legend(names: Iterable[tuple[str, str]]) -> str:
+    """Which line colour stands for what: pairs of (colour, name)."""
+    return tag(
+        "ul",
+        "".join(tag("li", swatch(slot) + escape(name)) for slot, name in names),
+        class_="legend",
+    )
 
 
 def swatch(slot: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gatewright.draw.elements import drawing, escape, short, tag
 from gatewright.draw.heatmap import HeatMap, heat_map
+from gatewright.draw.page import Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Belief:
     true: int  # position of the true class
 
 
-def passage_section(passage: Passage) -> str:
+def passage_section(passage: Passage) -> Section:
     """The section of the page."""
     steps = passage.steps
     slider = tag(
@@ -70,18 +71,14 @@ def passage_section(passage: Passage) -> str:
         + slider,
         class_="words",
     )
-    content = (
-        tag("h2", escape(passage.heading), id="passage")
-        + tag("p", escape(passage.about))
-        + tag(
-            "div",
-            tag("div", passage.diagram, class_="diagram")
-            + words
-            + tag("div", event + gates + belief, class_="gates"),
-            class_="beside",
-        )
+    markup = tag(
+        "div",
+        tag("div", passage.diagram, class_="diagram")
+        + words
+        + tag("div", event + gates + belief, class_="gates"),
+        class_="beside",
     )
-    return tag("section", content, aria_labelledby="passage", class_="passage", data_steps=steps)
+    return Section("passage", passage.heading, markup, said=passage.about, steps=steps)
 
 
 def _event(passage: Passage) -> str:

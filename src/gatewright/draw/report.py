@@ -1,18 +1,18 @@
 """`report.html`: one page about one comparison that needs nothing but itself.
 
-Data in, markup out: this module knows no torch and no training. Style and script stand
-beside it as `report.css` and `report.js` and are written into the page.
+Data in, markup out: this module knows no torch and no training. The script stands beside it
+as `report.js` and is written into the page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Literal
 
 from gatewright.draw.curves import Curve, loss_curves, plain_curves, share_curves
 from gatewright.draw.elements import escape, figure, scrolling, tag
+from gatewright.draw.page import Section, beside, legend, page, swatch
 from gatewright.draw.passage import Passage, passage_section
 from gatewright.draw.strip import strip, strip_axis, strip_range
 
@@ -42,16 +42,6 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page that belongs to the task: its heading, a few words, its picture."""
-
-    key: str
-    heading: str
-    said: str
-    markup: str
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """All that the page shows."""
 
@@ -75,46 +65,21 @@ class Report:
 def report_page(report: Report) -> str:
     """The whole page, as HTML."""
     sections = [
-        _section("result", "What came out", _table(report)),
-        _section("curves", "How they learned", _curves(report)),
-        *(
-            _section(one.key, one.heading, tag("p", escape(one.said)) + one.markup)
-            for one in report.sections
-        ),
-        passage_section(report.passage) if report.passage else "",
-        _section("method", "How it was done", _method(report)),
+        Section("result", "What came out", _table(report)),
+        Section("curves", "How they learned", _curves(report)),
+        *report.sections,
+        *([passage_section(report.passage)] if report.passage else []),
+        Section("method", "How it was done", _method(report)),
     ]
-    header = tag(
-        "header",
-        tag("p", "Gatewright · a comparison", class_="eyebrow")
-        + tag("h1", escape(report.title))
-        + tag("p", escape(report.about), class_="lead")
-        + tag("p", escape(report.verdict), class_="verdict"),
+    return page(
+        report.title,
+        "Gatewright · a comparison",
+        report.about,
+        report.verdict,
+        sections,
+        report.made_with,
+        script=beside("report.js"),
     )
-    head = (
-        '<meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        # No network: not even for the icon that browsers ask for on their own.
-        '<link rel="icon" href="data:,">'
-        + tag("title", escape(report.title))
-        + tag("style", _beside("report.css"))
-    )
-    body = header + tag("main", "".join(sections)) + tag("footer", escape(report.made_with))
-    script = tag("script", _beside("report.js"))
-    return (
-        "<!doctype html>\n"
-        + tag("html", tag("head", head) + tag("body", body + script), lang="en")
-        + "\n"
-    )
-
-
-def _beside(name: str) -> str:
-    return files("gatewright.draw").joinpath(name).read_text(encoding="utf-8")
-
-
-def _section(key: str, heading: str, content: str) -> str:
-    return tag("section", tag("h2", heading, id=key) + content, aria_labelledby=key, class_=key)
 
 
 def _table(report: Report) -> str:
@@ -146,7 +111,7 @@ def _table(report: Report) -> str:
 def _row(at: int, row: Row, report: Report, scale: tuple[float, float]) -> str:
     slot = line_slot(at) if row.history is not None else "base"
     first, *others = row.shown
-    title = _swatch(slot) + escape(row.title) + tag("small", escape(row.about))
+    title = swatch(slot) + escape(row.title) + tag("small", escape(row.about))
     return tag(
         "tr",
         tag("th", title, scope="row")
@@ -167,11 +132,6 @@ def _curves(report: Report) -> str:
             if row.history is not None
         ]
 
-    legend = tag(
-        "ul",
-        "".join(tag("li", _swatch(line_slot(at)) + escape(row.title)) for at, row in networks),
-        class_="legend",
-    )
     draw = {"loss": loss_curves, "share": share_curves, "plain": plain_curves}
     panels = "".join(
         figure(
@@ -183,7 +143,8 @@ def _curves(report: Report) -> str:
     seeds = max(len(row.test) for _, row in networks)
     many = f"A line is the mean of {seeds} seeds, the band reaches from the lowest to the highest."
     said = tag("p", many if seeds > 1 else "Each line is one training.")
-    return said + legend + tag("div", panels, class_="panels")
+    names = legend((line_slot(at), row.title) for at, row in networks)
+    return said + names + tag("div", panels, class_="panels")
 
 
 def _method(report: Report) -> str:
@@ -196,7 +157,3 @@ def _method(report: Report) -> str:
 def line_slot(at: int) -> str:
     """Which of the page's line colours the row at this position has."""
     return f"n{at % LINES}"
-
-
-def _swatch(slot: str) -> str:
-    return tag("i", "", class_=f"swatch {slot}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gatewright.draw.elements import escape, tag
-from gatewright.draw.report import Section
+from gatewright.draw.page import Section
 
 #: Bits at which a symbol has the whole colour.
 MOST_BITS = 10.0
@@ -45,6 +45,6 @@ def sample_section(shown: Mapping[str, Any], whose: str) -> Section:
     return Section(
         "samples",
         "What it reads and writes",
-        "The writing goes on from the last symbols before the test part, which stand in grey.",
         markup,
+        said="The writing goes on from the last symbols before the test part, which stand in grey.",
     )

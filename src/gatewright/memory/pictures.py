@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatewright.draw.chart import Axis, Line, chart
 from gatewright.draw.elements import escape, figure, tag
-from gatewright.draw.page import Part, page, swatch, table
+from gatewright.draw.page import Section, legend, page, swatch, table
 from gatewright.memory.trial import FOLLOWED
 from gatewright.probes.lags import said as words
 
@@ -23,13 +23,7 @@ PERCENTS = [(1.0, "100 %"), (0.1, "10 %"), (0.01, "1 %"), (1e-3, "0.1 %")]
 
 def comparison_page(found: MemoryComparison) -> str:
     """The whole page, as HTML."""
-    legend = tag(
-        "ul",
-        "".join(
-            tag("li", swatch(f"n{at}") + escape(row.title)) for at, row in enumerate(found.rows)
-        ),
-        class_="legend",
-    )
+    names = legend((f"n{at}", row.title) for at, row in enumerate(found.rows))
     panels = figure(
         recall_chart(found),
         tag("b", LEARNT)
@@ -53,13 +47,15 @@ def comparison_page(found: MemoryComparison) -> str:
         "can learn to keep it only as far as its gradients reach.",
         found.verdict(),
         [
-            Part(
+            Section(
                 "pictures",
                 "What they learnt, and why",
-                legend + tag("div", panels, class_="panels"),
+                names + tag("div", panels, class_="panels"),
             ),
-            Part("table", "In numbers", table(found.headings(), rows, found.caption(), "result")),
-            Part("method", "How it was measured", _method(found)),
+            Section(
+                "table", "In numbers", table(found.headings(), rows, found.caption(), "result")
+            ),
+            Section("method", "How it was measured", _method(found)),
         ],
         made,
     )
@@ -97,11 +93,11 @@ def examination_page(found: Examination) -> str:
         "units",
     )
     parts = [
-        Part("pictures", "How far back it looks", tag("div", panels, class_="panels")),
-        Part("advice", "What to change", said),
+        Section("pictures", "How far back it looks", tag("div", panels, class_="panels")),
+        Section("advice", "What to change", said),
     ]
     if found.channels:
-        parts.append(Part("inputs", "Which inputs are read from farthest back", tables))
+        parts.append(Section("inputs", "Which inputs are read from farthest back", tables))
     if found.layers:
         gates = table(
             ["gate", "shut (below 0.1)", "open (above 0.9)", "largest eigenvalue"],
@@ -120,7 +116,7 @@ def examination_page(found: Examination) -> str:
             "step carries fades, above 1 it grows.",
             "gates",
         )
-        parts.append(Part("units", "Which units keep longest", units + gates))
+        parts.append(Section("units", "Which units keep longest", units + gates))
     return page(
         f"How far back {found.network} looks",
         "Gatewright · the memory of a model",

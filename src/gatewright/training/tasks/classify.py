@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from gatewright.data import Recordings, stratified_split
 from gatewright.draw.confusion import confusion_section
+from gatewright.draw.page import Section
 from gatewright.draw.passage import Belief
-from gatewright.draw.report import Section
 from gatewright.errors import DataError
 from gatewright.training.baselines.neighbour import nearest_neighbour
 from gatewright.training.batches import Padded, check_shapes, pad

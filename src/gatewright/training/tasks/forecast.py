@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gatewright.data import Series
 from gatewright.data.calendar import say_period, season_of
 from gatewright.draw.forecasts import Drawn, forecast_section
-from gatewright.draw.report import Section
+from gatewright.draw.page import Section
 from gatewright.errors import ArgumentError, DataError
 from gatewright.training.baselines.lags import lag_baselines
 from gatewright.training.baselines.naive import naive_baselines

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gatewright.data.tagged import Tagged
 from gatewright.draw.confusion import confusion_section
-from gatewright.draw.report import Section
+from gatewright.draw.page import Section
 from gatewright.errors import DataError
 from gatewright.training.batches import Padded, check_shapes, pad, valid_steps
 from gatewright.training.tasks.labels import (

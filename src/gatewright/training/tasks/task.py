@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from gatewright.draw.page import Section
 from gatewright.draw.passage import Belief
-from gatewright.draw.report import Section
 from gatewright.training.tasks.seen import Seen
 
 #: Rows that are measured at once.
