@@ -39,3 +39,12 @@ def test_the_time_differences_of_an_irregular_series_are_worth_knowing(
     assert load("irregular_series").main(updates=300) == 0
     alike, told = errors(capsys.readouterr().out)
     assert told < 0.5 * alike < 0.5 * 0.333
+
+
+def test_a_search_over_folds_in_order_of_time_beats_last_week(capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("sklearn")
+    assert load("forecast_search").main(epochs=4) == 0
+    printed = capsys.readouterr().out
+    on_test = re.search(r"last 292 days: MASE (\d\.\d+)", printed)
+    assert on_test is not None and float(on_test[1]) < 0.95
+    assert "with KFold: the dataframe, row 390 counted from 0, column date: 390 steps" in printed

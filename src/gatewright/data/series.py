@@ -18,6 +18,7 @@ from gatewright.data.calendar import (
     say_period,
     times_after,
 )
+from gatewright.data.cells import LARGEST
 from gatewright.errors import ArgumentError, DataError
 
 
@@ -137,11 +138,12 @@ class Series:
             raise DataError(
                 f"{where} has values of shape {values.shape}; expected (time, {channels})"
             )
-        if not np.isfinite(values).all():
-            step, channel = (int(at) for at in np.argwhere(~np.isfinite(values))[0])
+        usable = np.abs(values) <= LARGEST
+        if not usable.all():
+            step, channel = (int(at) for at in np.argwhere(~usable)[0])
             raise DataError(
                 f"{where} has {values[step, channel]} at step {step}, channel {channel}; "
-                "expected finite numbers: fill or leave out what is missing"
+                "expected finite numbers within float32: fill or leave out what is missing"
             )
 
     def __len__(self) -> int:

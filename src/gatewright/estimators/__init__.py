@@ -17,5 +17,6 @@ except ModuleNotFoundError:
     ) from None
 
 from gatewright.estimators.classifier import SequenceClassifier
+from gatewright.estimators.forecaster import Forecaster
 
-__all__ = ["SequenceClassifier"]
+__all__ = ["Forecaster", "SequenceClassifier"]

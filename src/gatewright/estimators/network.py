@@ -45,10 +45,11 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _recipe(self, base: Recipe) -> Recipe:
         """The recipe of a task with the settings in its place, once they are checked."""
-        for what in ("hidden_size", "epochs", "batch_size"):
-            check_counts(**{what: _whole(getattr(self, what))})
-        if self.patience is not None:
-            check_counts(patience=_whole(self.patience))
+        given = self._counts("hidden_size", "epochs", "batch_size")
+        for what, value in given.items():
+            if value is None:
+                raise ArgumentError(f"{what} is None; expected a whole number from 1")
+        self._counts("patience")
         for what, low, high in (
             ("learning_rate", 0.0, math.inf),
             ("validation_fraction", 0.0, 1.0),
@@ -71,6 +72,12 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             keep_from=0.0,  # patience counts from the epoch that is kept
             least_steps=0,
         )
+
+    def _counts(self, *names: str) -> dict[str, Any]:
+        """These settings, each a whole number from 1 or None."""
+        given = {name: _whole(getattr(self, name)) for name in names}
+        check_counts(**given)
+        return given
 
     def _learn(self, task: Task, data: Any, recipe: Recipe) -> tuple[Model, History]:
         """A trained model, in this process; random_state decides everything random."""

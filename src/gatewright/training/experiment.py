@@ -71,7 +71,7 @@ class Experiment:
         if len(variants) == 1:
             return self
         first = {name: self.networks[name] for name in list(self.networks)[-1:]}
-        short = replace(self.recipe, epochs=max(self.recipe.epochs // 4, 1))
+        short = self.recipe.pilot()
         pilots = [
             replace(self, task=task, networks=first, seeds=1, recipe=short) for task in variants
         ]

@@ -1,0 +1,195 @@
+"""A forecaster of time series with scikit-learn's methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from gatewright.data import Series
+from gatewright.data.missing import Fill
+from gatewright.data.request import as_names
+from gatewright.estimators.network import NetworkEstimator
+from gatewright.estimators.series import Given, read_given
+from gatewright.language.cell import Cell
+from gatewright.training.recipe import RECIPES, Recipe
+from gatewright.training.tasks.forecast import Forecast
+from gatewright.training.tasks.quantiles import LEVELS, MEDIAN
+from gatewright.training.tasks.task import run_all
+
+
+class Forecaster(NetworkEstimator):
+    """The next steps of time series, by a recurrent network of any cell.
+
+    X is a table (T, C), one series of C channels over T steps; a list of N such arrays or one
+    array (N, T, C), series that share one model; a dataframe of any library that narwhals knows,
+    whose time column (or index) and id column are found and whose gaps are refused, with the
+    calendar beside it; or a `Series` of `gatewright.read`, which has every choice of reading.
+
+    Rows are steps of time, in order: the last of them are kept back in `fit`, to decide which
+    epoch's weights are kept and how wide the intervals have to be. In a search or a
+    cross-validation give `cv=TimeSeriesSplit(...)`, never folds that cut a piece out of the
+    middle: what is left would be read as if it were whole.
+
+    >>> import numpy as np
+    >>> wave = np.sin(np.arange(120) * 2 * np.pi / 12)[:, None]
+    >>> forecaster = Forecaster("gru", horizon=6, season=12, epochs=20, random_state=0)
+    >>> said = forecaster.fit(wave[:108]).predict(wave[:108])
+    >>> said.shape, bool(np.abs(said - wave[108:114]).max() < 0.4)
+    ((6, 1), True)
+
+    scikit-learn's own checks hold, but for the two that want an answer for each row of X:
+    `check_methods_sample_order_invariance` and `check_methods_subset_invariance`. It can be
+    cloned, searched over and put into a pipeline whose other steps leave X in one of these
+    forms. `joblib.dump` keeps it as long as the versions of gatewright and torch stay what they
+    are, and loads code with it; `save` and `load` need no pickle.
+
+    Args:
+        cell: A name from `gatewright.CELLS`, "window", a cell, or "file.py:MyCell".
+        horizon: Steps to tell; a season unless given, or 8 where there is none.
+        window: Steps to read; four seasons or 24 unless given, but at most a quarter of what
+            there is.
+        season: Steps a season; where X has times their usual one (24 hours, 7 days, 12 months).
+        target: Channels to forecast, by name; all of them unless given. The others are read only.
+        fill: What to do about gaps and missing values of a dataframe: see `gatewright.read`.
+        per_window: Whether each window is scaled by its own last value and spread, which helps
+            where the level wanders; unless given what does better after a short training.
+        hidden_size: Units of the network.
+        epochs: Passes over the data, at most.
+        batch_size: Windows of a step of learning; smaller where the data are few.
+        learning_rate: At its highest; it rises and then falls to zero along a cosine.
+        dropout: Before the readout, while learning.
+        patience: Epochs without a better validation loss after which it ends; None for never.
+        validation_fraction: Share of the steps, the last ones, that is taken off to choose on.
+        random_state: An int for the same result every time, a `RandomState`, or None.
+
+    Attributes:
+        model_: The trained `gatewright` model; its `body` is the layer, with `trace`.
+        history_: Losses and metrics of each epoch.
+        n_iter_: Epochs that were run.
+        task_: The `Forecast` that was learned: its targets, horizon, window, season, ranges.
+        levels: The Q levels of `predict_quantiles`, 0.1 to 0.9; the outer two are an interval
+            that was stretched to hold 80 % of the validation part.
+    """
+
+    levels: ClassVar[tuple[float, ...]] = LEVELS
+
+    def __init__(
+        self,
+        cell: str | Cell | type[Cell] = "lstm",
+        *,
+        horizon: int | None = None,
+        window: int | None = None,
+        season: int | None = None,
+        target: str | Sequence[str] | None = None,
+        fill: Fill | None = None,
+        per_window: bool | None = None,
+        hidden_size: int = 32,
+        epochs: int = 100,
+        batch_size: int = 64,
+        learning_rate: float = 3e-3,
+        dropout: float = 0.2,
+        patience: int | None = 15,
+        validation_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        self.cell = cell
+        self.horizon = horizon
+        self.window = window
+        self.season = season
+        self.target = target
+        self.fill = fill
+        self.per_window = per_window
+        self.hidden_size = hidden_size
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.dropout = dropout
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    @property
+    def task_(self) -> Forecast:
+        """What was learned."""
+        task = self.model_.task
+        assert isinstance(task, Forecast)
+        return task
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from the series X; y is not used, the targets are channels of X.
+
+        Raises:
+            SizeError, DataError, ArgumentError: all of them a ValueError; for X or a setting
+                that cannot be used, or too few steps for window and horizon.
+        """
+        sizes = self._counts("horizon", "window", "season")
+        base = self._recipe(RECIPES["forecast"])
+        given = self._read(X, reset=True)
+        series = given.series.with_calendar()
+        if self.season is not None:
+            series = replace(series, steps_a_season=sizes["season"])
+        task = Forecast.of(series, horizon=sizes["horizon"], window=sizes["window"])
+        rest, _ = task.parts(series, base.validation, 0)
+        recipe = base.fitted(task.batches(rest))
+        model, history = self._learn(self._settled(task, series, recipe), series, recipe)
+        model.reading = dict(given.reading)
+        self._keep(model, history)
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """(horizon, targets), the medians of the steps that follow the last one of X.
+
+        (N, horizon, targets) where X is several series. The last `window` steps are enough.
+        """
+        median: NDArray[np.float64] = self.predict_quantiles(X)[..., MEDIAN]
+        return median
+
+    def predict_quantiles(self, X: Any) -> NDArray[np.float64]:
+        """(horizon, targets, Q), or (N, horizon, targets, Q), the same at each of `levels`."""
+        check_is_fitted(self)
+        given = self._read(X, reset=False)
+        futures = self.model_.predict(given.series)
+        found = np.stack([future.quantiles for future in futures])
+        return found if given.many else found[0]
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """−MASE of the medians at every step of X that has a window before it and a horizon after.
+
+        Greater is better: 0 is without an error, and −1 as large an error as that of the seasonal
+        naive forecast inside the data that were learned from. y is not used.
+
+        Raises:
+            DataError: if X is shorter than window and horizon together.
+        """
+        check_is_fitted(self)
+        series, _ = self.task_.ready(self._read(X, reset=False).series)
+        outputs = run_all(self.model_, self.task_.batches(series))
+        predicted = self.task_.predictions(outputs, self.model_)
+        return -self.task_.score(predicted, series)["mase"]
+
+    def _read(self, X: Any, *, reset: bool) -> Given:
+        targets = as_names(self.target)
+        reading = {"target": targets, "fill": self.fill}
+        if not reset:
+            reading |= self.model_.reading
+        return read_given(self, X, reset=reset, targets=targets, reading=reading)
+
+    def _settled(self, task: Forecast, series: Series, recipe: Recipe) -> Forecast:
+        """The variant that was asked for, or that does best after a short training."""
+        if self.per_window is not None:
+            return replace(task, per_window=bool(self.per_window))
+        losses = {}
+        for variant in task.variants():
+            _, history = self._learn(variant, series, recipe.pilot())
+            losses[history.validation_loss[history.kept]] = variant
+        return losses[min(losses)]
