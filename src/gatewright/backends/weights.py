@@ -20,12 +20,12 @@ class Share(NamedTuple):
 
     Attributes:
         names: The tensors that add up; where there are several, they are alike.
-        position, count: Which of so many parts along the first axis.
+        position, parts: Which of so many parts along the first axis.
     """
 
     names: tuple[str, ...]
     position: int = 0
-    count: int = 1
+    parts: int = 1
 
 
 Pair = tuple[Tensor, Tensor | None]

@@ -43,9 +43,8 @@ class CellModule(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # They follow from the cell and from the calls, and are larger than it.
-        made = {"_graph", "_repeats"}
-        return {name: value for name, value in self.__dict__.items() if name not in made}
+        # The graph follows from the cell, and is larger than it.
+        return {name: value for name, value in self.__dict__.items() if name != "_graph"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

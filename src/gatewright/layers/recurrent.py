@@ -24,7 +24,7 @@ from gatewright.layers.explaining import explained, measured
 from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_further, pack_held
 from gatewright.layers.layout import Layout
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
-from gatewright.layers.repeat import Repeats
+from gatewright.layers.repeat import repeats
 from gatewright.layers.states import join_states, split_states
 from gatewright.layers.stepper import Stepper
 
@@ -185,16 +185,9 @@ class Recurrent(CellModule):
         """
         plain = lengths is None and starts is None and not inputs
         if plain and not torch.compiler.is_compiling():
-            return self.repeats.call(self, input, hx)
+            return repeats(self).call(self, input, hx)
         output, states, _ = self._run(input, hx, lengths, starts, inputs)
         return output, states
-
-    @property
-    def repeats(self) -> Repeats:
-        """The forms of the calls so far."""
-        if "_repeats" not in self.__dict__:
-            self.__dict__["_repeats"] = Repeats(self)
-        return self.__dict__["_repeats"]  # type: ignore[no-any-return]
 
     def trace(
         self,

@@ -1,15 +1,18 @@
 """Calls like earlier ones: what follows from the form of the arguments is not made again.
 
-A form is all that a call depends on besides the numbers in its tensors. The first call of a form
+A form is all that a call depends on besides the numbers in its tensors, the process included: a
+forked one has none of the threads that its parent had. The first call of a form
 goes the whole way, with every check. If only tensors can be new in the next one, its runs are
 made ready, and later calls of that form go straight to the kernels.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -79,17 +82,21 @@ class Repeats:
     def call(self, layer: Recurrent, input: Any, hx: Any) -> tuple[Any, Any]:
         """The output and the last states."""
         states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
-        weights = [[own.get(leaf) for own, leaf in place.values()] for place in self.sources]
+        weights: list[list[Any]] = [
+            [own.get(leaf) for own, leaf in place.values()] for place in self.sources
+        ]
         tensors = [input, *states]
         for place in weights:
             tensors += place
         if why_not_now() is not None or not all([type(one) in PLAIN for one in tensors]):
             return self.wholly(layer, input, hx)
-        form = (
-            torch.is_grad_enabled(), torch.get_num_threads(), layer.training, layer.backend, len(layer._buffers),
-            len(states), *[(o.shape, o.stride(), o.dtype, o.device, o.requires_grad, o.is_neg())
-            for o in tensors],
-        )  # fmt: skip
+        modes = os.getpid(), torch.get_num_threads(), torch.is_grad_enabled()
+        own = layer.backend, layer.training, len(layer._buffers), len(states)
+        lie = [
+            (one.shape, one.stride(), one.dtype, one.device, one.requires_grad, one.is_neg())
+            for one in tensors
+        ]
+        form = (*modes, *own, *lie)
         if form not in self.forms:
             tasks: list[Run] = []
             found = self.wholly(layer, input, hx, tasks)
@@ -137,3 +144,15 @@ class Repeats:
             runs.append(run)
         direct = input.is_contiguous() and (layout.unbatched or not layout.batch_first)
         return Known(layout, direct, layer.directions, runs)
+
+
+#: What was seen of each layer. It is no part of the layer: a copy of it has calls of its own.
+SEEN: WeakKeyDictionary[Recurrent, Repeats] = WeakKeyDictionary()
+
+
+def repeats(layer: Recurrent) -> Repeats:
+    """The forms of a layer's calls so far."""
+    found = SEEN.get(layer)
+    if found is None:
+        found = SEEN[layer] = Repeats(layer)
+    return found

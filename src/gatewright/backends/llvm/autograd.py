@@ -144,7 +144,7 @@ def differentiable(
     outputs = [*(by_term[term] for term in built.wanted), *result.states.values()]
     wanted = [one for one in sources if one.requires_grad]
     both = zip(outputs, gradients, strict=True)
-    reached = [(o, g) for o, g in both if o.requires_grad and g is not None]
+    reached = [(o, g.reshape(o.shape)) for o, g in both if o.requires_grad and g is not None]
     found = iter(
         torch.autograd.grad(
             [o for o, _ in reached],

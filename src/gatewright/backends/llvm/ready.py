@@ -21,8 +21,10 @@ from gatewright.backends.llvm.library import kernels
 from gatewright.backends.llvm.order import ordered
 from gatewright.backends.llvm.program import Piece, Shape
 from gatewright.backends.llvm.threads import threads
-from gatewright.backends.reference import Run
+from gatewright.backends.reference import Run, Section
 from gatewright.backends.weights import Share
+from gatewright.graph import Term
+from gatewright.language.node import closure
 
 #: The shapes of the output and of the last states, without their last axis.
 Forms = tuple[tuple[int, ...], tuple[int, ...]]
@@ -37,7 +39,12 @@ class Ready:
     """
 
     def __init__(
-        self, task: Run, shares: Mapping[str, Share], weights: Mapping[str, Tensor], forms: Forms
+        self,
+        task: Run,
+        shares: Mapping[str, Share],
+        weights: Mapping[str, Tensor],
+        forms: Forms,
+        constants: Mapping[Term, Tensor],
     ) -> None:
         graph = task.graph
         event = next(iter(task.inputs.values())).contiguous()
@@ -48,13 +55,18 @@ class Ready:
         self.task, self.order = bare(task), ordered(task, len(states[0]))
         #: The states before the first step, for calls that bring none.
         self.starts = [one.detach() for one in states]
+        self.constants = list(constants.values())
         terms = [*graph.inputs.values(), *graph.states.values()]
-        found = {
-            term: Piece(i, 0, tuple(one.shape), one.stride())
-            for i, (term, one) in enumerate(zip(terms, [event, *states], strict=True))
-        }
-        lengths = [event.numel(), *map(Tensor.numel, states), *map(Tensor.numel, weights.values())]
         places = {name: len(terms) + i for i, name in enumerate(weights)}
+        wholes = [event, *states, *weights.values(), *self.constants]
+        found = {
+            term: Piece(at, 0, tuple(wholes[at].shape), wholes[at].stride())
+            for at, term in [
+                *enumerate(terms),
+                *enumerate(constants, len(terms) + len(weights)),
+            ]
+        }
+        lengths = [one.numel() for one in wholes]
         self.sums: list[tuple[int, ...]] = []
         for term in graph.forward:
             if term.op != "weight":
@@ -63,10 +75,10 @@ class Ready:
             added = tuple([places[name] for name in share.names])
             if len(added) > 1 and added not in self.sums:
                 self.sums.append(added)
-            at = added[0] if len(added) == 1 else len(weights) + len(terms) + self.sums.index(added)
+            at = added[0] if len(added) == 1 else len(wholes) + self.sums.index(added)
             own = weights[share.names[0]]
             rows, *rest = own.shape
-            form = (rows // share.count, *rest)
+            form = (rows // share.parts, *rest)
             offset = share.position * form[0] * own.stride(0)
             found[term] = Piece(at, offset, form, own.stride())
         lengths += [lengths[added[0]] for added in self.sums]
@@ -85,8 +97,8 @@ class Ready:
         return tuple(self.forward(self.wholes(tensors), training=False)[0])
 
     def wholes(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """What a call brings, and the sums."""
-        return [*tensors, *[tensors[i] + tensors[j] for i, j in self.sums]]
+        """What a call brings, the constants, and the sums."""
+        return [*tensors, *self.constants, *[tensors[i] + tensors[j] for i, j in self.sums]]
 
     def addresses(self, wholes: Sequence[Tensor]) -> list[int]:
         """Where each piece begins."""
@@ -117,7 +129,7 @@ class Ready:
         """The gradients of the tensors that a call brought."""
         wholes = self.wholes(tensors)
         added = [any(asked[i] for i in pair) for pair in self.sums]
-        every = [*asked, *added]
+        every = [*asked, *[False] * len(self.constants), *added]
         upstream = [
             one.resolve_neg().contiguous() if one is not None else None for one in gradients
         ]
@@ -131,7 +143,8 @@ class Ready:
             upstream,
             [one.shape for one in wholes],
         )
-        for pair, gradient in zip(self.sums, found[len(tensors) :], strict=True):
+        first = len(wholes) - len(self.sums)
+        for pair, gradient in zip(self.sums, found[first:], strict=True):
             for i in pair:
                 before = found[i]
                 found[i] = gradient if before is None or gradient is None else before + gradient
@@ -145,7 +158,9 @@ class Ready:
         given = []
         for one in self.pieces:
             whole = wholes[one.whole]
-            given.append(whole.as_strided(one.shape, one.strides, whole.storage_offset() + one.offset))
+            given.append(
+                whole.as_strided(one.shape, one.strides, whole.storage_offset() + one.offset)
+            )
         return differentiable(self.built, self.task, given, gradients, tensors)
 
 
@@ -184,15 +199,22 @@ def ready(
     alone = len(task.inputs) == 1 and not graph.noises and not task.names and not task.hold
     if not alone or task.restart is not None or not sum(task.rows):
         return None
-    for path, weight in graph.weights.items():
+    for path in graph.weights:
         own = [weights[name] for name in shares[path].names]
         alike = all(one.stride() == own[0].stride() for one in own)
         if not alike or (len(own[0].shape) == 1 and not own[0].is_contiguous()):
             return None
-    given = [one for one in graph.forward if one.op == "weight"]
-    known = {*given, *graph.inputs.values()}
     event = next(iter(task.inputs.values()))
     kinds = (), (), torch.is_grad_enabled() and event.requires_grad
-    if not known.issuperset(kernels(graph, kinds, 8 * event.element_size()).given):
-        return None  # some follow from weights alone, and torch computes them
-    return Ready(task, shares, weights, forms)
+    known = {*graph.inputs.values(), *[one for one in graph.forward if one.op == "weight"]}
+    more = [
+        one for one in kernels(graph, kinds, 8 * event.element_size()).given if one not in known
+    ]
+    needed = closure(more)
+    if needed & known:
+        return None  # torch computes some values from the weights, before the kernels
+    found: dict[Term, Tensor] = {}
+    terms = [one for one in graph.forward if one in needed]
+    Section(terms, found, task).compute(found, event)
+    constants = {one: found[one].contiguous() for one in more}
+    return Ready(task, shares, weights, forms, constants)
