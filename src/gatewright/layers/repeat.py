@@ -1,9 +1,9 @@
 """Calls like earlier ones: what follows from the form of the arguments is not made again.
 
 A form is all that a call depends on besides the numbers in its tensors, the process included: a
-forked one has none of the threads that its parent had. The first call of a form
-goes the whole way, with every check. If only tensors can be new in the next one, its runs are
-made ready, and later calls of that form go straight to the kernels.
+forked one has none of the threads that its parent had. The first call of a form goes the whole
+way, with every check. If only tensors can be new in the next one, its runs are made ready, and
+later calls of that form go straight to the kernels.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gatewright.backends.choose import pick
 from gatewright.backends.llvm import ready, why_not_now
 from gatewright.layers.layout import Layout
+from gatewright.layers.states import state_sizes
 
 if TYPE_CHECKING:
     from gatewright.backends.llvm.ready import Ready
@@ -124,6 +125,8 @@ class Repeats:
             return None
         if not states and not all(isinstance(o, int | float) for o in layer.graph.initial.values()):
             return None  # the starts are learned
+        if any(len(set(state_sizes(layer, name))) > 1 for name in layer.graph.states):
+            return None  # their states are no one tensor
         given = [input, *states]
         if any(not isinstance(one, Tensor) or one.is_neg() for one in given):
             return None

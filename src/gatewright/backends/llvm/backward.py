@@ -78,10 +78,9 @@ class BackwardProgram(Program):
     def __init__(self, built: Kernels, kind: str, shape: Shape) -> None:
         super().__init__(built, shape)
         self.results: list[Result] = []
-        #: Where the gradients of whole tensors stand whose pieces are written there at once,
-        #: which ones have been, and how many numbers of each whole are still missing.
+        #: Where the gradients of whole tensors stand whose pieces are written there at once, and
+        #: how many numbers of each are still missing.
         self.homes: dict[int, Span] = {}
-        self.written: set[int] = set()
         self.missing: dict[int, int] = {}
         self.positions = {term: i for i, term in enumerate(built.given)}
         self.handed: dict[Term, Span] = {}
@@ -331,7 +330,7 @@ class BackwardProgram(Program):
         pieces = [self.shape.pieces[one] for one in positions]
         first, step = pieces[0], length if apart == 1 else 1
         numbers = [prod(one.shape) for one in pieces]
-        if numbers[0] == self.shape.wholes[first.whole] or self.written.intersection(positions):
+        if numbers[0] == self.shape.wholes[first.whole]:
             return None
         for (at, column), piece, count in zip(members, pieces, numbers, strict=True):
             there = piece.whole == first.whole and piece.offset == first.offset + at * step
@@ -345,8 +344,8 @@ class BackwardProgram(Program):
             self.homes[first.whole] = span
             self.missing[first.whole] = count
             self.results.append(Result(first.whole, span))
-        self.written |= {*positions}
         self.missing[first.whole] -= sum(numbers)
+        assert self.missing[first.whole] >= 0, "a piece is written twice"
         whole = self.homes[first.whole]
         return Span(whole.base, whole.offset + first.offset, length)
 
