@@ -68,6 +68,13 @@ def test_where_steps_alone_do_not_help_another_cell_is_named():
     assert "take --memory 68, or a cell whose gate keeps its state" in warned
 
 
+def test_of_a_cell_that_cannot_be_started_for_it_is_told():
+    (warned,) = said(signs(30), "elman_rnn")
+    assert "take a cell whose gate keeps its state (lstm, gru) and --memory 68" in warned
+    first = said(signs(30), "elman_rnn", memory=68)[0]
+    assert "68 steps (gw.init.horizon_). But no gate of ElmanRNN keeps its state" in first
+
+
 @pytest.mark.parametrize("data", ["vowels", "weather", "prose"])
 def test_no_false_alarm_on_the_bundled_sets(data):
     assert said(data) == []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gatewright.layers.initialisation import horizon_limit
 from gatewright.layers.recurrent import Recurrent
 from gatewright.probes.warning import memory_warning
 from gatewright.training.model import Model
@@ -47,32 +48,47 @@ def on_memory(plan: Experiment) -> list[str]:
 
     It is warned of only where each variant of the task asks for more.
     """
+    started = [_started(plan, task) for task in plan.task.variants()]
+    body, memory = started[0][0].body, plan.recipe.memory
+    if not isinstance(body, Recurrent):
+        return []
+    limit = horizon_limit(body)
     said = []
-    memory = plan.recipe.memory
-    if memory is None:
+    if memory is not None:
+        but = "" if limit is None else f" But {limit}."
+        said.append(f"The network starts for a memory of {memory} steps (gw.init.horizon_).{but}")
+    if limit is not None:
+        mend = "take a cell whose gate keeps its state (lstm, gru) and --memory {steps}"
+    elif memory is None:
         mend = "train it with --memory {steps} (in Python memory={steps})"
     else:
-        said.append(f"The network starts for a memory of {memory} steps (gw.init.horizon_).")
         mend = "take --memory {steps}, or a cell whose gate keeps its state (lstm, gru)"
-    warnings = [_warning(plan, task, mend) for task in plan.task.variants()]
+    warnings = [_warning(*one, mend) for one in started]
     first = warnings[0]
     return [*said, f"warning: {first}"] if first is not None and all(warnings) else said
 
 
-def _warning(plan: Experiment, task: Task, mend: str) -> str | None:
-    """Of the network as it starts from seed 0, on what it will learn from."""
+def _started(plan: Experiment, task: Task) -> tuple[Model, Any]:
+    """The network as it starts from seed 0, and what it will learn from."""
     (name,) = plan.networks
     rest, _ = task.parts(plan.training, plan.recipe.validation, 0)
+    plan = replace(plan, task=task)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(task, name, plan.networks[name], plan.size_of(name), plan.recipe)
+    model.fit_scaling(rest)
+    return model, rest
+
+
+@torch.no_grad()
+def _warning(model: Model, rest: Any, mend: str) -> str | None:
+    """Where the data reach farther than a network that starts so."""
+    task, body = model.task, model.body
     batch = task.batches(rest).spread(ROWS)
     targets = batch.x.shape[1]
     if task.every_step:
         targets = batch.x[..., 0].numel() if batch.lengths is None else int(batch.lengths.sum())
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        plan = replace(plan, task=task)
-        model = build_model(task, name, plan.networks[name], plan.size_of(name), plan.recipe)
-        model.fit_scaling(rest)
-        if not isinstance(model.body, Recurrent) or targets < LEAST:
-            return None
-        z, kept = task.prepare(model.encode(batch.x), batch)
-    return memory_warning(model.body, mend=mend, **evidence(model, batch, z, kept))
+    if not isinstance(body, Recurrent) or targets < LEAST:
+        return None
+    z, kept = task.prepare(model.encode(batch.x), batch)
+    return memory_warning(body, mend=mend, **evidence(model, batch, z, kept))

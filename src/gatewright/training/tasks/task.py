@@ -284,12 +284,8 @@ class Task:
             if isinstance(value, dict):
                 given[name] = Seen.from_config(value)
             elif isinstance(value, list):
-                given[name] = _tuple(value)
+                given[name] = tuple(value)
         return cls(**given)
-
-
-def _tuple(given: list[Any]) -> tuple[Any, ...]:
-    return tuple(_tuple(one) if isinstance(one, list) else one for one in given)
 
 
 def evenly(rows: int, count: int) -> Tensor:

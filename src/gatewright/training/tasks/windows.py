@@ -49,8 +49,7 @@ class Windows:
 
     values: NDArray[np.float64]  # (all steps, I), series after series, static values repeated
     origins: NDArray[np.int64]  # (N,), the row of the first step to forecast
-    series: NDArray[np.int64]  # (N,), which series it is of
-    begins: NDArray[np.int64]  # (S,), the row where each series begins
+    first: NDArray[np.int64]  # (N,), the row where its series begins
     window: int
     horizon: int
     targets: tuple[int, ...]  # channels
@@ -65,14 +64,13 @@ class Windows:
         """
         given = stretch(part)
         series = given.series
-        rows, origins, of, begins, begin = [], [], [], [], 0
+        rows, origins, first, begin = [], [], [], 0
         for at, values in enumerate(series.values):
             rows.append(with_static(series, at, values))
             low, high = max(window, given.starts[at]), len(values) - horizon
             here = np.arange(begin + low, begin + high + 1)
             origins.append(here)
-            of.append(np.full(len(here), at))
-            begins.append(begin)
+            first.append(np.full(len(here), begin))
             begin += len(values)
         if not sum(map(len, origins)):
             raise DataError(
@@ -83,8 +81,7 @@ class Windows:
         return cls(
             np.concatenate(rows),
             np.concatenate(origins),
-            np.concatenate(of),
-            np.array(begins),
+            np.concatenate(first),
             window,
             horizon,
             tuple(series.target_positions),
@@ -96,13 +93,7 @@ class Windows:
 
     def take(self, at: NDArray[np.integer]) -> Windows:
         """The windows at these positions."""
-        return replace(self, origins=self.origins[at], series=self.series[at])
-
-    @property
-    def first(self) -> NDArray[np.int64]:
-        """(N,), the row where the series of each window begins."""
-        first: NDArray[np.int64] = self.begins[self.series]
-        return first
+        return replace(self, origins=self.origins[at], first=self.first[at])
 
     @property
     def past(self) -> NDArray[np.float64]:
