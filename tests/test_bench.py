@@ -226,7 +226,7 @@ def test_the_mean_is_geometric():
 def test_the_command_measures_prints_and_keeps(tmp_path):
     options = "--cells lstm --sizes 1x2x3x4 --threads 1 --seconds 0 --peers torch,plain --json"
     done = subprocess.run(
-        [sys.executable, "-m", "gatewright.cli", "bench", *options.split(), "--out", tmp_path],
+        [sys.executable, "-m", "gatewright", "bench", *options.split(), "--out", tmp_path],
         capture_output=True,
         text=True,
     )

@@ -18,7 +18,7 @@ from gatewright.errors import DataError
 def gatewright(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, as a user runs it."""
     return subprocess.run(
-        [sys.executable, "-m", "gatewright.cli", *map(str, arguments)],
+        [sys.executable, "-m", "gatewright", *map(str, arguments)],
         capture_output=True,
         text=True,
     )

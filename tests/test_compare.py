@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from gatewright.training import source as source_module
 from gatewright.training import workers
 from gatewright.training.batches import pad
 from gatewright.training.compare import compare
-from gatewright.training.handover import hand_over
 from gatewright.training.loop import disturb, train
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS, TOLERANCE, parameters, solve_hidden_size
@@ -39,21 +37,12 @@ from gatewright.training.window import Window
 from gatewright.training.workers import perform_all
 
 SMALL = replace(VOWELS, budget=1500, epochs=3, learning_rate=1e-2, weight_decay=0.01)
-SPEAKERS = Classify.of(load_vowels().train)
+VOWEL_DATA = load_vowels().train
+SPEAKERS = Classify.of(VOWEL_DATA)
 
 
-@pytest.fixture(scope="module")
-def training_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the processes that train are given: the training part of the vowels."""
-    return hand_over(load_vowels().train, tmp_path_factory.mktemp("data") / "vowels")
-
-
-@pytest.fixture
-def small_run(training_file: str) -> Callable[..., Run]:
-    def make(network: str = "rnn", *, seed: int = 0, hidden_size: int = 7) -> Run:
-        return Run(training_file, SPEAKERS, network, hidden_size, seed, SMALL)
-
-    return make
+def small_run(network: str = "rnn", *, seed: int = 0, hidden_size: int = 7) -> Run:
+    return Run(SPEAKERS, network, hidden_size, seed, SMALL)
 
 
 def model_of(name: str, task: Classify, hidden_size: int) -> Model:
@@ -146,28 +135,28 @@ def test_padding_and_company_change_nothing(name: str) -> None:
 
 
 # The loop.
-def test_training_learns_and_keeps_a_late_epoch(small_run) -> None:
+def test_training_learns_and_keeps_a_late_epoch() -> None:
     run = replace(small_run("gru"), recipe=replace(SMALL, epochs=12))
-    model, history = perform(run)
+    model, history = perform(run, VOWEL_DATA)
     assert history.train_loss[-1] < history.train_loss[0] / 1.5
     assert history.kept >= 9 and len(history.validation_loss) == 12
     assert history.validation_loss[history.kept] == min(history.validation_loss[9:])
     # The weights in the model are those of the kept epoch, not of the last.
-    _, validation = run.parts()
+    _, validation = run.parts(VOWEL_DATA)
     labels = torch.from_numpy(validation.labels)
     loss = nn.functional.nll_loss(torch.tensor(model.predict(validation)).log(), labels)
     assert loss.item() == pytest.approx(history.validation_loss[history.kept], rel=1e-5)
 
 
-def test_a_seed_fixes_everything_and_another_changes_it(small_run) -> None:
-    first, again, other = (perform(small_run(seed=seed))[1] for seed in (4, 4, 5))
+def test_a_seed_fixes_everything_and_another_changes_it() -> None:
+    first, again, other = (perform(small_run(seed=seed), VOWEL_DATA)[1] for seed in (4, 4, 5))
     assert first.train_loss == again.train_loss
     assert first.validation_loss == again.validation_loss
     assert first.train_loss != other.train_loss
 
 
 def test_networks_of_one_seed_see_the_same_batches_and_noise(
-    monkeypatch: pytest.MonkeyPatch, small_run
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: dict[str, list[torch.Tensor]] = {}
 
@@ -180,14 +169,14 @@ def test_networks_of_one_seed_see_the_same_batches_and_noise(
 
     for name in ("rnn", "lstm"):
         monkeypatch.setattr("gatewright.training.loop.disturb", recording(name))
-        perform(small_run(name))
+        perform(small_run(name), VOWEL_DATA)
     assert len(seen["rnn"]) == len(seen["lstm"]) == 3 * 8
     assert all(torch.equal(a, b) for a, b in zip(seen["rnn"], seen["lstm"], strict=True))
 
 
-def test_scaling_knows_the_recordings_to_learn_from_alone(small_run) -> None:
+def test_scaling_knows_the_recordings_to_learn_from_alone() -> None:
     run = small_run()
-    training, validation = run.parts()
+    training, validation = run.parts(VOWEL_DATA)
     assert len(training) == 216 and len(validation) == 54
     values = np.concatenate(training.sequences)
     model = run.model(training)
@@ -206,8 +195,8 @@ def test_a_channel_that_never_changes_is_no_trouble() -> None:
     assert np.isfinite(model.predict([np.array([[3, 5]], np.float32)])).all()
 
 
-def test_a_loss_that_is_not_finite_stops_with_where_it_was(small_run) -> None:
-    training, validation = small_run().parts()
+def test_a_loss_that_is_not_finite_stops_with_where_it_was() -> None:
+    training, validation = small_run().parts(load_vowels().train)
     model = small_run("gru").model(training)
     training.sequences[100][0] = math.nan
     with pytest.raises(TrainingError, match=r"loss of gru is nan with seed 2 in epoch 1, step \d"):
@@ -215,28 +204,31 @@ def test_a_loss_that_is_not_finite_stops_with_where_it_was(small_run) -> None:
 
 
 # Several processes.
-def test_the_number_of_processes_does_not_matter(small_run) -> None:
+def test_the_number_of_processes_does_not_matter() -> None:
     runs = [small_run(seed=seed) for seed in range(3)]
     told: list[tuple[int, int]] = []
     one = perform_all(
-        runs, processes=1, on_epoch=lambda run, epoch, loss: told.append((run.seed, epoch))
+        runs,
+        VOWEL_DATA,
+        processes=1,
+        on_epoch=lambda run, epoch, loss: told.append((run.seed, epoch)),
     )
     assert told == [(seed, epoch) for seed in range(3) for epoch in (1, 2, 3)]
-    two = perform_all(runs, processes=2)
+    two = perform_all(runs, VOWEL_DATA, processes=2)
     for a, b, run in zip(one, two, runs, strict=True):
         assert a.run == b.run == run
         assert a.history.train_loss == b.history.train_loss
         assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
 
 
-def test_an_error_in_a_process_arrives_as_itself(small_run) -> None:
+def test_an_error_in_a_process_arrives_as_itself() -> None:
     bad = replace(small_run(), recipe=replace(SMALL, learning_rate=math.inf))
     with pytest.raises(TrainingError, match="loss of rnn is nan with seed 0 in epoch 1, step 2"):
-        perform_all([bad, small_run(seed=1)], processes=2)
+        perform_all([bad, small_run(seed=1)], VOWEL_DATA, processes=2)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
-def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch, small_run) -> None:
+def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 
@@ -247,7 +239,7 @@ def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch, small_run
     monkeypatch.setattr(workers.subprocess, "Popen", remembered)
     long = replace(small_run("lstm"), recipe=replace(SMALL, epochs=1000))
     with pytest.raises(TrainingError, match="trained lstm with seed 0 was ended by signal 9"):
-        perform_all([long], on_epoch=lambda run, epoch, loss: started[0].kill())
+        perform_all([long], VOWEL_DATA, on_epoch=lambda run, epoch, loss: started[0].kill())
 
 
 # The whole.
@@ -266,9 +258,9 @@ def test_the_test_part_is_opened_after_all_training(
     for field in Recordings.__dataclass_fields__:
         object.__setattr__(sealed, field, getattr(real.test, field))
 
-    def after_all(runs, **options):
+    def after_all(*given, **options):
         nonlocal closed
-        outcomes = perform_all(runs, **options)
+        outcomes = perform_all(*given, **options)
         closed = False
         return outcomes
 
@@ -365,12 +357,14 @@ def test_an_output_that_is_there_is_refused_before_training(
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
+    """Neither where its result was to stand nor where temporary files do."""
     out = tmp_path / "out"
     arguments = ["compare", "vowels", "--out", str(out), "--epochs", "500", "--budget", "1500"]
     started = subprocess.Popen(
-        [sys.executable, "-m", "gatewright.cli", *arguments],
+        [sys.executable, "-m", "gatewright", *arguments],
         # Whoever started the tests may ignore it, and children would too.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

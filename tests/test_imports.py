@@ -39,6 +39,7 @@ LEVELS = {
     "bench": 9,
     "cli": 10,
     "__init__": 11,
+    "__main__": 12,
 }
 
 # Who may import by a computed name, which no reading of the source can follow.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import json
 import math
 from collections import Counter
 
@@ -19,9 +21,10 @@ from gatewright.training.baselines.ngram import Counts
 from gatewright.training.handover import hand_over, receive
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from gatewright.training.tasks.forecast import Forecast, naive_error
+from gatewright.training.tasks.forecast import Forecast
 from gatewright.training.tasks.labels import class_weights, label_scores
-from gatewright.training.tasks.quantiles import LEVELS, pinball, scores, widening
+from gatewright.training.tasks.quantiles import LEVELS, errors, pinball, widening
+from gatewright.training.tasks.scaled import naive_error
 from gatewright.training.tasks.symbols import NextSymbol, Tail
 from gatewright.training.tasks.tag import Tag
 from gatewright.training.tasks.task import run_all
@@ -91,18 +94,18 @@ def test_the_loss_and_the_scores_are_those_of_the_textbook() -> None:
         expected[at] = level * error if error > 0 else (level - 1) * error
     loss = pinball(torch.from_numpy(quantiles), torch.from_numpy(truth))
     assert loss.item() == pytest.approx(expected.mean())
-    found = scores(quantiles, truth)
-    np.testing.assert_allclose(found["crps"], 2 * expected.mean((0, 1, 3)))
+    found = errors(quantiles, truth)
+    np.testing.assert_allclose(found["crps"], 2 * expected.mean((1, 3)))
     inside = (truth > quantiles[..., 0]) & (truth < quantiles[..., 8])
-    np.testing.assert_allclose(found["coverage"], inside.mean((0, 1)))
-    np.testing.assert_allclose(found["mae"], np.abs(truth - quantiles[..., 4]).mean((0, 1)))
+    np.testing.assert_allclose(found["coverage"], inside.mean(1))
+    np.testing.assert_allclose(found["mae"], np.abs(truth - quantiles[..., 4]).mean(1))
 
 
 def test_stretched_intervals_hold_their_share() -> None:
     truth = GENERATOR.normal(size=(500, 3, 2)) * [1.0, 5.0]
     quantiles = np.tile(np.linspace(-1, 1, 9), (500, 3, 2, 1))
     wider = quantiles * widening(quantiles, truth)[:, None]
-    np.testing.assert_allclose(scores(wider, truth)["coverage"], 0.8, atol=0.01)
+    np.testing.assert_allclose(errors(wider, truth)["coverage"].mean(0), 0.8, atol=0.01)
 
 
 def test_naive_forecasts_of_what_repeats_itself_are_exact() -> None:
@@ -124,7 +127,39 @@ def test_what_repeats_itself_but_for_rounding_is_measured_by_its_change_in_a_ste
     wave = np.sin(2 * np.pi * np.arange(96) / 24)[:, None]
     given = Series(("a",), (np.arange(96),), (wave,), ("y",), period=1.0, steps_a_season=24)
     assert 0.0 < np.abs(wave[24:] - wave[:-24]).mean() < 1e-14
-    np.testing.assert_allclose(naive_error(given, 24), np.abs(np.diff(wave[:, 0])).mean())
+    np.testing.assert_allclose(naive_error(given, 24), [[np.abs(np.diff(wave[:, 0])).mean()]])
+
+
+def test_each_series_is_measured_in_its_own_unit() -> None:
+    """A series a thousand times as large counts as much as another, one that never moves nothing.
+
+    The oracle is Hyndman and Koehler's definition, written out for one series after the other.
+    """
+    shapes = [GENERATOR.normal(size=n).cumsum() for n in (60, 40)]
+    values = [shapes[0], 1000.0 * shapes[1], np.full(50, 7.0)]
+    given = Series(
+        ("a", "b", "c"),
+        tuple(np.arange(len(one)) for one in values),
+        tuple(one[:, None] for one in values),
+        ("y",),
+        period=1.0,
+        steps_a_season=4,
+    )
+    training, test = Forecast.split(given)
+    task = Forecast.of(training, horizon=3, window=5)
+    windows = task.batches(test)
+    said = windows.truth[..., None] + GENERATOR.normal(size=(len(windows), 3, 1, 1))
+    expected = []
+    for at, one in enumerate(values[:2]):
+        past = one[: int(0.8 * len(one))]
+        error = np.abs(
+            said[windows.series == at, :, 0, 0] - windows.truth[windows.series == at, :, 0]
+        )
+        expected.append(error.mean() / np.abs(past[4:] - past[:-4]).mean())
+    found = task.score(np.repeat(said, len(LEVELS), -1), test)
+    assert found["mase"] == pytest.approx(np.mean(expected))
+    assert found["crps"] == pytest.approx(found["mase"])  # all quantiles at one place
+    assert task.from_config(json.loads(json.dumps(task.to_config()))) == task
 
 
 def test_ridge_is_that_of_scikit_learn() -> None:
@@ -270,7 +305,7 @@ def test_writing_is_fixed_by_its_seed_and_keeps_to_the_alphabet() -> None:
 
 # On the way to the processes that learn.
 @pytest.mark.parametrize("data", ["vowels", "weather", "prose", "months", "tags"])
-def test_what_is_handed_over_arrives(data: str, tmp_path) -> None:
+def test_what_is_handed_over_arrives(data: str) -> None:
     if data == "months":
         times = np.arange("2020-01", "2022-01", dtype="datetime64[M]").astype("datetime64[ns]")
         given = series(24, times=(times,), period=np.timedelta64(1, "M"), future=(np.ones((3, 1)),))
@@ -278,7 +313,10 @@ def test_what_is_handed_over_arrives(data: str, tmp_path) -> None:
         given = Tagged((np.ones((3, 1), np.float32),), (np.array([0, 1, 0]),), ("a", "b"))
     else:
         given = read(data).data
-    found = receive(hand_over(given, tmp_path / "file"))
+    stream = io.BytesIO()
+    hand_over(given, stream)
+    stream.seek(0)
+    found = receive(stream)
     assert type(found) is type(given)
     for field in given.__dataclass_fields__:
         one, other = getattr(given, field), getattr(found, field)

@@ -303,7 +303,7 @@ def test_ctrl_c_keeps_the_best_model_so_far(made: Path, tmp_path: Path) -> None:
             sys.executable,
             "-u",
             "-m",
-            "gatewright.cli",
+            "gatewright",
             "train",
             str(made / "classes.csv"),
             *options,

@@ -17,7 +17,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from gatewright.errors import ArgumentError
 
@@ -52,8 +51,9 @@ def check_vacant(path: str | os.PathLike[str]) -> Path:
         if not os.access(parent, os.W_OK | os.X_OK):
             raise ArgumentError(f"cannot write in {parent}: no permission. Name another directory.")
         # A system may grant it and yet refuse: a disk that is read-only, /proc.
-        with TemporaryDirectory(prefix=".gatewright-", dir=parent):
-            pass
+        trial = _partial(parent / target.name)
+        trial.mkdir()
+        trial.rmdir()
     except OSError as error:
         raise ArgumentError(_failed(path, error)) from error
     return target
@@ -77,7 +77,7 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
         # Not tempfile.mkdtemp: its 0700 would stay on the finished directory.
-        partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(6)}")
+        partial = _partial(target)
         partial.mkdir()
         try:
             for name, content in files.items():
@@ -119,7 +119,7 @@ def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool 
     """Write one file, whole or not at all; what is there already stays unless `overwrite`."""
     check_new_file(path, overwrite=overwrite)
     target = Path(path).absolute()
-    partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(6)}")
+    partial = _partial(target)
     try:
         with open(partial, "wb") as file:
             file.write(content)
@@ -130,6 +130,11 @@ def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool 
         raise ArgumentError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(target: Path) -> Path:
+    """A hidden sibling that nobody else writes to."""
+    return target.with_name(f".{target.name}.partial-{secrets.token_hex(6)}")
 
 
 def _sweep(target: Path) -> None:

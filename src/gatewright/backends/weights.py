@@ -7,11 +7,26 @@ first source; a parameter stands under its own name, `{"gain": {"gain": (v, None
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph import Graph, Weight
+
+
+class Share(NamedTuple):
+    """What a weight is of the tensors that are kept: one of equal parts of their sum.
+
+    Attributes:
+        names: The tensors that add up; where there are several, they are alike.
+        position, parts: Which of so many parts along the first axis.
+    """
+
+    names: tuple[str, ...]
+    position: int = 0
+    parts: int = 1
+
 
 Pair = tuple[Tensor, Tensor | None]
 Pairs = Mapping[str, Mapping[str, Pair]]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.weights import Pair, as_read
+from gatewright.backends.weights import Pair, Share, as_read
 from gatewright.graph import Weight
 
 
@@ -67,6 +67,17 @@ class NamedWeights:
     def tensors(self) -> dict[str, Tensor]:
         """Each of the graph's weights, by path, as its products read it."""
         return {weight.path: as_read(weight, self.tensor(weight)) for weight in self.places}
+
+    def shares(self) -> dict[str, Share] | None:
+        """What each of the graph's weights is of the tensors kept; None if one is computed."""
+        if any(weight.antisymmetric for weight in self.places):
+            return None
+        return {weight.path: Share((weight.path,)) for weight in self.places}
+
+    def sources(self) -> dict[str, tuple[dict[str, Any], str]]:
+        """Where each tensor of the shares is found, in a module's parameters."""
+        found = {weight.path: self.place(weight) for weight in self.places}
+        return {path: (module._parameters, leaf) for path, (module, leaf) in found.items()}
 
     def computed(self, product: str) -> set[str]:
         """The sources of a product whose weights are computed from other ones."""

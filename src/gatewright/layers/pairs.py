@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from gatewright.backends.weights import Pair, Pairs
+from gatewright.backends.weights import Pair, Pairs, Share
 from gatewright.errors import ArgumentError, SizeError
 
 
@@ -30,6 +30,12 @@ class Store(Protocol):
 
     def tensors(self) -> dict[str, Tensor]:
         """Each of the graph's weights, live, by path."""
+
+    def shares(self) -> Mapping[str, Share] | None:
+        """What each of the graph's weights is of the tensors kept; None if one is computed."""
+
+    def sources(self) -> Mapping[str, tuple[dict[str, Any], str]]:
+        """Where each tensor of the shares is found, in a module's parameters."""
 
     def computed(self, product: str) -> Set[str]:
         """The sources of a product whose weights are computed from other ones."""

@@ -24,6 +24,7 @@ from gatewright.layers.explaining import explained, measured
 from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_further, pack_held
 from gatewright.layers.layout import Layout
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
+from gatewright.layers.repeat import repeats
 from gatewright.layers.states import join_states, split_states
 from gatewright.layers.stepper import Stepper
 
@@ -182,6 +183,9 @@ class Recurrent(CellModule):
             The output `(T, B, D * output size)` in the input's form, zero where a row is
             not running, and the states after each row's last step, in the form of `hx`.
         """
+        plain = lengths is None and starts is None and not inputs
+        if plain and not torch.compiler.is_compiling():
+            return repeats(self).call(self, input, hx)
         output, states, _ = self._run(input, hx, lengths, starts, inputs)
         return output, states
 

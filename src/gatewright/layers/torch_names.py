@@ -6,13 +6,13 @@ torch stacks a network's gates into one matrix for the input and one for the hid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.weights import Pair, collect
+from gatewright.backends.weights import Pair, Share, collect
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
@@ -97,26 +97,41 @@ class TorchWeights:
 
     def tensors(self) -> dict[str, Tensor]:
         """Each of the graph's weights, by path; torch's two biases are added up."""
-        if any(name.startswith(HELD) for name in self.module._buffers):
+        shares = self.shares()
+        if shares is None:
             return collect(self.graph, self.pairs())
-        whole = {name: getattr(self.module, name) for name in self.names()}
+        parts: dict[tuple[tuple[str, ...], int], Sequence[Tensor]] = {}
         found = {}
-        for half, key in (("ih", "x"), ("hh", "h")):
-            parts = whole[f"weight_{half}{self.suffix}"].chunk(len(self.gates))
-            for gate, one in zip(self.gates, parts, strict=True):
-                found[f"{gate}.{key}.weight"] = one
-        if self.bias:
-            ih, hh = (whole[f"bias_{half}{self.suffix}"] for half in ("ih", "hh"))
-            both = (ih + hh, ih, hh)
-            parts = zip(self.gates, *(one.chunk(len(self.gates)) for one in both), strict=True)
-            for gate, added, of_x, of_h in parts:
-                apart = f"{gate}.h.bias" in self.graph.weights  # as in the GRU's n
-                found[f"{gate}.x.bias"] = of_x if apart else added
-                if apart:
-                    found[f"{gate}.h.bias"] = of_h
-        if self.projected:
-            found["h.use.weight"] = whole[f"weight_hr{self.suffix}"]
+        for path, (names, position, count) in shares.items():
+            if (names, count) not in parts:
+                first, *rest = [getattr(self.module, name) for name in names]
+                whole = sum(rest, first)
+                parts[names, count] = whole.chunk(count) if count > 1 else (whole,)
+            found[path] = parts[names, count][position]
         return found
+
+    def shares(self) -> dict[str, Share] | None:
+        """What each of the graph's weights is of torch's tensors; None while gates are held."""
+        if any(name.startswith(HELD) for name in self.module._buffers):
+            return None
+        ih, hh = f"bias_ih{self.suffix}", f"bias_hh{self.suffix}"
+        count, found = len(self.gates), {}
+        for position, gate in enumerate(self.gates):
+            for half, key in (("ih", "x"), ("hh", "h")):
+                name = f"weight_{half}{self.suffix}"
+                found[f"{gate}.{key}.weight"] = Share((name,), position, count)
+            apart = f"{gate}.h.bias" in self.graph.weights  # as in the GRU's n
+            if self.bias:
+                found[f"{gate}.x.bias"] = Share((ih,) if apart else (ih, hh), position, count)
+            if apart:
+                found[f"{gate}.h.bias"] = Share((hh,), position, count)
+        if self.projected:
+            found["h.use.weight"] = Share((f"weight_hr{self.suffix}",))
+        return found
+
+    def sources(self) -> dict[str, tuple[dict[str, Any], str]]:
+        """Where each tensor of the shares is found, in a module's parameters."""
+        return {name: (self.module._parameters, name) for name in self.names()}
 
     def _split(self, name: str, gates: tuple[str, ...]) -> list[Tensor]:
         parts = list(getattr(self.module, name).chunk(len(gates)))

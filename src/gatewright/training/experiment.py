@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -18,7 +17,6 @@ from gatewright.language.cell import Cell
 from gatewright.layers.saving import save
 from gatewright.training.card import card
 from gatewright.training.comparison import Comparison, Entry, Trial
-from gatewright.training.handover import hand_over
 from gatewright.training.loop import BY_HAND
 from gatewright.training.model import Model
 from gatewright.training.networks import (
@@ -59,13 +57,11 @@ class Experiment:
 
     def perform(self, target: Path | None, *, progress: bool, keep: bool) -> Comparison:
         """Train, measure, and write the directory; see `compare` and `train`."""
-        with tempfile.TemporaryDirectory(prefix="gatewright-") as folder:
-            file = hand_over(self.training, Path(folder) / "training.safetensors")
-            settled = self.settled(file, progress)
-            outcomes = settled.trained(settled.runs(file), progress, keep)
+        settled = self.settled(progress)
+        outcomes = settled.trained(settled.runs(), progress, keep)
         return settled.finished(outcomes, target)
 
-    def settled(self, file: str, progress: bool) -> Experiment:
+    def settled(self, progress: bool) -> Experiment:
         """The same with the variant of the task that does best after a short training."""
         variants = self.task.variants()
         if len(variants) == 1:
@@ -75,18 +71,18 @@ class Experiment:
         pilots = [
             replace(self, task=task, networks=first, seeds=1, recipe=short) for task in variants
         ]
-        runs = [run for pilot in pilots for run in pilot.runs(file)]
+        runs = [run for pilot in pilots for run in pilot.runs()]
         histories = [outcome.history for outcome in self.trained(runs, progress, keep=False)]
         losses = [history.validation_loss[history.kept] for history in histories]
         at = losses.index(min(losses))
         said = variants[at].settled_on(losses[at], losses[1 - at])
         return replace(self, task=variants[at], notes=(*self.notes, said))
 
-    def runs(self, file: str) -> list[Run]:
-        """Every network from every seed, with the file that holds the training part."""
+    def runs(self) -> list[Run]:
+        """Every network from every seed."""
         sizes = {name: self.size_of(name) for name in self.networks}
         return [
-            Run(file, self.task, name, sizes[name], seed, self.recipe, network.cell)
+            Run(self.task, name, sizes[name], seed, self.recipe, network.cell)
             for seed in range(self.seeds)
             for name, network in self.networks.items()
         ]
@@ -95,7 +91,7 @@ class Experiment:
         """What becomes of runs."""
         costs = {name: network.cost for name, network in self.networks.items()}
         with progress_bar(runs, costs, shown=progress) as on_epoch:
-            outcomes = perform_all(runs, on_epoch=on_epoch, keep=keep)
+            outcomes = perform_all(runs, self.training, on_epoch=on_epoch, keep=keep)
         return outcomes
 
     def finished(self, outcomes: Sequence[Outcome], target: Path | None) -> Comparison:

@@ -1,61 +1,72 @@
-"""Training data on their way to the processes that learn from them: one file, not pickled.
+"""Training data on their way to a process that learns from them: through its input, not pickled.
 
-The test part is never in it: no process that trains can see it.
+They are never in a file, so that nothing of them stays behind, however this ends. The test
+part is never among them: no process that trains can see it.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from gatewright.data import Recordings, Series, Tagged, Text
 
 KINDS = {kind.__name__: kind for kind in (Recordings, Series, Tagged, Text)}
 
 
-def hand_over(data: Any, path: Path) -> str:
-    """Write one of the data types to a file; its path, for `receive`."""
-    arrays: dict[str, NDArray[Any]] = {}
+def hand_over(data: Any, stream: BinaryIO) -> None:
+    """Write one of the data types: a line of JSON, then its arrays one after the other."""
+    arrays: list[NDArray[Any]] = []
 
-    def pack(name: str, value: Any) -> Any:
+    def pack(value: Any) -> Any:
         if isinstance(value, np.ndarray):
-            plain = value.view(np.int64) if value.dtype.kind in "mM" else value
-            arrays[name] = np.ascontiguousarray(plain)
-            return {"array": name, "dtype": value.dtype.str}
+            arrays.append(value)
+            return {"dtype": value.dtype.str, "shape": value.shape}
         if isinstance(value, np.timedelta64):
-            return {"timedelta": int(value.astype(np.int64)), "dtype": value.dtype.str}
+            return {"dtype": value.dtype.str, "timedelta": int(value.astype(np.int64))}
         if isinstance(value, tuple):
-            return [pack(f"{name}.{at}", one) for at, one in enumerate(value)]
+            return [pack(one) for one in value]
         return value
 
-    packed = {field.name: pack(field.name, getattr(data, field.name)) for field in fields(data)}
-    about = {"kind": type(data).__name__, "fields": json.dumps(packed)}
-    save_file(arrays, path, metadata=about)
-    return str(path)
+    packed = {field.name: pack(getattr(data, field.name)) for field in fields(data)}
+    about = {"kind": type(data).__name__, "fields": packed}
+    stream.write(json.dumps(about).encode() + b"\n")
+    for array in arrays:
+        stream.write(_as_bytes(np.ascontiguousarray(array)))
+    stream.flush()
 
 
-def receive(path: str) -> Any:
-    """What was handed over."""
-    arrays = load_file(path)
-    with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    about = header["__metadata__"]
+def receive(stream: BinaryIO) -> Any:
+    """What was handed over.
+
+    Raises:
+        EOFError: if the stream ends before they do.
+    """
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError("the data ended before they began")
+    about = json.loads(line)
 
     def unpack(value: Any) -> Any:
         if isinstance(value, list):
             return tuple(unpack(one) for one in value)
-        if isinstance(value, dict) and "array" in value:
-            array = arrays[value["array"]]
-            return array.view(value["dtype"]) if value["dtype"][1] in "mM" else array
+        if isinstance(value, dict) and "shape" in value:
+            array = np.empty(value["shape"], value["dtype"])
+            if stream.readinto(_as_bytes(array)) < array.nbytes:  # type: ignore[attr-defined]
+                raise EOFError("the data ended early")
+            return array
         if isinstance(value, dict):
             return np.array(value["timedelta"]).astype(value["dtype"])[()]
         return value
 
-    given = {name: unpack(value) for name, value in json.loads(about["fields"]).items()}
+    given = {name: unpack(value) for name, value in about["fields"].items()}
     return KINDS[about["kind"]](**given)
+
+
+def _as_bytes(array: NDArray[Any]) -> memoryview:
+    """The memory of an array, whatever its type."""
+    return array.reshape(-1).view(np.uint8).data

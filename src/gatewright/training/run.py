@@ -1,11 +1,10 @@
-"""One training run of a comparison: which network, on which data, with which seed."""
+"""One training run of a comparison: which network, for which task, with which seed."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any, Self
 
 import torch
@@ -13,7 +12,6 @@ import torch
 from gatewright.errors import ArgumentError
 from gatewright.layers.initialisation import horizon_
 from gatewright.layers.recurrent import Recurrent
-from gatewright.training.handover import receive
 from gatewright.training.loop import History, evaluate, train
 from gatewright.training.model import Model
 from gatewright.training.networks import Network, stored_network
@@ -24,9 +22,8 @@ from gatewright.training.tasks.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """All that a run depends on, so that it comes out the same in whichever process."""
+    """All that a run depends on beside the data: it comes out the same in whichever process."""
 
-    data: str  # the file with the training part, from `handover`
     task: Task
     network: str
     hidden_size: int
@@ -46,9 +43,9 @@ class Run:
         task, recipe = task_from_config(given["task"]), Recipe(**given["recipe"])
         return cls(**{**given, "task": task, "recipe": recipe})
 
-    def parts(self) -> tuple[Any, Any]:
-        """The data to learn from and those to choose on. The test part is not in the file."""
-        return self.task.parts(_received(self.data), self.recipe.validation, self.seed)
+    def parts(self, data: Any) -> tuple[Any, Any]:
+        """From a training part, the data to learn from and those to choose on."""
+        return self.task.parts(data, self.recipe.validation, self.seed)
 
     def model(self, training: Any) -> Model:
         """The network before its first step, scaled to what it will learn from."""
@@ -75,11 +72,13 @@ def build_model(task: Task, name: str, network: Network, hidden_size: int, recip
 
 def perform(
     run: Run,
+    data: Any,
     on_epoch: Callable[[History], None] = lambda history: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, History]:
-    """Train the network of a run from its seed."""
-    return fit(run.parts(), run.model, run.recipe, seed=run.seed, on_epoch=on_epoch, stop=stop)
+    """Train the network of a run from its seed on the training part of a data set."""
+    parts = run.parts(data)
+    return fit(parts, run.model, run.recipe, seed=run.seed, on_epoch=on_epoch, stop=stop)
 
 
 def fit(
@@ -108,6 +107,3 @@ def fit(
             _, values = evaluate(model, model.task.batches(validation), validation)
             history.validation[history.kept] = values
     return model, history
-
-
-_received = lru_cache(maxsize=2)(receive)

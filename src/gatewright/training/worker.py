@@ -1,9 +1,11 @@
 """A process that performs runs: one JSON line in asks for one, JSON lines out tell of it.
 
+Before the first line it is given the data to learn from (`gatewright.training.handover`).
+
 It is started by `gatewright.training.workers` as `python -m gatewright.training.worker`,
 not by multiprocessing, so that a plain script or a notebook can compare networks without
 `if __name__ == "__main__"`, and nothing is pickled. The line `stop` ends the run at hand
-early, with the best weights so far. It ends when its input does.
+early, with the best weights so far. It ends when its input does: whoever started it is gone.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ import torch
 from safetensors.torch import save
 
 from gatewright.errors import GatewrightError
+from gatewright.training.handover import receive
 from gatewright.training.loop import History
 from gatewright.training.run import Run, perform
 
 #: The line that asks for an early end.
-STOP = "stop\n"
+STOP = b"stop\n"
 
 
 def main() -> None:
@@ -36,16 +39,21 @@ def main() -> None:
     torch.set_num_threads(1)
     # What others may print must not get between the lines that are the answer.
     answers, sys.stdout = sys.stdout, sys.stderr
-    asked: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    try:
+        data = receive(sys.stdin.buffer)
+    except EOFError:
+        return
+    asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     stopped = threading.Event()
 
     def listen() -> None:
-        for line in sys.stdin:
+        for line in sys.stdin.buffer:
             if line == STOP:
                 stopped.set()
             else:
                 asked.put(line)
         asked.put(None)
+        stopped.set()
 
     def tell(kind: str, **told: Any) -> None:
         try:
@@ -60,7 +68,8 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     while (line := asked.get()) is not None:
         try:
-            model, history = perform(Run.from_json(json.loads(line)), on_epoch, stopped.is_set)
+            run = Run.from_json(json.loads(line))
+            model, history = perform(run, data, on_epoch, stopped.is_set)
         except GatewrightError as error:
             tell("error", message=str(error))
             continue

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from safetensors.torch import load as read_tensors
 from torch import Tensor
 
 from gatewright.errors import TrainingError
+from gatewright.training.handover import hand_over
 from gatewright.training.loop import History
 from gatewright.training.run import Run
 from gatewright.training.worker import STOP
@@ -42,12 +43,13 @@ class Outcome:
 
 def perform_all(
     runs: Sequence[Run],
+    data: Any,
     *,
     processes: int | None = None,
     on_epoch: Callable[[Run, int, float], None] = lambda run, epoch, loss: None,
     keep: bool = False,
 ) -> list[Outcome]:
-    """The outcome of each run, in the order given.
+    """The outcome of each run on `data`, a training part, in the order given.
 
     `on_epoch` is told the run, the epoch that it has completed, and the loss. However
     this ends, by an error or by Ctrl-C, no process stays behind.
@@ -63,6 +65,9 @@ def perform_all(
     waiting = list(enumerate(runs))[::-1]
     outcomes: dict[int, Outcome] = {}
     with _started(processes) as (workers, answers):
+        for worker in workers:
+            with _perhaps_dead(worker) as stream:
+                hand_over(data, stream)
         at_work = [_hand(worker, waiting) if waiting else None for worker in workers]
         while any(task is not None for task in at_work):
             try:
@@ -105,31 +110,38 @@ def _outcome(run: Run, answer: dict[str, Any]) -> Outcome:
     return Outcome(run, History(**answer["history"]), weights)
 
 
-def _hand(worker: subprocess.Popen[str], waiting: list[tuple[int, Run]]) -> int:
+def _hand(worker: subprocess.Popen[bytes], waiting: list[tuple[int, Run]]) -> int:
     """Give the next waiting run to a worker; its number."""
     task, run = waiting.pop()
-    _write(worker, json.dumps(run.to_json()) + "\n")
+    _write(worker, json.dumps(run.to_json()).encode() + b"\n")
     return task
 
 
-def _write(worker: subprocess.Popen[str], line: str) -> None:
-    assert worker.stdin is not None
-    with suppress(OSError):  # it is dead; its closed output says so in a moment
-        worker.stdin.write(line)
-        worker.stdin.flush()
-
-
-Answers = queue.SimpleQueue[tuple[int, str | None]]
+def _write(worker: subprocess.Popen[bytes], line: bytes) -> None:
+    with _perhaps_dead(worker) as stream:
+        stream.write(line)
+        stream.flush()
 
 
 @contextmanager
-def _started(count: int) -> Iterator[tuple[list[subprocess.Popen[str]], Answers]]:
+def _perhaps_dead(worker: subprocess.Popen[bytes]) -> Iterator[BinaryIO]:
+    """The input of a worker. That it is dead its closed output will say in a moment."""
+    assert worker.stdin is not None
+    with suppress(OSError):
+        yield cast(BinaryIO, worker.stdin)
+
+
+Answers = queue.SimpleQueue[tuple[int, bytes | None]]
+
+
+@contextmanager
+def _started(count: int) -> Iterator[tuple[list[subprocess.Popen[bytes]], Answers]]:
     """`count` workers, and the queue of (which of them, its line or None at its end)."""
     here = str(Path(__file__).resolve().parents[2])  # wherever this package came from
     path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     answers: Answers = queue.SimpleQueue()
-    workers: list[subprocess.Popen[str]] = []
+    workers: list[subprocess.Popen[bytes]] = []
     listeners: list[threading.Thread] = []
 
     def listen(place: int) -> None:
@@ -146,7 +158,6 @@ def _started(count: int) -> Iterator[tuple[list[subprocess.Popen[str]], Answers]
                     [sys.executable, "-m", "gatewright.training.worker"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    text=True,
                     env=environment,
                     # Out of the terminal's group: Ctrl-C is for the one who started them.
                     start_new_session=True,

@@ -15,7 +15,9 @@ from gatewright.backends.reference import Result, Run
 from gatewright.graph import Graph
 
 if TYPE_CHECKING:
+    from gatewright.backends.llvm.ready import Ready
     from gatewright.backends.streaming import Stream
+    from gatewright.backends.weights import Share
 
 NUMBERS = (torch.float32, torch.float64)
 
@@ -27,16 +29,10 @@ def why_not(task: Run) -> str | None:
         return f"the kernels are for the CPU, and the tensors are on {like.device}"
     if like.dtype not in NUMBERS:
         return f"the kernels are for float32 and float64, and the tensors are {like.dtype}"
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast is on"
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu"):
         return _why_not_traced(task)
-    if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():
-        return "torch is recording the operations of this run, and would not see what kernels do"
-    if torch._C._functorch.maybe_current_level() is not None:
-        return "a transform of torch.func is at work"
-    if torch.autograd.forward_ad._current_level >= 0:
-        return "forward-mode differentiation is at work"
+    if (reason := why_not_now()) is not None:
+        return reason
     if not sum(task.rows):
         return "there is nothing to run"
     if (reason := _why_not_read(task)) is not None:
@@ -44,6 +40,19 @@ def why_not(task: Run) -> str | None:
     from gatewright.backends.llvm.library import cannot
 
     return cannot(task.graph, tuple(task.names), tuple(sorted(task.hold)))
+
+
+def why_not_now() -> str | None:
+    """Why the kernels can run nothing at the moment, or None."""
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on"
+    if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():
+        return "torch is recording the operations of this run, and would not see what kernels do"
+    if torch._C._functorch.maybe_current_level() is not None:
+        return "a transform of torch.func is at work"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "forward-mode differentiation is at work"
+    return None
 
 
 def _why_not_read(task: Run) -> str | None:
@@ -89,6 +98,18 @@ def run(task: Run) -> Result:
     from gatewright.backends.llvm.autograd import run as run_kernels
 
     return run_kernels(task)
+
+
+def ready(
+    task: Run,
+    shares: Mapping[str, Share],
+    weights: Mapping[str, Tensor],
+    forms: tuple[tuple[int, ...], tuple[int, ...]],
+) -> Ready | None:
+    """Runs like a task, or None where more than tensors would be new; see `ready.py`."""
+    from gatewright.backends.llvm.ready import ready as made_ready
+
+    return made_ready(task, shares, weights, forms)
 
 
 def why_no_stream(graph: Graph) -> str | None:

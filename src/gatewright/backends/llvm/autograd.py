@@ -45,7 +45,8 @@ def run(task: Run) -> Result:
     if torch.is_grad_enabled():
         found = Loops.apply(built, shape, order, task, *given)
     else:
-        found, _ = run_forward(built, shape, order, given, training=False)
+        places = [one.data_ptr() for one in given]
+        found, _ = run_forward(built, shape, order, places, like.dtype, training=False)
     values = {**known, **dict(zip(built.wanted, found, strict=False))}
     return result(task, values, found[len(built.wanted) :])
 
@@ -69,7 +70,8 @@ class Loops(torch.autograd.Function):
         ctx: Any, built: Kernels, shape: Shape, order: Order, task: Run, *given: Tensor
     ) -> Any:
         training = any(ctx.needs_input_grad)
-        outputs, kept = run_forward(built, shape, order, given, training=training)
+        places, dtype = [one.data_ptr() for one in given], given[-1].dtype
+        outputs, kept = run_forward(built, shape, order, places, dtype, training=training)
         if kept is not None:
             # Saved as autograd's own, so that it lets go of it after the backward pass, and
             # notices if what was given is changed before it.
@@ -83,14 +85,16 @@ class Loops(torch.autograd.Function):
         kept, *given = ctx.saved_tensors  # once: each look at it unpacks all of them
         built, shape, order, task = ctx.run
         if torch.is_grad_enabled():
-            return (*NOT_TENSORS, *differentiable(built, task, given, gradients))
+            return (*NOT_TENSORS, *differentiable(built, task, given, gradients, given))
         upstream = [
             one.resolve_neg().contiguous() if one is not None else None for one in gradients
         ]
         # A hook on what is saved may give it back in another order in memory.
         shape = replace(shape, strides=tuple([one.stride() for one in given]))
         shape = shape.backward(upstream, ctx.needs_input_grad[len(NOT_TENSORS) :])
-        return (*NOT_TENSORS, *run_backward(built, shape, order, given, kept, upstream))
+        places, shapes = [one.data_ptr() for one in given], [one.shape for one in given]
+        found = run_backward(built, shape, order, places, kept, upstream, shapes)
+        return (*NOT_TENSORS, *found)
 
 
 #: What `Loops` takes before its tensors has no gradient.
@@ -115,9 +119,16 @@ def bare(task: Run) -> Run:
 
 
 def differentiable(
-    built: Kernels, task: Run, given: Sequence[Tensor], gradients: Sequence[Tensor | None]
+    built: Kernels,
+    task: Run,
+    given: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    sources: Sequence[Tensor],
 ) -> list[Tensor | None]:
-    """The gradients as differentiable tensors: the reference runs once more, under autograd."""
+    """The gradients of `sources`, which what is given was made from, as differentiable tensors.
+
+    The reference runs once more, under autograd.
+    """
     graph = built.schedule.graph
     known = dict(zip(built.given, given, strict=False))
     states = dict(zip(graph.states, given[len(known) :], strict=False))
@@ -131,9 +142,9 @@ def differentiable(
     by_term = {graph.output: result.output}
     by_term |= {graph.values[name]: one for name, one in result.values.items()}
     outputs = [*(by_term[term] for term in built.wanted), *result.states.values()]
-    wanted = [one for one in given if one.requires_grad]
+    wanted = [one for one in sources if one.requires_grad]
     both = zip(outputs, gradients, strict=True)
-    reached = [(o, g) for o, g in both if o.requires_grad and g is not None]
+    reached = [(o, g.reshape(o.shape)) for o, g in both if o.requires_grad and g is not None]
     found = iter(
         torch.autograd.grad(
             [o for o, _ in reached],
@@ -143,4 +154,4 @@ def differentiable(
             allow_unused=True,
         )
     )
-    return [next(found) if one.requires_grad else None for one in given]
+    return [next(found) if one.requires_grad else None for one in sources]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from torch import Tensor
 
@@ -11,42 +12,63 @@ from gatewright.backends.llvm.forward import forward_program
 from gatewright.backends.llvm.library import Kernels, source
 from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.order import Order
-from gatewright.backends.llvm.program import TILE, Program, Shape, Span, Table, rows_of
+from gatewright.backends.llvm.program import TILE, Piece, Program, Shape, Span, Table, rows_of
 from gatewright.graph import Term
 from gatewright.graph.loop import Part
 
 
 @dataclass(frozen=True)
 class Result:
-    """A gradient that a program leaves: of which given tensor, and where it stands."""
+    """A gradient that a program leaves: of which tensor, which part of it, and where it stands.
 
-    position: int
+    The tensors are those that were given, or the whole ones that they are pieces of.
+    """
+
+    whole: int
     span: Span
+    piece: Piece | None = None
 
 
 def run_backward(
     built: Kernels,
     shape: Shape,
     steps: Order,
-    given: Sequence[Tensor],
+    given: Sequence[int],
     kept: Tensor,
     upstream: Sequence[Tensor | None],
+    shapes: Sequence[Sequence[int]],
 ) -> list[Tensor | None]:
-    """The gradients of what was given, where they are asked for."""
+    """The gradients that are asked for.
+
+    Args:
+        given: The addresses of what was given.
+        shapes: Those of what the gradients are of: of what was given, or of the whole tensors
+            that it was part of.
+    """
     program = built.program("backward", shape, BackwardProgram)
-    like = given[-1]
-    passing = POOL.take(like.dtype, program.lengths.get("passing", 0))
-    blocks = [POOL.take(like.dtype, program.lengths[name]) for name in program.blocks]
-    program(steps.addresses, [kept, passing, *given, *upstream, *blocks])
+    passing = POOL.take(kept.dtype, program.lengths.get("passing", 0))
+    blocks = [POOL.take(kept.dtype, program.lengths[name]) for name in program.blocks]
+    seeds = [0 if one is None else one.data_ptr() for one in upstream]
+    places = [one.data_ptr() for one in (kept, passing)]
+    if any(program.missing.values()):  # nothing is written there
+        blocks[0].zero_()
+    program([*steps.addresses, *places, *given, *seeds, *(one.data_ptr() for one in blocks)])
     first = program.bases["gradients"]
-    found: list[Tensor | None] = [None] * len(given)
+    found: list[Tensor | None] = [None] * len(shapes)
     for one in program.results:
-        block, shaped = blocks[one.span.base - first], given[one.position].shape
-        rows, length = shaped[:-1][-1:].numel(), one.span.length
+        block, shaped, piece = blocks[one.span.base - first], shapes[one.whole], one.piece
+        if piece is not None:
+            shaped = piece.shape
+        rows, length = (shaped[-2] if len(shaped) > 1 else 1), one.span.length
         strides = (rows * length, length, 1)[-len(shaped) :]
         tensor = block.as_strided(shaped, strides, block.storage_offset() + one.span.offset)
-        before = found[one.position]
-        found[one.position] = tensor if before is None else before + tensor
+        before = found[one.whole]
+        if piece is not None:
+            if before is None:
+                before = found[one.whole] = block.new_zeros(*shapes[one.whole])
+            before.as_strided(piece.shape, piece.strides, piece.offset).add_(tensor)
+        else:
+            found[one.whole] = tensor if before is None else before + tensor
     return found
 
 
@@ -56,6 +78,10 @@ class BackwardProgram(Program):
     def __init__(self, built: Kernels, kind: str, shape: Shape) -> None:
         super().__init__(built, shape)
         self.results: list[Result] = []
+        #: Where the gradients of whole tensors stand whose pieces are written there at once, and
+        #: how many numbers of each are still missing.
+        self.homes: dict[int, Span] = {}
+        self.missing: dict[int, int] = {}
         self.positions = {term: i for i, term in enumerate(built.given)}
         self.handed: dict[Term, Span] = {}
         for i in range(len(shape.present)):
@@ -65,7 +91,7 @@ class BackwardProgram(Program):
         self.lengths["gradients"] = 0
         self.base("gradients")
         # What the forward pass left: in the block that is kept, or as it was given.
-        before = replace(shape, present=(), asked=())
+        before = replace(shape, present=(), asked=(), pieces=(), wholes=())
         forward = built.program("training", before, forward_program)
         names = list(forward.bases)
         for name, span in forward.places.items():
@@ -100,7 +126,7 @@ class BackwardProgram(Program):
             self.places[f"{name} result {gradient.index}"] = own_place
         results = [
             (f"{name} result {one.index}", self.units(one))
-            for one in part.results()
+            for one in self.ordered(part)
             if f"result {one.index}" in plan.buffers and one not in own.values()
         ]
         # Side by side: the gradients of their matrices are then one product.
@@ -115,6 +141,19 @@ class BackwardProgram(Program):
         self.leaves(name, part, own)
         self.matrices(name, part)
 
+    def ordered(self, part: Part) -> list[Term]:
+        """What leaves a part's adjoint, the gradients of one whole matrix in its order."""
+        if not self.shape.pieces:
+            return part.results()
+        matrices = {term.attributes["weight"].path: term for term in part.loop.matrices}
+        places: dict[Term, Piece] = {}
+        for one in part.adjoint.weights:
+            if one.path in matrices:
+                piece = self.shape.pieces[self.positions[matrices[one.path]]]
+                places[one.left] = min(piece, places.get(one.left, piece))
+        behind = (len(self.shape.wholes),)
+        return sorted(part.results(), key=lambda one: places.get(one, behind))
+
     def asked(self, term: Term) -> bool:
         return self.shape.asked[self.positions[term]]
 
@@ -124,7 +163,7 @@ class BackwardProgram(Program):
         self.blocks.append(name)
         self.lengths[name] = rows * units
         span = self.own(name, units)
-        self.results.append(Result(position, span))
+        self.result(position, span)
         return span
 
     def together(self, rows: int, length: int) -> Span:
@@ -271,12 +310,53 @@ class BackwardProgram(Program):
         self, members: list[tuple[int, Column]], rows: int, length: int, apart: int
     ) -> Span:
         """Memory for the gradients of columns, and each as a result within it."""
+        home = self.home(members, length, apart)
+        if home is not None:
+            return home
         whole = self.together(rows, length)
         for at, one in members:
             offset = whole.offset + at * (length if apart == 1 else 1)
-            span = whole._replace(offset=offset)
-            self.results.append(Result(self.positions[one.term], span))
+            self.result(self.positions[one.term], whole._replace(offset=offset))
         return whole
+
+    def home(self, members: list[tuple[int, Column]], length: int, apart: int) -> Span | None:
+        """Where the gradients of columns stand in that of the whole which they are pieces of.
+
+        None if they are no pieces, or do not lie in it as they come.
+        """
+        if not self.shape.pieces:
+            return None
+        positions = [self.positions[one.term] for _, one in members]
+        pieces = [self.shape.pieces[one] for one in positions]
+        first, step = pieces[0], length if apart == 1 else 1
+        numbers = [prod(one.shape) for one in pieces]
+        if numbers[0] == self.shape.wholes[first.whole]:
+            return None
+        for (at, column), piece, count in zip(members, pieces, numbers, strict=True):
+            there = piece.whole == first.whole and piece.offset == first.offset + at * step
+            if not there or count != column.units * step or piece.strides[-1] != 1:
+                return None
+            if len(piece.shape) > 1 and piece.strides[-2] != length:
+                return None
+        if first.whole not in self.homes:
+            count = self.shape.wholes[first.whole]
+            span = self.together(count // step, step)
+            self.homes[first.whole] = span
+            self.missing[first.whole] = count
+            self.results.append(Result(first.whole, span))
+        self.missing[first.whole] -= sum(numbers)
+        assert self.missing[first.whole] >= 0, "a piece is written twice"
+        whole = self.homes[first.whole]
+        return Span(whole.base, whole.offset + first.offset, length)
+
+    def result(self, position: int, span: Span) -> None:
+        """Note where a gradient of what was given stands."""
+        if not self.shape.pieces:
+            self.results.append(Result(position, span))
+            return
+        piece = self.shape.pieces[position]
+        entire = prod(piece.shape) == self.shape.wholes[piece.whole]
+        self.results.append(Result(piece.whole, span, None if entire else piece))
 
     def states(self, first: int) -> None:
         """The gradients of the states before the first step, and of the fresh ones."""
@@ -286,7 +366,7 @@ class BackwardProgram(Program):
             if self.shape.asked[first + i]:
                 span, units = self.places[f"loop gradient {state}"], self.units(term)
                 target = self.together(batch, units)
-                self.results.append(Result(first + i, target))
+                self.result(first + i, target)
                 here = span if i >= len(states) else self.behind(span, batch)
                 self.copy(here, target, batch, units)
 

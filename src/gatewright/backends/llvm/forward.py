@@ -17,28 +17,37 @@ def run_forward(
     built: Kernels,
     shape: Shape,
     steps: Order,
-    given: Sequence[Tensor],
+    given: Sequence[int],
+    dtype: torch.dtype,
     *,
     training: bool,
     cleared: bool = False,
+    forms: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
 ) -> tuple[list[Tensor], Tensor | None]:
     """The wanted values, the last states, and the memory that the backward pass reads.
 
     That memory has gaps that hold anything, or zeros if it is `cleared`.
+
+    Args:
+        given: The addresses of what is given.
+        forms: The shapes of wanted values and of states without their last axis, `(N,)` and
+            `(B,)` unless they are given.
     """
     program = built.program("training" if training else "inference", shape, forward_program)
-    like = given[-1]
-    kept = POOL.take(like.dtype, program.lengths.get("kept", 0)) if training else None
-    passing = POOL.take(like.dtype, program.lengths.get("passing", 0))
+    kept = POOL.take(dtype, program.lengths.get("kept", 0)) if training else None
+    passing = POOL.take(dtype, program.lengths.get("passing", 0))
     if kept is not None and cleared:
         kept.zero_()
         passing.zero_()
-    widths = map(program.units, built.wanted)
-    outputs = [POOL.take(like.dtype, shape.total, units) for units in widths]
-    graph = built.schedule.graph
-    sizes = [program.units(term) for term in graph.states.values()]
-    finals = [torch.empty(shape.batch, units, dtype=like.dtype, device="cpu") for units in sizes]
-    program(steps.addresses, [kept, passing, *given, *outputs, *finals])
+    lead, front = forms or ((shape.total,), (shape.batch,))
+    outputs = [POOL.take(dtype, *lead, program.units(term)) for term in built.wanted]
+    states = built.schedule.graph.states.values()
+    finals = [
+        torch.empty(*front, program.units(term), dtype=dtype, device="cpu") for term in states
+    ]
+    blocks = [0 if one is None else one.data_ptr() for one in (kept, passing)]
+    results = [one.data_ptr() for one in (*outputs, *finals)]
+    program([*steps.addresses, *blocks, *given, *results])
     wanted = zip(built.wanted, outputs, strict=True)
     return [*(one.bool() if term.boolean else one for term, one in wanted), *finals], kept
 

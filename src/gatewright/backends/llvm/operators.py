@@ -135,8 +135,9 @@ def loops(
     """Wanted values, the states after the last step, and what the backward pass reads."""
     one = Call.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
     steps = even(one.shape.steps, one.shape.batch, reverse).restarted(restart)
+    places, dtype = [tensor.data_ptr() for tensor in one.given], states[0].dtype
     found, kept = run_forward(
-        one.built, one.shape, steps, one.given, training=training, cleared=True
+        one.built, one.shape, steps, places, dtype, training=training, cleared=True
     )
     finals = found[len(one.built.wanted) :]
     left = kept if kept is not None else states[0].new_empty(0)
@@ -203,7 +204,9 @@ def loops_backward(
     every = [*known, *states, *fresh]
     positions = [*one.positions, *range(len(known), len(every))]
     shape = one.shape.backward(upstream, [asked[i] for i in positions])
-    back = run_backward(one.built, shape, steps, one.given, kept, upstream)
+    places = [tensor.data_ptr() for tensor in one.given]
+    forms = [tensor.shape for tensor in one.given]
+    back = run_backward(one.built, shape, steps, places, kept, upstream, forms)
     by_position = dict(zip(positions, back, strict=True))
     found = []
     for i, (tensor, wanted) in enumerate(zip(every, asked, strict=True)):

@@ -56,12 +56,24 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                         vector = f.load(f.address(vectors, b.mul(k, by_place)))
                         f.store(vector, f.address(panel_, b.mul(k, turn)))
                 with otherwise:
+                    in_rows = b.and_(whole, b.icmp_signed("==", by_place, f.index(1)))
+                    squares = b.select(in_rows, length, f.index(0))
+                    with f.loop(f.index(0), squares, numbers.lanes) as k:
+                        corner = f.address(start(unit, first), k)
+                        rows = [
+                            f.load(f.address(corner, b.mul(f.index(lane), by_unit)))
+                            for lane in range(numbers.lanes)
+                        ]
+                        for place, vector in enumerate(f.transposed(rows)):
+                            at = b.mul(b.add(k, f.index(place)), turn)
+                            f.store(vector, f.address(panel_, at))
+                    done = f.reached
                     with f.loop(f.index(0), here) as lane:
                         head = b.sdiv(b.add(unit, lane), each)
                         source = start(b.add(unit, lane), head)
                         behind = b.mul(b.sub(head, first), b.mul(length, turn))
                         column = f.address(panel_, b.add(behind, lane))
-                        with f.loop(f.index(0), length) as k:
+                        with f.loop(done, length) as k:
                             number = f.load_scalar(f.address(source, b.mul(k, by_place)))
                             b.store(number, f.address(column, b.mul(k, turn)))
                     # Lanes behind the last unit are computed and never read: any finite

@@ -47,6 +47,20 @@ class Span(NamedTuple):
 Table = list[int | Span]
 
 
+class Piece(NamedTuple):
+    """The part of a tensor that a term is.
+
+    Attributes:
+        whole: Which tensor.
+        offset: The numbers of the whole in front of it.
+    """
+
+    whole: int
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Shape:
     """What a program depends on besides the graph: all sizes, and how tensors lie.
@@ -57,6 +71,9 @@ class Shape:
         present: Which of the upstream gradients there are.
         asked: Which gradients are asked for.
         fresh: Whether there are fresh states, for restarts.
+        pieces: Of each given tensor, the part that it is of a whole one, whose gradient is
+            asked for; none where each is whole itself.
+        wholes: How many numbers each of those whole ones has.
     """
 
     sizes: tuple[tuple[str, int], ...]
@@ -68,6 +85,8 @@ class Shape:
     present: tuple[bool, ...] = ()
     asked: tuple[bool, ...] = ()
     fresh: bool = False
+    pieces: tuple[Piece, ...] = ()
+    wholes: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -272,18 +291,17 @@ class Program:
     def ready(self) -> Program:
         """Ready to be run: its calls and tables as arrays."""
         self.chained = np.array(self.calls, dtype=np.int64)
+        self.where, self.count = self.chained.ctypes.data, len(self.calls) // CALL
         self.chain = build.KERNEL(self.shared["chain"].alone)
         self.constants = np.array(self.numbers, dtype=np.int64)
         self.bases_of = np.array(self.which, dtype=np.intp)
         return self
 
-    def __call__(self, order: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
-        """Run all calls, with the tensors of the bases behind those of the order."""
-        bases = [0, *order, *[0 if one is None else one.data_ptr() for one in tensors]]
-        table = np.array(bases, np.int64)[self.bases_of]
+    def __call__(self, bases: Sequence[int]) -> None:
+        """Run all calls, with the addresses of the bases, the first one (0) left out."""
+        table = np.array([0, *bases], np.int64)[self.bases_of]
         table += self.constants
-        count = len(self.calls) // CALL
-        self.chain(self.chained.ctypes.data, count, table.ctypes.data)
+        self.chain(self.where, self.count, table.ctypes.data)
 
 
 def rows_of(program: Program, part: str, buffer: str) -> int:

@@ -127,6 +127,22 @@ class Function:
         # In any order: pairwise is faster than one after the other, and no less exact.
         return self.b.call(known, [*start, vector], fastmath=("reassoc",))
 
+    def transposed(self, rows: Sequence[ir.Value]) -> list[ir.Value]:
+        """As many vectors as there are lanes, with rows and lanes exchanged."""
+        found, lanes = list(rows), self.numbers.lanes
+        int32 = ir.IntType(32)
+        # Two halves interleaved, over and over: each turn moves one bit of the lane's number
+        # into the row's (Stone 1971, "Parallel processing with the perfect shuffle").
+        pairs = [i // 2 + lanes * (i % 2) for i in range(2 * lanes)]
+        halves = [pairs[:lanes], pairs[lanes:]]
+        masks = [ir.Constant(ir.VectorType(int32, lanes), one) for one in halves]
+        for _ in range(lanes.bit_length() - 1):
+            found = [
+                self.b.shuffle_vector(found[i // 2], found[(i + lanes) // 2], masks[i % 2])
+                for i in range(lanes)
+            ]
+        return found
+
     def least(self, one: ir.Value, other: ir.Value) -> ir.Value:
         """The smaller one of two indices."""
         return self.b.select(self.b.icmp_signed("<", one, other), one, other)

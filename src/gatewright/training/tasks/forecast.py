@@ -24,10 +24,11 @@ from gatewright.training.tasks.quantiles import (
     LEVELS,
     MASE,
     MEDIAN,
+    errors,
     pinball,
-    scores,
     widening,
 )
+from gatewright.training.tasks.scaled import naive_error, scaled
 from gatewright.training.tasks.seen import Seen
 from gatewright.training.tasks.task import (
     Baseline,
@@ -42,8 +43,6 @@ from gatewright.training.tasks.windows import Stretch, Windows, stretch, with_st
 
 #: The smallest spread, in deviations of a channel, that a window is divided by.
 LEAST_SPREAD = 0.1
-#: A seasonal change smaller than this, beside that of one step, is one of float32's digits.
-ROUNDING = 1e-6
 #: Units between what is known of a step and what it changes in the forecast.
 AHEAD = 16
 
@@ -88,7 +87,8 @@ class Forecast(Task):
         "A network is read at the last step of its window, together with what is known of the "
         "steps ahead; errors are those of every origin in the test part, one after the other. "
         "MASE: error of the median over that of the seasonal naive forecast inside the training "
-        "part. CRPS: of nine quantiles, over the same."
+        "part of the same series; the mean over the series. CRPS: of nine quantiles, over the "
+        "same. A series that did not change there counts in neither."
     )
     division: ClassVar[str] = (
         "In order of time: the last fifth is the test part, and the last fifth of the rest the "
@@ -107,7 +107,7 @@ class Forecast(Task):
     season: int  # steps; 1 where there is none
     window: int  # steps that are read
     horizon: int  # steps that are told
-    naive_error: tuple[float, ...]  # of each target, what MASE divides by
+    naive_error: tuple[tuple[float, ...], ...]  # (series, targets), what MASE divides by
     per_window: bool = False  # whether each window is scaled by its own last value and spread
 
     def __post_init__(self) -> None:
@@ -249,16 +249,15 @@ class Forecast(Task):
         model.widening.copy_(torch.from_numpy(widening(predicted, batches.truth)))
 
     def score(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, float]:
-        found = scores(predicted, self.batches(part).truth)
-        return {
-            "mase": float((found["mae"] / self.naive_error).mean()),
-            "crps": float((found["crps"] / self.naive_error).mean()),
-            "coverage": float(found["coverage"].mean()),
-        }
+        windows = self.batches(part)
+        found = errors(predicted, windows.truth)
+        coverage = float(found.pop("coverage").mean())
+        measured = scaled(found, windows, self.naive_error)
+        return {"mase": measured["mae"], "crps": measured["crps"], "coverage": coverage}
 
     def shown(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, Any]:
         windows, given = self.batches(part), stretch(part)
-        found = scores(predicted, windows.truth)
+        found = errors(predicted, windows.truth)
         times = np.concatenate(given.series.times)
         picked = np.linspace(0, len(windows) - 1, num=min(3, len(windows))).astype(int)
         chosen = windows.take(picked)
@@ -279,7 +278,7 @@ class Forecast(Task):
                 )
         return {
             "targets": {
-                name: {metric: float(values[at]) for metric, values in found.items()}
+                name: {metric: float(values[:, at].mean()) for metric, values in found.items()}
                 for at, name in enumerate(self.targets)
             },
             "forecasts": drawn,
@@ -413,31 +412,6 @@ def in_order(series: Series, channels: Sequence[str], targets: tuple[str, ...]) 
         known=known,
         future=future,
     )
-
-
-def naive_error(training: Series, season: int) -> tuple[float, ...]:
-    """Of each target, the mean absolute change over a season (over a step, if that is too long)."""
-    at = training.target_positions
-
-    def change(lag: int) -> NDArray[np.float64]:
-        values = [one[:, at] for one in training.values if len(one) > lag]
-        mean: NDArray[np.float64] = np.concatenate(
-            [np.abs(one[lag:] - one[:-lag]) for one in values]
-        ).mean(0)
-        return mean
-
-    error = change(1)
-    if int(training.lengths.max()) > 2 * season:
-        # A target that repeats itself has no seasonal error to be divided by but rounding.
-        seasonal = change(season)
-        error = np.where(seasonal > ROUNDING * error, seasonal, error)
-    for name, one in zip(training.targets, error, strict=True):
-        if one == 0.0:
-            raise DataError(
-                f"{name} of {training.name} never changes: there is nothing to forecast; "
-                "leave it out of the targets"
-            )
-    return tuple(error.tolist())
 
 
 def said_times(times: NDArray[Any]) -> list[str]:

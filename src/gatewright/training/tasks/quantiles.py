@@ -14,7 +14,7 @@ MEDIAN = LEVELS.index(0.5)
 SHARE = LEVELS[-1] - LEVELS[0]  # of the truth that the widest interval is to hold: 80 %
 
 #: Mean absolute error of the median, over that of the seasonal naive forecast inside the
-#: training part (Hyndman and Koehler 2006, equation 6); the mean over the targets.
+#: training part of the same series (Hyndman and Koehler 2006); see `scaled`.
 MASE = Metric("mase", "MASE")
 #: Twice the mean pinball loss over the levels, which approximates the continuous ranked
 #: probability score (Gneiting and Ranjan 2011, equation 12), over the same.
@@ -33,18 +33,21 @@ def pinball(quantiles: Tensor, truth: Tensor) -> Tensor:
     return torch.maximum(levels * error, (levels - 1.0) * error).mean()
 
 
-def scores(
+def errors(
     quantiles: NDArray[np.float64], truth: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Absolute error, CRPS and coverage of each target, (K,), from (N, H, K, Q) and (N, H, K)."""
+    """Absolute error, CRPS and coverage of each window and target, all (N, K).
+
+    From quantiles (N, H, K, Q) and the truth (N, H, K).
+    """
     error = truth[..., None] - quantiles
     levels = np.array(LEVELS)
     losses = np.maximum(levels * error, (levels - 1.0) * error)
     inside = (truth >= quantiles[..., 0]) & (truth <= quantiles[..., -1])
     return {
-        "mae": np.abs(error[..., MEDIAN]).mean((0, 1)),
-        "crps": 2.0 * losses.mean((0, 1, 3)),
-        "coverage": inside.mean((0, 1)),
+        "mae": np.abs(error[..., MEDIAN]).mean(1),
+        "crps": 2.0 * losses.mean((1, 3)),
+        "coverage": inside.mean(1),
     }
 
 

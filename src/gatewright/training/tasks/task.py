@@ -284,8 +284,12 @@ class Task:
             if isinstance(value, dict):
                 given[name] = Seen.from_config(value)
             elif isinstance(value, list):
-                given[name] = tuple(value)
+                given[name] = _tuple(value)
         return cls(**given)
+
+
+def _tuple(given: list[Any]) -> tuple[Any, ...]:
+    return tuple(_tuple(one) if isinstance(one, list) else one for one in given)
 
 
 def evenly(rows: int, count: int) -> Tensor:

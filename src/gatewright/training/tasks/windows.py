@@ -49,7 +49,8 @@ class Windows:
 
     values: NDArray[np.float64]  # (all steps, I), series after series, static values repeated
     origins: NDArray[np.int64]  # (N,), the row of the first step to forecast
-    first: NDArray[np.int64]  # (N,), the row where its series begins
+    series: NDArray[np.int64]  # (N,), which series it is of
+    begins: NDArray[np.int64]  # (S,), the row where each series begins
     window: int
     horizon: int
     targets: tuple[int, ...]  # channels
@@ -64,13 +65,14 @@ class Windows:
         """
         given = stretch(part)
         series = given.series
-        rows, origins, first, begin = [], [], [], 0
+        rows, origins, of, begins, begin = [], [], [], [], 0
         for at, values in enumerate(series.values):
             rows.append(with_static(series, at, values))
             low, high = max(window, given.starts[at]), len(values) - horizon
             here = np.arange(begin + low, begin + high + 1)
             origins.append(here)
-            first.append(np.full(len(here), begin))
+            of.append(np.full(len(here), at))
+            begins.append(begin)
             begin += len(values)
         if not sum(map(len, origins)):
             raise DataError(
@@ -81,7 +83,8 @@ class Windows:
         return cls(
             np.concatenate(rows),
             np.concatenate(origins),
-            np.concatenate(first),
+            np.concatenate(of),
+            np.array(begins),
             window,
             horizon,
             tuple(series.target_positions),
@@ -93,7 +96,13 @@ class Windows:
 
     def take(self, at: NDArray[np.integer]) -> Windows:
         """The windows at these positions."""
-        return replace(self, origins=self.origins[at], first=self.first[at])
+        return replace(self, origins=self.origins[at], series=self.series[at])
+
+    @property
+    def first(self) -> NDArray[np.int64]:
+        """(N,), the row where the series of each window begins."""
+        first: NDArray[np.int64] = self.begins[self.series]
+        return first
 
     @property
     def past(self) -> NDArray[np.float64]:

@@ -1,5 +1,0 @@
-"""`python -m gatewright.cli` is `gatewright`."""
-
-from gatewright.cli import main
-
-main()
