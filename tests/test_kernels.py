@@ -31,6 +31,7 @@ from gatewright.backends.llvm.program import Program as KernelProgram
 from gatewright.backends.llvm.threads import openmp
 from gatewright.backends.reference import Result, Run
 from gatewright.backends.step import starts as fresh_states
+from gatewright.bench.growing import Gated
 from gatewright.errors import SizeError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
@@ -52,6 +53,7 @@ VARIANTS: dict[str, gw.Cell] = {
     "peephole_some": gw.CELLS["peephole_lstm"](peephole="full", gates=("f", "o")),
     "peephole_one": gw.CELLS["peephole_lstm"](gates=("i",)),
     "peephole_none": gw.CELLS["peephole_lstm"](gates=()),
+    "many_gates": Gated(gates=9),  # more sums than one walk forms
 }
 
 #: Input and hidden size: below, at and above one vector, and several vectors and a rest.

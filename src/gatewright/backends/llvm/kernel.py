@@ -88,7 +88,14 @@ def _emit_nest(
     terms = _emit_terms(module, f"{name}_terms", plan, nest, numbers)
     functions = {
         (rows, blocks): _emit_tile(
-            module, f"{name}_{rows}x{blocks}", plan, nest, numbers, Tile(rows, blocks), terms
+            module,
+            f"{name}_{rows}x{blocks}",
+            plan,
+            nest,
+            numbers,
+            Tile(rows, blocks),
+            terms,
+            registers,
         )
         for blocks, tall in stairs
         for rows in tall
@@ -128,6 +135,7 @@ def _emit_tile(
     numbers: Numbers,
     tile: Tile,
     terms: ir.Function,
+    registers: int,
 ) -> ir.Function:
     """Emit one tile: `(table, offset, first row, first block)`."""
     f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
@@ -139,7 +147,7 @@ def _emit_tile(
     unit = f.b.mul(block, f.index(numbers.lanes))
     if nest.sums:
         _emit_hints(f, plan, nest, rows, tile, unit)
-    sums = emit_products(f, plan, nest, rows, tile, table, block)
+    sums = emit_products(f, plan, nest, rows, tile, table, block, registers)
     for r in range(tile.rows):
         for j in range(tile.blocks):
             at = f.b.add(unit, f.index(j * numbers.lanes))

@@ -30,18 +30,28 @@ class Tile:
 def heights(sums: int, blocks: int, registers: int) -> list[int]:
     """How many rows the tiles of a nest have, the most first; the last takes any row alone.
 
-    So many that their sums, one vector of each matrix and a broadcast number fit into the
-    registers; and two, which are as fast a row where eight sums are under way.
+    So many that the sums of a walk, one vector of each matrix and a broadcast number fit into
+    the registers; and two, which are as fast a row where eight sums are under way.
     """
     if sums == 0:
         return [1]
-    most = max(1, accumulators(registers) // (sums * blocks))
+    most = max(1, accumulators(registers) // (together(sums, registers) * blocks))
     return sorted({most, min(most, 2), 1}, reverse=True)
 
 
 def accumulators(registers: int) -> int:
     """How many vectors of sums a tile keeps in registers."""
     return 24 if registers >= 32 else 12
+
+
+def together(sums: int, registers: int) -> int:
+    """How many of a nest's sums one walk forms; the others wait in memory.
+
+    Not all where they are many: they would leave registers for few rows, and what is loaded of
+    the matrices would be used for as few.
+    """
+    most = accumulators(registers) // 4
+    return -(-sums // -(-sums // most)) if sums else 0
 
 
 def levels(sums: int, registers: int) -> list[tuple[int, list[int]]]:
@@ -65,7 +75,14 @@ Totals = dict[tuple[Term, int, int], ir.Value]
 
 
 def emit_products(
-    f: Function, plan: Plan, nest: Nest, rows: Rows, tile: Tile, table: ir.Value, block: ir.Value
+    f: Function,
+    plan: Plan,
+    nest: Nest,
+    rows: Rows,
+    tile: Tile,
+    table: ir.Value,
+    block: ir.Value,
+    registers: int,
 ) -> Totals:
     """The sums of products of a tile."""
     blocks = range(tile.blocks)
@@ -73,26 +90,28 @@ def emit_products(
     sums = {product: term for term, one in nest.sums.items() for product in one.products}
     for group in plan.groups[nest]:
         packed, panel = f.load_pointer(table, group.slot), f.load_index(table, group.slot + 1)
-        walk = _Walk(
-            f,
-            [sums[product] for product in group.products],
-            [rows.address(plan.loads[group.source], r) for r in range(tile.rows)],
-            [f.address(packed, f.b.mul(f.b.add(block, f.index(j)), panel)) for j in blocks],
-        )
         length = size_of(f, plan, table, group.source.size)
-        if group.heads == 1:
-            walk.along(length, totals)
-        else:
-            units = size_of(f, plan, table, nest.size)
-            first = f.b.mul(block, f.index(f.numbers.lanes))
-            _by_head(walk, group.heads, length, units, first, totals)
+        panels = [f.address(packed, f.b.mul(f.b.add(block, f.index(j)), panel)) for j in blocks]
+        starts = [rows.address(plan.loads[group.source], r) for r in range(tile.rows)]
+        targets, width = [sums[one] for one in group.products], f.numbers.lanes
+        most = together(max(len(targets), len(nest.sums)), registers)
+        for first in range(0, len(targets), most):
+            here = [f.address(one, f.index(first * width)) for one in panels]
+            walk = _Walk(f, targets[first : first + most], starts, here, len(targets) * width)
+            if group.heads == 1:
+                walk.along(length, totals)
+            else:
+                units = size_of(f, plan, table, nest.size)
+                unit = f.b.mul(block, f.index(f.numbers.lanes))
+                _by_head(walk, group.heads, length, units, unit, totals)
     return totals
 
 
 class _Walk:
     """The walk along a source: the numbers of some rows times the panels of some blocks.
 
-    Each block may begin at a number of its own, counted in `begins`.
+    From place to place, a panel has `width` numbers. Each block may begin at a number of its
+    own, counted in `begins`.
     """
 
     def __init__(
@@ -101,11 +120,11 @@ class _Walk:
         target: Sequence[Term],
         starts: Sequence[ir.Value],
         panels: Sequence[ir.Value],
+        width: int,
         begins: Sequence[ir.Value] = (),
     ) -> None:
         self.f, self.target, self.starts, self.panels = f, target, starts, panels
-        self.begins = begins
-        self.width = len(target) * f.numbers.lanes
+        self.width, self.begins = width, begins
         #: The sums that it adds to: term, row and block.
         self.places = [
             (term, r, j)
@@ -173,6 +192,7 @@ def _by_head(
             walk.target,
             walk.starts,
             [f.address(one, start) for one in walk.panels],
+            walk.width,
             [b.mul(f.least(b.add(first, turn), last), part) for first, last in spans],
         ).along(part, found)
         own = []
