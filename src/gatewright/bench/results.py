@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -86,37 +86,38 @@ class Results:
         """Tables for people: each point, the means over the sizes, what is not there."""
         from rich.console import Group
 
-        return Group(self.points(), self.summary(), *self.notes())
+        return Group(*self.points(), self.summary(), *self.notes())
 
-    def points(self) -> Table:
-        """Each pair at each size."""
+    def points(self) -> Iterator[Table]:
+        """Each pair, a table with a line for each size."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table(title="The peer's time divided by ours: above 1, Gatewright is faster")
-        for title in ("cell", "(B, T, I, H)", "run", "threads", "peer"):
-            table.add_column(title)
-        for title in ("ours, ms", "peer, ms", "ratio (95 %)", "of the roof"):
-            table.add_column(title, justify="right", no_wrap=True)
+        tables: dict[str, Table] = {}
         for row in self.rows:
+            threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
+            title = f"{row['cell']} beside {row['peer']}, {row['run']}, {threads}"
+            if title not in tables:
+                tables[title] = Table("(B, T, I, H)", title=title, box=SIMPLE_HEAD)
+                for heading in ("ours, ms", "peer, ms", "ratio (95 %)", "of the roof"):
+                    tables[title].add_column(heading, justify="right", no_wrap=True)
             ours, peer = (statistics.median(one) for one in zip(*row["seconds"], strict=True))
-            table.add_row(
-                row["cell"],
+            tables[title].add_row(
                 "{}, {}, {}, {}".format(*row["size"]),
-                row["run"],
-                str(row["threads"]),
-                row["peer"],
                 f"{1e3 * ours:.3f}",
                 f"{1e3 * peer:.3f}",
                 str(ratio(row["seconds"])),
                 f"{100 * row['least'] / ours:.0f} %",
             )
-        return table
+        yield from tables.values()
 
     def summary(self) -> Table:
         """The means over the sizes."""
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        table = Table(title="Geometric means over the sizes")
+        title = "Geometric means of the peer's time divided by ours: above 1, Gatewright is faster"
+        table = Table(title=title, box=SIMPLE_HEAD)
         for title in ("cell", "peer", "run", "threads", "sizes", "ratio (95 %)"):
             table.add_column(title)
         for key, points, mean in self.means():
