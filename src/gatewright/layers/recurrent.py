@@ -23,6 +23,7 @@ from gatewright.layers.cell_module import CellModule
 from gatewright.layers.explaining import explained, measured
 from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_further, pack_held
 from gatewright.layers.layout import Layout
+from gatewright.layers.naming import direction, own_names, place_name, store_names
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
 from gatewright.layers.repeat import repeats
 from gatewright.layers.states import join_states, split_states
@@ -111,9 +112,7 @@ class Recurrent(CellModule):
     # The weights.
     def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
         """Create the parameters; `reset_parameters` fills them."""
-        # One level for layer and direction: torch.export rebuilds the tree from plain modules,
-        # and none of those can have a child that is called `forward`. What is stored has the
-        # two levels, `layers.0.forward`.
+        # One level for layer and direction; what is stored has two (`naming.py`).
         self.layers = nn.ModuleDict({place_name(*place): nn.Module() for place in self.places})
         self.register_state_dict_post_hook(store_names)
         self.register_load_state_dict_pre_hook(own_names)
@@ -359,38 +358,3 @@ class Recurrent(CellModule):
         }
         given = [text for text, other in further.items() if other]
         return [str(self.input_size), str(self.hidden_size), *given]
-
-
-def direction(reverse: bool) -> str:
-    """The name of a direction in weights and traces."""
-    return "reverse" if reverse else "forward"
-
-
-def place_name(layer: int, reverse: bool) -> str:
-    """Under which name the weights of one layer in one direction stand."""
-    return f"{layer}_{direction(reverse)}"
-
-
-def store_names(layer: Recurrent, state: dict[str, Any], prefix: str, _: Any) -> None:
-    """Give stored weights the names `layers.<k>.<forward|reverse>...`."""
-    for place in layer.places:
-        rename(state, *stored_prefixes(prefix, *place))
-
-
-def own_names(layer: Recurrent, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Take stored weights by the names of the layer's own modules."""
-    for place in layer.places:
-        rename(state, *reversed(stored_prefixes(prefix, *place)))
-
-
-def stored_prefixes(prefix: str, layer: int, reverse: bool) -> tuple[str, str]:
-    """How the names of a place's weights begin in the layer, and in what is stored."""
-    own = f"{prefix}layers.{place_name(layer, reverse)}."
-    return own, f"{prefix}layers.{layer}.{direction(reverse)}."
-
-
-def rename(state: dict[str, Any], old: str, new: str) -> None:
-    """Change the beginning of keys, in place and keeping their order."""
-    items = [(new + k.removeprefix(old) if k.startswith(old) else k, v) for k, v in state.items()]
-    state.clear()
-    state.update(items)

@@ -27,7 +27,8 @@ from gatewright.files import write_directory
 from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
 from gatewright.layers import drop_ins, step_cells
-from gatewright.layers.recurrent import Recurrent, stored_prefixes
+from gatewright.layers.naming import stored_prefixes
+from gatewright.layers.recurrent import Recurrent
 
 FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

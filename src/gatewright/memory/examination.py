@@ -14,7 +14,8 @@ from torch import Tensor
 from gatewright.data import read
 from gatewright.errors import ArgumentError, DataError
 from gatewright.files import check_vacant, write_directory
-from gatewright.layers.recurrent import Recurrent, direction
+from gatewright.layers.naming import direction
+from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.saving import load
 from gatewright.memory.advice import advice
 from gatewright.memory.plain import plain
