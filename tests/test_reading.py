@@ -184,10 +184,17 @@ def test_what_never_changes_is_static(table):
     assert labelled.data.sequences[0].tolist() == [[5, 7], [6, 7]]
 
 
+def test_a_row_without_a_label_in_a_labelled_sequence_is_said(table):
+    reading = read(table("id,x,label\n1,5,a\n1,6,\n2,7,\n2,8,b\n"))
+    assert reading.data.labels.tolist() == [0, 1]
+    assert any("2 rows have no label (row 3 first)" in note for note in reading.notes)
+
+
 def test_columns_that_number_rows_and_empty_ones_are_left_out(table):
     reading = read(table(",time,x,nothing\n0,1,5,\n1,2,6,\n2,3,8,\n"))
     assert reading.data.channels == ("x",) and reading.roles.time == "time"
     assert set(reading.roles.ignored) == {"column 1", "nothing"}
+    assert "column 1 has no name in the header: it is called so" in reading.notes
     unique = read(table("id,x\n7,5\n9,6\n8,8\n"))
     assert len(unique.data) == 1 and "id" in unique.roles.ignored
 
@@ -248,6 +255,31 @@ def test_months_are_regular(day: int):
     holed = read(frame.drop(index=[1, 5, 6]), fill="linear").data
     np.testing.assert_array_equal(holed.times[0], frame["time"].to_numpy())
     np.testing.assert_allclose(holed.values[0].ravel()[5:8], [5, 6, 7], atol=0.05)
+
+
+def test_weekdays_are_regular():
+    days = pd.bdate_range("2024-02-26 16:00", periods=40)
+    frame = pd.DataFrame({"time": days, "x": np.arange(40.0)})
+    series = read(frame[:18]).data
+    assert "period=1 weekday)" in repr(series) and series.steps_a_season == 5
+    np.testing.assert_array_equal(series.times_after(0, 22), days.to_numpy()[18:])
+    assert series.with_calendar().calendar == ("day of week",)
+    holiday = frame.drop(index=[7])
+    with pytest.raises(
+        gatewright.GatewrightError, match="1 step of 1 weekday is missing between 2024-03-05"
+    ):
+        read(holiday)
+    np.testing.assert_array_equal(read(holiday, fill="previous").data.times[0], days.to_numpy())
+    mondays = pd.DataFrame({"time": days[::5], "x": np.arange(8.0)})
+    assert read(mondays).data.period == np.timedelta64(7, "D")
+
+
+@pytest.mark.parametrize("form", ["{0}Q{1}", "{0}-Q{1}", "{0} Q{1}"])
+def test_quarters_are_regular(form: str, table):
+    cells = [form.format(2022 + at // 4, at % 4 + 1) for at in range(9)]
+    series = read(table("when,x\n" + "".join(f"{one},1.5\n" for one in cells))).data
+    assert series.period == np.timedelta64(3, "M") and series.steps_a_season == 4
+    assert str(series.times[0][-1])[:10] == "2024-01-01"
 
 
 def test_times_that_keep_to_no_step_are_said_to_be_irregular(table):

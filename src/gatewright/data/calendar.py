@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-Period = np.timedelta64 | float | None  # None: irregular
+Step = np.timedelta64 | float | Literal["weekday"]  # from Monday to Friday, one after the other
+Period = Step | None  # None: irregular
 
 _DAY = np.timedelta64(1, "D")
 _UNITS = (
@@ -42,6 +43,8 @@ def say_period(period: Period) -> str:
     """
     if period is None:
         return "irregular"
+    if period == "weekday":
+        return "1 weekday"
     if not isinstance(period, np.timedelta64):
         count, unit = period, "step"
     elif is_months(period):
@@ -57,11 +60,13 @@ def say_period(period: Period) -> str:
 def season_of(period: Period) -> int | None:
     """How many steps the usual season has: a day below a day, a week of days, a year above.
 
-    >>> season_of(np.timedelta64(1, "h")), season_of(np.timedelta64(1, "D"))
-    (24, 7)
+    >>> season_of(np.timedelta64(1, "h")), season_of(np.timedelta64(1, "D")), season_of("weekday")
+    (24, 7, 5)
     >>> season_of(np.timedelta64(1, "M")), season_of(1.0) is None
     (12, True)
     """
+    if period == "weekday":
+        return 5
     if not isinstance(period, np.timedelta64):
         return None
     if is_months(period):
@@ -79,7 +84,7 @@ def at_month_ends(times: NDArray[Any]) -> bool:
     return bool(((times + _DAY).astype("datetime64[M]") > times.astype("datetime64[M]")).all())
 
 
-def times_after(times: NDArray[Any], period: np.timedelta64 | float, steps: int) -> NDArray[Any]:
+def times_after(times: NDArray[Any], period: Step, steps: int) -> NDArray[Any]:
     """(steps,), the times that follow the last of `times` in steps of `period`.
 
     Months are calendar months: 30 January is followed by the last day of February and by
@@ -90,6 +95,10 @@ def times_after(times: NDArray[Any], period: np.timedelta64 | float, steps: int)
     array(['2023-05-31', '2023-06-30'], dtype='datetime64[D]')
     """
     last, count = times[-1], np.arange(1, steps + 1)
+    if isinstance(period, str):
+        day = last.astype("datetime64[D]")
+        following = np.busday_offset(day, count, roll="backward")
+        return np.asarray(following.astype("datetime64[ns]") + (last - day))
     if not is_months(period):
         whole = int(period) if times.dtype.kind in "iu" else period
         return np.asarray(last + count * whole)
@@ -105,6 +114,8 @@ def times_after(times: NDArray[Any], period: np.timedelta64 | float, steps: int)
 def cycles_of(period: Period, span: np.timedelta64) -> tuple[str, ...]:
     """Which of `CYCLES` a series with this step and this span shows at least once."""
     step = period if isinstance(period, np.timedelta64) else np.timedelta64(0, "ns")
+    if period == "weekday":
+        step = _DAY
     if is_months(step):
         step = int(step / np.timedelta64(1, "M")) * np.timedelta64(30, "D")
     return tuple(name for name, length in CYCLES.items() if 2 * step <= length <= span)

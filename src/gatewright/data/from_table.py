@@ -40,10 +40,12 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
             roles=roles,
         )
     parts, told = mended(table, parts, roles, request.fill)
-    data = build_sequences(table, parts, columns, roles, name, request.task, request.labelled)
+    data, unlabelled = build_sequences(
+        table, parts, columns, roles, name, request.task, request.labelled
+    )
     task = "tag" if isinstance(data, Tagged) else "classify"
     why = _why(request, roles, task)
-    return Reading(data, task, why, table.source, (*notes, *told), roles=roles)
+    return Reading(data, task, why, table.source, (*notes, *told, *unlabelled), roles=roles)
 
 
 def _why(request: Request, roles: Roles, task: Task) -> str:

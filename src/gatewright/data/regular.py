@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import Period, at_month_ends, is_months, times_after
+from gatewright.data.calendar import Period, Step, at_month_ends, is_months, times_after
 
 _MONTH = np.timedelta64(1, "M")
 _SHORTEST_MONTH = np.timedelta64(28, "D")
@@ -27,6 +27,8 @@ class Gap:
 def find_period(times: Sequence[NDArray[Any]]) -> tuple[Period, tuple[int, int] | None]:
     """The step that most neighbours of all series are apart, and the first place that breaks it.
 
+    Days of which none is a Saturday or a Sunday, though weekends lie between, are weekdays.
+
     Every distance must be one such step or several (a gap). Where one is not, the times are
     irregular: the period is None, and the place is (which series, the position after which
     the odd distance follows). With fewer than two times nothing is known: (None, None).
@@ -36,6 +38,8 @@ def find_period(times: Sequence[NDArray[Any]]) -> tuple[Period, tuple[int, int] 
     >>> find_period([np.array([0, 2, 4, 7])])
     (None, (0, 2))
     """
+    if _are_weekdays([one for one in times if len(one) > 1]):
+        return "weekday", None
     monthly = [_months_between(one) for one in times]
     months = any(one is not None for one in monthly) and all(
         own is not None or len(one) < 2 for own, one in zip(monthly, times, strict=True)
@@ -63,21 +67,25 @@ def find_period(times: Sequence[NDArray[Any]]) -> tuple[Period, tuple[int, int] 
     return float(common), None
 
 
-def find_gaps(times: NDArray[Any], period: np.timedelta64 | float) -> list[Gap]:
+def find_gaps(times: NDArray[Any], period: Step) -> list[Gap]:
     """Where steps of this period are missing in one series."""
     steps = np.diff(step_numbers(times, period))
     return [Gap(int(at), int(steps[at]) - 1) for at in np.flatnonzero(steps > 1)]
 
 
-def step_numbers(times: NDArray[Any], period: np.timedelta64 | float) -> NDArray[np.int64]:
+def step_numbers(times: NDArray[Any], period: Step) -> NDArray[np.int64]:
     """(T,), how many periods each time lies after the first one."""
+    if isinstance(period, str):
+        days = times.astype("datetime64[D]")
+        weekdays: NDArray[np.int64] = np.busday_count(days[0], days)
+        return weekdays
     if is_months(period):
         times = times.astype("datetime64[M]")
     numbers: NDArray[np.int64] = np.round((times - times[0]) / period).astype(np.int64)
     return numbers
 
 
-def without_gaps(times: NDArray[Any], period: np.timedelta64 | float) -> NDArray[Any]:
+def without_gaps(times: NDArray[Any], period: Step) -> NDArray[Any]:
     """All times from the first to the last, those that were left out among them."""
     numbers = step_numbers(times, period)
     every = times_after(times[:1], period, int(numbers[-1]))
@@ -88,6 +96,20 @@ def without_gaps(times: NDArray[Any], period: np.timedelta64 | float) -> NDArray
     every = np.concatenate([times[:1], every])
     every[numbers] = times  # floats as they were written
     return every
+
+
+def _are_weekdays(times: Sequence[NDArray[Any]]) -> bool:
+    """Does each of these go from weekday to weekday, most often to the next, over weekends too?"""
+    if not times or any(one.dtype.kind != "M" for one in times):
+        return False
+    days = [one.astype("datetime64[D]") for one in times]
+    clock = {int(at) for one, day in zip(times, days, strict=True) for at in np.unique(one - day)}
+    if len(clock) > 1 or not all(np.is_busday(day).all() for day in days):
+        return False
+    steps = np.concatenate([np.busday_count(day[:-1], day[1:]) for day in days])
+    apart = np.concatenate([np.diff(day).astype(np.int64) for day in days])
+    over_weekend = (steps == 1) & (apart == 3)
+    return bool(over_weekend.any() and 2 * (steps == 1).sum() > len(steps))
 
 
 def _months_between(times: NDArray[Any]) -> NDArray[Any] | None:

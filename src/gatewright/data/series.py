@@ -60,7 +60,8 @@ class Series:
     calendar: tuple[str, ...] = ()  # the cycles of which the last known channels are waves
     static: NDArray[np.float64] | None = None  # (N, S), what does not change over time
     static_names: tuple[str, ...] = ()  # S names
-    # The regular step: a timedelta64 (in "M" for months), a number, None where irregular.
+    # The regular step: a timedelta64 (in "M" for months), "weekday" for Monday to Friday, a
+    # number; None where irregular.
     period: Period = None
     steps_a_season: int | None = None  # 24 for hours, 7 for days, 12 for months
     name: str = "series"

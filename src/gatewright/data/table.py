@@ -58,10 +58,12 @@ def wrong_cell(table: Table, column: str, at: int, what: str) -> DataError:
 
 
 def check_names(source: str, names: tuple[str, ...]) -> None:
-    """`DataError` unless there are columns and each name is there once."""
+    """`DataError` unless there are columns, each with a name of its own."""
     if not names:
         raise DataError(f"{source} has no columns; expected at least one")
     for at, name in enumerate(names):
+        if not name.strip():
+            raise DataError(f"column number {at + 1} of {source} has no name; give it one")
         if name in names[:at]:
             raise DataError(
                 f"{source} has two columns called {name!r}, number {names.index(name) + 1} and "

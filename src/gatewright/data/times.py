@@ -18,14 +18,15 @@ _CLOCK = (
     r"(?: ?(?P<half>[AaPp][Mm]))?(?: ?(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
 )
 _WORD = r"(?P<month>[A-Za-z]{3,9})"
-# Year first; year and month alone; the forms that put the month or the day first, told apart
-# by the numbers; the compact one of ISO 8601; and English names of months.
+# Year first; year and month or quarter alone; the forms that put the month or the day first,
+# told apart by the numbers; the compact one of ISO 8601; and English names of months.
 WAYS: dict[str, re.Pattern[str]] = {
     way: re.compile(pattern, re.ASCII)
     for way, pattern in {
         "year-month-day": r"(?P<year>\d{4})(?P<s>[-/.])(?P<month>\d\d?)(?P=s)(?P<day>\d\d?)"
         + _CLOCK,
         "year-month": r"(?P<year>\d{4})[-/](?P<month>\d\d?)",
+        "year quarter": r"(?P<year>\d{4})[- ]?Q(?P<quarter>[1-4])",
         "month/day/year": r"(?P<month>\d\d?)(?P<s>[-/])(?P<day>\d\d?)(?P=s)(?P<year>\d{4})"
         + _CLOCK,
         "day/month/year": r"(?P<day>\d\d?)(?P<s>[-/.])(?P<month>\d\d?)(?P=s)(?P<year>\d{4})"
@@ -51,7 +52,8 @@ def could_be_time(cell: str) -> bool:
     """Is this text written like a time, in any of the ways but the one of digits alone?"""
     for way, pattern in WAYS.items():
         found = pattern.fullmatch(cell) if way != "yearmonthday" else None
-        if found and (found["month"].isdigit() or found["month"].lower()[:3] in _SHORT):
+        month = found.groupdict().get("month", "1") if found else ""
+        if month.isdigit() or month.lower()[:3] in _SHORT:
             return True
     return False
 
@@ -73,7 +75,8 @@ def parse(cell: str, way: str) -> tuple[int, int | None] | None:
         hour = hour % 12 + (12 if half[0] in "Pp" else 0)
     zone = _offset(groups.get("zone"))
     try:
-        day = date(int(groups["year"]), _month(groups["month"]), int(groups.get("day") or 1))
+        month = 3 * int(groups["quarter"]) - 2 if "quarter" in groups else _month(groups["month"])
+        day = date(int(groups["year"]), month, int(groups.get("day") or 1))
     except ValueError:  # 31 February, or the word is no month
         return None
     if not FIRST_YEAR <= day.year <= LAST_YEAR or hour > 23 or minute > 59 or second > 59:

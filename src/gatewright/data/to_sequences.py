@@ -24,10 +24,11 @@ def build_sequences(
     name: str,
     task: Task | None,
     labelled: bool,
-) -> Recordings | Tagged:
+) -> tuple[Recordings | Tagged, tuple[str, ...]]:
     """`Recordings` for the task classify, `Tagged` for tag; without a task, what the labels say.
 
     Without labels (`labelled=False`, where one is missing) the classes are () and the labels -1.
+    Also returns what there is to note.
     """
     common: dict[str, Any] = {
         "sequences": tuple(part.values.astype(np.float32) for part in parts),
@@ -44,8 +45,8 @@ def build_sequences(
     if known is None:
         if task == "tag":
             blank = tuple(np.full(len(part.rows), -1) for part in parts)
-            return Tagged(labels=blank, classes=(), **common)
-        return Recordings(labels=np.full(len(parts), -1), classes=(), **common)
+            return Tagged(labels=blank, classes=(), **common), ()
+        return Recordings(labels=np.full(len(parts), -1), classes=(), **common), ()
     classes, codes = known
     each = [codes[part.rows] for part in parts]
     if task is None:
@@ -56,11 +57,12 @@ def build_sequences(
         for part, own in zip(parts, each, strict=True):
             if (own < 0).any():
                 raise _no_label(table, roles, part, int(np.flatnonzero(own < 0)[0]))
-        return Tagged(labels=tuple(each), classes=classes, **common)
+        return Tagged(labels=tuple(each), classes=classes, **common), ()
     labels = [
         _label(table, roles, part, own, classes) for part, own in zip(parts, each, strict=True)
     ]
-    return Recordings(labels=np.array(labels, dtype=np.int64), classes=classes, **common)
+    notes = _without_label(table, roles, parts, each)
+    return Recordings(labels=np.array(labels, dtype=np.int64), classes=classes, **common), notes
 
 
 def sorted_classes(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,6 +121,21 @@ def _label(
             "one label a sequence, task='tag' learns one at every step",
         )
     return int(own[there[0]])
+
+
+def _without_label(
+    table: Table, roles: Roles, parts: tuple[Part, ...], each: list[NDArray[np.int64]]
+) -> tuple[str, ...]:
+    """A note where a row of a labelled sequence has no label of its own."""
+    blank = [part.rows[own < 0] for part, own in zip(parts, each, strict=True)]
+    rows = np.sort(np.concatenate(blank))
+    if not len(rows):
+        return ()
+    count = f"{len(rows)} rows have" if len(rows) > 1 else "1 row has"
+    return (
+        f"column {roles.label}: {count} no label ({table.row(int(rows[0]))} first); "
+        "the label of the other rows of the sequence is taken",
+    )
 
 
 def _no_label(table: Table, roles: Roles, part: Part, at: int) -> DataError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import Period, say_period, season_of
+from gatewright.data.calendar import Period, Step, say_period, season_of
 from gatewright.data.missing import Fill, filled
 from gatewright.data.parts import Part, mended, say_time
 from gatewright.data.regular import find_gaps, find_period, step_numbers, without_gaps
@@ -148,7 +148,7 @@ def _period(
 
 
 def _put_in(
-    parts: tuple[Part, ...], ends: list[int], period: np.timedelta64 | float
+    parts: tuple[Part, ...], ends: list[int], period: Step
 ) -> tuple[tuple[Part, ...], list[int]]:
     """The parts with a step, and nothing in it yet, wherever one is missing."""
     whole, moved = [], []

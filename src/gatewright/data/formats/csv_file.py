@@ -41,6 +41,9 @@ class CsvFile:
         self._names = tuple(
             cell.strip() or f"column {at}" for at, cell in enumerate(header, start=1)
         )
+        self._nameless = [
+            name for name, cell in zip(self._names, header, strict=True) if not cell.strip()
+        ]
         self._check_header(header)
         first = list(islice(rows, _LOOK))
         if not first:
@@ -146,7 +149,8 @@ class CsvFile:
         )
 
     def _noticed(self) -> tuple[str, ...]:
-        if self._delimiter == ",":
-            return ()
-        mark = {";": "semicolons", "\t": "tabs", "|": "bars"}[self._delimiter]
-        return (f"cells are parted by {mark}, so a number may have a decimal comma",)
+        notes = [f"{name} has no name in the header: it is called so" for name in self._nameless]
+        if self._delimiter != ",":
+            mark = {";": "semicolons", "\t": "tabs", "|": "bars"}[self._delimiter]
+            notes.append(f"cells are parted by {mark}, so a number may have a decimal comma")
+        return tuple(notes)
