@@ -56,7 +56,7 @@ def test_data_whose_lag_is_known(kind, cell):
     )
     (warned,) = said(far[0], cell, **near)
     assert warned.startswith("warning: the data are of use 34 steps back")
-    assert "train it with --memory 68 (in Python memory=68)" in warned
+    assert "train it with memory=68" in warned
     started = said(far[0], cell, memory=68, **near)
     assert started == ["The network starts for a memory of 68 steps (gw.init.horizon_)."]
     assert said(far[1], cell, **near) == []
@@ -65,12 +65,12 @@ def test_data_whose_lag_is_known(kind, cell):
 def test_where_steps_alone_do_not_help_another_cell_is_named():
     first, warned = said(signs(30), "lstm", memory=4)
     assert "memory of 4 steps" in first
-    assert "take --memory 68, or a cell whose gate keeps its state" in warned
+    assert "take memory=68, or a cell whose gate keeps its state" in warned
 
 
 def test_of_a_cell_that_cannot_be_started_for_it_is_told():
     (warned,) = said(signs(30), "elman_rnn")
-    assert "take a cell whose gate keeps its state (lstm, gru) and --memory 68" in warned
+    assert "take a cell whose gate keeps its state (lstm, gru) and memory=68" in warned
     first = said(signs(30), "elman_rnn", memory=68)[0]
     assert "68 steps (gw.init.horizon_). But no gate of ElmanRNN keeps its state" in first
 

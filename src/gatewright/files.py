@@ -41,19 +41,7 @@ def check_vacant(path: str | os.PathLike[str]) -> Path:
                 f"{os.fspath(path)} is a file; expected a new or empty directory. "
                 "Name another directory."
             )
-        # The nearest parent that exists decides whether the others can be made.
-        parent = next(p for p in target.parents if p.exists())
-        if not parent.is_dir():
-            raise ArgumentError(
-                f"cannot make the directory {os.fspath(path)}: {parent} is a file. "
-                "Name a path whose parents are directories."
-            )
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise ArgumentError(f"cannot write in {parent}: no permission. Name another directory.")
-        # A system may grant it and yet refuse: a disk that is read-only, /proc.
-        trial = _partial(parent / target.name)
-        trial.mkdir()
-        trial.rmdir()
+        _check_place(target)
     except OSError as error:
         raise ArgumentError(_failed(path, error)) from error
     return target
@@ -100,27 +88,45 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
     return target
 
 
+def _check_place(target: Path) -> None:
+    """`ArgumentError` or `OSError` unless something can be made there, its parents too."""
+    # The nearest parent that exists decides whether the others can be made.
+    parent = next(p for p in target.parents if p.exists())
+    if not parent.is_dir():
+        raise ArgumentError(
+            f"cannot make {target}: {parent} is a file. Name a path whose parents are directories."
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ArgumentError(f"cannot write in {parent}: no permission. Name another directory.")
+    # A system may grant it and yet refuse: a disk that is read-only, /proc.
+    trial = _partial(parent / target.name)
+    trial.mkdir()
+    trial.rmdir()
+
+
 def check_new_file(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """`ArgumentError` unless `write_file` may write there; call it before the computation."""
-    target = Path(path)
+    target = Path(path).absolute()
     if target.is_dir():
         raise ArgumentError(f"{os.fspath(path)} is a directory; name a file")
     if target.exists() and not overwrite:
-        raise ArgumentError(
-            f"{os.fspath(path)} exists; name another file, or say that it may be overwritten"
-        )
-    if not target.absolute().parent.is_dir():
-        raise ArgumentError(
-            f"cannot write {os.fspath(path)}: there is no directory {target.parent}; make it first"
-        )
+        raise ArgumentError(f"{os.fspath(path)} exists; name another file, or say overwrite=True")
+    try:
+        _check_place(target)
+    except OSError as error:
+        raise ArgumentError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
 
 
 def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool = False) -> None:
-    """Write one file, whole or not at all; what is there already stays unless `overwrite`."""
+    """Write one file, whole or not at all; what is there already stays unless `overwrite`.
+
+    Directories above it are made where they are not there.
+    """
     check_new_file(path, overwrite=overwrite)
     target = Path(path).absolute()
     partial = _partial(target)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             file.write(content)
             file.flush()

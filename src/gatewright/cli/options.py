@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +69,51 @@ Fill = Annotated[
         rich_help_panel="Reading the data",
     ),
 ]
+
+
+Horizon = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of a forecast: steps to tell.", show_default="a season, or 8"),
+]
+Window = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of a forecast: steps to read.", show_default="4 horizons"),
+]
+
+#: The options that say how to read data and for what, by their names in Python.
+READING: dict[str, Any] = {
+    "horizon": Horizon,
+    "window": Window,
+    "task": Task,
+    "target": Target,
+    "time": Time,
+    "id": Id,
+    "label": Label,
+    "known": Known,
+    "static": Static,
+    "ignore": Ignore,
+    "text": Text,
+    "fill": Fill,
+}
+
+
+def reads_data(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with all options of `READING`, which arrive as its `**reading` where given."""
+    own = inspect.signature(command, eval_str=True)
+    plain = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for name, option in READING.items()
+    ]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        asked = {name: given.pop(name) for name in READING}
+        command(**given, **reading(**asked))
+
+    run.__signature__ = own.replace(parameters=[*plain, *more])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*plain, *more)}
+    return run
 
 
 def reading(**given: Any) -> dict[str, Any]:

@@ -5,28 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
-from gatewright.cli.options import new_run, parted, reading
+from gatewright.cli.options import new_run, parted, reads_data
+from gatewright.cli.wording import in_options
 
 if TYPE_CHECKING:
     from gatewright.training.comparison import Comparison
 
-Horizon = Annotated[
-    int | None,
-    typer.Option(min=1, help="Of a forecast: steps to tell.", show_default="a season, or 8"),
-]
-Window = Annotated[
-    int | None,
-    typer.Option(min=1, help="Of a forecast: steps to read.", show_default="4 horizons"),
-]
-
 
 @app.command()
+@reads_data
 def train(
     data: options.Data,
     cell: Annotated[
@@ -45,20 +38,9 @@ def train(
             show_default="as its cell starts",
         ),
     ] = None,
-    horizon: Horizon = None,
-    window: Window = None,
-    task: options.Task = None,
-    target: options.Target = None,
-    time: options.Time = None,
-    id: options.Id = None,
-    label: options.Label = None,
-    known: options.Known = None,
-    static: options.Static = None,
-    ignore: options.Ignore = None,
-    text: options.Text = None,
-    fill: options.Fill = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
+    **reading: Any,
 ) -> None:
     """Train one network on your data; Ctrl-C keeps the best model so far."""
     from gatewright.training.train import train as run
@@ -74,25 +56,13 @@ def train(
         memory=memory,
         progress=progress and not as_json,
         say=_say,
-        **reading(
-            horizon=horizon,
-            window=window,
-            task=task,
-            target=target,
-            time=time,
-            id=id,
-            label=label,
-            known=known,
-            static=static,
-            ignore=ignore,
-            text=text,
-            fill=fill,
-        ),
+        **reading,
     )
     _show(trained, out, as_json)
 
 
 @app.command()
+@reads_data
 def compare(
     data: options.Data,
     out: options.Out = None,
@@ -111,20 +81,9 @@ def compare(
         ),
     ] = None,
     hidden: options.Hidden = None,
-    horizon: Horizon = None,
-    window: Window = None,
-    task: options.Task = None,
-    target: options.Target = None,
-    time: options.Time = None,
-    id: options.Id = None,
-    label: options.Label = None,
-    known: options.Known = None,
-    static: options.Static = None,
-    ignore: options.Ignore = None,
-    text: options.Text = None,
-    fill: options.Fill = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
+    **reading: Any,
 ) -> None:
     """Train networks side by side, beside what one would try first, and print one table."""
     from gatewright.training.compare import compare as run
@@ -140,20 +99,7 @@ def compare(
         hidden_size=hidden,
         progress=progress and not as_json,
         say=_say,
-        **reading(
-            horizon=horizon,
-            window=window,
-            task=task,
-            target=target,
-            time=time,
-            id=id,
-            label=label,
-            known=known,
-            static=static,
-            ignore=ignore,
-            text=text,
-            fill=fill,
-        ),
+        **reading,
     )
     _show(comparison, out, as_json)
 
@@ -173,7 +119,7 @@ def predict(
     """What a trained model says of new data, as a table."""
     from gatewright.training.predict import predict as run
 
-    found = run(model, data, out=out, overwrite=overwrite, **reading(fill=fill))
+    found = run(model, data, out=out, overwrite=overwrite, **options.reading(fill=fill))
     for remark in found.remarks:
         _say(f"note: {remark}")
     if as_json:
@@ -204,7 +150,7 @@ def sample(
 
 def _say(line: str) -> None:
     """On the error stream, so that standard output is the result alone."""
-    print(line, file=sys.stderr)
+    print(in_options(line), file=sys.stderr)
 
 
 def _show(comparison: Comparison, out: Path, as_json: bool) -> None:
@@ -214,8 +160,8 @@ def _show(comparison: Comparison, out: Path, as_json: bool) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(comparison.table(costs=console.width >= 100))
+    console.print(comparison.table(console=console))
     print(comparison.verdict())
-    for note in comparison.ended_early:
-        print(note)
+    for note in comparison.remarks:
+        print(in_options(note))
     print(f"the best model is in {out}; open {out / 'report.html'}")

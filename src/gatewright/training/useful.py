@@ -58,11 +58,11 @@ def on_memory(plan: Experiment) -> list[str]:
         but = "" if limit is None else f" But {limit}."
         said.append(f"The network starts for a memory of {memory} steps (gw.init.horizon_).{but}")
     if limit is not None:
-        mend = "take a cell whose gate keeps its state (lstm, gru) and --memory {steps}"
+        mend = "take a cell whose gate keeps its state (lstm, gru) and memory={steps}"
     elif memory is None:
-        mend = "train it with --memory {steps} (in Python memory={steps})"
+        mend = "train it with memory={steps}"
     else:
-        mend = "take --memory {steps}, or a cell whose gate keeps its state (lstm, gru)"
+        mend = "take memory={steps}, or a cell whose gate keeps its state (lstm, gru)"
     warnings = [_warning(*one, mend) for one in started]
     first = warnings[0]
     return [*said, f"warning: {first}"] if first is not None and all(warnings) else said
