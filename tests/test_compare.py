@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 import gatewright as gw
@@ -287,6 +289,20 @@ def test_what_it_returns(compared) -> None:
     assert sum(map(sum, found.shown["confusion"])) == 370
     table = found.table()
     assert table.row_count == 4 and "opened once" in str(table.caption)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_nothing_cut(compared) -> None:
+    found, counts = compared[0], []
+    for width in (160, 60, 45, 30):
+        console = Console(width=width, file=io.StringIO())
+        table = found.table(console=console)
+        counts.append(len(table.columns))
+        assert ("for want of width" in str(table.caption)) == (counts[-1] < 7)
+        console.print(table)
+        said = console.file.getvalue()
+        assert "…" not in said and max(map(len, said.splitlines())) <= width
+        assert all(found.row(entry)[1] in said for entry in found.entries)
+    assert counts[0] == 7 and counts[-1] == 2 and counts == sorted(counts, reverse=True)
 
 
 def test_what_it_says_for_machines(compared) -> None:

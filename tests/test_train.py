@@ -116,6 +116,20 @@ def test_the_card_says_what_the_kept_model_does_on_validation(made: Path) -> Non
     assert values["coverage"] == pytest.approx(0.8, abs=0.01)
 
 
+def test_without_scikit_learn_the_table_says_what_it_lacks(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remarks() -> tuple[str, ...]:
+        given = made / "hours.csv"
+        return planned(given, ["rnn"], seeds=1, say=lambda line: None, reading={}).remarks
+
+    pytest.importorskip("sklearn")
+    assert remarks() == ()
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    (said,) = remarks()
+    assert said.startswith("Boosting on lags is left out") and "gatewright[sklearn]" in said
+
+
 def test_a_file_with_the_name_of_a_recipe_has_the_recipe_of_its_task(tmp_path: Path) -> None:
     write_tables(tmp_path)
     for name, task in (("tag", "forecast"), ("vowels", "forecast")):
@@ -251,12 +265,11 @@ def test_nothing_is_written_over_unless_it_is_said(made: Path, tmp_path: Path) -
     predict(made / "fox", made / "fox.txt", out=out, overwrite=True)
     assert out.read_text().startswith("position,symbol,bits")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
-    for bad, word in (
-        (tmp_path / "a.txt", "ends with"),
-        (tmp_path / "no" / "a.csv", "no directory"),
-    ):
+    for bad, word in ((tmp_path / "a.txt", "ends with"), (out / "a.csv", "mine.csv is a file")):
         with pytest.raises(ArgumentError, match=word):
             predict(made / "fox", made / "fox.txt", out=bad)
+    predict(made / "fox", made / "fox.txt", out=tmp_path / "new" / "place" / "a.csv")
+    assert [path.name for path in (tmp_path / "new" / "place").iterdir()] == ["a.csv"]
 
 
 def test_a_layer_is_no_model(made: Path, tmp_path: Path) -> None:

@@ -25,7 +25,11 @@ def card(comparison: Comparison) -> str:
         cells = comparison.row(entry)
         lines.append(_line([f"**{one}**" for one in cells] if entry is best else cells))
     rows = "\n".join(lines)
-    notes = "".join(f"- {note}\n" for note in (*comparison.notes, *comparison.ended_early))
+    about = comparison.about or (
+        f"{comparison.data} is not bundled with Gatewright: say here what it is, where it is from "
+        "and under which terms."
+    )
+    notes = "".join(f"- {note}\n" for note in (*comparison.notes, *comparison.remarks))
     return f"""# {best.title} on {comparison.data}
 
 {task.says()} {best.hidden_size} units, {best.parameters:,} parameters. {best.about}
@@ -61,7 +65,7 @@ with the settings.
 
 ## Data
 
-{comparison.about}
+{about}
 
 Learned from: {sizes["training"]}. Chosen on (the weights to keep, the network and the seed):
 {sizes["validation"]}. Opened once, at the end: {sizes["test"]}. Scaling is that of the data that

@@ -8,12 +8,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from gatewright.training.loop import History
 from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
 from gatewright.training.tasks.task import Metric, Task
+
+#: Letters of a title in a line, where a table is short of width.
+NARROW = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Comparison:
     entries: tuple[Entry, ...]  # networks first
     shown: dict[str, Any]  # of the best model on the test part, as the report draws it
     notes: tuple[str, ...]  # how the data were read, and what was chosen
-    ended_early: tuple[str, ...]  # said where the training was ended by hand
+    remarks: tuple[str, ...]  # said under the table: ended by hand, a baseline left out
     versions: dict[str, str]
     directory: Path | None
     model: Model = field(repr=False)  # the best one
@@ -156,14 +160,34 @@ class Comparison:
             )
         return said
 
-    def table(self, *, costs: bool = True) -> Table:
-        """The result as a table for the terminal, with or without what a step costs."""
-        shown = len(self.headings()) if costs else -2
+    def table(self, *, console: Console | None = None) -> Table:
+        """The result as a table: with all of its columns, or as many as a console is wide."""
+        every = len(self.headings())
+        if console is None:
+            return self._table(every)
+        unbounded = console.options.update(max_width=10_000)
+        for shown in range(every, 2, -1):
+            for titles in (None, NARROW):
+                table = self._table(shown, titles)
+                if console.measure(table, options=unbounded).maximum <= console.width:
+                    return table
+        return self._table(2, NARROW)
+
+    def _table(self, shown: int, titles: int | None = None) -> Table:
+        left_out = ", ".join(one.removesuffix(", %") for one in self.headings()[shown:])
+        caption = self.caption()
+        if left_out:
+            caption += f"; not shown for want of width: {left_out}"
         table = Table(
-            title=f"{self.data}: {self.task.title}", caption=self.caption(), caption_justify="left"
+            title=f"{self.data}: {self.task.title}", caption=caption, caption_justify="left"
         )
         for at, heading in enumerate(self.headings()[:shown]):
-            table.add_column(heading, no_wrap=at == 0, justify="right" if at else "left")
+            table.add_column(
+                heading,
+                no_wrap=at > 0,
+                justify="right" if at else "left",
+                max_width=None if at else titles,
+            )
         for entry in self.entries:
             best = "bold" if entry is self.best else None
             table.add_row(*self.row(entry)[:shown], style=best if entry.is_network else "dim")
@@ -222,7 +246,7 @@ class Comparison:
             },
             "networks": [self._json(entry) for entry in self.networks],
             "baselines": [self._json(entry) for entry in self.entries if not entry.is_network],
-            "notes": [*self.notes, *self.ended_early],
+            "notes": [*self.notes, *self.remarks],
             "versions": self.versions,
         }
         return json.dumps(found, indent=1, allow_nan=False)

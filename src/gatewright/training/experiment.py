@@ -54,6 +54,7 @@ class Experiment:
     hidden_size: int | None  # of every network; None: from the recipe's budget
     reading: Mapping[str, Any]  # how the data were read
     notes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()  # on what the table has not
 
     def perform(self, target: Path | None, *, progress: bool, keep: bool) -> Comparison:
         """Train, measure, and write the directory; see `compare` and `train`."""
@@ -72,7 +73,8 @@ class Experiment:
             replace(self, task=task, networks=first, seeds=1, recipe=short) for task in variants
         ]
         runs = [run for pilot in pilots for run in pilot.runs()]
-        histories = [outcome.history for outcome in self.trained(runs, progress, keep=False)]
+        outcomes = self.trained(runs, progress, keep=False, what="short trainings to choose by")
+        histories = [outcome.history for outcome in outcomes]
         losses = [history.validation_loss[history.kept] for history in histories]
         at = losses.index(min(losses))
         said = variants[at].settled_on(losses[at], losses[1 - at])
@@ -87,10 +89,12 @@ class Experiment:
             for name, network in self.networks.items()
         ]
 
-    def trained(self, runs: Sequence[Run], progress: bool, keep: bool) -> list[Outcome]:
-        """What becomes of runs."""
+    def trained(
+        self, runs: Sequence[Run], progress: bool, keep: bool, what: str = "trainings"
+    ) -> list[Outcome]:
+        """What becomes of runs; the progress bar says what they are."""
         costs = {name: network.cost for name, network in self.networks.items()}
-        with progress_bar(runs, costs, shown=progress) as on_epoch:
+        with progress_bar(runs, costs, shown=progress, what=what) as on_epoch:
             outcomes = perform_all(runs, self.training, on_epoch=on_epoch, keep=keep)
         return outcomes
 
@@ -186,7 +190,7 @@ class Experiment:
             entries=(*networks, *baselines),
             shown={},
             notes=self.notes,
-            ended_early=() if whole else (CUT_SHORT,),
+            remarks=self.remarks if whole else (CUT_SHORT, *self.remarks),
             versions={
                 "gatewright": version("gatewright"),
                 "torch": torch.__version__,
@@ -261,6 +265,7 @@ def planned(
         ),
         hidden_size=hidden_size,
         notes=source.notes,
+        remarks=tuple(source.task.left_out()),
         reading=source.reading,
     )
     if budget is None and hidden_size is None:

@@ -117,7 +117,7 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
         ),
         ("reading", comparison.task.reading),
     ]
-    said += [("note", note) for note in (*comparison.notes, *comparison.ended_early)]
+    said += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
     return said
 
 

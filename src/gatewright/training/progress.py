@@ -14,11 +14,11 @@ from gatewright.training.run import Run
 
 @contextmanager
 def progress_bar(
-    runs: Sequence[Run], costs: Mapping[str, float], *, shown: bool
+    runs: Sequence[Run], costs: Mapping[str, float], *, shown: bool, what: str = "trainings"
 ) -> Iterator[Callable[[Run, int, float], None]]:
     """Yields what is to be told of every epoch: the run, how many it has, and the loss.
 
-    `costs` is how long an epoch of each network takes beside the others.
+    `costs` is how long an epoch of each network takes beside the others, `what` is counted.
 
     On the error stream, so that standard output is the result alone.
     """
@@ -28,7 +28,7 @@ def progress_bar(
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        TextColumn("{task.fields[ended]} of {task.fields[runs]} trainings"),
+        TextColumn("{task.fields[ended]} of {task.fields[runs]} " + what),
         TextColumn("loss {task.fields[loss]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(elapsed_when_finished=False),

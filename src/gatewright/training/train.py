@@ -70,6 +70,7 @@ def train(
     plan = replace(
         plan,
         baselines=[one for one in plan.baselines if not one.slow],
+        remarks=(),  # what is left out is slow
         notes=(*plan.notes, *remarks),
     )
     return plan.perform(target, progress=progress, keep=True)

@@ -66,6 +66,16 @@ def ridge(x: Array, y: Array, penalty: float) -> tuple[Callable[[Array], Array],
     return predict, weights.size + flat.shape[1]
 
 
+def boosting_left_out() -> list[str]:
+    """What there is to say where scikit-learn is not installed."""
+    if _boosting() is not None:
+        return []
+    return [
+        "Boosting on lags is left out: scikit-learn is not installed "
+        "(pip install 'gatewright[sklearn]')."
+    ]
+
+
 def _boosting() -> Learner | None:
     try:
         from sklearn.ensemble import HistGradientBoostingRegressor

@@ -16,7 +16,7 @@ from gatewright.data.calendar import say_period, season_of
 from gatewright.draw.forecasts import Drawn, forecast_section
 from gatewright.draw.page import Section
 from gatewright.errors import ArgumentError, DataError
-from gatewright.training.baselines.lags import lag_baselines
+from gatewright.training.baselines.lags import boosting_left_out, lag_baselines
 from gatewright.training.baselines.naive import naive_baselines
 from gatewright.training.tasks.quantiles import (
     COVERAGE,
@@ -382,6 +382,9 @@ class Forecast(Task):
 
     def baselines(self) -> Sequence[Baseline]:
         return (*naive_baselines(self), *lag_baselines(self))
+
+    def left_out(self) -> Sequence[str]:
+        return boosting_left_out()
 
     def variants(self) -> Sequence[Self]:
         return (self, replace(self, per_window=True))

@@ -262,6 +262,10 @@ class Task:
     def baselines(self) -> Sequence[Baseline]:
         """What the networks have to beat."""
 
+    def left_out(self) -> Sequence[str]:
+        """Of the baselines, those that cannot run here, and why."""
+        return ()
+
     @abstractmethod
     def counted(self, part: Any) -> str:
         """How much data a part is, in words: "370 recordings"."""
