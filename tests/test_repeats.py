@@ -218,6 +218,19 @@ def test_a_weight_changed_before_the_backward_pass_is_noticed():
             output.sum().backward()
 
 
+def test_what_is_saved_may_come_back_in_another_order():
+    layer, other = twins(gw.PeepholeLSTM(3, 16, dtype=torch.float64))
+    with torch.no_grad():  # a matrix that lies by columns
+        for one in (layer, other):
+            weight = one.layers["0_forward"].f.x.weight
+            weight.data = weight.data.t().contiguous().t()
+    x = torch.randn(4, 2, 3, dtype=torch.float64)
+    compare(layer, other, x, None, 0)
+    assert any(ready(layer))
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: one, lambda one: one.contiguous()):
+        compare(layer, other, x, None, 1)
+
+
 def test_what_torch_is_at_counts():
     layer, other = twins(gw.LSTM(3, 16))
     x = torch.randn(4, 2, 3)

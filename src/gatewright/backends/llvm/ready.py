@@ -174,16 +174,26 @@ class Again(torch.autograd.Function):
         if kept is not None:
             ctx.save_for_backward(kept, *tensors)
             ctx.set_materialize_grads(False)
-            ctx.ready = ready
+            ctx.ready, ctx.strides = ready, [one.stride() for one in tensors]
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        kept, *tensors = ctx.saved_tensors
+        kept, *saved = ctx.saved_tensors
         ready: Ready = ctx.ready
+        # A hook on what is saved may give it back in another order in memory.
+        pairs = zip(saved, ctx.strides, strict=True)
+        tensors = [
+            one if one.stride() == strides else ordered_as(one, strides) for one, strides in pairs
+        ]
         if torch.is_grad_enabled():
             return None, *ready.differentiable(tensors, gradients)
         return None, *ready.backward(kept, tensors, gradients, ctx.needs_input_grad[1:])
+
+
+def ordered_as(tensor: Tensor, strides: Sequence[int]) -> Tensor:
+    """A tensor's numbers in memory as the strides say."""
+    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
 
 
 def ready(
