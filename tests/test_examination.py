@@ -24,6 +24,7 @@ from gatewright.training.tasks.symbols import NextSymbol
 from gatewright.training.tasks.tag import Tag
 from gatewright.training.train import train
 from gatewright.training.window import Window
+from in_process import training_here
 
 
 class Chain(gw.Cell):
@@ -155,7 +156,9 @@ def test_data_are_read_as_the_model_learned_them(tmp_path):
     (tmp_path / "two.csv").write_text(
         "label,b,t,id,a\n" + "".join(f"{c},{b},{t},{i},{a}\n" for i, t, a, b, c in orders["two"])
     )
-    model = train(tmp_path / "one.csv", cell="gru", hidden_size=4, epochs=1, progress=False).model
+    small = {"cell": "gru", "hidden_size": 4, "epochs": 1, "progress": False}
+    with training_here():
+        model = train(tmp_path / "one.csv", **small).model
     model = replace_classes(model)
     parts = [_learned_from(model, str(tmp_path / f"{name}.csv")) for name in orders]
     assert all(one.classes == model.task.classes and one.channels == 2 for one in parts)
@@ -168,7 +171,8 @@ def test_data_are_read_as_the_model_learned_them(tmp_path):
         examine(model, str(tmp_path / "more.csv"))
     (tmp_path / "a.txt").write_text("abcabcd" * 100)
     (tmp_path / "b.txt").write_text("dbd" * 200)
-    text = train(tmp_path / "a.txt", cell="gru", hidden_size=4, epochs=1, progress=False).model
+    with training_here():
+        text = train(tmp_path / "a.txt", **small).model
     assert _learned_from(text, str(tmp_path / "b.txt")).codes[:3].tolist() == [3, 1, 3]
     assert len(examine(text, str(tmp_path / "b.txt")).layers) == 1
 

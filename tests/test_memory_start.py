@@ -20,6 +20,7 @@ from gatewright.training.tasks.forecast import Forecast
 from gatewright.training.tasks.symbols import NextSymbol
 from gatewright.training.train import train
 from gatewright.training.useful import on_memory
+from in_process import training_here
 
 
 def echo(lag: int, steps: int = 900) -> Series:
@@ -45,8 +46,7 @@ def said(data, cell: str = "lstm", **given) -> list[str]:
     return on_memory(plan)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("kind", ["forecast", "tag"])
+@pytest.mark.parametrize(("kind", "cell"), [("forecast", "lstm"), ("tag", "gru")])
 def test_data_whose_lag_is_known(kind, cell):
     """30 steps back are of use; the first number tried that holds them is 34."""
     far, near = (
@@ -106,7 +106,8 @@ def test_the_start_reaches_the_weights_and_the_directory(tmp_path, monkeypatch, 
         out = tmp_path / "-".join(["out", *more])
         given = [str(tmp_path / "signs.csv"), "--hidden", "4", "--epochs", "1", "--no-progress"]
         monkeypatch.setattr(sys, "argv", ["gatewright", "train", *given, "--out", str(out), *more])
-        cli.app(standalone_mode=False)
+        with training_here():
+            cli.app(standalone_mode=False)
         assert "warning: the data" not in capsys.readouterr().out or not more
         return (out / "README.md").read_text(), json.loads((out / "results.json").read_text())
 

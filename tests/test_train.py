@@ -25,6 +25,7 @@ from gatewright.training.loop import evaluate
 from gatewright.training.predict import predict, sample
 from gatewright.training.recipe import RECIPES
 from gatewright.training.train import train
+from in_process import training_here
 
 MINE = """
 import gatewright as gw
@@ -69,15 +70,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_tables(folder)
     (folder / "my.py").write_text(MINE)
-    for name in ("hours.csv", "classes.csv", "tags.csv", "fox.txt"):
-        train(
-            folder / name,
-            cell=f"{folder / 'my.py'}:Mine" if name == "tags.csv" else "rnn",
-            out=folder / name.split(".")[0],
-            hidden_size=6,
-            epochs=2,
-            progress=False,
-        )
+    with training_here():
+        for name in ("hours.csv", "classes.csv", "tags.csv", "fox.txt"):
+            train(
+                folder / name,
+                cell=f"{folder / 'my.py'}:Mine" if name == "tags.csv" else "rnn",
+                out=folder / name.split(".")[0],
+                hidden_size=6,
+                epochs=2,
+                progress=False,
+            )
     return folder
 
 
