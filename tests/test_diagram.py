@@ -198,7 +198,7 @@ CELLS: dict[str, gw.Cell] = {
     "kept": Kept(),
     "odd": Odd(),
     "wordy": Wordy(),
-    **{f"random {seed}": Random(seed=seed, count=20 + 4 * seed) for seed in range(4)},
+    **{f"random {seed}": Random(seed=seed, count=20 + 5 * seed) for seed in range(3)},
 }
 
 
