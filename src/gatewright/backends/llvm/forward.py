@@ -62,14 +62,19 @@ def forward_program(built: Kernels, kind: str, shape: Shape) -> Program:
     needed = {f"{part} {one}" for part in built.parts if training for one in built.needed(part)}
     handed = {f"loop leaf {one.index}": f"before kept {one.index}" for one in built.handed}
     needed |= {early for late, early in handed.items() if late in needed}
+    taken = {}
+    for leaf, term in built.replaced.items() if training else ():
+        early, late = f"before kept {leaf.index}", f"loop kept {term.index}"
+        if early not in needed and late in needed:
+            taken[late] = early
     positions = {term: i for i, term in enumerate(built.given)}
     for name in built.parts:
         plan = built.plans[f"{name}_{kind}"]
         copies = []
         for buffer, term in plan.terms.items():
             own = f"{name} {buffer}"
-            if own in handed:
-                program.places[own] = program.places[handed[own]]
+            if own in handed or own in taken:
+                program.places[own] = program.places[handed.get(own) or taken[own]]
                 continue
             units = program.units(term)
             if buffer.startswith(("leaf", "vector")):
@@ -82,7 +87,7 @@ def forward_program(built: Kernels, kind: str, shape: Shape) -> Program:
                 # What torch gets is written where torch gets it.
                 program.places[own] = program.own(f"output {built.wanted.index(term)}", units)
                 continue
-            block = "kept" if own in needed else "passing"
+            block = "kept" if own in needed or own in taken.values() else "passing"
             program.place(block, rows_of(program, name, buffer), (own, units))
         for place, own, term in copies:
             rows = rows_of(program, name, own.removeprefix(f"{name} "))

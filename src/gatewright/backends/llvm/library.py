@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import cache as once
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from threading import RLock
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from gatewright.backends.llvm.threads import emit_parallel, openmp
 from gatewright.backends.llvm.totals import emit_totals
 from gatewright.backends.llvm.vector import Numbers
 from gatewright.graph import Graph, Term
-from gatewright.graph.loop import Part, Schedule, schedule
+from gatewright.graph.loop import Nest, Part, Schedule, schedule
 
 #: What is asked of a graph: the names of values to give back, those of values that are held,
 #: and whether gradients of the inputs are wanted.
@@ -145,6 +145,40 @@ class Kernels:
         #: Leaves of the loop that are results of the part before it.
         self.handed = early & set(self.schedule.loop.loop.step_leaves)
         self.programs: dict[Any, Any] = {}
+
+    @cached_property
+    def replaced(self) -> dict[Term, Term]:
+        """Leaves of the loop whose place a value that is kept may take.
+
+        One term alone reads such a leaf, unit by unit, and in the same nest what follows from it
+        is kept: by then that unit of the leaf has been read for the last time.
+        """
+        readers: dict[Term, list[tuple[Nest, Term]]] = {}
+        for nest in self.schedule.loop.loop.nests:
+            for term in nest.terms:
+                total = nest.sums.get(term)
+                for one in total.others if total is not None else term.operands:
+                    readers.setdefault(one, []).append((nest, term))
+        sources = {
+            product.operands[0]
+            for nest in self.schedule.loop.loop.nests
+            for total in nest.sums.values()
+            for product in total.products
+        }
+        kept, found = {*self.schedule.loop.kept}, {}
+        for leaf in self.schedule.loop.loop.step_leaves:
+            if leaf not in self.handed or leaf in sources or len(readers.get(leaf, ())) != 1:
+                continue
+            ((nest, reader),) = readers[leaf]
+            follow = {reader}
+            for term in nest.terms:
+                if not follow.isdisjoint(term.operands):
+                    follow.add(term)
+                free = term in kept and term not in found.values() and not term.boolean
+                if term in follow and free and term.size == leaf.size:
+                    found[leaf] = term
+                    break
+        return found
 
     def function(self, name: str) -> Built:
         """A kernel, built together with those of its kind when it is first asked for."""
