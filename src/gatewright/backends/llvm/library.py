@@ -165,7 +165,8 @@ class Kernels:
             for total in nest.sums.values()
             for product in total.products
         }
-        kept, found = {*self.schedule.loop.kept}, {}
+        kept = {*self.schedule.loop.kept}
+        found: dict[Term, Term] = {}
         for leaf in self.schedule.loop.loop.step_leaves:
             if leaf not in self.handed or leaf in sources or len(readers.get(leaf, ())) != 1:
                 continue
