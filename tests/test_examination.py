@@ -16,7 +16,8 @@ from gatewright import cli, linear
 from gatewright.data import Series, Tagged, Text, load
 from gatewright.errors import ArgumentError, DataError
 from gatewright.memory.advice import advice
-from gatewright.memory.examination import _learned_from, _looked_at, examine
+from gatewright.memory.examine import examine, learned_from, looked_at
+from gatewright.memory.history import used
 from gatewright.training.model import Model
 from gatewright.training.tasks.classify import Classify
 from gatewright.training.tasks.forecast import Forecast
@@ -86,7 +87,7 @@ def tags() -> Model:
 
 
 def look(model: Model, part) -> object:
-    return _looked_at(model, model.task.batches(part).spread(100), part.name)
+    return looked_at(model, model.task.batches(part).spread(100), part.name)
 
 
 @pytest.mark.parametrize("kind", ["classify", "tag"])
@@ -133,6 +134,34 @@ def test_a_forecast_that_sees_so_many_steps(per_window):
     assert found.sequences == 100 and len(found.layers) == 1
 
 
+def test_history_has_to_bring_more_than_what_is_known_ahead():
+    """The past says what the price will be, and so the load; but the price is known."""
+    series = hours()
+    (values,) = series.values
+    noise = np.random.Generator(np.random.PCG64(1)).normal(size=600)
+    told = replace(series, values=(np.column_stack([3.0 * values[:, 1] + noise, values[:, 1]]),))
+    task = replace(Forecast.of(told, horizon=3, window=20), per_window=False)
+    found = look(make(task, told, shift_register(task.inputs, 5)), told)
+    assert found.useful <= 1
+    alone = replace(told, values=(told.values[0][:, :1],), channels=("load",), known=())
+    task = replace(Forecast.of(alone, horizon=3, window=20), per_window=False)
+    assert look(make(task, alone, shift_register(task.inputs, 5)), alone).useful >= 3
+
+
+@pytest.mark.parametrize(
+    ("losses", "enough"),
+    [
+        ((2.0, 1.06, 1.04, 1.0), 4),  # 5 % of what history brings is 0.05
+        ((2.0, 1.04, 1.06, 1.0), 8),  # and it has to stay within
+        ((2.0, 1.04, 0.9, 1.0), 2),
+        ((1.0, 1.0, 1.0, 1.0), 1),
+        ((0.5, 0.9, 0.95, 1.0), 1),  # history that only harms is not used
+    ],
+)
+def test_the_fewest_steps_that_are_enough(losses, enough):
+    assert used((1, 2, 4, 8), losses) == enough
+
+
 def test_a_text_of_which_so_many_symbols_are_seen():
     text = Text(np.arange(3000) % 7, tuple("abcdefg"))
     task = NextSymbol.of(text)
@@ -160,7 +189,7 @@ def test_data_are_read_as_the_model_learned_them(tmp_path):
     with training_here():
         model = train(tmp_path / "one.csv", **small).model
     model = replace_classes(model)
-    parts = [_learned_from(model, str(tmp_path / f"{name}.csv")) for name in orders]
+    parts = [learned_from(model, str(tmp_path / f"{name}.csv")) for name in orders]
     assert all(one.classes == model.task.classes and one.channels == 2 for one in parts)
     for part in parts:
         for values, label in zip(part.sequences, part.labels, strict=True):
@@ -173,7 +202,7 @@ def test_data_are_read_as_the_model_learned_them(tmp_path):
     (tmp_path / "b.txt").write_text("dbd" * 200)
     with training_here():
         text = train(tmp_path / "a.txt", **small).model
-    assert _learned_from(text, str(tmp_path / "b.txt")).codes[:3].tolist() == [3, 1, 3]
+    assert learned_from(text, str(tmp_path / "b.txt")).codes[:3].tolist() == [3, 1, 3]
     assert len(examine(text, str(tmp_path / "b.txt")).layers) == 1
 
 

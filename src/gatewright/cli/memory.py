@@ -43,7 +43,7 @@ def memory(
     if model is not None and networks is not None:
         raise ArgumentError("--networks goes with the lesson's comparison: leave out MODEL")
     from gatewright.memory.comparison import compare_memory
-    from gatewright.memory.examination import examine
+    from gatewright.memory.examine import examine
     from gatewright.training.workers import usable_cores
 
     out = out or new_run("memory")

@@ -78,22 +78,19 @@ class Task:
             raise ArgumentError(f"count={count}; ask for at least one example")
         return self.draw(count, torch.Generator().manual_seed(seed))
 
-    def losses(self, outputs: Tensor, examples: Examples) -> Tensor:
-        """The loss at every step, `(T, B)`, scored or not, of outputs `(T, B, O)`."""
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss at each of N steps, `(N,)`, of outputs `(N, O)`."""
         if self.kind == "class":
-            return functional.cross_entropy(
-                outputs.movedim(-1, 1), examples.targets, reduction="none"
-            )
+            return functional.cross_entropy(outputs, targets, reduction="none")
         if self.kind == "value":
-            return (outputs - examples.targets).square().mean(-1)
-        losses = functional.binary_cross_entropy_with_logits(
-            outputs, examples.targets, reduction="none"
-        )
+            return (outputs - targets).square().mean(-1)
+        losses = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
         return losses.sum(-1)
 
     def loss(self, outputs: Tensor, examples: Examples) -> Tensor:
-        """The mean loss over the scored steps."""
-        return self.losses(outputs, examples)[examples.scored].mean()
+        """The mean loss over the scored steps, of outputs `(T, B, O)`."""
+        scored = examples.scored
+        return self.losses(outputs[scored], examples.targets[scored]).mean()
 
     def score(self, outputs: Tensor, examples: Examples) -> float:
         """How well it was done, 1 at best.
@@ -103,7 +100,9 @@ class Task:
         squared error that is gone, so that chance is 0.
         """
         if self.kind == "value":
-            return 1.0 - self.losses(outputs, examples)[examples.judged].mean().item() / self.chance
+            asked = examples.judged
+            left = self.losses(outputs[asked], examples.targets[asked]).mean().item()
+            return 1.0 - left / self.chance
         if self.kind == "class":
             right = outputs.argmax(-1) == examples.targets
             return right[examples.judged].double().mean().item()
