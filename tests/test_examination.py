@@ -255,7 +255,10 @@ def test_advice_has_its_reasons(vowels):
     base = replace(found, histories=(1, 2, 4, 8, 16, 32), losses=(2.0, 1.5, 1.0, 0.5, 0.2, 0.1),
                    used=16, useful=16, beyond=0.5, steps=32)  # fmt: skip
     assert advice(base)[0].startswith("Nothing")
-    assert "feed-forward window of 4" in advice(replace(base, used=4, useful=4))[0]
+    assert (
+        "4 steps are all that it uses: a feed-forward window"
+        in advice(replace(base, used=4, useful=4))[0]
+    )
     said = " ".join(advice(replace(base, useful=55)))
     assert "horizon_(layer, 110)" in said and "forget gate" in said
     assert advice(replace(base, useful=55, beyond=0.2))[0].startswith("Nothing")

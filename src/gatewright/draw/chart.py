@@ -49,13 +49,13 @@ class Axis:
     marks: Sequence[tuple[float, str]] = ()
 
     def place(self, value: float) -> float:
-        """Where a value stands, 0 to 1; what is beyond an end stands just beyond it."""
+        """Where a value stands, 0 to 1; what is beyond an end stands where a cover hides it."""
         if self.kind == "log":
             value = max(value, self.low * 1e-3)
             share = math.log(value / self.low) / math.log(self.high / self.low)
         else:
             share = (value - self.low) / (self.high - self.low)
-        return min(max(share, -0.2), 1.2)
+        return min(max(share, -0.15), 1.03)
 
     def labels(self) -> Sequence[tuple[float, str]]:
         """The marks that are written."""

@@ -21,8 +21,8 @@ def advice(found: Examination) -> list[str]:
         )
     elif found.used <= 8 and found.layers:
         said.append(
-            f"{found.used} steps are all that it uses: compare it with a feed-forward window of "
-            f"{found.used} steps, which is smaller and has nothing to forget."
+            f"{found.used} steps are all that it uses: a feed-forward window of as many has "
+            "nothing to forget. Compare it with the network window."
         )
     if found.useful > 1.5 * found.used and found.beyond > BEYOND and found.layers:
         said.append(

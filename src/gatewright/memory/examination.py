@@ -52,8 +52,8 @@ class Examination:
         return (
             f"It uses the last {self.used} of up to {self.steps} steps: with one step its loss "
             f"is {least:.3g}, with all of them {full:.3g}. By its gradients it reads "
-            f"{said(self.reach, len(self.gradient) - 1)} steps back; a linear model of these data "
-            f"can use {self.useful}."
+            f"{said(self.reach, len(self.gradient) - 1)} steps back, where 1 % of the greatest is "
+            f"left. A linear model of these data finds use for {self.useful} of them."
         )
 
     def tables(self) -> list[Table]:

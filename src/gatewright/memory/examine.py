@@ -51,7 +51,7 @@ def examine(
     Raises:
         ArgumentError, DataError, ModelError: before anything is computed.
     """
-    from gatewright.memory.pictures import examination_page
+    from gatewright.memory.model_page import examination_page
 
     target = check_vacant(out) if out is not None else None
     model = model if isinstance(model, Model) else _loaded(model)
