@@ -33,13 +33,6 @@ def test_a_cell_error_says_cell_line_fact_and_mend():
     assert str(CellError("no state")) == "no state"
 
 
-def test_the_place_is_filled_in_where_it_was_not_known():
-    inner = CellError("no state", line=3, mend="return gw.state(...)")
-    outer = inner.located(cell="MyCell", line=99)
-    assert str(outer) == "MyCell, line 3: no state\n  mend: return gw.state(...)"
-    assert str(inner) == "line 3: no state\n  mend: return gw.state(...)"
-
-
 @pytest.mark.parametrize("again", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])
 def test_a_cell_error_survives_copying(again):
     error = CellError("no state", cell="MyCell", line=3, mend="return gw.state(...)")

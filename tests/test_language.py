@@ -184,14 +184,6 @@ def test_a_cell_in_a_doctest_reads():
     assert (results.attempted, results.failed) == (4, 0)
 
 
-@pytest.mark.parametrize("module", ["cell", "functions"])
-def test_the_docstrings_run(module: str):
-    import importlib
-
-    found = doctest.testmod(importlib.import_module(f"gatewright.language.{module}"))
-    assert found.attempted and not found.failed
-
-
 def test_a_decorated_step_reads_through_its_wrapper():
     def noted(step: Any) -> Any:
         @functools.wraps(step)

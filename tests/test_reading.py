@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import doctest
 import gzip
 import importlib
 import importlib.resources
-import pkgutil
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +32,6 @@ def table(tmp_path: Path):
         return path
 
     return write
-
-
-def pages() -> list[str]:
-    found = pkgutil.walk_packages(gatewright.data.__path__, "gatewright.data.")
-    return sorted(module.name for module in found)
-
-
-@pytest.mark.parametrize("module", pages())
-def test_the_examples_in_the_docstrings(module: str):
-    assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
 def test_weather_is_what_pandas_reads():

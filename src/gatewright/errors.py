@@ -51,15 +51,6 @@ class CellError(GatewrightError):
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.fact, self.cell, self.line, self.mend), self.__dict__
 
-    def located(self, *, cell: str | None = None, line: int | None = None) -> CellError:
-        """The same error, with the cell and the line filled in where they were not known."""
-        return type(self)(
-            self.fact,
-            cell=self.cell if self.cell is not None else cell,
-            line=self.line if self.line is not None else line,
-            mend=self.mend,
-        )
-
     def __str__(self) -> str:
         place = ", ".join(
             part

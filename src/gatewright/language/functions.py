@@ -92,17 +92,37 @@ def sum(value: Value, *, heads: int | None = None) -> Value:
 
     With `heads`, the units fall into that many equal blocks, and the sum of each block
     stands at all its units: the result keeps the value's size.
+
+    >>> import gatewright as gw
+    >>> class Shared(gw.Cell):
+    ...     def step(self, x, h):
+    ...         h = gw.tanh(gw.linear(x, h))
+    ...         return gw.state(h=h / (1 + gw.sum(h * h)))
     """
     return _row("sum", value, heads)
 
 
 def mean(value: Value, *, heads: int | None = None) -> Value:
-    """The mean over the units, or over the units of each head; sizes as for `sum`."""
+    """The mean over the units, or over the units of each head; sizes as for `sum`.
+
+    >>> import gatewright as gw
+    >>> class Centred(gw.Cell):
+    ...     def step(self, x, h):
+    ...         a = gw.linear(x, h)
+    ...         return gw.state(h=gw.tanh(a - gw.mean(a)))
+    """
     return _row("mean", value, heads)
 
 
 def softmax(value: Value, *, heads: int | None = None) -> Value:
-    """exp(a) / sum(exp(a)) over the units, or over the units of each head; size kept."""
+    """exp(a) / sum(exp(a)) over the units, or over the units of each head; size kept.
+
+    >>> import gatewright as gw
+    >>> class Choosing(gw.Cell):
+    ...     def step(self, x, h):
+    ...         share = gw.softmax(gw.linear(x, h))
+    ...         return gw.state(h=(1 - share) * h + share * gw.tanh(gw.linear(x, name="new")))
+    """
     return _row("softmax", value, heads)
 
 
@@ -111,12 +131,25 @@ def layer_norm(value: Value, *, heads: int | None = None, eps: float = 1e-5) -> 
 
     It owns no weights: `gain * layer_norm(a) + shift` takes `gain` and `shift` from
     `parameter`.
+
+    >>> import gatewright as gw
+    >>> class Normed(gw.Cell):
+    ...     def step(self, x, h):
+    ...         return gw.state(h=gw.tanh(gw.layer_norm(gw.linear(x, h))))
     """
     return _row("layer_norm", value, heads, eps=eps)
 
 
 def rms_norm(value: Value, *, heads: int | None = None, eps: float = 1e-5) -> Value:
-    """a / sqrt(mean(a * a) + eps) over the units (Zhang and Sennrich 2019, eq. 4); size kept."""
+    """a / sqrt(mean(a * a) + eps) over the units (Zhang and Sennrich 2019, eq. 4); size kept.
+
+    Used as `layer_norm` is:
+
+    >>> import gatewright as gw
+    >>> class Scaled(gw.Cell):
+    ...     def step(self, x, h):
+    ...         return gw.state(h=gw.tanh(gw.rms_norm(gw.linear(x, h), heads=2)))
+    """
     return _row("rms_norm", value, heads, eps=eps)
 
 
@@ -130,6 +163,14 @@ def linear(
     **keyed: Value,
 ) -> Value:
     """A learned product: the sum of one matrix times each source, and one bias.
+
+    >>> import gatewright as gw
+    >>> class Plain(gw.Cell):
+    ...     def step(self, x, h):
+    ...         return gw.state(h=gw.tanh(gw.linear(x, h)))
+    >>> weights = gw.Recurrent(Plain, 3, 8).weights("h")
+    >>> {source: tuple(weight.shape) for source, (weight, bias) in weights.items()}
+    {'x': (8, 3), 'h': (8, 8)}
 
     Args:
         *sources: Values that have a name in the step; the matrix is keyed by that name.
@@ -174,6 +215,14 @@ def diagonal(*sources: Value, name: str | None = None, **keyed: Value) -> Value:
 
     Its weight over `c` is keyed `c*` and has the size of `c`; there is no bias.
     (Gers and Schmidhuber 2000, "Recurrent nets that time and count", eqs. 3 to 5.)
+
+    >>> import gatewright as gw
+    >>> class Peeping(gw.Cell):
+    ...     def step(self, x, c):
+    ...         f = gw.sigmoid(gw.linear(x) + gw.diagonal(c))
+    ...         return gw.state(c=f * c + (1 - f) * gw.tanh(gw.linear(x)))
+    >>> tuple(gw.Recurrent(Peeping, 3, 8).weights("f")["c*"][0].shape)
+    (8,)
     """
     reader: Reader = _reader("diagonal", (*sources, *keyed.values()))
     named = check_sources(reader, "diagonal", sources, keyed)
@@ -199,6 +248,14 @@ def parameter(*, size: Size | None = None, start: Number = 0.0, name: str | None
 
     In a cell's `initial` it makes a state's start learned:
     `initial = {"h": gw.parameter()}`.
+
+    >>> import gatewright as gw
+    >>> class Leaky(gw.Cell):
+    ...     def step(self, x, h):
+    ...         rate = gw.sigmoid(gw.parameter(start=-2.0))
+    ...         return gw.state(h=(1 - rate) * h + rate * gw.tanh(gw.linear(x, h)))
+    >>> tuple(gw.Recurrent(Leaky, 3, 8).weights("rate")["rate"][0].shape)
+    (8,)
     """
     reader = READING.get()
     if not isinstance(start, numbers.Real) or not math.isfinite(start):
@@ -229,6 +286,12 @@ def noise(
     Args:
         p: A probability in [0, 1].
         per: "step" draws anew at each step, "sequence" once a sequence.
+
+    >>> import gatewright as gw
+    >>> class Zoneout(gw.Cell):
+    ...     def step(self, x, h):
+    ...         m = gw.noise(0.1)
+    ...         return gw.state(h=m * h + (1 - m) * gw.tanh(gw.linear(x, h)))
     """
     reader = READING.get()
     if reader is None:
@@ -263,6 +326,12 @@ def state(*, output: Operand | None = None, **states: Operand) -> Update:
 
     Raises:
         CellError: outside a step, or where the names are not those of the step's states.
+
+    >>> import gatewright as gw
+    >>> class Reads(gw.Cell):
+    ...     def step(self, x, c):
+    ...         c = c + gw.tanh(gw.linear(x))
+    ...         return gw.state(c=c, output=gw.tanh(c))
     """
     reader = READING.get()
     if reader is None:

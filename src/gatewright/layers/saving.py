@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -34,18 +34,6 @@ FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SEAL = "config_sha256"  # the key of the checksum of all other keys
 
-
-class Saveable(Protocol):
-    """What a class needs for `saveable`."""
-
-    def to_config(self) -> dict[str, Any]:
-        """What it was built with, in JSON's types."""
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Any:
-        """The module again, with weights of any value."""
-
-
 #: Kind to the two functions that describe a module and build it again.
 _DESCRIBE: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {}
 _REBUILD: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {}
@@ -54,7 +42,11 @@ _ABOVE = {"model": "gatewright.training.model", "window": "gatewright.training.w
 
 
 def saveable(kind: str) -> Callable[[type], type]:
-    """Class decorator: modules of this class can be saved, under the name `kind`."""
+    """Class decorator: modules of this class can be saved, under the name `kind`.
+
+    `to_config()` gives what one was built with, in JSON's types; the class method
+    `from_config(config)` is the module again, with weights of any value.
+    """
 
     def register(cls: Any) -> Any:
         _DESCRIBE[cls] = (kind, lambda module: module.to_config())
@@ -115,6 +107,12 @@ def save(
 ) -> Path:
     """Write a layer or a model as a directory, whole or not at all.
 
+    >>> import tempfile, gatewright as gw
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = gw.save(gw.GRU(3, 8), folder + "/model")
+    ...     sorted(one.name for one in path.iterdir()), gw.load(path)
+    (['config.json', 'model.safetensors'], GRU(3, 8))
+
     Args:
         directory: A new or empty directory.
         files: Further files to be put beside, by name.
@@ -140,6 +138,11 @@ def load(
     directory: str | os.PathLike[str], *, device: Any = None, dtype: torch.dtype | None = None
 ) -> Any:
     """The layer or model that `save` wrote, on any machine; nothing is unpickled.
+
+    >>> import tempfile, torch, gatewright as gw
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     gw.load(gw.save(gw.LSTM(3, 8), folder), dtype=torch.float64).weights("f")["x"][0].dtype
+    torch.float64
 
     Raises:
         ModelError: if a file is missing, damaged, or was not written by `save`.

@@ -58,6 +58,15 @@ def behavioural_horizon(
 ) -> BehaviouralHorizon:
     """The longest lag that is still learnt to 90 %, each lag from a fresh start.
 
+    >>> from gatewright.memory import NETWORKS
+    >>> found = behavioural_horizon(
+    ...     lambda task: NETWORKS["window"].reader(task, 12),
+    ...     lags=(2,),
+    ...     budget=Budget(steps=250, rate=1e-2),
+    ... )
+    >>> found.horizon
+    2
+
     Args:
         build: Makes the model from the task; see `learn`.
         task: Makes the task from a lag.

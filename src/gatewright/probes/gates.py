@@ -28,7 +28,12 @@ class Saturation:
 
 
 def factors(graph: Graph) -> list[str]:
-    """The named values of a cell that lie between 0 and 1 by what they are: its gates."""
+    """The named values of a cell that lie between 0 and 1 by what they are: its gates.
+
+    >>> import gatewright as gw
+    >>> gw.probes.factors(gw.CELLS["lstm"]().graph)
+    ['i', 'f', 'o']
+    """
     return [name for name, term in graph.values.items() if term.op in SQUASHES]
 
 

@@ -19,6 +19,10 @@ def step_jacobians(
 
     S counts all states' units, in the order of the cell's step; row i is what unit i after
     the step depends on.
+
+    >>> import torch, gatewright as gw
+    >>> gw.probes.step_jacobians(gw.LSTM(3, 8), torch.randn(40, 2, 3), at=5).shape
+    torch.Size([5, 2, 16, 16])
     """
     steps = Steps(layer, x, place=place, **inputs)
     chosen = torch.linspace(0, steps.length - 1, min(at, steps.length)).round().long()

@@ -29,7 +29,7 @@ def class_weights(counts: NDArray[np.int64]) -> tuple[float, ...] | None:
     >>> class_weights(np.array([30, 31])) is None
     True
     >>> [round(one, 2) for one in class_weights(np.array([90, 10]))]
-    [0.79, 2.37]
+    [0.83, 2.5]
     """
     present = counts[counts > 0]
     if present.max() < IMBALANCE * present.min():
