@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.backends.choose import pick
-from gatewright.backends.llvm import ready, why_not_now
+from gatewright.backends.llvm import ready_run, why_not_now
 from gatewright.layers.layout import Layout
 from gatewright.layers.states import state_sizes
 
@@ -141,7 +141,7 @@ class Repeats:
             if shares is None or pick(layer.backend, task) != "llvm":
                 return None
             weights = {name: own[leaf] for name, (own, leaf) in sources.items()}
-            run = ready(task, shares, weights, forms)
+            run = ready_run(task, shares, weights, forms)
             if run is None:
                 return None
             runs.append(run)

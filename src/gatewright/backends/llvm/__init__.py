@@ -100,16 +100,16 @@ def run(task: Run) -> Result:
     return run_kernels(task)
 
 
-def ready(
+def ready_run(
     task: Run,
     shares: Mapping[str, Share],
     weights: Mapping[str, Tensor],
     forms: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> Ready | None:
     """Runs like a task, or None where more than tensors would be new; see `ready.py`."""
-    from gatewright.backends.llvm.ready import ready as made_ready
+    from gatewright.backends.llvm.ready import ready
 
-    return made_ready(task, shares, weights, forms)
+    return ready(task, shares, weights, forms)
 
 
 def why_no_stream(graph: Graph) -> str | None:
