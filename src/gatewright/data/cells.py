@@ -15,8 +15,8 @@ from gatewright.data.times import TimeCells, could_be_time
 # What a column is read as. "step" is a number that counts time; "nothing" an empty column.
 Kind = Literal["number", "step", "time", "text", "nothing"]
 
-# Beyond this a network's float32 holds only infinity.
-LARGEST = float(np.finfo(np.float32).max)
+# A network's float32 ends at 3.4e38: up to here differences and what is scaled by them fit too.
+LARGEST = 1e30
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.I)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
@@ -79,12 +79,12 @@ class NumberCells:
             for at, cell in enumerate(cells):
                 number = number_of(cell, self._decimal_comma)
                 if number is None:
-                    return first + at, f"{cell!r} is not a number"
+                    return first + at, f"{cell!r} is not a number; write one"
                 values[at] = number
         # NaN compares false, so only what is there can be too large.
         for at in np.flatnonzero(np.abs(values) > LARGEST).tolist():
             if "n" not in cells[at].lower():  # it does not say "inf" itself
-                return first + at, f"{cells[at]!r} is too large; expected at most 3.4e38"
+                return first + at, f"{cells[at]!r} is too large; expected at most {LARGEST:g}"
         self._parts.append(values)
         return None
 

@@ -43,7 +43,7 @@ class Request:
             ("fill", self.fill, (None, *get_args(Fill))),
         ):
             if given not in choices:
-                listed = ", ".join(repr(choice) for choice in choices)
+                listed = ", ".join(repr(choice) for choice in choices if choice is not None)
                 raise ArgumentError(f"{name} is {given!r}; expected one of {listed}")
 
     @property

@@ -31,7 +31,8 @@ def stratified_split(
         if len(members) < 2:
             raise DataError(
                 f"class {recordings.classes[label]} of data set {recordings.name} has "
-                f"{len(members)} sequence; expected at least 2, one for each side of the split"
+                f"{len(members)} sequence; expected at least 2, one for each side of the split: "
+                "give more, or leave the class out"
             )
         size = min(max(round(fraction * len(members)), 1), len(members) - 1)
         # Ranks of uniform draws, not `permutation` or `choice`: the stream of raw draws

@@ -125,7 +125,7 @@ class Frame:
             expected = f"is out of range; expected a year from {FIRST_YEAR} to {LAST_YEAR}"
         else:
             wrong = np.isfinite(values) & (np.abs(values) > LARGEST)
-            expected = "is too large; expected at most 3.4e38"
+            expected = f"is too large; expected at most {LARGEST:g}"
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])
             raise wrong_cell(self, name, at, f"{values[at]} {expected}")

@@ -76,9 +76,10 @@ class Windows:
             begin += len(values)
         if not sum(map(len, origins)):
             raise DataError(
-                f"{series.name} has {int(series.lengths.max())} steps in its longest series; "
-                f"expected at least {window + horizon} in a part: the window of {window} that is "
-                f"read and the horizon of {horizon}. Give more steps, or make one of them smaller"
+                f"the longest series of {series.name} has {int(series.lengths.max())} steps to "
+                f"learn from; expected at least {window + horizon}: the window of {window} that is "
+                f"read and the horizon of {horizon}. Give more steps, or make one of them smaller "
+                "(window=, horizon=)"
             )
         return cls(
             np.concatenate(rows),
