@@ -36,7 +36,8 @@ def main() -> None:
         seeds=given.seeds,
         say=print,
     )
-    Console().print(found.table())
+    console = Console()
+    console.print(found.table(console=console))
     print(found.verdict())
     kept = {"machine": platform.processor() or platform.machine(), **json.loads(found.to_json())}
     path = RESULTS / f"{given.data}-{date.today()}.json"

@@ -80,7 +80,7 @@ def test_parts_of_a_forecast_follow_each_other_and_do_not_overlap() -> None:
 
 
 def test_too_few_steps_are_refused_with_how_many_it_takes() -> None:
-    with pytest.raises(DataError, match=r"expected at least 14 .*window of 4 .*horizon of 10"):
+    with pytest.raises(DataError, match=r"expected at least 14: .*window of 4 .*horizon of 10"):
         Forecast.of(series(13), horizon=10, window=4)
 
 
@@ -123,6 +123,26 @@ def test_naive_forecasts_of_what_repeats_itself_are_exact() -> None:
     assert np.ptp(middle, axis=0).max() < 1e-12  # the last value, and the usual error
 
 
+def test_baselines_keep_to_the_series_that_they_forecast() -> None:
+    """What is usual in one series, and how far off one is there, is not so in another."""
+    values = [np.tile(GENERATOR.normal(size=7), 20)[:, None] * unit for unit in (1.0, 1000.0)]
+    given = Series(
+        ("a", "b"), (np.arange(140),) * 2, tuple(values), ("y",), period=1.0, steps_a_season=7
+    )
+    training, test = Forecast.split(given)
+    task = Forecast.of(training, horizon=3, window=14)
+    windows = task.batches(test)
+    small = windows.series == 0
+    found = {one.name: one.fit(training, one.settings[0]) for one in task.baselines()[:4]}
+    usual = found["climatology"].predict(test)
+    np.testing.assert_allclose(usual[..., 4], windows.truth, atol=1e-9)
+    for name in ("persistence", "ridge"):
+        spread = np.ptp(found[name].predict(test)[small], axis=-1)
+        assert (spread < 10.0).all(), name
+    panels = task.shown(usual, test)["forecasts"]
+    assert {one["series"] for one in panels} == {"a", "b"}
+
+
 def test_what_repeats_itself_but_for_rounding_is_measured_by_its_change_in_a_step() -> None:
     wave = np.sin(2 * np.pi * np.arange(96) / 24)[:, None]
     given = Series(("a",), (np.arange(96),), (wave,), ("y",), period=1.0, steps_a_season=24)
@@ -160,6 +180,30 @@ def test_each_series_is_measured_in_its_own_unit() -> None:
     assert found["mase"] == pytest.approx(np.mean(expected))
     assert found["crps"] == pytest.approx(found["mase"])  # all quantiles at one place
     assert task.from_config(json.loads(json.dumps(task.to_config()))) == task
+
+
+def test_what_never_falls_below_zero_is_not_forecast_there() -> None:
+    """Rain stops at 0, and so do its quantiles, of networks and baselines; warmth goes on."""
+    rain = np.maximum(GENERATOR.normal(size=300), 0.0)
+    given = Series(
+        ("a",),
+        (np.arange(300),),
+        (np.column_stack([rain, rain - 0.1]),),
+        ("rain", "warmth"),
+        period=1.0,
+        steps_a_season=4,
+    )
+    training, test = Forecast.split(given)
+    task = Forecast.of(training, horizon=3, window=6)
+    assert task.floor == (0.0, None) and "rain went down to 0" in task.limits()
+    model = model_of(task)
+    model.fit_scaling(training)
+    model.widening.fill_(5.0)
+    told = [task.predictions(run_all(model, task.batches(test)), model)]
+    told += [one.fit(training, one.settings[0]).predict(test) for one in task.baselines()[:4]]
+    for quantiles in told:
+        assert (quantiles[:, :, 0] >= 0.0).all() and np.isfinite(quantiles).all()
+    assert (told[0][:, :, 1] < -0.1).any() and (told[0][:, :, 0] == 0.0).any()
 
 
 def test_ridge_is_that_of_scikit_learn() -> None:

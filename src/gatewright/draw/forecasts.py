@@ -21,6 +21,12 @@ class Drawn:
     past: Sequence[float]
     truth: Sequence[float]  # what came
     quantiles: Sequence[Sequence[float]]  # [level][step], from the lowest to the highest
+    series: str = ""  # which one it is of, where there are several
+
+
+def of(one: Drawn) -> str:
+    """` of oslo`, where there are several series."""
+    return f" of {one.series}" if one.series else ""
 
 
 def forecast_section(
@@ -30,7 +36,8 @@ def forecast_section(
     panels = "".join(
         figure(
             forecast_picture(one),
-            tag("b", escape(one.target)) + f" · from {escape(one.times[len(one.past)])} on",
+            tag("b", escape(one.target))
+            + f"{escape(of(one))} · from {escape(one.times[len(one.past)])} on",
         )
         for one in drawn
     )
@@ -119,5 +126,5 @@ def forecast_picture(one: Drawn) -> str:
         parts.append(
             tag("text", escape(one.times[step]), x=short(x(step)), y=HEIGHT - 6, text_anchor=anchor)
         )
-    title = f"{one.target}: forecast from {one.times[history]} on"
+    title = f"{one.target}{of(one)}: forecast from {one.times[history]} on"
     return drawing("".join(parts), width=WIDTH, height=HEIGHT, title=title)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,12 +120,33 @@ def _regress(task: Forecast, training: Any, lags: int, learn: Learner) -> Fitted
     x, y = features(windows, lags), windows.truth
     predict, size = learn(x, y)
     residuals = np.empty_like(y)
-    for fold in np.array_split(np.arange(len(y)), FOLDS):
-        # Windows that overlap with those left out have seen their truth: they go as well.
-        gap = task.horizon
-        away = np.ones(len(y), dtype=bool)
-        away[max(fold[0] - gap, 0) : fold[-1] + gap + 1] = False
+    for fold, away in _folds(windows):
         chosen = away if away.sum() > x.shape[1] else np.ones(len(y), dtype=bool)
         without, _ = learn(x[chosen], y[chosen])
         residuals[fold] = y[fold] - without(x[fold])
-    return Fitted(lambda part: around(predict(features(task.batches(part), lags)), residuals), size)
+
+    def forecast(part: Any) -> Array:
+        new = task.batches(part)
+        point = predict(features(new, lags))
+        return task.bounded(around(point, new.series, residuals, windows.series))
+
+    return Fitted(forecast, size)
+
+
+def _folds(windows: Windows) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Which windows (N,) to leave out, a stretch of every series, and which to learn from then.
+
+    Windows that overlap with those left out have seen their truth: they are in neither.
+    """
+    series, origins = windows.series, windows.origins
+    first = np.searchsorted(series, series)  # windows stand series by series
+    which = FOLDS * (np.arange(len(series)) - first) // np.bincount(series)[series]
+    for fold in np.unique(which):
+        inside = which == fold
+        low = np.full(len(windows.begins), np.iinfo(np.int64).max)
+        high = np.full(len(windows.begins), -1)
+        np.minimum.at(low, series[inside], origins[inside])
+        np.maximum.at(high, series[inside], origins[inside])
+        before = origins < low[series] - windows.horizon
+        after = origins > high[series] + windows.horizon
+        yield inside, (before | after) & ~inside

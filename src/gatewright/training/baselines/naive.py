@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: How far from its place in the year a step is still like it, in shares of the year.
 NEAR = 15 / 365
+#: Errors of a series that are enough to tell how they spread.
+LEAST = 20
 
 
 def naive_baselines(task: Forecast) -> list[Baseline]:
@@ -32,10 +34,23 @@ def naive_baselines(task: Forecast) -> list[Baseline]:
     return found
 
 
-def around(point: NDArray[np.float64], residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, H, K, Q), from forecasts (N, H, K) and the errors (M, H, K) that such ones have made."""
-    spread = np.quantile(residuals, LEVELS, axis=0)  # (Q, H, K)
-    quantiles: NDArray[np.float64] = point[..., None] + np.moveaxis(spread, 0, -1)
+def around(
+    point: NDArray[np.float64],
+    series: NDArray[np.int64],
+    residuals: NDArray[np.float64],
+    seen: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """(N, H, K, Q), from forecasts (N, H, K) and the errors (M, H, K) that such ones have made.
+
+    `series` (N,) and `seen` (M,) say which series each is of: a series has the spread of its own
+    errors, or of all where it has fewer than `LEAST`.
+    """
+    quantiles = np.empty((*point.shape, len(LEVELS)))
+    for one in np.unique(series):
+        own = residuals[seen == one]
+        spread = np.quantile(own if len(own) >= LEAST else residuals, LEVELS, axis=0)  # (Q, H, K)
+        here = series == one
+        quantiles[here] = point[here, ..., None] + np.moveaxis(spread, 0, -1)
     return quantiles
 
 
@@ -55,22 +70,33 @@ def _repeat(task: Forecast, title: str, about: str, season: int) -> Baseline:
         whole = windows.origins - windows.first >= season
         seen = windows.take(np.flatnonzero(whole)) if whole.any() else windows
         residuals = seen.truth - point(seen)
-        return Fitted(lambda part: around(point(task.batches(part)), residuals), 0)
+
+        def forecast(part: Any) -> NDArray[np.float64]:
+            windows = task.batches(part)
+            found = around(point(windows), windows.series, residuals, seen.series)
+            return task.bounded(found)
+
+        return Fitted(forecast, 0)
 
     return Baseline(title.replace(" ", "_"), title, about, fit)
 
 
 def _climate(task: Forecast, training: Any) -> Fitted:
-    """Of each step, the quantiles of the training values that lie near it in their cycles."""
-    phases = _phases(task, training)
-    values = np.concatenate(stretch(training).series.values)[:, task.positions(task.targets)]
+    """Of each step, the quantiles of its series' values that lie near it in their cycles."""
+    series = stretch(training).series
+    at, ends = task.positions(task.targets), np.cumsum(series.lengths)
+    values = [one[:, at] for one in series.values]
+    phases = np.split(_phases(task, training), ends[:-1])
 
     def predict(part: Any) -> NDArray[np.float64]:
         windows = task.batches(part)
         rows = windows.origins[:, None] + np.arange(task.horizon)
         wanted, place = np.unique(rows, return_inverse=True)
-        asked = _phases(task, part)[wanted]
-        usual = np.stack([_quantiles(values, phases, one) for one in asked])  # (steps, K, Q)
+        of = np.atleast_1d(windows.begins.searchsorted(wanted, side="right")) - 1
+        asked = list(_phases(task, part)[wanted])
+        usual = np.stack(
+            [_quantiles(values[one], phases[one], asked[at]) for at, one in enumerate(of)]
+        )
         found: NDArray[np.float64] = usual[place.reshape(rows.shape)]
         return found
 

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gatewright.data import Recordings, stratified_split
-from gatewright.draw.confusion import confusion_section
-from gatewright.draw.page import Section
 from gatewright.draw.passage import Belief
 from gatewright.errors import DataError
 from gatewright.training.baselines.neighbour import nearest_neighbour
 from gatewright.training.batches import Padded, check_shapes, pad
-from gatewright.training.tasks.labels import (
-    ACCURACY,
-    MACRO_F1,
-    class_weights,
-    confusion,
-    label_scores,
-    majority,
-    named_shares,
-    ready_sequences,
-)
+from gatewright.training.tasks.labelled import Labelled
+from gatewright.training.tasks.labels import class_weights, majority, named_shares
 from gatewright.training.tasks.seen import Seen
-from gatewright.training.tasks.task import Baseline, Batch, Example, Metric, Task, run_all
+from gatewright.training.tasks.task import Baseline, Batch, Example, run_all
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(Task):
+class Classify(Labelled):
     """Tell the class of a sequence; predictions are probabilities, (N, classes)."""
 
     kind: ClassVar[str] = "classify"
     title: ClassVar[str] = "a class for each sequence"
-    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
+    items: ClassVar[str] = "sequences"
     division: ClassVar[str] = (
         "The validation part is drawn anew from the training part for each seed, class by class. "
         "Each channel is scaled by mean and deviation of the sequences to learn from."
@@ -46,10 +36,6 @@ class Classify(Task):
     reading: ClassVar[str] = "A recurrent network is read at a sequence's last step."
     reach: ClassVar[int] = 2
     centred: ClassVar[bool] = True
-
-    classes: tuple[str, ...]
-    seen: Seen  # what the training data were like
-    weights: tuple[float, ...] | None = None  # of the classes in the loss
 
     @classmethod
     def of(cls, training: Recordings) -> Self:
@@ -73,14 +59,6 @@ class Classify(Task):
             weights=class_weights(training.counts),
         )
 
-    @property
-    def inputs(self) -> int:
-        return len(self.seen.channels)
-
-    @property
-    def outputs(self) -> int:
-        return len(self.classes)
-
     @staticmethod
     def split(whole: Recordings) -> tuple[Recordings, Recordings]:
         return stratified_split(whole, 0.2, seed=0)
@@ -90,30 +68,19 @@ class Classify(Task):
     ) -> tuple[Recordings, Recordings]:
         return stratified_split(training, fraction, seed)
 
+    @staticmethod
+    def joined(given: NDArray[Any]) -> NDArray[Any]:
+        return given
+
     def batches(self, part: Recordings) -> Padded:
         x, lengths = pad(part.sequences)
         return Padded(x, lengths, torch.from_numpy(part.labels.copy()))
 
-    def values(self, training: Recordings) -> NDArray[np.float64]:
-        return np.concatenate(training.sequences).astype(np.float64)
-
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
-        weight = None if self.weights is None else outputs.new_tensor(self.weights)
-        return nn.functional.cross_entropy(outputs, batch.target, weight=weight)
+        return self.entropy(outputs, batch.target)
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).numpy()
-
-    def score(self, predicted: NDArray[np.float64], part: Recordings) -> dict[str, float]:
-        return label_scores(predicted.argmax(-1), part.labels, len(self.classes))
-
-    def shown(self, predicted: NDArray[np.float64], part: Recordings) -> dict[str, Any]:
-        said = predicted.argmax(-1)
-        return {"confusion": confusion(said, part.labels, len(self.classes))}
-
-    def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
-        caption = f"{whose} Colour: share of the row."
-        return [confusion_section(shown["confusion"], self.classes, caption, "sequences")]
 
     def example(self, model: Any, part: Recordings) -> Example:
         one = part.take([0])
@@ -149,9 +116,6 @@ class Classify(Task):
             f"It knows these {len(self.classes)} classes and gives every sequence to one of them, "
             "a stranger's too. Its probabilities were not calibrated."
         )
-
-    def ready(self, data: Recordings) -> tuple[Recordings, list[str]]:
-        return ready_sequences(self.seen, self.classes, data)
 
     def table(self, model: Any, data: Recordings) -> dict[str, list[Any]]:
         ids = list(data.ids or map(str, range(len(data))))

@@ -15,9 +15,11 @@ from gatewright.data import Series
 from gatewright.data.calendar import say_period, season_of
 from gatewright.draw.forecasts import Drawn, forecast_section
 from gatewright.draw.page import Section
-from gatewright.errors import ArgumentError, DataError
+from gatewright.errors import ArgumentError
 from gatewright.training.baselines.lags import boosting_left_out, lag_baselines
 from gatewright.training.baselines.naive import naive_baselines
+from gatewright.training.tasks.future import Future, columns
+from gatewright.training.tasks.new_series import series_for
 from gatewright.training.tasks.quantiles import (
     COVERAGE,
     CRPS,
@@ -28,8 +30,9 @@ from gatewright.training.tasks.quantiles import (
     pinball,
     widening,
 )
-from gatewright.training.tasks.scaled import naive_error, scaled
+from gatewright.training.tasks.scaled import floors, naive_error, scaled
 from gatewright.training.tasks.seen import Seen
+from gatewright.training.tasks.shown_forecasts import shown_forecasts
 from gatewright.training.tasks.task import (
     Baseline,
     Batch,
@@ -45,31 +48,6 @@ from gatewright.training.tasks.windows import Stretch, Windows, stretch, with_st
 LEAST_SPREAD = 0.1
 #: Units between what is known of a step and what it changes in the forecast.
 AHEAD = 16
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Future:
-    """What a model says of the steps that follow one series."""
-
-    id: str
-    targets: tuple[str, ...]
-    times: NDArray[Any]  # (horizon,)
-    quantiles: NDArray[np.float64]  # (horizon, targets, Q), at `LEVELS`
-
-    @property
-    def median(self) -> NDArray[np.float64]:
-        """(horizon, targets), the forecast."""
-        return self.quantiles[..., MEDIAN]
-
-    @property
-    def low(self) -> NDArray[np.float64]:
-        """(horizon, targets), the lower end of the interval for 80 %."""
-        return self.quantiles[..., 0]
-
-    @property
-    def high(self) -> NDArray[np.float64]:
-        """(horizon, targets), the upper end of the interval for 80 %."""
-        return self.quantiles[..., -1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +86,7 @@ class Forecast(Task):
     window: int  # steps that are read
     horizon: int  # steps that are told
     naive_error: tuple[tuple[float, ...], ...]  # (series, targets), what MASE divides by
+    floor: tuple[float | None, ...]  # of each target, what it never falls below
     per_window: bool = False  # whether each window is scaled by its own last value and spread
 
     def __post_init__(self) -> None:
@@ -141,6 +120,7 @@ class Forecast(Task):
             window=window,
             horizon=horizon,
             naive_error=naive_error(training, season),
+            floor=floors(training),
         )
 
     @property
@@ -232,6 +212,15 @@ class Forecast(Task):
         return pinball(outputs, self.aim(batch, None, model))
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
+        return self.bounded(self._unbounded(pairs, model))
+
+    def bounded(self, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Quantiles (N, horizon, K, Q), none of them below the floor of its target."""
+        floor = [-np.inf if one is None else one for one in self.floor]
+        bounded: NDArray[np.float64] = np.maximum(quantiles, np.array(floor)[:, None])
+        return bounded
+
+    def _unbounded(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         at = self.positions(self.targets)
         scaled = torch.cat([outputs for outputs, _ in pairs])
         middle = scaled[..., MEDIAN : MEDIAN + 1]
@@ -245,7 +234,8 @@ class Forecast(Task):
 
     def calibrate(self, model: Any, validation: Stretch) -> None:
         batches = self.batches(validation)
-        predicted = self.predictions(run_all(model, batches), model)
+        # Of unbounded ones: an end that lies at the floor would not say how far to stretch.
+        predicted = self._unbounded(run_all(model, batches), model)
         model.widening.copy_(torch.from_numpy(widening(predicted, batches.truth)))
 
     def score(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, float]:
@@ -256,33 +246,7 @@ class Forecast(Task):
         return {"mase": measured["mae"], "crps": measured["crps"], "coverage": coverage}
 
     def shown(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, Any]:
-        windows, given = self.batches(part), stretch(part)
-        found = errors(predicted, windows.truth)
-        times = np.concatenate(given.series.times)
-        picked = np.linspace(0, len(windows) - 1, num=min(3, len(windows))).astype(int)
-        chosen = windows.take(picked)
-        drawn = []
-        for which, channel in enumerate(self.targets[:4]):
-            position = self.positions([channel])[0]
-            for at, row in enumerate(picked):
-                origin = int(windows.origins[row])
-                span = times[origin - self.window : origin + self.horizon]
-                drawn.append(
-                    {
-                        "target": channel,
-                        "times": said_times(span),
-                        "past": chosen.past[at, :, position].tolist(),
-                        "truth": chosen.truth[at, :, which].tolist(),
-                        "quantiles": predicted[row, :, which].T.tolist(),
-                    }
-                )
-        return {
-            "targets": {
-                name: {metric: float(values[:, at].mean()) for metric, values in found.items()}
-                for at, name in enumerate(self.targets)
-            },
-            "forecasts": drawn,
-        }
+        return shown_forecasts(self, predicted, self.batches(part), stretch(part).series)
 
     def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
         drawn = [Drawn(**one) for one in shown["forecasts"]]
@@ -296,29 +260,7 @@ class Forecast(Task):
         )
 
     def ready(self, data: Series) -> tuple[Series, list[str]]:
-        if say_period(data.period) != self.period:
-            raise DataError(
-                f"{data.name} has steps of {say_period(data.period)}; the model was trained on "
-                f"steps of {self.period}: bring the data to the same"
-            )
-        series = data.with_calendar(self.calendar) if self.calendar else data
-        if set(series.targets) != set(self.targets) or set(series.known) != set(self.known):
-            raise DataError(
-                f"{data.name} is to forecast {', '.join(series.targets)}; the model forecasts "
-                f"{', '.join(self.targets)}: read the data with the same columns"
-            )
-        order = self.seen.order(series.channels + series.static_names, data.name)
-        if order != sorted(order):
-            series = in_order(series, self.seen.channels, self.targets)
-        short = int(series.lengths.min())
-        if short < self.window:
-            which = series.ids[int(series.lengths.argmin())]
-            raise DataError(
-                f"series {which} of {data.name} has {short} steps; the model reads the last "
-                f"{self.window}: give at least so many"
-            )
-        arrays = [with_static(series, at, one) for at, one in enumerate(series.values)]
-        return series, self.seen.remarks(arrays, data.name)
+        return series_for(self, data)
 
     def predict(self, model: Any, data: Series) -> list[Future]:
         """The next `horizon` steps of each series."""
@@ -339,20 +281,7 @@ class Forecast(Task):
         return found
 
     def table(self, model: Any, data: Series) -> dict[str, list[Any]]:
-        columns: dict[str, list[Any]] = {"id": [], "time": []}
-        for future in self.predict(model, data):
-            columns["id"] += [future.id] * self.horizon
-            columns["time"] += said_times(future.times)
-            for which, name in enumerate(self.targets):
-                columns.setdefault(name, []).extend(future.median[:, which].tolist())
-                for at, level in enumerate(LEVELS):
-                    if at == MEDIAN:
-                        continue
-                    column = columns.setdefault(f"{name}_q{round(100 * level)}", [])
-                    column += future.quantiles[:, which, at].tolist()
-        if len(data) == 1:
-            del columns["id"]
-        return columns
+        return columns(self.predict(model, data))
 
     def says(self) -> str:
         return (
@@ -368,10 +297,17 @@ class Forecast(Task):
         )
 
     def limits(self) -> str:
+        held = [name for name, one in zip(self.targets, self.floor, strict=True) if one is not None]
+        end = ""
+        if held:
+            end = (
+                f" {', '.join(held)} went down to 0 and never below in what was learned from: no "
+                "forecast goes below it either."
+            )
         return (
             "It forecasts as if what made the past went on. Intervals hold as often as stated "
             "only while new data are like the validation part; the table says how often they "
-            "held on the test part."
+            f"held on the test part.{end}"
         )
 
     def counted(self, part: Series | Stretch) -> str:
@@ -395,33 +331,3 @@ class Forecast(Task):
             f"Each window {what}: after a short training the validation loss was {loss:.3f}, "
             f"and {other:.3f} the other way."
         )
-
-
-def in_order(series: Series, channels: Sequence[str], targets: tuple[str, ...]) -> Series:
-    """The same series with its channels in this order (static ones stay where they are)."""
-    given = tuple(name for name in channels if name in series.channels)
-    at = [series.channels.index(name) for name in given]
-    own = series.known[: len(series.known) - 2 * len(series.calendar)]
-    known = tuple(name for name in given if name in series.known)
-    future = series.future
-    if future is not None:
-        into = [own.index(name) for name in known if name in own]
-        future = tuple(one[:, into] for one in future)
-    return replace(
-        series,
-        channels=given,
-        values=tuple(one[:, at] for one in series.values),
-        targets=targets,
-        known=known,
-        future=future,
-    )
-
-
-def said_times(times: NDArray[Any]) -> list[str]:
-    """Times for people and tables: dates alone where no clock shows anything."""
-    if times.dtype.kind != "M":
-        return [f"{time:g}" for time in times]
-    for unit in ("D", "m", "s"):
-        if (times == times.astype(f"datetime64[{unit}]")).all():
-            return [str(one).replace("T", " ") for one in times.astype(f"datetime64[{unit}]")]
-    return [str(one).replace("T", " ") for one in times]

@@ -80,3 +80,9 @@ def scaled(
         own = sums / np.bincount(of)[:, None] / units
         found[name] = float(own.mean(0, where=moves).mean())
     return found
+
+
+def floors(training: Series) -> tuple[float | None, ...]:
+    """Of each target, 0 where it goes down to 0 and never below, as rain and counts do."""
+    lowest = np.min([one[:, training.target_positions].min(0) for one in training.values], axis=0)
+    return tuple(0.0 if low == 0.0 else None for low in lowest)

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gatewright.data.tagged import Tagged
-from gatewright.draw.confusion import confusion_section
-from gatewright.draw.page import Section
 from gatewright.errors import DataError
 from gatewright.training.batches import Padded, check_shapes, pad, valid_steps
-from gatewright.training.tasks.labels import (
-    ACCURACY,
-    MACRO_F1,
-    class_weights,
-    confusion,
-    label_scores,
-    majority,
-    named_shares,
-    ready_sequences,
-)
+from gatewright.training.tasks.labelled import Labelled
+from gatewright.training.tasks.labels import class_weights, majority, named_shares
 from gatewright.training.tasks.seen import Seen
-from gatewright.training.tasks.task import Baseline, Batch, Example, Metric, Task, run_all
+from gatewright.training.tasks.task import Baseline, Batch, Example, run_all
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tag(Task):
+class Tag(Labelled):
     """Tell the class of every step; predictions are probabilities, one (T_i, classes) a sequence.
 
     A step is judged by what the network has seen up to it, so that it can be used on a stream.
@@ -39,17 +29,13 @@ class Tag(Task):
 
     kind: ClassVar[str] = "tag"
     title: ClassVar[str] = "a class at every step"
-    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
+    items: ClassVar[str] = "steps"
     division: ClassVar[str] = (
         "Whole sequences are kept together where there are several; of a few long ones the last "
         "steps are taken. Each channel is scaled by mean and deviation of what was learned from."
     )
     reading: ClassVar[str] = "A network is read at every step, and sees what came until then."
     every_step: ClassVar[bool] = True
-
-    classes: tuple[str, ...]
-    seen: Seen  # what the training data were like
-    weights: tuple[float, ...] | None = None  # of the classes in the loss
 
     @classmethod
     def of(cls, training: Tagged) -> Self:
@@ -65,14 +51,6 @@ class Tag(Task):
             weights=class_weights(training.counts),
         )
 
-    @property
-    def inputs(self) -> int:
-        return len(self.seen.channels)
-
-    @property
-    def outputs(self) -> int:
-        return len(self.classes)
-
     @staticmethod
     def split(whole: Tagged) -> tuple[Tagged, Tagged]:
         return last_part(whole, 0.2)
@@ -84,6 +62,10 @@ class Tag(Task):
         size = max(round(fraction * len(training)), 1)
         return training.take(np.sort(order[size:])), training.take(np.sort(order[:size]))
 
+    @staticmethod
+    def joined(given: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate(given)
+
     def batches(self, part: Tagged) -> Padded:
         x, lengths = pad(part.sequences)
         target = torch.zeros(len(x), len(part), dtype=torch.int64)
@@ -91,14 +73,10 @@ class Tag(Task):
             target[: len(labels), row] = torch.from_numpy(labels.copy())
         return Padded(x, lengths, target, each=True)
 
-    def values(self, training: Tagged) -> NDArray[np.float64]:
-        return np.concatenate(training.sequences).astype(np.float64)
-
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         assert batch.lengths is not None
         inside = valid_steps(len(outputs), batch.lengths)
-        weight = None if self.weights is None else outputs.new_tensor(self.weights)
-        return nn.functional.cross_entropy(outputs[inside], batch.target[inside], weight=weight)
+        return self.entropy(outputs[inside], batch.target[inside])
 
     def predictions(
         self, pairs: Iterable[tuple[Tensor, Batch]], model: Any
@@ -109,18 +87,6 @@ class Tag(Task):
             probabilities = outputs.softmax(-1).double().numpy()
             found += [probabilities[:length, row] for row, length in enumerate(batch.lengths)]
         return found
-
-    def score(self, predicted: list[NDArray[np.float64]], part: Tagged) -> dict[str, float]:
-        said = np.concatenate(predicted).argmax(-1)
-        return label_scores(said, np.concatenate(part.labels), len(self.classes))
-
-    def shown(self, predicted: list[NDArray[np.float64]], part: Tagged) -> dict[str, Any]:
-        said = np.concatenate(predicted).argmax(-1)
-        return {"confusion": confusion(said, np.concatenate(part.labels), len(self.classes))}
-
-    def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
-        caption = f"{whose} Colour: share of the row."
-        return [confusion_section(shown["confusion"], self.classes, caption, "steps")]
 
     def example(self, model: Any, part: Tagged) -> Example:
         steps = min(len(part.labels[0]), 100)
@@ -145,9 +111,6 @@ class Tag(Task):
             f"It knows these {len(self.classes)} classes and gives every step to one of them. "
             "Its probabilities were not calibrated."
         )
-
-    def ready(self, data: Tagged) -> tuple[Tagged, list[str]]:
-        return ready_sequences(self.seen, self.classes, data)
 
     def table(self, model: Any, data: Tagged) -> dict[str, list[Any]]:
         ids = data.ids or tuple(map(str, range(len(data))))

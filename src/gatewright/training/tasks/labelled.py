@@ -1,0 +1,72 @@
+"""What the two tasks with classes are alike in, whether a sequence or a step has one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gatewright.draw.confusion import confusion_section
+from gatewright.draw.page import Section
+from gatewright.training.tasks.labels import (
+    ACCURACY,
+    MACRO_F1,
+    confusion,
+    label_scores,
+    ready_sequences,
+)
+from gatewright.training.tasks.seen import Seen
+from gatewright.training.tasks.task import Metric, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled(Task):
+    """Tell classes of items: of `Recordings` the sequences, of `Tagged` the steps."""
+
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
+    items: ClassVar[str]  # what has a class, in the plural
+
+    classes: tuple[str, ...]
+    seen: Seen  # what the training data were like
+    weights: tuple[float, ...] | None = None  # of the classes in the loss
+
+    @property
+    def inputs(self) -> int:
+        return len(self.seen.channels)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    @staticmethod
+    @abstractmethod
+    def joined(given: Any) -> NDArray[Any]:
+        """Labels or predictions of a part as one array, an item a row."""
+
+    def values(self, training: Any) -> NDArray[np.float64]:
+        return np.concatenate(training.sequences).astype(np.float64)
+
+    def entropy(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The mean cross entropy of items, with a rare class made to be heard."""
+        weight = None if self.weights is None else outputs.new_tensor(self.weights)
+        return nn.functional.cross_entropy(outputs, target, weight=weight)
+
+    def score(self, predicted: Any, part: Any) -> dict[str, float]:
+        said = self.joined(predicted).argmax(-1)
+        return label_scores(said, self.joined(part.labels), len(self.classes))
+
+    def shown(self, predicted: Any, part: Any) -> dict[str, Any]:
+        said = self.joined(predicted).argmax(-1)
+        return {"confusion": confusion(said, self.joined(part.labels), len(self.classes))}
+
+    def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
+        caption = f"{whose} Colour: share of the row."
+        return [confusion_section(shown["confusion"], self.classes, caption, self.items)]
+
+    def ready(self, data: Any) -> tuple[Any, list[str]]:
+        return ready_sequences(self.seen, self.classes, data)
