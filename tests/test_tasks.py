@@ -125,7 +125,8 @@ def test_naive_forecasts_of_what_repeats_itself_are_exact() -> None:
 
 def test_baselines_keep_to_the_series_that_they_forecast() -> None:
     """What is usual in one series, and how far off one is there, is not so in another."""
-    values = [np.tile(GENERATOR.normal(size=7), 20)[:, None] * unit for unit in (1.0, 1000.0)]
+    generator = np.random.default_rng(5)
+    values = [np.tile(generator.normal(size=7), 20)[:, None] * unit for unit in (1.0, 1000.0)]
     given = Series(
         ("a", "b"), (np.arange(140),) * 2, tuple(values), ("y",), period=1.0, steps_a_season=7
     )
@@ -137,8 +138,8 @@ def test_baselines_keep_to_the_series_that_they_forecast() -> None:
     usual = found["climatology"].predict(test)
     np.testing.assert_allclose(usual[..., 4], windows.truth, atol=1e-9)
     for name in ("persistence", "ridge"):
-        spread = np.ptp(found[name].predict(test)[small], axis=-1)
-        assert (spread < 10.0).all(), name
+        spread = np.ptp(found[name].predict(test), axis=-1)
+        assert spread[small].max() < spread[~small].min() / 10.0, name
     panels = task.shown(usual, test)["forecasts"]
     assert {one["series"] for one in panels} == {"a", "b"}
 
