@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import gatewright as gw
 from gatewright import linear, sigmoid, tanh
@@ -147,6 +148,45 @@ def test_weights_of_several_dtypes_do_not_reach_the_kernels():
     layer.weight_hh_l0 = torch.nn.Parameter(layer.weight_hh_l0.double())
     with pytest.raises(RuntimeError, match="dtype"):
         layer(torch.zeros(4, 2, 3))
+
+
+# Upstream gradients that are not there, or elsewhere.
+@pytest.mark.filterwarnings("ignore")  # torch's own, about its batches
+def test_a_batch_of_upstream_gradients():
+    """As `torch.autograd.functional.jacobian(..., vectorize=True)` gives them."""
+    for layer in pair("gru", 3, 5):
+        x, seeds = numbers(4, 2, 3).requires_grad_(), numbers(6, 4, 2, 5)
+        leaves = [x, *layer.parameters()]
+        output, _ = layer(x)
+        found = torch.autograd.grad(output, leaves, seeds, retain_graph=True, is_grads_batched=True)
+        alone = [torch.autograd.grad(output, leaves, one, retain_graph=True) for one in seeds]
+        close(list(found), [torch.stack(ones) for ones in zip(*alone, strict=True)])
+
+
+def test_zeros_that_stand_nowhere():
+    """Torch has tensors of zeros without memory; a kernel would read from address 0."""
+    layer = gw.Recurrent("gru", 3, 16, dtype=F64)
+    zeros = torch._efficientzerotensor((4, 2, 3), dtype=F64)
+    close(layer(zeros)[0], layer(torch.zeros(4, 2, 3, dtype=F64))[0])
+    x = numbers(4, 2, 3).requires_grad_()
+    output, _ = layer(x)
+    (found,) = torch.autograd.grad(output, x, torch._efficientzerotensor(output.shape, dtype=F64))
+    assert torch.equal(found, torch.zeros(4, 2, 3, dtype=F64))
+
+
+def test_the_default_device_is_for_what_users_make():
+    layer, x = gw.LSTM(3, 5), torch.randn(4, 2, 3)
+    packed = pack_padded_sequence(x, [4, 2])
+
+    def everything() -> list[Tensor]:
+        stepper = layer.stepper(2)
+        stepper.state = stepper.state
+        held = layer.trace(x, lengths=[2, 4], hold={"f": 0.5})["h"]
+        return [held, layer(packed)[0].data, stepper.step(x[0]).clone()]
+
+    expected = everything()
+    with torch.device("meta"):
+        close(everything(), expected, table={torch.float32: 0.0})
 
 
 # Memory that waits.

@@ -21,6 +21,13 @@ INPUTS = {
     "no tensor": ("lstm", ([[1.0]],), {}, A, "input is a list; give a tensor or a PackedSequence"),
     "axes": ("lstm", (torch.zeros(3, dtype=F64),), {}, S, "(time, batch, input)"),
     "size": ("lstm", (torch.zeros(4, 2, 7, dtype=F64),), {}, S, "7 values a step; expected inp"),
+    "nested": (
+        "lstm",
+        (torch.nested.nested_tensor([X[0], X[1]], layout=torch.jagged),),
+        {},
+        A,
+        "input is a nested tensor; give a PackedSequence, as torch.nn.utils.rnn.pack_sequence(",
+    ),
     "packed size": (
         "lstm",
         (pack_padded_sequence(torch.zeros(4, 2, 7, dtype=F64), [4, 2]),),

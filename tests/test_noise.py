@@ -90,6 +90,18 @@ def test_a_gradient_passes_through_what_was_drawn():
     close(grad, again)
 
 
+@pytest.mark.parametrize("name", ["each", "once"])
+def test_what_is_drawn_may_be_held_and_learned(name: str):
+    found = []
+    for backend in ("llvm", "reference"):
+        layer = layer_of(backend=backend).eval()
+        mask = torch.rand(5, 2, 50, dtype=F64, requires_grad=True)
+        values = layer.trace(torch.randn(5, 2, 3, dtype=F64), hold={name: mask}, grad=True)
+        found.append(torch.autograd.grad(values["h"].sum(), mask)[0])
+    assert found[1].any()
+    close(found[0], found[1])
+
+
 class Masked(gw.Cell):
     """Dropout on the event, one mask a sequence: its size is the input's."""
 

@@ -124,3 +124,29 @@ def test_an_input_that_asks_for_nothing_gets_nothing():
     layer(x)[0].sum().backward()
     close(found, [one.grad for one in layer.parameters()])
     assert x.grad is None
+
+
+def test_a_run_within_a_compiled_function_is_not_compiled():
+    """Torch would take the kernels' tables of addresses for a computation of its own."""
+    layer, x = gw.LSTM(3, 5), torch.randn(4, 2, 3, requires_grad=True)
+
+    def back(output: Tensor) -> Tensor:
+        torch._dynamo.graph_break()
+        output.sum().backward()
+        return output + 1
+
+    (expected,) = torch.autograd.grad(layer(x)[0].sum(), x)
+    torch.compile(back, backend="eager")(layer(x)[0])
+    close(x.grad, expected)
+
+
+@pytest.mark.parametrize("transform", ["vmap", "grad"])
+def test_transforms_in_a_compiled_function(transform: str):
+    layer, x = gw.GRU(3, 5), torch.randn(4, 2, 3)
+
+    def found(x: Tensor) -> Tensor:
+        if transform == "vmap":
+            return torch.func.vmap(lambda one: layer(one)[0], 1, 1)(x)
+        return torch.func.grad(lambda one: layer(one)[0].sum())(x)
+
+    close(torch.compile(found, backend="eager", fullgraph=True)(x), found(x))

@@ -136,7 +136,7 @@ def schedule(
     own = set(inside)
     # What follows from the weights alone always has a gradient, and so has what is handed on.
     fixed = [one for one in graph.forward if inputs or one in early or stage[one] < INPUTS]
-    active = {one for one in fixed if one.op != "noise"}
+    active = {one for one in fixed if one.op != "noise" or one in given}
     loop = _part(graph, stage, inside, [one for one in wanted if one in own], updates, active)
     handed = [one for one in (*loop.loop.step_leaves, *wanted) if one in set(early)]
     handed = list(dict.fromkeys(handed))

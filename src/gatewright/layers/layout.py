@@ -56,11 +56,16 @@ class Layout:
                     "(steps of all sequences, input)"
                 )
             rows = given.batch_sizes.tolist()
-            index = _index(torch.tensor(rows), rows[0], given.sorted_indices, given.data.device)
+            index = _index(given.batch_sizes, rows[0], given.sorted_indices, given.data.device)
             return cls(len(rows), rows[0], rows, given.sorted_indices, index, given)
         if not isinstance(given, Tensor):
             raise ArgumentError(
                 f"input is a {type(given).__name__}; give a tensor or a PackedSequence"
+            )
+        if given.is_nested:
+            raise ArgumentError(
+                "input is a nested tensor; give a PackedSequence, as "
+                "torch.nn.utils.rnn.pack_sequence(x.unbind(), enforce_sorted=False)"
             )
         if given.dim() not in (2, 3):
             form = "(batch, time, input)" if batch_first else "(time, batch, input)"
@@ -76,7 +81,7 @@ class Layout:
             return cls(steps, batch, [batch] * steps, batch_first=batch_first, unbatched=unbatched)
         sizes = _check_lengths(lengths, steps, batch)
         order = torch.argsort(sizes, descending=True, stable=True).to(given.device)
-        running = (sizes > torch.arange(steps).unsqueeze(1)).sum(1)
+        running = (sizes > torch.arange(steps, device="cpu").unsqueeze(1)).sum(1)
         index = _index(running, batch, order, given.device)
         rows = [count for count in running.tolist() if count]
         return cls(steps, batch, rows, order, index, None, batch_first, unbatched)
@@ -186,7 +191,7 @@ def _packed_alike(one: PackedSequence, other: PackedSequence) -> bool:
 
 def _check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:
     try:
-        sizes = torch.as_tensor(lengths).detach().cpu()
+        sizes = torch.as_tensor(lengths, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(f"lengths is no row of whole numbers: {error}") from None
     if sizes.dim() == 0 and batch == 1:
@@ -207,7 +212,7 @@ def _check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:
 
 def _index(rows: Tensor, batch: int, order: Tensor | None, device: torch.device) -> Tensor:
     """Where each packed element stands in `(T * B)`, time-major."""
-    running = torch.arange(batch) < rows.unsqueeze(1)
-    column = torch.arange(batch) if order is None else order.cpu()
-    place = torch.arange(len(rows)).unsqueeze(1) * batch + column
-    return place[running].to(device)
+    every = torch.arange(batch, device="cpu")
+    column = every if order is None else order.cpu()
+    place = torch.arange(len(rows), device="cpu").unsqueeze(1) * batch + column
+    return place[every < rows.unsqueeze(1)].to(device)

@@ -92,7 +92,9 @@ class Stepper:
         for name in graph.equations.inputs:
             further_size(layer, name)
         sizes = [layer.sizes(k) for k in range(layer.num_layers)]
-        self._stream, self.reason = open_stream(layer.backend, graph, sizes, batch_size, self.dtype)
+        with torch.device("cpu"):
+            made = open_stream(layer.backend, graph, sizes, batch_size, self.dtype)
+        self._stream, self.reason = made
         self.backend = self._stream.backend
         self._advance = self._stream.advance
         # What a step needs at hand, by the shape that the event is given in.
@@ -171,7 +173,7 @@ class Stepper:
         given = as_tensors(hx)
         first = given[0] if isinstance(given, tuple | list) and given else given
         flat = self.batch_size == 1 and isinstance(first, Tensor) and first.dim() == 2
-        like = torch.empty(0, dtype=self.dtype)
+        like = torch.empty(0, dtype=self.dtype, device="cpu")
         for own, one in zip(
             self._stream.states(),
             split_states(self.layer, given, self._layout(unbatched=flat), like),
@@ -225,7 +227,7 @@ class Stepper:
         The terms that follow from the weights alone are computed here, once.
         """
         layer, rows = self.layer, self.batch_size
-        with torch.no_grad():
+        with torch.no_grad(), torch.device("cpu"):
             weights = [
                 {
                     path: one.detach().to("cpu", self.dtype)

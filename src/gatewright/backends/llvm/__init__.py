@@ -35,7 +35,9 @@ def why_not(task: Run) -> str | None:
         return reason
     if not sum(task.rows):
         return "there is nothing to run"
-    if (reason := _why_not_read(task)) is not None:
+    groups = task.weights, task.inputs, task.states, task.fresh, task.hold
+    given = [*task.noises, *[one for group in groups for one in group.values()]]
+    if (reason := why_not_read(given)) is not None:
         return reason
     from gatewright.backends.llvm.library import cannot
 
@@ -46,6 +48,11 @@ def why_not_now() -> str | None:
     """Why the kernels can run nothing at the moment, or None."""
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
+    return why_watched()
+
+
+def why_watched() -> str | None:
+    """Why all is to be done by operations that torch sees at the moment, or None."""
     if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():
         return "torch is recording the operations of this run, and would not see what kernels do"
     if torch._C._functorch.maybe_current_level() is not None:
@@ -55,18 +62,18 @@ def why_not_now() -> str | None:
     return None
 
 
-def _why_not_read(task: Run) -> str | None:
+def why_not_read(given: Sequence[Tensor]) -> str | None:
     """Why kernels cannot read the numbers of all tensors where they lie in memory, or None."""
-    groups = task.weights, task.inputs, task.states, task.fresh, task.hold
-    given = [*task.noises, *[one for group in groups for one in group.values()]]
     for kind in {type(one) for one in given}:
         if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
             return f"a tensor is a {kind.__name__}, which has its numbers elsewhere"
+    if not all([one.is_cpu for one in given]):
+        return "not all tensors are on the CPU"
+    if not all([torch._C._has_storage(one) and not one._is_zerotensor() for one in given]):
+        return "not all tensors have their numbers in memory"
     dtypes = {one.dtype for one in given} - {torch.bool}
     if len(dtypes) > 1:
         return f"tensors are {' and '.join(sorted(map(str, dtypes)))}"
-    if not all([one.is_cpu for one in given]):
-        return "not all tensors are on the CPU"
     return None
 
 
@@ -86,6 +93,8 @@ def _refused(text: str, names: tuple[str, ...], held: tuple[str, ...]) -> str | 
     from gatewright.graph.lowering import of_text
 
     assert operators.loops is not None
+    if (reason := why_watched()) is not None:
+        return reason
     return cannot(of_text(text), names, held)
 
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import reference
+from gatewright.backends.llvm import why_not_read, why_watched
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import Order, ordered
 from gatewright.backends.llvm.program import Shape, prepared
+from gatewright.backends.llvm.untraced import untraced
 from gatewright.backends.reference import Result, Run, Section, at_hand
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
@@ -81,10 +83,11 @@ class Loops(torch.autograd.Function):
         return tuple(outputs)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         kept, *given = ctx.saved_tensors  # once: each look at it unpacks all of them
         built, shape, order, task = ctx.run
-        if torch.is_grad_enabled():
+        if by_operations(given, gradients):
             return (*NOT_TENSORS, *differentiable(built, task, given, gradients, given))
         upstream = [
             one.resolve_neg().contiguous() if one is not None else None for one in gradients
@@ -102,6 +105,13 @@ NOT_TENSORS = (None,) * 4
 
 
 NOTHING = torch.empty(0)
+
+
+def by_operations(given: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> bool:
+    """Whether a backward pass is for plain operations, and not for the kernels."""
+    every = [*given, *[one for one in gradients if one is not None]]
+    watched = torch.is_grad_enabled() or why_watched() is not None
+    return watched or why_not_read(every) is not None
 
 
 def bare(task: Run) -> Run:
@@ -125,10 +135,11 @@ def differentiable(
     gradients: Sequence[Tensor | None],
     sources: Sequence[Tensor],
 ) -> list[Tensor | None]:
-    """The gradients of `sources`, which what is given was made from, as differentiable tensors.
+    """The gradients of `sources`, which what is given was made from, by operations of torch.
 
-    The reference runs once more, under autograd.
+    The reference runs once more, under autograd. They are differentiable if grad mode is on.
     """
+    further = torch.is_grad_enabled()
     graph = built.schedule.graph
     known = dict(zip(built.given, given, strict=False))
     states = dict(zip(graph.states, given[len(known) :], strict=False))
@@ -138,7 +149,8 @@ def differentiable(
     # What follows from weights alone never went through the kernels, and is not known here.
     names = [name for name in task.names if graph.values[name] in built.wanted]
     task = replace(task, states=states, fresh=fresh or task.fresh, hold=hold, names=names)
-    result = reference.run(task, known)
+    with torch.enable_grad():
+        result = reference.run(task, known)
     by_term = {graph.output: result.output}
     by_term |= {graph.values[name]: one for name, one in result.values.items()}
     outputs = [*(by_term[term] for term in built.wanted), *result.states.values()]
@@ -150,7 +162,7 @@ def differentiable(
             [o for o, _ in reached],
             wanted,
             [g for _, g in reached],
-            create_graph=True,
+            create_graph=further,
             allow_unused=True,
         )
     )

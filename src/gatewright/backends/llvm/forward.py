@@ -11,8 +11,10 @@ from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.order import Order
 from gatewright.backends.llvm.program import Program, Shape, rows_of
+from gatewright.backends.llvm.untraced import untraced
 
 
+@untraced
 def run_forward(
     built: Kernels,
     shape: Shape,

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.autograd import bare, differentiable
+from gatewright.backends.llvm.autograd import bare, by_operations, differentiable
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import kernels
 from gatewright.backends.llvm.order import ordered
 from gatewright.backends.llvm.program import Piece, Shape
 from gatewright.backends.llvm.threads import threads
+from gatewright.backends.llvm.untraced import untraced
 from gatewright.backends.reference import Run, Section
 from gatewright.backends.weights import Share
 from gatewright.graph import Term
@@ -153,14 +154,14 @@ class Ready:
     def differentiable(
         self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
     ) -> list[Tensor | None]:
-        """The gradients as differentiable tensors."""
-        wholes = self.wholes(tensors)
+        """The gradients by operations of torch."""
         given = []
-        for one in self.pieces:
-            whole = wholes[one.whole]
-            given.append(
-                whole.as_strided(one.shape, one.strides, whole.storage_offset() + one.offset)
-            )
+        with torch.enable_grad():
+            wholes = self.wholes(tensors)
+            for one in self.pieces:
+                whole = wholes[one.whole]
+                at = whole.storage_offset() + one.offset
+                given.append(whole.as_strided(one.shape, one.strides, at))
         return differentiable(self.built, self.task, given, gradients, tensors)
 
 
@@ -178,6 +179,7 @@ class Again(torch.autograd.Function):
         return tuple(outputs)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
         kept, *saved = ctx.saved_tensors
         ready: Ready = ctx.ready
@@ -186,14 +188,15 @@ class Again(torch.autograd.Function):
         tensors = [
             one if one.stride() == strides else ordered_as(one, strides) for one, strides in pairs
         ]
-        if torch.is_grad_enabled():
+        if by_operations(tensors, gradients):
             return None, *ready.differentiable(tensors, gradients)
         return None, *ready.backward(kept, tensors, gradients, ctx.needs_input_grad[1:])
 
 
 def ordered_as(tensor: Tensor, strides: Sequence[int]) -> Tensor:
     """A tensor's numbers in memory as the strides say."""
-    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
+    like = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=tensor.device)
+    return like.copy_(tensor)
 
 
 def ready(

@@ -75,7 +75,11 @@ def speed(measured: Sequence[tuple[int, float]], span: float) -> float:
 @lru_cache(maxsize=8)
 def roof(threads: int, bits: int = 32) -> Roof:
     """Measure the roof of a number of threads and a width of numbers; takes about 3 seconds."""
-    numbers = build.numbers(bits)
+    with torch.device("cpu"):
+        return _roof(threads, build.numbers(bits))
+
+
+def _roof(threads: int, numbers: Numbers) -> Roof:
     library = build.Library(build.object_code(_module(numbers)))
 
     def speeds(name: str) -> list[tuple[int, float]]:
