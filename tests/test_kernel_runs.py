@@ -167,11 +167,23 @@ def test_zeros_that_stand_nowhere():
     """Torch has tensors of zeros without memory; a kernel would read from address 0."""
     layer = gw.Recurrent("gru", 3, 16, dtype=F64)
     zeros = torch._efficientzerotensor((4, 2, 3), dtype=F64)
-    close(layer(zeros)[0], layer(torch.zeros(4, 2, 3, dtype=F64))[0])
+    for _ in range(2):
+        close(layer(zeros)[0], layer(torch.zeros(4, 2, 3, dtype=F64))[0])
     x = numbers(4, 2, 3).requires_grad_()
     output, _ = layer(x)
     (found,) = torch.autograd.grad(output, x, torch._efficientzerotensor(output.shape, dtype=F64))
     assert torch.equal(found, torch.zeros(4, 2, 3, dtype=F64))
+
+
+def test_memory_that_was_taken_away():
+    """As by code that shards a model's weights; torch says so, and nothing is read."""
+    layer = gw.Recurrent("gru", 3, 16)
+    x = torch.randn(4, 2, 3)
+    for _ in range(2):
+        layer(x)
+    x.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="not allocated"):
+        layer(x)
 
 
 def test_the_default_device_is_for_what_users_make():

@@ -28,6 +28,7 @@ INPUTS = {
         A,
         "input is a nested tensor; give a PackedSequence, as torch.nn.utils.rnn.pack_sequence(",
     ),
+    "sparse": ("lstm", (X.to_sparse(),), {}, A, "input is torch.sparse_coo; give input.to_den"),
     "packed size": (
         "lstm",
         (pack_padded_sequence(torch.zeros(4, 2, 7, dtype=F64), [4, 2]),),
@@ -192,6 +193,16 @@ def test_a_layer_refuses_what_does_not_fit(case: str):
     with pytest.raises(kind) as caught:
         act()
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("rows, columns", [(5, 4), (5, 6), (4, 5)])
+def test_a_matrix_of_another_shape_is_never_read(rows: int, columns: int):
+    layer = gw.Recurrent("lstm", 3, 5, backend="llvm")
+    layer(torch.zeros(4, 2, 3))
+    layer.layers["0_forward"].f.h.weight = torch.nn.Parameter(torch.zeros(rows, columns))
+    words = r"f.h.weight has shape \(., .\); expected \(5, 5\) = \('hidden', 'hidden'\)"
+    with pytest.raises(S, match=words):
+        layer(torch.zeros(4, 2, 3))
 
 
 STEPS = {

@@ -67,6 +67,8 @@ class Layout:
                 "input is a nested tensor; give a PackedSequence, as "
                 "torch.nn.utils.rnn.pack_sequence(x.unbind(), enforce_sorted=False)"
             )
+        if given.layout is not torch.strided:
+            raise ArgumentError(f"input is {given.layout}; give input.to_dense()")
         if given.dim() not in (2, 3):
             form = "(batch, time, input)" if batch_first else "(time, batch, input)"
             raise SizeError(

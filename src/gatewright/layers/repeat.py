@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Forms that a layer keeps.
 FORMS = 128
-#: The types of tensors whose numbers are where they say.
+#: The types of tensors whose numbers are where they say, if they are anywhere.
 PLAIN = (Tensor, nn.Parameter)
 
 
@@ -89,7 +89,14 @@ class Repeats:
         tensors = [input, *states]
         for place in weights:
             tensors += place
-        if why_not_now() is not None or not all([type(one) in PLAIN for one in tensors]):
+        nowhere = isinstance(input, Tensor) and (
+            input.is_nested or input.layout is not torch.strided
+        )
+        if (
+            nowhere
+            or why_not_now() is not None
+            or not all([type(one) in PLAIN and one.data_ptr() for one in tensors])
+        ):
             return self.wholly(layer, input, hx)
         modes = os.getpid(), torch.get_num_threads(), torch.is_grad_enabled()
         own = layer.backend, layer.training, len(layer._buffers), len(states)
@@ -105,7 +112,7 @@ class Repeats:
                 self.forms.clear()
             self.forms[form] = self.known(layer, input, states, tasks)
             return found
-        known = self.forms[form]
+        known = self.forms.get(form)  # another thread may have cleared them
         if known is None:
             return self.wholly(layer, input, hx)
         return known.call(input, states, weights)

@@ -69,7 +69,7 @@ def why_not_read(given: Sequence[Tensor]) -> str | None:
             return f"a tensor is a {kind.__name__}, which has its numbers elsewhere"
     if not all([one.is_cpu for one in given]):
         return "not all tensors are on the CPU"
-    if not all([torch._C._has_storage(one) and not one._is_zerotensor() for one in given]):
+    if not all([torch._C._has_storage(one) and one.data_ptr() for one in given]):
         return "not all tensors have their numbers in memory"
     dtypes = {one.dtype for one in given} - {torch.bool}
     if len(dtypes) > 1:

@@ -40,7 +40,9 @@ def run(task: Run) -> Result:
     inputs = torch.is_grad_enabled() and any(one.requires_grad for one in steps)
     built = kernels(graph, (tuple(task.names), tuple(sorted(task.hold)), inputs), bits)
     states = [*task.states.values(), *(task.fresh.values() if task.restart is not None else ())]
-    given = prepared(built, [known[one] for one in built.given], states)
+    brought = [known[one] for one in built.given]
+    built.check(brought, task.sizes)
+    given = prepared(built, brought, states)
     order = ordered(task, len(like))
     counts = len(order.rows), order.batch, order.total
     shape = Shape.of(task.sizes, *counts, given, fresh=task.restart is not None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache as once
 from functools import cached_property, lru_cache
 from threading import RLock
 from typing import Any, TypeVar
 
 from llvmlite import ir
+from torch import Tensor
 
 from gatewright.backends.llvm import build, cache
 from gatewright.backends.llvm.chain import emit_chain
@@ -22,6 +23,7 @@ from gatewright.backends.llvm.plan import Plan, plan_backward, plan_forward, uns
 from gatewright.backends.llvm.threads import emit_parallel, openmp
 from gatewright.backends.llvm.totals import emit_totals
 from gatewright.backends.llvm.vector import Numbers
+from gatewright.errors import SizeError
 from gatewright.graph import Graph, Term
 from gatewright.graph.loop import Nest, Part, Schedule, schedule
 
@@ -145,6 +147,25 @@ class Kernels:
         #: Leaves of the loop that are results of the part before it.
         self.handed = early & set(self.schedule.loop.loop.step_leaves)
         self.programs: dict[Any, Any] = {}
+        self.forms: dict[tuple[tuple[str, int], ...], list[tuple[int, ...] | None]] = {}
+
+    def check(self, known: Sequence[Tensor], sizes: Mapping[str, int]) -> None:
+        """Refuse weights of another shape than the cell's: they would be read beyond their end.
+
+        Raises:
+            SizeError: naming the weight, its shape and the one expected.
+        """
+        key = tuple(sizes.items())
+        if key not in self.forms:
+            weights = [term.attributes.get("weight") for term in self.given]
+            self.forms[key] = [one.numbers(sizes) if one else None for one in weights]
+        for term, one, form in zip(self.given, known, self.forms[key], strict=True):
+            if form is not None and one.shape != form:
+                weight = term.attributes["weight"]
+                raise SizeError(
+                    f"the weight {weight.path} has shape {tuple(one.shape)}; "
+                    f"expected {form} = {weight.shape}"
+                )
 
     @cached_property
     def replaced(self) -> dict[Term, Term]:

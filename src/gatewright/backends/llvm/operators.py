@@ -107,8 +107,10 @@ class Call:
         built = kernels(graph, (asked, given_too, inputs), bits)
         terms = known_terms(graph, given_too)
         positions = [terms.index(one) for one in built.given]
-        given = prepared(built, [known[i] for i in positions], [*states, *fresh])
         numbers = dict(zip(("input", "hidden"), map(int, sizes), strict=True))
+        brought = [known[i] for i in positions]
+        built.check(brought, numbers)
+        given = prepared(built, brought, [*states, *fresh])
         steps, batch = map(int, lengths)
         shape = Shape.of(numbers, steps, batch, steps * batch, given, fresh=bool(fresh))
         strides = tuple(tuple(map(int, one)) for one in shape.strides)
