@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import gatewright as gw
 from gatewright import linear, sigmoid, tanh
 from gatewright.backends.llvm import memory
+from gatewright.backends.llvm.order import even
 from gatewright.errors import BackendError
 from tolerances import close, random_loss
 
@@ -202,6 +203,16 @@ def test_the_default_device_is_for_what_users_make():
 
 
 # Memory that waits.
+def test_the_orders_of_many_lengths_share_their_numbers():
+    even(3000, 3, False)  # as many numbers as any of these needs
+    orders = [even(1000 + length, 3, False) for length in range(3)]
+    arrays = [array for one in orders for array in (one.before, one.after, one.every)]
+    assert len({one.untyped_storage().data_ptr() for one in arrays}) == 1
+    for one in orders:
+        assert one.every.tolist() == list(range(one.total + 1))
+        assert torch.equal(one.before[3:], one.after[:-3])
+
+
 class Cycle:
     """What only the collector finds."""
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatewright.layers.recurrent import Recurrent
 
 #: Forms that a layer keeps.
-FORMS = 128
+FORMS = 512
 #: The types of tensors whose numbers are where they say, if they are anywhere.
 PLAIN = (Tensor, nn.Parameter)
 

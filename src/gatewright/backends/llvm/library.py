@@ -32,8 +32,8 @@ from gatewright.graph.loop import Nest, Part, Schedule, schedule
 Way = tuple[tuple[str, ...], tuple[str, ...], bool]
 P = TypeVar("P")
 S = TypeVar("S")
-#: Programs that are kept of one cell's kernels.
-PROGRAMS = 128
+#: Programs that are kept of one cell's kernels, of some 25 KB: enough for hundreds of lengths.
+PROGRAMS = 2048
 #: llvmlite builds one module at a time.
 BUILDING = RLock()
 

@@ -41,7 +41,7 @@ class Order:
     @cached_property
     def every(self) -> Tensor:
         """The numbers 0, 1 ... N."""
-        return torch.arange(self.total + 1, device="cpu")
+        return numbers(0, self.total + 1)
 
     @cached_property
     def addresses(self) -> list[int]:
@@ -67,19 +67,32 @@ class Order:
         return replace(self, before=torch.where(marks, rows, self.before))
 
 
+class _Numbers:
+    """The numbers 0, 1 ... in one array, which all orders share: nobody writes to it."""
+
+    array = torch.arange(1 << 12, device="cpu")
+
+
+def numbers(first: int, end: int) -> Tensor:
+    """The whole numbers from the first one to the one before the end."""
+    array = _Numbers.array
+    if len(array) < end:
+        array = _Numbers.array = torch.arange(max(end, 2 * len(array)), device="cpu")
+    return array[first:end]
+
+
 @lru_cache(maxsize=32)
 def even(steps: int, batch: int, reverse: bool) -> Order:
     """The order of a run whose rows all have the same length."""
     total = steps * batch
-    first = torch.arange(batch, 2 * batch, device="cpu")
-    after = torch.arange(2 * batch, 2 * batch + total, device="cpu")
+    after = numbers(2 * batch, 2 * batch + total)
     counts = torch.full((steps,), batch, dtype=torch.int64, device="cpu")
     offsets = torch.arange(0, total, batch, device="cpu")
     if reverse:
-        before = torch.cat([after[batch:], first])
+        before = torch.cat([after[batch:], numbers(batch, 2 * batch)])
         last, offsets = after[:batch], offsets.flip(0)
     else:
-        before = torch.cat([first, after[:-batch]])
+        before = numbers(batch, batch + total)
         last = after[-batch:]
     return Order(counts, offsets, before, after, last, batch, total)
 
@@ -104,8 +117,7 @@ def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
         lengths = (counts.unsqueeze(1) > every).sum(0)
         ends = after + offsets[(lengths - 1).clamp_min(0)] + every
         last = torch.where(lengths > 0, ends, first + every)
-    states = torch.arange(after, after + total, device="cpu")
-    return Order(counts, offsets, before, states, last, batch, total)
+    return Order(counts, offsets, before, numbers(after, after + total), last, batch, total)
 
 
 @lru_cache(maxsize=128)
