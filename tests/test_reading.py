@@ -18,6 +18,7 @@ from pyarrow import parquet
 import gatewright.data
 from gatewright.data import Recordings, Series, Tagged, Text, load_vowels, read
 from gatewright.data.times import TimeCells, parse
+from gatewright.errors import DataError
 
 DAY = np.timedelta64(1, "D")
 
@@ -373,6 +374,39 @@ def test_ts_files_are_the_vowels_that_are_bundled(tmp_path: Path):
     np.testing.assert_array_equal(found.labels, vowels.labels)
     for one, other in zip(found.sequences, vowels.sequences, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def pair(folder: Path, test: str) -> Path:
+    """Two files as an archive publishes them; the one to learn from."""
+    (folder / "x_TRAIN.ts").write_text("%a remark\n@classLabel true a b\n@data\n1,2:a\n3:b\n")
+    (folder / "x_TEST.ts").write_text(test)
+    return folder / "x_TRAIN.ts"
+
+
+def test_a_published_split_is_kept(tmp_path: Path):
+    # The classes of the test part stand in another order, as they do in some archives.
+    path = pair(tmp_path, "@classLabel true b a\n@data\n5,6:b\n7:a\n8,9:b\n")
+    found = read(path)
+    assert len(found.data) == 2 and found.test.classes == found.data.classes == ("a", "b")
+    assert found.test.labels.tolist() == [1, 0, 1]
+    assert found.test.sequences[0].ravel().tolist() == [5, 6]
+    assert "x_TEST.ts beside it is the test part" in found.notes[0]
+    assert read(tmp_path / "x_TEST.ts").test is None
+    assert read(path, labelled=False).test is None  # to predict from
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ("@classLabel true a b c\n@data\n1:a\n2:c\n", "x_TEST.ts, line 4: the class c is none"),
+        ("@classLabel true a b\n@data\n1:1:a\n2:2:b\n", "x_TEST.ts holds .*channels=2.* same ch"),
+        ("@classLabel false\n@data\n1,2\n", "expected labels for classify|x_TEST.ts holds Series"),
+        ("", "x_TEST.ts is empty"),
+    ],
+)
+def test_a_test_part_that_does_not_fit_is_refused(test: str, message: str, tmp_path: Path):
+    with pytest.raises(DataError, match=message):
+        read(pair(tmp_path, test))
 
 
 def test_ts_without_labels_is_a_series(table):

@@ -197,6 +197,19 @@ def test_labels_are_not_needed_and_columns_may_stand_in_another_order(made: Path
     assert whole == cut
 
 
+def test_what_read_returned_is_taken_as_it_is(made: Path) -> None:
+    found = read(made / "classes.csv")
+    assert (
+        predict(made / "classes", found).columns
+        == predict(made / "classes", made / "classes.csv").columns
+    )
+    found = read("vowels")
+    plan = planned(found, ["rnn"], seeds=1, say=lambda line: None, reading={})
+    assert plan.test is found.test
+    with pytest.raises(ArgumentError, match="target were given, but the data have been read"):
+        planned(found, ["rnn"], seeds=1, say=lambda line: None, reading={"target": "a"})
+
+
 def test_another_dtype_says_nearly_the_same(made: Path) -> None:
     for name in ("hours", "classes", "tags"):
         data = read(made / f"{name}.csv").data

@@ -11,7 +11,7 @@ from gatewright.data.formats.csv_file import CsvFile
 from gatewright.data.formats.frame import open_frame
 from gatewright.data.formats.parquet_file import open_parquet
 from gatewright.data.formats.text_file import read_text
-from gatewright.data.formats.ts_file import read_ts
+from gatewright.data.formats.ts_pair import read_ts_pair
 from gatewright.data.from_table import read_table
 from gatewright.data.missing import Fill
 from gatewright.data.opening import inner_suffix, steady
@@ -40,6 +40,7 @@ def read(
         source: The path of a `.csv`, `.tsv`, `.parquet` or `.ts` file, of any other file as
             plain text (packed ones too, but for Parquet: `.csv.gz`); the name of a bundled
             data set; or a dataframe of pandas, polars, pyarrow or what else narwhals knows.
+            Beside `NAME_TRAIN.ts` a file `NAME_TEST.ts` is taken as its test part.
         task: "forecast", "classify", "tag" or "next symbol". Without it: a table with a
             label is to classify where the label is one for each id, else to tag; a table
             without one is to forecast; a `.ts` file with class labels is to classify; a text
@@ -116,6 +117,6 @@ def _read_file(path: Path, request: Request) -> Reading:
     if suffix in (".parquet", ".pq"):
         return read_table(open_parquet(path), name, request)
     if suffix == ".ts":
-        return read_ts(path, name, request)
+        return read_ts_pair(path, name, request)
     why = f"its name ends with {suffix or 'nothing'}, none of .csv, .tsv, .parquet and .ts"
     return read_text(path, name, request, "it is plain text" if suffix == ".txt" else why)

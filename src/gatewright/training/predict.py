@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gatewright.data import read
+from gatewright.data import Reading, read
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
@@ -74,6 +74,7 @@ def predict(
     """
     write = None if out is None else _writer(out, overwrite)
     model = _model(model)
+    data = data.data if isinstance(data, Reading) else data
     if isinstance(data, str | os.PathLike) or not hasattr(data, "about"):
         data = read(data, **{**model.reading, "labelled": False, **reading}).data
     ready, remarks = model.task.ready(data)

@@ -32,12 +32,13 @@ def open_source(
     """Read `data`, see which task it sets, and put the test part aside.
 
     Args:
-        data: What `gatewright.data.read` takes, or what it returns.
+        data: What `gatewright.data.read` takes, what it returns, or the `data` of that.
         horizon: Of a forecast, how many steps to tell.
         window: Of a forecast, how many steps to read.
         **reading: Arguments of `gatewright.data.read`.
     """
-    found = read(data, **reading) if not isinstance(data, DATA) else _given(data, reading)
+    given = isinstance(data, (Reading, *DATA))
+    found = _given(data, reading) if given else read(data, **reading)
     whole = found.data
     sizes = {"horizon": horizon, "window": window}
     training: Any
@@ -69,6 +70,8 @@ def _given(data: Any, reading: dict[str, Any]) -> Reading:
     if reading:
         names = ", ".join(reading)
         raise ArgumentError(f"{names} were given, but the data have been read already")
+    if isinstance(data, Reading):
+        return data
     task = {Series: "forecast", Recordings: "classify", Tagged: "tag", Text: "next symbol"}
     return Reading(data, task[type(data)], "that is what they are", "the data")  # type: ignore[arg-type]
 

@@ -23,6 +23,8 @@ from gatewright.data.request import Reading, Request
 from gatewright.data.series import Series
 from gatewright.errors import ArgumentError, DataError
 
+# Lines that are for people: "%" is that of the older .arff files.
+_REMARKS = ("#", "%")
 _YES_NO = {"true": True, "false": False}
 # The tags that are followed by true or false, and those by a number.
 _FLAGS = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
@@ -105,7 +107,7 @@ def _header(source: str, file: TextIO) -> _Header:
     name, number = "", 0
     for number, line in enumerate(file, start=1):
         words = line.split()
-        if not words or words[0].startswith("#"):
+        if not words or words[0].startswith(_REMARKS):
             continue
         where = f"{source}, line {number}"
         tag = words[0].lower()
@@ -147,7 +149,7 @@ def _header(source: str, file: TextIO) -> _Header:
 def _cases(source: str, file: TextIO, header: _Header) -> Iterator[_Case]:
     for number, line in enumerate(file, start=header.lines + 1):
         text = line.strip()
-        if not text or text.startswith("#"):
+        if not text or text.startswith(_REMARKS):
             continue
         where = f"{source}, line {number}"
         parts = text.split(":")
