@@ -266,7 +266,12 @@ def _statistical(title: str, task: Forecast, learn: Any, settings: Sequence[Any]
             some = np.linspace(0, len(windows) - 1, min(ORIGINS, len(windows))).astype(int)
             seen = windows.take(some)
             residuals = seen.truth - at_origins(seen)
-        return Fitted(lambda part: around(at_origins(task.batches(part)), residuals), None)
+
+        def predict(part: Any) -> NDArray[np.float64]:
+            new = task.batches(part)
+            return task.bounded(around(at_origins(new), new.series, residuals, seen.series))
+
+        return Fitted(predict, None)
 
     return Baseline(title, title, "Fitted by statsmodels to the same part.", fit, settings)
 

@@ -112,6 +112,7 @@ def test_several_series_share_one_model():
     low, high = waves(60), waves(40)[::-1] + 5.0
     found = clone(TINY).fit([low, high])
     both = found.predict([low, high])
+    assert found.score([low, high, low]) < 0 and found.score([low]) < 0  # other series too
     assert both.shape == (2, 2, 2) and (both[1] == found.predict(high)).all()
     named = pd.concat([days(60).assign(id="x"), days(40).assign(id="y")])
     said = clone(TINY).fit(named)
@@ -194,7 +195,7 @@ def test_gaps_of_a_dataframe_are_refused_or_filled():
         ({"epochs": None}, "epochs is None"),
         ({"validation_fraction": 0.0}, "validation_fraction is 0.0"),
         ({"target": "price"}, "no channel price, .* its channels are: channel 0, channel 1"),
-        ({"horizon": 60}, "expected at least 63 in a part"),
+        ({"horizon": 60}, "expected at least 63: the window of 3"),
         ({"cell": "lstn"}, "no network is called 'lstn'"),
     ],
 )
@@ -225,7 +226,7 @@ def test_series_that_cannot_be_read_are_refused(
 
 
 def test_too_little_to_score_and_nothing_learned_are_refused(fitted: Forecaster):
-    with pytest.raises(DataError, match="expected at least 13 in a part"):
+    with pytest.raises(DataError, match="expected at least 13: the window of 10"):
         fitted.score(waves()[:12])
     with pytest.raises(NotFittedError):
         clone(fitted).score(waves())

@@ -144,7 +144,7 @@ class Series:
             step, channel = (int(at) for at in np.argwhere(~usable)[0])
             raise DataError(
                 f"{where} has {values[step, channel]} at step {step}, channel {channel}; "
-                "expected finite numbers within float32: fill or leave out what is missing"
+                "expected finite numbers of less than 1e30: fill or leave out what is missing"
             )
 
     def __len__(self) -> int:

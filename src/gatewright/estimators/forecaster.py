@@ -166,16 +166,18 @@ class Forecaster(NetworkEstimator):
         """−MASE of the medians at every step of X that has a window before it and a horizon after.
 
         Greater is better: 0 is without an error, and −1 as large an error as that of the seasonal
-        naive forecast inside the data that were learned from. y is not used.
+        naive forecast inside the data that were learned from, the mean over their series, as X
+        may hold others. y is not used.
 
         Raises:
             DataError: if X is shorter than window and horizon together.
         """
         check_is_fitted(self)
         series, _ = self.task_.ready(self._read(X, reset=False).series)
-        outputs = run_all(self.model_, self.task_.batches(series))
-        predicted = self.task_.predictions(outputs, self.model_)
-        return -self.task_.score(predicted, series)["mase"]
+        unit = tuple(np.mean(self.task_.naive_error, axis=0).tolist())
+        task = replace(self.task_, naive_error=(unit,) * len(series))
+        outputs = run_all(self.model_, task.batches(series))
+        return -task.score(task.predictions(outputs, self.model_), series)["mase"]
 
     def _read(self, X: Any, *, reset: bool) -> Given:
         targets = as_names(self.target)
