@@ -148,6 +148,16 @@ def test_history_has_to_bring_more_than_what_is_known_ahead():
     assert look(make(task, alone, shift_register(task.inputs, 5)), alone).useful >= 3
 
 
+def test_windows_that_overlap_tell_nothing_of_each_other():
+    """Of a mean over six steps of noise a few are of use; a window is known by its neighbour."""
+    noise = np.random.Generator(np.random.PCG64(0)).normal(size=425)
+    smooth = np.convolve(noise, np.ones(6) / 6, "valid")[:, None]
+    series = Series(("a",), (np.arange(420),), (smooth,), ("y",), period=1.0)
+    task = replace(Forecast.of(series, horizon=20, window=60), per_window=False)
+    model = make(task, series, shift_register(task.inputs, 5))
+    assert 1 <= looked_at(model, task.batches(series).spread(300), "smooth").useful <= 5
+
+
 @pytest.mark.parametrize(
     ("losses", "enough"),
     [

@@ -165,6 +165,19 @@ def test_neither_batch_nor_backend_matters():
     constants = [probes.time_constants(layer, x)["c"] for layer in layers]
     close(*constants, "time constants")
     close(probes.spectrum(layers[0], x).abs(), probes.spectrum(layers[1], x).abs(), "spectrum")
+    last = torch.full((4,), 29)
+
+    def read(layer, x):
+        found = probes.input_horizon(lambda x: layer(x)[0][-1].sum(-1), x, last[: x.shape[1]])
+        return found.channels.square()
+
+    close(*(read(layer, x) for layer in layers), "inputs")
+    close(torch.stack([read(layers[0], one) for one in x.split(1, 1)]).mean(0), read(layers[0], x))
+    shut = [probes.saturation(layer, 40 * x)["f"].shut for layer in layers]
+    rows = [probes.saturation(layers[0], 40 * one)["f"].shut for one in x.split(1, 1)]
+    close(*shut, "saturation")
+    close(torch.stack(rows).mean(0), shut[0], "saturation")
+    assert shut[0].any()
 
 
 def test_random_directions_estimate_what_all_units_give():
