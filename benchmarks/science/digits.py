@@ -37,7 +37,7 @@ RATES = (1e-3, 3e-3, 1e-2)
 
 
 def budget(rate: float) -> Budget:
-    """About 45 times through the 1079 images to learn from."""
+    """About 45 times through the 1077 images to learn from."""
     return Budget(steps=1500, batch=32, rate=rate, check=50, enough=1.1)
 
 
