@@ -157,7 +157,11 @@ class Kernels:
         """
         key = tuple(sizes.items())
         if key not in self.forms:
-            weights = [term.attributes.get("weight") for term in self.given]
+            graph, (_, held, *_) = self.schedule.graph, self.details
+            values = {graph.values[name] for name in held}  # these have a row for each step
+            weights = [
+                None if term in values else term.attributes.get("weight") for term in self.given
+            ]
             self.forms[key] = [one.numbers(sizes) if one else None for one in weights]
         for term, one, form in zip(self.given, known, self.forms[key], strict=True):
             if form is not None and one.shape != form:
