@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gatewright.backends import llvm, reference
+from gatewright.backends import llvm, reference, triton
 from gatewright.backends.reference import Result, Run
 from gatewright.errors import ArgumentError, BackendError
 
@@ -21,6 +21,7 @@ class Backend:
 #: The fastest first; the last one runs everything.
 BACKENDS: dict[str, Backend] = {
     "llvm": Backend(llvm.run, llvm.why_not),
+    "triton": Backend(triton.run, triton.why_not),
     "reference": Backend(reference.run, reference.why_not),
 }
 

@@ -56,12 +56,12 @@ def of_torch(case: Case, module: nn.Module, forward: Forward) -> Contender:
 
     def values() -> dict[str, Any]:
         output, after = run()
-        found: dict[str, Any] = {"output": output.detach().numpy()}
+        found: dict[str, Any] = {"output": output.detach().cpu().numpy()}
         for name, one in zip(case.states, listed(after), strict=True):
-            found[f"state {name}"] = one.detach().reshape(case.states[name].shape).numpy()
+            found[f"state {name}"] = one.detach().reshape(case.states[name].shape).cpu().numpy()
         if case.training:
             for name, one in {**case.inputs, **case.states}.items():
-                found[f"gradient of {name}"] = _gradient(one).numpy()
+                found[f"gradient of {name}"] = _gradient(one).cpu().numpy()
             squares = [_gradient(one).square().sum() for one in matrices(module)]
             found["gradients of matrices"] = np.sqrt(sum(float(one) for one in squares))
         return found

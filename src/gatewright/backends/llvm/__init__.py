@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gatewright.backends.weights import Share
 
 NUMBERS = (torch.float32, torch.float64)
+CPU = torch.device("cpu")
 
 
 def why_not(task: Run) -> str | None:
@@ -44,9 +45,9 @@ def why_not(task: Run) -> str | None:
     return cannot(task.graph, tuple(task.names), tuple(sorted(task.hold)))
 
 
-def why_not_now() -> str | None:
-    """Why the kernels can run nothing at the moment, or None."""
-    if torch.is_autocast_enabled("cpu"):
+def why_not_now(device: str = "cpu") -> str | None:
+    """Why kernels for a kind of device can run nothing at the moment, or None."""
+    if torch.is_autocast_enabled(device):
         return "autocast is on"
     return why_watched()
 
@@ -62,13 +63,13 @@ def why_watched() -> str | None:
     return None
 
 
-def why_not_read(given: Sequence[Tensor]) -> str | None:
+def why_not_read(given: Sequence[Tensor], device: torch.device = CPU) -> str | None:
     """Why kernels cannot read the numbers of all tensors where they lie in memory, or None."""
     for kind in {type(one) for one in given}:
         if kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
             return f"a tensor is a {kind.__name__}, which has its numbers elsewhere"
-    if not all([one.is_cpu for one in given]):
-        return "not all tensors are on the CPU"
+    if not all([one.device == device for one in given]):
+        return f"not all tensors are on {device}"
     if not all([torch._C._has_storage(one) and one.data_ptr() for one in given]):
         return "not all tensors have their numbers in memory"
     dtypes = {one.dtype for one in given} - {torch.bool}

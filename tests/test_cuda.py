@@ -1,0 +1,138 @@
+"""Layers on an NVIDIA GPU held to the same layers on the CPU. Needs a GPU: else it is skipped."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gatewright as gw
+from odd_cells import CELLS, make, random_states, sequences
+from tolerances import close, tensors
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
+
+LENGTHS = [4, 6, 0, 1, 6]
+
+
+def moved(found: Any, device: str) -> Any:
+    """The same structure on another device."""
+    if isinstance(found, Tensor):
+        return found.detach().to(device)
+    if isinstance(found, dict):
+        return {key: moved(one, device) for key, one in found.items()}
+    return type(found)(moved(one, device) for one in found)
+
+
+def everything(layer: gw.Recurrent, given: Any, hx: Any, device: str) -> Any:
+    """Outputs, states, traces and all gradients of a layer on a device."""
+    layer = copy.deepcopy(layer).to(device)
+    given, hx = moved(given, device), moved(hx, device)
+    leaves = [*given.values(), *tensors(hx), *layer.parameters()]
+    for one in leaves:
+        one.requires_grad_()
+    starts = (torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) < 0.2).to(device)
+    event, *further = given
+    how = {"lengths": LENGTHS, "starts": starts, **{name: given[name] for name in further}}
+    result = layer(given[event], hx, **how)
+    trace = layer.trace(given[event], hx, grad=True, **how)
+    smooth = [one for one in (*tensors(result), *trace.values()) if one.is_floating_point()]
+    loss = torch.stack([(one.cpu() * weights(one, i)).sum() for i, one in enumerate(smooth)]).sum()
+    found = torch.autograd.grad(loss, leaves, allow_unused=True)
+    grads = [torch.zeros_like(a) if g is None else g for a, g in zip(leaves, found, strict=True)]
+    return [one.cpu() for one in (*tensors(result), *trace.values(), *grads)]
+
+
+def weights(like: Tensor, seed: int) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(like.shape, generator=draw, dtype=torch.float64).to(like.dtype)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_layer_is_what_it_is_on_the_cpu(name: str):
+    """Lengths in no order, starts, two layers, both directions, traces, and every gradient."""
+    layer = make(name, num_layers=2, bidirectional=True)
+    given, hx = sequences(layer, 6, 5), random_states(layer, 5)
+    close(everything(layer, given, hx, "cuda"), everything(layer, given, hx, "cpu"))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_drop_in_is_what_cudnn_computes(kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    theirs = getattr(torch.nn, kind)(17, 33, num_layers=2, bidirectional=True, device="cuda")
+    ours = getattr(gw, kind)(17, 33, num_layers=2, bidirectional=True, device="cuda")
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(9, 4, 17, device="cuda")
+    found = []
+    for layer in (ours, theirs):
+        own = x.clone().requires_grad_()
+        result = layer(own)
+        named = dict(layer.named_parameters())
+        wanted = [own, *(named[name] for name in sorted(named))]
+        output = tensors(result)
+        loss = torch.stack([(one.cpu() * weights(one, 1)).sum() for one in output]).sum()
+        found.append([*output, *torch.autograd.grad(loss, wanted)])
+    close(*found)
+
+
+def test_a_model_goes_from_one_device_to_the_other(tmp_path: Path):
+    layer = gw.PeepholeLSTM(3, 5, num_layers=2).cuda()
+    x = torch.randn(4, 2, 3, device="cuda")
+    expected = layer(x)
+    gw.save(layer, tmp_path / "model")
+    close(moved(gw.load(tmp_path / "model")(x.cpu()), "cuda"), expected)
+    close(gw.load(tmp_path / "model", device="cuda")(x), expected)
+
+
+@pytest.mark.parametrize("low", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_keeps_states_in_float32(low: torch.dtype):
+    layer = gw.LSTM(16, 32).cuda()
+    x = torch.randn(5, 4, 16, device="cuda")
+    expected, _ = layer(x)
+    with torch.autocast("cuda", low):
+        output, (h, c) = layer(x)
+        trace = layer.trace(x)
+    assert output.dtype == h.dtype == c.dtype == torch.float32
+    assert (output - expected).abs().max() < 3e-2
+    assert all(one.isfinite().all() for one in trace.values())
+    output.sum().backward()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in layer.parameters())
+
+
+def test_a_layer_trains_and_explains_itself():
+    layer = gw.GRU(3, 16).cuda()
+    optimiser = torch.optim.Adam(layer.parameters(), 1e-2)
+    x = torch.randn(10, 8, 3, device="cuda")
+    losses = []
+    for _ in range(30):
+        loss = (layer(x)[0] - x.mean(-1, keepdim=True).cumsum(0)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+    assert "not llvm: the kernels are for the CPU, and the tensors are on cuda:0" in (
+        layer.explain(x)
+    )
+
+
+def test_inputs_on_another_device_are_refused():
+    layer = gw.LSTM(3, 5).cuda()
+    with pytest.raises(gw.ArgumentError, match="cpu"):
+        layer(torch.randn(4, 2, 3))
+    with pytest.raises(gw.ArgumentError, match="cpu"):
+        layer(torch.randn(4, 2, 3, device="cuda"), (torch.zeros(1, 2, 5), torch.zeros(1, 2, 5)))
+
+
+def test_a_step_by_hand_and_gates_on_the_gpu():
+    torch.manual_seed(0)
+    one = gw.LSTMCell(3, 5).cuda()
+    x = torch.randn(2, 3, device="cuda")
+    close(moved(one(x), "cpu"), copy.deepcopy(one).cpu()(x.cpu()))
+    layer = gw.LSTM(3, 5).cuda()
+    held = layer.trace(torch.randn(4, 2, 3, device="cuda"), hold={"f": 0.0})
+    assert not held["f"].any() and held["f"].is_cuda

@@ -1,0 +1,159 @@
+"""The part of Triton's language that kernels are printed in, on torch.
+
+A stand-in to run the printed text where Triton is not installed, which takes a gigabyte. It is
+stricter than a GPU: what is read or written outside of a buffer raises, and so does what is
+read before the barrier behind its writing, or other than by the cache that all programs share. The
+programs of a tile run as threads, and wait for each other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gatewright.backends.triton.tiles import Tiles
+
+#: What each thread is: the program's two numbers, how many barriers it has met, its launch.
+HERE = threading.local()
+
+
+class Buffer:
+    """A tensor's memory, and behind how many barriers, and by whom, each number was written."""
+
+    def __init__(self, given: Tensor) -> None:
+        spans = zip(given.shape, given.stride(), strict=True)
+        count = 1 + sum((n - 1) * step for n, step in spans) if given.numel() else 0
+        self.flat = given.detach().as_strided((count,), (1,))
+        self.written, self.by = torch.full((2, count), -1)
+
+
+class Pointer:
+    """Places in a buffer."""
+
+    def __init__(self, buffer: Buffer, offset: Any = 0) -> None:
+        self.buffer, self.offset = buffer, offset
+
+    def __add__(self, more: Any) -> Pointer:
+        return Pointer(self.buffer, self.offset + more)
+
+    def places(self, mask: Any) -> tuple[Tensor, Tensor]:
+        """The offsets, zero where they are masked, and the mask."""
+        given = torch.as_tensor(self.offset), torch.as_tensor(True if mask is None else mask)
+        offset, mask = torch.broadcast_tensors(*given)
+        inside = (offset >= 0) & (offset < len(self.buffer.flat))
+        if not inside[mask].all():
+            raise IndexError("a kernel reads or writes outside of a buffer")
+        return torch.where(mask, offset, 0), mask
+
+
+def load(pointer: Pointer, mask: Any = None, other: float = 0.0, cache_modifier: str = "") -> Any:
+    offset, mask = pointer.places(mask)
+    if not mask.any():
+        return torch.full(offset.shape, other, dtype=pointer.buffer.flat.dtype)
+    if (pointer.buffer.written[offset][mask] >= HERE.barriers).any():
+        raise RuntimeError("a kernel reads what was written since the last barrier")
+    others = pointer.buffer.by[offset][mask]
+    if ((others >= 0) & (others != HERE.program[1])).any() and cache_modifier != ".cg":
+        raise RuntimeError("a kernel reads what another program wrote from a cache of its own")
+    return torch.where(mask, pointer.buffer.flat[offset], other)
+
+
+def store(pointer: Pointer, value: Tensor, mask: Any = None) -> None:
+    offset, mask = pointer.places(mask)
+    pointer.buffer.flat[offset[mask]] = value.to(pointer.buffer.flat.dtype)[mask]
+    pointer.buffer.written[offset[mask]] = HERE.barriers
+    pointer.buffer.by[offset[mask]] = HERE.program[1]
+
+
+def atomic_add(pointer: Pointer, more: int, sem: str, scope: str) -> int:
+    assert (sem, scope) == ("release" if more else "acquire", "gpu")
+    if HERE.launch.failures:
+        raise RuntimeError("another program failed")
+    with HERE.launch.lock:
+        at = int(pointer.offset)
+        before = int(pointer.buffer.flat[at])
+        pointer.buffer.flat[at] += more
+    time.sleep(0 if more else 1e-5)
+    return before
+
+
+def debug_barrier() -> None:
+    HERE.barriers += 1
+
+
+def dot(a: Tensor, b: Tensor, total: Tensor, input_precision: str) -> Tensor:
+    assert a.dtype == b.dtype and input_precision == "ieee"
+    assert min(*a.shape, *b.shape) >= 16
+    return total + a.to(total.dtype) @ b.to(total.dtype)
+
+
+LANGUAGE = SimpleNamespace(
+    float32=torch.float32,
+    float64=torch.float64,
+    bfloat16=torch.bfloat16,
+    float16=torch.float16,
+    int32=torch.int32,
+    int64=torch.int64,
+    load=load,
+    store=store,
+    atomic_add=atomic_add,
+    debug_barrier=debug_barrier,
+    dot=dot,
+    program_id=lambda axis: HERE.program[axis],
+    arange=lambda first, end: torch.arange(first, end),
+    zeros=lambda shape, dtype: torch.zeros(shape, dtype=dtype),
+    full=lambda shape, value, dtype: torch.full(shape, value, dtype=dtype),
+    broadcast_to=lambda a, shape: a.expand(shape),
+    where=torch.where,
+    abs=torch.abs,
+    sum=lambda a, axis: a.sum(axis),
+    max=lambda a, axis: a.nan_to_num(nan=-torch.inf).amax(axis),  # leaves NaN out, as Triton's
+)
+IMPORTS = "import triton\nimport triton.language as tl\n"
+
+
+def jit(function: Any = None, **_: Any) -> Any:
+    """A function as it is: by itself, or by what takes it."""
+    return function or (lambda one: one)
+
+
+def built(name: str, text: str) -> Any:
+    """In the place of `gatewright.backends.triton.build.built`."""
+    assert IMPORTS in text
+    triton = SimpleNamespace(jit=jit)
+    namespace = {"triton": triton, "tl": LANGUAGE, "libdevice": torch}
+    exec(compile(text.replace(IMPORTS, ""), name, "exec"), namespace)
+    kernel = namespace[name]
+
+    def launch(grid: tuple[int, int], tiles: Tiles, arguments: Sequence[Any]) -> None:
+        assert grid[1] == tiles.parts and grid[0] <= tiles.at_once
+        given = [Pointer(Buffer(o)) if isinstance(o, Tensor) else o for o in arguments]
+        for tile in range(grid[0]):
+            run = SimpleNamespace(lock=threading.Lock(), failures=[])
+            threads = [
+                threading.Thread(target=program, args=(kernel, given, (tile, part), run))
+                for part in range(grid[1])
+            ]
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join()
+            if run.failures:
+                raise run.failures[0]
+
+    return launch
+
+
+def program(kernel: Any, given: Sequence[Any], ids: tuple[int, int], run: Any) -> None:
+    HERE.program, HERE.barriers, HERE.launch = ids, 0, run
+    try:
+        with torch.no_grad():
+            kernel(*given)
+    except Exception as failure:
+        run.failures.append(failure)
