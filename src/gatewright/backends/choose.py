@@ -12,16 +12,25 @@ from gatewright.errors import ArgumentError, BackendError
 
 @dataclass(frozen=True)
 class Backend:
-    """What runs a task, and says why it cannot run one."""
+    """What runs a task, and says why it cannot run one.
+
+    Attributes:
+        by_name: Why it runs only where it is asked for by name; "" if "auto" may choose it.
+    """
 
     run: Callable[[Run], Result]
     why_not: Callable[[Run], str | None]
+    by_name: str = ""
 
 
 #: The fastest first; the last one runs everything.
 BACKENDS: dict[str, Backend] = {
     "llvm": Backend(llvm.run, llvm.why_not),
-    "triton": Backend(triton.run, triton.why_not),
+    "triton": Backend(
+        triton.run,
+        triton.why_not,
+        'it has been tested without a GPU only; backend="triton" asks for it',
+    ),
     "reference": Backend(reference.run, reference.why_not),
 }
 
@@ -45,7 +54,8 @@ def pick(name: str, task: Run) -> str:
         BackendError: if the backend was asked for by name and cannot run the task.
     """
     if name == "auto":
-        return next(one for one, backend in BACKENDS.items() if backend.why_not(task) is None)
+        chosen = (one for one, backend in BACKENDS.items() if not backend.by_name)
+        return next(one for one in chosen if BACKENDS[one].why_not(task) is None)
     reason = BACKENDS[name].why_not(task)
     if reason is not None:
         raise BackendError(f'backend="{name}" cannot run this: {reason}; backend="auto" can')

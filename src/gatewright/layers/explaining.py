@@ -36,7 +36,8 @@ def explained(name: str, backend: str, task: Run) -> str:
     names = {term: name for name, term in graph.values.items()}
     lines = [f"{name}: backend {chosen}, {steps} steps, {elements} rows in all"]
     for faster in list(BACKENDS)[: list(BACKENDS).index(chosen)]:
-        reason = BACKENDS[faster].why_not(task) or f'backend="{backend}" was asked for'
+        asked = f'backend="{backend}" was asked for'
+        reason = BACKENDS[faster].why_not(task) or BACKENDS[faster].by_name or asked
         lines.append(f"  not {faster}: {reason}")
     lines += [
         f"  before the loop: {len(early)} operations on all steps at once; "
