@@ -80,11 +80,6 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
     def fit(self, X: Any, y: Any) -> Self:
         """Learn the classes y (N,) of the sequences X.
 

@@ -113,11 +113,6 @@ class Forecaster(NetworkEstimator):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
     @property
     def task_(self) -> Forecast:
         """What was learned."""

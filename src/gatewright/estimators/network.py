@@ -43,6 +43,11 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
     validation_fraction: float
     random_state: Any
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
     def _recipe(self, base: Recipe) -> Recipe:
         """The recipe of a task with the settings in its place, once they are checked."""
         given = self._counts("hidden_size", "epochs", "batch_size")

@@ -91,9 +91,7 @@ class Loops(torch.autograd.Function):
         built, shape, order, task = ctx.run
         if by_operations(given, gradients):
             return (*NOT_TENSORS, *differentiable(built, task, given, gradients, given))
-        upstream = [
-            one.resolve_neg().contiguous() if one is not None else None for one in gradients
-        ]
+        upstream = in_rows(gradients)
         # A hook on what is saved may give it back in another order in memory.
         shape = replace(shape, strides=tuple([one.stride() for one in given]))
         shape = shape.backward(upstream, ctx.needs_input_grad[len(NOT_TENSORS) :])
@@ -107,6 +105,11 @@ NOT_TENSORS = (None,) * 4
 
 
 NOTHING = torch.empty(0)
+
+
+def in_rows(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients from outside as kernels read them: the numbers themselves, in whole rows."""
+    return [one.resolve_neg().contiguous() if one is not None else None for one in gradients]
 
 
 def by_operations(given: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> bool:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.autograd import bare, by_operations, differentiable
+from gatewright.backends.llvm.autograd import bare, by_operations, differentiable, in_rows
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import run_forward
-from gatewright.backends.llvm.library import kernels
+from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import ordered
 from gatewright.backends.llvm.program import Piece, Shape
 from gatewright.backends.llvm.threads import threads
@@ -42,6 +42,7 @@ class Ready:
     def __init__(
         self,
         task: Run,
+        built: Kernels,
         shares: Mapping[str, Share],
         weights: Mapping[str, Tensor],
         forms: Forms,
@@ -51,8 +52,7 @@ class Ready:
         event = next(iter(task.inputs.values())).contiguous()
         states = [one.contiguous() for one in task.states.values()]
         self.forms, self.dtype = forms, event.dtype
-        inputs = torch.is_grad_enabled() and event.requires_grad
-        self.built = kernels(graph, ((), (), inputs), 8 * event.element_size())
+        self.built = built
         self.task, self.order = bare(task), ordered(task, len(states[0]))
         #: The states before the first step, for calls that bring none.
         self.starts = [one.detach() for one in states]
@@ -131,9 +131,7 @@ class Ready:
         wholes = self.wholes(tensors)
         added = [any(asked[i] for i in pair) for pair in self.sums]
         every = [*asked, *[False] * len(self.constants), *added]
-        upstream = [
-            one.resolve_neg().contiguous() if one is not None else None for one in gradients
-        ]
+        upstream = in_rows(gradients)
         shape = self.wide.backward(upstream, [every[one.whole] for one in self.pieces])
         found = run_backward(
             self.built,
@@ -219,10 +217,9 @@ def ready(
             return None
     event = next(iter(task.inputs.values()))
     kinds = (), (), torch.is_grad_enabled() and event.requires_grad
+    built = kernels(graph, kinds, 8 * event.element_size())
     known = {*graph.inputs.values(), *[one for one in graph.forward if one.op == "weight"]}
-    more = [
-        one for one in kernels(graph, kinds, 8 * event.element_size()).given if one not in known
-    ]
+    more = [one for one in built.given if one not in known]
     needed = closure(more)
     if needed & known:
         return None  # torch computes some values from the weights, before the kernels
@@ -230,4 +227,4 @@ def ready(
     terms = [one for one in graph.forward if one in needed]
     Section(terms, found, task).compute(found, event)
     constants = {one: found[one].contiguous() for one in more}
-    return Ready(task, shares, weights, forms, constants)
+    return Ready(task, built, shares, weights, forms, constants)
