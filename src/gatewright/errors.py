@@ -7,7 +7,8 @@
     ├── DataError      ValueError   a data set or file that cannot be used
     ├── ModelError                  a saved model that is damaged, or not one of ours
     ├── TrainingError  RuntimeError a training that cannot go on
-    └── BackendError   RuntimeError a backend was asked for by name and cannot run
+    ├── BackendError   RuntimeError a backend was asked for by name and cannot run
+    └── KernelError    RuntimeError kernels and memory do not fit each other: a fault of ours
 
 A message says what was given, what was expected and what to do:
 ``state c has shape (4, 32); expected (4, 64) = (batch, hidden)``. Any other
@@ -83,6 +84,15 @@ class TrainingError(GatewrightError, RuntimeError):
 
 class BackendError(GatewrightError, RuntimeError):
     """A backend was asked for by name and cannot run here. There is no silent fallback."""
+
+
+class KernelError(GatewrightError, RuntimeError):
+    """Kernels and memory do not fit each other, which is a fault of Gatewright.
+
+    Calls of kernels are verified before the first one runs, and the checked build compares
+    every load and store with the bounds of its buffer. The message names the kernel and the
+    buffer.
+    """
 
 
 def _rebuild(

@@ -15,7 +15,7 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import Order, ordered
-from gatewright.backends.llvm.program import Shape, prepared
+from gatewright.backends.llvm.program import Shape, lies_of, prepared
 from gatewright.backends.llvm.untraced import untraced
 from gatewright.backends.reference import Result, Run, Section, at_hand
 from gatewright.graph import Term
@@ -93,7 +93,7 @@ class Loops(torch.autograd.Function):
             return (*NOT_TENSORS, *differentiable(built, task, given, gradients, given))
         upstream = in_rows(gradients)
         # A hook on what is saved may give it back in another order in memory.
-        shape = replace(shape, strides=tuple([one.stride() for one in given]))
+        shape = replace(shape, lies=lies_of(given))
         shape = shape.backward(upstream, ctx.needs_input_grad[len(NOT_TENSORS) :])
         places, shapes = [one.data_ptr() for one in given], [one.shape for one in given]
         found = run_backward(built, shape, order, places, kept, upstream, shapes)

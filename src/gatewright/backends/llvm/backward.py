@@ -12,7 +12,17 @@ from gatewright.backends.llvm.forward import forward_program
 from gatewright.backends.llvm.library import Kernels, source
 from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.order import Order
-from gatewright.backends.llvm.program import TILE, Piece, Program, Shape, Span, Table, rows_of
+from gatewright.backends.llvm.program import (
+    TILE,
+    Piece,
+    Program,
+    Shape,
+    Table,
+    content,
+    rows_of,
+)
+from gatewright.backends.llvm.verify import Access, Contents, Span
+from gatewright.errors import KernelError
 from gatewright.graph import Term
 from gatewright.graph.loop import Part
 
@@ -42,6 +52,7 @@ def run_backward(
 
     Args:
         given: The addresses of what was given.
+        upstream: The gradients of what the forward pass returned, in whole rows.
         shapes: Those of what the gradients are of: of what was given, or of the whole tensors
             that it was part of.
     """
@@ -49,9 +60,16 @@ def run_backward(
     passing = POOL.take(kept.dtype, program.lengths.get("passing", 0))
     blocks = [POOL.take(kept.dtype, program.lengths[name]) for name in program.blocks]
     seeds = [0 if one is None else one.data_ptr() for one in upstream]
+    for i, gradient in enumerate(upstream):
+        if gradient is not None and gradient.numel() < program.lengths[f"upstream {i}"]:
+            raise KernelError(
+                f"an upstream gradient has shape {tuple(gradient.shape)}; expected "
+                f"{program.lengths[f'upstream {i}']} numbers"
+            )
     places = [one.data_ptr() for one in (kept, passing)]
-    if any(program.missing.values()):  # nothing is written there
-        blocks[0].zero_()
+    for whole, count in program.missing.items():
+        if count:  # nothing is written there
+            blocks[program.homes[whole].base - program.bases["gradients"]].zero_()
     program([*steps.addresses, *places, *given, *seeds, *(one.data_ptr() for one in blocks)])
     first = program.bases["gradients"]
     found: list[Tensor | None] = [None] * len(shapes)
@@ -66,7 +84,8 @@ def run_backward(
         if piece is not None:
             if before is None:
                 before = found[one.whole] = block.new_zeros(*shapes[one.whole])
-            before.as_strided(piece.shape, piece.strides, piece.offset).add_(tensor)
+            count = tensor.numel()
+            before.flatten()[piece.offset : piece.offset + count].view(shaped).add_(tensor)
         else:
             found[one.whole] = tensor if before is None else before + tensor
     return found
@@ -74,6 +93,8 @@ def run_backward(
 
 class BackwardProgram(Program):
     """The calls of a backward pass."""
+
+    lent = ("kept",)  # a second backward pass reads it again
 
     def __init__(self, built: Kernels, kind: str, shape: Shape) -> None:
         super().__init__(built, shape)
@@ -84,8 +105,12 @@ class BackwardProgram(Program):
         self.missing: dict[int, int] = {}
         self.positions = {term: i for i, term in enumerate(built.given)}
         self.handed: dict[Term, Span] = {}
-        for i in range(len(shape.present)):
+        states = list(built.schedule.graph.states.values())
+        returned = [(term, shape.total) for term in built.wanted]
+        returned += [(term, shape.batch) for term in states]
+        for i, (term, rows) in enumerate(returned):
             self.base(f"upstream {i}")
+            self.lengths[f"upstream {i}"] = rows * self.units(term)
         #: What torch gets: the gradients of the weights and states together, and each large one.
         self.blocks = ["gradients"]
         self.lengths["gradients"] = 0
@@ -93,14 +118,22 @@ class BackwardProgram(Program):
         # What the forward pass left: in the block that is kept, or as it was given.
         before = replace(shape, present=(), asked=(), pieces=(), wholes=())
         forward = built.program("training", before, forward_program)
+        self.lengths["kept"] = forward.lengths.get("kept", 0)
+        kept = self.base("kept")
+        self.contents = Contents({f: v for f, v in forward.contents.frames.items() if f[0] == kept})
         names = list(forward.bases)
         for name, span in forward.places.items():
             base = names[span.base]
             if base == "kept" or base.startswith("given"):
-                self.places[name] = span._replace(base=self.base(base))
+                assert self.bases[base] == span.base, "both passes begin with the same blocks"
+                self.places[name] = span
         for name in reversed(built.parts):
             self.part(name, built.parts[name])
         self.states(len(built.given))
+        for whole, span in self.homes.items():
+            if not self.missing[whole]:
+                rows = (span.end - span.start) // span.length
+                self.results_written.append(Access("read", span, rows, span.length, span.length))
         self.ready()
 
     def part(self, name: str, part: Part) -> None:
@@ -159,18 +192,22 @@ class BackwardProgram(Program):
 
     def gradient(self, position: int, rows: int, units: int) -> Span:
         """Memory for the gradient of a given tensor, which torch gets."""
-        name = f"gradient {len(self.results)}"
-        self.blocks.append(name)
-        self.lengths[name] = rows * units
-        span = self.own(name, units)
-        self.result(position, span)
+        span = self.apart(rows, units)
+        self.result(position, span, (rows, units))
         return span
+
+    def apart(self, rows: int, length: int) -> Span:
+        """Memory in a block of its own."""
+        name = f"gradient {len(self.blocks)}"
+        self.blocks.append(name)
+        self.lengths[name] = rows * length
+        return self.own(name, length, rows)
 
     def together(self, rows: int, length: int) -> Span:
         """Memory in the block of the gradients of weights and states."""
         at = self.lengths["gradients"]
         self.lengths["gradients"] = at + self.room(rows * length)
-        return Span(self.bases["gradients"], at, length)
+        return Span(self.bases["gradients"], at, length, at, at + rows * length)
 
     def own_results(self, name: str, part: Part) -> dict[Term, Term]:
         """Leaves whose gradient only torch reads, and is in whole rows, and that gradient."""
@@ -199,7 +236,7 @@ class BackwardProgram(Program):
         position = built.wanted.index(term) if term in built.wanted else None
         outside = None
         if position is not None and self.shape.present[position]:
-            outside = self.own(f"upstream {position}", units)
+            outside = self.own(f"upstream {position}", units, total)
         seed = f"{name} seed value {term.index}"
         if later is not None and outside is not None:
             # Not where it stands: that may be the user's own tensor, or another value's too.
@@ -226,7 +263,7 @@ class BackwardProgram(Program):
             self.place("passing", rows, (name, units))
             self.clear(self.places[name], rows, units)
             if shape.present[first + i]:
-                final = self.own(f"upstream {first + i}", units)
+                final = self.own(f"upstream {first + i}", units, shape.batch)
                 self.copy(final, self.places[name], shape.batch, units, write="last")
 
     def made(self, name: str, part: Part, term: Term) -> Span:
@@ -237,7 +274,7 @@ class BackwardProgram(Program):
         if f"{name} seed {seed}" in self.places:
             return self.places[f"{name} seed {seed}"]
         # The gradient of a state after each step: behind those of the fresh and the first ones.
-        return self.behind(self.places[f"loop gradient {seed}"], 2 * self.shape.batch)
+        return self.places[f"loop gradient {seed}"].behind(2 * self.shape.batch)
 
     def leaves(self, name: str, part: Part, own: dict[Term, Term]) -> None:
         """The gradients of what a part reads besides states."""
@@ -258,10 +295,15 @@ class BackwardProgram(Program):
                 target = self.gradient(self.positions[leaf], total, units)
                 self.copy(self.made(name, part, gradient), target, total, units)
         for first, width, members in merged(columns, self.lanes):
-            target = self.columns(members, 1, self.room(width), self.room(width))
-            table: Table = [first, first.length, self.shape.total, target]
-            threads = self.threads(width * self.shape.total // 4)
-            self.call(self.shared["totals"], table, self.room(width) // self.lanes, 8, threads)
+            target = self.columns(members, Block(1, width, vector=True))
+            total, room = self.shape.total, self.room(width)
+            table: Table = [first, first.length, total, target, width]
+            accesses = [
+                Access("read", first, total, width, room),
+                Access("write", target, 1, width, width),
+            ]
+            threads = self.threads(width * total // 4)
+            self.call(self.shared["totals"], table, room // self.lanes, 8, threads, accesses)
 
     def matrices(self, name: str, part: Part) -> None:
         """The gradients of the matrices: one product for all that read one source."""
@@ -273,21 +315,24 @@ class BackwardProgram(Program):
                 column = Column(left, self.units(one.left), paths[one.path])
                 by_source.setdefault((one.right, one.heads), []).append(column)
         for (right, heads), columns in by_source.items():
-            stands, units = f"{name} {source(part, right)}", self.units(right)
+            buffer, units = source(part, right), self.units(right)
+            stands, value = f"{name} {buffer}", content(buffer)
             index = "before" if stands.startswith(f"{name} state") else "every"
             if heads > 1:
                 for column in columns:
-                    self.by_head(column, heads, stands, units, index)
+                    self.by_head(column, heads, stands, units, index, value)
                 continue
             for first, width, members in merged(columns, self.lanes):
-                target = self.columns(members, width, self.room(units), 1)
-                self.outer(first, self.places[stands], target, width, index)
+                target = self.columns(members, Block(width, self.room(units)))
+                self.outer(first, self.places[stands], target, (width, units), index, value)
 
-    def by_head(self, column: Column, heads: int, stands: str, units: int, index: str) -> None:
+    def by_head(
+        self, column: Column, heads: int, stands: str, units: int, index: str, value: str
+    ) -> None:
         """The gradient of a matrix with heads: for each one a product of its own units."""
         out, part, total = column.units // heads, units // heads, self.shape.total
         length = self.room(part)
-        target = self.columns([(0, column)], column.units, length, 1)
+        target = self.columns([(0, column)], Block(column.units, length))
         for head in range(heads):
             left, right = column.span.beside(head * out), self.places[stands].beside(head * part)
             rows = index
@@ -295,62 +340,78 @@ class BackwardProgram(Program):
                 # In whole vectors it would be read beyond the end of its row.
                 self.place("passing", total, (f"{stands} {head}", part))
                 within, rows = self.places[f"{stands} {head}"], "every"
-                self.copy(right, within, total, part, read=index)
+                self.copy(right, within, total, part, read=index, content=value)
                 right = within
-            self.outer(left, right, self.behind(target, head * out), out, rows)
+            self.outer(left, right, target.behind(head * out), (out, part), rows, value)
 
-    def outer(self, left: Span, right: Span, target: Span, width: int, index: str) -> None:
-        """Call for the product of `width` columns of the left with rows of the right."""
+    def outer(
+        self,
+        left: Span,
+        right: Span,
+        target: Span,
+        shape: tuple[int, int],
+        index: str,
+        value: str,
+    ) -> None:
+        """Call for the product of columns of the left with rows of the right.
+
+        Args:
+            shape: How many columns, and the units of the right.
+            index: The array of the order that picks the rows of the right.
+            value: What they hold.
+        """
+        width, units = shape
         table: Table = [left, left.length, right, right.length, target, target.length]
         table += [self.shape.total, target.length // self.lanes, self.index(index)]
         work = width * target.length // 64 * self.shape.total
-        self.call(self.shared["outer"], table, width, TILE, self.threads(work))
+        first, count = self.rows(index, self.shape.total)
+        accesses = [
+            Access("read", left, self.shape.total, width, width),
+            Access("read", right, count, units, target.length, value, first),
+            Access("write", target, width, target.length, target.length),
+        ]
+        self.call(self.shared["outer"], table, width, TILE, self.threads(work), accesses)
 
-    def columns(
-        self, members: list[tuple[int, Column]], rows: int, length: int, apart: int
-    ) -> Span:
+    def columns(self, members: list[tuple[int, Column]], block: Block) -> Span:
         """Memory for the gradients of columns, and each as a result within it."""
-        home = self.home(members, length, apart)
+        home = self.home(members, block)
         if home is not None:
             return home
-        whole = self.together(rows, length)
-        for at, one in members:
-            offset = whole.offset + at * (length if apart == 1 else 1)
-            self.result(self.positions[one.term], whole._replace(offset=offset))
+        whole = self.together(block.rows, block.length)
+        for at, column in members:
+            written = (1, column.units) if block.vector else (column.units, block.length)
+            self.result(self.positions[column.term], whole.beside(at * block.step), written)
         return whole
 
-    def home(self, members: list[tuple[int, Column]], length: int, apart: int) -> Span | None:
+    def home(self, members: list[tuple[int, Column]], block: Block) -> Span | None:
         """Where the gradients of columns stand in that of the whole which they are pieces of.
 
         None if they are no pieces, or do not lie in it as they come.
         """
         if not self.shape.pieces:
             return None
-        positions = [self.positions[one.term] for _, one in members]
-        pieces = [self.shape.pieces[one] for one in positions]
-        first, step = pieces[0], length if apart == 1 else 1
-        numbers = [prod(one.shape) for one in pieces]
-        if numbers[0] == self.shape.wholes[first.whole]:
+        pieces = [self.shape.pieces[self.positions[column.term]] for _, column in members]
+        first, numbers = pieces[0], [prod(piece.shape) for piece in pieces]
+        count = self.shape.wholes[first.whole]
+        if numbers[0] == count:
             return None
-        for (at, column), piece, count in zip(members, pieces, numbers, strict=True):
-            there = piece.whole == first.whole and piece.offset == first.offset + at * step
-            if not there or count != column.units * step or piece.strides[-1] != 1:
-                return None
-            if len(piece.shape) > 1 and piece.strides[-2] != length:
+        for (at, column), piece, size in zip(members, pieces, numbers, strict=True):
+            there = piece.whole == first.whole and piece.offset == first.offset + at * block.step
+            if not there or size != column.units * block.step:
                 return None
         if first.whole not in self.homes:
-            count = self.shape.wholes[first.whole]
-            span = self.together(count // step, step)
+            # In a block of its own, as torch has it: each gradient may be kept by itself.
+            span = self.apart(*((1, count) if block.vector else (count // block.step, block.step)))
             self.homes[first.whole] = span
             self.missing[first.whole] = count
             self.results.append(Result(first.whole, span))
         self.missing[first.whole] -= sum(numbers)
         assert self.missing[first.whole] >= 0, "a piece is written twice"
-        whole = self.homes[first.whole]
-        return Span(whole.base, whole.offset + first.offset, length)
+        return self.homes[first.whole].beside(first.offset)
 
-    def result(self, position: int, span: Span) -> None:
-        """Note where a gradient of what was given stands."""
+    def result(self, position: int, span: Span, written: tuple[int, int]) -> None:
+        """Note where a gradient of what was given stands, and the shape of what is written."""
+        self.results_written.append(Access("read", span, *written, written[1]))
         if not self.shape.pieces:
             self.results.append(Result(position, span))
             return
@@ -366,9 +427,28 @@ class BackwardProgram(Program):
             if self.shape.asked[first + i]:
                 span, units = self.places[f"loop gradient {state}"], self.units(term)
                 target = self.together(batch, units)
-                self.result(first + i, target)
-                here = span if i >= len(states) else self.behind(span, batch)
+                self.result(first + i, target, (batch, units))
+                here = span if i >= len(states) else span.behind(batch)
                 self.copy(here, target, batch, units)
+
+
+@dataclass(frozen=True)
+class Block:
+    """The shape of memory for the gradients of columns that lie side by side.
+
+    Attributes:
+        rows, length: A row for each column of a matrix's gradient, or one row of all columns.
+        vector: Whether it is the latter.
+    """
+
+    rows: int
+    length: int
+    vector: bool = False
+
+    @property
+    def step(self) -> int:
+        """The numbers from the gradient of one column to that of the next one."""
+        return 1 if self.vector else self.length
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 
+from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.target import Target, target
 from gatewright.backends.llvm.vector import Numbers
 
@@ -17,8 +19,8 @@ def registers() -> int:
 
 
 def numbers(bits: int) -> Numbers:
-    """Its vectors of numbers of so many bits."""
-    return target().numbers(bits)
+    """Its vectors of numbers of a width, for the checked build if that is asked for."""
+    return replace(target().numbers(bits), checked=checked())
 
 
 def object_code(module: ir.Module) -> bytes:

@@ -16,6 +16,7 @@ def emit_copy(module: ir.Module, numbers: Numbers) -> None:
     f = Function(module, "copy", [POINTER, INDEX, INDEX], numbers)
     b = f.b
     table, first, end = f.arguments
+    f.table(table)
     target, source = f.load_pointer(table, TARGET), f.load_pointer(table, SOURCE)
     lengths = f.load_index(table, TARGET_LENGTH), f.load_index(table, SOURCE_LENGTH)
     written, read = f.load_pointer(table, WRITTEN), f.load_pointer(table, READ)
@@ -32,7 +33,8 @@ def emit_copy(module: ir.Module, numbers: Numbers) -> None:
         with f.carrying(f.reached, units, 1, []) as (unit, _, _):
             place = f.address(to, unit)
             scalar = f.load_scalar(f.address(start, unit))
-            b.store(b.select(adding, b.fadd(f.load_scalar(place), scalar), scalar), place)
+            total = b.select(adding, b.fadd(f.load_scalar(place), scalar), scalar)
+            f.store_scalar(total, place)
     b.ret_void()
 
 
@@ -40,6 +42,7 @@ def emit_clear(module: ir.Module, numbers: Numbers) -> None:
     """Emit `clear(table, first, end)`: rows of whole vectors, by target, length and units."""
     f = Function(module, "clear", [POINTER, INDEX, INDEX], numbers)
     table, first, end = f.arguments
+    f.table(table)
     target, length = f.load_pointer(table, 0), f.load_index(table, 1)
     units = f.load_index(table, 2)
     with f.loop(first, end) as row:

@@ -10,8 +10,9 @@ from torch import Tensor
 from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.order import Order
-from gatewright.backends.llvm.program import Program, Shape, rows_of
+from gatewright.backends.llvm.program import Program, Shape, content, rows_of
 from gatewright.backends.llvm.untraced import untraced
+from gatewright.backends.llvm.verify import Span
 
 
 @untraced
@@ -44,9 +45,7 @@ def run_forward(
     lead, front = forms or ((shape.total,), (shape.batch,))
     outputs = [POOL.take(dtype, *lead, program.units(term)) for term in built.wanted]
     states = built.schedule.graph.states.values()
-    finals = [
-        torch.empty(*front, program.units(term), dtype=dtype, device="cpu") for term in states
-    ]
+    finals = [POOL.take(dtype, *front, program.units(term)) for term in states]
     blocks = [0 if one is None else one.data_ptr() for one in (kept, passing)]
     results = [one.data_ptr() for one in (*outputs, *finals)]
     program([*steps.addresses, *blocks, *given, *results])
@@ -57,9 +56,11 @@ def run_forward(
 def forward_program(built: Kernels, kind: str, shape: Shape) -> Program:
     """The calls of a forward pass, with what `given` has in its order: terms, states, fresh."""
     program = Program(built, shape)
-    for name, count in (("output", len(built.wanted)), ("final", len(built.schedule.updates))):
-        for i in range(count):
-            program.base(f"{name} {i}")
+    outputs = [
+        program.returned(f"output {i}", term, shape.total) for i, term in enumerate(built.wanted)
+    ]
+    states = built.schedule.graph.states.values()
+    finals = [program.returned(f"final {i}", term, shape.batch) for i, term in enumerate(states)]
     training = kind == "training"
     needed = {f"{part} {one}" for part in built.parts if training for one in built.needed(part)}
     handed = {f"loop leaf {one.index}": f"before kept {one.index}" for one in built.handed}
@@ -80,25 +81,29 @@ def forward_program(built: Kernels, kind: str, shape: Shape) -> Program:
                 continue
             units = program.units(term)
             if buffer.startswith(("leaf", "vector")):
-                place = program.own(f"given {positions[term]}", units)
+                rows = rows_of(program, name, buffer)
+                place = program.own(f"given {positions[term]}", units, rows)
                 if program.whole(term):
                     program.places[own] = place
                     continue
                 copies.append((place, own, term))
-            elif own not in needed and term in built.wanted and program.whole(term):
+            mine = buffer.startswith("kept") and term in built.wanted and own not in needed
+            if mine and program.whole(term):
                 # What torch gets is written where torch gets it.
-                program.places[own] = program.own(f"output {built.wanted.index(term)}", units)
+                program.places[own] = outputs[built.wanted.index(term)]
                 continue
             block = "kept" if own in needed or own in taken.values() else "passing"
             program.place(block, rows_of(program, name, buffer), (own, units))
         for place, own, term in copies:
             rows = rows_of(program, name, own.removeprefix(f"{name} "))
-            program.copy(place, program.places[own], rows, program.units(term))
+            value = content(own.removeprefix(f"{name} "))
+            units = program.units(term)
+            program.copy(place, program.places[own], rows, units, content=value)
         if name == "loop":
             begin(program, len(built.given))
         program.pack(name, kind, positions)
         program.run(name, kind)
-    finish(program)
+    finish(program, outputs, finals)
     return program.ready()
 
 
@@ -107,27 +112,29 @@ def begin(program: Program, first: int) -> None:
     states, batch = program.built.schedule.graph.states, program.shape.batch
     for i, (state, term) in enumerate(states.items()):
         units, target = program.units(term), program.places[f"loop state {state}"]
-        given = program.own(f"given {first + i}", units)
-        program.copy(given, program.behind(target, batch), batch, units)
+        value = content(f"state {state}")
+        given = program.own(f"given {first + i}", units, batch)
+        program.copy(given, target.behind(batch), batch, units, content=value)
         if program.shape.fresh:
-            fresh = program.own(f"given {first + len(states) + i}", units)
-            program.copy(fresh, target, batch, units)
+            fresh = program.own(f"given {first + len(states) + i}", units, batch)
+            program.copy(fresh, target, batch, units, content=value)
 
 
-def finish(program: Program) -> None:
+def finish(program: Program, outputs: Sequence[Span], finals: Sequence[Span]) -> None:
     """Copy to torch what is wanted and does not stand there: the kernels read the rest again."""
     built, shape = program.built, program.shape
-    for i, term in enumerate(built.wanted):
-        output, units = program.own(f"output {i}", program.units(term)), program.units(term)
+    total, batch = shape.total, shape.batch
+    for term, output in zip(built.wanted, outputs, strict=True):
+        units = program.units(term)
         if term.op == "state":
-            place = program.places[f"loop state {term.attributes['name']}"]
-            program.copy(place, output, shape.total, units, read="before")
+            buffer = f"state {term.attributes['name']}"
+            place, value = program.places[f"loop {buffer}"], content(buffer)
+            program.copy(place, output, total, units, read="before", content=value)
             continue
         part = next(name for name, part in built.parts.items() if term in part.wanted)
-        place = program.places[f"{part} kept {term.index}"]
+        place, value = program.places[f"{part} kept {term.index}"], content(f"kept {term.index}")
         if place != output:
-            program.copy(place, output, shape.total, units)
-    for i, (state, term) in enumerate(built.schedule.graph.states.items()):
-        units = program.units(term)
-        final = program.own(f"final {i}", units)
-        program.copy(program.places[f"loop state {state}"], final, shape.batch, units, read="last")
+            program.copy(place, output, total, units, content=value)
+    for (state, term), final in zip(built.schedule.graph.states.items(), finals, strict=True):
+        place, value = program.places[f"loop state {state}"], content(f"state {state}")
+        program.copy(place, final, batch, program.units(term), read="last", content=value)

@@ -42,6 +42,7 @@ def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: 
     kinds = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER]
     f = Function(module, f"{name}_team", kinds, numbers)
     table, first, end, me, team, barrier = f.arguments
+    f.table(table)
     rows, offsets = f.load_pointer(table, ROWS), f.load_pointer(table, OFFSETS)
     steps = f.load_index(table, STEPS)
     chunk = _chunk(f, plan, table)
@@ -103,6 +104,7 @@ def _emit_nest(
     f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
     f.function.linkage = "internal"
     table, offset, first, last, me, team = f.arguments
+    f.table(table)
     units = size_of(f, plan, table, nest.size)
     count = f.b.sdiv(f.b.add(units, f.index(numbers.lanes - 1)), f.index(numbers.lanes))
     done: ir.Value = f.b.sdiv(f.b.mul(count, me), team)
@@ -142,6 +144,7 @@ def _emit_tile(
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
     table, offset, row, block = f.arguments
+    f.table(table)
     within = [f.b.add(row, f.index(r)) for r in range(tile.rows)]
     rows = Rows(f, plan, table, [f.b.add(offset, one) for one in within], within)
     unit = f.b.mul(block, f.index(numbers.lanes))
@@ -188,6 +191,7 @@ def _emit_terms(
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
     table, packed, within, unit, *values = f.arguments
+    f.table(table)
     rows = Rows(f, plan, table, [packed], [within])
     sums = dict(zip(nest.sums, values, strict=True))
     known: dict[Term, ir.Value] = {}

@@ -51,7 +51,7 @@ class Built:
     """One kernel in memory: for one thread, and shared among several."""
 
     def __init__(self, library: build.Library, name: str) -> None:
-        self.library = library
+        self.library, self.name = library, name
         self.alone = library.function(name)
         self.shared = library.function(f"{name}_parallel") if openmp() else 0
 
@@ -97,7 +97,7 @@ def shared(bits: int) -> dict[str, Built]:
         emit_chain(module, numbers)
 
     names = ("pack", "outer", "totals", "copy", "clear", "chain")
-    return built(cache.key(None, names, bits, openmp()), names, numbers, emit_all)
+    return built(cache.key(None, names, numbers, openmp()), names, numbers, emit_all)
 
 
 def source(part: Part, term: Term) -> str:
@@ -119,7 +119,7 @@ class Kernels:
     def __init__(self, graph: Graph, way: Way, bits: int) -> None:
         self.schedule = scheduled(graph, way)
         self.numbers = build.numbers(bits)
-        self.details = (*way, bits, openmp())
+        self.details = (*way, self.numbers, openmp())
         self.functions: dict[str, Built] = {}
         self.parts: dict[str, Part] = {}
         before = self.schedule.before

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Sequence
 from math import prod
 from threading import RLock
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from gatewright.backends.llvm.checked import checked
+from gatewright.errors import KernelError
 
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 #: Smaller blocks, in bytes, are the C library's: it keeps them at hand itself.
@@ -38,6 +43,8 @@ class Pool:
     def take(self, dtype: torch.dtype, *shape: int) -> Tensor:
         """A tensor whose numbers may be anything."""
         size = prod(shape) * dtype.itemsize
+        if checked():
+            return guarded(dtype, shape)
         if size < LARGE:
             return torch.empty(shape, dtype=dtype, device="cpu")
         with self.lock:
@@ -67,6 +74,38 @@ class Pool:
                 if new and len(self.waiting) <= WAITING:
                     break
                 del self.waiting[oldest], self.came[oldest]
+
+
+#: Blocks of the checked build with their guard zones, as long as they are used.
+GUARDED: list[weakref.ref[Any]] = []
+#: Numbers of a guard zone, and what they are.
+GUARD, PATTERN = 64, 1.2345678e30
+
+
+def guarded(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """A tensor full of NaN between two guard zones."""
+    count = prod(shape)
+    block = np.full(count + 2 * GUARD, PATTERN, NUMPY[dtype])
+    inside = block[GUARD : GUARD + count]
+    inside[:] = np.nan
+    GUARDED.append(weakref.ref(block))
+    return torch.from_numpy(inside.reshape(shape))
+
+
+def check_guards() -> None:
+    """Look at all guard zones.
+
+    Raises:
+        KernelError: if somebody has written there.
+    """
+    for reference in list(GUARDED):
+        block = reference()
+        if block is None:
+            GUARDED.remove(reference)
+            continue
+        zones = np.concatenate([block[:GUARD], block[-GUARD:]])
+        if not (zones == block.dtype.type(PATTERN)).all():
+            raise KernelError(f"the guard zones of a block of {len(block)} numbers are changed")
 
 
 POOL = Pool()

@@ -18,7 +18,7 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import forward_program, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import even
-from gatewright.backends.llvm.program import Shape, prepared
+from gatewright.backends.llvm.program import Lie, Shape, prepared
 from gatewright.backends.reference import Run
 from gatewright.graph import Graph, Term
 from gatewright.graph.lowering import of_text
@@ -113,8 +113,8 @@ class Call:
         given = prepared(built, brought, [*states, *fresh])
         steps, batch = map(int, lengths)
         shape = Shape.of(numbers, steps, batch, steps * batch, given, fresh=bool(fresh))
-        strides = tuple(tuple(map(int, one)) for one in shape.strides)
-        shape = replace(shape, strides=strides)
+        lies = [Lie(tuple(map(int, lie.shape)), tuple(map(int, lie.strides))) for lie in shape.lies]
+        shape = replace(shape, lies=tuple(lies))
         wanted = [built.wanted.index(one) for one in wanted_terms(graph, asked, terms)]
         return cls(built, shape, given, positions, wanted)
 

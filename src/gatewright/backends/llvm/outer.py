@@ -27,6 +27,7 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
     f = Function(module, "outer", [POINTER, INDEX, INDEX], numbers)
     b = f.b
     table, first, end = f.arguments
+    f.table(table)
     left, right, result = (f.load_pointer(table, slot) for slot in (LEFT, RIGHT, RESULT))
     lengths = [f.load_index(table, s) for s in (LEFT_LENGTH, RIGHT_LENGTH, RESULT_LENGTH)]
     count, blocks = f.load_index(table, COUNT), f.load_index(table, BLOCKS)
@@ -45,6 +46,7 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
                         b.call(
                             tiles[height, width],
                             [
+                                table,
                                 f.address(left, b.add(b.mul(n, lengths[0]), at)),
                                 f.address(right, unit),
                                 f.address(result, b.add(b.mul(at, lengths[2]), unit)),
@@ -62,13 +64,17 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
 def _emit_tile(module: ir.Module, numbers: Numbers, height: int, width: int) -> ir.Function:
     """Emit one tile.
 
-    `(left, right, result, right rows, first packed row, row lengths, packed rows)`.
+    `(table, left, right, result, right rows, first packed row, row lengths, packed rows)`.
     """
     name = f"outer_{height}x{width}"
-    f = Function(module, name, [POINTER] * 4 + [INDEX] * 5, numbers)
+    f = Function(module, name, [POINTER] * 5 + [INDEX] * 5, numbers)
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
-    left, right, result, rows, first, left_length, right_length, result_length, depth = f.arguments
+    table, *pointers, first, left_length, right_length, result_length, depth = f.arguments
+    slots = LEFT, RIGHT, RESULT, ROWS
+    left, right, result, rows = [
+        f.belongs(pointer, table, slot) for pointer, slot in zip(pointers, slots, strict=True)
+    ]
     places = [(r, j) for r in range(height) for j in range(width)]
     addresses = [
         f.address(result, f.b.add(f.b.mul(f.index(r), result_length), f.index(j * numbers.lanes)))

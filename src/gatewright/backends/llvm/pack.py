@@ -24,6 +24,7 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
     f = Function(module, "pack", [POINTER, INDEX, INDEX], numbers)
     b, lanes = f.b, f.index(numbers.lanes)
     table, first, end = f.arguments
+    f.table(table)
     target = f.load_pointer(table, TARGET)
     length, units, products = (f.load_index(table, s) for s in (LENGTH, UNITS, PRODUCTS))
     each, numbers_of_block = f.load_index(table, EACH), f.load_index(table, BLOCK)
@@ -75,12 +76,12 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                         column = f.address(panel_, b.add(behind, lane))
                         with f.loop(done, length) as k:
                             number = f.load_scalar(f.address(source, b.mul(k, by_place)))
-                            b.store(number, f.address(column, b.mul(k, turn)))
+                            f.store_scalar(number, f.address(column, b.mul(k, turn)))
                     # Lanes behind the last unit are computed and never read: any finite
                     # number will do, but memory may hold others, slow or trapping ones.
                     with f.loop(here, lanes) as lane:
                         column = f.address(panel_, lane)
                         with f.loop(f.index(0), length) as k:
                             zero = ir.Constant(numbers.scalar, 0.0)
-                            b.store(zero, f.address(column, b.mul(k, turn)))
+                            f.store_scalar(zero, f.address(column, b.mul(k, turn)))
     b.ret_void()

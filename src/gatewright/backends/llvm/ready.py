@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import ordered
-from gatewright.backends.llvm.program import Piece, Shape
+from gatewright.backends.llvm.program import Lie, Piece, Shape
 from gatewright.backends.llvm.threads import threads
 from gatewright.backends.llvm.untraced import untraced
 from gatewright.backends.reference import Run, Section
@@ -61,7 +62,7 @@ class Ready:
         places = {name: len(terms) + i for i, name in enumerate(weights)}
         wholes = [event, *states, *weights.values(), *self.constants]
         found = {
-            term: Piece(at, 0, tuple(wholes[at].shape), wholes[at].stride())
+            term: (Piece(at, 0, tuple(wholes[at].shape)), 0, wholes[at].stride())
             for at, term in [
                 *enumerate(terms),
                 *enumerate(constants, len(terms) + len(weights)),
@@ -80,14 +81,22 @@ class Ready:
             own = weights[share.names[0]]
             rows, *rest = own.shape
             form = (rows // share.parts, *rest)
-            offset = share.position * form[0] * own.stride(0)
-            found[term] = Piece(at, offset, form, own.stride())
+            first = share.position * form[0]
+            piece = Piece(at, first * prod(rest), form)
+            found[term] = piece, first * own.stride(0), own.stride()
         lengths += [lengths[added[0]] for added in self.sums]
-        self.pieces = tuple([found[one] for one in (*self.built.given, *graph.states.values())])
-        self.offsets = [(one.whole, one.offset * event.element_size()) for one in self.pieces]
-        strides = tuple([one.strides for one in self.pieces])
+        terms = [*self.built.given, *graph.states.values()]
+        self.pieces = tuple([found[term][0] for term in terms])
+        #: Where each piece lies: in which whole, how many numbers behind its first, and how.
+        self.places = [
+            (piece.whole, offset, Lie(piece.shape, strides))
+            for piece, offset, strides in (found[term] for term in terms)
+        ]
+        size = event.element_size()
+        self.offsets = [(whole, offset * size) for whole, offset, _ in self.places]
+        lies = tuple([lie for _, _, lie in self.places])
         counts = len(self.order.rows), self.order.batch, self.order.total
-        self.shape = Shape(tuple(task.sizes.items()), *counts, threads(), strides)
+        self.shape = Shape(tuple(task.sizes.items()), *counts, threads(), lies)
         self.wide = replace(self.shape, pieces=self.pieces, wholes=tuple(lengths))
 
     def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -156,10 +165,10 @@ class Ready:
         given = []
         with torch.enable_grad():
             wholes = self.wholes(tensors)
-            for one in self.pieces:
-                whole = wholes[one.whole]
-                at = whole.storage_offset() + one.offset
-                given.append(whole.as_strided(one.shape, one.strides, at))
+            for position, offset, lie in self.places:
+                whole = wholes[position]
+                at = whole.storage_offset() + offset
+                given.append(whole.as_strided(lie.shape, lie.strides, at))
         return differentiable(self.built, self.task, given, gradients, tensors)
 
 

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from threading import Barrier
@@ -76,7 +76,7 @@ def speed(measured: Sequence[tuple[int, float]], span: float) -> float:
 def roof(threads: int, bits: int = 32) -> Roof:
     """Measure the roof of a number of threads and a width of numbers; takes about 3 seconds."""
     with torch.device("cpu"):
-        return _roof(threads, build.numbers(bits))
+        return _roof(threads, replace(build.numbers(bits), checked=False))
 
 
 def _roof(threads: int, numbers: Numbers) -> Roof:

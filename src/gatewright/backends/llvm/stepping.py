@@ -9,18 +9,20 @@ behind a step the two change places.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 
+import numpy as np
 import torch
 from llvmlite import ir
 from torch import Tensor
 
 from gatewright.backends.llvm import build, cache
+from gatewright.backends.llvm.checked import ENDS, Record, header
 from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.library import BUILDING
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.plan import AFTER, BEFORE, FREE, plan_forward, unsupported
+from gatewright.backends.llvm.plan import AFTER, BEFORE, plan_forward, unsupported
 from gatewright.backends.llvm.vector import POINTER, Function, Numbers
 from gatewright.backends.reference import Section, at_hand
 from gatewright.backends.streaming import Array, step_task
@@ -55,7 +57,7 @@ class Built:
         self.schedule = scheduled(graph)
         self.plan = plan_forward(self.schedule, self.schedule.loop, saving=False)
         self.numbers = build.numbers(bits)
-        entry = cache.key(graph, "step", bits)
+        entry = cache.key(graph, "step", self.numbers)
         code = cache.read(entry)
         if code is None:
             module = ir.Module("gatewright")
@@ -78,15 +80,24 @@ def emit_step(module: ir.Module, numbers: Numbers) -> None:
     """Emit `step(record)`: all layers, and then the states' rows change their places."""
     f = Function(module, "step", [POINTER], numbers)
     (record,) = f.arguments
+    f.trusted(record)  # made by `KernelStream`
     rows = f.load_index(record, ROWS)
     with f.loop(f.index(0), f.load_index(record, LAYERS)) as layer:
         at = f.address(record, f.b.add(layer, f.index(TABLES)), POINTER)
-        table = f.load_pointer(at, 0)
+        table = f.table(f.load_pointer(at, 0))
         f.b.call(module.globals["layer"], [table, f.index(0), rows])
-        before, after = f.load_pointer(table, BEFORE), f.load_pointer(table, AFTER)
-        f.b.store(after, f.address(table, f.index(BEFORE), POINTER))
-        f.b.store(before, f.address(table, f.index(AFTER), POINTER))
+        swap(f, table, BEFORE, AFTER)
+        if numbers.checked:
+            swap(f, table, ENDS - BEFORE, ENDS - AFTER)
     f.b.ret_void()
+
+
+def swap(f: Function, table: ir.Value, place: int, other: int) -> None:
+    """Emit an exchange of two numbers of a table, or in front of it."""
+    places = [f.trusted(f.address(table, f.index(slot), POINTER)) for slot in (place, other)]
+    pointers = [f.load_pointer(address, 0) for address in places]
+    for address, pointer in zip(places, reversed(pointers), strict=True):
+        f.b.store(pointer, address)
 
 
 class KernelStream:
@@ -104,14 +115,32 @@ class KernelStream:
         }
         self.inputs: Mapping[str, Array] = {name: one.numpy() for name, one in given.items()}
         self.layers: list[Layer] = []
+        self.violations = Record()
         event = graph.equations.event
         for one in sizes:
-            self.layers.append(Layer(made, space, one, given))
+            self.layers.append(Layer(made, space, one, given, self.violations.address))
             given = {**given, event: self.layers[-1].output}
         self.output = given[event][:, : number(graph.output.size, sizes[-1])].numpy()
-        record = [len(sizes), rows, *(ctypes.addressof(one.table) for one in self.layers)]
-        self.record = (ctypes.c_int64 * len(record))(*record)
-        self.advance = partial(made.call, ctypes.addressof(self.record))
+        tables = [one.table.ctypes.data for one in self.layers]
+        self.record = np.array([len(sizes), rows, *tables], np.int64)
+        self.advance = partial(made.call, self.record.ctypes.data)
+        if made.numbers.checked:
+            self.advance = partial(self.advance_checked, self.advance)
+
+    def advance_checked(self, advance: Callable[[], None]) -> None:
+        """Run one step of the checked build.
+
+        Raises:
+            KernelError: if a kernel reads or writes out of bounds.
+        """
+        advance()
+        self.violations.raise_violation(self.named)
+
+    def named(self, table: int, slot: int) -> tuple[str, str]:
+        """The names of the kernel and the buffer of a table's slot, for errors."""
+        position = [one.table.ctypes.data for one in self.layers].index(table)
+        names = {number: name for name, number in self.layers[position].made.plan.buffers.items()}
+        return f"step of layer {position}", f"buffer {names.get(slot, f'in slot {slot}')!r}"
 
     def load(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
         with torch.no_grad():
@@ -150,14 +179,25 @@ class Layer:
     """One layer of a stream: its table, and the buffers that the table names."""
 
     def __init__(
-        self, made: Built, space: Space, sizes: Mapping[str, int], given: Mapping[str, Tensor]
+        self,
+        made: Built,
+        space: Space,
+        sizes: Mapping[str, int],
+        given: Mapping[str, Tensor],
+        record: int,
     ) -> None:
         self.made, self.space, self.sizes, self.given = made, space, sizes, given
         plan, rows = made.plan, space.rows
         self.buffers: dict[str, Tensor] = {}
         self.matrices: dict[int, Tensor] = {}
-        self.table = (ctypes.c_int64 * plan.length)()
-        self.table[:FREE] = [1, *(one.data_ptr() for one in space.kept)]
+        whole = np.zeros(2 * plan.length + 2, np.int64)
+        whole[: -plan.length] = header([0] * plan.length, record)
+        #: The kernel's table; what the checked build reads stands in front of it.
+        self.table = whole[-plan.length :]
+        self.ends = whole[plan.length - 1 :: -1]
+        self.table[0] = 1
+        for slot, array in enumerate(space.kept, start=1):
+            self.name(slot, array)
         for name, slot in plan.buffers.items():
             term, kind = plan.terms[name], name.split()[0]
             if term.op in ("event", "input") and kind == "leaf":
@@ -166,7 +206,8 @@ class Layer:
                 count = {"state": 2 * rows, "vector": 1}.get(kind, rows)
                 buffer = space.whole(count, number(term.size, sizes))
             self.buffers[name] = buffer
-            self.table[slot : slot + 2] = [buffer.data_ptr(), buffer.stride(0)]
+            self.name(slot, buffer)
+            self.table[slot + 1] = buffer.stride(0)
         for size, slot in plan.sizes.items():
             self.table[slot] = number(size, sizes)
         for nest, groups in plan.groups.items():
@@ -175,9 +216,17 @@ class Layer:
                 length = length // group.heads * group.panels(units, space.lanes)
                 shape = (space.blocks(units), length, len(group.products), space.lanes)
                 packed = self.matrices[group.slot] = torch.zeros(shape, dtype=space.dtype)
-                self.table[group.slot : group.slot + 2] = [packed.data_ptr(), packed.stride(0)]
+                self.name(group.slot, packed)
+                self.table[group.slot + 1] = packed.stride(0)
         (output,) = made.schedule.asked
         self.output = self.buffers[f"kept {output.index}"]
+
+    def name(self, slot: int, buffer: Tensor) -> None:
+        """Write the address of a buffer into the table, and where it ends in front of it."""
+        first = buffer.data_ptr()
+        self.table[slot] = first
+        storage = buffer.untyped_storage()
+        self.ends[slot] = storage.data_ptr() + storage.nbytes()
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Compute what follows from the weights alone, and pack the matrices."""

@@ -65,6 +65,7 @@ def emit_parallel(module: ir.Module, kernel: str, numbers: Numbers) -> None:
     work.function.linkage = "internal"
     b = work.b
     (data,) = work.arguments
+    work.trusted(data)
     table = work.load_pointer(data, 0)
     rows = work.load_index(data, 1)
     grain = work.load_index(data, 2)

@@ -6,8 +6,8 @@ from llvmlite import ir
 
 from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 
-#: Slots of the table: the rows, numbers from row to row, how many rows, the sums.
-SOURCE, LENGTH, COUNT, RESULT = range(4)
+#: Slots of the table: the rows, numbers from row to row, how many rows, the sums, how many sums.
+SOURCE, LENGTH, COUNT, RESULT, UNITS = range(5)
 #: Rows that are added up by themselves: a sum of sums is more exact than one long sum.
 DEPTH = 64
 
@@ -16,6 +16,8 @@ def emit_totals(module: ir.Module, numbers: Numbers) -> None:
     """Emit `totals(table, first block, end block)`, blocks of one vector in a row."""
     f = Function(module, "totals", [POINTER, INDEX, INDEX], numbers)
     table, first, end = f.arguments
+    f.table(table)
+    units = f.load_index(table, UNITS)
     source, result = f.load_pointer(table, SOURCE), f.load_pointer(table, RESULT)
     length, count = f.load_index(table, LENGTH), f.load_index(table, COUNT)
     block: ir.Value = first
@@ -35,6 +37,7 @@ def emit_totals(module: ir.Module, numbers: Numbers) -> None:
                     tell([f.b.fadd(a, p) for a, p in zip(values, part, strict=True)])
                 begin = f.reached
             for offset, total in zip(offsets, totals, strict=True):
-                f.store(total, f.address(result, offset))
+                # What stands behind the sums may be those of another call.
+                f.store_first(total, f.address(result, offset), f.b.sub(units, offset))
         block = f.reached
     f.b.ret_void()

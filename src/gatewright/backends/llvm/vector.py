@@ -12,6 +12,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from gatewright.backends.llvm.checked import WHOLE_TABLE, emit_check
+
 INDEX = ir.IntType(64)
 POINTER = ir.PointerType()
 VOID = ir.VoidType()
@@ -26,12 +28,18 @@ class Splat(ir.Constant):  # type: ignore[misc]  # llvmlite has no annotations
 
 @dataclass(frozen=True)
 class Numbers:
-    """A number type, how many fit into one vector register, and whether a product and a sum
-    are one operation."""
+    """A number type and the vectors of it.
+
+    Attributes:
+        bits, lanes: The width of a number, and as many of them as one vector register holds.
+        fused: Whether a product and a sum are one operation.
+        checked: Whether every load and store is compared with the bounds of its buffer.
+    """
 
     bits: int
     lanes: int
     fused: bool = True
+    checked: bool = False
 
     @property
     def scalar(self) -> ir.Type:
@@ -56,7 +64,12 @@ class Numbers:
 
 
 class Function:
-    """One function that is being emitted."""
+    """One function that is being emitted.
+
+    Every address belongs to a slot of a table (see `checked.py`), or is declared `trusted`. In
+    the checked build that says which bounds a load or store is compared with, and an address
+    of unknown origin is refused while the code is emitted.
+    """
 
     def __init__(
         self, module: ir.Module, name: str, arguments: Sequence[ir.Type], numbers: Numbers
@@ -162,46 +175,106 @@ class Function:
         return self.b.icmp_signed("<", lanes, bound)
 
     # Memory.
+    def table(self, pointer: ir.Value) -> ir.Value:
+        """Declare a pointer to be a table of numbers and addresses; `checked.py` has its form."""
+        pointer.origin = (pointer, self.index(WHOLE_TABLE))
+        return pointer
+
+    def belongs(self, pointer: ir.Value, table: ir.Value, slot: int) -> ir.Value:
+        """Declare a pointer to lie in the buffer that a slot of the table names."""
+        pointer.origin = (table, self.index(slot))
+        return pointer
+
+    def trusted(self, pointer: ir.Value) -> ir.Value:
+        """Declare a pointer to memory whose size only the emitting code knows, such as a record
+        on the stack."""
+        pointer.origin = None
+        return pointer
+
     def address(self, base: ir.Value, offset: ir.Value, kind: ir.Type | None = None) -> ir.Value:
         """The address `offset` elements behind `base`."""
-        return self.b.gep(base, [offset], inbounds=True, source_etype=kind or self.numbers.scalar)
+        # Out of bounds, "inbounds" would allow LLVM to assume anything.
+        inbounds = not self.numbers.checked
+        result = self.b.gep(
+            base, [offset], inbounds=inbounds, source_etype=kind or self.numbers.scalar
+        )
+        if hasattr(base, "origin"):
+            result.origin = base.origin
+        return result
+
+    def _safe(self, address: ir.Value, size: ir.Value | int, *, write: bool = False) -> ir.Value:
+        """The address itself, and in the checked build another one if it is out of bounds."""
+        if not self.numbers.checked or address.origin is None:
+            return address
+        table, slot = address.origin
+        size = self.index(size) if isinstance(size, int) else size
+        check = emit_check(self.module)
+        return self.b.call(check, [table, slot, address, size, self.index(int(write))])
 
     def load(self, address: ir.Value) -> ir.Value:
         """A vector from memory, of any alignment."""
-        found = self.b.load(address, typ=self.numbers.vector)
-        found.align = self.numbers.bytes
-        return found
+        n = self.numbers
+        vector = self.b.load(self._safe(address, n.lanes * n.bytes), typ=n.vector)
+        vector.align = n.bytes
+        return vector
 
     def load_first(self, address: ir.Value, count: ir.Value, other: float) -> ir.Value:
         """A vector of the first `count` numbers from memory, with another one behind them."""
         n = self.numbers
-        name = f"llvm.masked.load.{n.suffix}.p0"
         mask = self.lanes_below(count)
-        known = self.module.globals.get(name)
-        if known is None:
-            kinds = [POINTER, ir.IntType(32), mask.type, n.vector]
-            known = ir.Function(self.module, ir.FunctionType(n.vector, kinds), name)
-        align = ir.Constant(ir.IntType(32), n.bytes)
-        return self.b.call(known, [address, align, mask, self.splat(other)])
+        masked = self._masked("load", n.vector, [POINTER, ir.IntType(32), mask.type, n.vector])
+        safe = self._safe(address, self._bytes_of(count))
+        return self.b.call(masked, [safe, self._alignment(), mask, self.splat(other)])
 
     def store(self, value: ir.Value, address: ir.Value) -> None:
-        stored = self.b.store(value, address)
-        stored.align = self.numbers.bytes
+        """Write a vector, at any alignment."""
+        n = self.numbers
+        stored = self.b.store(value, self._safe(address, n.lanes * n.bytes, write=True))
+        stored.align = n.bytes
+
+    def store_first(self, value: ir.Value, address: ir.Value, count: ir.Value) -> None:
+        """Write the first `count` numbers of a vector."""
+        mask = self.lanes_below(count)
+        kinds = [self.numbers.vector, POINTER, ir.IntType(32), mask.type]
+        safe = self._safe(address, self._bytes_of(count), write=True)
+        masked = self._masked("store", VOID, kinds)
+        self.b.call(masked, [value, safe, self._alignment(), mask])
+
+    def _masked(self, name: str, result: ir.Type, kinds: list[ir.Type]) -> ir.Function:
+        name = f"llvm.masked.{name}.{self.numbers.suffix}.p0"
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(result, kinds), name)
+        return self.module.globals[name]
+
+    def _alignment(self) -> ir.Value:
+        return ir.Constant(ir.IntType(32), self.numbers.bytes)
+
+    def _bytes_of(self, count: ir.Value) -> ir.Value:
+        """The bytes of the first `count` numbers of a vector: none if it is negative."""
+        within = self.least(self.greatest(count, self.index(0)), self.index(self.numbers.lanes))
+        return self.b.mul(within, self.index(self.numbers.bytes))
 
     def load_scalar(self, address: ir.Value) -> ir.Value:
-        return self.b.load(address, typ=self.numbers.scalar)
+        """One number from memory."""
+        return self.b.load(self._safe(address, self.numbers.bytes), typ=self.numbers.scalar)
+
+    def store_scalar(self, value: ir.Value, address: ir.Value) -> None:
+        """Write one number."""
+        self.b.store(value, self._safe(address, self.numbers.bytes, write=True))
 
     def load_index(self, base: ir.Value, position: ir.Value | int) -> ir.Value:
         """An index out of an array of them."""
         if isinstance(position, int):
             position = self.index(position)
-        return self.b.load(self.address(base, position, INDEX), typ=INDEX)
+        return self.b.load(self._safe(self.address(base, position, INDEX), 8), typ=INDEX)
 
-    def load_pointer(self, base: ir.Value, position: ir.Value | int) -> ir.Value:
-        """A pointer out of an array of them."""
-        if isinstance(position, int):
-            position = self.index(position)
-        return self.b.load(self.address(base, position, POINTER), typ=POINTER)
+    def load_pointer(self, table: ir.Value, slot: ir.Value | int) -> ir.Value:
+        """The address in a slot of a table."""
+        slot = self.index(slot) if isinstance(slot, int) else slot
+        place = self._safe(self.address(table, slot, POINTER), 8)
+        pointer = self.b.load(place, typ=POINTER)
+        pointer.origin = (table, slot)
+        return pointer
 
     def prefetch(self, address: ir.Value, *, write: bool = False) -> None:
         """Ask for the line of an address, which need not be valid, before it is read."""

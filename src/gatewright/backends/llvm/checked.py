@@ -1,0 +1,132 @@
+"""The checked build: kernels that compare every load and store with the bounds of its buffer.
+
+`GATEWRIGHT_CHECKED=1` asks for it; it is read once. The kernels are the same but for the
+comparisons. An access out of bounds goes to spare memory instead, so nothing is damaged; the
+first one is recorded, and raises `KernelError` when the run's calls are done. Memory is filled
+with NaN before it is used, and lies between guard zones (`memory.py`).
+
+A kernel's addresses come from its table, one a slot. In the checked build, in front of the
+table there are
+
+    table[-1]           the address of the record of violations
+    table[-2]           how many slots the table has
+    table[-3 - slot]    where the buffer of a slot ends; it begins where the slot says
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import numpy as np
+from llvmlite import ir
+
+from gatewright.errors import KernelError
+
+INDEX, POINTER = ir.IntType(64), ir.PointerType()
+
+#: Places in front of a table.
+RECORD, SLOTS, ENDS = -1, -2, -3
+#: The slot that stands for the table itself.
+WHOLE_TABLE = -1
+#: Numbers of a record: whether there is a violation; then the address of the table, the slot,
+#: the bytes from the buffer's beginning to the access, the bytes of the access, whether it
+#: writes, the bytes of the buffer. From `SPARE` on there is memory for one vector.
+SEEN, TABLE, SLOT, PLACE, SIZE, WRITES, BUFFER, SPARE, NUMBERS = *range(8), 24
+
+
+@cache
+def checked() -> bool:
+    """Whether this process uses the checked build."""
+    return os.environ.get("GATEWRIGHT_CHECKED", "") not in ("", "0")
+
+
+def header(ends: Sequence[int], record: int) -> list[int]:
+    """What stands in front of a table whose buffers end at these addresses."""
+    return [*reversed(ends), len(ends), record]
+
+
+class Record:
+    """The first violation in some calls of kernels."""
+
+    def __init__(self) -> None:
+        self.numbers = np.zeros(NUMBERS, np.int64)
+
+    @property
+    def address(self) -> int:
+        """The record's own address, for tables."""
+        return int(self.numbers.ctypes.data)
+
+    def raise_violation(self, name_buffer: Callable[[int, int], tuple[str, str]]) -> None:
+        """Raise an error if there is a violation.
+
+        Args:
+            name_buffer: The names of a kernel and a buffer, of a table's address and a slot.
+
+        Raises:
+            KernelError: naming the kernel, the buffer, the index and the length.
+        """
+        if not self.numbers[SEEN]:
+            return
+        table, slot, place, size, writes, buffer = map(int, self.numbers[TABLE:SPARE])
+        self.numbers[SEEN] = 0
+        kernel, name = name_buffer(table, slot)
+        verb = "writes" if writes else "reads"
+        raise KernelError(
+            f"kernel {kernel} {verb} {size} bytes at byte {place} of {name}, which has {buffer} "
+            "bytes; no memory was damaged. This is a fault of Gatewright: please report it "
+            "with the cell, the sizes and the options"
+        )
+
+
+def emit_check(module: ir.Module) -> ir.Function:
+    """Emit `check(table, slot, address, bytes, write)` once a module.
+
+    It returns the address, or that of the record's spare memory where the access is out of
+    bounds.
+    """
+    if "check" in module.globals:
+        return module.globals["check"]
+    kind = ir.FunctionType(POINTER, [POINTER, INDEX, POINTER, INDEX, INDEX])
+    function = ir.Function(module, kind, "check")
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    table, slot, address, size, write = function.args
+
+    def constant(value: int) -> ir.Value:
+        return ir.Constant(INDEX, value)
+
+    def element(base: ir.Value, position: ir.Value) -> ir.Value:
+        return b.gep(base, [position], source_etype=INDEX)
+
+    def read(position: ir.Value) -> ir.Value:
+        return b.load(element(table, position), typ=INDEX)
+
+    whole = b.icmp_signed("==", slot, constant(WHOLE_TABLE))
+    start, at = b.ptrtoint(table, INDEX), b.ptrtoint(address, INDEX)
+    slots = b.mul(read(constant(SLOTS)), constant(8))
+    # WHOLE_TABLE is a valid place in front of the table: what is read there is not used.
+    begin = b.select(whole, start, read(slot))
+    end = b.select(whole, b.add(start, slots), read(b.sub(constant(ENDS), slot)))
+    inside = b.and_(b.icmp_unsigned(">=", at, begin), b.icmp_unsigned("<=", b.add(at, size), end))
+    # A masked access of no number touches no memory.
+    inside = b.or_(inside, b.icmp_signed("==", size, constant(0)))
+    with b.if_then(inside):
+        b.ret(address)
+    record = b.inttoptr(read(constant(RECORD)), POINTER)
+    first = b.cmpxchg(record, constant(0), constant(1), "acq_rel", "acquire")
+    with b.if_then(b.extract_value(first, 1)):
+        facts = {
+            TABLE: start,
+            SLOT: slot,
+            PLACE: b.sub(at, begin),
+            SIZE: size,
+            WRITES: write,
+            BUFFER: b.sub(end, begin),
+        }
+        for place, fact in facts.items():
+            b.store(fact, element(record, constant(place)))
+    b.ret(element(record, constant(SPARE)))
+    return function
