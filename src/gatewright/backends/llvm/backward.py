@@ -327,7 +327,7 @@ class BackwardProgram(Program):
                 self.outer(first, self.places[stands], target, (width, units), index, value)
 
     def by_head(
-        self, column: Column, heads: int, stands: str, units: int, index: str, value: str
+        self, column: Column, heads: int, stands: str, units: int, index: str, value: str | None
     ) -> None:
         """The gradient of a matrix with heads: for each one a product of its own units."""
         out, part, total = column.units // heads, units // heads, self.shape.total
@@ -351,7 +351,7 @@ class BackwardProgram(Program):
         target: Span,
         shape: tuple[int, int],
         index: str,
-        value: str,
+        value: str | None,
     ) -> None:
         """Call for the product of columns of the left with rows of the right.
 

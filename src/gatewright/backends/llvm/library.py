@@ -193,7 +193,8 @@ class Kernels:
         kept = {*self.schedule.loop.kept}
         found: dict[Term, Term] = {}
         for leaf in self.schedule.loop.loop.step_leaves:
-            if leaf not in self.handed or leaf in sources or len(readers.get(leaf, ())) != 1:
+            free = leaf in self.handed and leaf not in self.wanted and leaf not in sources
+            if not free or len(readers.get(leaf, ())) != 1:
                 continue
             ((nest, reader),) = readers[leaf]
             follow = {reader}

@@ -468,9 +468,14 @@ class Program:
         return kernel, self.name_of(table[slot]) if slot >= 0 else "its table"
 
 
-def content(buffer: str) -> str:
-    """The value that a buffer of a plan holds: a term's, whatever the buffer is called."""
+def content(buffer: str) -> str | None:
+    """The value that a buffer of a plan holds: a term's, whatever the buffer is called.
+
+    None for a seed, which stands where whoever computed it has left it.
+    """
     kind, _, name = buffer.partition(" ")
+    if kind == "seed":
+        return None
     return f"value {name}" if kind in ("leaf", "kept", "vector", "scratch", "result") else buffer
 
 
