@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,30 @@ from gatewright.layers.layout import Layout
 
 if TYPE_CHECKING:
     from gatewright.layers.recurrent import Recurrent
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The arguments of a call, checked and packed.
+
+    Attributes:
+        event: The input, `(N, I)`.
+        weights: Each of the graph's weights, by layer and direction and then by path.
+        like: A tensor of the weights' dtype and device.
+        further: The cell's further inputs, `(N, size)`.
+        marks: True where the states are new before a step, forwards and in reverse.
+        states: The states before the first step, by layer and direction; None for the start.
+        held: Held values by their name in the trace, `(N, size)`.
+    """
+
+    layout: Layout
+    event: Tensor
+    weights: Mapping[tuple[int, bool], Mapping[str, Tensor]]
+    like: Tensor
+    further: Mapping[str, Tensor]
+    marks: tuple[Tensor, Tensor] | None
+    states: Mapping[tuple[int, bool], Mapping[str, Tensor] | None]
+    held: Mapping[str, Tensor]
 
 
 def as_weights(given: Any, like: Tensor, role: str) -> Tensor:

@@ -21,11 +21,18 @@ from gatewright.layers.arguments import check_arguments, find_cell
 from gatewright.layers.branch import NamedWeights
 from gatewright.layers.cell_module import CellModule
 from gatewright.layers.explaining import explained, measured
-from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_further, pack_held
+from gatewright.layers.fast_path import fast_path
+from gatewright.layers.given import (
+    Arguments,
+    as_weights,
+    draw_noises,
+    pack_event,
+    pack_further,
+    pack_held,
+)
 from gatewright.layers.layout import Layout
 from gatewright.layers.naming import direction, own_names, place_name, store_names
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
-from gatewright.layers.repeat import repeats
 from gatewright.layers.states import join_states, split_states
 from gatewright.layers.stepper import Stepper
 
@@ -184,7 +191,9 @@ class Recurrent(CellModule):
         """
         plain = lengths is None and starts is None and not inputs
         if plain and not torch.compiler.is_compiling():
-            return repeats(self).call(self, input, hx)
+            result = fast_path(self).call(self, input, hx)
+            if result is not None:
+                return result
         output, states, _ = self._run(input, hx, lengths, starts, inputs)
         return output, states
 
@@ -291,43 +300,14 @@ class Recurrent(CellModule):
         trace: bool = False,
         tasks: list[Run] | None = None,
     ) -> tuple[Any, Any, dict[str, Any]]:
-        graph = self.graph
-        layout = Layout.of(input, batch_first=self.batch_first, lengths=lengths)
-        event = pack_event(self, layout, input)
-        # Once a run, since a parametrization may cost, or change with each call.
-        weights = [self.store(*place).tensors() for place in self.places]
-        like = next(iter(weights[0].values()), event)
-        event = as_weights(event, like, "input")
-        further = pack_further(self, layout, inputs, like)
-        marks = layout.restarts(starts) if starts is not None else (None, None)
-        given = split_states(self, hx, layout, like)
-        held = pack_held(self, layout, hold, like) if hold else {}
+        arguments = self.pack_arguments(input, hx, lengths, starts, inputs, hold)
+        layout, event = arguments.layout, arguments.event
         values: dict[str, Any] = {}
         after: list[dict[str, Tensor]] = []
         for layer in range(self.num_layers):
-            sizes, outputs = self.sizes(layer), []
+            outputs = []
             for reverse in (False, True)[: self.directions]:
-                tensors = weights[len(after)]
-                passed, fresh = given[len(after)], {}
-                if passed is None or starts is not None:
-                    fresh = fresh_states(graph, sizes, tensors, layout.batch, like)
-                long = {}
-                if trace or held:
-                    long = {name: self.trace_name(name, layer, reverse) for name in graph.values}
-                task = Run(
-                    graph=graph,
-                    sizes=sizes,
-                    weights=tensors,
-                    inputs={graph.equations.event: event, **further},
-                    rows=layout.rows,
-                    states=passed or fresh,
-                    fresh=fresh,
-                    noises=draw_noises(self, layout, sizes, like),
-                    restart=marks[reverse],
-                    reverse=reverse,
-                    hold={name: held[key] for name, key in long.items() if key in held},
-                    names=list(graph.values) if trace else (),
-                )
+                task = self.task(arguments, (layer, reverse), event, trace=trace)
                 if tasks is not None:
                     tasks.append(task)
                 result = run_on(self.backend, task)
@@ -336,11 +316,69 @@ class Recurrent(CellModule):
                 for name, one in result.values.items():
                     # The event's trace is the input itself, which asks for gradients as it did.
                     one = one if torch.is_grad_enabled() else one.detach()
-                    values[long[name]] = layout.unpack(one)
+                    values[self.trace_name(name, layer, reverse)] = layout.unpack(one)
             event = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
             if self.dropout and layer < self.num_layers - 1:
                 event = nn.functional.dropout(event, self.dropout, self.training)
         return layout.unpack(event), join_states(self, after, layout), values
+
+    def pack_arguments(
+        self,
+        input: Any,
+        hx: Any,
+        lengths: Any = None,
+        starts: Any = None,
+        inputs: Mapping[str, Any] | None = None,
+        hold: Mapping[str, Any] | None = None,
+    ) -> Arguments:
+        """Check the arguments of a call, and pack them as backends take them.
+
+        Raises:
+            ArgumentError, SizeError: naming the argument, what was given and what was expected.
+        """
+        layout = Layout.of(input, batch_first=self.batch_first, lengths=lengths)
+        event = pack_event(self, layout, input)
+        # Once a run, since a parametrization may cost, or change with each call.
+        weights = [self.store(*place).tensors() for place in self.places]
+        like = next(iter(weights[0].values()), event)
+        return Arguments(
+            layout=layout,
+            event=as_weights(event, like, "input"),
+            weights=dict(zip(self.places, weights, strict=True)),
+            like=like,
+            further=pack_further(self, layout, inputs or {}, like),
+            marks=layout.restarts(starts) if starts is not None else None,
+            states=dict(zip(self.places, split_states(self, hx, layout, like), strict=True)),
+            held=pack_held(self, layout, hold, like) if hold else {},
+        )
+
+    def task(
+        self, arguments: Arguments, place: tuple[int, bool], event: Tensor, *, trace: bool = False
+    ) -> Run:
+        """What one layer is to do in one direction, with its event and a call's arguments."""
+        graph, layout, (layer, reverse) = self.graph, arguments.layout, place
+        sizes, tensors, like = self.sizes(layer), arguments.weights[place], arguments.like
+        passed, fresh, marks = arguments.states[place], {}, arguments.marks
+        if passed is None or marks is not None:
+            fresh = fresh_states(graph, sizes, tensors, layout.batch, like)
+        held = {}
+        if arguments.held:
+            long = {name: self.trace_name(name, *place) for name in graph.values}
+            held = {n: arguments.held[key] for n, key in long.items() if key in arguments.held}
+        return Run(
+            graph=graph,
+            sizes=sizes,
+            weights=tensors,
+            inputs={graph.equations.event: event, **arguments.further},
+            rows=layout.rows,
+            states=passed or fresh,
+            fresh=fresh,
+            noises=draw_noises(self, layout, sizes, like),
+            restart=marks[reverse] if marks is not None else None,
+            reverse=reverse,
+            hold=held,
+            names=list(graph.values) if trace else (),
+        )
 
     def trace_name(self, name: str, layer: int, reverse: bool) -> str:
         """A value's name in a trace: with layer and direction where there are several."""

@@ -15,7 +15,7 @@ from gatewright.backends.reference import Result, Run
 from gatewright.graph import Graph
 
 if TYPE_CHECKING:
-    from gatewright.backends.llvm.ready import Ready
+    from gatewright.backends.llvm.fast_call import FastCall
     from gatewright.backends.streaming import Stream
     from gatewright.backends.weights import Share
 
@@ -110,16 +110,23 @@ def run(task: Run) -> Result:
     return run_kernels(task)
 
 
-def ready_run(
+def prepare_call(
     task: Run,
     shares: Mapping[str, Share],
     weights: Mapping[str, Tensor],
-    forms: tuple[tuple[int, ...], tuple[int, ...]],
-) -> Ready | None:
-    """Runs like a task, or None where more than tensors would be new; see `ready.py`."""
-    from gatewright.backends.llvm.ready import ready
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+) -> FastCall | None:
+    """Runs like a task, or None where more than tensors would be new; see `fast_call.py`."""
+    from gatewright.backends.llvm.fast_call import prepare
 
-    return ready(task, shares, weights, forms)
+    return prepare(task, shares, weights, shapes)
+
+
+def extent(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """The numbers from the first one of a tensor to its last one, both included."""
+    if 0 in shape:
+        return 0
+    return 1 + sum([(n - 1) * stride for n, stride in zip(shape, strides, strict=True)])
 
 
 def why_no_stream(graph: Graph) -> str | None:

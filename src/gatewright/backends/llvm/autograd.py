@@ -15,9 +15,10 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import Order, ordered
-from gatewright.backends.llvm.program import Shape, lies_of, prepared
+from gatewright.backends.llvm.program import Shape, prepared
 from gatewright.backends.llvm.untraced import untraced
 from gatewright.backends.reference import Result, Run, Section, at_hand
+from gatewright.errors import ArgumentError
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import INPUTS
@@ -82,18 +83,17 @@ class Loops(torch.autograd.Function):
             ctx.save_for_backward(kept, *given)
             ctx.set_materialize_grads(False)
             ctx.run = built, shape, order, bare(task)
+            ctx.saved_as = Saved.of([kept, *given])
         return tuple(outputs)
 
     @staticmethod
     @untraced
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        kept, *given = ctx.saved_tensors  # once: each look at it unpacks all of them
+        kept, *given = ctx.saved_as.restored(ctx.saved_tensors)
         built, shape, order, task = ctx.run
         if by_operations(given, gradients):
             return (*NOT_TENSORS, *differentiable(built, task, given, gradients, given))
         upstream = in_rows(gradients)
-        # A hook on what is saved may give it back in another order in memory.
-        shape = replace(shape, lies=lies_of(given))
         shape = shape.backward(upstream, ctx.needs_input_grad[len(NOT_TENSORS) :])
         places, shapes = [one.data_ptr() for one in given], [one.shape for one in given]
         found = run_backward(built, shape, order, places, kept, upstream, shapes)
@@ -102,6 +102,43 @@ class Loops(torch.autograd.Function):
 
 #: What `Loops` takes before its tensors has no gradient.
 NOT_TENSORS = (None,) * 4
+
+
+class Saved:
+    """The form of tensors that are saved for the backward pass.
+
+    A hook on what is saved may give back anything.
+    """
+
+    def __init__(self, forms: Sequence[tuple[Any, ...]]) -> None:
+        self.forms = forms
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> Saved:
+        """The form of some tensors."""
+        return cls([(one.shape, one.dtype, one.stride()) for one in tensors])
+
+    def restored(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors, with their numbers in memory as they were.
+
+        Raises:
+            ArgumentError: if a hook has returned another shape or dtype.
+        """
+        pairs = zip(self.forms, tensors, strict=True)
+        return [self._restored(form, tensor) for form, tensor in pairs]
+
+    @staticmethod
+    def _restored(form: tuple[Any, ...], tensor: Tensor) -> Tensor:
+        shape, dtype, strides = form
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ArgumentError(
+                f"a hook on saved tensors returned {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}; expected {dtype} of shape {tuple(shape)}, as it was saved"
+            )
+        if tensor.stride() == strides:
+            return tensor
+        like = torch.empty_strided(shape, strides, dtype=dtype, device=tensor.device)
+        return like.copy_(tensor)
 
 
 NOTHING = torch.empty(0)

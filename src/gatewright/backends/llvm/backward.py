@@ -79,7 +79,8 @@ def run_backward(
             shaped = piece.shape
         rows, length = (shaped[-2] if len(shaped) > 1 else 1), one.span.length
         strides = (rows * length, length, 1)[-len(shaped) :]
-        tensor = block.as_strided(shaped, strides, block.storage_offset() + one.span.offset)
+        # `data` gives each gradient a version of its own: its user may change it in place.
+        tensor = block.as_strided(shaped, strides, one.span.offset).data
         before = found[one.whole]
         if piece is not None:
             if before is None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm import build
+from gatewright.backends.llvm import build, extent
 from gatewright.backends.llvm.chain import NUMBERS as CALL
 from gatewright.backends.llvm.checked import Record, header
 from gatewright.backends.llvm.library import Built, Kernels, shared
@@ -49,10 +49,7 @@ class Lie(NamedTuple):
     @property
     def extent(self) -> int:
         """The numbers from its first one to its last one."""
-        if 0 in self.shape:
-            return 0
-        steps = zip(self.shape, self.strides, strict=True)
-        return 1 + sum((count - 1) * stride for count, stride in steps)
+        return extent(self.shape, self.strides)
 
 
 class Piece(NamedTuple):

@@ -1,4 +1,4 @@
-"""Calls of a form that was seen before go another way than the first: they are to give the same."""
+"""Calls of one form are prepared once; all of them give what the reference gives."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 import gatewright as gw
-from gatewright.layers import repeat
-from gatewright.layers.repeat import repeats
+from gatewright.layers import fast_path as module
+from gatewright.layers.fast_path import fast_path
 from odd_cells import CELLS, make, run, sequences
 from tolerances import close, gradients, tensors
 
@@ -38,7 +38,7 @@ def twins(layer: gw.Recurrent) -> tuple[gw.Recurrent, gw.Recurrent]:
 
 def ready(layer: gw.Recurrent) -> list[bool]:
     """Of each form that a layer has seen, whether its runs are ready."""
-    return [one is not None for one in repeats(layer).forms.values()]
+    return [one is not None for one in fast_path(layer).prepared.values()]
 
 
 def compare(layer: gw.Recurrent, other: gw.Recurrent, x: Tensor, hx: Any, seed: int) -> None:
@@ -265,10 +265,10 @@ def test_nothing_of_a_call_is_kept():
 
 
 def test_forms_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(repeat, "FORMS", 3)
+    monkeypatch.setattr(module, "MAX_FORMS", 3)
     layer = gw.LSTM(3, 4)
     with torch.no_grad():
         for steps in range(1, 9):
             layer(torch.zeros(steps, 1, 3))
-            assert 1 <= len(repeats(layer).forms) <= 3
-    assert len(repeats(copy.deepcopy(layer)).forms) == 0
+            assert 1 <= len(fast_path(layer).prepared) <= 3
+    assert len(fast_path(copy.deepcopy(layer)).prepared) == 0
