@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from gatewright.backends.choose import check_backend, run_on
 from gatewright.backends.reference import Run
 from gatewright.backends.step import starts as fresh_states
+from gatewright.backends.untraced import untraced
 from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
 from gatewright.graph.sizes import number
@@ -194,7 +195,15 @@ class Recurrent(CellModule):
             result = fast_path(self).call(self, input, hx)
             if result is not None:
                 return result
+        if isinstance(input, PackedSequence) and torch.compiler.is_compiling():
+            return self._run_packed(input, hx, lengths, starts, inputs)
         output, states, _ = self._run(input, hx, lengths, starts, inputs)
+        return output, states
+
+    @untraced
+    def _run_packed(self, *arguments: Any) -> tuple[Any, Any]:
+        """Run outside of the program that torch compiles, which loses a PackedSequence's fields."""
+        output, states, _ = self._run(*arguments)
         return output, states
 
     def trace(

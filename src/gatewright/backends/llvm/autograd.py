@@ -16,8 +16,8 @@ from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import Order, ordered
 from gatewright.backends.llvm.program import Shape, prepared
-from gatewright.backends.llvm.untraced import untraced
 from gatewright.backends.reference import Result, Run, Section, at_hand
+from gatewright.backends.untraced import untraced
 from gatewright.errors import ArgumentError
 from gatewright.graph import Term
 from gatewright.graph.sizes import number

@@ -58,7 +58,11 @@ def run_backward(
     """
     program = built.program("backward", shape, BackwardProgram)
     passing = POOL.take(kept.dtype, program.lengths.get("passing", 0))
-    blocks = [POOL.take(kept.dtype, program.lengths[name]) for name in program.blocks]
+    whole_of = program.whole_of
+    blocks = [
+        POOL.take(kept.dtype, *(shapes[whole_of[i]] if i in whole_of else (program.lengths[name],)))
+        for i, name in enumerate(program.blocks)
+    ]
     seeds = [0 if one is None else one.data_ptr() for one in upstream]
     for i, gradient in enumerate(upstream):
         if gradient is not None and gradient.numel() < program.lengths[f"upstream {i}"]:
@@ -73,23 +77,28 @@ def run_backward(
     program([*steps.addresses, *places, *given, *seeds, *(one.data_ptr() for one in blocks)])
     first = program.bases["gradients"]
     found: list[Tensor | None] = [None] * len(shapes)
-    for one in program.results:
-        block, shaped, piece = blocks[one.span.base - first], shapes[one.whole], one.piece
-        if piece is not None:
-            shaped = piece.shape
-        rows, length = (shaped[-2] if len(shaped) > 1 else 1), one.span.length
-        strides = (rows * length, length, 1)[-len(shaped) :]
-        # `data` gives each gradient a version of its own: its user may change it in place.
-        tensor = block.as_strided(shaped, strides, one.span.offset).data
-        before = found[one.whole]
+    for result in program.results:
+        position, whole, piece = result.span.base - first, result.whole, result.piece
+        tensor = blocks[position]
+        if position not in whole_of:
+            tensor = within(tensor, result.span, shapes[whole] if piece is None else piece.shape)
+        before = found[whole]
         if piece is not None:
             if before is None:
-                before = found[one.whole] = block.new_zeros(*shapes[one.whole])
-            count = tensor.numel()
-            before.flatten()[piece.offset : piece.offset + count].view(shaped).add_(tensor)
+                before = found[whole] = tensor.new_zeros(*shapes[whole])
+            row = piece.offset // prod(piece.shape[1:])
+            before.narrow(0, row, piece.shape[0]).add_(tensor)
         else:
-            found[one.whole] = tensor if before is None else before + tensor
+            found[whole] = tensor if before is None else before + tensor
     return found
+
+
+def within(block: Tensor, span: Span, shape: Sequence[int]) -> Tensor:
+    """A gradient in a block that holds several."""
+    rows, length = (shape[-2] if len(shape) > 1 else 1), span.length
+    strides = (rows * length, length, 1)[-len(shape) :]
+    # `data` gives each gradient a version of its own: its user may change it in place.
+    return block.as_strided(shape, strides, span.offset).data
 
 
 class BackwardProgram(Program):
@@ -114,6 +123,8 @@ class BackwardProgram(Program):
             self.lengths[f"upstream {i}"] = rows * self.units(term)
         #: What torch gets: the gradients of the weights and states together, and each large one.
         self.blocks = ["gradients"]
+        #: Of the blocks that are one gradient each, the tensor that it is of.
+        self.whole_of: dict[int, int] = {}
         self.lengths["gradients"] = 0
         self.base("gradients")
         # What the forward pass left: in the block that is kept, or as it was given.
@@ -193,12 +204,15 @@ class BackwardProgram(Program):
 
     def gradient(self, position: int, rows: int, units: int) -> Span:
         """Memory for the gradient of a given tensor, which torch gets."""
-        span = self.apart(rows, units)
+        span = self.apart(
+            self.shape.pieces[position].whole if self.shape.pieces else position, rows, units
+        )
         self.result(position, span, (rows, units))
         return span
 
-    def apart(self, rows: int, length: int) -> Span:
-        """Memory in a block of its own."""
+    def apart(self, whole: int, rows: int, length: int) -> Span:
+        """Memory in a block of its own for the gradient of a whole tensor."""
+        self.whole_of[len(self.blocks)] = whole
         name = f"gradient {len(self.blocks)}"
         self.blocks.append(name)
         self.lengths[name] = rows * length
@@ -402,7 +416,9 @@ class BackwardProgram(Program):
                 return None
         if first.whole not in self.homes:
             # In a block of its own, as torch has it: each gradient may be kept by itself.
-            span = self.apart(*((1, count) if block.vector else (count // block.step, block.step)))
+            span = self.apart(
+                first.whole, *((1, count) if block.vector else (count // block.step, block.step))
+            )
             self.homes[first.whole] = span
             self.missing[first.whole] = count
             self.results.append(Result(first.whole, span))

@@ -28,8 +28,8 @@ from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import ordered
 from gatewright.backends.llvm.program import Lie, Piece, Shape
 from gatewright.backends.llvm.threads import threads
-from gatewright.backends.llvm.untraced import untraced
 from gatewright.backends.reference import Run, Section
+from gatewright.backends.untraced import untraced
 from gatewright.backends.weights import Share
 from gatewright.graph import Term
 from gatewright.language.node import closure

@@ -11,8 +11,8 @@ from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.order import Order
 from gatewright.backends.llvm.program import Program, Shape, content, rows_of
-from gatewright.backends.llvm.untraced import untraced
 from gatewright.backends.llvm.verify import Span
+from gatewright.backends.untraced import untraced
 
 
 @untraced

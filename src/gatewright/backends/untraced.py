@@ -13,11 +13,9 @@ R = TypeVar("R")
 
 
 def untraced(function: Callable[P, R]) -> Callable[P, R]:
-    """A function whose Python nobody compiles.
+    """Keep torch from compiling a function and what it calls, such as tables of addresses.
 
-    Where a frame of a compiled program runs as it is, torch compiles what that calls, here the
-    tables of addresses that a kernel gets. What `torch.compiler.disable` does against it, which
-    would import all of the compiler.
+    `torch.compiler.disable` does the same, and would import all of the compiler.
     """
 
     @wraps(function)
@@ -28,4 +26,5 @@ def untraced(function: Callable[P, R]) -> Callable[P, R]:
         finally:
             set_eval_frame(before)
 
+    alone._torchdynamo_disable = True  # type: ignore[attr-defined]  # nor is it inlined
     return alone
