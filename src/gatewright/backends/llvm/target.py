@@ -13,6 +13,7 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
+from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.vector import Numbers
 from gatewright.errors import BackendError
 
@@ -46,7 +47,11 @@ class Target:
             llvm.initialize_all_asmprinters()
         found = llvm.Target.from_triple(self.triple)
         return found.create_target_machine(
-            cpu=self.cpu, features=self.features, opt=3, reloc="pic", codemodel="small"
+            cpu=self.cpu,
+            features=self.features,
+            opt=0 if checked() else 3,
+            reloc="pic",
+            codemodel="small",
         )
 
     def numbers(self, bits: int) -> Numbers:
