@@ -165,7 +165,8 @@ def check_layer(cell: gw.Cell, kind: Kind, chance: random.Random) -> None:
                 loss.backward()
             results = {"output": output.detach(), "input": leaf.grad}
             results |= {name: p.grad for name, p in module.named_parameters()}
-            found.append({k: torch.zeros(()) if v is None else v for k, v in results.items()})
+            zero = torch.zeros((), dtype=torch.float64)
+            found.append({k: zero if v is None else v for k, v in results.items()})
         problems = [
             name
             for name, value in found[1].items()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gatewright.backends import forked  # noqa: F401  # its hook has to be set before a fork
 from gatewright.backends.reference import Result, Run
 from gatewright.graph import Graph
 

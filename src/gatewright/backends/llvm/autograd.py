@@ -92,6 +92,7 @@ class Loops(torch.autograd.Function):
         kept, *given = ctx.saved_as.restored(ctx.saved_tensors)
         built, shape, order, task = ctx.run
         if by_operations(given, gradients):
+            given = aliases(given)
             return (*NOT_TENSORS, *differentiable(built, task, given, gradients, given))
         upstream = in_rows(gradients)
         shape = shape.backward(upstream, ctx.needs_input_grad[len(NOT_TENSORS) :])
@@ -168,6 +169,16 @@ def bare(task: Run) -> Run:
         hold=dict.fromkeys(task.hold, NOTHING),
         noises=[NOTHING] * len(task.noises),
     )
+
+
+def aliases(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same tensors for a recomputation, each as if it did not depend on another one.
+
+    An event may have been computed from a weight of the layer. Between the saved tensors
+    autograd knows that path, and would count it in the gradient of the weight.
+    """
+    with torch.enable_grad():
+        return [tensor.view_as(tensor) for tensor in tensors]
 
 
 def differentiable(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gatewright.backends.llvm.autograd import (
     Saved,
+    aliases,
     bare,
     by_operations,
     differentiable,
@@ -173,7 +174,7 @@ class FastCall:
         self, tensors: Sequence[Tensor], gradients: Sequence[Tensor | None]
     ) -> list[Tensor | None]:
         """The gradients by operations of torch."""
-        pieces = []
+        pieces, tensors = [], aliases(tensors)
         with torch.enable_grad():
             wholes = self.wholes(tensors)
             for position, offset, lie in self.places:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,24 +101,33 @@ def even(steps: int, batch: int, reverse: bool) -> Order:
 @lru_cache(maxsize=128)
 def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
     """The order of a run. At no step do more rows run than at the one before."""
-    counts = torch.tensor(rows, dtype=torch.int64, device="cpu")
-    offsets = torch.cumsum(counts, 0) - counts
+    # By numpy: torch may share even short arrays among threads, which a forked process lacks.
+    counts = np.array(rows, dtype=np.int64)
+    offsets = np.cumsum(counts) - counts
     total = sum(rows)
-    step = torch.repeat_interleave(torch.arange(len(rows), device="cpu"), counts)
-    row = torch.arange(total, device="cpu") - offsets[step]
-    every, first, after = torch.arange(batch, device="cpu"), batch, 2 * batch
+    step = np.repeat(np.arange(len(rows)), counts)
+    row = np.arange(total) - offsets[step]
+    every, first, after = np.arange(batch), batch, 2 * batch
     if reverse:
-        begins = row >= torch.cat([counts[1:], counts.new_zeros(1)])[step]
-        next_ = offsets[(step + 1).clamp_max(len(rows) - 1)]
-        before = torch.where(begins, first + row, after + next_ + row)
-        last = torch.where(every < rows[0], after + every, first + every)
-        counts, offsets = counts.flip(0).contiguous(), offsets.flip(0).contiguous()
+        begins = row >= np.append(counts[1:], 0)[step]
+        next_ = offsets[np.minimum(step + 1, len(rows) - 1)]
+        before = np.where(begins, first + row, after + next_ + row)
+        last = np.where(every < rows[0], after + every, first + every)
+        counts, offsets = counts[::-1], offsets[::-1]
     else:
-        before = torch.where(step == 0, first + row, after + offsets[(step - 1).clamp_min(0)] + row)
-        lengths = (counts.unsqueeze(1) > every).sum(0)
-        ends = after + offsets[(lengths - 1).clamp_min(0)] + every
-        last = torch.where(lengths > 0, ends, first + every)
-    return Order(counts, offsets, before, numbers(after, after + total), last, batch, total)
+        before = np.where(step == 0, first + row, after + offsets[np.maximum(step - 1, 0)] + row)
+        lengths = (counts[:, None] > every).sum(0)
+        ends = after + offsets[np.maximum(lengths - 1, 0)] + every
+        last = np.where(lengths > 0, ends, first + every)
+    return Order(
+        rows=torch.from_numpy(counts.copy()),
+        offsets=torch.from_numpy(offsets.copy()),
+        before=torch.from_numpy(before),
+        after=numbers(after, after + total),
+        last=torch.from_numpy(last),
+        batch=batch,
+        total=total,
+    )
 
 
 @lru_cache(maxsize=128)

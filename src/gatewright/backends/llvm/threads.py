@@ -8,7 +8,6 @@ parallel region it is one), takes its share of the rows.
 from __future__ import annotations
 
 import ctypes
-import os
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import llvmlite.binding as llvm
 import torch
 from llvmlite import ir
 
+from gatewright.backends.forked import forked
 from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
 
 #: Looks at a barrier's counter before the processor is offered to others.
@@ -23,24 +23,9 @@ PATIENCE = 2000
 NAMES = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 
 
-class _Process:
-    """Whether this process was forked: the pool's threads stayed with its parent, and a child
-    that asked for them would wait for ever."""
-
-    forked = False
-
-
-def _forked() -> None:
-    _Process.forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
-
-
 def threads() -> int:
     """How many threads a run may use: as many as torch, and one in a forked process."""
-    return 1 if _Process.forked else torch.get_num_threads()
+    return 1 if forked() else torch.get_num_threads()
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.autograd import bare, differentiable, result
+from gatewright.backends.llvm.autograd import aliases, bare, differentiable, result
 from gatewright.backends.reference import Result, Run, Section, at_hand
 from gatewright.backends.triton.backward import Backward
 from gatewright.backends.triton.loop import Loop, loop_of, run_forward
@@ -68,6 +68,7 @@ class Loops(torch.autograd.Function):
         loop, order, task, names = ctx.run
         own, given = dict(zip(names, saved, strict=False)), saved[len(names) :]
         if torch.is_grad_enabled():
+            given = aliases(given)
             return (*NOT_TENSORS, *differentiable(loop, task, given, gradients, given))
         upstream = [None if one is None else plain(one, given[-1]) for one in gradients]
         asked = ctx.needs_input_grad[len(NOT_TENSORS) :]

@@ -1,0 +1,26 @@
+"""Forked processes: the threads of torch's pool stayed with the parent.
+
+A child that asked for them would wait for ever. Only a hook that was set before the fork can tell
+a child from its parent, so this module is imported with the layers, before any kernel is.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class _Process:
+    forked = False
+
+
+def _mark() -> None:
+    _Process.forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mark)
+
+
+def forked() -> bool:
+    """Whether this process was forked from one that had imported this module."""
+    return _Process.forked
