@@ -1,0 +1,139 @@
+"""The checked build: what goes out of bounds is refused with names, and damages nothing.
+
+The build is chosen once a process, so each test runs in one of its own; the functions that are
+run there are `FAULTS`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import gatewright as gw
+from gatewright.backends.llvm import memory, order
+from gatewright.backends.llvm.checked import checked
+
+#: How many random cells are held to the reference in the checked build.
+EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "6"))
+
+
+def wrong_index() -> None:
+    """A step that reads its states behind the last row."""
+    original = order.even
+
+    def even(steps: int, batch: int, reverse: bool) -> order.Order:
+        right = original(steps, batch, reverse)
+        return replace(right, before=right.before + 10_000)
+
+    order.even = even  # type: ignore[assignment]
+    gw.GRU(5, 16)(torch.zeros(3, 2, 5))
+
+
+def wrong_index_of_a_stepper() -> None:
+    stepper = gw.GRU(5, 16).stepper(2)
+    stepper.step(torch.zeros(2, 5))
+    stream = stepper._stream
+    stream.layers[0].space.halves[1].add_(10_000)
+    stepper.step(torch.zeros(2, 5))
+    stepper.step(torch.zeros(2, 5))
+
+
+def wrong_weight() -> None:
+    """A matrix that has fewer rows than its table says."""
+    from gatewright.backends.llvm.program import Program
+
+    original = Program.add_header
+
+    def add_header(self: Program, table: list[object]) -> None:
+        original(
+            self,
+            [
+                one._replace(end=one.end - 1) if list(self.bases)[one.base] == "given 1" else one
+                for one in map(spanned, table)
+            ],
+        )
+
+    Program.add_header = add_header  # type: ignore[assignment, method-assign]
+    gw.RNN(5, 16)(torch.zeros(3, 2, 5))
+
+
+def spanned(entry: object) -> object:
+    from gatewright.backends.llvm.program import NOWHERE
+
+    return NOWHERE if isinstance(entry, int) else entry
+
+
+def written_guard() -> None:
+    """Somebody else writes in front of a block."""
+    block = memory.POOL.take(torch.float32, 8)
+    assert block.isnan().all()
+    owner = memory.GUARDED[-1]()
+    assert owner is not None
+    owner[memory.GUARD - 1] = 0.0
+    memory.check_guards()
+
+
+def nothing() -> None:
+    """Everything as it should be."""
+    torch.manual_seed(0)
+    for layer in (gw.LSTM(5, 7), gw.GRU(5, 16), gw.PeepholeLSTM(5, 9)):
+        assert checked()
+        for _ in range(3):
+            layer(torch.randn(4, 3, 5, requires_grad=True))[0].sum().backward()
+        layer.stepper().step(torch.randn(1, 5))
+
+
+FAULTS: dict[str, tuple[Callable[[], None], list[str]]] = {
+    "wrong_index": (wrong_index, ["kernel loop_", "reads", "state h'"]),
+    "wrong_index_of_a_stepper": (
+        wrong_index_of_a_stepper,
+        ["step of layer 0", "reads", "'state h'"],
+    ),
+    "wrong_weight": (wrong_weight, ["kernel before_training", "reads", "'before vector "]),
+    "written_guard": (written_guard, ["guard zones of a block of 136 numbers"]),
+}
+
+
+def run_checked(name: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, __file__, name],
+        env={**os.environ, "GATEWRIGHT_CHECKED": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_violation_raises_and_names_what_it_met(name: str):
+    ended = run_checked(name)
+    assert ended.returncode == 1, ended.stderr
+    last = ended.stderr.strip().splitlines()[-1]
+    assert last.startswith("gatewright.errors.KernelError: ")
+    for part in FAULTS[name][1]:
+        assert part in last
+
+
+def test_what_is_right_passes():
+    ended = run_checked("nothing")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_random_cells_in_the_checked_build():
+    script = Path(__file__).parent / "checked_cells.py"
+    ended = subprocess.run(
+        [sys.executable, str(script), str(EXAMPLES)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{EXAMPLES} cells")
+
+
+if __name__ == "__main__":
+    (FAULTS[sys.argv[1]][0] if sys.argv[1] in FAULTS else nothing)()
