@@ -74,7 +74,7 @@ def written_guard() -> None:
     """Somebody else writes in front of a block."""
     block = memory.POOL.take(torch.float32, 8)
     assert block.isnan().all()
-    owner = memory.GUARDED[-1]()
+    owner = list(memory.GUARDED.values())[-1]()
     assert owner is not None
     owner[memory.GUARD - 1] = 0.0
     memory.check_guards()

@@ -57,6 +57,11 @@ def run_backward(
             that it was part of.
     """
     program = built.program("backward", shape, BackwardProgram)
+    if kept.numel() < program.lengths["kept"] or not kept.is_contiguous():
+        raise KernelError(
+            f"what the forward pass left has shape {tuple(kept.shape)}; expected "
+            f"{program.lengths['kept']} numbers without gaps"
+        )
     passing = POOL.take(kept.dtype, program.lengths.get("passing", 0))
     whole_of = program.whole_of
     blocks = [

@@ -77,7 +77,7 @@ class Pool:
 
 
 #: Blocks of the checked build with their guard zones, as long as they are used.
-GUARDED: list[weakref.ref[Any]] = []
+GUARDED: dict[int, weakref.ref[Any]] = {}
 #: Numbers of a guard zone, and what they are.
 GUARD, PATTERN = 64, 1.2345678e30
 
@@ -88,7 +88,8 @@ def guarded(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
     block = np.full(count + 2 * GUARD, PATTERN, NUMPY[dtype])
     inside = block[GUARD : GUARD + count]
     inside[:] = np.nan
-    GUARDED.append(weakref.ref(block))
+    key = id(block)
+    GUARDED[key] = weakref.ref(block, lambda _: GUARDED.pop(key, None))
     return torch.from_numpy(inside.reshape(shape))
 
 
@@ -98,10 +99,8 @@ def check_guards() -> None:
     Raises:
         KernelError: if somebody has written there.
     """
-    for reference in list(GUARDED):
-        block = reference()
+    for block in [reference() for reference in list(GUARDED.values())]:
         if block is None:
-            GUARDED.remove(reference)
             continue
         zones = np.concatenate([block[:GUARD], block[-GUARD:]])
         if not (zones == block.dtype.type(PATTERN)).all():
