@@ -23,6 +23,7 @@ PACKAGE = Path(gatewright.__file__).parent
 LEVELS = {
     "errors": 0,
     "files": 1,
+    "processes": 1,
     "language": 1,
     "cells": 2,
     "graph": 2,

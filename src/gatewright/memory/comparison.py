@@ -28,6 +28,7 @@ from gatewright.memory.progress import progress_bar
 from gatewright.memory.tasks import TASKS
 from gatewright.memory.trial import FOLLOWED, Climb, Flow, Trial, perform, taken_together
 from gatewright.probes.lags import said
+from gatewright.processes import without_current_directory
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -260,7 +261,10 @@ def _pool(processes: int) -> Iterator[Executor | None]:
         yield None
         return
     # Not fork: torch's threads would not survive it.
-    with ProcessPoolExecutor(processes, get_context("spawn"), _quiet) as pool:
+    with (
+        without_current_directory(),
+        ProcessPoolExecutor(processes, get_context("spawn"), _quiet) as pool,
+    ):
         try:
             yield pool
         except BaseException:
