@@ -39,9 +39,9 @@ def one_direction(layer: gw.Recurrent, index: int, reverse: bool) -> gw.Recurren
     """One of a layer's networks as a layer of its own."""
     sizes = layer.sizes(index)
     alone = gw.Recurrent(layer.cell, sizes["input"], sizes["hidden"], dtype=F64).eval()
-    prefix = f"layers.{index}.{'reverse' if reverse else 'forward'}."
+    prefix = f"layers.{index}_{'reverse' if reverse else 'forward'}."
     own = {
-        f"layers.0.forward.{key.removeprefix(prefix)}": value
+        f"layers.0_forward.{key.removeprefix(prefix)}": value
         for key, value in layer.state_dict().items()
         if key.startswith(prefix)
     }

@@ -23,7 +23,7 @@ from gatewright.layers.cell_module import CellModule
 from gatewright.layers.explaining import explained, measured
 from gatewright.layers.given import as_weights, draw_noises, pack_event, pack_further, pack_held
 from gatewright.layers.layout import Layout
-from gatewright.layers.naming import direction, own_names, place_name, store_names
+from gatewright.layers.naming import direction, module_names, place_name
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
 from gatewright.layers.repeat import repeats
 from gatewright.layers.states import join_states, split_states
@@ -100,7 +100,10 @@ class Recurrent(CellModule):
         """The numbers for "input" and "hidden" at a layer."""
         sizes = {"input": self.input_size, "hidden": self.hidden_size}
         for _ in range(layer):
-            sizes["input"] = self.directions * number(self.graph.output.size, sizes)
+            below = self.directions * number(self.graph.output.size, sizes)
+            if below == sizes["input"]:  # and so for all further layers
+                break
+            sizes["input"] = below
         return sizes
 
     @property
@@ -112,10 +115,9 @@ class Recurrent(CellModule):
     # The weights.
     def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
         """Create the parameters; `reset_parameters` fills them."""
-        # One level for layer and direction; what is stored has two (`naming.py`).
+        # One level for layer and direction; files have two (`naming.py`).
         self.layers = nn.ModuleDict({place_name(*place): nn.Module() for place in self.places})
-        self.register_state_dict_post_hook(store_names)
-        self.register_load_state_dict_pre_hook(own_names)
+        self.register_load_state_dict_pre_hook(module_names)
         for layer, reverse in self.places:
             self.store(layer, reverse).make(self.sizes(layer), device, dtype)
 
