@@ -126,7 +126,7 @@ def _container(value: Any, kind: Any, arguments: tuple[Any, ...], path: str) -> 
         if not isinstance(value, dict):
             raise mismatch(path, value, "an object")
         return {key: typed(one, arguments[1], f"{path}.{key}") for key, one in value.items()}
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         raise mismatch(path, value, "a list")
     if kind is tuple and arguments[-1] is not Ellipsis:
         if len(value) != len(arguments):

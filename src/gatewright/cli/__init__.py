@@ -17,7 +17,7 @@ import typer
 
 from gatewright.cli import bench, cells, memory, training
 from gatewright.cli.app import app
-from gatewright.cli.wording import in_options
+from gatewright.cli.wording import on_screen
 from gatewright.errors import GatewrightError
 
 __all__ = ["app", "bench", "cells", "main", "memory", "training"]
@@ -28,7 +28,7 @@ def main() -> None:
     try:
         app()
     except GatewrightError as error:
-        print(f"error: {in_options(str(error))}", file=sys.stderr)
+        print(f"error: {on_screen(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

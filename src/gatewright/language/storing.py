@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gatewright.escaping import printable
 from gatewright.language.node import Node
 from gatewright.language.operations import OPERATIONS, takes_boolean
 from gatewright.schema import mismatch, typed_fields
@@ -24,6 +25,8 @@ def to_plain(value: Any) -> Any:
 
 #: Letters of a name: a diagram with longer ones takes seconds, and nobody can read it.
 MOST_LETTERS = 200
+#: Letters of what is said of a cell.
+MOST_ABOUT = 500
 #: The fields of stored equations.
 FIELDS: dict[str, Any] = {
     "version": int,
@@ -36,6 +39,12 @@ FIELDS: dict[str, Any] = {
     "initial": dict[str, Any],
     "sizes": dict[str, int | str],
 }
+
+
+def for_people(text: str) -> str:
+    """A text that is printed wherever its cell is named: on one line, and not endless."""
+    escaped = printable(text)
+    return escaped if len(escaped) <= MOST_ABOUT else f"{escaped[:MOST_ABOUT]}…"
 
 
 def restore(given: Any, path: str) -> dict[str, Any]:
@@ -80,7 +89,8 @@ def restore(given: Any, path: str) -> dict[str, Any]:
     if not set(sizes) <= {*states, *inputs} or not all(map(_is_size, sizes.values())):
         raise ValueError(f"its sizes are {sizes}")
     return {
-        **{key: _string(stored[key]) for key in ("name", "about", "origin", "event")},
+        **{key: for_people(stored[key]) for key in ("name", "about", "origin")},
+        "event": stored["event"],
         "nodes": tuple(nodes),
         "states": states,
         "inputs": inputs,

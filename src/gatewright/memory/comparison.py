@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from gatewright.errors import ArgumentError
+from gatewright.escaping import terminal_text
 from gatewright.files import check_vacant, write_directory
 from gatewright.memory.behaviour import LAGS, LEARNT
 from gatewright.memory.learning import Budget
@@ -164,7 +165,7 @@ class MemoryComparison:
             lines = heading.replace(" ", "\n", 1)
             made.add_column(lines, justify="right" if at else "left", no_wrap=True)
         for row in self.rows:
-            made.add_row(*self.cells(row))
+            made.add_row(*map(terminal_text, self.cells(row)))
         return made
 
     def to_json(self) -> str:
