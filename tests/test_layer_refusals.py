@@ -28,7 +28,7 @@ INPUTS = {
         A,
         "input is a nested tensor; give a PackedSequence, as torch.nn.utils.rnn.pack_sequence(",
     ),
-    "sparse": ("lstm", (X.to_sparse(),), {}, A, "input is torch.sparse_coo; give input.to_den"),
+    "sparse": ("lstm", (X.to_sparse(),), {}, A, "input is torch.sparse_coo; give x.to_den"),
     "packed size": (
         "lstm",
         (pack_padded_sequence(torch.zeros(4, 2, 7, dtype=F64), [4, 2]),),

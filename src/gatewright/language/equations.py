@@ -96,6 +96,10 @@ class Equations:
             )
         try:
             return cls(**restore(stored, path))
+        except ModelError as error:
+            raise ModelError(
+                f"the stored cell is damaged: {error}; save the model again"
+            ) from error
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ModelError(
                 f"the stored cell is damaged ({path}: {type(error).__name__}: {error}); "
