@@ -18,7 +18,7 @@ from gatewright.backends.adjoint import step_gradients
 from gatewright.backends.reference import Run, run
 from gatewright.backends.step import expectations, starts
 from gatewright.backends.weights import collect
-from gatewright.errors import ArgumentError, SizeError
+from gatewright.errors import ArgumentError, SizeError, TooLarge
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell, StoredCell
 from gatewright.language.reading import read
@@ -265,12 +265,16 @@ def restarts(case: Case) -> None:
 
 
 def printing(case: Case) -> None:
-    """The equations print, and the diagram is well-formed."""
+    """The equations print, and the diagram is well-formed; a cell too large for one has none."""
     cell = case.cell
     for printed in (str(cell), cell.latex(), cell.latex(names="lesson")):
         if not printed.strip():
             raise Broken("it prints nothing")
-    ElementTree.fromstring(cell.svg())
+    try:
+        drawn = cell.svg()
+    except TooLarge:
+        return
+    ElementTree.fromstring(drawn)
 
 
 def saving(case: Case) -> None:

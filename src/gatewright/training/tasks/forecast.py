@@ -96,7 +96,7 @@ class Forecast(Task):
             return f"window, horizon or season is {least}; expected at least 1"
         if not targets or len(set(self.targets)) < targets:
             return "it has no target, or one twice"
-        for role in ("targets", "known", "calendar", "static"):
+        for role in ("targets", "known", "static"):
             unknown = [name for name in getattr(self, role) if name not in channels]
             if unknown:
                 return f"{role} names {unknown[0]!r}, which is none of its channels"
