@@ -41,9 +41,11 @@ LEVELS = {
     "memory": 9,
     "app": 10,
     "bench": 10,
-    "cli": 11,
-    "__init__": 12,
-    "__main__": 13,
+    "self_test": 10,
+    "doctor": 11,
+    "cli": 12,
+    "__init__": 13,
+    "__main__": 14,
 }
 
 # Who may import by a computed name, which no reading of the source can follow.

@@ -210,15 +210,18 @@ def load(
     """
     path = user_path(directory)
     config = read_config(path)
-    tensors = _read_tensors(path / WEIGHTS, config)
-    model = rebuild(config["model"])
+    try:
+        tensors = _read_tensors(path / WEIGHTS, config)
+        model = rebuild(config["model"])
+    except ModelError as error:
+        raise ModelError(f"{path} cannot be loaded: {error}") from error
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) == 1:
         model = model.to(kinds.pop())
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"{path}: weights and configuration do not agree: {error}") from error
+        raise ModelError(f"{path} cannot be loaded: {error}") from error
     freeze_again(model, config["frozen"])
     return model.to(device=device, dtype=dtype)
 
@@ -232,8 +235,7 @@ def _read_tensors(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
             difference = disagreement(shapes, _shapes_of(config["model"]))
             if difference is not None:
                 raise ModelError(
-                    f"{path.parent}: weights and configuration do not agree: {WEIGHTS} has "
-                    f"{difference}"
+                    f"weights and configuration do not agree: {WEIGHTS} has {difference}"
                 )
             file.seek(0)
             content = file.read(size)
