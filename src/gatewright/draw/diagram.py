@@ -20,7 +20,7 @@ from gatewright.draw.picture import picture
 from gatewright.draw.place import UNIT
 from gatewright.errors import ArgumentError, TooLarge
 from gatewright.language.equations import Equations
-from gatewright.language.printing import text
+from gatewright.language.printing import lesson_words, text
 
 #: More figures than these are no diagram any more.
 MOST = 200
@@ -89,12 +89,6 @@ def svg(
         ).hexdigest()[:10]
     )
     return _document(equations, described, words, prefix, theme, title, key, ground, width)
-
-
-def lesson_words(equations: Equations) -> dict[str, str]:
-    """The lesson's names for the event and the first two states."""
-    memories = dict(zip(equations.states, ("STM", "LTM"), strict=False))
-    return {equations.event: "E", **memories}
 
 
 def _document(

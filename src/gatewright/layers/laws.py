@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,13 +55,15 @@ class Case:
         torch.manual_seed(self.seed)
         for given in self._sizes():
             try:
-                layer = Recurrent(
-                    self.cell,
-                    *given,
-                    bidirectional=True,
-                    backend=self.backend,
-                    dtype=torch.float64,
-                )
+                with warnings.catch_warnings():  # which size is tried is no concern of the user's
+                    warnings.simplefilter("ignore", UserWarning)
+                    layer = Recurrent(
+                        self.cell,
+                        *given,
+                        bidirectional=True,
+                        backend=self.backend,
+                        dtype=torch.float64,
+                    )
             except SizeError:
                 continue
             return layer.eval()

@@ -17,7 +17,7 @@ from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
-from gatewright.layers.arguments import check_arguments, find_cell
+from gatewright.layers.arguments import check_arguments, check_effect, find_cell
 from gatewright.layers.branch import NamedWeights
 from gatewright.layers.cell_module import CellModule
 from gatewright.layers.explaining import explained, measured
@@ -91,6 +91,7 @@ class Recurrent(CellModule):
         self.places = [(layer, reverse) for layer in range(num_layers) for reverse in ways]
         for layer in range(num_layers):
             self.graph.sizes.check(self.sizes(layer))
+        check_effect(self.graph, hidden_size)
         self.make_weights(device, dtype)
         self.reset_parameters()
         self.prepare()
