@@ -17,7 +17,7 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What `diagnose` found.
+    """The findings of `diagnose`.
 
     Attributes:
         machine: Processor, cores, system and versions.
@@ -35,7 +35,7 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether every check of the self-test passed."""
+        """True if every check of the self-test passed."""
         return all(check.passed for check in self.checks)
 
     def to_json(self) -> str:

@@ -30,8 +30,8 @@ def printable(text: object, *, keep: str = "") -> str:
         keep: Control characters that stay, such as line breaks of the caller's own.
     """
     return "".join(
-        one if one in keep or not _controls(one) else one.encode("unicode_escape").decode()
-        for one in str(text)
+        letter if letter in keep or not _controls(letter) else _written_out(letter)
+        for letter in str(text)
     )
 
 
@@ -49,9 +49,13 @@ def markdown(text: object) -> str:
     a\|b &lt;script&gt; \[x\](y)
     """
     escaped = _MARKDOWN.sub(
-        lambda found: _ENTITIES.get(found[1], f"\\{found[1]}"), str(text).replace("&", "&amp;")
+        lambda match: _ENTITIES.get(match[1], f"\\{match[1]}"), str(text).replace("&", "&amp;")
     )
     return printable(escaped)
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def _controls(character: str) -> bool:

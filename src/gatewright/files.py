@@ -72,9 +72,9 @@ def check_vacant(path: str | os.PathLike[str]) -> Path:
     Vacant is what does not exist, or is an empty directory. Call it before the
     long computation, not after it.
     """
-    given = user_path(path)
+    user = user_path(path)
     try:
-        target = Path(os.path.realpath(given))
+        target = Path(os.path.realpath(user))
         if target.is_dir():
             if any(target.iterdir()):
                 raise ArgumentError(_occupied(path))
@@ -183,13 +183,13 @@ def _partial(target: Path) -> Path:
 @contextmanager
 def _partial_directory(target: Path) -> Iterator[Path]:
     """A hidden sibling to fill and rename; what is still there at the end goes."""
-    held: bool | None = False
-    while held is False:  # a command that sweeps may have been faster than our lock
+    lock: bool | None = False
+    while lock is False:  # a command that sweeps may have been faster than our lock
         # Not tempfile.mkdtemp: its 0700 would stay on the finished directory.
         partial = _partial(target)
         partial.mkdir()
-        with _locked(partial) as held:
-            if held is False:
+        with _locked(partial) as lock:
+            if lock is False:
                 continue
             try:
                 yield partial
@@ -214,12 +214,12 @@ def _locked(path: Path) -> Iterator[bool | None]:
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held: bool | None = path.exists()
+            lock: bool | None = path.exists()
         except BlockingIOError:
-            held = False
+            lock = False
         except OSError:  # some network file systems have none
-            held = None
-        yield held
+            lock = None
+        yield lock
     finally:
         os.close(descriptor)
 

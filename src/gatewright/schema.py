@@ -135,7 +135,7 @@ def _container(value: Any, kind: Any, arguments: tuple[Any, ...], path: str) -> 
     else:
         hints = (arguments[0],) * len(value)
     items = [
-        typed(one, hint, f"{path}[{at}]")
-        for at, (one, hint) in enumerate(zip(value, hints, strict=True))
+        typed(item, hint, f"{path}[{at}]")
+        for at, (item, hint) in enumerate(zip(value, hints, strict=True))
     ]
     return items if kind is list else tuple(items)

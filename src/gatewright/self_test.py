@@ -73,11 +73,11 @@ def _streamed(layer: Recurrent, x: Tensor) -> Tensor:
     return torch.stack([stepper.step(event).clone() for event in x])
 
 
-def _error(given: list[Tensor], expected: list[Tensor]) -> float:
+def _error(results: list[Tensor], expected: list[Tensor]) -> float:
     """The largest relative error; infinite where a result is not finite."""
     errors = [
         float((a - b).norm() / b.norm().clamp(min=1e-12))
-        for a, b in zip(given, expected, strict=True)
+        for a, b in zip(results, expected, strict=True)
     ]
     return max(error if error == error else float("inf") for error in errors)
 

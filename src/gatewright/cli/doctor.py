@@ -25,24 +25,26 @@ def doctor(
     """
     from gatewright.doctor import diagnose
 
-    found = diagnose()
+    diagnosis = diagnose()
     if as_json:
-        print(found.to_json())
+        print(diagnosis.to_json())
     else:
         from rich.console import Console
 
-        Console().print(_facts(found), _checks(found))
-        print("everything works" if found.healthy else "the self-test failed: please report this")
-    sys.exit(0 if found.healthy else 1)
+        Console().print(_facts(diagnosis), _checks(diagnosis))
+        print(
+            "everything works" if diagnosis.healthy else "the self-test failed: please report this"
+        )
+    sys.exit(0 if diagnosis.healthy else 1)
 
 
-def _facts(found: Diagnosis) -> Table:
+def _facts(diagnosis: Diagnosis) -> Table:
     """Versions, processor, kernels and cache, a line each."""
     from rich.table import Table
 
     from gatewright.escaping import terminal_text
 
-    machine, kernels, cache = found.machine, found.kernels, found.cache
+    machine, kernels, cache = diagnosis.machine, diagnosis.kernels, diagnosis.cache
     versions = [f"{name} {version}" for name, version in machine["versions"].items() if version]
     target = f"cannot be built: {kernels.get('reason')}"
     if "reason" not in kernels:
@@ -50,7 +52,7 @@ def _facts(found: Diagnosis) -> Table:
     lines = {
         "versions": f"python {machine['python']}, {', '.join(versions)}",
         "processor": f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
-        "graphics": ", ".join(found.gpus) or "none",
+        "graphics": ", ".join(diagnosis.gpus) or "none",
         "kernels": target,
     }
     if cache:
@@ -63,7 +65,7 @@ def _facts(found: Diagnosis) -> Table:
     return table
 
 
-def _checks(found: Diagnosis) -> Table:
+def _checks(diagnosis: Diagnosis) -> Table:
     """The self-test, a check a line."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -71,7 +73,7 @@ def _checks(found: Diagnosis) -> Table:
     from gatewright.escaping import terminal_text
 
     table = Table("self-test", "", "error", "seconds", box=SIMPLE_HEAD)
-    for check in found.checks:
+    for check in diagnosis.checks:
         error = "–" if check.error is None else f"{check.error:.1e}"
         outcome = "passed" if check.passed else f"FAILED: {check.reason}"
         table.add_row(check.name, terminal_text(outcome), error, f"{check.seconds:.1f}")

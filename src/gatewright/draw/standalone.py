@@ -49,7 +49,7 @@ def style() -> str:
     day = dict(re.findall(r"--([\w-]+): (#\w+);", colours.partition("@media")[0]))
     needed = [line for line in whole.splitlines() if NEEDED.match(line)]
     rules = "\n".join(expanded(needed, [name for name in day if re.fullmatch(r"n\d", name)]))
-    plain = re.sub(r"var\(--([\w-]+)\)", lambda found: day[found[1]], rules)
+    plain = re.sub(r"var\(--([\w-]+)\)", lambda match: day[match[1]], rules)
     return (
         f"{plain}\nsvg {{ font-family: system-ui, sans-serif; }}\n"
         f"@supports (color:var(--ink)) {{\n{colours}{rules}\n}}\n"
@@ -58,14 +58,16 @@ def style() -> str:
 
 def expanded(rules: Sequence[str], slots: Sequence[str]) -> list[str]:
     """The rules with one for each line's colour, `.dot.n1`, in place of `--line`."""
-    found = []
+    result = []
     for rule in rules:
         if "--line: " in rule:
             continue
         selector, brace, body = rule.partition(" {")
         if "var(--line)" not in body:
-            found.append(rule)
+            result.append(rule)
             continue
         for slot in slots:
-            found.append(f"{selector}.{slot}{brace}{body}".replace("var(--line)", f"var(--{slot})"))
-    return found
+            result.append(
+                f"{selector}.{slot}{brace}{body}".replace("var(--line)", f"var(--{slot})")
+            )
+    return result

@@ -30,8 +30,8 @@ def plain_state(model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
         frozen |= {prefix + name for name in module._buffers if name.startswith(HELD)}
         for name, value, sources in _computed(module):
             names = {prefix + source for source in sources}
-            trained = [one for one in names & dict(model.named_parameters()).keys()]
-            if trained and names & frozen == set(trained):
+            parameters = names & dict(model.named_parameters()).keys()
+            if parameters and parameters <= frozen:
                 frozen.add(prefix + name)
             state = {key: tensor for key, tensor in state.items() if key not in names}
             state[prefix + name] = value
@@ -41,8 +41,8 @@ def plain_state(model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
 
 def freeze_again(model: nn.Module, frozen: Collection[str]) -> None:
     """Freeze the tensors with these names in files; what is not there is ignored."""
-    own = dict(model.named_parameters(remove_duplicate=False))
-    for name, parameter in _as_in_files(model, own).items():
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, parameter in _as_in_files(model, parameters).items():
         if name in frozen:
             parameter.requires_grad_(False)
     for path, module in model.named_modules():
@@ -56,9 +56,10 @@ def _stores(module: nn.Module) -> Iterator[TorchWeights]:
     """The stores of a drop-in layer or step cell; none for other modules."""
     store: Any = getattr(module, "store", None)
     places = getattr(module, "places", [()])
-    for one in (store(*place) for place in places) if store is not None else ():
-        if isinstance(one, TorchWeights):
-            yield one
+    for place in places if store is not None else ():
+        weights = store(*place)
+        if isinstance(weights, TorchWeights):
+            yield weights
 
 
 def _computed(module: nn.Module) -> Iterator[tuple[str, Tensor, set[str]]]:
@@ -81,8 +82,8 @@ def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
         value: Tensor = getattr(module, name)
         return value
     finally:
-        for one, training in modes:
-            one.training = training
+        for part, training in modes:
+            part.training = training
 
 
 def _as_in_files(model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:

@@ -251,8 +251,8 @@ def _read_tensors(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _check_layers(described: Mapping[str, Any], tensors: int) -> None:
     """Refuse more layers than there are tensors, before they are built to be compared."""
-    for place, one in (("model", described), ("model.body", described.get("body"))):
-        arguments = one.get("arguments") if isinstance(one, dict) else None
+    for place, part in (("model", described), ("model.body", described.get("body"))):
+        arguments = part.get("arguments") if isinstance(part, dict) else None
         layers = arguments.get("num_layers") if isinstance(arguments, dict) else None
         if isinstance(layers, int) and layers > max(tensors, MOST_EMPTY_LAYERS):
             raise ModelError(
@@ -340,9 +340,9 @@ def _unreadable(path: Path, error: OSError) -> ModelError:
 # The layers and step cells.
 def _register(cls: type, names: tuple[str, ...]) -> None:
     def config(module: Any) -> dict[str, Any]:
-        given = {name: getattr(module, name) for name in names}
+        arguments = {name: getattr(module, name) for name in names}
         return {
-            "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()},
+            "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()},
             "cell": module.cell.equations.to_json(),
         }
 

@@ -70,17 +70,17 @@ def read_shapes(file: BinaryIO, size: int, path: Path) -> dict[str, Shape]:
     }
 
 
-def disagreement(held: Mapping[str, Shape], expected: Mapping[str, Shape]) -> str | None:
+def disagreement(stored: Mapping[str, Shape], expected: Mapping[str, Shape]) -> str | None:
     """The first way in which tensors differ from those of a model, or None."""
-    missing = [name for name in expected if name not in held]
+    missing = [name for name in expected if name not in stored]
     if missing:
         return f"no {_listed(missing)}"
-    more = [name for name in held if name not in expected]
+    more = [name for name in stored if name not in expected]
     if more:
         return f"{_listed(more)}, which the model does not have"
     for name, shape in expected.items():
-        if held[name] != shape:
-            return f"{name} has shape {held[name]}; expected {shape}"
+        if stored[name] != shape:
+            return f"{name} has shape {stored[name]}; expected {shape}"
     return None
 
 

@@ -50,10 +50,10 @@ class Unsafe(Exception):
 
 
 def directory() -> Path | None:
-    """Where entries are kept, or None."""
-    given = os.environ.get("GATEWRIGHT_CACHE")
-    if given is not None:
-        return Path(given) if given else None
+    """The directory of the entries, or None."""
+    name = os.environ.get("GATEWRIGHT_CACHE")
+    if name is not None:
+        return Path(name) if name else None
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(base) if base else Path.home() / ".cache") / "gatewright"
@@ -184,13 +184,13 @@ def evict(base: Path) -> None:
 
 def _entries(base: Path) -> list[tuple[Path, os.stat_result]]:
     """The files of the directory, finished or not; one that has just gone is left out."""
-    found = []
+    entries = []
     with os.scandir(base) as items:
         for item in items:
             with contextlib.suppress(FileNotFoundError):
                 if item.is_file(follow_symlinks=False):
-                    found.append((base / item.name, item.stat(follow_symlinks=False)))
-    return found
+                    entries.append((base / item.name, item.stat(follow_symlinks=False)))
+    return entries
 
 
 def _seal(secret: bytes, name: str, code: bytes) -> bytes:
