@@ -91,7 +91,7 @@ class Recurrent(CellModule):
         self.places = [(layer, reverse) for layer in range(num_layers) for reverse in ways]
         for layer in range(num_layers):
             self.graph.sizes.check(self.sizes(layer))
-        check_effect(self.graph, hidden_size)
+        check_effect(self.graph, self.sizes(0))
         self.make_weights(device, dtype)
         self.reset_parameters()
         self.prepare()
