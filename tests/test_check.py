@@ -43,6 +43,21 @@ def test_so_do_their_options(cell: gw.Cell):
     gw.check_cell(cell)
 
 
+class Large(gw.Cell):
+    """A correct cell with more operations than a diagram can show."""
+
+    def step(self, x, h):
+        for _ in range(210):
+            h = 0.5 * h + 0.1 * tanh(h)
+        return gw.state(h=h + 0.1 * linear(x))
+
+
+def test_a_cell_that_is_too_large_for_a_diagram_keeps_the_laws():
+    with pytest.raises(gw.ArgumentError, match="figures to draw"):
+        Large().svg()
+    gw.check_cell(Large(), backend="reference")
+
+
 class Everything(gw.Cell):
     """Heads, a further input, noise, several states of different sizes, an output of its own."""
 

@@ -218,3 +218,20 @@ def test_a_bug_is_not_hidden(monkeypatch):
     monkeypatch.setattr(cli, "app", stop(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("arguments", [("cells",), ("cells", "--json"), ("cells", "lstm")])
+def test_an_output_that_takes_no_more_is_said(arguments: tuple[str, ...]):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "gatewright", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: cannot write the output: No space left on device\n"
+
+
+def test_themes_of_diagrams(tmp_path: Path):
+    done = gatewright("cells", "lstm", "--svg", tmp_path / "dark", "--theme", "dark")
+    assert done.returncode == 0 and "var(" not in (tmp_path / "dark" / "lstm.svg").read_text()
+    refused(gatewright("cells", "lstm", "--theme", "dark"), "--svg")
+    refused(gatewright("cells", "lstm", "--svg", tmp_path / "x", "--theme", "blue"), "theme")

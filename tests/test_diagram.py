@@ -17,6 +17,7 @@ from gatewright.draw.diagram import svg
 from gatewright.draw.layout import lay_out
 from gatewright.draw.measure import text_width
 from gatewright.draw.picture import picture
+from gatewright.draw.standalone import style
 from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
 from odd_cells import CLASSIC
@@ -545,6 +546,13 @@ def test_themes():
     assert light != dark
 
 
+def test_a_program_that_knows_no_variables_shows_the_light_colours():
+    """It leaves out what is within @supports; the rest has the colours written out."""
+    automatic, light = (svg(LSTM(), theme=one, id="mine") for one in ("auto", "light"))
+    plain = re.sub(r"@supports [^\n]*\{.*\}\n(?=</style>)", "", automatic, flags=re.DOTALL)
+    assert plain == light
+
+
 def contrast(one: str, other: str) -> float:
     def luminance(colour: str) -> float:
         parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
@@ -611,3 +619,11 @@ def test_bad_options_are_refused(options, said):
 def test_what_no_one_could_read_is_refused():
     with pytest.raises(gw.GatewrightError, match=r"print\(cell\) shows its equations"):
         svg(Random(count=400))
+
+
+def test_pictures_of_pages_have_plain_colours_as_files():
+    """And a browser's day and night after them, with the same selectors, so that it wins."""
+    rules, _, themed = style().partition("@supports")
+    assert "var(" not in rules and ".line.n1 {" in rules and "#" in rules
+    for line in rules.splitlines()[:-1]:
+        assert line.partition(" {")[0] + " {" in themed

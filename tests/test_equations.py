@@ -132,7 +132,6 @@ DAMAGE: dict[str, Any] = {
     "keys of a product with stars": put("linear", "keys", ["x*", "h*"]),
     "a constant of text": put("constant", "value", "many"),
     "a constant that is NaN": put("constant", "value", float("nan")),
-    "a whole constant": put("constant", "value", 1),
     "a probability above 1": put("noise", "p", 1.5),
     "a noise per batch": put("noise", "per", "batch"),
     "an eps below 0": put("layer_norm", "eps", -1e-3),
@@ -142,7 +141,6 @@ DAMAGE: dict[str, Any] = {
     "no states": put("states", []),
     "states that are text": put("states", "hm"),
     "a state that is repeated": put("states", ["h", "h", "m"]),
-    "states in another order": put("states", ["m", "h", "level"]),
     "a state more": put("updates", "c", 0),
     "an update that is a comparison": lambda stored: stored["updates"].update(
         h=next(i for i, node in enumerate(stored["nodes"]) if node["op"] == "greater")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -74,6 +75,21 @@ def test_the_forms_of_x_agree():
     assert not np.allclose(said[0], said[0][0])  # it tells them apart at all
     three = clone(TINY).fit(table, y).fit(forms[1], y)
     assert not hasattr(three, "n_features_in_")
+
+
+def test_sequences_of_one_channel_may_be_flat():
+    X, y = first_step_says()
+    flat = [one[:, 1] for one in X]
+    expected = (
+        clone(TINY).fit([one[:, None] for one in flat], y).predict_proba(X=[flat[0][:, None]])
+    )
+    column = np.empty(len(flat), dtype=object)
+    column[:] = flat
+    for given in (flat, tuple(flat), column, pandas.Series(flat)):
+        found = clone(TINY).fit(given, y)
+        np.testing.assert_allclose(found.predict_proba(given[:1]), expected)
+    with pytest.raises(SizeError, match=r"sequence 1 has shape \(\d, 2\)"):
+        clone(TINY).fit([flat[0], X[1], *flat[2:]], y)
 
 
 def test_random_state_decides_everything_and_nothing_else_moves():

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from gatewright import files
 from gatewright.errors import ArgumentError
-from gatewright.files import check_vacant, write_directory
+from gatewright.files import check_vacant, write_directory, write_file
 
 FILES = {"config.json": b"{}", "model.safetensors": b"\x00\xff" * 5000, "README.md": b"# A"}
 
@@ -133,13 +134,73 @@ def test_a_killed_writer_leaves_nothing_or_a_whole_directory(tmp_path: Path, at:
         assert write_directory(target, FILES) == target.resolve()
 
 
-def test_the_remains_of_a_killed_writer_are_swept_when_old(tmp_path: Path) -> None:
-    old, young = tmp_path / ".model.partial-0", tmp_path / ".model.partial-1"
-    other = tmp_path / ".another.partial-2"
-    for left in (old, young, other):
+@pytest.mark.skipif(os.name == "nt", reason="locks and signals are POSIX")
+def test_the_remains_of_killed_writers_go_at_the_next_write(tmp_path: Path) -> None:
+    """Whatever they were writing, however short ago."""
+    for name, at in (("model", "2"), ("other", "0"), ("third[1]\n", "rename")):
+        subprocess.run([sys.executable, "-c", KILLED_WRITER, str(tmp_path / name), at])
+    (tmp_path / ".file.csv.partial-0123456789ab").write_text("half")
+    mine = (".model.partial-mine", ".partial-0123456789ab", "x.partial-0123456789ab")
+    for name in mine:
+        (tmp_path / name).mkdir()
+    # Each has swept what the one before it left.
+    assert len(names(tmp_path)) == 2 + len(mine)
+    check_vacant(tmp_path / "elsewhere")
+    assert names(tmp_path) == sorted(mine)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locks are POSIX")
+def test_a_writer_at_work_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+
+    def meanwhile(source: Path, target: Path) -> None:
+        if Path(target).name == "first":
+            write_directory(tmp_path / "second", FILES)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", meanwhile)
+    write_directory(tmp_path / "first", FILES)
+    assert names(tmp_path) == ["first", "second"]
+
+
+def test_without_locks_the_old_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "fcntl", None)
+    old, young = tmp_path / ".model.partial-000000000000", tmp_path / ".model.partial-111111111111"
+    for left in (old, young):
         left.mkdir()
     long_ago = time.time() - 7200
     os.utime(old, (long_ago, long_ago))
-    os.utime(other, (long_ago, long_ago))
     write_directory(tmp_path / "model", FILES)
-    assert names(tmp_path) == [".another.partial-2", ".model.partial-1", "model"]
+    assert names(tmp_path) == [young.name, "model"]
+
+
+@pytest.mark.parametrize("path", ["", "\0x", "a" * 5000, "a/" + "b" * 300, 3, b"model"])
+def test_what_is_no_path_is_refused(path: object, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=r"the path is|cannot write"):
+        write_directory(path, FILES)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match=r"the path is|cannot write"):
+        write_file(path, b"")  # type: ignore[arg-type]
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX")
+def test_a_parent_that_cannot_be_listed_may_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for an ordinary user; root may list everything."""
+    parent = tmp_path / "unlisted"
+    parent.mkdir()
+    opened = os.open
+
+    def refuse(path: object, *_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def open_(path: object, *rest: int) -> int:
+        return refuse(path) if Path(str(path)) == parent else opened(path, *rest)  # type: ignore
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "open", open_)
+    target = write_directory(parent / "model", FILES)
+    monkeypatch.undo()
+    assert names(target) == sorted(FILES)

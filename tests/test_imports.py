@@ -19,27 +19,33 @@ import gatewright
 
 PACKAGE = Path(gatewright.__file__).parent
 
-# What stands beside the package's __init__, and how high. The design's table, plus `files`.
+# What stands beside the package's __init__, and how high. The design's table, plus
+# small modules of the standard library alone.
 LEVELS = {
     "errors": 0,
+    "escaping": 0,
     "files": 1,
-    "language": 1,
-    "cells": 2,
-    "graph": 2,
-    "backends": 3,
-    "layers": 4,
-    "probes": 5,
-    "data": 5,
-    "export": 5,
-    "draw": 6,
-    "training": 7,
-    "estimators": 8,
-    "memory": 8,
-    "app": 9,
-    "bench": 9,
-    "cli": 10,
-    "__init__": 11,
-    "__main__": 12,
+    "processes": 1,
+    "schema": 1,
+    "language": 2,
+    "cells": 3,
+    "graph": 3,
+    "backends": 4,
+    "layers": 5,
+    "probes": 6,
+    "data": 6,
+    "export": 6,
+    "draw": 7,
+    "training": 8,
+    "estimators": 9,
+    "memory": 9,
+    "app": 10,
+    "bench": 10,
+    "self_test": 10,
+    "doctor": 11,
+    "cli": 12,
+    "__init__": 13,
+    "__main__": 14,
 }
 
 # Who may import by a computed name, which no reading of the source can follow.

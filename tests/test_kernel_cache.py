@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 import gatewright as gw
-from gatewright.backends.llvm import build, library
+from gatewright.backends.llvm import build, cache, library
 
 BUILDING = """
 import sys, torch
@@ -52,8 +54,10 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]
     monkeypatch.setattr(build, "object_code", object_code)
     monkeypatch.setenv("GATEWRIGHT_CACHE", str(tmp_path / "of" / "kernels"))
     library.kernels.cache_clear()
+    cache.report_once.cache_clear()
     yield found
     library.kernels.cache_clear()
+    cache.report_once.cache_clear()
 
 
 def run_once() -> torch.Tensor:
@@ -66,7 +70,7 @@ def run_once() -> torch.Tensor:
 
 
 def entries(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "of" / "kernels").iterdir())
+    return sorted(one for one in (tmp_path / "of" / "kernels").iterdir() if one.is_file())
 
 
 def test_an_entry_is_written_and_read(built: list[Any], tmp_path: Path):
@@ -76,7 +80,9 @@ def test_an_entry_is_written_and_read(built: list[Any], tmp_path: Path):
     assert len(built) == 1
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "changed", "only a digest", "garbage"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "cut", "changed", "only a digest", "another code", "garbage"]
+)
 def test_a_damaged_entry_is_built_again(damage: str, built: list[Any], tmp_path: Path):
     first = run_once()
     (entry,) = entries(tmp_path)
@@ -89,6 +95,7 @@ def test_a_damaged_entry_is_built_again(damage: str, built: list[Any], tmp_path:
             "cut": whole[:middle],
             "changed": whole[:middle] + changed + whole[middle + 1 :],
             "only a digest": whole[:32],
+            "another code": hashlib.sha256(b"code").digest() + b"code",
             "garbage": b"not a kernel" * 1000,
         }[damage]
     )
@@ -136,6 +143,139 @@ def test_several_processes_build_at_once(tmp_path: Path):
     printed = {one.communicate(timeout=120)[0] for one in running}
     assert [one.returncode for one in running] == [0] * 2
     assert len(printed) == 1
-    assert len(list(tmp_path.iterdir())) == 2  # the cell's, and what all cells share
+    found = sorted(one.is_dir() for one in tmp_path.iterdir())
+    assert found == [False, False, True]  # the cell's, what all cells share, and the secret
     last = start("forbidden")
     assert last.communicate(timeout=120)[0] in printed and last.returncode == 0
+
+
+# Nothing runs that somebody else could have written.
+posix = pytest.mark.skipif(os.name == "nt", reason="owners and modes are POSIX")
+
+
+@posix
+def test_the_directory_and_its_files_are_the_users_own(built: list[Any], tmp_path: Path):
+    run_once()
+    base = tmp_path / "of" / "kernels"
+    assert base.stat().st_mode & 0o777 == 0o700
+    for path in (one for one in base.rglob("*") if one.is_file()):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (base / "secret").stat().st_mode & 0o777 == 0o700
+
+
+@posix
+@pytest.mark.parametrize("where", ["", "secret/key"])
+def test_what_others_may_write_is_not_used(where: str, built: list[Any], tmp_path: Path):
+    first = run_once()
+    (tmp_path / "of" / "kernels" / where).chmod(0o777)
+    with pytest.warns(RuntimeWarning, match="is open to others"):
+        assert torch.equal(run_once(), first)
+    assert torch.equal(run_once(), first)  # without a second warning
+    assert len(built) == 3
+
+
+@posix
+def test_an_entry_that_is_a_link_or_open_to_others_is_built_again(built: list[Any], tmp_path: Path):
+    run_once()
+    (entry,) = entries(tmp_path)
+    entry.rename(tmp_path / "elsewhere")
+    entry.symlink_to(tmp_path / "elsewhere")
+    run_once()
+    assert len(built) == 2 and not entry.is_symlink()
+    entry.chmod(0o644)
+    run_once()
+    assert len(built) == 3 and entry.stat().st_mode & 0o777 == 0o600
+    run_once()
+    assert len(built) == 3
+
+
+@posix
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="needs to be root")
+def test_what_belongs_to_another_user_is_not_used(built: list[Any], tmp_path: Path):
+    run_once()
+    os.chown(tmp_path / "of" / "kernels", 12345, 12345)
+    with pytest.warns(RuntimeWarning, match="belongs to another user"):
+        run_once()
+    assert len(built) == 2
+
+
+@posix
+def test_a_fifo_is_no_entry_and_nobody_waits_for_it(built: list[Any], tmp_path: Path):
+    run_once()
+    (entry,) = entries(tmp_path)
+    entry.unlink()
+    os.mkfifo(entry, 0o600)
+    run_once()
+    assert len(built) == 2 and entry.is_file()
+
+
+def test_an_entry_under_another_name_or_secret_is_built_again(built: list[Any], tmp_path: Path):
+    run_once()
+    (entry,) = entries(tmp_path)
+    whole = entry.read_bytes()
+    assert cache.read(entry.name) == whole[32:]
+    other = entry.with_name("0" * 64)
+    other.write_bytes(whole)
+    other.chmod(0o600)
+    assert cache.read(other.name) is None
+    (entry.parent / "secret" / "key").write_bytes(bytes(32))
+    assert cache.read(entry.name) is None
+
+
+def test_the_entries_unused_for_longest_go_first(
+    built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cache, "MOST_BYTES", 4000)
+    monkeypatch.setattr(cache, "KEPT_BYTES", 2500)
+    cache.write("first", bytes(1000))
+    base = tmp_path / "of" / "kernels"
+    (base / "second.0123").write_bytes(bytes(100))
+    for at, name in enumerate(("first", "second.0123")):
+        os.utime(base / name, (at, at))
+    assert cache.read("first") is not None  # which marks it as used
+    for name in ("second", "third"):
+        cache.write(name, bytes(1000))
+        os.utime(base / name, (time.time() - 7200,) * 2)
+    assert [one.name for one in entries(tmp_path)] == ["first", "second", "third"]
+    cache.write("fourth", bytes(1000))
+    assert [one.name for one in entries(tmp_path)] == ["first", "fourth"]
+
+
+HOMELESS = """
+import os, sys, warnings
+os.environ.pop("HOME", None)
+for name in ("GATEWRIGHT_CACHE", "XDG_CACHE_HOME"):
+    os.environ.pop(name, None)
+import pwd
+def unknown(number):
+    raise KeyError(number)
+pwd.getpwuid = unknown
+import torch
+import gatewright as gw
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    layer = gw.GRU(3, 4)
+    layer(torch.zeros(5, 2, 3))[0].sum().backward()
+    layer.stepper().step(torch.zeros(3))
+    layer.explain(torch.zeros(5, 2, 3))
+found = [str(one.message) for one in caught if one.category is RuntimeWarning]
+assert len(found) == 1 and "no home directory" in found[0], found
+"""
+
+
+@posix
+def test_without_a_home_nothing_is_kept_and_that_is_said_once():
+    done = subprocess.run([sys.executable, "-c", HOMELESS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_state_of_the_cache_is_told(
+    built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    base = tmp_path / "of" / "kernels"
+    assert cache.state() == {"directory": str(base), "entries": 0, "bytes": 0, "reason": None}
+    run_once()
+    state = cache.state()
+    assert state["entries"] == 1 and state["bytes"] == entries(tmp_path)[0].stat().st_size
+    monkeypatch.setenv("GATEWRIGHT_CACHE", "")
+    assert cache.state()["directory"] is None

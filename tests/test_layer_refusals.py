@@ -7,6 +7,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
 import gatewright as gw
+from gatewright.training.networks import solve_hidden_size
 from odd_cells import CELLS, make
 
 F64 = torch.float64
@@ -28,7 +29,7 @@ INPUTS = {
         A,
         "input is a nested tensor; give a PackedSequence, as torch.nn.utils.rnn.pack_sequence(",
     ),
-    "sparse": ("lstm", (X.to_sparse(),), {}, A, "input is torch.sparse_coo; give input.to_den"),
+    "sparse": ("lstm", (X.to_sparse(),), {}, A, "input is torch.sparse_coo; give x.to_den"),
     "packed size": (
         "lstm",
         (pack_padded_sequence(torch.zeros(4, 2, 7, dtype=F64), [4, 2]),),
@@ -287,3 +288,25 @@ def test_one_step_by_hand_refuses_states_that_do_not_fit():
         layer.cell(X[0, 0], H[0], weights=weights)
     with pytest.raises(A, match=r"dtypes differ: h torch.float32, x torch.float64"):
         layer.cell(X[0], H[0].float(), weights=weights)
+
+
+class Fixed(gw.Cell):
+    """A cell whose state has a size of its own."""
+
+    sizes = {"h": 4}  # noqa: RUF012  (as users write it)
+
+    def step(self, x, h):
+        return gw.state(h=gw.tanh(gw.linear(x, h, size=4)))
+
+
+def test_a_hidden_size_that_changes_nothing_is_said():
+    with pytest.warns(UserWarning, match=r"hidden_size=64 has no effect: .* \(h: 4\)"):
+        layer = gw.Recurrent(Fixed, 3, 64)
+    assert layer.output_size == 4
+    gw.Recurrent(Fixed, 3, 4)  # which is its size
+    gw.check_cell(Fixed)
+
+
+def test_a_budget_for_a_network_of_one_size_is_refused():
+    with pytest.raises(gw.ArgumentError, match="whatever its hidden size"):
+        solve_hidden_size("Fixed", lambda size: gw.Recurrent(Fixed, 3, size), 10_000)

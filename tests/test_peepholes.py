@@ -193,7 +193,7 @@ def test_the_peephole_step_cell_gives_what_the_layer_gives(peephole: str):
     layer = gw.PeepholeLSTM(3, 5, peephole=peephole, gates=("f", "o"), dtype=F64)
     cell = gw.PeepholeLSTMCell(3, 5, peephole=peephole, gates=("f", "o"), dtype=F64)
     cell.load_state_dict(
-        {k.removeprefix("layers.0.forward."): v for k, v in layer.state_dict().items()}
+        {k.removeprefix("layers.0_forward."): v for k, v in layer.state_dict().items()}
     )
     x, states = torch.randn(4, 2, 3, dtype=F64), None
     trace = layer.trace(x)

@@ -12,6 +12,7 @@ import gatewright as gw
 from by_hand import cell_of
 from gatewright.cells import CELLS, GRU, LSTM, ElmanRNN, LessonLSTM, PeepholeLSTM
 from gatewright.errors import ArgumentError
+from gatewright.language import printing
 from gatewright.language.operations import OPERATIONS
 
 GOLDEN = {
@@ -356,3 +357,21 @@ def test_a_cell_in_a_cell_prints_with_its_path():
 
     assert right(Outer(), "inner.r") == "sigmoid(W_inner.r [x, h] + b_inner.r)"
     assert balanced(Outer().latex())
+
+
+def test_the_lesson_s_names_stand_only_where_they_fit():
+    def words(name: str) -> list[str]:
+        shown = printing.text(gw.CELLS[name]().equations, names="lesson").splitlines()[1]
+        return [part.rpartition(": ")[2] for part in shown.split(", ")]
+
+    assert words("lstm") == words("peephole_lstm") == words("slstm") == ["E", "STM", "LTM"]
+    assert words("gru") == words("elman_rnn") == ["E", "STM"]
+
+
+def test_a_state_that_is_not_carried_on_is_no_long_term_memory():
+    class Two(gw.Cell):
+        def step(self, x, h, k):
+            k = gw.tanh(gw.linear(x, k))
+            return gw.state(h=gw.tanh(gw.linear(h, k)), k=k, output=k + h)
+
+    assert printing.lesson_words(Two().equations) == {"x": "E"}

@@ -264,3 +264,29 @@ def test_a_series_keeps_its_promises():
     ]:
         with pytest.raises(DataError, match=expected):
             Series(**{**good, **wrong})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"time": []},
+        {"time": 3},
+        {"id": {}},
+        {"label": ["a"]},
+        {"target": 3},
+        {"known": [1]},
+        {"task": []},
+        {"fill": {}},
+    ],
+    ids=str,
+)
+def test_what_names_no_column_is_refused(options: dict, tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    file.write_text("t,y\n" + "".join(f"{at},{at % 5}\n" for at in range(30)))
+    with pytest.raises(ArgumentError):
+        read(file, **options)
+
+
+def test_an_empty_path_is_not_the_current_directory() -> None:
+    with pytest.raises(DataError, match="the path is empty"):
+        read("")

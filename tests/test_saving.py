@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import torch
 from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import nn
+from torch.nn.utils import prune
 
 import gatewright as gw
 from gatewright.layers.saving import sealed
@@ -150,6 +153,71 @@ def test_tied_and_sliced_weights(tmp_path: Path):
     gw.save(layer, tmp_path / "model")
     x = torch.randn(4, 2, 5)
     close(gw.load(tmp_path / "model")(x), layer(x), table=EXACTLY)
+
+
+FROZEN = {
+    "a gate of a drop-in": lambda: gw.LSTM(3, 5, 2, bidirectional=True),
+    "a product": lambda: gw.Recurrent("peephole_lstm", 3, 5, 2),
+    "of the step cells": lambda: gw.LSTMCell(3, 5),
+}
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+def test_what_is_frozen_comes_back_frozen(kind: str, tmp_path: Path):
+    layer = FROZEN[kind]()
+    if isinstance(layer, gw.LSTMCell):
+        layer.store().freeze("f", True)
+        layer.bias_ih.requires_grad_(False)
+    else:
+        layer.freeze("f")
+    loaded = gw.load(gw.save(layer, tmp_path / "model"))
+    frozen = [name for name, one in layer.named_parameters() if not one.requires_grad]
+    assert [name for name, one in loaded.named_parameters() if not one.requires_grad] == frozen
+    assert loaded.weights("f").frozen and not loaded.weights("i").frozen
+    assert set(dict(loaded.named_buffers())) == set(dict(layer.named_buffers()))
+    again = gw.save(loaded, tmp_path / "again")
+    for file in again.iterdir():
+        assert file.read_bytes() == (tmp_path / "model" / file.name).read_bytes()
+
+
+@pytest.mark.parametrize("build", [lambda: gw.GRU(3, 5), lambda: gw.Recurrent("gru", 3, 5)])
+def test_a_pruned_layer_trains_and_comes_back_with_its_zeros(build, tmp_path: Path):
+    layer = build()
+    module, name = (layer, "weight_hh_l0")
+    if isinstance(layer, gw.GRU) is False:
+        module, name = layer.layers["0_forward"].n.h, "weight"
+    prune.l1_unstructured(module, name, amount=0.5)
+    x = torch.randn(4, 2, 3)
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    for _ in range(2):
+        layer(x)[0].square().sum().backward()
+        optimizer.step()
+    expected = layer(x)[0]
+    loaded = gw.load(gw.save(layer, tmp_path / "model"))
+    close(loaded(x)[0], expected)
+    assert (dict(loaded.named_parameters())[loaded_name(loaded, module)] == 0).float().mean() >= 0.3
+
+
+def loaded_name(layer: nn.Module, module: nn.Module) -> str:
+    return "weight_hh_l0" if isinstance(module, gw.GRU) else "layers.0_forward.n.h.weight"
+
+
+def test_what_could_not_be_loaded_is_refused_when_it_is_saved(tmp_path: Path):
+    grown = gw.GRU(3, 5)
+    grown.register_parameter("more", nn.Parameter(torch.zeros(2)))
+    resized = gw.GRU(3, 5)
+    resized.bias_ih_l0 = nn.Parameter(torch.zeros(7))
+    spoilt = gw.Recurrent("gru", 3, 5)
+    spoilt.weights("n")["x"][0][0, 0] = float("nan")
+    for layer, message in (
+        (grown, "more, which the model does not have"),
+        (resized, r"bias_ih_l0 has shape \(7,\); expected \(15,\)"),
+        (spoilt, "layers.0.forward.n.x.weight holds NaN"),
+        (gw.GRU(3, 5, device="meta"), "on the meta device"),
+    ):
+        with pytest.raises(gw.ArgumentError, match=message):
+            gw.save(layer, tmp_path / "model")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_other_files_may_go_beside(tmp_path: Path):
@@ -306,6 +374,147 @@ def test_equations_that_are_not_the_drop_ins_are_refused(tmp_path: Path):
     changed(path, lambda c: c["model"].update(cell=other))
     with pytest.raises(gw.ModelError, match="other equations"):
         gw.load(path)
+
+
+def test_weights_that_are_nan_are_refused(saved: Path):
+    rewritten(saved, lambda t: t["layers.0.forward.f.x.weight"].fill_(float("nan")))
+    with pytest.raises(gw.ModelError, match=r"f\.x\.weight holds NaN"):
+        gw.load(saved)
+
+
+LIES = {
+    "layers": {"num_layers": 10_000},
+    "layers in both directions": {"num_layers": 10_000, "bidirectional": True},
+    "units": {"hidden_size": 20_000},
+    "inputs": {"input_size": 10**8},
+}
+
+
+@pytest.mark.parametrize("case", LIES)
+def test_sizes_that_are_claimed_are_refused_before_anything_is_built(case: str, saved: Path):
+    changed(saved, lambda c: c["model"]["arguments"].update(LIES[case]))
+    begun = time.perf_counter()
+    with pytest.raises(gw.ModelError, match="weights and configuration do not agree"):
+        gw.load(saved)
+    assert time.perf_counter() - begun < 0.5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="devices and pipes are POSIX")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("kind", ["/dev/zero", "fifo", "directory", "/dev/null"])
+def test_what_is_no_regular_file_is_refused(kind: str, name: str, saved: Path):
+    (saved / name).unlink()
+    if kind == "fifo":
+        os.mkfifo(saved / name)
+    elif kind == "directory":
+        (saved / name).mkdir()
+    else:
+        (saved / name).symlink_to(kind)
+    with pytest.raises(gw.ModelError, match=r"cannot read .*(regular file|directory)"):
+        gw.load(saved)
+
+
+def test_a_link_to_a_regular_file_is_fine(saved: Path):
+    """As caches of model hubs lay them."""
+    (saved / "model.safetensors").rename(saved.parent / "blob")
+    (saved / "model.safetensors").symlink_to("../blob")
+    gw.load(saved)
+
+
+def test_a_file_longer_than_its_header_says_is_refused_unread(saved: Path):
+    with open(saved / "model.safetensors", "r+b") as file:
+        file.truncate(2**40)  # a file with a hole, which takes no space
+    with pytest.raises(gw.ModelError, match="its header says"):
+        gw.load(saved)
+
+
+def test_another_order_of_keys_and_other_zeros_are_no_damage(saved: Path):
+    def turned(value):
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        return [turned(one) for one in value] if isinstance(value, list) else value
+
+    def with_points(value):
+        if type(value) is int:
+            return float(value)
+        if isinstance(value, dict):
+            return {key: with_points(one) for key, one in value.items()}
+        return [with_points(one) for one in value] if isinstance(value, list) else value
+
+    file = saved / "config.json"
+    config = json.loads(file.read_text())
+    before = gw.load(saved)
+    for change in (turned, with_points):
+        file.write_text(json.dumps({**change(config), "version": 1}))
+        close(dict(gw.load(saved).state_dict()), dict(before.state_dict()), table=EXACTLY)
+        assert gw.load(saved).cell.equations.same_as(before.cell.equations)
+
+
+def test_the_checksum_of_older_directories_is_known(saved: Path):
+    file = saved / "config.json"
+    config = json.loads(file.read_text())
+    del config["config_sha256"]
+    text = json.dumps(config, separators=(",", ":"))
+    config["config_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    file.write_text(json.dumps(config))
+    gw.load(saved)
+
+
+@pytest.mark.parametrize("path", ["", "\0x", "a" * 5000, 3, None, b"model"])
+def test_what_is_no_path_is_refused(path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    gw.save(gw.GRU(3, 5), tmp_path / "model")
+    monkeypatch.chdir(tmp_path / "model")  # which an empty path would name
+    with pytest.raises((gw.ArgumentError, gw.ModelError)):
+        gw.load(path)
+    with pytest.raises(gw.ArgumentError):
+        gw.save(gw.GRU(3, 5), path)
+
+
+FIELDS = {
+    "a size is an object": (
+        lambda m: m["arguments"].update(hidden_size={}),
+        r"model\.arguments\.hidden_size is an object; expected a whole number",
+    ),
+    "a switch is a number": (
+        lambda m: m["arguments"].update(bias=1),
+        r"model\.arguments\.bias is 1; expected true or false",
+    ),
+    "states are a text": (
+        lambda m: m["cell"].update(states="hc"),
+        r"model\.cell\.states is 'hc'; expected a list",
+    ),
+    "a state is a number": (
+        lambda m: m["cell"].update(states=["h", 3]),
+        r"model\.cell\.states\[1\] is 3; expected a text",
+    ),
+    "an operand is a text": (
+        lambda m: m["cell"]["nodes"][5].update(operands=["x"]),
+        r"model\.cell: ValueError: nodes\[5\]: operand 'x'",
+    ),
+    "a name with an escape": (
+        lambda m: m["cell"]["names"].update({"\x1b[2J": 3}),
+        r"model\.cell\.names is '\\x1b\[2J'",
+    ),
+    "a name of ten thousand letters": (
+        lambda m: m["cell"]["names"].update({"a" * 10_000: 3}),
+        r"model\.cell\.names is 'aaa",
+    ),
+    "another field": (
+        lambda m: m["arguments"].update(hook="os.system"),
+        r"model\.arguments has the field 'hook'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FIELDS)
+def test_a_refusal_names_the_field(case: str, saved: Path):
+    change, message = FIELDS[case]
+    changed(saved, lambda c: change(c["model"]))
+    with pytest.raises(gw.ModelError, match=message) as caught:
+        gw.load(saved)
+    assert "\x1b" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
 def test_infinite_starts_survive_json(tmp_path: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor
@@ -38,10 +40,12 @@ def rows_of(states, rows):
 def one_direction(layer: gw.Recurrent, index: int, reverse: bool) -> gw.Recurrent:
     """One of a layer's networks as a layer of its own."""
     sizes = layer.sizes(index)
-    alone = gw.Recurrent(layer.cell, sizes["input"], sizes["hidden"], dtype=F64).eval()
-    prefix = f"layers.{index}.{'reverse' if reverse else 'forward'}."
+    with warnings.catch_warnings():  # a state of the input's size needs no hidden size
+        warnings.simplefilter("ignore", UserWarning)
+        alone = gw.Recurrent(layer.cell, sizes["input"], sizes["hidden"], dtype=F64).eval()
+    prefix = f"layers.{index}_{'reverse' if reverse else 'forward'}."
     own = {
-        f"layers.0.forward.{key.removeprefix(prefix)}": value
+        f"layers.0_forward.{key.removeprefix(prefix)}": value
         for key, value in layer.state_dict().items()
         if key.startswith(prefix)
     }

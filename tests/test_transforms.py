@@ -250,7 +250,7 @@ def test_usual_parametrizations_train_and_save_as_plain_weights(wrap, tmp_path):
     gw.save(layer, tmp_path / "model")
     close(dict(layer.state_dict()), dict(state), table={torch.float32: 0.0})  # saving reads only
     loaded = gw.load(tmp_path / "model")
-    assert "layers.0.forward.n.h.weight" in loaded.state_dict()
+    assert "layers.0_forward.n.h.weight" in loaded.state_dict()
     close(loaded(x), layer.eval()(x))
     assert parametrize.is_parametrized(layer.layers["0_forward"].n.h)
 

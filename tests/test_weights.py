@@ -255,7 +255,7 @@ def test_loading_into_a_frozen_gate_takes_the_new_values_and_holds_them(kind: st
     around.load_state_dict(nn.Sequential(build()).state_dict())
     layer.load_state_dict(other.state_dict())
     layer.reset_parameters()
-    assert (snapshot(layer, product)[0] - snapshot(other, product)[0]).abs().max() > 1e-4
+    close(snapshot(layer, product), snapshot(other, product), table=EXACTLY)  # held too
     x = torch.randn(4, 2, 3)
     twin = build()
     twin.load_state_dict(layer.state_dict())
@@ -311,8 +311,69 @@ def test_weights_are_stored_by_name():
     own = ["g.x.weight", "g.x.bias", "g.h.weight", "i.x.weight", "i.x.bias", "i.h.weight"]
     own += ["f.x.weight", "f.x.bias", "f.h.weight", "f.c*.weight"]
     own += ["o.x.weight", "o.x.bias", "o.h.weight"]
-    places = ["0.forward", "0.reverse", "1.forward", "1.reverse"]
+    places = ["0_forward", "0_reverse", "1_forward", "1_reverse"]
     assert names == [f"layers.{place}.{name}" for place in places for name in own]
+
+
+BUILD = [
+    lambda: gw.Recurrent("peephole_lstm", 3, 5, 2, bidirectional=True),
+    lambda: gw.PeepholeLSTM(3, 5),
+    lambda: gw.GRU(3, 5, 2),
+    lambda: nn.Sequential(gw.Recurrent("mgu", 3, 5)),
+]
+
+
+@pytest.mark.parametrize("build", BUILD)
+def test_a_state_dict_has_the_names_of_the_parameters(build):
+    module = build()
+    state = module.state_dict()
+    assert set(state) == {name for name, _ in module.named_parameters()}
+    x = torch.randn(4, 2, 3)
+    doubled = {name: 2 * one for name, one in state.items()}
+    called = torch.func.functional_call(module, doubled, (x,))[0]
+    twin = build()
+    twin.load_state_dict(doubled)
+    close(called, twin(x)[0])
+    exported = torch.export.export(module, (x,)).module()
+    close(exported(x)[0], module(x)[0])
+
+
+def test_a_state_dict_with_the_names_of_files_loads():
+    layer, other = (gw.Recurrent("gru", 3, 5, 2, bidirectional=True) for _ in range(2))
+    names = {name: name.replace("_forward", ".forward") for name in layer.state_dict()}
+    names = {name: new.replace("_reverse", ".reverse") for name, new in names.items()}
+    state = {names[name]: one for name, one in layer.state_dict().items()}
+    assert "layers.1.reverse.r.h.weight" in state
+    around = nn.Sequential(other)
+    around.load_state_dict({f"0.{name}": one for name, one in state.items()})
+    close(dict(other.state_dict()), dict(layer.state_dict()), table=EXACTLY)
+
+
+@every_layer
+def test_starts_leave_what_is_frozen(kind: str):
+    build, product = LAYERS[kind]
+    layer = build()
+    with torch.no_grad():
+        for one in layer.parameters():
+            one.normal_()
+    layer.freeze(product)
+    before = snapshot(layer, product)
+    gw.init.orthogonal_(layer)
+    layer.reset_parameters()
+    close(snapshot(layer, product), before, table=EXACTLY)
+    layer.freeze(product, False)
+    layer.reset_parameters()
+    assert any(
+        (a - b).abs().max() > 1e-4 for a, b in zip(snapshot(layer, product), before, strict=True)
+    )
+
+
+def test_the_forget_bias_of_a_frozen_gate_stays():
+    layer = gw.LSTM(3, 5)
+    layer.freeze("f")
+    before = layer.weights("f")["x"][1].clone()
+    gw.init.forget_bias_(layer, 3.0)
+    assert torch.equal(layer.weights("f")["x"][1], before)
 
 
 def test_step_cells_read_and_write_too():

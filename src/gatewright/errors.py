@@ -4,6 +4,7 @@
     ├── CellError                   a cell that cannot be read, or breaks a law of cells
     ├── SizeError      ValueError   sizes or shapes that do not fit each other
     ├── ArgumentError  ValueError   an argument outside what is allowed
+    │   └── TooLarge   ValueError   more than can be drawn so that it can be read
     ├── DataError      ValueError   a data set or file that cannot be used
     ├── ModelError                  a saved model that is damaged, or not one of ours
     ├── TrainingError  RuntimeError a training that cannot go on
@@ -68,6 +69,10 @@ class SizeError(GatewrightError, ValueError):
 
 class ArgumentError(GatewrightError, ValueError):
     """An argument outside what is allowed."""
+
+
+class TooLarge(ArgumentError):
+    """More than can be drawn so that it can be read."""
 
 
 class DataError(GatewrightError, ValueError):

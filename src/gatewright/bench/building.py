@@ -88,7 +88,7 @@ def bench_building(
 
 def _imports() -> list[float]:
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", IMPORTS], capture_output=True, text=True, check=True
     )
     return [float(one) for one in json.loads(done.stdout)]
 

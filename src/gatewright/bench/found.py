@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gatewright.bench.machine import machine
+from gatewright.escaping import terminal_text
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -57,7 +58,7 @@ class Found:
         for title, _ in self.columns:
             table.add_column(title, no_wrap=True)
         for row in self.rows:
-            table.add_row(*(written(row) for _, written in self.columns))
+            table.add_row(*(terminal_text(written(row)) for _, written in self.columns))
         wrong = [f"WRONG, not timed: {one['reason']}" for one in self.wrong]
         return Group(
             table, *self.notes, *wrong, f"{self.machine['cpu']}, {self.machine['cores']} cores"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.errors import BackendError
+from gatewright.processes import module_command, module_environment
 
 PACKAGES = ("gatewright", "torch", "llvmlite", "numpy", "onnxruntime", "jax", "torchrecurrent")
 
@@ -79,16 +80,15 @@ def in_process(
     Raises:
         BackendError: if the process fails, with the end of what it said.
     """
-    command = [sys.executable, "-m", module]
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(
-            command,
+            module_command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env=module_environment(**(environment or {})),
         ) as process,
     ):
         assert process.stdin and process.stdout

@@ -32,6 +32,13 @@ def cells(
         Path | None,
         typer.Option(help="Write a diagram of each cell into this new directory."),
     ] = None,
+    theme: Annotated[
+        str | None,
+        typer.Option(
+            help="Colours of the diagrams: light, dark or auto (as the reader's browser).",
+            show_default="auto",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List the cells that are shipped, family by family, or show one in full."""
@@ -41,9 +48,11 @@ def cells(
         raise ArgumentError(f"--names is {names!r}; expected lesson")
     if names is not None and (latex or svg is not None or as_json):
         raise ArgumentError("--names goes with the printed equations; leave out the other form")
+    if theme is not None and svg is None:
+        raise ArgumentError("--theme goes with the diagrams of --svg; give both")
     chosen = _chosen_cells(name)
     if svg is not None:
-        _write_diagrams(chosen, svg)
+        _write_diagrams(chosen, svg, theme or "auto")
     elif as_json:
         print(json.dumps([_described(key, cell) for key, cell in chosen.items()], indent=2))
     elif name is None and names is None and not latex:
@@ -96,10 +105,9 @@ def _print_families(described: list[dict[str, str]]) -> None:
     print("gatewright cells NAME shows one with its equations; NAME is also what a layer takes.")
 
 
-def _write_diagrams(chosen: dict[str, Cell], directory: Path) -> None:
+def _write_diagrams(chosen: dict[str, Cell], directory: Path, theme: str) -> None:
     from gatewright.files import write_directory
 
-    write_directory(
-        directory, {f"{name}.svg": cell.svg(ground=True).encode() for name, cell in chosen.items()}
-    )
+    drawn = {name: cell.svg(ground=True, theme=theme) for name, cell in chosen.items()}
+    write_directory(directory, {f"{name}.svg": svg.encode() for name, svg in drawn.items()})
     print(f"{len(chosen)} diagrams in {directory}")

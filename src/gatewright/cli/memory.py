@@ -10,6 +10,7 @@ import typer
 from gatewright.cli.app import app
 from gatewright.cli.options import new_run, parted
 from gatewright.errors import ArgumentError
+from gatewright.escaping import printable
 
 
 @app.command()
@@ -55,7 +56,8 @@ def memory(
         from rich.console import Console
 
         Console().print(*seen.tables())
-        print(seen.verdict(), *(f"- {one}" for one in seen.advice), sep="\n")
+        for line in (seen.verdict(), *(f"- {one}" for one in seen.advice)):
+            print(printable(line))
         print(f"the pictures are in {out / 'memory.html'}")
         return
     found = compare_memory(

@@ -12,7 +12,8 @@ import typer
 from gatewright.cli import options
 from gatewright.cli.app import app
 from gatewright.cli.options import new_run, parted, reads_data
-from gatewright.cli.wording import in_options
+from gatewright.cli.wording import on_screen
+from gatewright.escaping import printable
 
 if TYPE_CHECKING:
     from gatewright.training.comparison import Comparison
@@ -125,7 +126,8 @@ def predict(
     if as_json:
         print(json.dumps({"columns": found.columns, "remarks": found.remarks}, allow_nan=False))
     elif out is None:
-        print(found.to_csv(), end="")
+        table = found.to_csv()  # likewise
+        print(printable(table, keep="\n\t") if sys.stdout.isatty() else table, end="")
     else:
         _say(f"{len(next(iter(found.columns.values())))} rows in {out}")
 
@@ -145,12 +147,16 @@ def sample(
     from gatewright.training.predict import sample as run
 
     text = run(model, prompt, symbols=symbols, temperature=temperature, seed=seed)
-    print(json.dumps({"prompt": prompt, "text": text}) if as_json else prompt + text)
+    if as_json:
+        print(json.dumps({"prompt": prompt, "text": text}))
+    else:  # a file gets what was written; a terminal must not obey it
+        whole = prompt + text
+        print(printable(whole, keep="\n\t") if sys.stdout.isatty() else whole)
 
 
 def _say(line: str) -> None:
     """On the error stream, so that standard output is the result alone."""
-    print(in_options(line), file=sys.stderr)
+    print(on_screen(line), file=sys.stderr)
 
 
 def _show(comparison: Comparison, out: Path, as_json: bool) -> None:
@@ -161,7 +167,7 @@ def _show(comparison: Comparison, out: Path, as_json: bool) -> None:
 
     console = Console()
     console.print(comparison.table(console=console))
-    print(comparison.verdict())
+    print(on_screen(comparison.verdict()))
     for note in comparison.remarks:
-        print(in_options(note))
-    print(f"the best model is in {out}; open {out / 'report.html'}")
+        print(on_screen(note))
+    print(printable(f"the best model is in {out}; open {out / 'report.html'}"))

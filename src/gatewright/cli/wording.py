@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from gatewright.escaping import printable
+
 #: Arguments of the library whose option is called otherwise.
 _OTHERWISE = {"hidden_size": "hidden"}
 _NAMES = (
@@ -14,6 +16,11 @@ _QUOTED = r"'[^']*'|\"[^\"]*\""
 _ARGUMENT = re.compile(
     rf"(?<![\w'.-])(?P<name>{_NAMES})=(?P<values>(?:{_QUOTED}|\d+)(?:(?:, | or )(?:{_QUOTED}))*)?"
 )
+
+
+def on_screen(said: str) -> str:
+    """A message in the command line's words, in which no control character acts."""
+    return printable(in_options(said), keep="\n")
 
 
 def in_options(said: str) -> str:

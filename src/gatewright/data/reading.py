@@ -91,6 +91,8 @@ def read(
     if not isinstance(source, str | os.PathLike):
         return read_table(open_frame(source), "dataframe", request)
     path = Path(os.fsdecode(source))
+    if not os.fspath(source):
+        raise DataError("the path is empty; give a file, or the name of a bundled data set")
     if str(path) in BUNDLED and not path.exists():
         return BUNDLED[str(path)](request)
     try:

@@ -42,9 +42,14 @@ class Request:
             ("text", self.text, get_args(Unit)),
             ("fill", self.fill, (None, *get_args(Fill))),
         ):
-            if given not in choices:
+            if not isinstance(given, str | None) or given not in choices:
                 listed = ", ".join(repr(choice) for choice in choices if choice is not None)
                 raise ArgumentError(f"{name} is {given!r}; expected one of {listed}")
+
+        for name in ("time", "id", "label"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise ArgumentError(f"{name} is {value!r}; give the name of one column")
 
     @property
     def columns(self) -> dict[str, tuple[str, ...]]:
@@ -118,4 +123,8 @@ def as_names(given: Names) -> tuple[str, ...]:
     """One name or several, as a tuple."""
     if given is None:
         return ()
-    return (given,) if isinstance(given, str) else tuple(given)
+    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise ArgumentError(f"a column is {name!r}; give its name, a text")
+    return names

@@ -18,9 +18,9 @@ from gatewright.draw.measure import wrapped
 from gatewright.draw.palette import style_sheet
 from gatewright.draw.picture import picture
 from gatewright.draw.place import UNIT
-from gatewright.errors import ArgumentError
+from gatewright.errors import ArgumentError, TooLarge
 from gatewright.language.equations import Equations
-from gatewright.language.printing import text
+from gatewright.language.printing import lesson_words, text
 
 #: More figures than these are no diagram any more.
 MOST = 200
@@ -56,8 +56,8 @@ def svg(
         names: "code" writes the step's own names, "lesson" E, STM and LTM.
         width: Its width in pixels; without it, its natural one, or that of its container
             where that is narrower.
-        theme: "auto" follows the reader's light or dark setting; "light" and "dark" write
-            the colours out, for slides and programs that know no style variables.
+        theme: "auto" follows the reader's light or dark setting where a browser shows it, and
+            is light in other programs; "light" and "dark" are the same everywhere.
         title: Whether the cell's name and its first line stand above.
         key: Whether the legend stands below.
         ground: Whether it is painted on a ground of its own, light or dark, instead of what
@@ -70,6 +70,7 @@ def svg(
 
     Raises:
         ArgumentError: if an option is not known.
+        TooLarge: if the cell has more figures than a diagram can show.
     """
     equations: Equations = cell.equations
     if theme not in THEMES:
@@ -90,12 +91,6 @@ def svg(
     return _document(equations, described, words, prefix, theme, title, key, ground, width)
 
 
-def lesson_words(equations: Equations) -> dict[str, str]:
-    """The lesson's names for the event and the first two states."""
-    memories = dict(zip(equations.states, ("STM", "LTM"), strict=False))
-    return {equations.event: "E", **memories}
-
-
 def _document(
     equations: Equations,
     described: str,
@@ -109,7 +104,7 @@ def _document(
 ) -> str:
     drawn = picture(equations, words)
     if len(drawn.figures) > MOST:
-        raise ArgumentError(
+        raise TooLarge(
             f"{equations.name} has {len(drawn.figures)} figures to draw; a diagram of more than "
             f"{MOST} cannot be read: print(cell) shows its equations"
         )

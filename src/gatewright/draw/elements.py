@@ -6,10 +6,12 @@ import html
 import math
 from collections.abc import Mapping
 
+from gatewright.escaping import printable
+
 
 def escape(text: object) -> str:
     """Text that may stand anywhere in HTML or SVG, also inside an attribute."""
-    return html.escape(str(text))
+    return html.escape(printable(text, keep="\n\t"))
 
 
 def tag(name: str, content: str = "", **attributes: object) -> str:

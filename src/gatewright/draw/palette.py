@@ -49,12 +49,14 @@ def style_sheet(at: str, theme: str) -> str:
     """The rules for the diagram with the selector `at`.
 
     Args:
-        theme: "light" or "dark" write the colours out, for programs that know no
-            variables; "auto" follows the reader's, and lets a page set `--gw-...` itself.
+        theme: "light" or "dark" write the colours out. "auto" writes the light ones, for
+            programs that know no variables (Inkscape, rsvg, slides); browsers follow the
+            reader's setting, and let a page set `--gw-...` itself.
     """
+    chosen = {name: pair[theme == "dark"] for name, pair in COLOURS.items()}
+    plain = _RULES.format(at=at, **chosen)
     if theme != "auto":
-        chosen = {name: pair[theme == "dark"] for name, pair in COLOURS.items()}
-        return _RULES.format(at=at, **chosen)
+        return plain
     used = {name: f"var(--gw-{name})" for name in COLOURS}
     # `:where` weighs nothing, so that any rule of the page's own wins.
     day, night = (
@@ -62,4 +64,7 @@ def style_sheet(at: str, theme: str) -> str:
     )
     variables = f":where({at}){{{day}}}\n"
     variables += f"@media (prefers-color-scheme:dark){{:where({at}){{{night}}}}}\n"
-    return variables + _RULES.format(at=at, **used)
+    # What knows no variables knows no @supports either, and leaves it out.
+    return (
+        f"{plain}@supports (color:var(--gw-ink)){{\n{variables}{_RULES.format(at=at, **used)}}}\n"
+    )

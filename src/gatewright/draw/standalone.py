@@ -40,8 +40,34 @@ def standalone(svg: str, legend: Sequence[tuple[str, str]]) -> str:
 
 
 def style() -> str:
-    """The page's colours, by day and by night, and the rules for what a picture is made of."""
+    """The rules for what a picture is made of: plain colours, then the page's day and night.
+
+    What knows no variables (Inkscape, rsvg, slides) knows no `@supports` either.
+    """
     whole = files("gatewright.draw").joinpath("report.css").read_text(encoding="utf-8")
     colours = whole.partition("* {")[0]
-    rules = [line for line in whole.splitlines() if NEEDED.match(line)]
-    return colours + "\n".join(rules) + "\nsvg { font-family: system-ui, sans-serif; }\n"
+    day = dict(re.findall(r"--([\w-]+): (#\w+);", colours.partition("@media")[0]))
+    needed = [line for line in whole.splitlines() if NEEDED.match(line)]
+    rules = "\n".join(expanded(needed, [name for name in day if re.fullmatch(r"n\d", name)]))
+    plain = re.sub(r"var\(--([\w-]+)\)", lambda match: day[match[1]], rules)
+    return (
+        f"{plain}\nsvg {{ font-family: system-ui, sans-serif; }}\n"
+        f"@supports (color:var(--ink)) {{\n{colours}{rules}\n}}\n"
+    )
+
+
+def expanded(rules: Sequence[str], slots: Sequence[str]) -> list[str]:
+    """The rules with one for each line's colour, `.dot.n1`, in place of `--line`."""
+    result = []
+    for rule in rules:
+        if "--line: " in rule:
+            continue
+        selector, brace, body = rule.partition(" {")
+        if "var(--line)" not in body:
+            result.append(rule)
+            continue
+        for slot in slots:
+            result.append(
+                f"{selector}.{slot}{brace}{body}".replace("var(--line)", f"var(--{slot})")
+            )
+    return result

@@ -24,13 +24,15 @@ def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
     """N arrays (T_i, C) in float32, from any form that an estimator takes.
 
     A table (N, T) is one channel over T steps; scikit-learn's own rules hold for it, so that
-    one with other columns than were learned from is refused. `reset` is true in `fit`.
+    one with other columns than were learned from is refused. Arrays (T_i,), in a list or as a
+    column of a dataframe, are one channel too. `reset` is true in `fit`.
 
     Raises:
         SizeError: for sequences that do not have the same channels, or no step.
         DataError: for values that are not finite.
         ValueError, TypeError: scikit-learn's, for a table that cannot be read.
     """
+    X = one_channel(X)
     if are_sequences(X):
         if reset:  # what an earlier table left behind says nothing of these
             for name in ("n_features_in_", "feature_names_in_"):
@@ -54,6 +56,17 @@ def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
                 "expected finite numbers within float32: fill or leave out what is missing"
             )
     return arrays
+
+
+def one_channel(X: Any) -> Any:
+    """Listed arrays with (T_i, 1) in the place of (T_i,); anything else as it is."""
+    column = getattr(X, "ndim", None) == 1 and getattr(X.dtype, "kind", None) == "O"
+    listed = list(X) if column else X  # of a dataframe, or an array of arrays
+    if not isinstance(listed, list | tuple) or not listed:
+        return X
+    if not all(isinstance(one, np.ndarray) and one.ndim for one in listed):
+        return X
+    return [one[:, None] if one.ndim == 1 else one for one in listed]
 
 
 def _array(at: int, one: Any) -> NDArray[np.float32]:

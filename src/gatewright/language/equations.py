@@ -82,8 +82,8 @@ class Equations:
         }
 
     @classmethod
-    def from_json(cls, stored: Any) -> Equations:
-        """The equations that `to_json` wrote.
+    def from_json(cls, stored: Any, path: str = "cell") -> Equations:
+        """The equations that `to_json` wrote; `path` is their place in a file, for messages.
 
         Raises:
             ModelError: if anything is missing, of the wrong kind, or from a later version.
@@ -95,10 +95,14 @@ class Equations:
                 f"{VERSION}: update gatewright, or save the model again"
             )
         try:
-            return cls(**restore(stored))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return cls(**restore(stored, path))
+        except ModelError as error:
             raise ModelError(
-                f"the stored cell is damaged ({type(error).__name__}: {error}); "
+                f"the stored cell is damaged: {error}; save the model again"
+            ) from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ModelError(
+                f"the stored cell is damaged ({path}: {type(error).__name__}: {error}); "
                 "save the model again"
             ) from error
 
@@ -108,4 +112,6 @@ class Equations:
 
     def _content(self) -> str:
         stored = self.to_json()
-        return json.dumps({k: v for k, v in stored.items() if k not in ("name", "about", "origin")})
+        for name in ("name", "about", "origin"):
+            del stored[name]
+        return json.dumps(stored, sort_keys=True)

@@ -90,8 +90,35 @@ def _lesson(equations: Equations, names: str) -> dict[str, str]:
         raise ArgumentError(f'names={names!r} is not known; give "code" or "lesson"')
     if names == "code":
         return {}
-    memories = dict(zip(equations.states, ("STM", "LTM"), strict=False))
-    return {equations.event: "E", **memories}
+    return lesson_words(equations)
+
+
+def lesson_words(equations: Equations) -> dict[str, str]:
+    """The lesson's names, where they fit.
+
+    The event is E; the first state is STM if it is the output, and the second LTM if the cell
+    carries it on, by sums and products alone.
+    """
+    words = {equations.event: "E"}
+    first, *others = equations.states
+    if equations.output is equations.updates[first]:
+        words[first] = "STM"
+    if others and _carried(equations, others[0]):
+        words[others[0]] = "LTM"
+    return words
+
+
+def _carried(equations: Equations, state: str) -> bool:
+    """Whether a state reaches itself after the step through sums, products and choices alone."""
+    waiting, seen = [equations.updates[state]], set()
+    while waiting:
+        node = waiting.pop()
+        if node.op == "state" and node.attributes["name"] == state:
+            return True
+        if node not in seen and node.op in ("add", "subtract", "multiply", "divide", "where"):
+            waiting += node.operands
+        seen.add(node)
+    return False
 
 
 def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ and the key of a product's source at the moment when it calls `linear(...)`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType
@@ -26,6 +26,7 @@ from gatewright.language.signature import (
     read_sizes,
     step_function,
 )
+from gatewright.language.storing import MOST_LETTERS, for_people
 from gatewright.language.values import READING, Value, describe, lift
 
 if TYPE_CHECKING:
@@ -92,13 +93,14 @@ class Reader:
             )
         if update.output.node not in outputs.values():
             names["output"] = update.output.node
+        self.check_lengths(names)
         check_weights(self, [name for name, one in initial.items() if isinstance(one, dict)])
         kept = closure([*outputs.values(), update.output.node, *names.values()])
         kept |= {value.node for value in (*arguments, *further.values())}
         return Equations(
-            name=self.cell_name,
-            about=inspect.cleandoc(type(self.cell).__doc__ or "").partition("\n")[0],
-            origin=f"{type(self.cell).__module__}.{type(self.cell).__qualname__}",
+            name=for_people(self.cell_name),
+            about=for_people(inspect.cleandoc(type(self.cell).__doc__ or "").partition("\n")[0]),
+            origin=for_people(f"{type(self.cell).__module__}.{type(self.cell).__qualname__}"),
             nodes=tuple(node for node in self.nodes if node in kept),
             event=taken.event,
             states=taken.states,
@@ -109,6 +111,18 @@ class Reader:
             initial=initial,
             sizes=sizes,
         )
+
+    def check_lengths(self, names: Iterable[str]) -> None:
+        """Refuse names that nobody could read in a diagram, and no file would hold."""
+        products = [
+            str(node.attributes["name"]) for node in self.nodes if "name" in node.attributes
+        ]
+        longest = max((*names, *products), key=len)
+        if len(longest) > MOST_LETTERS:
+            raise self.error(
+                f"the name {longest[:40]}… has {len(longest)} letters",
+                f"give it a name of at most {MOST_LETTERS}",
+            )
 
     # Running a step.
     def run(

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gatewright.escaping import printable
 from gatewright.language.node import Node
 from gatewright.language.operations import OPERATIONS, takes_boolean
+from gatewright.schema import mismatch, typed_fields
 
 Check = Callable[[Any], bool]
 
@@ -21,15 +23,47 @@ def to_plain(value: Any) -> Any:
     return {k: to_plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-def restore(stored: Mapping[str, Any]) -> dict[str, Any]:
+#: Letters of a name: a diagram with longer ones takes seconds, and nobody can read it.
+MOST_LETTERS = 200
+#: Letters of what is said of a cell.
+MOST_ABOUT = 500
+#: The fields of stored equations.
+FIELDS: dict[str, Any] = {
+    "version": int,
+    **dict.fromkeys(("name", "about", "origin", "event"), str),
+    **dict.fromkeys(("states", "inputs"), list[str]),
+    "nodes": list[dict[str, Any]],
+    "updates": dict[str, int],
+    "output": int,
+    "names": dict[str, int],
+    "initial": dict[str, Any],
+    "sizes": dict[str, int | str],
+}
+
+
+def for_people(text: str) -> str:
+    """A text that is printed wherever its cell is named: on one line, and not endless."""
+    escaped = printable(text)
+    return escaped if len(escaped) <= MOST_ABOUT else f"{escaped[:MOST_ABOUT]}…"
+
+
+def restore(given: Any, path: str) -> dict[str, Any]:
     """What `Equations` is made of.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: wherever it is damaged.
+        ModelError: with the path of a field of another type.
+        KeyError, TypeError, ValueError, AttributeError: wherever else it is damaged.
     """
+    stored = typed_fields(given, FIELDS, path)
     nodes: list[Node] = []
-    for entry in stored["nodes"]:
-        nodes.append(_node(nodes, dict(entry)))
+    for position, entry in enumerate(stored["nodes"]):
+        try:
+            nodes.append(_node(nodes, dict(entry)))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"nodes[{position}]: {error}") from error
+    for name in stored["names"]:
+        if not _is_path(name):
+            raise mismatch(f"{path}.names", name, "names of values")
     learned = [f"initial.{k}" for k, v in stored["initial"].items() if isinstance(v, dict)]
     _check_weights(nodes, learned)
 
@@ -37,9 +71,11 @@ def restore(stored: Mapping[str, Any]) -> dict[str, Any]:
         return _earlier(nodes, position)
 
     states, inputs = _strings(stored["states"]), _strings(stored["inputs"])
-    updates = {name: at(position) for name, position in stored["updates"].items()}
+    if set(stored["updates"]) != set(states):
+        raise ValueError("its states do not agree with each other")
+    updates = {name: at(stored["updates"][name]) for name in states}
     initial = {name: _start(value) for name, value in stored["initial"].items()}
-    if not states or tuple(updates) != states or not set(initial) <= set(states):
+    if not states or not set(initial) <= set(states):
         raise ValueError("its states do not agree with each other")
     leaves = [(one.op, one.attributes["name"]) for one in nodes if one.op in _ARGUMENTS]
     told = [("event", stored["event"])]
@@ -53,7 +89,8 @@ def restore(stored: Mapping[str, Any]) -> dict[str, Any]:
     if not set(sizes) <= {*states, *inputs} or not all(map(_is_size, sizes.values())):
         raise ValueError(f"its sizes are {sizes}")
     return {
-        **{key: _string(stored[key]) for key in ("name", "about", "origin", "event")},
+        **{key: for_people(stored[key]) for key in ("name", "about", "origin")},
+        "event": stored["event"],
         "nodes": tuple(nodes),
         "states": states,
         "inputs": inputs,
@@ -84,7 +121,8 @@ def _node(before: list[Node], entry: dict[str, Any]) -> Node:
     attributes: dict[str, Any] = {}
     for key, value in entry.items():
         check = {**required, **optional}[key]
-        found = float(value) if check is _is_number and value in ("inf", "-inf") else value
+        infinite = check is _is_number and value in ("inf", "-inf")
+        found = float(value) if infinite or (check in _FLOATS and type(value) is int) else value
         if not check(found):
             raise ValueError(f"{op} has {key} = {value!r}")
         attributes[key] = tuple(found) if isinstance(found, list) else found
@@ -134,7 +172,7 @@ def _start(given: Any) -> float | dict[str, float]:
     """A state's start: a number, or `{"learned": number}`."""
     learned = isinstance(given, dict)
     number = given["learned"] if learned else given
-    number = float(number) if number in ("inf", "-inf") else number
+    number = float(number) if number in ("inf", "-inf") or type(number) is int else number
     if not _is_number(number) or (learned and (len(given) > 1 or not math.isfinite(number))):
         raise ValueError(f"{given!r} is no start of a state")
     return {"learned": number} if learned else number
@@ -157,6 +195,10 @@ def _is_eps(value: Any) -> bool:
     return _is_finite(value) and value >= 0.0
 
 
+#: Those of them that take a float, which JSON may hold as a whole number.
+_FLOATS = {_is_number, _is_finite, _is_probability, _is_eps}
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 1
 
@@ -174,13 +216,15 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value.isidentifier()
+    return isinstance(value, str) and len(value) <= MOST_LETTERS and value.isidentifier()
 
 
 def _is_path(value: Any) -> bool:
     """A name, with those of the cells it is within (`inner.f`, `cells.0.f`)."""
-    return isinstance(value, str) and all(
-        part.isidentifier() or part.isdecimal() for part in value.split(".")
+    return (
+        isinstance(value, str)
+        and len(value) <= MOST_LETTERS
+        and all(part.isidentifier() or part.isdecimal() for part in value.split("."))
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from gatewright.cells import cell_class
 from gatewright.errors import ArgumentError, SizeError
+from gatewright.graph import Graph
+from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
 
 
@@ -30,6 +33,21 @@ def check_size(name: str, value: Any) -> None:
     """Refuse what is no whole number from 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise SizeError(f"{name}={value!r}; expected a whole number from 1")
+
+
+def check_effect(graph: Graph, numbers: Mapping[str, int]) -> None:
+    """Warn of a hidden size that changes nothing, unless it is the output's own."""
+    sizes = {*graph.sizes.of.values()}
+    sizes |= {size for one in graph.sizes.agreements for size in (one.one, one.other)}
+    if "hidden" in sizes or number(graph.output.size, numbers) == numbers["hidden"]:
+        return
+    own = ", ".join(f"{name}: {term.size}" for name, term in graph.states.items())
+    warnings.warn(
+        f"hidden_size={numbers['hidden']} has no effect: the states of {graph.equations.name} have "
+        f"sizes of their own ({own})",
+        UserWarning,
+        stacklevel=_users_level(),
+    )
 
 
 def _users_level() -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatewright.backends.streaming import Array
 from gatewright.errors import ArgumentError, SizeError
+from gatewright.layers.readable import check_readable
 
 #: What a stepper computes in, and numpy's names for it.
 DTYPES: dict[torch.dtype, np.dtype[Any]] = {
@@ -28,6 +29,7 @@ def as_array(role: str, given: Any, dtype: torch.dtype, *, truth: bool = False) 
         ArgumentError: naming what was given and what was expected.
     """
     if isinstance(given, Tensor):
+        check_readable(given, role)
         if given.device.type != "cpu":
             raise ArgumentError(
                 f"{role} is on {given.device}, and a stepper runs on the CPU; give x.cpu()"
@@ -39,8 +41,8 @@ def as_array(role: str, given: Any, dtype: torch.dtype, *, truth: bool = False) 
             )
         return given.detach().resolve_neg().numpy()
     try:
-        array = np.asarray(memoryview(given))
-    except TypeError:
+        array = given if isinstance(given, np.ndarray) else np.asarray(memoryview(given))
+    except (TypeError, ValueError, BufferError):  # of no memory, or of a type without a format
         raise ArgumentError(
             f"{role} is a {type(given).__name__}; give a numpy array, a tensor, or something "
             "else with the buffer protocol"
@@ -97,7 +99,7 @@ def as_choice(rows: Any, count: int) -> Array:
     Raises:
         ArgumentError: if it is neither.
     """
-    which = np.asarray(rows.numpy() if isinstance(rows, Tensor) else rows)
+    which = as_indices(rows)
     if which.dtype == np.bool_ and which.shape == (count,):
         return which
     whole = np.issubdtype(which.dtype, np.integer) or which.size == 0
@@ -108,8 +110,31 @@ def as_choice(rows: Any, count: int) -> Array:
     return which.astype(np.intp)
 
 
+def as_indices(rows: Any) -> Array:
+    """A mask or indices as an array of whatever type they have.
+
+    Raises:
+        ArgumentError: if they are no array at all.
+    """
+    if isinstance(rows, Tensor):
+        check_readable(rows, "rows")
+        return rows.detach().cpu().numpy()
+    try:
+        return np.asarray(rows)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"rows is no row of indices: {error}") from None
+
+
 def as_tensors(given: Any) -> Any:
     """States with tensors for arrays."""
     if isinstance(given, tuple | list):
         return type(given)(as_tensors(one) for one in given)
-    return torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+    if not isinstance(given, np.ndarray):
+        return given
+    try:
+        return torch.from_numpy(given)
+    except (TypeError, ValueError) as error:  # a type, or strides, that torch has not
+        raise ArgumentError(
+            f"a state is an array that torch cannot read: {error}; give np.ascontiguousarray of "
+            "floating-point numbers"
+        ) from None

@@ -49,6 +49,11 @@ class NamedWeights:
         """A weight as it is now, parametrized if it is."""
         module, leaf = self.place(weight)
         own = module._parameters.get(leaf)
+        if own is None:
+            # The module itself is never called, so what a hook computes before each call
+            # (torch.nn.utils.prune) is computed here.
+            for hook in module._forward_pre_hooks.values():
+                hook(module, ())
         found: Tensor = own if own is not None else getattr(module, leaf)
         return found
 
@@ -89,9 +94,11 @@ class NamedWeights:
         return found
 
     def reset(self, bound: float) -> None:
-        """Uniform within `bound`; parameters at their start."""
+        """Uniform within `bound`; parameters at their start. What is frozen stays."""
         for weight in self.places:
             for one in learned(*self.place(weight)):
+                if not one.requires_grad:
+                    continue
                 if weight.start is None:
                     nn.init.uniform_(one, -bound, bound)
                 else:
@@ -104,6 +111,11 @@ class NamedWeights:
                 for one in learned(*self.place(weight)):
                     one.requires_grad_(not frozen)
                     one.grad = None  # what was left there would still move it
+
+    def frozen(self, product: str) -> bool:
+        """Whether all weights of a product are held."""
+        own = [self.place(weight) for weight in self.places if weight.product == product]
+        return not any(one.requires_grad for place in own for one in learned(*place))
 
 
 def learned(module: nn.Module, name: str) -> list[nn.Parameter]:

@@ -154,6 +154,8 @@ def set_bias(
 ) -> None:
     """The value at the first of some biases, 0 at the others, since they add up."""
     for at, (product, source, bias) in enumerate(_biases(layer, names, place)):
+        if product.frozen:
+            continue
         start = (value if at == 0 else torch.zeros(())).expand_as(bias)
         weight, own = product[source]
         product[source] = (weight, start) if own is not None else (start, None)

@@ -14,6 +14,7 @@ from gatewright.backends.step import expectations
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph.sizes import number
 from gatewright.layers.layout import Layout
+from gatewright.layers.readable import check_readable
 
 if TYPE_CHECKING:
     from gatewright.layers.recurrent import Recurrent
@@ -51,16 +52,16 @@ def as_weights(given: Any, like: Tensor, role: str) -> Tensor:
     Raises:
         ArgumentError: naming both.
     """
-    if not isinstance(given, Tensor):
-        raise ArgumentError(f"{role} is a {type(given).__name__}; give a tensor")
+    check_readable(given, role)
+    tensor: Tensor = given
     if given.device != like.device:
         raise ArgumentError(
             f"{role} is on {given.device} and the weights are on {like.device}; move one"
         )
     if given.dtype == like.dtype:
-        return given
+        return tensor
     if torch.is_autocast_enabled(given.device.type) and given.is_floating_point():
-        return given.to(like.dtype)
+        return tensor.to(like.dtype)
     other = f" or layer.to({given.dtype})" if given.is_floating_point() else ""
     raise ArgumentError(
         f"{role} is {given.dtype} and the weights are {like.dtype}; "

@@ -1,6 +1,6 @@
 """Starts of the weights, beyond torch's own: `gw.init.orthogonal_(layer)` and its sisters.
 
-Each changes a layer in place and returns it.
+Each changes a layer in place and returns it. What is frozen stays as it is.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ def orthogonal_(layer: Recurrent, gain: float = 1.0) -> Recurrent:
     for name in check_layer(layer).products:
         for place in layer.places:
             product = layer.weights(name, *place)
+            if product.frozen:
+                continue
             for source, (weight, _) in product.items():
                 if source in layer.graph.states and weight.dim() > 1:
                     start = torch.empty_like(weight)
@@ -70,6 +72,8 @@ def identity_(layer: Recurrent, scale: float = 1.0) -> Recurrent:
     for name in layer.products:
         for place in layer.places:
             product = layer.weights(name, *place)
+            if product.frozen:
+                continue
             square = [
                 source
                 for source, (weight, _) in product.items()

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.errors import ArgumentError, SizeError
+from gatewright.layers.readable import check_packed, check_readable
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Layout:
         if isinstance(given, PackedSequence):
             if lengths is not None:
                 raise ArgumentError("lengths were given with a PackedSequence, which has its own")
+            check_packed(given)
             if given.data.dim() != 2:
                 raise SizeError(
                     f"the input's packed data has shape {tuple(given.data.shape)}; expected "
@@ -62,13 +64,7 @@ class Layout:
             raise ArgumentError(
                 f"input is a {type(given).__name__}; give a tensor or a PackedSequence"
             )
-        if given.is_nested:
-            raise ArgumentError(
-                "input is a nested tensor; give a PackedSequence, as "
-                "torch.nn.utils.rnn.pack_sequence(x.unbind(), enforce_sorted=False)"
-            )
-        if given.layout is not torch.strided:
-            raise ArgumentError(f"input is {given.layout}; give input.to_dense()")
+        check_readable(given, "input")
         if given.dim() not in (2, 3):
             form = "(batch, time, input)" if batch_first else "(time, batch, input)"
             raise SizeError(
@@ -110,9 +106,9 @@ class Layout:
                     "same lengths"
                 )
             given = given.data
-        if not isinstance(given, Tensor):
-            raise ArgumentError(f"{role} is a {type(given).__name__}; give a tensor")
-        return given
+        check_readable(given, role)
+        result: Tensor = given
+        return result
 
     def pack(self, given: Tensor | PackedSequence) -> Tensor:
         """A sequence in the user's form as `(N, size)`, or `(N,)` if it has no last axis."""

@@ -1,8 +1,9 @@
-"""The names of a layer's weights: in its modules, and as they are stored.
+"""The names of a layer's weights: in its modules, and in files.
 
-Stored they are `layers.<k>.<forward|reverse>.<product>.<source>.weight`. In the module tree layer
-and direction are one level, `layers.<k>_<forward|reverse>`: torch.export rebuilds the tree from
-plain modules, and none of those can have a child that is called `forward`.
+In the module tree layer and direction are one level, `layers.<k>_<forward|reverse>`: torch.export
+rebuilds the tree from plain modules, and none of those can have a child that is called `forward`.
+`state_dict` and `named_parameters` agree on these names. A saved model has the two levels
+`layers.<k>.<forward|reverse>.<product>.<source>.weight`; a state_dict with either loads.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ def direction(reverse: bool) -> str:
 
 
 def place_name(layer: int, reverse: bool) -> str:
-    """Under which name the weights of one layer in one direction stand."""
+    """The name of the module with the weights of one layer in one direction."""
     return f"{layer}_{direction(reverse)}"
 
 
-def store_names(layer: Recurrent, state: dict[str, Any], prefix: str, _: Any) -> None:
-    """Give stored weights the names `layers.<k>.<forward|reverse>...`."""
+def module_names(layer: Recurrent, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give weights with the names of files those of the layer's modules, before they are loaded."""
     for place in layer.places:
-        rename(state, *stored_prefixes(prefix, *place))
+        rename(state, *reversed(prefixes(prefix, *place)))
 
 
-def own_names(layer: Recurrent, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Take stored weights by the names of the layer's own modules."""
+def file_names(layer: Recurrent, state: dict[str, Any], prefix: str) -> None:
+    """Give a layer's weights the names that they have in files."""
     for place in layer.places:
-        rename(state, *reversed(stored_prefixes(prefix, *place)))
+        rename(state, *prefixes(prefix, *place))
 
 
-def stored_prefixes(prefix: str, layer: int, reverse: bool) -> tuple[str, str]:
-    """How the names of a place's weights begin in the layer, and in what is stored."""
-    own = f"{prefix}layers.{place_name(layer, reverse)}."
-    return own, f"{prefix}layers.{layer}.{direction(reverse)}."
+def prefixes(prefix: str, layer: int, reverse: bool) -> tuple[str, str]:
+    """The beginning of the names of a place's weights: in the modules, and in files."""
+    in_modules = f"{prefix}layers.{place_name(layer, reverse)}."
+    return in_modules, f"{prefix}layers.{layer}.{direction(reverse)}."
 
 
 def rename(state: dict[str, Any], old: str, new: str) -> None:

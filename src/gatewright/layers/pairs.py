@@ -43,6 +43,9 @@ class Store(Protocol):
     def freeze(self, product: str, frozen: bool) -> None:
         """Hold a product's weights, or let them go."""
 
+    def frozen(self, product: str) -> bool:
+        """Whether all weights of a product are held."""
+
 
 class ProductWeights(Mapping[str, Pair]):
     """The weights of one product, by source: `layer.weights("f")["x"]` is `(W, b)`.
@@ -50,11 +53,15 @@ class ProductWeights(Mapping[str, Pair]):
     The tensors are detached but share the layer's memory, so `W.zero_()` writes to it.
     `weights["x"] = (W, b)` copies new values in; a bias left out (or None) stays. What a
     parametrization computes can be read only.
+
+    Attributes:
+        frozen: Whether all of them are held (`layer.freeze`): resets and `gw.init` skip them.
     """
 
     def __init__(self, name: str, store: Store) -> None:
         self._name = name
         self._computed = store.computed(name)
+        self.frozen = store.frozen(name)
         self._pairs = {
             key: (weight.detach(), None if bias is None else bias.detach())
             for key, (weight, bias) in store.pairs()[name].items()

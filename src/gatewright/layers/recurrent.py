@@ -18,7 +18,7 @@ from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
-from gatewright.layers.arguments import check_arguments, find_cell
+from gatewright.layers.arguments import check_arguments, check_effect, find_cell
 from gatewright.layers.branch import NamedWeights
 from gatewright.layers.cell_module import CellModule
 from gatewright.layers.explaining import explained, measured
@@ -32,7 +32,7 @@ from gatewright.layers.given import (
     pack_held,
 )
 from gatewright.layers.layout import Layout
-from gatewright.layers.naming import direction, own_names, place_name, store_names
+from gatewright.layers.naming import direction, module_names, place_name
 from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
 from gatewright.layers.states import join_states, split_states
 from gatewright.layers.stepper import Stepper
@@ -99,6 +99,7 @@ class Recurrent(CellModule):
         self.places = [(layer, reverse) for layer in range(num_layers) for reverse in ways]
         for layer in range(num_layers):
             self.graph.sizes.check(self.sizes(layer))
+        check_effect(self.graph, self.sizes(0))
         self.make_weights(device, dtype)
         self.reset_parameters()
         self.prepare()
@@ -108,7 +109,10 @@ class Recurrent(CellModule):
         """The numbers for "input" and "hidden" at a layer."""
         sizes = {"input": self.input_size, "hidden": self.hidden_size}
         for _ in range(layer):
-            sizes["input"] = self.directions * number(self.graph.output.size, sizes)
+            below = self.directions * number(self.graph.output.size, sizes)
+            if below == sizes["input"]:  # and so for all further layers
+                break
+            sizes["input"] = below
         return sizes
 
     @property
@@ -120,10 +124,9 @@ class Recurrent(CellModule):
     # The weights.
     def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
         """Create the parameters; `reset_parameters` fills them."""
-        # One level for layer and direction; what is stored has two (`naming.py`).
+        # One level for layer and direction; files have two (`naming.py`).
         self.layers = nn.ModuleDict({place_name(*place): nn.Module() for place in self.places})
-        self.register_state_dict_post_hook(store_names)
-        self.register_load_state_dict_pre_hook(own_names)
+        self.register_load_state_dict_pre_hook(module_names)
         for layer, reverse in self.places:
             self.store(layer, reverse).make(self.sizes(layer), device, dtype)
 

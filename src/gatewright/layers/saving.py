@@ -3,6 +3,10 @@
 `config.json` holds what the model is, with the cell's equations; `model.safetensors` its
 weights. The first holds a checksum of either file, so that a damaged or edited directory is
 noticed. The path of a user's class is recorded for people, never imported.
+
+A directory from a stranger is read with care: only regular files, the configuration held to the
+types of what is built from it, and the sizes that it claims compared with the header of the
+weights before anything is built.
 """
 
 from __future__ import annotations
@@ -10,33 +14,52 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from gatewright.errors import ArgumentError, GatewrightError, ModelError
-from gatewright.files import write_directory
+from gatewright.files import regular_file, user_path, write_directory
 from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
 from gatewright.layers import drop_ins, step_cells
-from gatewright.layers.naming import stored_prefixes
+from gatewright.layers.plain_state import freeze_again, plain_state
 from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.weights_file import (
+    Shape,
+    disagreement,
+    parse_tensors,
+    read_shapes,
+    with_nan,
+)
+from gatewright.schema import typed_fields
 
 FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SEAL = "config_sha256"  # the key of the checksum of all other keys
+#: The largest configuration that is read, in bytes.
+MOST_CONFIG = 64 * 2**20
+#: Layers that a model may claim whose cell has no weights: nothing in the file speaks for them.
+MOST_EMPTY_LAYERS = 64
+#: The fields of `config.json`; `frozen` names the tensors that are not trained.
+FIELDS = {
+    "format": str,
+    "version": int,
+    "weights_sha256": str,
+    "model": dict[str, Any],
+    "frozen": list[str],
+    SEAL: str,
+}
 
 #: Kind to the two functions that describe a module and build it again.
 _DESCRIBE: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {}
-_REBUILD: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {}
+_REBUILD: dict[str, Callable[[Mapping[str, Any], str], nn.Module]] = {}
 #: Kinds whose class stands above the layers: it is imported when such a model is loaded.
 _ABOVE = {"model": "gatewright.training.model", "window": "gatewright.training.window"}
 
@@ -45,7 +68,8 @@ def saveable(kind: str) -> Callable[[type], type]:
     """Class decorator: modules of this class can be saved, under the name `kind`.
 
     `to_config()` gives what one was built with, in JSON's types; the class method
-    `from_config(config)` is the module again, with weights of any value.
+    `from_config(config, path)` is the module again, with weights of any value. It refuses a
+    field of another type, with its place in the file, which begins with `path`.
     """
 
     def register(cls: Any) -> Any:
@@ -71,7 +95,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
     return {"kind": kind, **config(module)}
 
 
-def rebuild(config: Mapping[str, Any]) -> nn.Module:
+def rebuild(config: Mapping[str, Any], path: str = "model") -> nn.Module:
     """The module that `describe` described.
 
     Raises:
@@ -81,11 +105,14 @@ def rebuild(config: Mapping[str, Any]) -> nn.Module:
     if isinstance(kind, str) and kind in _ABOVE:
         import_module(_ABOVE[kind])
     if not isinstance(kind, str) or kind not in _REBUILD:
-        raise ModelError(f"the model is of kind {kind!r}; this gatewright knows {sorted(_REBUILD)}")
+        raise ModelError(f"{path}.kind is {kind!r}; this gatewright knows {sorted(_REBUILD)}")
+    rest = {name: value for name, value in config.items() if name != "kind"}
     try:
-        # Weights are drawn, to be replaced; the user's random numbers go on as they were.
-        with torch.random.fork_rng(devices=[]):
-            return _REBUILD[kind](config)
+        # Weights are drawn, to be replaced; the user's random numbers go on as they were. What
+        # the constructor warns of was said when the model was made.
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return _REBUILD[kind](rest, path)
     except ModelError:
         raise
     except (
@@ -98,7 +125,7 @@ def rebuild(config: Mapping[str, Any]) -> nn.Module:
         RuntimeError,  # torch's, for sizes that no machine has
     ) as error:
         raise ModelError(
-            f"the configuration of the model is damaged ({type(error).__name__}: {error})"
+            f"the configuration of the model is damaged: {path}: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -107,10 +134,13 @@ def save(
 ) -> Path:
     """Write a layer or a model as a directory, whole or not at all.
 
+    What is frozen (`layer.freeze`, `requires_grad_(False)`) is frozen when it is loaded.
+    Parametrized and pruned weights are saved as the values that they have now.
+
     >>> import tempfile, gatewright as gw
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = gw.save(gw.GRU(3, 8), folder + "/model")
-    ...     sorted(one.name for one in path.iterdir()), gw.load(path)
+    ...     sorted(file.name for file in path.iterdir()), gw.load(path)
     (['config.json', 'model.safetensors'], GRU(3, 8))
 
     Args:
@@ -121,17 +151,47 @@ def save(
         ArgumentError: if the directory is not empty, or the model cannot be saved.
     """
     described = describe(model)
-    tensors = {name: one.detach().cpu() for name, one in plain_state(model).items()}
+    state, frozen = plain_state(model)
+    _check_saveable(model, described, state)
     # Clones, since safetensors refuses tensors that share memory, as tied weights do.
-    weights = write_tensors({name: one.clone().contiguous() for name, one in tensors.items()})
+    weights = write_tensors(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}
+    )
     config = {
         "format": FORMAT,
         "version": VERSION,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "model": described,
+        **({"frozen": frozen} if frozen else {}),
     }
     text = json.dumps(sealed(config), indent=2, allow_nan=False) + "\n"
     return write_directory(directory, {CONFIG: text.encode(), WEIGHTS: weights, **(files or {})})
+
+
+def _check_saveable(
+    model: nn.Module, described: Mapping[str, Any], state: Mapping[str, Tensor]
+) -> None:
+    """Refuse what could not be loaded again."""
+    kind = type(model).__name__
+    for name, tensor in state.items():
+        if tensor.is_meta:
+            raise ArgumentError(f"{name} is on the meta device and has no values to be saved")
+    shapes = {name: Shape.of(tensor) for name, tensor in state.items()}
+    difference = disagreement(shapes, _shapes_of(described))
+    if difference is not None:
+        raise ArgumentError(
+            f"this {kind} cannot be saved: it was changed after it was made, and has "
+            f"{difference}; undo the change, or save its state_dict with torch"
+        )
+    if (spoilt := with_nan(state)) is not None:
+        raise ArgumentError(f"this {kind} cannot be saved: {spoilt} holds NaN; train again")
+
+
+def _shapes_of(described: Mapping[str, Any]) -> dict[str, Shape]:
+    """The forms of the tensors of a described model; nothing is allocated."""
+    with torch.device("meta"):
+        state, _ = plain_state(rebuild(described))
+    return {name: Shape.of(tensor) for name, tensor in state.items()}
 
 
 def load(
@@ -146,123 +206,150 @@ def load(
 
     Raises:
         ModelError: if a file is missing, damaged, or was not written by `save`.
+        ArgumentError: if `directory` is no path.
     """
-    path = Path(directory)
+    path = user_path(directory)
     config = read_config(path)
-    weights = _read(path / WEIGHTS)
-    if hashlib.sha256(weights).hexdigest() != config.get("weights_sha256"):
-        raise ModelError(
-            f"{path / WEIGHTS} is damaged: it is not the file that {CONFIG} was written with; "
-            "copy the whole directory again"
-        )
     try:
-        tensors: dict[str, Tensor] = read_tensors(weights)
-    except SafetensorError as error:
-        raise ModelError(f"{path / WEIGHTS} is damaged: {error}") from error
-    model = rebuild(config["model"])
-    kinds = {one.dtype for one in tensors.values() if one.is_floating_point()}
+        tensors = _read_tensors(path / WEIGHTS, config)
+        model = rebuild(config["model"])
+    except ModelError as error:
+        raise ModelError(f"{path} cannot be loaded: {error}") from error
+    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) == 1:
         model = model.to(kinds.pop())
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"{path}: weights and configuration do not agree: {error}") from error
+        raise ModelError(f"{path} cannot be loaded: {error}") from error
+    freeze_again(model, config["frozen"])
     return model.to(device=device, dtype=dtype)
+
+
+def _read_tensors(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a model whose forms are those that its configuration asks for."""
+    try:
+        with regular_file(path) as (file, size):
+            shapes = read_shapes(file, size, path)
+            _check_layers(config["model"], len(shapes))
+            difference = disagreement(shapes, _shapes_of(config["model"]))
+            if difference is not None:
+                raise ModelError(
+                    f"weights and configuration do not agree: {WEIGHTS} has {difference}"
+                )
+            file.seek(0)
+            content = file.read(size)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if hashlib.sha256(content).hexdigest() != config["weights_sha256"]:
+        raise ModelError(
+            f"{path} is damaged: it is not the file that {CONFIG} was written with; "
+            "copy the whole directory again"
+        )
+    return parse_tensors(content, path)
+
+
+def _check_layers(described: Mapping[str, Any], tensors: int) -> None:
+    """Refuse more layers than there are tensors, before they are built to be compared."""
+    for place, part in (("model", described), ("model.body", described.get("body"))):
+        arguments = part.get("arguments") if isinstance(part, dict) else None
+        layers = arguments.get("num_layers") if isinstance(arguments, dict) else None
+        if isinstance(layers, int) and layers > max(tensors, MOST_EMPTY_LAYERS):
+            raise ModelError(
+                f"weights and configuration do not agree: {place}.arguments.num_layers is "
+                f"{layers}; {WEIGHTS} has {tensors} tensors"
+            )
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The configuration of a saved model, checked to be one of ours."""
-    if not path.is_dir():
-        raise ModelError(f"{path} is no directory; give one that gatewright has saved")
     try:
-        config = json.loads(_read(path / CONFIG))
-        intact = isinstance(config, dict) and config.get(SEAL) == sealed(config)[SEAL]
+        if not path.is_dir():
+            raise ModelError(f"{path} is no directory; give one that gatewright has saved")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    file = path / CONFIG
+    try:
+        config = json.loads(_read(file, MOST_CONFIG))
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path / CONFIG} is damaged: {error}") from error
+        raise ModelError(f"{file} is damaged: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ModelError(f"{path / CONFIG} was not written by gatewright")
+        raise ModelError(f"{file} was not written by gatewright")
     if config.get("version") != VERSION:
         raise ModelError(
             f"{path} has version {config.get('version')!r}; this gatewright reads {VERSION}: "
             "update gatewright"
         )
-    if not intact:
+    if config.get(SEAL) not in (sealed(config)[SEAL], _seal_of_text(config)):
         raise ModelError(
-            f"{path / CONFIG} is damaged: it is not as it was written (its checksum "
+            f"{file} is damaged: it is not as it was written (its checksum "
             f"{'differs' if SEAL in config else 'is missing'}); copy the whole directory again, "
             "or train it again"
         )
-    if not isinstance(config.get("model"), dict):
-        raise ModelError(f"{path / CONFIG} is damaged: it has no model")
-    return config
+    try:
+        checked = typed_fields(_whole_numbers(config), FIELDS, CONFIG, optional=("frozen",))
+    except ModelError as error:
+        raise ModelError(f"{file} is damaged: {error}") from error
+    return {"frozen": [], **checked}
 
 
 def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with the checksum of all else in it, whatever the spaces of its file."""
+    """A configuration with the checksum of all else in it.
+
+    It is that of the content: neither spaces nor the order of the keys count, nor whether a
+    number is written 1 or 1.0, so that other tools may rewrite the file.
+    """
     rest = {key: value for key, value in config.items() if key != SEAL}
-    text = json.dumps(rest, separators=(",", ":"))
+    text = json.dumps(_whole_numbers(rest), separators=(",", ":"), sort_keys=True)
     return {**rest, SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _read(path: Path) -> bytes:
+def _seal_of_text(config: Mapping[str, Any]) -> str:
+    """The checksum as version 0.1 wrote it, of the keys and numbers as they stand."""
+    rest = {key: value for key, value in config.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(rest, separators=(",", ":")).encode()).hexdigest()
+
+
+def _whole_numbers(value: Any) -> Any:
+    """A value of JSON with 1 for 1.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [_whole_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    return value
+
+
+def _read(path: Path, limit: int) -> bytes:
     try:
-        return path.read_bytes()
+        with regular_file(path) as (file, size):
+            if size > limit:
+                raise ModelError(
+                    f"{path} is damaged: it has {size} bytes; at most {limit} are read"
+                )
+            return file.read(size)
     except OSError as error:
-        raise ModelError(
-            f"cannot read {path}: {error.strerror}; a model needs this file"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
-def plain_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state_dict as it were without parametrizations: the values that they give now."""
-    state = dict(model.state_dict())
-    for path, module in model.named_modules():
-        if not parametrize.is_parametrized(module):
-            continue
-        prefix = stored_path(model, f"{path}." if path else "")
-        for name, chain in module.parametrizations.items():
-            inside = f"{prefix}parametrizations.{name}."
-            state = {key: one for key, one in state.items() if not key.startswith(inside)}
-            state[prefix + name] = _at_rest(module, name, chain)
-    return state
-
-
-def stored_path(model: nn.Module, path: str) -> str:
-    """The beginning of a module's keys in the state_dict, where it differs from its path."""
-    for owner, layer in model.named_modules():
-        for place in layer.places if isinstance(layer, Recurrent) else ():
-            own, stored = stored_prefixes(f"{owner}." if owner else "", *place)
-            if path.startswith(own):
-                return stored + path.removeprefix(own)
-    return path
-
-
-def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
-    """A parametrized tensor in eval mode: in training, spectral_norm moves with every call."""
-    modes = [(one, one.training) for one in chain.modules()]
-    chain.eval()
-    try:
-        found: Tensor = getattr(module, name)
-        return found
-    finally:
-        for one, training in modes:
-            one.training = training
+def _unreadable(path: Path, error: OSError) -> ModelError:
+    return ModelError(f"cannot read {path}: {error.strerror or error}; a model needs this file")
 
 
 # The layers and step cells.
 def _register(cls: type, names: tuple[str, ...]) -> None:
     def config(module: Any) -> dict[str, Any]:
-        given = {name: getattr(module, name) for name in names}
+        arguments = {name: getattr(module, name) for name in names}
         return {
-            "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in given.items()},
+            "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()},
             "cell": module.cell.equations.to_json(),
         }
 
-    def build(stored: Mapping[str, Any]) -> nn.Module:
-        equations = Equations.from_json(stored["cell"])
-        arguments: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in stored["arguments"].items()
-        }
+    def build(stored: Mapping[str, Any], path: str) -> nn.Module:
+        parts = typed_fields(dict(stored), {"arguments": Any, "cell": Any}, path)
+        arguments = typed_fields(parts["arguments"], _hints(cls, names), f"{path}.arguments")
+        equations = Equations.from_json(parts["cell"], f"{path}.cell")
         if cls is Recurrent:
             return Recurrent(StoredCell(equations), **arguments)
         module: Any = cls(**arguments)
@@ -274,6 +361,12 @@ def _register(cls: type, names: tuple[str, ...]) -> None:
 
     _DESCRIBE[cls] = (cls.__name__, config)
     _REBUILD[cls.__name__] = build
+
+
+def _hints(cls: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The types of some arguments of a constructor, which are the schema of what is stored."""
+    hints = get_type_hints(cls.__init__)
+    return {name: hints[name] for name in names}
 
 
 _STEP = ("input_size", "hidden_size", "bias")

@@ -12,6 +12,7 @@ from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph.sizes import number
 from gatewright.layers.given import as_weights
 from gatewright.layers.layout import Layout
+from gatewright.layers.readable import check_readable
 
 if TYPE_CHECKING:
     from gatewright.layers.recurrent import Recurrent
@@ -89,8 +90,7 @@ def _by_place(layer: Recurrent, name: str, state: Any, layout: Layout) -> list[T
 
 
 def _check(state: Any, name: str, shape: tuple[int, ...], first: str) -> None:
-    if not isinstance(state, Tensor):
-        raise ArgumentError(f"state {name} is a {type(state).__name__}; give a tensor")
+    check_readable(state, f"state {name}")
     if tuple(state.shape) != shape:
         axes = f"({first}, batch, size)" if len(shape) == 3 else f"({first}, size)"
         raise SizeError(f"state {name} has shape {tuple(state.shape)}; expected {shape} = {axes}")

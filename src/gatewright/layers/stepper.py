@@ -26,6 +26,7 @@ from gatewright.layers.states import join_states, split_states
 if TYPE_CHECKING:
     from gatewright.layers.recurrent import Recurrent
 
+STRIDED = torch.strided
 #: For a shape that is not an event's.
 NEITHER: Any = (None, None)
 
@@ -62,6 +63,7 @@ class Stepper:
         "_event",
         "_further",
         "_kind",
+        "_size",
         "_start",
         "_stream",
         "_tensors",
@@ -105,7 +107,7 @@ class Stepper:
         self._kind = event.dtype
         self._arrays = forms
         self._tensors = {shape: torch.from_numpy(one) for shape, (_, one) in forms.items()}
-        self._event, self._bytes = event.ctypes.data, event.nbytes
+        self._event, self._bytes, self._size = event.ctypes.data, event.nbytes, event.itemsize
         self._further = {name: self._stream.inputs[name] for name in graph.equations.inputs}
         self.refresh()
         self.reset()
@@ -140,8 +142,12 @@ class Stepper:
             kind is Tensor
             and x.dtype is self.dtype
             and x.is_cpu
+            and x.layout is STRIDED
             and x.is_contiguous()
             and not x.is_neg()
+            and not x.is_nested
+            # Freed or shrunk storage would be read beyond its end.
+            and x.untyped_storage().nbytes() - x.storage_offset() * self._size >= self._bytes
         ):
             output = self._tensors.get(x.shape)
             if output is not None:
@@ -170,6 +176,8 @@ class Stepper:
 
     @state.setter
     def state(self, hx: Any) -> None:
+        if hx is None:
+            raise ArgumentError("the states are None; give them, or begin again with reset()")
         given = as_tensors(hx)
         first = given[0] if isinstance(given, tuple | list) and given else given
         flat = self.batch_size == 1 and isinstance(first, Tensor) and first.dim() == 2

@@ -6,7 +6,7 @@ torch stacks a network's gates into one matrix for the input and one for the hid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,11 +70,15 @@ class TorchWeights:
             self.module.register_parameter(name, nn.Parameter(tensor))
 
     def reset(self, bound: float) -> None:
-        """Uniform within `bound`, in torch's order: one seed gives the same weights."""
+        """Uniform within `bound`, in torch's order: one seed gives the same weights.
+
+        What is frozen stays, a gate that is held too.
+        """
         for name in self.names():
             for one in learned(self.module, name):
-                nn.init.uniform_(one, -bound, bound)
-        self.hold_again()
+                if one.requires_grad:
+                    nn.init.uniform_(one, -bound, bound)
+        self.settle()
 
     def pairs(self) -> dict[str, dict[str, Pair]]:
         """Every weight by product and source, as parts of torch's tensors."""
@@ -171,6 +175,23 @@ class TorchWeights:
             else:
                 self.settle()
                 del self.module._buffers[buffer]
+
+    def frozen(self, product: str) -> bool:
+        """Whether all weights of a gate are held, alone or with the tensors they are part of."""
+        names = [name for name, gates in self.names().items() if product in gates]
+        return all(
+            held_name(name, product) in self.module._buffers
+            or not any(one.requires_grad for one in learned(self.module, name))
+            for name in names
+        )
+
+    def held_in(self, buffers: Collection[str]) -> list[str]:
+        """The gates of which one of the named buffers holds a part."""
+        return [
+            gate
+            for gate in self.gates
+            if any(held_name(name, gate) in buffers for name in self.names())
+        ]
 
     def settle(self) -> None:
         """Write held values into the parameters, as before the parameters are saved."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from gatewright.errors import ArgumentError
+from gatewright.escaping import terminal_text
 from gatewright.files import check_vacant, write_directory
 from gatewright.memory.behaviour import LAGS, LEARNT
 from gatewright.memory.learning import Budget
@@ -28,6 +29,7 @@ from gatewright.memory.progress import progress_bar
 from gatewright.memory.tasks import TASKS
 from gatewright.memory.trial import FOLLOWED, Climb, Flow, Trial, perform, taken_together
 from gatewright.probes.lags import said
+from gatewright.processes import without_current_directory
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -163,7 +165,7 @@ class MemoryComparison:
             lines = heading.replace(" ", "\n", 1)
             made.add_column(lines, justify="right" if at else "left", no_wrap=True)
         for row in self.rows:
-            made.add_row(*self.cells(row))
+            made.add_row(*map(terminal_text, self.cells(row)))
         return made
 
     def to_json(self) -> str:
@@ -260,7 +262,10 @@ def _pool(processes: int) -> Iterator[Executor | None]:
         yield None
         return
     # Not fork: torch's threads would not survive it.
-    with ProcessPoolExecutor(processes, get_context("spawn"), _quiet) as pool:
+    with (
+        without_current_directory(),
+        ProcessPoolExecutor(processes, get_context("spawn"), _quiet) as pool,
+    ):
         try:
             yield pool
         except BaseException:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from gatewright.escaping import terminal_text
 from gatewright.memory.plain import plain
 from gatewright.memory.units import Channel, Units
 from gatewright.probes.lags import said
@@ -74,19 +75,21 @@ class Examination:
         for k, loss in zip(self.histories, self.losses, strict=True):
             losses.add_row(str(k), f"{loss:.4f}")
         for channel in self.channels[:8]:
-            inputs.add_row(channel.name, f"{channel.share:.0%}", f"{channel.lag:.1f}")
+            inputs.add_row(
+                terminal_text(channel.name), f"{channel.share:.0%}", f"{channel.lag:.1f}"
+            )
         for layer in self.layers:
             for state, unit, half, constant in layer.longest[:5]:
                 most = len(layer.left) - 1
-                units.add_row(layer.name, state, str(unit), said(half, most), f"{constant:.1f}")
+                names = terminal_text(layer.name), terminal_text(state)
+                units.add_row(*names, str(unit), said(half, most), f"{constant:.1f}")
         gates = Table(box=SIMPLE_HEAD, title="gates, and the step's Jacobian")
         for heading in ("layer", "gate", "shut (< 0.1)", "open (> 0.9)", "largest eigenvalue"):
             gates.add_column(heading, justify="right")
         for layer in self.layers:
             for gate, shut, opened in layer.gates or (("–", 0.0, 0.0),):
-                gates.add_row(
-                    layer.name, gate, f"{shut:.0%}", f"{opened:.0%}", f"{layer.radius:.2f}"
-                )
+                names = terminal_text(layer.name), terminal_text(gate)
+                gates.add_row(*names, f"{shut:.0%}", f"{opened:.0%}", f"{layer.radius:.2f}")
         return [losses, inputs, units, gates] if self.layers else [losses, inputs]
 
     def to_json(self) -> str:

@@ -24,7 +24,7 @@ def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
     )
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gatewright.escaping import markdown
 from gatewright.training.comparison import Comparison
 
 
@@ -14,6 +15,9 @@ def card(comparison: Comparison) -> str:
         comparison.task,
     )
     chosen = comparison.chosen
+    data, about_network = markdown(comparison.data), markdown(best.about)
+    says, limits = markdown(task.says()), markdown(task.limits())
+    verdict = markdown(comparison.verdict())
     worth = "\n".join(
         f"| {metric.title} | {metric.spread([chosen.test[metric.name]])} | "
         f"{metric.spread([chosen.validation[metric.name]])} |"
@@ -22,17 +26,17 @@ def card(comparison: Comparison) -> str:
     headings = comparison.headings()
     lines = [_line(headings), "| " + " | ".join("---" for _ in headings) + " |"]
     for entry in comparison.entries:
-        cells = comparison.row(entry)
+        cells = [markdown(cell) for cell in comparison.row(entry)]
         lines.append(_line([f"**{one}**" for one in cells] if entry is best else cells))
     rows = "\n".join(lines)
     about = comparison.about or (
-        f"{comparison.data} is not bundled with Gatewright: say here what it is, where it is from "
+        f"{data} is not bundled with Gatewright: say here what it is, where it is from "
         "and under which terms."
     )
-    notes = "".join(f"- {note}\n" for note in (*comparison.notes, *comparison.remarks))
-    return f"""# {best.title} on {comparison.data}
+    notes = "".join(f"- {markdown(note)}\n" for note in (*comparison.notes, *comparison.remarks))
+    return f"""# {markdown(best.title)} on {data}
 
-{task.says()} {best.hidden_size} units, {best.parameters:,} parameters. {best.about}
+{says} {best.hidden_size} units, {best.parameters:,} parameters. {about_network}
 
 ## Use
 
@@ -55,8 +59,8 @@ here is run.
 | --- | --- | --- |
 {worth}
 
-It is seed {chosen.seed} of the network that did best on validation. {comparison.verdict()}
-The comparison that it comes from, {comparison.caption()}:
+It is seed {chosen.seed} of the network that did best on validation. {verdict}
+The comparison that it comes from, {markdown(comparison.caption())}:
 
 {rows}
 
@@ -77,7 +81,7 @@ were learned from. Training: at most {recipe.epochs} epochs of AdamW, learning r
 
 ## Limits
 
-{task.limits()} It was trained on {sizes["training"]} from one source: how it does on data from
+{limits} It was trained on {sizes["training"]} from one source: how it does on data from
 elsewhere was not measured.
 """
 

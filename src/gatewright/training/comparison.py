@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from gatewright.escaping import terminal_text
 from gatewright.training.loop import History
 from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
@@ -179,7 +180,9 @@ class Comparison:
         if left_out:
             caption += f"; not shown for want of width: {left_out}"
         table = Table(
-            title=f"{self.data}: {self.task.title}", caption=caption, caption_justify="left"
+            title=terminal_text(f"{self.data}: {self.task.title}"),
+            caption=terminal_text(caption),
+            caption_justify="left",
         )
         for at, heading in enumerate(self.headings()[:shown]):
             table.add_column(
@@ -190,7 +193,8 @@ class Comparison:
             )
         for entry in self.entries:
             best = "bold" if entry is self.best else None
-            table.add_row(*self.row(entry)[:shown], style=best if entry.is_network else "dim")
+            cells = map(terminal_text, self.row(entry)[:shown])
+            table.add_row(*cells, style=best if entry.is_network else "dim")
         return table
 
     def headings(self) -> list[str]:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gatewright.data import read
-from gatewright.errors import ArgumentError
+from gatewright.errors import ArgumentError, ModelError
 from gatewright.layers.saving import describe, rebuild, saveable
+from gatewright.schema import mismatch, typed_fields
 from gatewright.training.tasks.symbols import NextSymbol
 from gatewright.training.tasks.table import task_from_config
 from gatewright.training.tasks.task import Batch, Task
 from gatewright.training.window import Window
+
+#: The fields of a model's configuration.
+STORED: dict[str, Any] = {
+    "task": dict[str, Any],
+    "network": str,
+    "body": dict[str, Any],
+    "dropout": float,
+    "reading": dict[str, Any],
+}
 
 
 @saveable("model")
@@ -146,14 +155,21 @@ class Model(nn.Module):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: Mapping[str, Any], path: str = "model") -> Self:
         """The model of a config, with its weights not yet filled."""
-        model = cls(
-            task_from_config(config["task"]),
-            config["network"],
-            rebuild(config["body"]),
-            dropout=config["dropout"],
-        )
-        model.reading = dict(config["reading"])
-        inspect.signature(read).bind("data", **model.reading)  # `TypeError` for what is no argument
+        given = typed_fields(dict(config), STORED, path)
+        task = task_from_config(given["task"], f"{path}.task")
+        body: Any = rebuild(given["body"], f"{path}.body")
+        if getattr(body, "input_size", None) != task.inputs:
+            raise ModelError(
+                f"{path}.body takes {getattr(body, 'input_size', 'no')} inputs; the task has "
+                f"{task.inputs}"
+            )
+        if not 0.0 <= given["dropout"] <= 1.0:
+            raise mismatch(f"{path}.dropout", given["dropout"], "a probability")
+        model = cls(task, given["network"], body, dropout=given["dropout"])
+        hints = get_type_hints(read)
+        arguments = {name: hints[name] for name in hints if name not in ("source", "return")}
+        typed_fields(given["reading"], arguments, f"{path}.reading", optional=arguments)
+        model.reading = given["reading"]
         return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -153,10 +154,16 @@ def solve_hidden_size(name: str, build: Callable[[int], nn.Module], budget: int)
         return counts[size]
 
     # Building a network draws its first weights; the caller's random numbers stay as they are.
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
         above = 1
         while count(above) < budget:
             above *= 2
+            if count(above) == count(above // 2):
+                raise ArgumentError(
+                    f"the network {name} has {count(above)} parameters whatever its hidden size, "
+                    f"since its states have sizes of their own; give a hidden size, not a budget"
+                )
         below = max(above // 2, 1)
         while above - below > 1:
             middle = (above + below) // 2

@@ -26,7 +26,7 @@ def progress_bar(
         yield lambda run, epoch, loss: None
         return
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[ended]} of {task.fields[runs]} " + what),
         TextColumn("loss {task.fields[loss]}"),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.layers.saving import saveable
+from gatewright.schema import mismatch, typed_fields
 from gatewright.training.batches import valid_steps
 
 
@@ -78,7 +79,11 @@ class Window(nn.Module):
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: Mapping[str, Any], path: str = "window") -> Self:
         """The module of a config."""
-        sizes = config["input_size"], config["hidden_size"]
-        return cls(*sizes, reach=config["reach"], causal=config["causal"])
+        hints = {"input_size": int, "hidden_size": int, "reach": int, "causal": bool}
+        given = typed_fields(dict(config), hints, path)
+        for name, least in (("input_size", 1), ("hidden_size", 1), ("reach", 0)):
+            if given[name] < least:
+                raise mismatch(f"{path}.{name}", given[name], f"a number from {least}")
+        return cls(given.pop("input_size"), given.pop("hidden_size"), **given)

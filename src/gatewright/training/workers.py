@@ -11,18 +11,17 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from safetensors.torch import load as read_tensors
 from torch import Tensor
 
 from gatewright.errors import TrainingError
+from gatewright.processes import module_command, module_environment
 from gatewright.training.handover import hand_over
 from gatewright.training.loop import History
 from gatewright.training.run import Run
@@ -137,9 +136,7 @@ Answers = queue.SimpleQueue[tuple[int, bytes | None]]
 @contextmanager
 def _started(count: int) -> Iterator[tuple[list[subprocess.Popen[bytes]], Answers]]:
     """`count` workers, and the queue of (which of them, its line or None at its end)."""
-    here = str(Path(__file__).resolve().parents[2])  # wherever this package came from
-    path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = module_environment(OMP_NUM_THREADS="1")
     answers: Answers = queue.SimpleQueue()
     workers: list[subprocess.Popen[bytes]] = []
     listeners: list[threading.Thread] = []
@@ -155,7 +152,7 @@ def _started(count: int) -> Iterator[tuple[list[subprocess.Popen[bytes]], Answer
         for place in range(count):
             workers.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "gatewright.training.worker"],
+                    module_command("gatewright.training.worker"),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     env=environment,

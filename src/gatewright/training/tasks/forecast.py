@@ -89,12 +89,20 @@ class Forecast(Task):
     floor: tuple[float | None, ...]  # of each target, what it never falls below
     per_window: bool = False  # whether each window is scaled by its own last value and spread
 
-    def __post_init__(self) -> None:
-        """A directory that was changed by hand may say anything."""
-        if min(self.window, self.horizon) < 1:
-            raise ArgumentError(
-                f"window is {self.window} and horizon {self.horizon}; expected at least 1 of each"
-            )
+    def inconsistency(self) -> str | None:
+        channels, targets = set(self.seen.channels), len(self.targets)
+        least = min(self.window, self.horizon, self.season)
+        if least < 1:
+            return f"window, horizon or season is {least}; expected at least 1"
+        if not targets or len(set(self.targets)) < targets:
+            return "it has no target, or one twice"
+        for role in ("targets", "known", "static"):
+            unknown = [name for name in getattr(self, role) if name not in channels]
+            if unknown:
+                return f"{role} names {unknown[0]!r}, which is none of its channels"
+        if len(self.floor) != targets or any(len(row) != targets for row in self.naive_error):
+            return f"floor and naive_error do not have one number for each of {targets} targets"
+        return self.seen.inconsistency()
 
     @classmethod
     def of(cls, training: Series, *, horizon: int | None = None, window: int | None = None) -> Self:

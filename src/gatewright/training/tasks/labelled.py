@@ -35,6 +35,15 @@ class Labelled(Task):
     seen: Seen  # what the training data were like
     weights: tuple[float, ...] | None = None  # of the classes in the loss
 
+    def inconsistency(self) -> str | None:
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            return "its classes are none, or one of them is there twice"
+        if self.weights is not None and len(self.weights) != len(self.classes):
+            return f"it has {len(self.weights)} weights for {len(self.classes)} classes"
+        if self.weights is not None and min(self.weights) < 0:
+            return "a class has a weight below 0"
+        return self.seen.inconsistency()
+
     @property
     def inputs(self) -> int:
         return len(self.seen.channels)

@@ -38,14 +38,16 @@ class Seen:
         high = np.max([one.max(0) for one in held], axis=0)
         return cls(tuple(channels), tuple(low.tolist()), tuple(high.tolist()))
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """What `to_config` wrote."""
-        return cls(**{name: tuple(values) for name, values in config.items()})
-
     def to_config(self) -> dict[str, Any]:
         """In JSON's types."""
         return {name: list(values) for name, values in asdict(self).items()}
+
+    def inconsistency(self) -> str | None:
+        """A contradiction between the fields, as a file that was edited may hold, or None."""
+        counts = {len(self.channels), len(self.low), len(self.high)}
+        if len(counts) > 1 or not self.channels or len(set(self.channels)) < len(self.channels):
+            return "channels, low and high of `seen` do not agree with each other"
+        return None
 
     def order(self, channels: Sequence[str], name: str) -> list[int]:
         """Where the channels that were learned from stand among these.

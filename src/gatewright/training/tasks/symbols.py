@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.data import Text
+from gatewright.data.text import BYTES
 from gatewright.draw.page import Section
 from gatewright.draw.sample import sample_section
 from gatewright.errors import ArgumentError, DataError
@@ -54,6 +55,17 @@ class NextSymbol(Task):
             )
         size = min(64, len(training.alphabet))
         return cls(alphabet=training.alphabet, unit=training.unit, embedding=size)
+
+    def inconsistency(self) -> str | None:
+        if len(set(self.alphabet)) < max(len(self.alphabet), 2):
+            return "its alphabet has fewer than two symbols, or one of them twice"
+        if self.unit == "bytes" and self.alphabet != BYTES:
+            return "its alphabet is not that of bytes"
+        if self.unit != "bytes" and any(len(symbol) != 1 for symbol in self.alphabet):
+            return "a symbol of its alphabet is no single character"
+        if self.unit not in ("characters", "bytes"):
+            return f"unit is {self.unit!r}; expected characters or bytes"
+        return None if self.embedding >= 1 else f"embedding is {self.embedding}"
 
     @property
     def inputs(self) -> int:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gatewright.errors import ModelError
+from gatewright.schema import shown
 from gatewright.training.tasks.classify import Classify
 from gatewright.training.tasks.forecast import Forecast
 from gatewright.training.tasks.symbols import NextSymbol
@@ -18,14 +19,15 @@ TASKS: Mapping[str, type[Task]] = MappingProxyType(
 )
 
 
-def task_from_config(config: Mapping[str, Any]) -> Task:
+def task_from_config(config: Mapping[str, Any], path: str = "task") -> Task:
     """The task that a saved model was trained for.
 
     Raises:
         ModelError: if it is none of this gatewright's.
     """
-    if config.get("kind") not in TASKS:
+    kind = config.get("kind")
+    if not isinstance(kind, str) or kind not in TASKS:
         raise ModelError(
-            f"the model's task is {config.get('kind')!r}; this gatewright knows {sorted(TASKS)}"
+            f"the model's task is {shown(kind)}; this gatewright knows {sorted(TASKS)}"
         )
-    return TASKS[config["kind"]].from_config(config)
+    return TASKS[kind].from_config(config, path)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from gatewright.draw.page import Section
 from gatewright.draw.passage import Belief
+from gatewright.errors import ModelError
+from gatewright.schema import typed
 from gatewright.training.tasks.seen import Seen
 
 #: Rows that are measured at once.
@@ -281,19 +283,22 @@ class Task:
         return stored
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The task that `to_config` described."""
+    def from_config(cls, config: Mapping[str, Any], path: str = "task") -> Self:
+        """The task that `to_config` described.
+
+        Raises:
+            ModelError: with the path of a field that is not what the task's has to be.
+        """
         given = {name: value for name, value in config.items() if name != "kind"}
-        for name, value in given.items():
-            if isinstance(value, dict):
-                given[name] = Seen.from_config(value)
-            elif isinstance(value, list):
-                given[name] = _tuple(value)
-        return cls(**given)
+        task: Self = typed(given, cls, path)
+        fact = task.inconsistency()
+        if fact is not None:
+            raise ModelError(f"{path} is damaged: {fact}")
+        return task
 
-
-def _tuple(given: list[Any]) -> tuple[Any, ...]:
-    return tuple(_tuple(one) if isinstance(one, list) else one for one in given)
+    def inconsistency(self) -> str | None:
+        """A contradiction between the fields, as a file that was edited may hold, or None."""
+        return None
 
 
 def evenly(rows: int, count: int) -> Tensor:

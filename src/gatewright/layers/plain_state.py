@@ -1,0 +1,94 @@
+"""A module's weights as plain tensors under the names of files, and which of them are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from gatewright.layers.naming import file_names
+from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.torch_names import HELD, TorchWeights
+
+
+def plain_state(model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+    """The state_dict without parametrizations and pruning: the values that they give now.
+
+    Also the sorted names of the tensors that are not trained; a drop-in's frozen gate, which is
+    part of a larger tensor, is there under the name of the buffer that holds it.
+    """
+    state = dict(model.state_dict())
+    frozen = {
+        name
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if not parameter.requires_grad
+    }
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        frozen |= {prefix + name for name in module._buffers if name.startswith(HELD)}
+        for name, value, sources in _computed(module):
+            names = {prefix + source for source in sources}
+            parameters = names & dict(model.named_parameters()).keys()
+            if parameters and parameters <= frozen:
+                frozen.add(prefix + name)
+            state = {key: tensor for key, tensor in state.items() if key not in names}
+            state[prefix + name] = value
+            frozen -= names
+    return _as_in_files(model, state), sorted(_as_in_files(model, dict.fromkeys(frozen)))
+
+
+def freeze_again(model: nn.Module, frozen: Collection[str]) -> None:
+    """Freeze the tensors with these names in files; what is not there is ignored."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, parameter in _as_in_files(model, parameters).items():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        for store in _stores(module):
+            for gate in store.held_in({name.removeprefix(prefix) for name in frozen}):
+                store.freeze(gate, True)
+
+
+def _stores(module: nn.Module) -> Iterator[TorchWeights]:
+    """The stores of a drop-in layer or step cell; none for other modules."""
+    store: Any = getattr(module, "store", None)
+    places = getattr(module, "places", [()])
+    for place in places if store is not None else ():
+        weights = store(*place)
+        if isinstance(weights, TorchWeights):
+            yield weights
+
+
+def _computed(module: nn.Module) -> Iterator[tuple[str, Tensor, set[str]]]:
+    """Each tensor of a module that is computed from others: its name, its value, and theirs."""
+    if parametrize.is_parametrized(module):
+        for name, chain in module.parametrizations.items():  # type: ignore[operator, union-attr]
+            inside = f"parametrizations.{name}."
+            yield name, _at_rest(module, name, chain), {inside + one for one in chain.state_dict()}
+    for name in [key.removesuffix("_orig") for key in module._parameters if key.endswith("_orig")]:
+        whole, mask = module._parameters[f"{name}_orig"], module._buffers.get(f"{name}_mask")
+        if whole is not None and mask is not None:  # torch.nn.utils.prune
+            yield name, whole * mask, {f"{name}_orig", f"{name}_mask"}
+
+
+def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
+    """A parametrized tensor in eval mode: in training, spectral_norm moves with every call."""
+    modes = [(one, one.training) for one in chain.modules()]
+    chain.eval()
+    try:
+        value: Tensor = getattr(module, name)
+        return value
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _as_in_files(model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
+    """The same with the names that weights have in files."""
+    for path, layer in model.named_modules():
+        if isinstance(layer, Recurrent):
+            file_names(layer, state, f"{path}." if path else "")
+    return state

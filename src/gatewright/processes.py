@@ -1,0 +1,51 @@
+"""Python processes of our own: `python -m gatewright...`, whatever the current directory holds.
+
+Standard library only, as `files`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: Where this package was imported from: a checkout, or site-packages.
+ROOT = str(Path(__file__).resolve().parents[1])
+
+
+def module_command(module: str) -> list[str]:
+    """The command that runs one of our modules.
+
+    `-P` keeps the current directory off the path: a user's `json.py` or `torch.py` there would
+    run in place of the real one.
+    """
+    return [sys.executable, "-P", "-m", module]
+
+
+def module_environment(**variables: str) -> dict[str, str]:
+    """The environment for `module_command`, in which this very package is found.
+
+    Empty entries of PYTHONPATH go, since Python takes them for the current directory.
+    """
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = os.pathsep.join([ROOT, *filter(None, others)])
+    return {**os.environ, "PYTHONPATH": path, **variables}
+
+
+@contextmanager
+def without_current_directory() -> Iterator[None]:
+    """Keep the current directory off the path of the Python processes that start meanwhile.
+
+    For those that multiprocessing starts, whose command is not ours to write.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before

@@ -1,0 +1,96 @@
+"""`python -m gatewright.self_test`: kernels held to the reference, in a few seconds.
+
+`gatewright doctor` runs it in a process of its own, with the checked build of the kernels, so
+that a crash is a finding too. It prints one line of JSON for each check.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
+from gatewright.layers.recurrent import Recurrent
+
+#: Largest error of a result, relative by norm, in float32.
+TOLERANCE = 1e-4
+#: T, B, I, H: odd, so that no vector of the processor fits them evenly.
+STEPS, ROWS, INPUTS, HIDDEN = 7, 3, 5, 13
+LAYERS: dict[str, Callable[..., Recurrent]] = {
+    "RNN": RNN,
+    "LSTM": LSTM,
+    "GRU": GRU,
+    "PeepholeLSTM": PeepholeLSTM,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: its name, the largest relative error, its time, and the reason of a failure."""
+
+    name: str
+    passed: bool
+    error: float | None = None
+    seconds: float = 0.0
+    reason: str | None = None
+
+
+def check(name: str) -> Check:
+    """Hold one layer's kernels to the reference: outputs, all gradients, and streamed steps."""
+    begun = time.perf_counter()
+    torch.manual_seed(0)
+    kernels, reference = (LAYERS[name](INPUTS, HIDDEN, backend=b) for b in ("llvm", "reference"))
+    reference.load_state_dict(kernels.state_dict())
+    x = torch.randn(STEPS, ROWS, INPUTS)
+    expected = _results(reference, x)
+    # The second call of a form takes the fast path.
+    errors = [_error(_results(kernels, x), expected) for _ in range(2)]
+    errors.append(_error([_streamed(kernels, x)], [expected[0]]))
+    largest = max(errors)
+    seconds = time.perf_counter() - begun
+    if largest <= TOLERANCE:
+        return Check(name, True, largest, seconds)
+    reason = f"kernels and reference differ by {largest:.2g}; expected at most {TOLERANCE:.0e}"
+    return Check(name, False, largest, seconds, reason)
+
+
+def _results(layer: Recurrent, x: Tensor) -> list[Tensor]:
+    """The output, and the gradients of the input and of all weights."""
+    event = x.clone().requires_grad_()
+    output, _ = layer(event)
+    gradients = torch.autograd.grad(output.square().sum(), [event, *layer.parameters()])
+    return [output.detach(), *gradients]
+
+
+def _streamed(layer: Recurrent, x: Tensor) -> Tensor:
+    """The output, step by step."""
+    stepper = layer.stepper(ROWS)
+    return torch.stack([stepper.step(event).clone() for event in x])
+
+
+def _error(results: list[Tensor], expected: list[Tensor]) -> float:
+    """The largest relative error; infinite where a result is not finite."""
+    errors = [
+        float((a - b).norm() / b.norm().clamp(min=1e-12))
+        for a, b in zip(results, expected, strict=True)
+    ]
+    return max(error if error == error else float("inf") for error in errors)
+
+
+def main() -> None:
+    """Run all checks; an error of one is its finding."""
+    for name in LAYERS:
+        try:
+            result = check(name)
+        except Exception as error:  # the finding, whatever it is
+            result = Check(name, False, reason=f"{type(error).__name__}: {error}")
+        print(json.dumps(asdict(result)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""`gatewright doctor`: a report for a bug report, and a self-test that can fail."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from gatewright import doctor, self_test
+from gatewright.self_test import LAYERS, check
+from test_cli import gatewright
+
+
+def test_the_report_names_everything_and_is_healthy():
+    done = gatewright("doctor", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["healthy"]
+    assert [one["name"] for one in found["checks"]] == list(LAYERS)
+    assert all(one["passed"] and one["error"] < 1e-4 for one in found["checks"])
+    assert found["machine"]["versions"]["torch"] and found["kernels"]["vector_bits"] >= 128
+    assert set(found["cache"]) == {"directory", "entries", "bytes", "reason"}
+
+
+def test_a_wrong_kernel_fails_the_self_test(monkeypatch: pytest.MonkeyPatch):
+    assert check("GRU").passed
+    streamed = self_test._streamed
+    monkeypatch.setattr(self_test, "_streamed", lambda layer, x: streamed(layer, x) + 0.01)
+    found = check("GRU")
+    assert not found.passed and "kernels and reference differ by" in (found.reason or "")
+
+
+PROGRAMS = {
+    "pass": "its process ended with code 0",
+    "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "was ended by signal 11",
+    "raise SystemExit('no torch')": "ended with code 1: no torch",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_self_test_that_dies_is_a_finding(program: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "module_command", lambda name: [sys.executable, "-c", program])
+    done = gatewright("doctor")
+    assert done.returncode == 1 and "FAILED" in done.stdout and "please report" in done.stdout
+    (found,) = doctor.run_checks()
+    assert not found.passed and PROGRAMS[program] in (found.reason or "")
+
+
+def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "PATIENCE", 0.5)
+    hang = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr(doctor, "module_command", lambda name: hang)
+    (found,) = doctor.run_checks()
+    assert found.reason == "it did not end within 0 seconds"
+
+
+def test_it_runs_in_the_checked_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    program = (
+        "import json, os\n"
+        "print(json.dumps({'name': os.environ['GATEWRIGHT_CHECKED'], 'passed': True}))\n"
+    )
+    monkeypatch.setattr(doctor, "module_command", lambda name: [sys.executable, "-c", program])
+    monkeypatch.setattr(doctor, "LAYERS", {"one": None})
+    assert [one.name for one in doctor.run_checks()] == ["1"]

@@ -1,0 +1,160 @@
+"""Tensors without numbers, and sequences that lie about themselves: refused, never read."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_sequence
+
+import gatewright as gw
+
+
+def freed(shape: tuple[int, ...]) -> Tensor:
+    """A tensor whose storage was given back."""
+    tensor = torch.randn(shape)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+def shrunk(shape: tuple[int, ...]) -> Tensor:
+    """One whose storage ends before its last number."""
+    tensor = torch.randn(2 * int(np.prod(shape)))[int(np.prod(shape)) :].view(shape)
+    tensor.untyped_storage().resize_(tensor.numel() * 4)
+    return tensor
+
+
+def nested(shape: tuple[int, ...]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.nested.nested_tensor([torch.randn(shape)])
+
+
+def compressed(shape: tuple[int, ...]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.randn(shape[-2:]).to_sparse_csr()
+
+
+def quantized(shape: tuple[int, ...]) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(torch.randn(shape), 0.1, 0, torch.qint8)
+
+
+ODD: dict[str, Callable[[tuple[int, ...]], Any]] = {
+    "freed": freed,
+    "shrunk": shrunk,
+    "sparse": lambda shape: torch.randn(shape).to_sparse(),
+    "compressed": compressed,
+    "nested": nested,
+    "quantized": quantized,
+}
+ARRAYS: dict[str, Any] = {
+    "dates": np.zeros(3, "datetime64[s]"),
+    "texts": np.array(["a", "b", "c"]),
+    "objects": np.array([None, 1, 2], dtype=object),
+    "records": np.zeros(3, [("a", "f4")]),
+    "a memoryview": memoryview(b"abcdefghijkl"),
+    "complex": np.zeros(3, np.complex64),
+    "None": None,
+    "a list": [1.0, 2.0, 3.0],
+}
+LAYERS = [lambda: gw.GRU(3, 5), lambda: gw.Recurrent("gru", 3, 5, backend="reference")]
+
+
+@pytest.mark.parametrize("build", LAYERS)
+@pytest.mark.parametrize("kind", ODD)
+def test_a_layer_refuses_what_it_cannot_read(kind: str, build):
+    layer = build()
+    odd, x = ODD[kind], torch.randn(4, 2, 3)
+    with pytest.raises(gw.GatewrightError, match=r"input .*; "):
+        layer(odd((4, 2, 3)), lengths=[4, 2])
+    with pytest.raises(gw.GatewrightError, match=r"state h .*"):
+        layer(x, odd((1, 2, 5)), lengths=[4, 2])
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("kind", [*ODD, *ARRAYS])
+def test_a_stepper_refuses_what_it_cannot_read(kind: str, backend: str):
+    stepper = gw.Recurrent("gru", 3, 5, backend=backend).stepper()
+    make = ODD.get(kind)
+    event = make((1, 3)) if make else ARRAYS[kind]
+    before = stepper.state.clone()
+    with pytest.raises(gw.GatewrightError):
+        stepper.step(event)
+    with pytest.raises(gw.GatewrightError):
+        stepper.state = make((1, 1, 5)) if make else ARRAYS[kind]
+    if kind not in ("None", "a list"):
+        with pytest.raises(gw.GatewrightError):
+            stepper.reset(make((1,) * 2) if make else ARRAYS[kind])
+        with pytest.raises(gw.GatewrightError):
+            stepper.step(np.zeros(3, np.float32), out=make((1, 5)) if make else ARRAYS[kind])
+    assert torch.equal(stepper.state, before)
+
+
+def test_further_inputs_and_marks_are_read_with_the_same_care():
+    layer = gw.Recurrent("cfc", 3, 5)
+    x = torch.randn(4, 2, 3)
+    with pytest.raises(gw.ArgumentError, match="further input dt has storage of 0 bytes"):
+        layer(x, dt=freed((4, 2, 1)))
+    with pytest.raises(gw.ArgumentError, match="starts is"):
+        gw.GRU(3, 5)(x, starts=torch.ones(4, 2, dtype=torch.bool).to_sparse())
+
+
+def test_overlapping_tensors_are_fine():
+    """An expanded tensor has fewer numbers than its shape says, and all of them are there."""
+    layer = gw.GRU(3, 5)
+    x = torch.randn(1, 1, 3).expand(4, 2, 3)
+    h = torch.randn(1, 1, 5).expand(1, 2, 5)
+    expected = layer(x.clone(), h.clone())[0]
+    for _ in range(3):
+        assert torch.equal(layer(x, h)[0], expected)
+    stepper = layer.stepper(2)
+    assert np.allclose(stepper.step(x[0]), layer.stepper(2).step(x[0].clone()))
+
+
+DATA = torch.randn(6, 3)
+LIES: dict[str, tuple[Any, ...]] = {
+    "more rows than there are": (DATA, torch.tensor([4096] * 4)),
+    "fewer rows than there are": (DATA, torch.tensor([2, 2])),
+    "growing": (DATA, torch.tensor([1, 2, 3])),
+    "a zero": (DATA, torch.tensor([3, 3, 0])),
+    "negative": (DATA, torch.tensor([7, -1])),
+    "none": (DATA[:0], torch.tensor([], dtype=torch.int64)),
+    "floats": (DATA, torch.tensor([3.0, 3.0])),
+    "an order beyond the rows": (DATA, torch.tensor([3, 3]), torch.tensor([0, 1, 7]), None),
+    "a row twice": (DATA, torch.tensor([3, 3]), torch.tensor([0, 1, 1]), torch.tensor([0, 1, 2])),
+    "too long an order": (DATA, torch.tensor([3, 3]), torch.arange(4), torch.arange(4)),
+    "freed": (freed((6, 3)), torch.tensor([3, 3])),
+}
+
+
+@pytest.mark.parametrize("build", LAYERS)
+@pytest.mark.parametrize("case", LIES)
+def test_a_packed_sequence_that_lies_is_refused(case: str, build):
+    data, sizes, *orders = LIES[case]
+    packed = PackedSequence.__new__(
+        PackedSequence, pack_sequence([DATA]).data, torch.tensor([1] * 6), None, None
+    )._replace(data=data, batch_sizes=sizes)
+    if orders:
+        packed = packed._replace(sorted_indices=orders[0], unsorted_indices=orders[1])
+    layer = build()
+    for _ in range(2):
+        with pytest.raises(gw.GatewrightError, match="the input's"):
+            layer(packed)
+
+
+def test_lengths_and_states_of_another_batch_are_refused():
+    layer, x = gw.LSTM(3, 5), torch.randn(4, 2, 3)
+    for _ in range(2):
+        for lengths in ([5, 1], [-1, 2], [1], [1, 1, 1], [1.5, 2.0], [[1, 2]]):
+            with pytest.raises(gw.GatewrightError, match="length"):
+                layer(x, lengths=lengths)
+        with pytest.raises(gw.SizeError, match="state c has shape"):
+            layer(x, (torch.zeros(1, 2, 5), torch.zeros(1, 3, 5)))
