@@ -14,10 +14,10 @@ import torch
 
 from gatewright.data import Series, Tagged, Text, read
 from gatewright.errors import DataError
-from gatewright.training.baselines.lags import ridge
 from gatewright.training.baselines.naive import naive_baselines
 from gatewright.training.baselines.neighbour import distances
 from gatewright.training.baselines.ngram import Counts
+from gatewright.training.baselines.ridge import ridge
 from gatewright.training.handover import hand_over, receive
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
@@ -134,7 +134,7 @@ def test_baselines_keep_to_the_series_that_they_forecast() -> None:
     task = Forecast.of(training, horizon=3, window=14)
     windows = task.batches(test)
     small = windows.series == 0
-    found = {one.name: one.fit(training, one.settings[0]) for one in task.baselines()[:4]}
+    found = {one.name: one.fit(training, one.settings[0]) for one in task.baselines()[:5]}
     usual = found["climatology"].predict(test)
     np.testing.assert_allclose(usual[..., 4], windows.truth, atol=1e-9)
     for name in ("persistence", "ridge"):
@@ -201,7 +201,7 @@ def test_what_never_falls_below_zero_is_not_forecast_there() -> None:
     model.fit_scaling(training)
     model.widening.fill_(5.0)
     told = [task.predictions(run_all(model, task.batches(test)), model)]
-    told += [one.fit(training, one.settings[0]).predict(test) for one in task.baselines()[:4]]
+    told += [one.fit(training, one.settings[0]).predict(test) for one in task.baselines()[:5]]
     for quantiles in told:
         assert (quantiles[:, :, 0] >= 0.0).all() and np.isfinite(quantiles).all()
     assert (told[0][:, :, 1] < -0.1).any() and (told[0][:, :, 0] == 0.0).any()

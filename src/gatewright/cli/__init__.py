@@ -31,6 +31,7 @@ def main() -> None:
         print(f"error: {in_options(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
 
 

@@ -29,15 +29,7 @@ def train(
     seeds: options.Seeds = 1,
     epochs: options.Epochs = None,
     hidden: options.Hidden = None,
-    memory: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps back that the network starts to remember (gw.init.horizon_); "
-            "--horizon is how far ahead a forecast looks.",
-            show_default="as its cell starts",
-        ),
-    ] = None,
+    memory: options.Memory = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
@@ -81,11 +73,19 @@ def compare(
         ),
     ] = None,
     hidden: options.Hidden = None,
+    memory: options.Memory = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Time limit: fewer seeds and epochs, and no slow baselines.",
+            show_default="none; the time is estimated first",
+        ),
+    ] = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
 ) -> None:
-    """Train networks side by side, beside what one would try first, and print one table."""
+    """Train networks side by side, beside simple methods; Ctrl-C keeps what is finished."""
     from gatewright.training.compare import compare as run
 
     out = out or new_run(data)
@@ -97,6 +97,8 @@ def compare(
         epochs=epochs,
         budget=budget,
         hidden_size=hidden,
+        memory=memory,
+        minutes=minutes,
         progress=progress and not as_json,
         say=_say,
         **reading,

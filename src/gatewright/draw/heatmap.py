@@ -42,9 +42,9 @@ class HeatMap:
                 [round(min(max(value, 0.0), 1.0) * SEQUENTIAL) for value in step]
                 for step in self.values
             ]
+        limit = self.limit  # passes over all values, so it is taken once
         return [
-            [DIVERGING + round(value / self.limit * DIVERGING) for value in step]
-            for step in self.values
+            [DIVERGING + round(value / limit * DIVERGING) for value in step] for step in self.values
         ]
 
 

@@ -1,4 +1,8 @@
-"""Forecasts that learn next to nothing: the last value, that of a season ago, the usual one."""
+"""Forecasts that learn next to nothing: the last value, that of a season ago, the usual one.
+
+Persistence and the seasonal naive forecast are the textbook's: the median is the value that is
+repeated. A corrected one adds the median error that it has made before, which is a drift.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.calendar import calendar_values
-from gatewright.training.tasks.quantiles import LEVELS
+from gatewright.training.tasks.quantiles import LEVELS, MEDIAN
 from gatewright.training.tasks.task import Baseline, Fitted
 from gatewright.training.tasks.windows import Windows, stretch
 
@@ -22,11 +26,17 @@ LEAST = 20
 
 
 def naive_baselines(task: Forecast) -> list[Baseline]:
-    """Persistence, the seasonal naive forecast where there is a season, and climatology."""
-    found = [_repeat(task, "persistence", "The last value goes on.", 1)]
+    """Persistence, the seasonal naive forecast where there is a season, and climatology.
+
+    The one that repeats the most, in addition, with its usual error taken off.
+    """
+    title, about = "persistence", "The last value goes on."
+    found = [_repeat(task, title, about, 1)]
     if task.season > 1:
-        about = f"What was {task.season} steps before."
-        found.append(_repeat(task, "seasonal naive", about, task.season))
+        title, about = "seasonal naive", f"What was {task.season} steps before."
+        found.append(_repeat(task, title, about, task.season))
+    about = f"{about.removesuffix('.')}, and its median error added."
+    found.append(_repeat(task, f"{title}, corrected", about, task.season, corrected=True))
     about = "The usual values at this time of the year and the day, and how they spread."
     if not task.calendar:
         about = "The usual values at this place in the season, and how they spread."
@@ -54,7 +64,9 @@ def around(
     return quantiles
 
 
-def _repeat(task: Forecast, title: str, about: str, season: int) -> Baseline:
+def _repeat(
+    task: Forecast, title: str, about: str, season: int, *, corrected: bool = False
+) -> Baseline:
     def point(windows: Windows) -> NDArray[np.float64]:
         ahead = np.arange(task.horizon)
         back = season * (ahead // season + 1)  # so many seasons that it is known
@@ -73,12 +85,15 @@ def _repeat(task: Forecast, title: str, about: str, season: int) -> Baseline:
 
         def forecast(part: Any) -> NDArray[np.float64]:
             windows = task.batches(part)
-            found = around(point(windows), windows.series, residuals, seen.series)
-            return task.bounded(found)
+            repeated = point(windows)
+            quantiles = around(repeated, windows.series, residuals, seen.series)
+            if not corrected:
+                quantiles += (repeated - quantiles[..., MEDIAN])[..., None]
+            return task.bounded(quantiles)
 
         return Fitted(forecast, 0)
 
-    return Baseline(title.replace(" ", "_"), title, about, fit)
+    return Baseline(title.replace(",", "").replace(" ", "_"), title, about, fit)
 
 
 def _climate(task: Forecast, training: Any) -> Fitted:

@@ -15,6 +15,7 @@ from gatewright.data import Recordings, stratified_split
 from gatewright.draw.passage import Belief
 from gatewright.errors import DataError
 from gatewright.training.baselines.neighbour import nearest_neighbour
+from gatewright.training.baselines.summaries import ridge_on_summaries
 from gatewright.training.batches import Padded, check_shapes, pad
 from gatewright.training.tasks.labelled import Labelled
 from gatewright.training.tasks.labels import class_weights, majority, named_shares
@@ -135,6 +136,7 @@ class Classify(Labelled):
     def baselines(self) -> Sequence[Baseline]:
         return (
             majority(lambda part, shares: np.tile(shares, (len(part), 1))),
+            ridge_on_summaries(),
             nearest_neighbour(),
         )
 

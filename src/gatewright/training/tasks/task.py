@@ -32,6 +32,7 @@ class Metric:
     higher: bool = False  # whether more is better
     percent: bool = False
     digits: int = 3
+    judges: bool = True  # whether more, or less, is better at all
 
     @property
     def heading(self) -> str:
@@ -54,6 +55,18 @@ class Metric:
     def goodness(self, value: float) -> float:
         """The value, turned so that more is better."""
         return value if self.higher else -value
+
+    def lead(self, values: Sequence[float], others: Sequence[float]) -> float:
+        """How much better the mean of `values` is; 0.0 where the difference says nothing.
+
+        It says nothing below half a percentage point of a share or 2 % of an error, nor below
+        the deviation between seeds.
+        """
+        mean, other = statistics.mean(values), statistics.mean(others)
+        lead = self.goodness(mean) - self.goodness(other)
+        margin = 0.005 if self.percent else 0.02 * max(abs(mean), abs(other))
+        spreads = [statistics.stdev(one) for one in (values, others) if len(one) > 1]
+        return lead if abs(lead) > max([margin, *spreads]) else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +128,9 @@ class Baseline:
     about: str
     fit: Callable[[Any, Any], Fitted]  # from a part to learn from, and one of the settings
     settings: Sequence[Any] = (None,)  # the one that does best on validation is taken
-    slow: bool = False  # whether `train` does without it
+    # From the part to learn from and the part to predict, about how long all of it takes; only
+    # of a slow baseline, which `train` does without.
+    seconds: Callable[[Any, Any], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
