@@ -78,7 +78,7 @@ def estimate(plan: Experiment) -> Estimate:
         },
         OVERHEAD * step_seconds[last] * pilot_steps,
         {
-            one.title: one.seconds(plan.training, plan.test)
+            one.title: one.seconds(plan.training)
             for one in plan.baselines
             if one.seconds is not None
         },

@@ -299,7 +299,8 @@ def planned(
     own = source.name in BUNDLED and source.training.licence
     recipe = RECIPES.get(source.name if own else "", RECIPES[source.task.kind])
     # Also refuses what is too little to take a validation part off.
-    rest, _ = source.task.parts(source.training, recipe.validation, 0)
+    rest, validation = source.task.parts(source.training, recipe.validation, 0)
+    source.task.batches(validation)
     recipe = recipe.fitted(source.task.batches(rest))
     plan = Experiment(
         data=source.name,

@@ -41,7 +41,7 @@ def lag_baselines(task: Forecast) -> list[Baseline]:
                 "boosting on lags",
                 about,
                 lambda training, _: _regress(task, training, lags[-2:][0], boost),
-                seconds=lambda training, _: _boosting_seconds(task, training, lags[-2:][0]),
+                seconds=lambda training: _boosting_seconds(task, training, lags[-2:][0]),
             )
         )
     return found

@@ -128,9 +128,9 @@ class Baseline:
     about: str
     fit: Callable[[Any, Any], Fitted]  # from a part to learn from, and one of the settings
     settings: Sequence[Any] = (None,)  # the one that does best on validation is taken
-    # From the part to learn from and the part to predict, about how long all of it takes; only
-    # of a slow baseline, which `train` does without.
-    seconds: Callable[[Any, Any], float] | None = None
+    # From the training part, about how long all of it takes; only of a slow baseline, which
+    # `train` does without. The test part is not opened for it.
+    seconds: Callable[[Any], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
