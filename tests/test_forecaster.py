@@ -195,7 +195,7 @@ def test_gaps_of_a_dataframe_are_refused_or_filled():
         ({"epochs": None}, "epochs is None"),
         ({"validation_fraction": 0.0}, "validation_fraction is 0.0"),
         ({"target": "price"}, "no channel price, .* its channels are: channel 0, channel 1"),
-        ({"horizon": 60}, "expected at least 63: the window of 3"),
+        ({"horizon": 60}, "last 20 of 96 .* expected at least 60, the horizon"),
         ({"cell": "lstn"}, "no network is called 'lstn'"),
     ],
 )

@@ -115,21 +115,39 @@ def predict(
         typer.Option(help="A .csv or .parquet file to write.", show_default="CSV on the screen"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="--out may be there.")] = False,
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a forecast: steps to tell.", show_default="the model's"),
+    ] = None,
+    unknown: Annotated[
+        str,
+        typer.Option(help="Of a static column's new category: refuse it, or forecast it as other."),
+    ] = "refuse",
+    ignore: options.Ignore = None,
     fill: options.Fill = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """What a trained model says of new data, as a table."""
+    """Answer new data with a trained model, as a table."""
     from gatewright.training.predict import predict as run
 
-    found = run(model, data, out=out, overwrite=overwrite, **options.reading(fill=fill))
-    for remark in found.remarks:
+    predicted = run(
+        model,
+        data,
+        out=out,
+        overwrite=overwrite,
+        horizon=horizon,
+        unknown=unknown,  # type: ignore[arg-type]  # checked there
+        **options.reading(ignore=ignore, fill=fill),
+    )
+    for remark in predicted.remarks:
         _say(f"note: {remark}")
     if as_json:
-        print(json.dumps({"columns": found.columns, "remarks": found.remarks}, allow_nan=False))
+        table = {"columns": predicted.written, "remarks": predicted.remarks}
+        print(json.dumps(table, allow_nan=False))
     elif out is None:
-        print(found.to_csv(), end="")
+        print(predicted.to_csv(), end="")
     else:
-        _say(f"{len(next(iter(found.columns.values())))} rows in {out}")
+        _say(f"{len(next(iter(predicted.columns.values())))} rows in {out}")
 
 
 @app.command()

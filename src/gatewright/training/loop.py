@@ -151,6 +151,8 @@ def evaluate(model: Model, batches: Batches, part: Any) -> tuple[float, dict[str
     task, pairs = model.task, run_all(model, batches)
     losses = [(task.loss(outputs, batch, model).item(), batch.items) for outputs, batch in pairs]
     loss = sum(one * items for one, items in losses) / sum(items for _, items in losses)
+    if not math.isfinite(loss):  # no metric can be made of such answers
+        return loss, {}
     return loss, task.score(task.predictions(pairs, model), part)
 
 

@@ -170,8 +170,7 @@ def _too_short(given: Stretch, window: int, horizon: int) -> str:
     ahead = int((series.lengths - np.array(given.starts)).max())
     return (
         f"the last {ahead} of {longest} steps of {series.name} are put aside to measure on; "
-        f"expected at least {horizon}, the horizon: a fifth of the steps is the test part, and a "
-        "fifth of the rest the validation part. Give more steps, or make the horizon smaller "
+        f"expected at least {horizon}, the horizon. Give more steps, or make the horizon smaller "
         "(horizon=)"
     )
 
