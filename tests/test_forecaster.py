@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import gatewright as gw
 from gatewright.data import Series
-from gatewright.errors import ArgumentError, DataError, SizeError
+from gatewright.errors import ArgumentError, DataError
 
 pytest.importorskip("sklearn")
 
@@ -214,7 +214,7 @@ def test_a_wrong_setting_is_refused_in_fit(settings: dict[str, Any], message: st
         ([waves(), waves()[:, :1]], DataError, r"series 1 of X has values of shape \(96, 1\)"),
         ([waves(), np.full((5, 2), np.nan)], DataError, "series 1 of X has nan at step 0"),
         ([waves(), np.full((5, 2), 1e300)], DataError, r"series 1 of X has 1e\+300 at step 0"),
-        ([waves(), [["a", "b"]]], SizeError, "series 1 cannot be read"),
+        ([waves(), [["a", "b"]]], DataError, "series 1 holds <U1; expected real"),
         (np.where(waves() > 45, np.inf, waves()), ValueError, "contains infinity"),
     ],
 )

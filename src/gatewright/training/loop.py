@@ -84,7 +84,7 @@ def train(
 
     for epoch in range(recipe.epochs):
         model.train()
-        loss_sum, items, state = 0.0, 0, None
+        loss_sum, items, state = 0.0, 0.0, None
         for step, batch in enumerate(batches.shuffled(recipe.batch_size, order)):
             if step == an_epoch or cut_short():
                 break

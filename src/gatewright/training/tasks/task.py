@@ -78,7 +78,8 @@ class Batch:
     target: Tensor  # what the loss compares with: the task knows its shape
     further: Tensor | None = None  # raw values for `Task.beside`
     carries: bool = False  # whether it goes on where the batch before it ended
-    items: int = 0  # over how many items its mean loss is taken
+    items: float = 0  # over how many items its mean loss is taken, or their weights
+    weights: Tensor | None = None  # (B,), where sequences count differently in the loss
 
 
 @dataclass(frozen=True, slots=True)
