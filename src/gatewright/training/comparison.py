@@ -113,15 +113,20 @@ class Comparison:
         return [entry for entry in self.entries if entry.is_network]
 
     @property
-    def best(self) -> Entry:
-        """The network that does best on validation; the loss decides between equals."""
-        return max(
+    def ranked(self) -> list[Entry]:
+        """The networks from the best on validation on; the loss decides between equals."""
+        return sorted(
             self.networks,
             key=lambda entry: (
-                self.metric.goodness(statistics.mean(entry.validation(self.metric))),
-                -statistics.mean(trial.loss for trial in entry.trials),
+                -self.metric.goodness(statistics.mean(entry.validation(self.metric))),
+                statistics.mean(trial.loss for trial in entry.trials),
             ),
         )
+
+    @property
+    def best(self) -> Entry:
+        """The network that does best on validation; the loss decides between equals."""
+        return self.ranked[0]
 
     @property
     def level(self) -> list[Entry]:

@@ -124,7 +124,8 @@ class Experiment:
         comparison = self.with_baselines(comparison, progress)
         if target is not None:
             page = report(comparison, shown_models, self.test).encode()
-            for name, content in {**_pages(comparison), "report.html": page}.items():
+            # The card comes last: until then it says that the rest is still to be computed.
+            for name, content in {"report.html": page, **_pages(comparison)}.items():
                 write_file(target / name, content, overwrite=True)
         return comparison
 
@@ -336,7 +337,7 @@ def planned(
 
 def _pages(comparison: Comparison) -> dict[str, bytes]:
     """What stands beside the model from the beginning."""
-    pages = {"README.md": card(comparison), "results.json": comparison.to_json() + "\n"}
+    pages = {"results.json": comparison.to_json() + "\n", "README.md": card(comparison)}
     return {name: text.encode() for name, text in pages.items()}
 
 

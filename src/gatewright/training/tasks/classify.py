@@ -119,6 +119,7 @@ class Classify(Labelled):
             f"{self.classes[true]}.",
             f"It says {self.classes[said]}, {verdict}.",
             Belief(shares.tolist(), self.classes, true),
+            channels=self.seen.channels,
         )
 
     def says(self) -> str:

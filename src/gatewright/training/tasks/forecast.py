@@ -18,7 +18,7 @@ from gatewright.draw.page import Section
 from gatewright.errors import ArgumentError, DataError
 from gatewright.training.baselines.lags import boosting_left_out, lag_baselines
 from gatewright.training.baselines.naive import naive_baselines
-from gatewright.training.tasks.future import Future, columns
+from gatewright.training.tasks.future import Future, columns, said_times
 from gatewright.training.tasks.new_series import Unknown, long_enough, series_for
 from gatewright.training.tasks.quantiles import (
     COVERAGE,
@@ -254,9 +254,13 @@ class Forecast(Task):
 
     def example(self, model: Any, part: Series | Stretch) -> Example:
         windows = self.batches(part)
+        origin = int(windows.origins[0])
+        times = np.concatenate(stretch(part).series.times)[origin - self.window : origin]
         return Example(
             windows.batch(torch.tensor([0])),
             f"One window: the first of the test part, {self.window} steps.",
+            channels=self.seen.channels,
+            steps=tuple(said_times(times)),
         )
 
     def ready(self, data: Series, *, unknown: Unknown = "refuse") -> tuple[Series, list[str]]:

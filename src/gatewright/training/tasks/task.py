@@ -91,6 +91,8 @@ class Example:
     said: str = ""  # what the model says of it
     belief: Belief | None = None
     symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()  # names of the values of an event
+    steps: tuple[str, ...] = ()  # names of the steps, such as times
 
 
 class Batches(Protocol):
