@@ -84,8 +84,5 @@ def test_a_kill_leaves_a_whole_model_or_none(kill: int, tmp_path: Path) -> None:
         files = {path.name for path in model.iterdir() if not path.name.startswith(".")}
         assert {"config.json", "model.safetensors", "README.md", "results.json"} <= files
         assert gw.load(model).task.targets == ("sold",)
-        assert (
-            "still to be computed" in (model / "README.md").read_text()
-            or len(files) == 5
-            or ("report.html" not in files)
-        )
+        card = (model / "README.md").read_text()
+        assert "still to be computed" in card or "report.html" in files
