@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_a_time_limit_takes_seeds_then_epochs_and_slow_baselines(
     minutes: float, seeds: int, epochs: int, left_out: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of({"rnn": 20.0, "gru": 50.0}, {"1-NN, DTW": 1800.0}, monkeypatch)
-    smaller, expected = within(plan, minutes)
+    smaller, expected = within(plan, minutes, time.monotonic())
     assert (smaller.seeds, smaller.recipe.epochs) == (seeds, epochs)
     assert any("Left out for want of time" in remark for remark in smaller.remarks) is left_out
     titles = [one.title for one in smaller.baselines]
@@ -152,7 +153,7 @@ def test_a_time_limit_that_cannot_be_met_is_refused(
 ) -> None:
     plan = plan_of({"rnn": 20.0}, {}, monkeypatch)
     with pytest.raises(ArgumentError, match=f"minutes is {minutes:g}"):
-        within(plan, minutes)
+        within(plan, minutes, time.monotonic())
 
 
 def test_the_time_is_said_before_it_starts() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,6 +64,7 @@ def compare(
         ArgumentError, DataError: before anything is computed.
         TrainingError: if a loss is no longer finite.
     """
+    begun = time.monotonic()
     target = None if out is None else check_vacant(out)
     plan = planned(
         data,
@@ -78,7 +80,7 @@ def compare(
     if minutes is None:
         expected = estimate(plan)
     else:
-        plan, expected = within(plan, minutes)
+        plan, expected = within(plan, minutes, begun)
     hint = "; give minutes= for a smaller comparison" if minutes is None else ""
     say(f"time: {expected.sentence()}{hint}")
     return plan.perform(target, progress=progress)

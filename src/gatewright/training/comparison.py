@@ -191,12 +191,10 @@ class Comparison:
     def _beside(self, baseline: Entry) -> str:
         """A baseline that is ahead of the best network, and the use of that."""
         best, metric = self.best, self.metric
+        title = baseline.title[0].upper() + baseline.title[1:]
         reached = metric.spread(baseline.test(metric))
         if not metric.lead(baseline.test(metric), best.test(metric)):
-            return (
-                f"{baseline.title} is level with it there, with {reached}: the difference says "
-                "nothing."
-            )
+            return f"{title} is level with it there, with {reached}: the difference says nothing."
         worse = [
             f"its {other.title} is {other.spread(baseline.test(other))} against "
             f"{other.spread(best.test(other))}"
@@ -205,10 +203,10 @@ class Comparison:
         ]
         if worse:
             return (
-                f"{baseline.title} does better there, with {reached}, but {', '.join(worse)}: "
+                f"{title} does better there, with {reached}, but {', '.join(worse)}: "
                 f"prefer it only where {metric.title} alone counts."
             )
-        return f"{baseline.title} does better there, with {reached}: prefer it."
+        return f"{title} does better there, with {reached}: prefer it."
 
     def table(self, *, console: Console | None = None) -> Table:
         """The result as a table: with all of its columns, or as many as a console is wide."""

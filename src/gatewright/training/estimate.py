@@ -86,8 +86,11 @@ def estimate(plan: Experiment) -> Estimate:
     )
 
 
-def within(plan: Experiment, minutes: float) -> tuple[Experiment, Estimate]:
+def within(plan: Experiment, minutes: float, begun: float) -> tuple[Experiment, Estimate]:
     """The same experiment with fewer seeds, and then fewer epochs, so that it takes `minutes`.
+
+    Args:
+        begun: The time of `time.monotonic` from which they are counted.
 
     Raises:
         ArgumentError: if one epoch of every network takes longer.
@@ -95,7 +98,8 @@ def within(plan: Experiment, minutes: float) -> tuple[Experiment, Estimate]:
     if not 0.0 < minutes < math.inf:
         raise ArgumentError(f"minutes is {minutes}; expected a number above 0")
     whole = estimate(plan)
-    allowed = (TRAINING_SHARE * 60.0 * minutes - START_UP) * whole.processes  # on all cores
+    limit = 60.0 * minutes - (time.monotonic() - begun)
+    allowed = (TRAINING_SHARE * limit - START_UP) * whole.processes  # on all cores
     one_seed = sum(whole.network_seconds.values())
     seeds = min(int(max(allowed - whole.pilot_seconds, 0.0) / one_seed), plan.seeds)
     epochs = plan.recipe.epochs
@@ -115,7 +119,7 @@ def within(plan: Experiment, minutes: float) -> tuple[Experiment, Estimate]:
         pilot_seconds=share * whole.pilot_seconds,
         seeds=seeds,
     )
-    left = 60.0 * minutes - smaller.training_seconds
+    left = limit - smaller.training_seconds
     affordable = {}
     for title, seconds in sorted(whole.baseline_seconds.items(), key=lambda item: item[1]):
         if seconds < TRAINING_SHARE * left:

@@ -249,8 +249,8 @@ class Experiment:
         fits = sum(len(one.settings) + 1 for one in self.baselines)
         try:
             with baseline_bar(fits, shown=progress) as on_fit:
-                for one in self.baselines:
-                    entries.append(self.baseline(one, on_fit))
+                for baseline in self.baselines:
+                    entries.append(self.baseline(baseline, on_fit))
         except KeyboardInterrupt:
             left_out = ", ".join(one.title for one in self.baselines[len(entries) :])
             remarks = (f"Ended by hand before these baselines: {left_out}.", *remarks)

@@ -95,9 +95,9 @@ def _boosting_seconds(task: Forecast, training: Any, lags: int) -> float:
     windows = _thinned(task.batches(training))
     started = time.perf_counter()
     learn(features(windows, lags), windows.truth[:, :, :1])
-    one = time.perf_counter() - started
+    one_fit = time.perf_counter() - started
     # On the part without validation and on all of it, each with the folds, which are smaller.
-    return 2 * (1 + (FOLDS - 1)) * len(task.targets) * one
+    return 2 * (1 + (FOLDS - 1)) * len(task.targets) * one_fit
 
 
 def _thinned(windows: Windows) -> Windows:

@@ -35,10 +35,10 @@ def seconds(training: Recordings) -> float:
     """The time of one sequence, for all that are compared with the training part."""
     started = time.perf_counter()
     distances(training.sequences[0], training.sequences, WIDTHS[0])
-    one = time.perf_counter() - started
+    one_sequence = time.perf_counter() - started
     # A fifth is the validation part, which is asked for each width; the test part may be as
     # large as the training part.
-    return one * len(training) * (1 + len(WIDTHS) / 5)
+    return one_sequence * len(training) * (1 + len(WIDTHS) / 5)
 
 
 def fit(training: Recordings, window: float) -> Fitted:
