@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: How far from its place in the year a step is still like it, in shares of the year.
 NEAR = 15 / 365
+#: Far less than a step in any cycle, and far more than the digits of a phase.
+ROUNDING = 1e-9
 #: Errors of a series that are enough to tell how they spread.
 LEAST = 20
 
@@ -108,10 +110,10 @@ def _climate(task: Forecast, training: Any) -> Fitted:
         rows = windows.origins[:, None] + np.arange(task.horizon)
         wanted, place = np.unique(rows, return_inverse=True)
         of = np.atleast_1d(windows.begins.searchsorted(wanted, side="right")) - 1
-        asked = list(_phases(task, part)[wanted])
-        usual = np.stack(
-            [_quantiles(values[one], phases[one], asked[at]) for at, one in enumerate(of)]
-        )
+        asked = _phases(task, part)[wanted]
+        usual = np.empty((len(wanted), len(at), len(LEVELS)))
+        for one in np.unique(of):
+            usual[of == one] = _quantiles(values[one], phases[one], asked[of == one])
         found: NDArray[np.float64] = usual[place.reshape(rows.shape)]
         return found
 
@@ -121,12 +123,26 @@ def _climate(task: Forecast, training: Any) -> Fitted:
 def _quantiles(
     values: NDArray[np.float64], phases: NDArray[np.float64], asked: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    apart = np.abs(phases - asked)
-    apart = np.minimum(apart, 1.0 - apart)  # each phase is a circle
-    near = (apart <= NEAR).all(1)
-    chosen = values[near] if near.any() else values
-    usual: NDArray[np.float64] = np.quantile(chosen, LEVELS, axis=0).T
-    return usual
+    """(A, K, Q), of the values (T, K) whose phases (T, cycles) are near those asked (A, cycles).
+
+    The values are sorted by one cycle first, so that only a slice of them is looked through.
+    """
+    asked, places = np.unique(asked, axis=0, return_inverse=True)  # a season repeats its phases
+    cycle = int(np.argmax([len(np.unique(column)) for column in phases.T]))
+    order = np.argsort(phases[:, cycle], kind="stable")
+    # The circle opened: a turn before and a turn after, so that no slice runs over its ends.
+    turns = np.concatenate([phases[order, cycle] + turn for turn in (-1.0, 0.0, 1.0)])
+    usual = np.empty((len(asked), values.shape[1], len(LEVELS)))
+    lows = np.searchsorted(turns, asked[:, cycle] - NEAR - ROUNDING)
+    highs = np.searchsorted(turns, asked[:, cycle] + NEAR + ROUNDING)
+    for row, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        candidates = order[np.arange(low, high) % len(order)]
+        apart = np.abs(phases[candidates] - asked[row])
+        apart = np.minimum(apart, 1.0 - apart)  # each phase is a circle
+        near = candidates[(apart <= NEAR).all(1)]
+        usual[row] = np.quantile(values[near] if len(near) else values, LEVELS, axis=0).T
+    unique: NDArray[np.float64] = usual[places.reshape(-1)]
+    return unique
 
 
 def _phases(task: Forecast, part: Any) -> NDArray[np.float64]:
