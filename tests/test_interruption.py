@@ -156,6 +156,14 @@ def test_a_time_limit_that_cannot_be_met_is_refused(
         within(plan, minutes, time.monotonic())
 
 
+def test_baselines_end_with_the_time() -> None:
+    plan = planned(DAYS, ["rnn"], seeds=1, epochs=1, say=lambda line: None, reading={})
+    with training_here():
+        found = replace(plan, deadline=time.monotonic() - 1.0).perform(None, progress=False)
+    assert [entry.title for entry in found.entries] == ["RNN"]
+    assert found.remarks[0].startswith("The time was over before these baselines: persistence,")
+
+
 def test_the_time_is_said_before_it_starts() -> None:
     lines: list[str] = []
     with training_here():

@@ -210,6 +210,8 @@ def test_what_is_written_has_the_names_of_the_data(model: Path, tmp_path: Path) 
     assert header.startswith("shop,day,sold,sold_q10") and first.startswith("north,2024-03-01,")
     columns = json.loads(gatewright("predict", model, path, "--json").stdout)["columns"]
     assert list(columns)[:2] == ["shop", "day"]
+    read = gw.read(path, id="shop", static=["region", "size"], target="sold")
+    assert list(predict(model, read).written)[:2] == ["shop", "day"]
     predict(model, path, out=tmp_path / "next.parquet")
     assert list(pd.read_parquet(tmp_path / "next.parquet").columns)[:2] == ["shop", "day"]
 

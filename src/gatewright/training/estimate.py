@@ -27,6 +27,8 @@ START_UP = 4.0
 OVERHEAD = 1.3
 #: Share of a time limit for training; the rest is for the baselines, the test part and the pages.
 TRAINING_SHARE = 0.7
+#: Share of a time limit after which no baseline's fit begins.
+LAST_SHARE = 0.9
 #: How far beyond its planned time a single training may go before it is ended.
 SLACK = 1.2
 
@@ -135,6 +137,7 @@ def within(plan: Experiment, minutes: float, begun: float) -> tuple[Experiment, 
         recipe=replace(plan.recipe, epochs=epochs),
         baselines=[one for one in plan.baselines if one.title not in dropped],
         remarks=tuple(remarks),
+        deadline=begun + LAST_SHARE * 60.0 * minutes,
         limits={name: SLACK * seconds for name, seconds in network_seconds.items()},
     )
     return plan, replace(smaller, baseline_seconds=affordable)

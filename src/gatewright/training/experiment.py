@@ -7,6 +7,7 @@ the training, and the report are added to its directory when they are done.
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -45,6 +46,10 @@ CUT_SHORT = "The training was ended by hand: these are the best models until the
 PENDING = "Written right after the training: the baselines were still to be computed."
 
 
+class OutOfTime(Exception):
+    """The deadline of an experiment is over; never leaves this module."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
     """All that is decided before anything is trained."""
@@ -62,6 +67,7 @@ class Experiment:
     notes: tuple[str, ...]
     remarks: tuple[str, ...] = ()  # on what the table has not
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds, of each network
+    deadline: float | None = None  # of `time.monotonic`; baselines do not run beyond it
 
     def perform(self, target: Path | None, *, progress: bool) -> Comparison:
         """Train, measure, and write the directory; see `compare` and `train`."""
@@ -247,14 +253,29 @@ class Experiment:
         entries: list[Entry] = []
         remarks = comparison.remarks
         fits = sum(len(one.settings) + 1 for one in self.baselines)
+        reason = ""
         try:
             with baseline_bar(fits, shown=progress) as on_fit:
                 for baseline in self.baselines:
-                    entries.append(self.baseline(baseline, on_fit))
+                    entries.append(self.baseline(baseline, self.timed(on_fit)))
         except KeyboardInterrupt:
+            reason = "Ended by hand"
+        except OutOfTime:
+            reason = "The time was over"
+        if reason:
             left_out = ", ".join(one.title for one in self.baselines[len(entries) :])
-            remarks = (f"Ended by hand before these baselines: {left_out}.", *remarks)
+            remarks = (f"{reason} before these baselines: {left_out}.", *remarks)
         return replace(comparison, entries=(*comparison.entries, *entries), remarks=remarks)
+
+    def timed(self, on_fit: Callable[[str], None]) -> Callable[[str], None]:
+        """The same call before each fit, which ends the baselines once the deadline is over."""
+
+        def before_fit(title: str) -> None:
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise OutOfTime
+            on_fit(title)
+
+        return before_fit
 
     def baseline(self, baseline: Baseline, on_fit: Callable[[str], None]) -> Entry:
         """Its settings are chosen on validation; then it learns from all that is not test."""

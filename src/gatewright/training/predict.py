@@ -122,7 +122,8 @@ def predict(
 def _read(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
     """New data, and their own names for "id" and "time"."""
     if isinstance(data, Reading):
-        return data.data, {}
+        roles = {} if data.roles is None else {"id": data.roles.id, "time": data.roles.time}
+        return data.data, {role: name for role, name in roles.items() if name}
     if not isinstance(data, str | os.PathLike) and hasattr(data, "about"):
         return data, {}
     asked = {**model.reading, "labelled": False, **reading}
