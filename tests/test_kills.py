@@ -55,13 +55,21 @@ def set_up(folder: Path) -> dict[str, str]:
     return users_files(folder)
 
 
+def filled(path: Path) -> bool:
+    """Look into a directory that may be gone by now: is there anything in it?"""
+    try:
+        return bool(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def wait_for_writing(process: subprocess.Popen[bytes], folder: Path) -> None:
     """Until the model's directory, or what becomes of it, is there, or the process is over."""
     before = set(os.listdir(folder))
     # The place is tried once before the training, by a sibling that is gone at once.
     while process.poll() is None:
         new = set(os.listdir(folder)) - before
-        if any(os.path.isdir(folder / name) and os.listdir(folder / name) for name in new):
+        if any(filled(folder / name) for name in new):
             return
         time.sleep(0.0005)
 

@@ -96,7 +96,7 @@ def _row_names(names: Sequence[str]) -> str:
     """A name beside each row, or beside every few where there are many."""
     every = -(-len(names) // MOST_NAMES)
     items = [
-        tag("li", escape(name) if at % every == 0 else "", title=escape(name))
+        tag("li", escape(name) if at % every == 0 else "", title=name)
         for at, name in enumerate(names)
     ]
     return tag("ol", "".join(items), class_="rows")
