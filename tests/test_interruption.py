@@ -96,14 +96,14 @@ def test_ctrl_c_compares_the_trainings_that_are_finished(
 ) -> None:
     monkeypatch.setattr(Classify, "baselines", lambda task: ())
     monkeypatch.setattr(experiment, "perform_all", cut_after(3))
-    found = compare("vowels", out=tmp_path / "out", cells=["rnn", "gru"], seeds=3, **SMALL)
-    assert [len(entry.trials) for entry in found.networks] == [2, 1]
-    assert found.remarks == ("Ended by hand: 3 of 6 trainings were finished.",)
-    assert "1 to 2 seeds" in found.caption()
-    assert gw.load(tmp_path / "out").network == found.best.name
+    comparison = compare("vowels", out=tmp_path / "out", cells=["rnn", "gru"], seeds=3, **SMALL)
+    assert [len(entry.trials) for entry in comparison.networks] == [2, 1]
+    assert comparison.remarks == ("Ended by hand: 3 of 6 trainings were finished.",)
+    assert "1 to 2 seeds" in comparison.caption()
+    assert gw.load(tmp_path / "out").network == comparison.best.name
     monkeypatch.setattr(experiment, "perform_all", cut_after(0))
-    found = compare("vowels", cells=["rnn", "gru"], seeds=3, **SMALL)
-    assert found.remarks == (experiment.CUT_SHORT,)
+    comparison = compare("vowels", cells=["rnn", "gru"], seeds=3, **SMALL)
+    assert comparison.remarks == (experiment.CUT_SHORT,)
 
 
 # Time.
@@ -118,8 +118,8 @@ def test_a_training_ends_when_its_time_is_over_and_keeps_its_best_weights() -> N
 
 def plan_of(seconds: dict[str, float], baselines: dict[str, float], monkeypatch: Any) -> Experiment:
     """A plan of 5 seeds and 100 epochs whose parts are estimated to take so long."""
-    found = Estimate(seconds, 0.0, baselines, seeds=5)
-    monkeypatch.setattr(estimate_module, "estimate", lambda plan: found)
+    whole = Estimate(seconds, 0.0, baselines, seeds=5)
+    monkeypatch.setattr(estimate_module, "estimate", lambda plan: whole)
     monkeypatch.setattr(estimate_module, "usable_cores", lambda: 2)
     return planned("vowels", list(seconds), seeds=5, epochs=100, say=lambda line: None, reading={})
 
@@ -159,9 +159,11 @@ def test_a_time_limit_that_cannot_be_met_is_refused(
 def test_baselines_end_with_the_time() -> None:
     plan = planned(DAYS, ["rnn"], seeds=1, epochs=1, say=lambda line: None, reading={})
     with training_here():
-        found = replace(plan, deadline=time.monotonic() - 1.0).perform(None, progress=False)
-    assert [entry.title for entry in found.entries] == ["RNN"]
-    assert found.remarks[0].startswith("The time was over before these baselines: persistence,")
+        comparison = replace(plan, deadline=time.monotonic() - 1.0).perform(None, progress=False)
+    assert [entry.title for entry in comparison.entries] == ["RNN"]
+    assert comparison.remarks[0].startswith(
+        "The time was over before these baselines: persistence,"
+    )
 
 
 def test_the_time_is_said_before_it_starts() -> None:
@@ -184,22 +186,22 @@ def test_the_report_looks_into_the_network_that_was_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with training_here():
-        found = compare(
+        comparison = compare(
             DAYS, out=tmp_path / "out", cells=["lstm", "gru", "window"], seeds=1, **SMALL
         )
-    first = next(entry for entry in found.ranked if entry.name != "window")
+    first = next(entry for entry in comparison.ranked if entry.name != "window")
     page = (tmp_path / "out" / "report.html").read_text()
     assert f"One sequence on its way through the {first.title}" in page
     # The rows of the event and the time axes have names.
     assert re.search(r'<ol class="rows"><li title="sold">sold</li>', page)
-    window = found.task.window
+    window = comparison.task.window
     start = 96 - window
     assert f'<div class="axis"><span>{DAYS.day[start].date()}</span><span>2024-04-05</span>' in page
 
 
 def test_memory_is_for_the_networks_that_have_one() -> None:
     with training_here():
-        found = compare("vowels", cells=["window", "lstm"], seeds=1, memory=30, **SMALL)
-    assert found.recipe.memory == 30
+        comparison = compare("vowels", cells=["window", "lstm"], seeds=1, memory=30, **SMALL)
+    assert comparison.recipe.memory == 30
     with pytest.raises(ArgumentError, match="memory is 30, and the network window has none"):
         compare("vowels", cells=["window"], memory=30)

@@ -76,15 +76,15 @@ def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, li
 
 def by_shop(predicted: Predicted) -> dict[str, list[float]]:
     columns = predicted.columns
-    told: dict[str, list[float]] = {}
+    answers: dict[str, list[float]] = {}
     for shop, value in zip(columns["id"], columns["sold"], strict=True):
-        told.setdefault(shop, []).append(value)
-    return told
+        answers.setdefault(shop, []).append(value)
+    return answers
 
 
-def agree(told: dict[str, list[float]], expected: dict[str, list[float]]) -> bool:
-    assert sorted(told) == sorted(expected)
-    for shop, values in told.items():
+def agree(answers: dict[str, list[float]], expected: dict[str, list[float]]) -> bool:
+    assert sorted(answers) == sorted(expected)
+    for shop, values in answers.items():
         np.testing.assert_allclose(values, expected[shop], rtol=1e-6)
     return True
 
@@ -96,10 +96,10 @@ def test_shops_are_told_the_same_in_any_order_and_without_the_others(
     model: Path, whole: dict[str, list[float]], shops: list[str], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "new.csv", rows({shop: SHOPS[shop] for shop in shops}))
-    told = by_shop(predict(model, path))
-    assert list(told) == shops
+    answers = by_shop(predict(model, path))
+    assert list(answers) == shops
     for shop in shops:
-        np.testing.assert_allclose(told[shop], whole[shop], rtol=1e-6)
+        np.testing.assert_allclose(answers[shop], whole[shop], rtol=1e-6)
 
 
 def test_a_category_that_was_not_learned_is_refused_or_taken_as_none(
@@ -141,9 +141,9 @@ def test_a_column_that_happens_to_stand_still_is_the_channel_that_was_learned() 
         trained = train(
             frame, cell="rnn", hidden_size=4, epochs=1, progress=False, id="shop", target="sold"
         ).model
-    told = predict(trained, frame).columns
+    answers = predict(trained, frame).columns
     late = predict(trained, frame[frame.day >= days[70]]).columns
-    assert told["sold"] == pytest.approx(late["sold"], rel=1e-5)
+    assert answers["sold"] == pytest.approx(late["sold"], rel=1e-5)
 
 
 def test_a_short_series_is_named_and_the_others_are_told(
@@ -193,9 +193,9 @@ def test_a_shorter_horizon_needs_less_of_the_known_future() -> None:
         trained = train(
             frame, cell="rnn", hidden_size=4, epochs=1, progress=False, known="price", horizon=7
         ).model
-    told = predict(trained, frame).columns["sold"]
+    answers = predict(trained, frame).columns["sold"]
     short = predict(trained, frame[:103], horizon=3).columns["sold"]
-    assert short == pytest.approx(told[:3])
+    assert short == pytest.approx(answers[:3])
     with pytest.raises(
         DataError, match="given for 3 steps after the last one; expected at least 7"
     ):

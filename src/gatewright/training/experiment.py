@@ -141,9 +141,9 @@ class Experiment:
         Networks are compared by trainings that were not ended by hand, if there are any: one
         that was cut short says nothing about its network.
         """
-        kept = [outcome for outcome in outcomes if outcome.history.kept >= 0]
-        whole = [outcome for outcome in kept if outcome.history.stopped != BY_HAND]
-        return whole if len(self.networks) > 1 and whole else kept
+        begun = [outcome for outcome in outcomes if outcome.history.kept >= 0]
+        whole = [outcome for outcome in begun if outcome.history.stopped != BY_HAND]
+        return whole if len(self.networks) > 1 and whole else begun
 
     def model(self, outcome: Outcome) -> Model:
         """The trained model: built as it was where it was trained."""
@@ -357,7 +357,7 @@ def planned(
 
 
 def _pages(comparison: Comparison) -> dict[str, bytes]:
-    """What stands beside the model from the beginning."""
+    """The files that stand beside the model from the beginning."""
     pages = {"results.json": comparison.to_json() + "\n", "README.md": card(comparison)}
     return {name: text.encode() for name, text in pages.items()}
 

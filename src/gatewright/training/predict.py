@@ -40,8 +40,8 @@ class Predicted:
         """The columns under the names that a file has, those of the data."""
         named = {name: self.names.get(name, name) for name in self.columns}
         # A name that another column has already would hide it.
-        kept = {own for own, count in Counter(named.values()).items() if count == 1}
-        return {own if own in kept else name: self.columns[name] for name, own in named.items()}
+        unique = {own for own, count in Counter(named.values()).items() if count == 1}
+        return {own if own in unique else name: self.columns[name] for name, own in named.items()}
 
     def to_csv(self) -> str:
         """As text: a header, and one line a row."""

@@ -33,17 +33,17 @@ def naive_baselines(task: Forecast) -> list[Baseline]:
     The one that repeats the most, in addition, with its usual error taken off.
     """
     title, about = "persistence", "The last value goes on."
-    found = [_repeat(task, title, about, 1)]
+    baselines = [_repeat(task, title, about, 1)]
     if task.season > 1:
         title, about = "seasonal naive", f"What was {task.season} steps before."
-        found.append(_repeat(task, title, about, task.season))
+        baselines.append(_repeat(task, title, about, task.season))
     about = f"{about.removesuffix('.')}, and its median error added."
-    found.append(_repeat(task, f"{title}, corrected", about, task.season, corrected=True))
+    baselines.append(_repeat(task, f"{title}, corrected", about, task.season, corrected=True))
     about = "The usual values at this time of the year and the day, and how they spread."
     if not task.calendar:
         about = "The usual values at this place in the season, and how they spread."
-    found.append(Baseline("climatology", "climatology", about, lambda t, _: _climate(task, t)))
-    return found
+    baselines.append(Baseline("climatology", "climatology", about, lambda t, _: _climate(task, t)))
+    return baselines
 
 
 def around(

@@ -57,7 +57,7 @@ class Metric:
         return value if self.higher else -value
 
     def lead(self, values: Sequence[float], others: Sequence[float]) -> float:
-        """How much better the mean of `values` is; 0.0 where the difference says nothing.
+        """The lead of the mean of `values`; 0.0 where the difference says nothing.
 
         It says nothing below half a percentage point of a share or 2 % of an error, nor below
         the deviation between seeds.

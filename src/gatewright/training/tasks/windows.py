@@ -151,14 +151,14 @@ def check_long_enough(part: Series | Stretch, window: int, horizon: int) -> None
     Raises:
         DataError: with the bound that it misses.
     """
-    given = stretch(part)
-    lengths, starts = given.series.lengths, np.array(given.starts)
+    measured = stretch(part)
+    lengths, starts = measured.series.lengths, np.array(measured.starts)
     if (lengths - horizon < np.maximum(window, starts)).all():
-        raise DataError(_too_short(given, window, horizon))
+        raise DataError(_too_short(measured, window, horizon))
 
 
-def _too_short(given: Stretch, window: int, horizon: int) -> str:
-    series = given.series
+def _too_short(part: Stretch, window: int, horizon: int) -> str:
+    series = part.series
     longest = int(series.lengths.max())
     remedy = "Give more steps, or make one of them smaller (window=, horizon=)"
     if longest < window + horizon:
@@ -167,7 +167,7 @@ def _too_short(given: Stretch, window: int, horizon: int) -> str:
             f"least {window + horizon}: the window of {window} that is read and the horizon of "
             f"{horizon}. {remedy}"
         )
-    ahead = int((series.lengths - np.array(given.starts)).max())
+    ahead = int((series.lengths - np.array(part.starts)).max())
     return (
         f"the last {ahead} of {longest} steps of {series.name} are put aside to measure on; "
         f"expected at least {horizon}, the horizon. Give more steps, or make the horizon smaller "
