@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import gatewright as gw
 from gatewright.data import Series
-from gatewright.errors import ArgumentError, DataError
+from gatewright.errors import ArgumentError, DataError, SizeError
 
 pytest.importorskip("sklearn")
 
@@ -214,6 +214,9 @@ def test_a_wrong_setting_is_refused_in_fit(settings: dict[str, Any], message: st
         ([waves(), waves()[:, :1]], DataError, r"series 1 of X has values of shape \(96, 1\)"),
         ([waves(), np.full((5, 2), np.nan)], DataError, "series 1 of X has nan at step 0"),
         ([waves(), np.full((5, 2), 1e300)], DataError, r"series 1 of X has 1e\+300 at step 0"),
+        ([waves(), waves()[:50, 0]], SizeError, r"series 1 has shape \(50,\); expected \(time, ch"),
+        ([waves()[:, 0], waves()[:50, 0]], SizeError, "series 0 has shape"),
+        (waves().astype("M8[s]"), DataError, r"X holds datetime64\[s\]"),
         ([waves(), [["a", "b"]]], DataError, "series 1 holds <U1; expected real"),
         (np.where(waves() > 45, np.inf, waves()), ValueError, "contains infinity"),
     ],

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from gatewright.data import Series, read
+from gatewright.errors import SizeError
 from gatewright.estimators.sequences import are_sequences, as_numbers, refuse_odd_table
 from gatewright.training.source import how
 from gatewright.training.tasks.seen import numbered
@@ -90,6 +91,10 @@ def _numbered(arrays: list[NDArray[np.float64]], targets: Iterable[str]) -> Seri
 
 
 def _series(at: int, one: Any) -> NDArray[np.float64]:
-    """(T, C); values (T,) are one channel."""
     array = as_numbers(one, f"series {at}").astype(np.float64)
-    return array[:, None] if array.ndim == 1 else array
+    if array.ndim == 1:  # of one length they would be a table, whose rows are steps
+        raise SizeError(
+            f"series {at} has shape {array.shape}; expected (time, channels): give array[:, None] "
+            "for one channel"
+        )
+    return array

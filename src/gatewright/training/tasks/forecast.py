@@ -272,7 +272,7 @@ class Forecast(Task):
         """
         series, remarks = series_for(self, data, unknown)
         series, short = long_enough(self, series)
-        return series, remarks + short
+        return series, [*remarks, *(f"{fact}: it is left out" for fact in short)]
 
     def predict(self, model: Any, data: Series, *, horizon: int | None = None) -> list[Future]:
         """The next `horizon` steps of each series, those of the model unless given.
@@ -281,9 +281,10 @@ class Forecast(Task):
             DataError: where the data do not fit, or a series is too short.
         """
         steps = self._steps_ahead(horizon)
-        series, remarks = self.ready(data)
-        if len(series) < len(data):
-            raise DataError(f"{remarks[-1]}: leave it out, or use gatewright.predict, which does")
+        series, _ = series_for(self, data, "refuse")
+        series, short = long_enough(self, series)
+        if short:  # answers would no longer stand at the places of their series
+            raise DataError(f"{short[0]}: leave it out, or use gatewright.predict, which does")
         futures = []
         for at, values in enumerate(series.values):
             past = with_static(series, at, values)[-self.window :]

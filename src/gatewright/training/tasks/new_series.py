@@ -46,7 +46,7 @@ def series_for(task: Forecast, data: Series, unknown: Unknown) -> tuple[Series, 
 
 
 def long_enough(task: Forecast, series: Series) -> tuple[Series, list[str]]:
-    """The series that have the steps that the model reads, and a remark on each of the others.
+    """The series that have the steps that the model reads, and the facts of all others.
 
     Raises:
         DataError: if none of them has.
@@ -58,13 +58,12 @@ def long_enough(task: Forecast, series: Series) -> tuple[Series, list[str]]:
             f"series {series.ids[at]} of {series.name}, the longest, has {series.lengths[at]} "
             f"steps; the model reads the last {task.window}: give at least so many"
         )
-    remarks = [
-        f"series {one} has {steps} steps, fewer than the {task.window} that the model reads: it "
-        "is left out"
+    short = [
+        f"series {one} has {steps} steps, fewer than the {task.window} that the model reads"
         for one, steps in zip(series.ids, series.lengths, strict=True)
         if steps < task.window
     ]
-    return (series.take(long) if remarks else series), remarks
+    return (series.take(long) if short else series), short
 
 
 def with_learned_static(
