@@ -105,14 +105,16 @@ def within(plan: Experiment, minutes: float, begun: float) -> tuple[Experiment, 
     one_seed = sum(whole.network_seconds.values())
     seeds = min(int(max(allowed - whole.pilot_seconds, 0.0) / one_seed), plan.seeds)
     epochs = plan.recipe.epochs
-    if seeds < 1:
-        seeds, epochs = 1, int(epochs * allowed / (one_seed + whole.pilot_seconds))
-    if epochs < 1:
-        least = (one_seed + whole.pilot_seconds) / plan.recipe.epochs / whole.processes
+    least = (one_seed + whole.pilot_seconds) / epochs / whole.processes  # one epoch of each
+    if (least + START_UP) / TRAINING_SHARE > 60.0 * minutes:
         raise ArgumentError(
             f"minutes is {minutes:g}, and one epoch of every network alone takes "
             f"{in_words((least + START_UP) / TRAINING_SHARE)}; give more minutes, or fewer cells"
         )
+    if seeds < 1:
+        # At least one, also where a busy machine took long to come this far.
+        share = max(allowed, 0.0) / (one_seed + whole.pilot_seconds)
+        seeds, epochs = 1, max(int(epochs * share), 1)
     share = epochs / plan.recipe.epochs
     network_seconds = {name: share * one for name, one in whole.network_seconds.items()}
     smaller = replace(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.training.baselines.naive import around
+from gatewright.training.baselines.naive import LEAST, around
 from gatewright.training.baselines.ridge import PENALTIES, Array, ridge
 from gatewright.training.tasks.task import Baseline, Fitted
 from gatewright.training.tasks.windows import Windows
@@ -93,8 +93,10 @@ def _boosting_seconds(task: Forecast, training: Any, lags: int) -> float:
     learn = _boosting()
     assert learn is not None  # a baseline of its own
     windows = _thinned(task.batches(training))
+    x, y = features(windows, lags), windows.truth[:, :, :1]
+    learn(x[:LEAST], y[:LEAST])  # the first call imports what it needs
     started = time.perf_counter()
-    learn(features(windows, lags), windows.truth[:, :, :1])
+    learn(x, y)
     one_fit = time.perf_counter() - started
     # On the part without validation and on all of it, each with the folds, which are smaller.
     return 2 * (1 + (FOLDS - 1)) * len(task.targets) * one_fit
