@@ -257,7 +257,8 @@ class Experiment:
         try:
             with baseline_bar(fits, shown=progress) as on_fit:
                 for baseline in self.baselines:
-                    entries.append(self.baseline(baseline, self.timed(on_fit)))
+                    timed = self.timed(on_fit) if len(baseline.settings) > 1 else on_fit
+                    entries.append(self.baseline(baseline, timed))
         except KeyboardInterrupt:
             reason = "Ended by hand"
         except OutOfTime:
@@ -268,7 +269,10 @@ class Experiment:
         return replace(comparison, entries=(*comparison.entries, *entries), remarks=remarks)
 
     def timed(self, on_fit: Callable[[str], None]) -> Callable[[str], None]:
-        """The same call before each fit, which ends the baselines once the deadline is over."""
+        """The same call before each fit, which ends the baselines once the deadline is over.
+
+        Only those with several settings ask: the others are done in a moment.
+        """
 
         def before_fit(title: str) -> None:
             if self.deadline is not None and time.monotonic() > self.deadline:
