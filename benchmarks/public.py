@@ -127,7 +127,7 @@ def run(public: Public, cells: Sequence[str], seeds: int) -> Comparison:
         peers = aeon_classifiers(plan.training, seeds)
     # Boosting on lags is left to `compare`: these series are short, and ridge is beside them.
     own = [one for one in plan.baselines if one.name != "boosting"]
-    return replace(plan, baselines=[*own, *peers]).perform(None, progress=False, keep=False)
+    return replace(plan, baselines=[*own, *peers]).perform(None, progress=False)
 
 
 def merged(entries: Sequence[Entry]) -> list[Entry]:

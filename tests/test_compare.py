@@ -291,7 +291,7 @@ def test_what_it_returns(compared) -> None:
     assert means[found.best.name] == max(means.values())
     assert sum(map(sum, found.shown["confusion"])) == 370
     table = found.table()
-    assert table.row_count == 4 and "opened once" in str(table.caption)
+    assert table.row_count == 5 and "opened once" in str(table.caption)
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_nothing_cut(compared) -> None:

@@ -20,6 +20,7 @@ from gatewright.errors import ArgumentError, DataError, ModelError, SizeError
 pytest.importorskip("sklearn")
 
 import joblib
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -31,8 +32,14 @@ from gatewright.estimators import SequenceClassifier, classifier
 TINY = SequenceClassifier("rnn", hidden_size=8, epochs=4, learning_rate=0.05, random_state=0)
 
 
-# No check is expected to fail.
-@parametrize_with_checks([TINY])
+# A weight of 2 is not the same as a sequence that is there twice: batches and the validation
+# part are drawn by sequence.
+BY_SEQUENCE = {
+    "check_sample_weight_equivalence_on_dense_data": "batches are drawn by sequence",
+}
+
+
+@parametrize_with_checks([TINY], expected_failed_checks=lambda one: BY_SEQUENCE)
 def test_keeps_the_rules_of_scikit_learn(estimator: Any, check: Any):
     check(estimator)
 
@@ -210,9 +217,17 @@ def changed(at: int, value: Any) -> list[NDArray[Any]]:
         (changed(3, np.zeros((0, 2))), SizeError, "sequence 3 has shape"),
         (changed(3, np.zeros((4, 1))), SizeError, "sequence 3 has shape"),
         (changed(0, np.zeros((4, 3))), SizeError, "X has 3 channels; .* fitted on 2"),
-        (changed(3, np.zeros(4)), SizeError, "sequence 3 has shape"),
+        (changed(3, np.zeros(4)), SizeError, r"sequence 3 has shape \(4, 1\); .*\(time, 2\)"),
+        (changed(3, np.array([["2024-01-01"]], "M8[D]")), DataError, "sequence 3 holds datetime64"),
+        (changed(3, np.array([[1j, 2.0]])), DataError, "sequence 3 holds complex"),
+        (changed(3, torch.eye(2).to_sparse()), SizeError, "sequence 3 cannot be read"),
+        (changed(3, np.array([[None, {}]])), SizeError, "sequence 3 cannot be read"),
+        (np.zeros((3, 4), "M8[ns]"), DataError, r"X holds datetime64\[ns\]"),
+        (csr_array(np.eye(3)), DataError, "X is a sparse matrix; expected a dense table"),
+        (torch.eye(3).to_sparse(), SizeError, "X cannot be read as numbers"),
+        (np.array(["a", "b"]), ValueError, "could not convert|Expected 2D"),
         (changed(3, [[1.0, 2.0], [3.0]]), SizeError, "sequence 3 cannot be read"),
-        (changed(3, [["a", "b"]]), SizeError, "sequence 3 cannot be read"),
+        (changed(3, [["a", "b"]]), DataError, "sequence 3 holds <U1; expected real numbers"),
         (np.zeros((3, 4)), SizeError, "X has 1 channels; .* fitted on 2"),
         ([], ValueError, "Expected 2D array"),
     ],
@@ -245,3 +260,74 @@ def test_without_scikit_learn_it_says_what_to_install():
 
 def test_the_example_of_the_docstring():
     assert doctest.testmod(classifier) == (0, 6)
+
+
+# One channel, in the forms in which people have it.
+def one_channel(count: int = 24) -> tuple[list[NDArray[np.float64]], NDArray[Any]]:
+    generator = np.random.default_rng(4)
+    X = [np.sort(generator.normal(size=at % 5 + 3)) for at in range(count)]
+    return [one if at % 2 else one[::-1] for at, one in enumerate(X)], np.arange(count) % 2
+
+
+@pytest.mark.parametrize("form", ["list", "series", "objects", "tensors", "lists", "grads"])
+def test_one_channel_may_be_given_without_an_axis_of_its_own(form: str):
+    pandas = pytest.importorskip("pandas")
+    X, y = one_channel()
+    objects = np.empty(len(X), dtype=object)
+    objects[:] = X
+    given = {
+        "list": X,
+        "series": pandas.Series(X),
+        "objects": objects,
+        "tensors": [torch.tensor(one.copy()) for one in X],
+        "grads": [torch.tensor(one.copy(), requires_grad=True) for one in X],
+        "lists": [one.tolist() for one in X],
+    }[form]
+    expected = (
+        clone(TINY).fit([one[:, None] for one in X], y).predict_proba([one[:, None] for one in X])
+    )
+    assert (clone(TINY).fit(given, y).predict_proba(given) == expected).all()
+    assert clone(TINY).fit(given, y).n_channels_ == 1
+
+
+def test_a_tensor_is_read_as_an_array():
+    X = np.random.default_rng(0).normal(size=(20, 4, 2)).astype(np.float32)
+    y = np.arange(20) % 2
+    expected = clone(TINY).fit(X, y).predict_proba(X)
+    assert (clone(TINY).fit(torch.tensor(X), y).predict_proba(torch.tensor(X)) == expected).all()
+
+
+# Weights of sequences.
+def test_what_weighs_nothing_is_not_learned_and_equal_weights_change_nothing():
+    X, y = first_step_says()
+    plain = clone(TINY).fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(
+        clone(TINY).fit(X, y, np.full(60, 7.0)).predict_proba(X), plain, rtol=1e-4
+    )
+    weights = np.where(np.arange(60) < 40, 1.0, 0.0)
+    part = clone(TINY).fit(X[:40], y[:40]).predict_proba(X)
+    np.testing.assert_allclose(clone(TINY).fit(X, y, weights).predict_proba(X), part, rtol=1e-4)
+
+
+def test_a_heavy_class_is_said_more_often():
+    generator = np.random.default_rng(5)
+    X, y = generator.normal(size=(60, 4)), generator.permutation([0, 1] * 30)  # nothing to learn
+    shares = [
+        clone(TINY).fit(X, y, np.where(y == at, 9.0, 1.0)).predict_proba(X)[:, 1].mean()
+        for at in (0, 1)
+    ]
+    assert shares[0] < 0.3 and shares[1] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ([1.0] * 59, SizeError, r"sample_weight has shape \(59,\); expected \(60,\)"),
+        ([-1.0, *[1.0] * 59], DataError, "negative or not finite"),
+        ([0.0] * 60, DataError, "every weight is zero"),
+        (["a"] * 60, DataError, "sample_weight holds <U1"),
+    ],
+)
+def test_weights_that_are_none_are_refused(weights: Any, error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        clone(TINY).fit(*first_step_says(), sample_weight=weights)

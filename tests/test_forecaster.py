@@ -195,7 +195,7 @@ def test_gaps_of_a_dataframe_are_refused_or_filled():
         ({"epochs": None}, "epochs is None"),
         ({"validation_fraction": 0.0}, "validation_fraction is 0.0"),
         ({"target": "price"}, "no channel price, .* its channels are: channel 0, channel 1"),
-        ({"horizon": 60}, "expected at least 63: the window of 3"),
+        ({"horizon": 60}, "last 20 of 96 .* expected at least 60, the horizon"),
         ({"cell": "lstn"}, "no network is called 'lstn'"),
     ],
 )
@@ -214,7 +214,10 @@ def test_a_wrong_setting_is_refused_in_fit(settings: dict[str, Any], message: st
         ([waves(), waves()[:, :1]], DataError, r"series 1 of X has values of shape \(96, 1\)"),
         ([waves(), np.full((5, 2), np.nan)], DataError, "series 1 of X has nan at step 0"),
         ([waves(), np.full((5, 2), 1e300)], DataError, r"series 1 of X has 1e\+300 at step 0"),
-        ([waves(), [["a", "b"]]], SizeError, "series 1 cannot be read"),
+        ([waves(), waves()[:50, 0]], SizeError, r"series 1 has shape \(50,\); expected \(time, ch"),
+        ([waves()[:, 0], waves()[:50, 0]], SizeError, "series 0 has shape"),
+        (waves().astype("M8[s]"), DataError, r"X holds datetime64\[s\]"),
+        ([waves(), [["a", "b"]]], DataError, "series 1 holds <U1; expected real"),
         (np.where(waves() > 45, np.inf, waves()), ValueError, "contains infinity"),
     ],
 )

@@ -203,6 +203,32 @@ def test_every_cell_of_a_map_is_covered_once_with_its_level() -> None:
     assert 'viewBox="0 0 4 2"' in markup and "units over 4 steps" in markup
 
 
+def test_rows_and_steps_have_names() -> None:
+    values = [[0.0] * 30, [1.0] * 30]
+    named = HeatMap("x", "event", "signed", values, [f"c<{at}" for at in range(30)], ["mon", "tue"])
+    outline = Outline(heat_map(named, rows="channels"))
+    names = [one["title"] for one in outline.all("li")]
+    assert names == [f"c<{at}" for at in range(30)]
+    shown = re.findall(r"<li[^>]*>([^<]+)</li>", heat_map(named))
+    assert shown == [f"c&lt;{at}" for at in range(0, 30, 3)]  # as many as there is room for
+    assert '<div class="axis"><span>mon</span><span>tue</span></div>' in heat_map(named)
+    plain = heat_map(HeatMap("x", "event", "signed", values))
+    assert "<li" not in plain and "<span>step 1</span><span>step 2</span>" in plain
+
+
+def test_a_heat_map_asks_for_its_limit_once() -> None:
+    class Counting(list):
+        passes = 0
+
+        def __iter__(self):
+            Counting.passes += 1
+            return super().__iter__()
+
+    values = Counting([[0.1 * at, -0.2] for at in range(50)])
+    HeatMap("g", "", "signed", values).levels()
+    assert Counting.passes == 2
+
+
 def test_units_are_ordered_by_their_mean() -> None:
     assert unit_order([[0.1, 0.9, 0.5], [0.2, 0.7, 0.9]]) == [1, 2, 0]
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from gatewright.data import Series, Tagged, Text, read
+from gatewright.data import Recordings, Series, Tagged, Text, read
 from gatewright.errors import DataError
-from gatewright.training.baselines.lags import ridge
+from gatewright.training.baselines import summaries
 from gatewright.training.baselines.naive import naive_baselines
 from gatewright.training.baselines.neighbour import distances
 from gatewright.training.baselines.ngram import Counts
+from gatewright.training.baselines.ridge import ridge
+from gatewright.training.experiment import planned
 from gatewright.training.handover import hand_over, receive
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
@@ -134,7 +136,7 @@ def test_baselines_keep_to_the_series_that_they_forecast() -> None:
     task = Forecast.of(training, horizon=3, window=14)
     windows = task.batches(test)
     small = windows.series == 0
-    found = {one.name: one.fit(training, one.settings[0]) for one in task.baselines()[:4]}
+    found = {one.name: one.fit(training, one.settings[0]) for one in task.baselines()[:5]}
     usual = found["climatology"].predict(test)
     np.testing.assert_allclose(usual[..., 4], windows.truth, atol=1e-9)
     for name in ("persistence", "ridge"):
@@ -201,7 +203,7 @@ def test_what_never_falls_below_zero_is_not_forecast_there() -> None:
     model.fit_scaling(training)
     model.widening.fill_(5.0)
     told = [task.predictions(run_all(model, task.batches(test)), model)]
-    told += [one.fit(training, one.settings[0]).predict(test) for one in task.baselines()[:4]]
+    told += [one.fit(training, one.settings[0]).predict(test) for one in task.baselines()[:5]]
     for quantiles in told:
         assert (quantiles[:, :, 0] >= 0.0).all() and np.isfinite(quantiles).all()
     assert (told[0][:, :, 1] < -0.1).any() and (told[0][:, :, 0] == 0.0).any()
@@ -372,3 +374,46 @@ def test_what_is_handed_over_arrives(data: str) -> None:
             assert one.dtype == other.dtype and np.array_equal(one, other)
         else:
             assert one == other, field
+
+
+def test_a_part_that_is_too_short_to_measure_on_is_refused_before_the_training() -> None:
+    """28 steps are enough for a window of 12 and a horizon of 7, but not what is put aside."""
+    for steps, message in ((24, "last 5 of 24"), (35, "last 6 of 28")):
+        with pytest.raises(DataError, match=f"the {message} steps .* expected at least 7"):
+            planned(
+                noisy(steps),
+                ["rnn"],
+                seeds=1,
+                say=lambda line: None,
+                reading={"horizon": 7, "window": 12},
+            )
+
+
+def test_naive_forecasts_are_the_textbook_s_and_a_corrected_one_beside_them() -> None:
+    """A slope: what was a season ago is off by the slope, and the correction knows by how much."""
+    values = (np.arange(140) * 2.0 + np.tile(GENERATOR.normal(size=7), 20))[:, None]
+    training, test = Forecast.split(
+        Series(("a",), (np.arange(140),), (values,), ("y",), period=1.0, steps_a_season=7)
+    )
+    task = Forecast.of(training, horizon=5, window=14)
+    windows = task.batches(test)
+    found = {one.name: one.fit(training, None).predict(test) for one in naive_baselines(task)}
+    rows = windows.origins[:, None] + np.arange(5)
+    np.testing.assert_allclose(found["seasonal_naive"][..., 0, 4], values[rows - 7, 0])
+    last = np.tile(values[windows.origins - 1], 5)
+    np.testing.assert_allclose(found["persistence"][..., 0, 4], last)
+    np.testing.assert_allclose(found["seasonal_naive_corrected"][..., 4], windows.truth)
+    for quantiles in found.values():
+        assert (np.diff(quantiles, axis=-1) >= 0.0).all()
+
+
+def test_ridge_on_summaries_tells_classes_by_their_level() -> None:
+    labels = np.arange(40) % 2
+    sequences = tuple(
+        (GENERATOR.normal(size=(5 + at % 3, 2)) + 5.0 * label).astype(np.float32)
+        for at, label in enumerate(labels)
+    )
+    data = Recordings(sequences, labels, ("low", "high"))
+    fitted = summaries.fit(data.take(list(range(30))), 1.0)
+    assert (fitted.predict(data).argmax(-1) == labels).all()
+    assert fitted.parameters == 2 * (6 * 2 + 1) + 2

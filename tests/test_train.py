@@ -174,7 +174,7 @@ def test_predictions_of_a_forecast_follow_the_last_row(made: Path) -> None:
     for row in zip(found["load_q10"], found["load"], found["load_q90"], strict=True):
         assert list(row) == sorted(row)
     header, first, *_ = (made / "next.csv").read_text().splitlines()
-    assert header.split(",") == list(found) and first.startswith("2024-01-09 00:00,")
+    assert header.split(",") == ["when", *list(found)[1:]] and first.startswith("2024-01-09 00:00,")
 
 
 def test_predictions_of_classes_go_to_parquet(made: Path) -> None:

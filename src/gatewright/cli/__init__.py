@@ -40,6 +40,7 @@ def main() -> None:
         print(f"error: {on_screen(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
         if error.filename is not None or error.errno not in UNWRITTEN:

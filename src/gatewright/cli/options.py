@@ -31,6 +31,15 @@ Hidden = Annotated[
     int | None,
     typer.Option(min=1, help="Units of each network.", show_default="from a budget"),
 ]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Steps back that a network starts to remember (gw.init.horizon_); "
+        "--horizon is how far ahead a forecast looks.",
+        show_default="as its cell starts",
+    ),
+]
 Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 

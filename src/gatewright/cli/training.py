@@ -30,15 +30,7 @@ def train(
     seeds: options.Seeds = 1,
     epochs: options.Epochs = None,
     hidden: options.Hidden = None,
-    memory: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps back that the network starts to remember (gw.init.horizon_); "
-            "--horizon is how far ahead a forecast looks.",
-            show_default="as its cell starts",
-        ),
-    ] = None,
+    memory: options.Memory = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
@@ -82,11 +74,19 @@ def compare(
         ),
     ] = None,
     hidden: options.Hidden = None,
+    memory: options.Memory = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Time limit: fewer seeds and epochs, and no slow baselines.",
+            show_default="none; the time is estimated first",
+        ),
+    ] = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
 ) -> None:
-    """Train networks side by side, beside what one would try first, and print one table."""
+    """Train networks side by side, beside simple methods; Ctrl-C keeps what is finished."""
     from gatewright.training.compare import compare as run
 
     out = out or new_run(data)
@@ -98,6 +98,8 @@ def compare(
         epochs=epochs,
         budget=budget,
         hidden_size=hidden,
+        memory=memory,
+        minutes=minutes,
         progress=progress and not as_json,
         say=_say,
         **reading,
@@ -114,22 +116,40 @@ def predict(
         typer.Option(help="A .csv or .parquet file to write.", show_default="CSV on the screen"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="--out may be there.")] = False,
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a forecast: steps to tell.", show_default="the model's"),
+    ] = None,
+    unknown: Annotated[
+        str,
+        typer.Option(help="Of a static column's new category: refuse it, or forecast it as other."),
+    ] = "refuse",
+    ignore: options.Ignore = None,
     fill: options.Fill = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """What a trained model says of new data, as a table."""
+    """Answer new data with a trained model, as a table."""
     from gatewright.training.predict import predict as run
 
-    found = run(model, data, out=out, overwrite=overwrite, **options.reading(fill=fill))
-    for remark in found.remarks:
+    predicted = run(
+        model,
+        data,
+        out=out,
+        overwrite=overwrite,
+        horizon=horizon,
+        unknown=unknown,  # type: ignore[arg-type]  # checked there
+        **options.reading(ignore=ignore, fill=fill),
+    )
+    for remark in predicted.remarks:
         _say(f"note: {remark}")
     if as_json:
-        print(json.dumps({"columns": found.columns, "remarks": found.remarks}, allow_nan=False))
+        table = {"columns": predicted.written, "remarks": predicted.remarks}
+        print(json.dumps(table, allow_nan=False))
     elif out is None:
-        table = found.to_csv()  # likewise
-        print(printable(table, keep="\n\t") if sys.stdout.isatty() else table, end="")
+        table_text = predicted.to_csv()
+        print(printable(table_text, keep="\n\t") if sys.stdout.isatty() else table_text, end="")
     else:
-        _say(f"{len(next(iter(found.columns.values())))} rows in {out}")
+        _say(f"{len(next(iter(predicted.columns.values())))} rows in {out}")
 
 
 @app.command()

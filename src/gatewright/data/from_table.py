@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatewright.data.parts import check_rising, mended, parts_of
+from gatewright.data.parts import check_rising, in_order_of_time, mended, parts_of
 from gatewright.data.request import Reading, Request, Roles, Task
 from gatewright.data.roles import find_roles, kinds_of
 from gatewright.data.settling import settle
@@ -26,6 +26,8 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
     roles, settled = settle(table, columns, roles, said)
     notes = (*table.notes, *found, *told, *settled)
     parts = parts_of(table, columns, roles, name)
+    if not request.labelled:  # new data for a model, whose step and columns are known
+        parts = tuple(map(in_order_of_time, parts))
     for part in parts:
         check_rising(table, part, roles)
     task: Task

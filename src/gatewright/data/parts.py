@@ -52,6 +52,15 @@ def parts_of(table: Table, columns: Columns, roles: Roles, name: str) -> tuple[P
     return tuple(parts)
 
 
+def in_order_of_time(part: Part) -> Part:
+    """The part with its rows sorted by time; as it is where two of them have the same time."""
+    order = np.argsort(part.times, kind="stable")
+    times = part.times[order]
+    if not (times[1:] > times[:-1]).all():
+        return part
+    return Part(part.id, part.rows[order], times, part.values[order])
+
+
 def check_rising(table: Table, part: Part, roles: Roles) -> None:
     """`DataError` that names the first time that does not lie after the one before it."""
     times = part.times

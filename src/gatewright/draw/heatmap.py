@@ -16,6 +16,7 @@ from gatewright.draw.elements import escape, short, tag
 
 SEQUENTIAL = 10  # the highest level; level 0 is 0 and this one is 1
 DIVERGING = 10  # levels on either side of the middle one
+MOST_NAMES = 12  # rows of a map that have room for a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class HeatMap:
     meaning: str  # a few words, under the name
     kind: Literal["factor", "signed"]
     values: Sequence[Sequence[float]]  # [time][unit]
+    rows: Sequence[str] = ()  # names of the rows, where they have any
+    steps: Sequence[str] = ()  # names of the steps, such as times; their numbers unless given
 
     @property
     def limit(self) -> float:
@@ -42,9 +45,9 @@ class HeatMap:
                 [round(min(max(value, 0.0), 1.0) * SEQUENTIAL) for value in step]
                 for step in self.values
             ]
+        limit = self.limit  # passes over all values, so it is taken once
         return [
-            [DIVERGING + round(value / self.limit * DIVERGING) for value in step]
-            for step in self.values
+            [DIVERGING + round(value / limit * DIVERGING) for value in step] for step in self.values
         ]
 
 
@@ -68,15 +71,35 @@ def heat_map(given: HeatMap, *, rows: str = "units") -> str:
     head = tag("b", escape(given.name)) + tag("span", escape(given.meaning))
     ramp = tag("i", "", class_="ramp-" + given.kind)
     scale = tag("div", low + ramp + high + tag("output", ""), class_="scale")
+    cells = tag("div", svg + tag("div", "", class_="cursor"), class_="cells", data_steps=steps)
+    if given.rows:
+        cells = tag("div", _row_names(given.rows) + cells, class_="named")
     return tag(
         "figure",
-        tag("figcaption", head)
-        + tag("div", svg + tag("div", "", class_="cursor"), class_="cells", data_steps=steps)
-        + scale,
+        tag("figcaption", head) + cells + time_axis(steps, given.steps) + scale,
         class_="map",
         data_name=given.name,
         data_means=means,
     )
+
+
+def time_axis(count: int, names: Sequence[str] = ()) -> str:
+    """The first and the last step under a map, by name or by number."""
+    first, last = (names[0], names[-1]) if names else ("step 1", f"step {count}")
+    ends = tag("span", escape(first))
+    if count > 1:
+        ends += tag("span", escape(last))
+    return tag("div", ends, class_="axis")
+
+
+def _row_names(names: Sequence[str]) -> str:
+    """A name beside each row, or beside every few where there are many."""
+    every = -(-len(names) // MOST_NAMES)
+    items = [
+        tag("li", escape(name) if at % every == 0 else "", title=name)
+        for at, name in enumerate(names)
+    ]
+    return tag("ol", "".join(items), class_="rows")
 
 
 def unit_order(values: Sequence[Sequence[float]]) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gatewright.draw.elements import drawing, escape, short, tag
-from gatewright.draw.heatmap import HeatMap, heat_map
+from gatewright.draw.heatmap import HeatMap, heat_map, time_axis
 from gatewright.draw.page import Section
 
 
@@ -32,6 +32,7 @@ class Passage:
     order: str  # how the units are ordered
     belief: Belief | None = None
     symbols: Sequence[str] = ()  # the recording itself, where its events are symbols
+    step_names: Sequence[str] = ()  # such as times, for the axes
 
     @property
     def steps(self) -> int:
@@ -59,7 +60,7 @@ def passage_section(passage: Passage) -> Section:
     ).replace("></input>", ">")
     gates = "".join(_gate(gate) for gate in passage.gates)
     event = _event(passage)
-    belief = "" if passage.belief is None else _asked(passage.belief)
+    belief = "" if passage.belief is None else _asked(passage.belief, passage.step_names)
     words = tag(
         "div",
         tag(
@@ -97,7 +98,7 @@ def _visible(symbol: str) -> str:
     return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(symbol, symbol)
 
 
-def _asked(belief: Belief) -> str:
+def _asked(belief: Belief, step_names: Sequence[str]) -> str:
     said = tag(
         "p",
         "The readout asked after every step, where it was trained to be asked after the "
@@ -106,7 +107,7 @@ def _asked(belief: Belief) -> str:
     return tag(
         "div",
         tag("div", tag("h3", "what it would say") + said)
-        + tag("div", _belief(belief), class_="maps"),
+        + tag("div", _belief(belief, step_names), class_="maps"),
         class_="gate",
     )
 
@@ -121,7 +122,7 @@ def _gate(gate: Gate) -> str:
     return tag("div", tag("div", words) + tag("div", maps, class_="maps"), class_="gate")
 
 
-def _belief(belief: Belief) -> str:
+def _belief(belief: Belief, step_names: Sequence[str]) -> str:
     """Probabilities by step, as lines over the same time axis as the maps."""
     steps, height = len(belief.shares), 60.0
     wide = 4.0 * steps
@@ -157,6 +158,7 @@ def _belief(belief: Belief) -> str:
         "figure",
         tag("figcaption", head)
         + tag("div", svg + tag("div", "", class_="cursor"), class_="cells lines", data_steps=steps)
+        + time_axis(steps, step_names)
         + tag(
             "div", "0" + tag("i", "", class_="ramp-line") + "1" + tag("output", ""), class_="scale"
         ),

@@ -141,7 +141,7 @@ def _curves(report: Report) -> str:
         for panel in report.panels
     )
     seeds = max(len(row.test) for _, row in networks)
-    many = f"A line is the mean of {seeds} seeds, the band reaches from the lowest to the highest."
+    many = "A line is the mean over the seeds, the band reaches from the lowest to the highest."
     said = tag("p", many if seeds > 1 else "Each line is one training.")
     names = legend((line_slot(at), row.title) for at, row in networks)
     return said + names + tag("div", panels, class_="panels")

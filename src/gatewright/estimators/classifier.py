@@ -10,20 +10,20 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from gatewright.data import Recordings
-from gatewright.errors import DataError
+from gatewright.errors import DataError, SizeError
 from gatewright.estimators.network import NetworkEstimator
-from gatewright.estimators.sequences import read_sequences
+from gatewright.estimators.sequences import as_numbers, read_sequences
 from gatewright.language.cell import Cell
 from gatewright.training.recipe import RECIPES
-from gatewright.training.tasks.classify import Classify
+from gatewright.training.tasks.classify import Classify, Weighted
 
 
 class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
     """A class for each sequence, by a recurrent network of any cell.
 
     X is a list of N arrays (T_i, C), one array (N, T, C), or a table (N, T), which is read as
-    one channel over T steps. Channels are scaled by what is learned from; a part of it, drawn
+    one channel over T steps. Arrays of one channel may be (T_i,), in a list or in a column of a
+    dataframe. Channels are scaled by what is learned from; a part of it, drawn
     class by class from `random_state`, decides which epoch's weights are kept.
 
     >>> import numpy as np
@@ -80,8 +80,12 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn the classes y (N,) of the sequences X.
+
+        Args:
+            sample_weight: (N,), by how much each sequence counts in the loss, also where the
+                epoch is chosen; all alike unless given.
 
         Raises:
             SizeError, DataError, ArgumentError: all of them a ValueError; for X, y or a setting
@@ -94,15 +98,40 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         check_classification_targets(labels)
         if len(sequences) == 1:
             raise DataError("X holds 1 sample; expected two of each class, to learn and to choose")
+        weights = self._weights(sample_weight, len(sequences))
+        if weights is not None:  # what does not count is not there
+            sequences = tuple(one for one, weight in zip(sequences, weights, strict=True) if weight)
+            labels, weights = labels[weights > 0.0], weights[weights > 0.0]
         classes, codes = np.unique(labels, return_inverse=True)
         names = tuple(str(one) for one in classes.tolist())
-        recordings = Recordings(sequences, codes.astype(np.int64), names, name="X")
+        codes = codes.astype(np.int64)
+        recordings = Weighted(sequences, codes, names, name="X", weights=weights)
         task = Classify.of(recordings)
         recipe = base.fitted(task.batches(recordings))
         self._keep(*self._learn(task, recordings, recipe))
         self.classes_ = classes
         self.n_channels_ = recordings.channels
         return self
+
+    @staticmethod
+    def _weights(sample_weight: Any, count: int) -> NDArray[np.float32] | None:
+        """(N,), with mean 1; None where all count alike."""
+        if sample_weight is None:
+            return None
+        weights = as_numbers(sample_weight, "sample_weight").astype(np.float64)
+        if weights.ndim == 0:
+            weights = np.full(count, float(weights))
+        if weights.shape != (count,):
+            raise SizeError(
+                f"sample_weight has shape {weights.shape}; expected ({count},), one a sequence"
+            )
+        if not (np.isfinite(weights).all() and (weights >= 0.0).all() and weights.any()):
+            raise DataError(
+                "sample_weight has a value that is negative or not finite, or every weight is "
+                "zero; expected numbers from 0, some of them above"
+            )
+        scaled: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
+        return scaled
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """(N, K), a probability for each of `classes_`; they were not calibrated."""

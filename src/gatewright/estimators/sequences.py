@@ -7,7 +7,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
+from torch import Tensor
 
 from gatewright.errors import DataError, SizeError
 from gatewright.training.batches import check_shapes
@@ -16,29 +18,50 @@ Sequences = tuple[NDArray[np.float32], ...]
 
 
 def are_sequences(X: Any) -> TypeGuard[Sequence[Any]]:
-    """Whether this is N arrays (T_i, C), in a list or as one array, rather than a table."""
-    return isinstance(X, list | tuple | np.ndarray) and len(X) > 0 and np.ndim(X[0]) == 2
+    """Tell N arrays (T_i, C) or (T_i,), in a list or as one array, from a table.
+
+    Arrays (T,) of one length are a table (N, T), for which scikit-learn's own rules hold.
+    """
+    if not isinstance(X, list | tuple | np.ndarray) or not len(X):
+        return False
+    if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype != object):
+        return X.ndim == 3
+    if any(hasattr(one, "ndim") and one.ndim > 1 for one in X):
+        return True
+    if not all(hasattr(one, "__len__") and not isinstance(one, str | bytes | dict) for one in X):
+        return False
+    nested = any(len(one) and hasattr(one[0], "__len__") for one in map(plain, X))
+    return nested or len({len(one) for one in X}) > 1 or isinstance(X, np.ndarray)
+
+
+def plain(X: Any) -> Any:
+    """A column of arrays as a list, a tensor as an array; anything else as it is."""
+    if isinstance(X, Tensor):
+        return as_numbers(X, "X")
+    # A column of a dataframe library, whose values are sequences, is a list of them.
+    is_column = hasattr(X, "to_list") and getattr(X, "dtype", None) is not None
+    return X.to_list() if is_column and getattr(X, "ndim", 1) == 1 else X
 
 
 def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
     """N arrays (T_i, C) in float32, from any form that an estimator takes.
 
     A table (N, T) is one channel over T steps; scikit-learn's own rules hold for it, so that
-    one with other columns than were learned from is refused. Arrays (T_i,), in a list or as a
-    column of a dataframe, are one channel too. `reset` is true in `fit`.
+    one with other columns than were learned from is refused. `reset` is true in `fit`.
 
     Raises:
         SizeError: for sequences that do not have the same channels, or no step.
-        DataError: for values that are not finite.
+        DataError: for values that are not finite, or no numbers.
         ValueError, TypeError: scikit-learn's, for a table that cannot be read.
     """
-    X = one_channel(X)
+    X = plain(X)
     if are_sequences(X):
         if reset:  # what an earlier table left behind says nothing of these
             for name in ("n_features_in_", "feature_names_in_"):
                 vars(estimator).pop(name, None)
-        arrays = tuple(_array(at, one) for at, one in enumerate(X))
+        arrays = tuple(_sequence(at, one) for at, one in enumerate(X))
     else:
+        refuse_odd_table(X)
         table = validate_data(estimator, X, reset=reset, dtype=np.float32)
         arrays = tuple(table[:, :, None])
     channels = arrays[0].shape[1]
@@ -58,23 +81,44 @@ def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
     return arrays
 
 
-def one_channel(X: Any) -> Any:
-    """Listed arrays with (T_i, 1) in the place of (T_i,); anything else as it is."""
-    column = getattr(X, "ndim", None) == 1 and getattr(X.dtype, "kind", None) == "O"
-    listed = list(X) if column else X  # of a dataframe, or an array of arrays
-    if not isinstance(listed, list | tuple) or not listed:
-        return X
-    if not all(isinstance(one, np.ndarray) and one.ndim for one in listed):
-        return X
-    return [one[:, None] if one.ndim == 1 else one for one in listed]
+def _sequence(at: int, one: Any) -> NDArray[np.float32]:
+    """(T, C) in float32; values (T,) are one channel."""
+    # Too large for float32 becomes infinite, and is refused with its place.
+    with np.errstate(over="ignore"):
+        array = as_numbers(one, f"sequence {at}").astype(np.float32)
+    return array[:, None] if array.ndim == 1 else array
 
 
-def _array(at: int, one: Any) -> NDArray[np.float32]:
+def as_numbers(value: Any, name: str) -> NDArray[Any]:
+    """An array of real numbers from whatever was given; `name` is what messages call it.
+
+    Raises:
+        DataError: for what holds no numbers: times, texts, complex or sparse values.
+        SizeError: for rows of different lengths.
+    """
     try:
-        # Too large for float32 becomes infinite, and is refused with its place.
-        with np.errstate(over="ignore"):
-            return np.asarray(one, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise SizeError(
-            f"sequence {at} cannot be read as numbers (time, channels): {error}"
-        ) from None
+        array = np.asarray(value.detach() if isinstance(value, Tensor) else value)
+        if array.dtype == object:
+            array = array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SizeError(f"{name} cannot be read as numbers (time, channels): {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{name} holds {array.dtype}; expected real numbers (time, channels): turn times and "
+            "texts into numbers first"
+        )
+    return array
+
+
+def refuse_odd_table(X: Any) -> None:
+    """Refuse tables that scikit-learn would misread, or refuse without a remedy.
+
+    Times would become numbers of days or nanoseconds.
+    """
+    if issparse(X):
+        raise DataError(
+            "X is a sparse matrix; expected a dense table, or sequences: X.toarray() makes one"
+        )
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "mM":
+        raise DataError(f"X holds {dtype}; expected real numbers: turn times into numbers first")

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
+from torch import Tensor
 
 from gatewright.data import Series, read
 from gatewright.errors import SizeError
-from gatewright.estimators.sequences import are_sequences
+from gatewright.estimators.sequences import are_sequences, as_numbers, refuse_odd_table
 from gatewright.training.source import how
 from gatewright.training.tasks.seen import numbered
 
@@ -45,13 +46,14 @@ def read_given(
         SizeError, DataError: where the data are no series.
         ValueError, TypeError: scikit-learn's, for a table that cannot be read.
     """
+    X = as_numbers(X, "X") if isinstance(X, Tensor) else X
     if isinstance(X, Series) or are_sequences(X):
         if reset:  # what an earlier table left behind says nothing of these
             for name in ("n_features_in_", "feature_names_in_"):
                 vars(estimator).pop(name, None)
         if isinstance(X, Series):
             return Given(X, len(X) > 1, {})
-        return Given(_numbered([_array(at, one) for at, one in enumerate(X)], targets), True, {})
+        return Given(_numbered([_series(at, one) for at, one in enumerate(X)], targets), True, {})
     frame = as_frame(X)
     if frame is not None:
         validate_data(estimator, frame, reset=reset, skip_check_array=True)
@@ -59,6 +61,7 @@ def read_given(
         assert isinstance(found.data, Series)
         learned = how(found)
         return Given(found.data, learned["id"] is not None, learned)
+    refuse_odd_table(X)
     table = validate_data(estimator, X, reset=reset, dtype=np.float64, ensure_min_samples=2)
     return Given(_numbered([table], targets), False, {})
 
@@ -87,10 +90,11 @@ def _numbered(arrays: list[NDArray[np.float64]], targets: Iterable[str]) -> Seri
     )
 
 
-def _array(at: int, one: Any) -> NDArray[np.float64]:
-    try:
-        return np.asarray(one, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+def _series(at: int, one: Any) -> NDArray[np.float64]:
+    array = as_numbers(one, f"series {at}").astype(np.float64)
+    if array.ndim == 1:  # of one length they would be a table, whose rows are steps
         raise SizeError(
-            f"series {at} cannot be read as numbers (time, channels): {error}"
-        ) from None
+            f"series {at} has shape {array.shape}; expected (time, channels): give array[:, None] "
+            "for one channel"
+        )
+    return array

@@ -142,8 +142,8 @@ class MemoryComparison:
         return (
             f"Delayed recall of one of 8 symbols, lags {', '.join(map(str, self.lags))}; learnt "
             f"is at least {LEARNT:.0%} right, chance is {self.chance:.1%}. {self.units} units, "
-            f"{self.seeds} seeds (medians), at most {self.budget.steps} steps of "
-            f"{self.budget.batch} sequences for each lag. "
+            f"{self.seeds} {'seeds (medians)' if self.seeds > 1 else 'seed'}, at most "
+            f"{self.budget.steps} steps of {self.budget.batch} sequences for each lag. "
             "Steps to half: until half of the state's gradient with respect to the state before "
             "is left, as the network starts. Left at that lag: how much of it is left at the "
             "longest lag learnt, at the start → after learning it; by addition: the share of that "

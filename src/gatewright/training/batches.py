@@ -22,6 +22,7 @@ class Padded:
     lengths: Tensor  # (B,), int64
     target: Tensor  # (B,) a class each, or (T, B) a class at each step
     each: bool = False  # whether there is a target at each step
+    weights: Tensor | None = None  # (B,), of the sequences in the loss
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -31,8 +32,11 @@ class Padded:
         lengths = self.lengths[rows]
         steps = int(lengths.max())
         target = self.target[:steps, rows] if self.each else self.target[rows]
-        items = int(lengths.sum()) if self.each else len(rows)
-        return Batch(self.x[:steps, rows], lengths, target, items=items)
+        items: float = int(lengths.sum()) if self.each else len(rows)
+        weights = None if self.weights is None else self.weights[rows]
+        if weights is not None:
+            items = float(weights.sum())
+        return Batch(self.x[:steps, rows], lengths, target, items=items, weights=weights)
 
     def steps(self, size: int) -> int:
         """How many batches an epoch has."""

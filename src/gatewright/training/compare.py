@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
 from gatewright.training.comparison import Comparison
+from gatewright.training.estimate import estimate, within
 from gatewright.training.experiment import planned
 from gatewright.training.networks import NETWORKS
 
@@ -22,6 +24,8 @@ def compare(
     epochs: int | None = None,
     budget: int | None = None,
     hidden_size: int | None = None,
+    memory: int | None = None,
+    minutes: float | None = None,
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
@@ -36,15 +40,21 @@ def compare(
     best model are chosen on a validation part of the training part. The test part is opened
     once, after all of that. Baselines learn from training and validation part together.
 
+    `say` is told beforehand how long it will take. Ctrl-C keeps the trainings that are finished
+    and compares those; a second one ends it all.
+
     Args:
         data: A file, a dataframe, or the name of a bundled data set.
-        out: New directory for config.json, model.safetensors (the best model), README.md,
-            report.html and results.json; it appears whole, at the end, or not at all.
+        out: New directory for config.json, model.safetensors (the best model), README.md and
+            results.json; it appears whole, right after the training, or not at all. The
+            baselines and report.html are added when they are done.
         cells: Names from `NETWORKS` or `gatewright.CELLS`, cells, or "file.py:MyCell".
         seeds: How often each network is trained; the seeds are 0, 1, ...
         epochs: Passes over the data; the task's recipe says unless given.
         budget: Parameters of each network, likewise.
         hidden_size: Units of each network, in place of a budget.
+        memory: Steps that each recurrent network is started to remember, by `gw.init.horizon_`.
+        minutes: Time limit: fewer seeds, then fewer epochs, and no slow baselines that do not fit.
         progress: Whether a progress bar is shown on the error stream.
         say: Told how the data were read, line by line.
         **reading: How to read the data, and for what: see `gatewright.data.read`; and for a
@@ -54,6 +64,7 @@ def compare(
         ArgumentError, DataError: before anything is computed.
         TrainingError: if a loss is no longer finite.
     """
+    begun = time.monotonic()
     target = None if out is None else check_vacant(out)
     plan = planned(
         data,
@@ -62,7 +73,14 @@ def compare(
         epochs=epochs,
         budget=budget,
         hidden_size=hidden_size,
+        memory=memory,
         say=say,
         reading=reading,
     )
-    return plan.perform(target, progress=progress, keep=False)
+    if minutes is None:
+        expected = estimate(plan)
+    else:
+        plan, expected = within(plan, minutes, begun)
+    hint = "; give minutes= for a smaller comparison" if minutes is None else ""
+    say(f"time: {expected.sentence()}{hint}")
+    return plan.perform(target, progress=progress)

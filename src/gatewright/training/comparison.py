@@ -114,15 +114,39 @@ class Comparison:
         return [entry for entry in self.entries if entry.is_network]
 
     @property
-    def best(self) -> Entry:
-        """The network that does best on validation; the loss decides between equals."""
-        return max(
+    def ranked(self) -> list[Entry]:
+        """The networks from the best on validation on; the loss decides between equals."""
+        return sorted(
             self.networks,
             key=lambda entry: (
-                self.metric.goodness(statistics.mean(entry.validation(self.metric))),
-                -statistics.mean(trial.loss for trial in entry.trials),
+                -self.metric.goodness(statistics.mean(entry.validation(self.metric))),
+                statistics.mean(trial.loss for trial in entry.trials),
             ),
         )
+
+    @property
+    def best(self) -> Entry:
+        """The network that does best on validation; the loss decides between equals."""
+        return self.ranked[0]
+
+    @property
+    def level(self) -> list[Entry]:
+        """The networks whose validation reads the same as the best one's, which is among them."""
+        number = self.metric.number
+        reached = number(statistics.mean(self.best.validation(self.metric)))
+        return [
+            entry
+            for entry in self.networks
+            if number(statistics.mean(entry.validation(self.metric))) == reached
+        ]
+
+    @property
+    def seeds(self) -> str:
+        """`one seed`, `5 seeds`, or `2 to 5 seeds` where a comparison was ended by hand."""
+        counts = sorted({len(entry.trials) for entry in self.networks})
+        if counts == [1]:
+            return "one seed"
+        return " to ".join(map(str, [counts[0], counts[-1]][: len(counts)])) + " seeds"
 
     @property
     def chosen(self) -> Trial:
@@ -143,23 +167,47 @@ class Comparison:
         return first if mean(first) > mean(self.best) else None
 
     def verdict(self) -> str:
-        """What came out, in two sentences at most."""
+        """The result in words: the network that was kept, ties, and a baseline that does better."""
         best, metric = self.best, self.metric
         reached = metric.spread(best.test(metric))
         if len(self.networks) == 1:
-            said = f"{best.title}: {metric.title} {reached} on the test part."
+            text = f"{best.title}: {metric.title} {reached} on the test part."
+        elif len(self.level) > 1:
+            titles = [entry.title for entry in self.level]
+            tie = f"{', '.join(titles[:-1])} and {titles[-1]}"
+            value = statistics.mean(best.validation(metric))
+            text = (
+                f"On validation {tie} tie at {metric.spread([value])}. The "
+                f"{best.title} is kept for its lower validation loss; on the test part its "
+                f"{metric.title} is {reached}."
+            )
         else:
-            said = (
+            text = (
                 f"On validation the {best.title} does best; on the test part its "
                 f"{metric.title} is {reached}."
             )
         ahead = self.baseline_ahead
-        if ahead is not None:
-            said += (
-                f" {ahead.title} does better there, with {metric.spread(ahead.test(metric))}: "
-                "prefer it."
+        return text if ahead is None else f"{text} {self._beside(ahead)}"
+
+    def _beside(self, baseline: Entry) -> str:
+        """A baseline that is ahead of the best network, and the use of that."""
+        best, metric = self.best, self.metric
+        title = baseline.title[0].upper() + baseline.title[1:]
+        reached = metric.spread(baseline.test(metric))
+        if not metric.lead(baseline.test(metric), best.test(metric)):
+            return f"{title} is level with it there, with {reached}: the difference says nothing."
+        worse = [
+            f"its {other.title} is {other.spread(baseline.test(other))} against "
+            f"{other.spread(best.test(other))}"
+            for other in self.task.metrics[1:]
+            if other.judges and other.lead(best.test(other), baseline.test(other)) > 0.0
+        ]
+        if worse:
+            return (
+                f"{title} does better there, with {reached}, but {', '.join(worse)}: "
+                f"prefer it only where {metric.title} alone counts."
             )
-        return said
+        return f"{title} does better there, with {reached}: prefer it."
 
     def table(self, *, console: Console | None = None) -> Table:
         """The result as a table: with all of its columns, or as many as a console is wide."""
@@ -221,8 +269,8 @@ class Comparison:
 
     def caption(self) -> str:
         """What the numbers of the table are."""
-        seeds = len(self.networks[0].trials)
-        over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+        seeds = self.seeds
+        over = seeds if seeds == "one seed" else f"mean ± standard deviation over {seeds}"
         return (
             f"{over}; test part: {self.sizes['test']}, opened once, after every choice; "
             f"bold: best network on validation, {self.sizes['validation']}, which is measured by "

@@ -1,10 +1,15 @@
-"""One experiment: train every network from every seed, then open the test part, once."""
+"""One experiment: train every network from every seed, then open the test part, once.
+
+The model is saved as soon as it is chosen and measured; baselines, which may take longer than
+the training, and the report are added to its directory when they are done.
+"""
 
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,11 +18,12 @@ import torch
 
 from gatewright.data.catalogue import BUNDLED
 from gatewright.errors import ArgumentError
+from gatewright.files import write_file
 from gatewright.language.cell import Cell
 from gatewright.layers.saving import save
 from gatewright.training.card import card
 from gatewright.training.comparison import Comparison, Entry, Trial
-from gatewright.training.loop import BY_HAND
+from gatewright.training.loop import BY_HAND, TIME_OVER
 from gatewright.training.model import Model
 from gatewright.training.networks import (
     NETWORKS,
@@ -27,7 +33,7 @@ from gatewright.training.networks import (
     solve_hidden_size,
 )
 from gatewright.training.pictures import report
-from gatewright.training.progress import progress_bar
+from gatewright.training.progress import baseline_bar, progress_bar
 from gatewright.training.recipe import RECIPES, Recipe
 from gatewright.training.run import Run, build_model
 from gatewright.training.source import open_source
@@ -37,6 +43,11 @@ from gatewright.training.workers import Outcome, perform_all
 #: A network has at least so many units where nobody says how large it is to be.
 LEAST_UNITS = 32
 CUT_SHORT = "The training was ended by hand: these are the best models until then."
+PENDING = "Written right after the training: the baselines were still to be computed."
+
+
+class OutOfTime(Exception):
+    """The deadline of an experiment is over; never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +66,14 @@ class Experiment:
     reading: Mapping[str, Any]  # how the data were read
     notes: tuple[str, ...]
     remarks: tuple[str, ...] = ()  # on what the table has not
+    limits: Mapping[str, float] = field(default_factory=dict)  # seconds, of each network
+    deadline: float | None = None  # of `time.monotonic`; baselines do not run beyond it
 
-    def perform(self, target: Path | None, *, progress: bool, keep: bool) -> Comparison:
+    def perform(self, target: Path | None, *, progress: bool) -> Comparison:
         """Train, measure, and write the directory; see `compare` and `train`."""
         settled = self.settled(progress)
-        outcomes = settled.trained(settled.runs(), progress, keep)
-        return settled.finished(outcomes, target)
+        outcomes = settled.trained(settled.runs(), progress, keep=True)
+        return settled.finished(outcomes, target, progress)
 
     def settled(self, progress: bool) -> Experiment:
         """The same with the variant of the task that does best after a short training."""
@@ -84,10 +97,14 @@ class Experiment:
         """Every network from every seed."""
         sizes = {name: self.size_of(name) for name in self.networks}
         return [
-            Run(self.task, name, sizes[name], seed, self.recipe, network.cell)
+            Run(self.task, name, sizes[name], seed, self.limited(name), network.cell)
             for seed in range(self.seeds)
             for name, network in self.networks.items()
         ]
+
+    def limited(self, name: str) -> Recipe:
+        """The recipe of a network's runs, with the time that it may take."""
+        return replace(self.recipe, seconds=self.limits.get(name))
 
     def trained(
         self, runs: Sequence[Run], progress: bool, keep: bool, what: str = "trainings"
@@ -98,22 +115,35 @@ class Experiment:
             outcomes = perform_all(runs, self.training, on_epoch=on_epoch, keep=keep)
         return outcomes
 
-    def finished(self, outcomes: Sequence[Outcome], target: Path | None) -> Comparison:
-        """Measure what was trained, and write the directory."""
-        outcomes = [outcome for outcome in outcomes if outcome.history.kept >= 0]
-        if not outcomes:
+    def finished(
+        self, outcomes: Sequence[Outcome], target: Path | None, progress: bool
+    ) -> Comparison:
+        """Measure what was trained, and write the directory: the model before all else."""
+        usable = self.usable(outcomes)
+        if not usable:
             raise KeyboardInterrupt  # so early that there is nothing to keep
-        models = {(one.run.network, one.run.seed): self.model(one) for one in outcomes}
-        comparison, shown_models = self.opened(outcomes, models, target)
+        models = {(one.run.network, one.run.seed): self.model(one) for one in usable}
+        comparison, shown_models = self.opened(usable, models, target)
         if target is not None:
-            pages = {
-                "README.md": card(comparison),
-                "report.html": report(comparison, shown_models, self.test),
-                "results.json": comparison.to_json() + "\n",
-            }
-            files = {name: text.encode() for name, text in pages.items()}
-            save(comparison.model, target, files=files)
+            pending = replace(comparison, remarks=(*comparison.remarks, PENDING))
+            save(comparison.model, target, files=_pages(pending if self.baselines else comparison))
+        comparison = self.with_baselines(comparison, progress)
+        if target is not None:
+            page = report(comparison, shown_models, self.test).encode()
+            # The card comes last: until then it says that the rest is still to be computed.
+            for name, content in {"report.html": page, **_pages(comparison)}.items():
+                write_file(target / name, content, overwrite=True)
         return comparison
+
+    def usable(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes that are measured.
+
+        Networks are compared by trainings that were not ended by hand, if there are any: one
+        that was cut short says nothing about its network.
+        """
+        begun = [outcome for outcome in outcomes if outcome.history.kept >= 0]
+        whole = [outcome for outcome in begun if outcome.history.stopped != BY_HAND]
+        return whole if len(self.networks) > 1 and whole else begun
 
     def model(self, outcome: Outcome) -> Model:
         """The trained model: built as it was where it was trained."""
@@ -171,10 +201,7 @@ class Experiment:
             )
             for name, tried in trials.items()
         ]
-        baselines = [self.baseline(one) for one in self.baselines]
         rest, validation = task.parts(self.training, self.recipe.validation, 0)
-        stopped = any(outcome.history.stopped == BY_HAND for outcome in outcomes)
-        whole = len(outcomes) == self.seeds * len(self.networks) and not stopped
         chosen = {entry.name: entry.chosen(metric) for entry in networks}
         comparison = Comparison(
             data=self.data,
@@ -187,10 +214,10 @@ class Experiment:
                 "test": task.counted(self.test),
             },
             recipe=self.recipe,
-            entries=(*networks, *baselines),
+            entries=tuple(networks),
             shown={},
             notes=self.notes,
-            remarks=self.remarks if whole else (CUT_SHORT, *self.remarks),
+            remarks=(*self.cut_short(outcomes), *self.remarks),
             versions={
                 "gatewright": version("gatewright"),
                 "torch": torch.__version__,
@@ -210,14 +237,60 @@ class Experiment:
         )
         return comparison, {name: models[name, trial.seed] for name, trial in chosen.items()}
 
-    def baseline(self, baseline: Baseline) -> Entry:
+    def cut_short(self, outcomes: Sequence[Outcome]) -> list[str]:
+        """The remark on trainings that were ended before their time, if any were."""
+        planned = self.seeds * len(self.networks)
+        stopped = {outcome.history.stopped for outcome in outcomes}
+        if BY_HAND in stopped:
+            return [CUT_SHORT]
+        if len(outcomes) < planned:
+            return [f"Ended by hand: {len(outcomes)} of {planned} trainings were finished."]
+        over = sum(outcome.history.stopped == TIME_OVER for outcome in outcomes)
+        return [f"{over} of {planned} trainings ended because their time was over."] if over else []
+
+    def with_baselines(self, comparison: Comparison, progress: bool) -> Comparison:
+        """The same with the baselines; Ctrl-C leaves out those that are not done yet."""
+        entries: list[Entry] = []
+        remarks = comparison.remarks
+        fits = sum(len(one.settings) + 1 for one in self.baselines)
+        reason = ""
+        try:
+            with baseline_bar(fits, shown=progress) as on_fit:
+                for baseline in self.baselines:
+                    timed = self.timed(on_fit) if len(baseline.settings) > 1 else on_fit
+                    entries.append(self.baseline(baseline, timed))
+        except KeyboardInterrupt:
+            reason = "Ended by hand"
+        except OutOfTime:
+            reason = "The time was over"
+        if reason:
+            left_out = ", ".join(one.title for one in self.baselines[len(entries) :])
+            remarks = (f"{reason} before these baselines: {left_out}.", *remarks)
+        return replace(comparison, entries=(*comparison.entries, *entries), remarks=remarks)
+
+    def timed(self, on_fit: Callable[[str], None]) -> Callable[[str], None]:
+        """The same call before each fit, which ends the baselines once the deadline is over.
+
+        Only those with several settings ask: the others are done in a moment.
+        """
+
+        def before_fit(title: str) -> None:
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise OutOfTime
+            on_fit(title)
+
+        return before_fit
+
+    def baseline(self, baseline: Baseline, on_fit: Callable[[str], None]) -> Entry:
         """Its settings are chosen on validation; then it learns from all that is not test."""
         task, metric = self.task, self.task.metrics[0]
         rest, validation = task.parts(self.training, self.recipe.validation, 0)
-        tried = [
-            (task.score(baseline.fit(rest, one).predict(validation), validation), one)
-            for one in baseline.settings
-        ]
+        tried = []
+        for setting in baseline.settings:
+            on_fit(baseline.title)
+            predicted = baseline.fit(rest, setting).predict(validation)
+            tried.append((task.score(predicted, validation), setting))
+        on_fit(baseline.title)
         values, setting = max(tried, key=lambda one: metric.goodness(one[0][metric.name]))
         fitted = baseline.fit(self.training, setting)
         predicted = fitted.predict(self.test)
@@ -240,6 +313,11 @@ def planned(
     """The experiment that `compare` and `train` were asked for, with everything checked."""
     networks = chosen_networks(cells)
     check_counts(seeds=seeds, epochs=epochs, budget=budget, hidden_size=hidden_size, memory=memory)
+    if memory is not None and list(networks) == ["window"]:
+        raise ArgumentError(
+            f"memory is {memory}, and the network window has none to start: leave it out, or take "
+            "a recurrent cell"
+        )
     source = open_source(data, **reading)
     for line in source.notes:
         say(line)
@@ -247,7 +325,8 @@ def planned(
     own = source.name in BUNDLED and source.training.licence
     recipe = RECIPES.get(source.name if own else "", RECIPES[source.task.kind])
     # Also refuses what is too little to take a validation part off.
-    rest, _ = source.task.parts(source.training, recipe.validation, 0)
+    rest, validation = source.task.parts(source.training, recipe.validation, 0)
+    source.task.batches(validation)
     recipe = recipe.fitted(source.task.batches(rest))
     plan = Experiment(
         data=source.name,
@@ -279,6 +358,12 @@ def planned(
     for name in networks:
         plan.size_of(name)  # refuses a budget that cannot be met
     return plan
+
+
+def _pages(comparison: Comparison) -> dict[str, bytes]:
+    """The files that stand beside the model from the beginning."""
+    pages = {"results.json": comparison.to_json() + "\n", "README.md": card(comparison)}
+    return {name: text.encode() for name, text in pages.items()}
 
 
 def chosen_networks(cells: Sequence[str | Cell | type[Cell]]) -> dict[str, Network]:

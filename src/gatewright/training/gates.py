@@ -85,8 +85,7 @@ _GRU = (
     ),
 )
 
-#: Network to (the value that orders the units, that order in words, its gates); the
-#: report shows the first of these that was compared.
+#: Network to (the value that orders the units, that order in words, its gates).
 GATES: Mapping[str, tuple[str, str, tuple[Shown, ...]]] = MappingProxyType(
     {
         "lstm": ("f", "those that keep most on top", _LSTM),

@@ -20,8 +20,9 @@ from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
 from gatewright.training.tasks.task import Batches, run_all
 
-#: Why a training ended that was asked to.
+#: Why a training ended before its last epoch.
 BY_HAND = "ended by hand"
+TIME_OVER = "its time was over"
 
 
 @dataclass(slots=True)
@@ -53,7 +54,8 @@ def train(
     The learning rate rises, then falls to zero along a cosine. Among the epochs after
     `recipe.keep_from` of them the one with the lowest validation loss is kept. Order and
     noise depend on the seed alone, so that every network sees the same. Where `stop` says
-    so it ends after the step at hand, and still leaves the best weights.
+    so, or `recipe.seconds` are over, it ends after the step at hand, and still leaves the best
+    weights.
 
     Raises:
         TrainingError: where the loss is no longer a finite number.
@@ -72,11 +74,19 @@ def train(
     best, started = math.inf, time.process_time()
     times: list[float] = []
     weights = copy.deepcopy(model.state_dict())
+    deadline = time.monotonic() + (recipe.seconds or math.inf)
+
+    def cut_short() -> str:
+        """The reason to end now, or an empty text."""
+        if stop():
+            return BY_HAND
+        return TIME_OVER if times and time.monotonic() > deadline else ""
+
     for epoch in range(recipe.epochs):
         model.train()
-        loss_sum, items, state = 0.0, 0, None
+        loss_sum, items, state = 0.0, 0.0, None
         for step, batch in enumerate(batches.shuffled(recipe.batch_size, order)):
-            if step == an_epoch or stop():
+            if step == an_epoch or cut_short():
                 break
             begun = time.process_time()
             z = disturb(model.encode(batch.x), recipe, noise)
@@ -95,7 +105,9 @@ def train(
             items += batch.items
             times.append(time.process_time() - begun)
         if not items:  # stopped before the first step of an epoch
-            history.stopped = BY_HAND
+            history.stopped = cut_short()
+            if epoch and history.kept < 0:  # no epoch was late enough to be kept yet
+                history.kept, weights = epoch - 1, copy.deepcopy(model.state_dict())
             break
         history.train_loss.append(loss_sum / items)
         loss_now, values = evaluate(model, measured, validation)
@@ -103,14 +115,15 @@ def train(
         history.validation_loss.append(loss_now)
         history.validation.append(values)
         late = epoch + 1 > math.floor(recipe.keep_from * recipe.epochs)
-        if (late or stop()) and (loss_now < best or history.kept < 0):
+        ended = cut_short()
+        if (late or ended) and (loss_now < best or history.kept < 0):
             best, history.kept = loss_now, epoch
             weights = copy.deepcopy(model.state_dict())
         history.seconds = time.process_time() - started
         history.step_seconds = statistics.median(times)
         on_epoch(history)
-        if stop():
-            history.stopped = BY_HAND
+        if ended:
+            history.stopped = ended
             break
         if recipe.patience and epoch - history.kept >= recipe.patience:
             history.stopped = f"no better for {recipe.patience} epochs"
@@ -138,6 +151,8 @@ def evaluate(model: Model, batches: Batches, part: Any) -> tuple[float, dict[str
     task, pairs = model.task, run_all(model, batches)
     losses = [(task.loss(outputs, batch, model).item(), batch.items) for outputs, batch in pairs]
     loss = sum(one * items for one, items in losses) / sum(items for _, items in losses)
+    if not math.isfinite(loss):  # no metric can be made of such answers
+        return loss, {}
     return loss, task.score(task.predictions(pairs, model), part)
 
 

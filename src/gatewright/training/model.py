@@ -124,8 +124,22 @@ class Model(nn.Module):
         """From a batch of raw events to the task's outputs, and the state after them."""
         return self.read(self.encode(batch.x), batch, state)
 
+    def check_weights(self) -> None:
+        """Refuse weights that are not finite: nothing that they say means anything.
+
+        Raises:
+            ModelError: with the name of the first one.
+        """
+        for name, tensor in self.state_dict().items():
+            if not tensor.isfinite().all():
+                raise ModelError(
+                    f"{name} of the model holds values that are not finite numbers; expected "
+                    "trained weights: load the model again, or train it again"
+                )
+
     def predict(self, data: Any) -> Any:
-        """What the task says of new data; see the class of the task."""
+        """The task's answer to new data; see the class of the task."""
+        self.check_weights()
         return self.task.predict(self, data)
 
     def sample(
@@ -141,6 +155,7 @@ class Model(nn.Module):
             raise ArgumentError(
                 f"this model's task is {self.task.kind}; only a text can be sampled"
             )
+        self.check_weights()
         codes = self.task.encode(prompt) if prompt else np.zeros(0, np.int64)
         return self.task.sample(self, codes, symbols, temperature, seed)
 

@@ -17,13 +17,20 @@ from gatewright.training.model import Model
 
 
 def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> Passage | None:
-    """The first sequence of the test part, through the first network here that has gates."""
-    own = [name for name, model in models.items() if isinstance(model.body, Recurrent)]
-    name = next((name for name in GATES if name in models), next(iter(own), None))
-    if name is None:
+    """The first sequence of the test part, through the network that was kept.
+
+    Through the best of the others where that one has no memory to look into.
+    """
+    recurrent = [
+        entry
+        for entry in comparison.ranked
+        if entry.name in models and isinstance(models[entry.name].body, Recurrent)
+    ]
+    if not recurrent:
         return None
+    entry = recurrent[0]
+    name = entry.name
     model = models[name].eval()
-    entry = next(one for one in comparison.entries if one.name == name)
     example = comparison.task.example(model, test)
     with torch.no_grad():
         z, _ = model.task.prepare(model.encode(example.batch.x), example.batch)
@@ -38,18 +45,21 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
             f"{model.hidden_size} units. {example.said}".rstrip()
         ),
         diagram=model.body.cell.svg(title=False),
-        event=None if example.symbols else HeatMap("x", "event", "signed", _listed(z)),
+        event=None
+        if example.symbols
+        else HeatMap("x", "event", "signed", _listed(z), example.channels, example.steps),
         gates=[
             Gate(
                 gate.title,
                 gate.equation,
                 gate.says,
-                [_map(named, traces[named.name], order) for named in gate.values],
+                [_map(named, traces[named.name], order, example.steps) for named in gate.values],
             )
             for gate in gates
         ],
         belief=example.belief,
         symbols=example.symbols,
+        step_names=example.steps,
         order=order_words,
     )
 
@@ -67,11 +77,11 @@ def _of_any_cell(model: Model, traces: Mapping[str, Tensor]) -> tuple[str, str, 
     return names[-1], f"by their mean of {names[-1]}, highest first", tuple(shown)
 
 
-def _map(named: Named, trace: Tensor, order: Sequence[int]) -> HeatMap:
+def _map(named: Named, trace: Tensor, order: Sequence[int], steps: Sequence[str]) -> HeatMap:
     listed = _listed(trace)
     rows = order if len(order) == len(listed[0]) else range(len(listed[0]))
     values = [[step[unit] for unit in rows] for step in listed]
-    return HeatMap(named.name, named.meaning, named.kind, values)
+    return HeatMap(named.name, named.meaning, named.kind, values, steps=steps)
 
 
 def _listed(trace: Tensor) -> list[list[float]]:

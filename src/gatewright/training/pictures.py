@@ -79,13 +79,12 @@ def _panels(metric: Metric) -> list[Panel]:
 
 def _method(comparison: Comparison) -> list[tuple[str, str]]:
     recipe, sizes = comparison.recipe, comparison.sizes
-    seeds = len(comparison.networks[0].trials)
     ends = f", or {recipe.patience} epochs without a better loss," if recipe.patience else ""
     said = [
         (
             "fairness",
-            f"The same data, batches, noise and {seeds} seed{'s' * (seeds > 1)} for every "
-            "network" + _sizes(comparison),
+            f"The same data, batches, noise and {comparison.seeds} for every network"
+            + _sizes(comparison),
         ),
         (
             "data",

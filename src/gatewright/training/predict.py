@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gatewright.data import Reading, read
-from gatewright.errors import ArgumentError, ModelError
+from gatewright.data.request import as_names
+from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
 from gatewright.training.model import Model
+from gatewright.training.tasks.forecast import Forecast
+from gatewright.training.tasks.new_series import Unknown
 from gatewright.training.tasks.symbols import NextSymbol, said
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What a model said, as a table, and what there is to remark on the data."""
+    """The answers of a model as a table, and remarks on the data.
+
+    `columns` calls the ids and the times of a table "id" and "time", whatever the data call
+    them; what is written has the data's own names.
+    """
 
     columns: Mapping[str, list[Any]]
     remarks: tuple[str, ...]
+    names: Mapping[str, str] = field(default_factory=dict)  # of the data, for "id" and "time"
+
+    @property
+    def written(self) -> dict[str, list[Any]]:
+        """The columns under the names that a file has, those of the data."""
+        named = {name: self.names.get(name, name) for name in self.columns}
+        # A name that another column has already would hide it.
+        unique = {own for own, count in Counter(named.values()).items() if count == 1}
+        return {own if own in unique else name: self.columns[name] for name, own in named.items()}
 
     def to_csv(self) -> str:
         """As text: a header, and one line a row."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(zip(*self.columns.values(), strict=True))
+        writer.writerow(self.written)
+        writer.writerows(zip(*self.written.values(), strict=True))
         return text.getvalue()
 
     def to_parquet(self) -> bytes:
@@ -43,7 +61,7 @@ class Predicted:
                 "Parquet needs pyarrow: pip install 'gatewright[parquet]', or write a .csv"
             ) from error
         sink = io.BytesIO()
-        pyarrow.parquet.write_table(pyarrow.table(dict(self.columns)), sink)
+        pyarrow.parquet.write_table(pyarrow.table(self.written), sink)
         return sink.getvalue()
 
 
@@ -53,19 +71,26 @@ def predict(
     *,
     out: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    horizon: int | None = None,
+    unknown: Unknown = "refuse",
     **reading: Any,
 ) -> Predicted:
-    """What a trained model says of new data.
+    """Answer new data with a trained model.
 
-    >>> found = predict("runs/weather", "this_week.csv", out="next.csv")    # doctest: +SKIP
+    >>> table = predict("runs/weather", "this_week.csv", out="next.csv")    # doctest: +SKIP
 
     Args:
         model: A directory that `train` or `compare` has written, or the model in it.
         data: A file, a dataframe, a bundled data set or one of the data types; read with the
-            columns that the model was trained with. Labels are not needed.
+            columns that the model was trained with. Labels are not needed, and rows may stand
+            in any order of time. A series that is too short is left out and remarked on.
         out: A `.csv` or `.parquet` file to write.
         overwrite: Whether `out` may be there already.
-        **reading: Arguments of `gatewright.data.read` that differ from the training's.
+        horizon: Steps that a forecast tells, at most those of the model.
+        unknown: "refuse" a category of a static column that the model has not learned, or
+            forecast its series as one of none of them ("other").
+        **reading: Arguments of `gatewright.data.read` that differ from the training's; what
+            `ignore` names is left out in addition.
 
     Raises:
         ModelError: if the directory is damaged, or holds something else.
@@ -74,14 +99,48 @@ def predict(
     """
     write = None if out is None else _writer(out, overwrite)
     model = _model(model)
-    data = data.data if isinstance(data, Reading) else data
-    if isinstance(data, str | os.PathLike) or not hasattr(data, "about"):
-        data = read(data, **{**model.reading, "labelled": False, **reading}).data
-    ready, remarks = model.task.ready(data)
-    found = Predicted(model.task.table(model, ready), tuple(remarks))
+    data, names = _read(model, data, reading)
+    task = model.task
+    if isinstance(task, Forecast):
+        ready, remarks = task.ready(data, unknown=unknown)
+        columns = task.table(model, ready, horizon=horizon)
+    elif horizon is not None or unknown != "refuse":
+        raise ArgumentError(
+            f"the model's task is {task.kind}: horizon= and unknown= are for a forecast; leave "
+            "them out"
+        )
+    else:
+        ready, remarks = task.ready(data)
+        columns = task.table(model, ready)
+    _check_finite(columns)
+    predicted = Predicted(columns, tuple(remarks), names)
     if write is not None:
-        write(found)
-    return found
+        write(predicted)
+    return predicted
+
+
+def _read(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+    """New data, and their own names for "id" and "time"."""
+    if isinstance(data, Reading):
+        roles = {} if data.roles is None else {"id": data.roles.id, "time": data.roles.time}
+        return data.data, {role: name for role, name in roles.items() if name}
+    if not isinstance(data, str | os.PathLike) and hasattr(data, "about"):
+        return data, {}
+    asked = {**model.reading, "labelled": False, **reading}
+    asked["ignore"] = (*model.reading.get("ignore", ()), *as_names(reading.get("ignore", ())))
+    answer = read(data, **asked)
+    names = {"id": asked.get("id"), "time": asked.get("time")}
+    return answer.data, {role: name for role, name in names.items() if name}
+
+
+def _check_finite(columns: Mapping[str, list[Any]]) -> None:
+    for name, values in columns.items():
+        for row, value in enumerate(values):
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DataError(
+                    f"the model's answer is {value} in row {row + 1}, column {name}; expected a "
+                    "finite number: the data are too far from what the model learned from"
+                )
 
 
 def sample(
@@ -108,6 +167,8 @@ def sample(
 
 def _model(given: str | os.PathLike[str] | Model) -> Model:
     model = given if isinstance(given, Model) else load(given)
+    if isinstance(model, Model):
+        model.check_weights()
     if not isinstance(model, Model):
         raise ModelError(
             f"{given} holds a {type(model).__name__}; expected a model that "

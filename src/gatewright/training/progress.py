@@ -55,3 +55,30 @@ def progress_bar(
 
     with bar:
         yield told
+
+
+@contextmanager
+def baseline_bar(fits: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """Yield the function that is called with a baseline's title before each of its fits."""
+    if not shown or not fits:
+        yield lambda title: None
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed} of {task.total} fits of baselines"),
+        TimeElapsedColumn(),
+        console=Console(file=sys.stderr),
+        expand=True,
+    )
+    task = bar.add_task("starting", total=fits)
+    started = False
+
+    def before_fit(title: str) -> None:
+        nonlocal started
+        bar.update(task, description=title, advance=int(started))
+        started = True
+
+    with bar:
+        yield before_fit
+        bar.update(task, completed=fits)

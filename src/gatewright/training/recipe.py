@@ -29,6 +29,7 @@ class Recipe:
     most_steps: int | None = None  # batches of an epoch, if the data have more
     least_steps: int = 0  # batches of all epochs together, if the data have fewer
     memory: int | None = None  # steps that a network starts for, by `gw.init.horizon_`
+    seconds: float | None = None  # after which a training ends with its best weights so far
 
     def fitted(self, batches: Batches) -> Recipe:
         """The same for data that are few: smaller batches, and more epochs."""

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import torch
 
-from gatewright.errors import ArgumentError
 from gatewright.layers.initialisation import horizon_
 from gatewright.layers.recurrent import Recurrent
 from gatewright.training.loop import History, evaluate, train
@@ -56,14 +55,9 @@ class Run:
 
 
 def build_model(task: Task, name: str, network: Network, hidden_size: int, recipe: Recipe) -> Model:
-    """A model with fresh weights, started for the recipe's memory."""
+    """A model with fresh weights, started for the recipe's memory if it has one."""
     model = Model(task, name, network.build(task, hidden_size), dropout=recipe.dropout)
-    if recipe.memory is not None:
-        if not isinstance(model.body, Recurrent):
-            raise ArgumentError(
-                f"memory is {recipe.memory}, and the network {name} has none to start: leave it "
-                "out, or take a recurrent cell"
-            )
+    if recipe.memory is not None and isinstance(model.body, Recurrent):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a cell's limit `useful.on_memory` tells
             horizon_(model.body, recipe.memory)

@@ -12,6 +12,7 @@ from gatewright.training.tasks.forecast import Forecast
 from gatewright.training.tasks.symbols import NextSymbol
 from gatewright.training.tasks.tag import Tag
 from gatewright.training.tasks.task import Task
+from gatewright.training.tasks.windows import check_long_enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ def open_source(
     if isinstance(whole, Series):
         training, test = Forecast.split(whole.with_calendar())
         task = Forecast.of(training, **sizes)
+        check_long_enough(test, task.window, task.horizon)
     elif any(sizes.values()):
         raise ArgumentError(
             f"the task is {found.task}, which has no horizon and no window: leave them out"

@@ -37,8 +37,9 @@ def train(
     Args:
         data: A file, a dataframe, the name of a bundled data set, or what `read` returned.
         cell: A name from `NETWORKS` or `gatewright.CELLS`, a cell, or "file.py:MyCell".
-        out: New directory for config.json, model.safetensors, README.md, report.html and
-            results.json; it appears whole, at the end, or not at all.
+        out: New directory for config.json, model.safetensors, README.md and results.json; it
+            appears whole, right after the training, or not at all. The baselines and
+            report.html are added when they are done.
         seeds: How often it is trained; the best on validation is kept.
         epochs: Passes over the data; the task's recipe says unless given.
         hidden_size: Units of the network; the recipe's budget of parameters decides unless given.
@@ -69,8 +70,8 @@ def train(
         say(line)
     plan = replace(
         plan,
-        baselines=[one for one in plan.baselines if not one.slow],
+        baselines=[one for one in plan.baselines if one.seconds is None],
         remarks=(),  # what is left out is slow
         notes=(*plan.notes, *remarks),
     )
-    return plan.perform(target, progress=progress, keep=True)
+    return plan.perform(target, progress=progress)

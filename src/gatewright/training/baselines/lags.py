@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.training.baselines.naive import around
+from gatewright.training.baselines.naive import LEAST, around
+from gatewright.training.baselines.ridge import PENALTIES, Array, ridge
 from gatewright.training.tasks.task import Baseline, Fitted
 from gatewright.training.tasks.windows import Windows
 
@@ -20,7 +22,6 @@ MOST = 20_000
 #: Parts that the errors of a regression are measured on, each left out once.
 FOLDS = 3
 
-Array = NDArray[np.float64]
 #: From windows (features (N, F), truth (N, H, K)) to (a function of features, its size).
 Learner = Callable[[Array, Array], tuple[Callable[[Array], Array], int]]
 
@@ -28,7 +29,7 @@ Learner = Callable[[Array, Array], tuple[Callable[[Array], Array], int]]
 def lag_baselines(task: Forecast) -> list[Baseline]:
     """Ridge on lags, and gradient boosting on lags if scikit-learn is installed."""
     lags = sorted({1, max(task.window // 4, 1), task.window})
-    settings = [(lag, penalty) for lag in lags for penalty in (0.1, 1.0, 10.0, 100.0, 1000.0)]
+    settings = [(lag, penalty) for lag in lags for penalty in PENALTIES]
     about = "Linear regression of every step on the last values and what is known ahead."
     found = [Baseline("ridge", "ridge on lags", about, lambda t, s: _ridge(task, t, *s), settings)]
     boost = _boosting()
@@ -40,7 +41,7 @@ def lag_baselines(task: Forecast) -> list[Baseline]:
                 "boosting on lags",
                 about,
                 lambda training, _: _regress(task, training, lags[-2:][0], boost),
-                slow=True,
+                seconds=lambda training: _boosting_seconds(task, training, lags[-2:][0]),
             )
         )
     return found
@@ -48,22 +49,6 @@ def lag_baselines(task: Forecast) -> list[Baseline]:
 
 def _ridge(task: Forecast, training: Any, lags: int, penalty: float) -> Fitted:
     return _regress(task, training, lags, lambda x, y: ridge(x, y, penalty))
-
-
-def ridge(x: Array, y: Array, penalty: float) -> tuple[Callable[[Array], Array], int]:
-    """Least squares with `penalty` on the squared weights of standardised features."""
-    middle, scale = x.mean(0), x.std(0)
-    scale[scale == 0.0] = 1.0
-    z = (x - middle) / scale
-    flat = y.reshape(len(y), -1)
-    gram = z.T @ z + penalty * np.eye(z.shape[1])
-    weights = np.linalg.solve(gram, z.T @ (flat - flat.mean(0)))
-
-    def predict(new: Array) -> Array:
-        found: Array = ((new - middle) / scale @ weights + flat.mean(0)).reshape(-1, *y.shape[1:])
-        return found
-
-    return predict, weights.size + flat.shape[1]
 
 
 def boosting_left_out() -> list[str]:
@@ -85,9 +70,10 @@ def _boosting() -> Learner | None:
     def learn(x: Array, y: Array) -> tuple[Callable[[Array], Array], int]:
         # One model a target, with the step ahead as a feature: the steps share what they learn.
         horizon, targets = y.shape[1:]
+        rows = _with_steps(x, horizon)
         models = [
             HistGradientBoostingRegressor(loss="absolute_error", random_state=0).fit(
-                _with_steps(x, horizon), y[:, :, at].reshape(-1)
+                rows, y[:, :, at].reshape(-1)
             )
             for at in range(targets)
         ]
@@ -102,6 +88,27 @@ def _boosting() -> Learner | None:
     return learn
 
 
+def _boosting_seconds(task: Forecast, training: Any, lags: int) -> float:
+    """The time of the models of one target, for all targets, folds and parts."""
+    learn = _boosting()
+    assert learn is not None  # a baseline of its own
+    windows = _thinned(task.batches(training))
+    x, y = features(windows, lags), windows.truth[:, :, :1]
+    learn(x[:LEAST], y[:LEAST])  # the first call imports what it needs
+    started = time.perf_counter()
+    learn(x, y)
+    one_fit = time.perf_counter() - started
+    # On the part without validation and on all of it, each with the folds, which are smaller.
+    return 2 * (1 + (FOLDS - 1)) * len(task.targets) * one_fit
+
+
+def _thinned(windows: Windows) -> Windows:
+    """At most `MOST` of the windows, at equal distances."""
+    if len(windows) <= MOST:
+        return windows
+    return windows.take(np.linspace(0, len(windows) - 1, MOST).astype(int))
+
+
 def _with_steps(x: Array, horizon: int) -> Array:
     ahead = np.tile(np.arange(horizon), len(x))
     return np.column_stack([np.repeat(x, horizon, axis=0), ahead])
@@ -114,9 +121,7 @@ def features(windows: Windows, lags: int) -> Array:
 
 
 def _regress(task: Forecast, training: Any, lags: int, learn: Learner) -> Fitted:
-    windows = task.batches(training)
-    if len(windows) > MOST:
-        windows = windows.take(np.linspace(0, len(windows) - 1, MOST).astype(int))
+    windows = _thinned(task.batches(training))
     x, y = features(windows, lags), windows.truth
     predict, size = learn(x, y)
     residuals = np.empty_like(y)

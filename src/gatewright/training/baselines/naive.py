@@ -1,4 +1,8 @@
-"""Forecasts that learn next to nothing: the last value, that of a season ago, the usual one."""
+"""Forecasts that learn next to nothing: the last value, that of a season ago, the usual one.
+
+Persistence and the seasonal naive forecast are the textbook's: the median is the value that is
+repeated. A corrected one adds the median error that it has made before, which is a drift.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.calendar import calendar_values
-from gatewright.training.tasks.quantiles import LEVELS
+from gatewright.training.tasks.quantiles import LEVELS, MEDIAN
 from gatewright.training.tasks.task import Baseline, Fitted
 from gatewright.training.tasks.windows import Windows, stretch
 
@@ -17,21 +21,29 @@ if TYPE_CHECKING:
 
 #: How far from its place in the year a step is still like it, in shares of the year.
 NEAR = 15 / 365
+#: Far less than a step in any cycle, and far more than the digits of a phase.
+ROUNDING = 1e-9
 #: Errors of a series that are enough to tell how they spread.
 LEAST = 20
 
 
 def naive_baselines(task: Forecast) -> list[Baseline]:
-    """Persistence, the seasonal naive forecast where there is a season, and climatology."""
-    found = [_repeat(task, "persistence", "The last value goes on.", 1)]
+    """Persistence, the seasonal naive forecast where there is a season, and climatology.
+
+    The one that repeats the most, in addition, with its usual error taken off.
+    """
+    title, about = "persistence", "The last value goes on."
+    baselines = [_repeat(task, title, about, 1)]
     if task.season > 1:
-        about = f"What was {task.season} steps before."
-        found.append(_repeat(task, "seasonal naive", about, task.season))
+        title, about = "seasonal naive", f"What was {task.season} steps before."
+        baselines.append(_repeat(task, title, about, task.season))
+    about = f"{about.removesuffix('.')}, and its median error added."
+    baselines.append(_repeat(task, f"{title}, corrected", about, task.season, corrected=True))
     about = "The usual values at this time of the year and the day, and how they spread."
     if not task.calendar:
         about = "The usual values at this place in the season, and how they spread."
-    found.append(Baseline("climatology", "climatology", about, lambda t, _: _climate(task, t)))
-    return found
+    baselines.append(Baseline("climatology", "climatology", about, lambda t, _: _climate(task, t)))
+    return baselines
 
 
 def around(
@@ -54,7 +66,9 @@ def around(
     return quantiles
 
 
-def _repeat(task: Forecast, title: str, about: str, season: int) -> Baseline:
+def _repeat(
+    task: Forecast, title: str, about: str, season: int, *, corrected: bool = False
+) -> Baseline:
     def point(windows: Windows) -> NDArray[np.float64]:
         ahead = np.arange(task.horizon)
         back = season * (ahead // season + 1)  # so many seasons that it is known
@@ -73,12 +87,15 @@ def _repeat(task: Forecast, title: str, about: str, season: int) -> Baseline:
 
         def forecast(part: Any) -> NDArray[np.float64]:
             windows = task.batches(part)
-            found = around(point(windows), windows.series, residuals, seen.series)
-            return task.bounded(found)
+            repeated = point(windows)
+            quantiles = around(repeated, windows.series, residuals, seen.series)
+            if not corrected:
+                quantiles += (repeated - quantiles[..., MEDIAN])[..., None]
+            return task.bounded(quantiles)
 
         return Fitted(forecast, 0)
 
-    return Baseline(title.replace(" ", "_"), title, about, fit)
+    return Baseline(title.replace(",", "").replace(" ", "_"), title, about, fit)
 
 
 def _climate(task: Forecast, training: Any) -> Fitted:
@@ -93,10 +110,10 @@ def _climate(task: Forecast, training: Any) -> Fitted:
         rows = windows.origins[:, None] + np.arange(task.horizon)
         wanted, place = np.unique(rows, return_inverse=True)
         of = np.atleast_1d(windows.begins.searchsorted(wanted, side="right")) - 1
-        asked = list(_phases(task, part)[wanted])
-        usual = np.stack(
-            [_quantiles(values[one], phases[one], asked[at]) for at, one in enumerate(of)]
-        )
+        asked = _phases(task, part)[wanted]
+        usual = np.empty((len(wanted), len(at), len(LEVELS)))
+        for one in np.unique(of):
+            usual[of == one] = _quantiles(values[one], phases[one], asked[of == one])
         found: NDArray[np.float64] = usual[place.reshape(rows.shape)]
         return found
 
@@ -106,12 +123,26 @@ def _climate(task: Forecast, training: Any) -> Fitted:
 def _quantiles(
     values: NDArray[np.float64], phases: NDArray[np.float64], asked: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    apart = np.abs(phases - asked)
-    apart = np.minimum(apart, 1.0 - apart)  # each phase is a circle
-    near = (apart <= NEAR).all(1)
-    chosen = values[near] if near.any() else values
-    usual: NDArray[np.float64] = np.quantile(chosen, LEVELS, axis=0).T
-    return usual
+    """(A, K, Q), of the values (T, K) whose phases (T, cycles) are near those asked (A, cycles).
+
+    The values are sorted by one cycle first, so that only a slice of them is looked through.
+    """
+    asked, places = np.unique(asked, axis=0, return_inverse=True)  # a season repeats its phases
+    cycle = int(np.argmax([len(np.unique(column)) for column in phases.T]))
+    order = np.argsort(phases[:, cycle], kind="stable")
+    # The circle opened: a turn before and a turn after, so that no slice runs over its ends.
+    turns = np.concatenate([phases[order, cycle] + turn for turn in (-1.0, 0.0, 1.0)])
+    usual = np.empty((len(asked), values.shape[1], len(LEVELS)))
+    lows = np.searchsorted(turns, asked[:, cycle] - NEAR - ROUNDING)
+    highs = np.searchsorted(turns, asked[:, cycle] + NEAR + ROUNDING)
+    for row, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        candidates = order[np.arange(low, high) % len(order)]
+        apart = np.abs(phases[candidates] - asked[row])
+        apart = np.minimum(apart, 1.0 - apart)  # each phase is a circle
+        near = candidates[(apart <= NEAR).all(1)]
+        usual[row] = np.quantile(values[near] if len(near) else values, LEVELS, axis=0).T
+    unique: NDArray[np.float64] = usual[places.reshape(-1)]
+    return unique
 
 
 def _phases(task: Forecast, part: Any) -> NDArray[np.float64]:

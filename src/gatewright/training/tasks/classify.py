@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -15,11 +15,27 @@ from gatewright.data import Recordings, stratified_split
 from gatewright.draw.passage import Belief
 from gatewright.errors import DataError
 from gatewright.training.baselines.neighbour import nearest_neighbour
+from gatewright.training.baselines.summaries import ridge_on_summaries
 from gatewright.training.batches import Padded, check_shapes, pad
 from gatewright.training.tasks.labelled import Labelled
 from gatewright.training.tasks.labels import class_weights, majority, named_shares
 from gatewright.training.tasks.seen import Seen
 from gatewright.training.tasks.task import Baseline, Batch, Example, run_all
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighted(Recordings):
+    """Recordings of which some count for more than others in the loss."""
+
+    weights: NDArray[np.float32] | None = None  # (N,); None where all count alike
+
+    def take(self, indices: NDArray[np.integer] | list[int]) -> Weighted:
+        """The recordings at these positions, with their weights."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        # Not `super()`, which dataclasses with slots break.
+        part = Recordings.take(self, chosen)
+        weights = None if self.weights is None else self.weights[chosen]
+        return replace(cast(Weighted, part), weights=weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +90,16 @@ class Classify(Labelled):
 
     def batches(self, part: Recordings) -> Padded:
         x, lengths = pad(part.sequences)
-        return Padded(x, lengths, torch.from_numpy(part.labels.copy()))
+        weights = part.weights if isinstance(part, Weighted) else None
+        return Padded(
+            x,
+            lengths,
+            torch.from_numpy(part.labels.copy()),
+            weights=None if weights is None else torch.from_numpy(weights.copy()),
+        )
 
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
-        return self.entropy(outputs, batch.target)
+        return self.entropy(outputs, batch.target, batch.weights)
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).numpy()
@@ -97,6 +119,7 @@ class Classify(Labelled):
             f"{self.classes[true]}.",
             f"It says {self.classes[said]}, {verdict}.",
             Belief(shares.tolist(), self.classes, true),
+            channels=self.seen.channels,
         )
 
     def says(self) -> str:
@@ -135,6 +158,7 @@ class Classify(Labelled):
     def baselines(self) -> Sequence[Baseline]:
         return (
             majority(lambda part, shares: np.tile(shares, (len(part), 1))),
+            ridge_on_summaries(),
             nearest_neighbour(),
         )
 

@@ -15,11 +15,11 @@ from gatewright.data import Series
 from gatewright.data.calendar import say_period, season_of
 from gatewright.draw.forecasts import Drawn, forecast_section
 from gatewright.draw.page import Section
-from gatewright.errors import ArgumentError
+from gatewright.errors import ArgumentError, DataError
 from gatewright.training.baselines.lags import boosting_left_out, lag_baselines
 from gatewright.training.baselines.naive import naive_baselines
-from gatewright.training.tasks.future import Future, columns
-from gatewright.training.tasks.new_series import series_for
+from gatewright.training.tasks.future import Future, columns, said_times
+from gatewright.training.tasks.new_series import Unknown, long_enough, series_for
 from gatewright.training.tasks.quantiles import (
     COVERAGE,
     CRPS,
@@ -262,34 +262,71 @@ class Forecast(Task):
 
     def example(self, model: Any, part: Series | Stretch) -> Example:
         windows = self.batches(part)
+        origin = int(windows.origins[0])
+        times = np.concatenate(stretch(part).series.times)[origin - self.window : origin]
         return Example(
             windows.batch(torch.tensor([0])),
             f"One window: the first of the test part, {self.window} steps.",
+            channels=self.seen.channels,
+            steps=tuple(said_times(times)),
         )
 
-    def ready(self, data: Series) -> tuple[Series, list[str]]:
-        return series_for(self, data)
+    def ready(self, data: Series, *, unknown: Unknown = "refuse") -> tuple[Series, list[str]]:
+        """See `Task.ready`; series that are too short are left out, with a remark on each.
 
-    def predict(self, model: Any, data: Series) -> list[Future]:
-        """The next `horizon` steps of each series."""
-        series, _ = self.ready(data)
-        found = []
+        Args:
+            unknown: "refuse" a category of a static column that was not learned, or forecast
+                its series as one of none of them ("other").
+        """
+        series, remarks = series_for(self, data, unknown)
+        series, short = long_enough(self, series)
+        return series, [*remarks, *(f"{fact}: it is left out" for fact in short)]
+
+    def predict(self, model: Any, data: Series, *, horizon: int | None = None) -> list[Future]:
+        """The next `horizon` steps of each series, those of the model unless given.
+
+        Raises:
+            DataError: where the data do not fit, or a series is too short.
+        """
+        steps = self._steps_ahead(horizon)
+        series, _ = series_for(self, data, "refuse")
+        series, short = long_enough(self, series)
+        if short:  # answers would no longer stand at the places of their series
+            raise DataError(f"{short[0]}: leave it out, or use gatewright.predict, which does")
+        futures = []
         for at, values in enumerate(series.values):
             past = with_static(series, at, values)[-self.window :]
-            known = series.known_after(at, self.horizon)[None]
+            # Each step ahead is told by what is known of it alone, so those that are not asked
+            # for may read anything.
+            known = np.zeros((1, self.horizon, len(self.known)))
+            known[0, :steps] = series.known_after(at, steps)
             batch = Batch(
                 torch.tensor(past[:, None], dtype=model.mean.dtype),
                 None,
                 torch.zeros(1),
                 torch.tensor(known, dtype=model.mean.dtype) if self.known else None,
             )
-            quantiles = self.predictions(run_each(model, [batch]), model)[0]
-            times = series.times_after(at, self.horizon)
-            found.append(Future(series.ids[at], self.targets, times, quantiles))
-        return found
+            quantiles = self.predictions(run_each(model, [batch]), model)[0, :steps]
+            times = series.times_after(at, steps)
+            futures.append(Future(series.ids[at], self.targets, times, quantiles))
+        return futures
 
-    def table(self, model: Any, data: Series) -> dict[str, list[Any]]:
-        return columns(self.predict(model, data))
+    def _steps_ahead(self, horizon: int | None) -> int:
+        """The steps that are asked for, checked."""
+        if horizon is None:
+            return self.horizon
+        if not isinstance(horizon, int) or not 1 <= horizon <= self.horizon:
+            raise ArgumentError(
+                f"horizon is {horizon}; the model tells the next {self.horizon} steps: give at "
+                "most that, or train one with a longer horizon="
+            )
+        return horizon
+
+    def table(
+        self, model: Any, data: Series, *, horizon: int | None = None
+    ) -> dict[str, list[Any]]:
+        futures = self.predict(model, data, horizon=horizon)
+        return columns(futures, ids=len(futures) > 1 or model.reading.get("id") is not None)
 
     def says(self) -> str:
         return (

@@ -37,21 +37,25 @@ class Future:
         return self.quantiles[..., -1]
 
 
-def columns(futures: Sequence[Future]) -> dict[str, list[Any]]:
-    """As a table: a row for each series and step; the median of a target under its own name."""
-    found: dict[str, list[Any]] = {"id": [], "time": []}
+def columns(futures: Sequence[Future], *, ids: bool) -> dict[str, list[Any]]:
+    """As a table: a row for each series and step; the median of a target under its own name.
+
+    Args:
+        ids: Whether a column "id" says of which series a row is.
+    """
+    found: dict[str, list[Any]] = {"id": [], "time": []} if ids else {"time": []}
     for future in futures:
-        found["id"] += [future.id] * len(future.times)
+        if ids:
+            found["id"] += [future.id] * len(future.times)
         found["time"] += said_times(future.times)
         for which, name in enumerate(future.targets):
-            found.setdefault(name, []).extend(future.median[:, which].tolist())
+            median = f"{name}_q50" if name in ("id", "time") else name
+            found.setdefault(median, []).extend(future.median[:, which].tolist())
             for at, level in enumerate(LEVELS):
                 if at == MEDIAN:
                     continue
                 column = found.setdefault(f"{name}_q{round(100 * level)}", [])
                 column += future.quantiles[:, which, at].tolist()
-    if len(futures) == 1:
-        del found["id"]
     return found
 
 

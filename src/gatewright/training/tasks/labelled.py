@@ -60,10 +60,21 @@ class Labelled(Task):
     def values(self, training: Any) -> NDArray[np.float64]:
         return np.concatenate(training.sequences).astype(np.float64)
 
-    def entropy(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The mean cross entropy of items, with a rare class made to be heard."""
+    def entropy(
+        self, outputs: Tensor, target: Tensor, item_weights: Tensor | None = None
+    ) -> Tensor:
+        """The mean cross entropy of items, with a rare class made to be heard.
+
+        Where items have weights (N,) of their own, the sum over them and not their number
+        divides, as with the weights of the classes.
+        """
         weight = None if self.weights is None else outputs.new_tensor(self.weights)
-        return nn.functional.cross_entropy(outputs, target, weight=weight)
+        if item_weights is None:
+            return nn.functional.cross_entropy(outputs, target, weight=weight)
+        losses = nn.functional.cross_entropy(outputs, target, weight=weight, reduction="none")
+        each = item_weights.to(losses) * (1.0 if weight is None else weight[target])
+        mean: Tensor = (losses * item_weights).sum() / each.sum()
+        return mean
 
     def score(self, predicted: Any, part: Any) -> dict[str, float]:
         said = self.joined(predicted).argmax(-1)

@@ -20,7 +20,7 @@ MASE = Metric("mase", "MASE")
 #: probability score (Gneiting and Ranjan 2011, equation 12), over the same.
 CRPS = Metric("crps", "CRPS")
 #: How much of the truth lies between the outer quantiles.
-COVERAGE = Metric("coverage", "inside", percent=True)
+COVERAGE = Metric("coverage", "inside", percent=True, judges=False)
 
 
 def pinball(quantiles: Tensor, truth: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ class Seen:
                 said += f", {', '.join(more)} not known"
             raise DataError(
                 f"{name} has the channels {', '.join(channels)}; the model was trained on "
-                f"{', '.join(self.channels)} ({said}): give the same ones"
+                f"{', '.join(self.channels)} ({said}): give the same "
+                "ones, and leave others out with ignore="
             )
         return [list(channels).index(one) for one in self.channels]
 

@@ -92,7 +92,11 @@ class Tag(Labelled):
         steps = min(len(part.labels[0]), 100)
         x, _ = pad([part.sequences[0][:steps]])
         batch = Batch(x, None, torch.from_numpy(part.labels[0][:steps, None].copy()))
-        return Example(batch, f"The first {steps} steps of the first sequence of the test part.")
+        return Example(
+            batch,
+            f"The first {steps} steps of the first sequence of the test part.",
+            channels=self.seen.channels,
+        )
 
     def says(self) -> str:
         return (

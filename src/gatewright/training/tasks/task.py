@@ -34,6 +34,7 @@ class Metric:
     higher: bool = False  # whether more is better
     percent: bool = False
     digits: int = 3
+    judges: bool = True  # whether more, or less, is better at all
 
     @property
     def heading(self) -> str:
@@ -57,6 +58,18 @@ class Metric:
         """The value, turned so that more is better."""
         return value if self.higher else -value
 
+    def lead(self, values: Sequence[float], others: Sequence[float]) -> float:
+        """The lead of the mean of `values`; 0.0 where the difference says nothing.
+
+        It says nothing below half a percentage point of a share or 2 % of an error, nor below
+        the deviation between seeds.
+        """
+        mean, other = statistics.mean(values), statistics.mean(others)
+        lead = self.goodness(mean) - self.goodness(other)
+        margin = 0.005 if self.percent else 0.02 * max(abs(mean), abs(other))
+        spreads = [statistics.stdev(one) for one in (values, others) if len(one) > 1]
+        return lead if abs(lead) > max([margin, *spreads]) else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -67,7 +80,8 @@ class Batch:
     target: Tensor  # what the loss compares with: the task knows its shape
     further: Tensor | None = None  # raw values for `Task.beside`
     carries: bool = False  # whether it goes on where the batch before it ended
-    items: int = 0  # over how many items its mean loss is taken
+    items: float = 0  # over how many items its mean loss is taken, or their weights
+    weights: Tensor | None = None  # (B,), where sequences count differently in the loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +93,8 @@ class Example:
     said: str = ""  # what the model says of it
     belief: Belief | None = None
     symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()  # names of the values of an event
+    steps: tuple[str, ...] = ()  # names of the steps, such as times
 
 
 class Batches(Protocol):
@@ -117,7 +133,9 @@ class Baseline:
     about: str
     fit: Callable[[Any, Any], Fitted]  # from a part to learn from, and one of the settings
     settings: Sequence[Any] = (None,)  # the one that does best on validation is taken
-    slow: bool = False  # whether `train` does without it
+    # From the training part, about how long all of it takes; only of a slow baseline, which
+    # `train` does without. The test part is not opened for it.
+    seconds: Callable[[Any], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,7 @@ class Windows:
             DataError: if there is none.
         """
         given = stretch(part)
+        check_long_enough(given, window, horizon)
         series = given.series
         rows, origins, of, begins, begin = [], [], [], [], 0
         for at, values in enumerate(series.values):
@@ -74,13 +75,6 @@ class Windows:
             of.append(np.full(len(here), at))
             begins.append(begin)
             begin += len(values)
-        if not sum(map(len, origins)):
-            raise DataError(
-                f"the longest series of {series.name} has {int(series.lengths.max())} steps to "
-                f"learn from; expected at least {window + horizon}: the window of {window} that is "
-                f"read and the horizon of {horizon}. Give more steps, or make one of them smaller "
-                "(window=, horizon=)"
-            )
         return cls(
             np.concatenate(rows),
             np.concatenate(origins),
@@ -149,6 +143,36 @@ class Windows:
     def spread(self, count: int) -> Batch:
         """At most `count` windows from all over the part, in their order."""
         return self.batch(evenly(len(self), count))
+
+
+def check_long_enough(part: Series | Stretch, window: int, horizon: int) -> None:
+    """Refuse a part without a single window, by the lengths of its series alone.
+
+    Raises:
+        DataError: with the bound that it misses.
+    """
+    measured = stretch(part)
+    lengths, starts = measured.series.lengths, np.array(measured.starts)
+    if (lengths - horizon < np.maximum(window, starts)).all():
+        raise DataError(_too_short(measured, window, horizon))
+
+
+def _too_short(part: Stretch, window: int, horizon: int) -> str:
+    series = part.series
+    longest = int(series.lengths.max())
+    remedy = "Give more steps, or make one of them smaller (window=, horizon=)"
+    if longest < window + horizon:
+        return (
+            f"the longest series of {series.name} has {longest} steps to learn from; expected at "
+            f"least {window + horizon}: the window of {window} that is read and the horizon of "
+            f"{horizon}. {remedy}"
+        )
+    ahead = int((series.lengths - np.array(part.starts)).max())
+    return (
+        f"the last {ahead} of {longest} steps of {series.name} are put aside to measure on; "
+        f"expected at least {horizon}, the horizon. Give more steps, or make the horizon smaller "
+        "(horizon=)"
+    )
 
 
 def with_static(series: Series, at: int, values: NDArray[np.float64]) -> NDArray[np.float64]:

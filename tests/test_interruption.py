@@ -1,0 +1,207 @@
+"""An experiment that is stopped, or that may take only so long: what is finished is kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import gatewright as gw
+from gatewright.data import load_vowels
+from gatewright.errors import ArgumentError
+from gatewright.training import estimate as estimate_module
+from gatewright.training import experiment
+from gatewright.training.compare import compare
+from gatewright.training.estimate import Estimate, in_words, within
+from gatewright.training.experiment import Experiment, planned
+from gatewright.training.loop import BY_HAND, TIME_OVER
+from gatewright.training.recipe import VOWELS
+from gatewright.training.run import Run, perform
+from gatewright.training.tasks.classify import Classify
+from gatewright.training.train import train
+from gatewright.training.workers import Outcome
+from in_process import perform_here, training_here
+
+DAYS = pd.DataFrame(
+    {
+        "day": pd.date_range("2024-01-01", periods=120),
+        "sold": [at % 7.0 + at % 3 for at in range(120)],
+    }
+)
+SMALL: dict[str, Any] = {"epochs": 1, "hidden_size": 4, "progress": False}
+
+
+def test_the_model_is_saved_before_the_report_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: Any) -> str:
+        raise RuntimeError("the drawing")
+
+    monkeypatch.setattr(experiment, "report", fails)
+    with training_here(), pytest.raises(RuntimeError, match="the drawing"):
+        train(DAYS, cell="rnn", out=tmp_path / "model", **SMALL)
+    assert gw.load(tmp_path / "model").task.targets == ("sold",)
+
+
+def test_the_model_is_saved_before_the_baselines_and_ctrl_c_there_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, original, seen = tmp_path / "model", Experiment.baseline, []
+
+    def baseline(self: Experiment, one: Any, on_fit: Callable[[str], None]) -> Any:
+        seen.append((out / "README.md").read_text())
+        gw.load(out)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return original(self, one, on_fit)
+
+    monkeypatch.setattr(Experiment, "baseline", baseline)
+    with training_here():
+        trained = train(DAYS, cell="rnn", out=out, **SMALL)
+    assert "the baselines were still to be computed" in seen[0]
+    titles = [entry.title for entry in trained.entries]
+    assert titles == ["RNN", "persistence"]
+    assert trained.remarks[0].startswith("Ended by hand before these baselines: seasonal naive,")
+    card = (out / "README.md").read_text()
+    assert trained.remarks[0] in card and "still to be computed" not in card
+    assert len(json.loads((out / "results.json").read_text())["baselines"]) == 1
+    assert sorted(path.name for path in out.iterdir())[:3] == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert 'id="passage"' in (out / "report.html").read_text()
+
+
+def cut_after(count: int) -> Callable[..., list[Outcome]]:
+    """Ctrl-C after so many trainings: the next one is cut short, the others never begin."""
+
+    def perform_all(runs: list[Run], *given: Any, **options: Any) -> list[Outcome]:
+        outcomes = perform_here(runs[: count + 1], *given, **options)
+        outcomes[-1].history.stopped = BY_HAND
+        return outcomes
+
+    return perform_all
+
+
+def test_ctrl_c_compares_the_trainings_that_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classify, "baselines", lambda task: ())
+    monkeypatch.setattr(experiment, "perform_all", cut_after(3))
+    comparison = compare("vowels", out=tmp_path / "out", cells=["rnn", "gru"], seeds=3, **SMALL)
+    assert [len(entry.trials) for entry in comparison.networks] == [2, 1]
+    assert comparison.remarks == ("Ended by hand: 3 of 6 trainings were finished.",)
+    assert "1 to 2 seeds" in comparison.caption()
+    assert gw.load(tmp_path / "out").network == comparison.best.name
+    monkeypatch.setattr(experiment, "perform_all", cut_after(0))
+    comparison = compare("vowels", cells=["rnn", "gru"], seeds=3, **SMALL)
+    assert comparison.remarks == (experiment.CUT_SHORT,)
+
+
+# Time.
+def test_a_training_ends_when_its_time_is_over_and_keeps_its_best_weights() -> None:
+    recipe = replace(VOWELS, epochs=10_000, seconds=0.5, keep_from=0.9)
+    task = Classify.of(load_vowels().train)
+    model, history = perform(Run(task, "rnn", 4, 0, recipe), load_vowels().train)
+    assert history.stopped == TIME_OVER and 0 < len(history.train_loss) < 10_000
+    assert history.kept == len(history.train_loss) - 1
+    assert model.predict(load_vowels().test).shape == (370, 9)
+
+
+def plan_of(seconds: dict[str, float], baselines: dict[str, float], monkeypatch: Any) -> Experiment:
+    """A plan of 5 seeds and 100 epochs whose parts are estimated to take so long."""
+    whole = Estimate(seconds, 0.0, baselines, seeds=5)
+    monkeypatch.setattr(estimate_module, "estimate", lambda plan: whole)
+    monkeypatch.setattr(estimate_module, "usable_cores", lambda: 2)
+    return planned("vowels", list(seconds), seeds=5, epochs=100, say=lambda line: None, reading={})
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seeds", "epochs", "left_out"),
+    [
+        (100.0, 5, 100, False),  # all of it
+        (8.0, 5, 100, True),  # all but the baseline that takes half an hour
+        (2.0, 2, 100, True),  # (0.7 × 120 - 4) × 2 = 160 core seconds: two seeds of 70 each
+        (0.4, 1, 36, True),  # (0.7 × 24 - 4) × 2 = 25.6 of 70
+    ],
+)
+def test_a_time_limit_takes_seeds_then_epochs_and_slow_baselines(
+    minutes: float, seeds: int, epochs: int, left_out: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of({"rnn": 20.0, "gru": 50.0}, {"1-NN, DTW": 1800.0}, monkeypatch)
+    smaller, expected = within(plan, minutes, time.monotonic())
+    assert (smaller.seeds, smaller.recipe.epochs) == (seeds, epochs)
+    assert any("Left out for want of time" in remark for remark in smaller.remarks) is left_out
+    titles = [one.title for one in smaller.baselines]
+    assert ("1-NN, DTW" in titles) is not left_out and "majority class" in titles
+    assert expected.training_seconds <= 0.7 * 60 * minutes + 1e-9
+    assert smaller.limits == pytest.approx({"rnn": 0.24 * epochs, "gru": 0.6 * epochs})
+    assert smaller.runs()[0].recipe.seconds == pytest.approx(0.24 * epochs)
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), float("inf"), 0.05])
+def test_a_time_limit_that_cannot_be_met_is_refused(
+    minutes: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of({"rnn": 20.0}, {}, monkeypatch)
+    with pytest.raises(ArgumentError, match=f"minutes is {minutes:g}"):
+        within(plan, minutes, time.monotonic())
+
+
+def test_baselines_end_with_the_time() -> None:
+    plan = planned(DAYS, ["rnn"], seeds=1, epochs=1, say=lambda line: None, reading={})
+    with training_here():
+        comparison = replace(plan, deadline=time.monotonic() - 1.0).perform(None, progress=False)
+    titles = [entry.title for entry in comparison.entries]
+    assert titles[:2] == ["RNN", "persistence"] and "ridge on lags" not in titles
+    (remark,) = comparison.remarks
+    assert remark.startswith("The time was over before these baselines: ridge on lags")
+
+
+def test_the_time_is_said_before_it_starts() -> None:
+    lines: list[str] = []
+    with training_here():
+        compare(DAYS, cells=["window", "rnn"], seeds=2, say=lines.append, **SMALL)
+    (line,) = [line for line in lines if line.startswith("time: ")]
+    assert re.match(r"time: about \d+ (seconds|minutes): 4 trainings on \d+ cores? \(", line)
+    assert "boosting on lags (" in line and "minutes=" in line
+    assert [in_words(s) for s in (0.2, 61.0, 100.0, 8000.0)] == [
+        "5 seconds",
+        "65 seconds",
+        "2 minutes",
+        "2.2 hours",
+    ]
+
+
+# The report.
+def test_the_report_looks_into_the_network_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with training_here():
+        comparison = compare(
+            DAYS, out=tmp_path / "out", cells=["lstm", "gru", "window"], seeds=1, **SMALL
+        )
+    first = next(entry for entry in comparison.ranked if entry.name != "window")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"One sequence on its way through the {first.title}" in page
+    # The rows of the event and the time axes have names.
+    assert re.search(r'<ol class="rows"><li title="sold">sold</li>', page)
+    window = comparison.task.window
+    start = 96 - window
+    assert f'<div class="axis"><span>{DAYS.day[start].date()}</span><span>2024-04-05</span>' in page
+
+
+def test_memory_is_for_the_networks_that_have_one() -> None:
+    with training_here():
+        comparison = compare("vowels", cells=["window", "lstm"], seeds=1, memory=30, **SMALL)
+    assert comparison.recipe.memory == 30
+    with pytest.raises(ArgumentError, match="memory is 30, and the network window has none"):
+        compare("vowels", cells=["window"], memory=30)

@@ -1,0 +1,96 @@
+"""`gatewright train` killed at any moment leaves a whole model or none, and all else as it was.
+
+`GATEWRIGHT_EXAMPLES=200 pytest tests/test_kills.py` kills it more often.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import gatewright as gw
+
+KILLS = int(os.environ.get("GATEWRIGHT_EXAMPLES", "4"))
+#: Seconds around which a kill is aimed once the directory is being written.
+WRITING = 0.3
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    """A short training of a tiny file, in a process of its own."""
+    options = ["--cell", "rnn", "--hidden", "2", "--epochs", "2", "--no-progress"]
+    command = [sys.executable, "-m", "gatewright", "train", str(folder / "days.csv")]
+    return subprocess.Popen(
+        [*command, *options, "--out", str(folder / "model")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(folder / "temporary")},
+    )
+
+
+def users_files(folder: Path) -> dict[str, str]:
+    """All files that are not of the model, or of its unfinished hidden siblings."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and path.relative_to(folder).parts[0] != "model"
+        and not path.relative_to(folder).parts[0].startswith(".model.partial-")
+    }
+
+
+def set_up(folder: Path) -> dict[str, str]:
+    rows = [f"2024-{1 + at // 28:02}-{1 + at % 28:02},{at % 7}" for at in range(56)]
+    (folder / "days.csv").write_text("\n".join(["day,sold", *rows]) + "\n")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "model").write_text("another model")
+    (folder / "temporary").mkdir()
+    return users_files(folder)
+
+
+def filled(path: Path) -> bool:
+    """Look into a directory that may be gone by now: is there anything in it?"""
+    try:
+        return bool(os.listdir(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def wait_for_writing(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Until the model's directory, or what becomes of it, is there, or the process is over."""
+    before = set(os.listdir(folder))
+    # The place is tried once before the training, by a sibling that is gone at once.
+    while process.poll() is None:
+        new = set(os.listdir(folder)) - before
+        if any(filled(folder / name) for name in new):
+            return
+        time.sleep(0.0005)
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_a_kill_leaves_a_whole_model_or_none(kill: int, tmp_path: Path) -> None:
+    generator = random.Random(kill)
+    before = set_up(tmp_path)
+    process = start(tmp_path)
+    if kill % 2:
+        wait_for_writing(process, tmp_path)
+        time.sleep(generator.uniform(0.0, WRITING) ** 2 / WRITING)
+    else:
+        time.sleep(generator.uniform(0.0, 8.0))
+    process.kill()
+    process.wait()
+    assert users_files(tmp_path) == before
+    model = tmp_path / "model"
+    if model.exists():
+        files = {path.name for path in model.iterdir() if not path.name.startswith(".")}
+        assert {"config.json", "model.safetensors", "README.md", "results.json"} <= files
+        assert gw.load(model).task.targets == ("sold",)
+        card = (model / "README.md").read_text()
+        assert "still to be computed" in card or "report.html" in files
