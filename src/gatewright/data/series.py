@@ -18,7 +18,7 @@ from gatewright.data.calendar import (
     say_period,
     times_after,
 )
-from gatewright.data.cells import LARGEST
+from gatewright.data.number_columns import LARGEST
 from gatewright.errors import ArgumentError, DataError
 
 

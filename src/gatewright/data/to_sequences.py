@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.cells import number_of
+from gatewright.data.numerals import number_of
 from gatewright.data.parts import Part
 from gatewright.data.recordings import Recordings
 from gatewright.data.request import Roles, Task
