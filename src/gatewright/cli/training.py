@@ -114,12 +114,19 @@ def predict(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="--out may be there.")] = False,
     fill: options.Fill = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    encoding: options.Encoding = None,
+    timezone: options.Timezone = None,
     as_json: options.AsJson = False,
 ) -> None:
     """What a trained model says of new data, as a table."""
     from gatewright.training.predict import predict as run
 
-    found = run(model, data, out=out, overwrite=overwrite, **options.reading(fill=fill))
+    reading = options.reading(
+        fill=fill, decimal=decimal, thousands=thousands, encoding=encoding, timezone=timezone
+    )
+    found = run(model, data, out=out, overwrite=overwrite, **reading)
     for remark in found.remarks:
         _say(f"note: {remark}")
     if as_json:

@@ -94,14 +94,14 @@ def times_after(times: NDArray[Any], period: Step, steps: int) -> NDArray[Any]:
     """
     numbers = np.arange(1, steps + 1)
     if not isinstance(period, str) and not is_months(period):
-        return times[-1] + _multiples(period, numbers, times.dtype)
+        return np.asarray(times[-1] + _multiples(period, numbers, times.dtype))
     return times_at(times, period, numbers + step_numbers(times, period)[-1])
 
 
 def times_at(times: NDArray[Any], period: Step, numbers: NDArray[np.int64]) -> NDArray[Any]:
     """The times that lie these many steps after the first of `times`."""
     if not isinstance(period, str) and not is_months(period):
-        return times[0] + _multiples(period, numbers, times.dtype)
+        return np.asarray(times[0] + _multiples(period, numbers, times.dtype))
     day = times.astype("datetime64[D]")
     if period == "weekday":
         following = np.busday_offset(day[0], numbers, roll="forward")
@@ -115,7 +115,7 @@ def times_at(times: NDArray[Any], period: Step, numbers: NDArray[np.int64]) -> N
     else:
         rule = month_day_of(day)
         assert rule is not None
-        months = period.astype("timedelta64[M]")  # type: ignore[union-attr]
+        months = period.astype("timedelta64[M]")
         following = rule(day[0].astype("datetime64[M]") + numbers * months)
     return np.asarray(following.astype("datetime64[ns]") + (times[0] - day[0]))
 

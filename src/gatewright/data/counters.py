@@ -77,7 +77,9 @@ def find_counter(
     return roles, ()
 
 
-def _starts(columns: Columns, values: NDArray[np.float64], id: str | None) -> NDArray[np.int64] | None:
+def _starts(
+    columns: Columns, values: NDArray[np.float64], id: str | None
+) -> NDArray[np.int64] | None:
     """The rows where a column that counts up in even steps begins (again); None if it does not."""
     if len(values) < _LEAST_STEPS or not np.isfinite(values).all():
         return None

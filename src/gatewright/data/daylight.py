@@ -96,7 +96,10 @@ def _recognised(parts: Sequence[Part]) -> str | None:
         except ZoneInfoNotFoundError:  # a system without zones, on which timezone= says so
             continue
         verdicts = [
-            verdict for part in parts for change in clock.changes for verdict in _judge(part, change)
+            verdict
+            for part in parts
+            for change in clock.changes
+            for verdict in _judge(part, change)
         ]
         if verdicts and all(verdicts):
             scores[name] = len(verdicts)
@@ -148,7 +151,9 @@ def _in_winter_time(source: str, part: Part, clock: _Clock, name: str) -> NDArra
 
 
 def _clock_of(name: str, parts: Sequence[Part]) -> _Clock:
-    ends = [end for part in parts if len(part.times) for end in (part.times.min(), part.times.max())]
+    ends = [
+        end for part in parts if len(part.times) for end in (part.times.min(), part.times.max())
+    ]
     years = np.array(ends).astype("datetime64[Y]").astype(int) + 1970
     return _clock(name, int(years.min()) - 1, int(years.max()) + 1)
 

@@ -38,8 +38,8 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
     for part in parts:
         check_rising(table, part, roles)
     notes = (*table.notes, *seasons, *found, *loaded.notes, *settled, *counted, *clock)
-    form = {"decimal": loaded.decimal, "timezone": zone, **request.form}
-    form = {option: value for option, value in form.items() if value is not None}
+    settled_form = {"decimal": loaded.decimal, "timezone": zone, **request.form}
+    form = {option: value for option, value in settled_form.items() if value is not None}
     task: Task
     if request.task == "forecast" or (request.task is None and roles.label is None):
         series, told = build_series(table, parts, loaded.columns, roles, name, request.fill)

@@ -79,7 +79,9 @@ class JoinedTable:
         shown = " and ".join(parts)
         self.notes = (*table.notes, f"columns {shown} are read as one time, {self.name}")
         rest = {name: look for name, look in table.looks.items() if name not in parts}
-        example = " ".join(table.looks[name].examples[0] for name in parts if table.looks[name].examples)
+        example = " ".join(
+            table.looks[name].examples[0] for name in parts if table.looks[name].examples
+        )
         self.looks: Mapping[str, Look] = {self.name: Look("time", (example,)), **rest}
 
     def row(self, at: int) -> str:
@@ -92,7 +94,8 @@ class JoinedTable:
         if self.name not in kinds:
             return self._table.load(inner)
         own: dict[str, Kind] = {
-            name: "time" if self._table.looks[name].kind == "time" else "text" for name in self._parts
+            name: "time" if self._table.looks[name].kind == "time" else "text"
+            for name in self._parts
         }
         loaded = self._table.load({**inner, **own})
         columns: dict[str, Any] = {name: loaded.columns[name] for name in inner}
@@ -105,14 +108,16 @@ class JoinedTable:
         if dates:
             (rest,) = [name for name in self._parts if name != dates[0]]
             day = np.asarray(columns[dates[0]])
-            return day + self._by_name(rest, columns[rest], self._clock)
+            return np.asarray(day + self._by_name(rest, columns[rest], self._clock))
         parts = {_PARTS.get(name.lower(), name): name for name in self._parts}
-        clock = np.timedelta64(0, "ns")
+        times = self._dates(parts, columns)
         for part, unit in (("hour", _HOUR), ("minute", _HOUR // 60)):
             if part in parts:
-                values = self._by_name(parts[part], columns[parts[part]], self._count(part, unit))
-                clock = clock + values
-        return self._dates(parts, columns) + clock
+                cells = columns[parts[part]]
+                times = np.asarray(
+                    times + self._by_name(parts[part], cells, self._count(part, unit))
+                )
+        return times
 
     def _by_name(self, column: str, cells: Any, read: Any) -> NDArray[Any]:
         """(rows,), timedelta64[ns]: each different cell of a column is read once."""
@@ -124,7 +129,7 @@ class JoinedTable:
                 what = f"{names[code]!r} is no time of the day; expected a form like 18:00"
                 raise wrong_cell(self._table, column, row, what)
         lookup = np.array([*values, np.iinfo(np.int64).min], dtype=np.int64)
-        return lookup[codes].astype("timedelta64[ns]")
+        return np.asarray(lookup[codes].astype("timedelta64[ns]"))
 
     @staticmethod
     def _clock(cell: str) -> int | None:
@@ -194,12 +199,14 @@ def _date_and_clock(free: Mapping[str, Look]) -> tuple[str, ...]:
     dates = [
         name
         for name, look in free.items()
-        if look.kind == "time" and not look.named and not any(":" in cell for cell in look.examples)
+        if look.kind == "time"
+        and not (look.named or look.clock)
+        and not any(":" in cell for cell in look.examples)
     ]
     clocks = [
         name
         for name, look in free.items()
-        if look.kind == "text" and look.clock or _holds(name, look, "hour")
+        if (look.kind == "text" and look.clock) or _holds(name, look, "hour")
     ]
     named = [name for name in clocks if name.lower() in _CLOCK_NAMES]
     clocks = named[:1] or clocks

@@ -26,10 +26,10 @@ def look_at(cells: Sequence[str], ways: tuple[Numerals, ...] = BOTH) -> Look:
     return Look(
         kind,
         tuple(different)[:5],
-        number and all(parse(cell, "yearmonthday") for cell in different),
-        number and all(is_unix_time(cell) for cell in different),
-        bool(present) and all(CLOCK.fullmatch(cell) for cell in different),
-        len(present) > 1 and len(different) >= _MOST_NAMED * len(present),
+        days=number and all(parse(cell, "yearmonthday") for cell in different),
+        unix=number and all(is_unix_time(cell) for cell in different),
+        clock=bool(present) and all(CLOCK.fullmatch(cell) for cell in different),
+        named=len(present) > 1 and len(different) >= _MOST_NAMED * len(present),
     )
 
 
@@ -47,8 +47,8 @@ def finish(table: Table, cells: Mapping[str, Cells], separator: str = ",") -> Lo
         name, fault = numbers.fault
         raise wrong_cell(table, name, *fault)
     for name, column in cells.items():
-        if fault := column.problem():
-            raise wrong_cell(table, name, *fault)
+        if (problem := column.problem()) is not None:
+            raise wrong_cell(table, name, *problem)
         notes += [f"column {name}: {note}" for note in column.notes()]
     return Loaded(
         {name: column.done() for name, column in cells.items()},

@@ -75,4 +75,4 @@ def _last(months: NDArray[Any]) -> NDArray[Any]:
 def _weekday(months: NDArray[Any], weekday: int) -> NDArray[Any]:
     """The first day of each month that is this day of the week, counted from Monday."""
     first = _first(months)
-    return first + (weekday - (first.astype(int) - 4)) % 7
+    return np.asarray(first + (weekday - (first.astype(int) - 4)) % 7)

@@ -118,6 +118,8 @@ class NumberCells:
                 f"{cell!r} is not a number with the decimal mark {decimal!r} of the other cells "
                 f"or of what was asked for; write it so, or read the file with decimal={other!r}"
             )
+        if number_of(cell, BOTH) is not None:
+            return f"{cell!r} is not written like the cells before it; decimal marks are mixed"
         return f"{cell!r} is not a number; write one"
 
     def settle(self, way: Numerals) -> None:
@@ -173,7 +175,9 @@ def settle_numbers(
     that dates are written as 31.12.2024.
     """
     numbers = {name: column for name, column in columns.items() if isinstance(column, NumberCells)}
-    certain = {column.ways[0].decimal for column in numbers.values() if len(column.ways) == 1}
+    certain: set[str] = {
+        column.ways[0].decimal for column in numbers.values() if len(column.ways) == 1
+    }
     notes = []
     for name, column in numbers.items():
         way, why = column.ways[0], ""

@@ -183,7 +183,7 @@ class _Unpacked(io.RawIOBase):
     """A packed file that is refused where it turns out to be far larger than it looks."""
 
     def __init__(self, path: Path, most: int) -> None:
-        self._file = gzip.open(path, "rb")
+        self._file = gzip.GzipFile(path, "rb")
         self._path, self._most = path, most
 
     def readable(self) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 from gatewright.data.catalogue import BUNDLED
 from gatewright.data.formats.csv_file import CsvFile
 from gatewright.data.formats.frame import open_frame
-from gatewright.data.formats.parquet_file import open_parquet
 from gatewright.data.formats.json_file import JsonFile
+from gatewright.data.formats.parquet_file import open_parquet
 from gatewright.data.formats.text_file import read_text
 from gatewright.data.formats.ts_file import read_ts
 from gatewright.data.formats.ts_pair import read_pair

@@ -39,7 +39,7 @@ def kinds_of(roles: Roles, looks: Mapping[str, Look]) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
     if roles.time is not None:
         look = looks[roles.time]
-        counts = look.kind == "number" and not (look.times_of_digits or look.unix)
+        counts = look.kind == "number" and not (look.days or look.unix)
         kinds[roles.time] = "step" if counts else "time"
     kinds |= {name: "text" for name in (roles.id, roles.label) if name is not None}
     kinds |= {name: "text" if looks[name].kind == "text" else "number" for name in roles.static}

@@ -26,7 +26,7 @@ class Look:
 
     kind: Kind
     examples: tuple[str, ...] = ()  # a few different values, as text
-    times_of_digits: bool = False  # numbers that can all be read as 20240131, or Unix times
+    days: bool = False  # numbers that can all be read as days like 20240131
     unix: bool = False  # numbers that can all be read as seconds since 1970, or parts of them
     clock: bool = False  # times of the day, without a date
     named: bool = False  # another value in nearly every row

@@ -78,12 +78,7 @@ _NAT = np.iinfo(np.int64).min  # how numpy keeps "not a time"
 
 def could_be_time(cell: str) -> bool:
     """Is this text written like a time, in any of the ways but those of digits alone?"""
-    for way, pattern in WAYS.items():
-        match = pattern.fullmatch(cell) if way not in _OF_DIGITS else None
-        month = match.groupdict().get("month", "1") if match else ""
-        if month.isdigit() or month.lower()[:3] in _SHORT:
-            return True
-    return False
+    return any(parse(cell, way) is not None for way in WAYS if way not in _OF_DIGITS)
 
 
 def is_unix_time(cell: str) -> bool:
@@ -208,8 +203,8 @@ class TimeCells:
         plain = _plain_times(cells) if "year-month-day" in self._found else None
         if plain is not None:
             self._found = {"year-month-day": [*self._found["year-month-day"], plain]}
-            offsets = self._offsets["year-month-day"]
-            self._offsets = {"year-month-day": [*offsets, np.zeros(len(cells), np.int16)]}
+            before = self._offsets["year-month-day"]
+            self._offsets = {"year-month-day": [*before, np.zeros(len(cells), np.int16)]}
             self._zones.setdefault(None, first)
             return None
         for way in list(self._found):
@@ -282,7 +277,7 @@ class TimeCells:
         """(rows,), the times that the clock of their zone showed."""
         offsets = np.concatenate([np.empty(0, np.int16), *self._offsets[way]])
         times = self._joined()[way].view("datetime64[ns]")
-        return times + offsets.astype("timedelta64[m]")
+        return np.asarray(times + offsets.astype("timedelta64[m]"))
 
     def _on_one_hour(self, way: str) -> bool:
         """Are these days, weeks or months: always at the same time of the day by their clock?

@@ -28,7 +28,20 @@ _NUMBERED = re.compile(r"(.*?)(\d+)")
 _OF_TIME = ("", "t", "t_", "t-", "time", "time_", "time ", "step", "step_", "step ", "timestep_")
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _LONG_MONTHS = tuple(
-    "january february march april may june july august september october november december".split()
+    [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ]
 )
 _PARTS_OF_A_YEAR = (_MONTHS, _LONG_MONTHS, ("q1", "q2", "q3", "q4"))
 
@@ -44,6 +57,7 @@ class Shape:
     note: str
     id: str | None  # the column that names each row's series; None: they are one, ROW: each its own
     year: str | None = None
+    left_out: tuple[str, ...] = ()  # columns that are neither
 
 
 def long(table: Table, request: Request) -> tuple[Table, Request]:
@@ -57,7 +71,8 @@ def long(table: Table, request: Request) -> tuple[Table, Request]:
     )
     if shape is None:
         return table, request
-    return LongTable(table, shape), replace(request, id=shape.id, time=TIME)
+    ignore = (*request.ignore, *shape.left_out)
+    return LongTable(table, shape), replace(request, id=shape.id, time=TIME, ignore=ignore)
 
 
 class LongTable:
@@ -100,9 +115,7 @@ class LongTable:
         grid = np.stack([loaded.columns[name] for name in shape.columns], axis=1)
         self._places = np.flatnonzero(_inside(grid, whole=shape.year is not None))
         rows, steps = np.divmod(self._places, len(shape.columns))
-        columns: dict[str, Any] = {
-            name: _at(loaded.columns[name], rows) for name in inner
-        }
+        columns: dict[str, Any] = {name: _at(loaded.columns[name], rows) for name in inner}
         columns[VALUE] = grid.ravel()[self._places]
         if shape.year is None:
             columns[TIME] = shape.times[steps]
@@ -203,9 +216,19 @@ def _row_a_year(table: Table, request: Request) -> Shape | None:
         return None
     months = 12 // len(parts)
     times = np.arange(len(parts)) * np.timedelta64(months, "M")
-    text = next((name for name, look in free.items() if look.kind == "text" and not look.named), None)
-    note = f"each row is read as a year, and each of the columns {names[0]} to {names[-1]} as a time"
-    return Shape(tuple(names), times, note, request.id or text, year)
+    text = next(
+        (name for name, look in free.items() if look.kind == "text" and not look.named), None
+    )
+    note = (
+        f"each row is read as a year, and each of the columns {names[0]} to {names[-1]} as a time"
+    )
+    # Means of the year, of its seasons: they are made of the other columns.
+    more = tuple(
+        name for name, look in free.items() if look.kind == "number" and name not in (*names, year)
+    )
+    if more:
+        note += f"; {', '.join(more[:5])}: left out"
+    return Shape(tuple(names), times, note, request.id or text, year, more)
 
 
 def _row_a_recording(table: Table, request: Request) -> Shape | None:

@@ -174,7 +174,9 @@ def _direct(series: Any, kind: Kind) -> NDArray[Any] | None:
     import narwhals
 
     type_ = series.dtype
-    if kind in ("number", "step", "flag") and (type_.is_numeric() or isinstance(type_, narwhals.Boolean)):
+    if kind in ("number", "step", "flag") and (
+        type_.is_numeric() or isinstance(type_, narwhals.Boolean)
+    ):
         values = np.asarray(series.cast(narwhals.Float64).to_numpy(), dtype=np.float64)
         return whole_if_possible(values) if kind == "step" else values
     if kind == "time" and isinstance(type_, narwhals.Datetime):

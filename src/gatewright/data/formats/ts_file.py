@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.data.missing import Fill, filled
 from gatewright.data.number_columns import NumberCells
 from gatewright.data.numerals import POINT
-from gatewright.data.missing import Fill, filled
 from gatewright.data.opening import lines_of, open_text
 from gatewright.data.recordings import Recordings
 from gatewright.data.request import Reading, Request
@@ -54,7 +54,9 @@ def read_ts(path: Path, name: str, request: Request, encoding: str = "utf-8-sig"
     with open_text(path, newline=None, encoding=encoding) as file:
         lines = lines_of(path.name, file, _LONGEST_LINE)
         header = _header(path.name, lines)
-        cases = [_mended(path.name, case, request.fill) for case in _cases(path.name, lines, header)]
+        cases = [
+            _mended(path.name, case, request.fill) for case in _cases(path.name, lines, header)
+        ]
     if not cases:
         raise DataError(f"{path.name} has a header and no case after @data; expected data")
     _check_claims(path.name, header, cases)

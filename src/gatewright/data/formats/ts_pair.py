@@ -1,7 +1,7 @@
 """A published split in two files: `NAME_TRAIN.ts` to learn from, `NAME_TEST.ts` to test on.
 
-That is how the archives of aeon, sktime and UCR (`.tsv`, `.txt`) keep theirs, so figures on it are only comparable
-with others if the test part is the one that is published.
+That is how the archives of aeon, sktime and UCR (`.tsv`, `.txt`) keep theirs, so figures on it
+are only comparable with others if the test part is the one that is published.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ def read_pair(path: Path, request: Request, read: Callable[[Path], Reading]) -> 
     """The answer of `read`, with the test part that lies beside a file of this name."""
     training = read(path)
     beside = path.with_name(re.sub(r"_TRAIN(?=\.(ts|tsv|txt)\b)", "_TEST", path.name))
-    labelled = (
-        isinstance(training.data, Recordings) and training.data.classes and request.labelled
-    )
+    labelled = isinstance(training.data, Recordings) and training.data.classes and request.labelled
     if beside == path or not labelled or not beside.is_file():
         return training
     with steady(beside):

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import Step, season_of, times_at
+from gatewright.data.calendar import Step, is_months, season_of, times_at
 from gatewright.data.missing import Fill, filled
 from gatewright.data.number_columns import NumberCells
 from gatewright.data.numerals import POINT
 from gatewright.data.opening import lines_of, open_text
 from gatewright.data.request import Reading, Request
 from gatewright.data.series import Series
-from gatewright.data.times import parse
+from gatewright.data.times import LAST_YEAR, parse
 from gatewright.errors import DataError
 
 _LONGEST_LINE = 1 << 26
@@ -35,14 +35,15 @@ _UNITS: dict[str, np.timedelta64] = {
     "minutely": np.timedelta64(1, "m"),
     "secondly": np.timedelta64(1, "s"),
 }
-_COUNTED = {
-    "years": np.timedelta64(12, "M"),
-    "months": np.timedelta64(1, "M"),
-    "weeks": np.timedelta64(7, "D"),
-    "days": np.timedelta64(1, "D"),
-    "hours": np.timedelta64(1, "h"),
-    "minutes": np.timedelta64(1, "m"),
-    "seconds": np.timedelta64(1, "s"),
+# Units that a number may stand before, as in 10_minutes: how many of which unit each is.
+_COUNTED: dict[str, tuple[int, Literal["M", "D", "h", "m", "s"]]] = {
+    "years": (12, "M"),
+    "months": (1, "M"),
+    "weeks": (7, "D"),
+    "days": (1, "D"),
+    "hours": (1, "h"),
+    "minutes": (1, "m"),
+    "seconds": (1, "s"),
 }
 _TYPES = ("string", "date", "numeric")
 
@@ -72,7 +73,7 @@ def read_tsf(path: Path, name: str, request: Request, encoding: str = "utf-8-sig
     values = tuple(_complete(path.name, row, request.fill)[:, None] for row in rows)
     series = Series(
         ids=ids,
-        times=tuple(_times(path.name, row, period, len(own)) for row, own in zip(rows, values, strict=True)),
+        times=tuple(_times(path.name, row, period, len(row.values)) for row in rows),
         values=values,
         channels=("value",),
         period=period,
@@ -83,7 +84,9 @@ def read_tsf(path: Path, name: str, request: Request, encoding: str = "utf-8-sig
     if missing:
         notes.append(f"{missing} missing values: {request.fill}")
     if header.horizon:
-        notes.append(f"its header names a horizon: say horizon={header.horizon} to forecast that far")
+        notes.append(
+            f"its header names a horizon: say horizon={header.horizon} to forecast that far"
+        )
     if not header.frequency or not _date_of(header):
         notes.append("it names no times: steps are numbered")
     return Reading(series, "forecast", "a .tsf file holds series", path.name, tuple(notes))
@@ -110,7 +113,7 @@ def _header(source: str, lines: Iterator[tuple[int, str]]) -> _Header:
             header.frequency = " ".join(rest).lower()
         elif tag == "@horizon":
             text = "".join(rest)
-            if not (text.isascii() and text.isdigit() and 0 < int(text[:9])):
+            if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
                 raise DataError(f"{where}: @horizon has {text!r}; expected a number from 1")
             header.horizon = int(text[:9])
         elif tag == "@relation":
@@ -126,8 +129,9 @@ def _period(source: str, frequency: str | None) -> Step:
     if frequency in _UNITS:
         return _UNITS[frequency]
     count, _, unit = frequency.replace(" ", "_").partition("_")
-    if count.isascii() and count.isdigit() and 0 < int(count[:6]) and unit in _COUNTED:
-        return int(count[:6]) * _COUNTED[unit]
+    if count.isascii() and count.isdigit() and int(count[:6]) > 0 and unit in _COUNTED:
+        times, numpy_unit = _COUNTED[unit]
+        return np.timedelta64(int(count[:6]) * times, numpy_unit)
     raise DataError(
         f"{source} has the frequency {frequency!r}; expected one of {', '.join(_UNITS)}, or one "
         "like 10_minutes"
@@ -192,15 +196,19 @@ def _times(source: str, row: _Row, period: Step, steps: int) -> NDArray[Any]:
         return np.arange(steps)
     start = np.array([row.start])
     last = start.astype("datetime64[Y]").astype(int)[0] + 1970
-    years = steps * (period if isinstance(period, np.timedelta64) else np.timedelta64(0, "D"))
-    reach = np.timedelta64(int(years / np.timedelta64(1, "M")) // 12 if _in_months(period) else int(years / np.timedelta64(365, "D")), "Y")
-    if last + int(reach / np.timedelta64(1, "Y")) > 2260:
-        raise DataError(f"{source}, line {row.line} goes on beyond the year 2260; is its start right?")
+    if last + steps * _years(period) > LAST_YEAR - 1:
+        raise DataError(
+            f"{source}, line {row.line} goes on beyond the year {LAST_YEAR}; is its start right?"
+        )
     return times_at(start, period, np.arange(steps))
 
 
-def _in_months(period: Step) -> bool:
-    return isinstance(period, np.timedelta64) and np.datetime_data(period)[0] == "M"
+def _years(period: Step) -> float:
+    """The length of a step, about."""
+    if is_months(period):
+        return float(period / np.timedelta64(12, "M"))
+    assert isinstance(period, np.timedelta64)
+    return float(period / np.timedelta64(365, "D"))
 
 
 def _complete(source: str, row: _Row, fill: Fill | None) -> NDArray[np.float64]:
@@ -214,8 +222,12 @@ def _complete(source: str, row: _Row, fill: Fill | None) -> NDArray[np.float64]:
     if np.isnan(values).any():
         where = f"{source}, line {row.line}, value {int(np.flatnonzero(np.isnan(values))[0]) + 1}"
         if fill in ("linear", "previous"):
-            raise DataError(f"{where} is missing, and nothing is there to fill it with fill={fill!r}")
+            raise DataError(
+                f"{where} is missing, and nothing is there to fill it with fill={fill!r}"
+            )
         if fill == "drop":
-            raise DataError(f"{where} is missing: to leave it out breaks the series; say fill='linear'")
+            raise DataError(
+                f"{where} is missing: to leave it out breaks the series; say fill='linear'"
+            )
         raise DataError(f"{where} is missing; write it, or say fill='linear' or 'previous'")
     return values

@@ -39,9 +39,7 @@ def open_ucr(path: Path, request: Request, encoding: str, notes: tuple[str, ...]
             "names and call it .csv, or read it as a text with task='next symbol'"
         )
     names = (LABEL, *(str(step) for step in range(1, len(rows[0]))))
-    return CsvFile(
-        path, path.name, encoding=encoding, ways=request.ways, names=names, notes=notes
-    )
+    return CsvFile(path, path.name, encoding=encoding, ways=request.ways, names=names, notes=notes)
 
 
 def _rows(path: Path, encoding: str) -> list[list[str]]:

@@ -15,7 +15,7 @@ from gatewright.data import Series
 from gatewright.data.calendar import say_period, season_of
 from gatewright.draw.forecasts import Drawn, forecast_section
 from gatewright.draw.page import Section
-from gatewright.errors import ArgumentError
+from gatewright.errors import ArgumentError, DataError
 from gatewright.training.baselines.lags import boosting_left_out, lag_baselines
 from gatewright.training.baselines.naive import naive_baselines
 from gatewright.training.tasks.future import Future, columns
@@ -102,6 +102,13 @@ class Forecast(Task):
         for what, given in (("horizon", horizon), ("window", window)):
             if given is not None and given < 1:
                 raise ArgumentError(f"{what} is {given}; expected at least 1")
+        if training.period is None:
+            raise DataError(
+                f"the times of {training.name} are irregular, so a trained model could not say "
+                "what it forecasts: bring them to a regular step, put missing steps in with "
+                "fill='linear' or 'previous', or leave the column of times out with ignore=, "
+                "which takes each row as one step"
+            )
         season = training.steps_a_season or season_of(training.period) or 1
         usual = season_of(training.period) or (season if 1 < season <= 48 else 8)
         horizon = horizon or usual

@@ -31,15 +31,29 @@ def series_for(task: Forecast, data: Series) -> tuple[Series, list[str]]:
     order = task.seen.order(series.channels + series.static_names, data.name)
     if order != sorted(order):
         series = in_order(series, task.seen.channels, task.targets)
-    short = int(series.lengths.min())
-    if short < task.window:
-        which = series.ids[int(series.lengths.argmin())]
-        raise DataError(
-            f"series {which} of {data.name} has {short} steps; the model reads the last "
-            f"{task.window}: give at least so many"
-        )
+    series, remarks = long_enough(series, task.window)
     arrays = [with_static(series, at, one) for at, one in enumerate(series.values)]
-    return series, task.seen.remarks(arrays, data.name)
+    return series, [*remarks, *task.seen.remarks(arrays, data.name)]
+
+
+def long_enough(series: Series, window: int) -> tuple[Series, list[str]]:
+    """The series that fill a window, and a remark that names those left out.
+
+    Raises:
+        DataError: if none does.
+    """
+    short = [at for at, steps in enumerate(series.lengths) if steps < window]
+    if not short:
+        return series, []
+    names = ", ".join(f"{series.ids[at]} ({series.lengths[at]} steps)" for at in short[:5])
+    names += f" and {len(short) - 5} more" if len(short) > 5 else ""
+    if len(short) == len(series):
+        raise DataError(
+            f"series {series.ids[short[0]]} of {series.name} has {series.lengths[short[0]]} steps; "
+            f"the model reads the last {window}: give at least as many"
+        )
+    rest = series.take([at for at in range(len(series)) if at not in set(short)])
+    return rest, [f"left out, since the model reads the last {window} steps: {names}"]
 
 
 def in_order(series: Series, channels: Sequence[str], targets: tuple[str, ...]) -> Series:
