@@ -20,14 +20,14 @@ Kind = Literal["number", "step", "flag", "time", "text", "nothing"]
 FLAGS = {"true": 1.0, "false": 0.0}
 
 
-def kind_of(cells: Sequence[str], ways: tuple[Numerals, ...] = BOTH) -> Kind:
+def kind_of(cells: Sequence[str]) -> Kind:
     """What the majority of these cells are; a minority is for the strict reading to name."""
     present = [cell.strip() for cell in cells if not is_missing(cell)]
     if not present:
         return "nothing"
     if all(cell.lower() in FLAGS for cell in present):
         return "flag"
-    numbers = sum(number_of(cell, ways) is not None for cell in present)
+    numbers = sum(number_of(cell, BOTH) is not None for cell in present)
     if 2 * numbers > len(present):
         return "number"
     times = sum(could_be_time(cell) for cell in present)

@@ -25,7 +25,7 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
             f"{', '.join(list(table.looks)[:5])}: save the text as a .txt file"
         )
     seasons = season_as_id(table, request)
-    table, request = long(joined(table, request), request)
+    table, request = long(*joined(table, request))
     roles, found = find_roles(table.source, table.looks, request)
     loaded = table.load(kinds_of(roles, table.looks))
     said = frozenset(name for names in request.columns.values() for name in names)

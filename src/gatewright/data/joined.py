@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ _LARGEST = {"quarter": 4, "month": 12, "week": 53, "day": 31, "hour": 24, "minut
 _HOUR = 3600 * 10**9  # nanoseconds
 
 
-def joined(table: Table, request: Request) -> Table:
-    """The table with one column of times where several make up a time; else as it is."""
+def joined(table: Table, request: Request) -> tuple[Table, Request]:
+    """The table with one column of times where several make up a time, and the request for it."""
     free = {
         name: look
         for name, look in table.looks.items()
@@ -44,7 +45,11 @@ def joined(table: Table, request: Request) -> Table:
     else:
         columns = tuple(name.strip() for name in request.time.split("+"))
         columns = columns if all(name in table.looks for name in columns) else ()
-    return JoinedTable(table, columns) if columns else table
+    if not columns:
+        return table, request
+    if request.time is not None:
+        request = replace(request, time=joined_name(columns))
+    return JoinedTable(table, columns), request
 
 
 def joined_name(columns: Iterable[str]) -> str:
@@ -94,8 +99,7 @@ class JoinedTable:
         if self.name not in kinds:
             return self._table.load(inner)
         own: dict[str, Kind] = {
-            name: "time" if self._table.looks[name].kind == "time" else "text"
-            for name in self._parts
+            name: "time" if _is_date(self._table.looks[name]) else "text" for name in self._parts
         }
         loaded = self._table.load({**inner, **own})
         columns: dict[str, Any] = {name: loaded.columns[name] for name in inner}
@@ -189,6 +193,11 @@ def _written(cells: Mapping[str, str]) -> str:
     return f"{year}-{cells['month']}-{cells.get('day', '1')}"
 
 
+def _is_date(look: Look) -> bool:
+    """Does a column hold times, other than 18.00.00, which may as well be a day?"""
+    return look.kind == "time" and not look.clock
+
+
 def _whole(cell: str) -> int | None:
     text = cell.removesuffix(".0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
@@ -199,14 +208,12 @@ def _date_and_clock(free: Mapping[str, Look]) -> tuple[str, ...]:
     dates = [
         name
         for name, look in free.items()
-        if look.kind == "time"
-        and not (look.named or look.clock)
-        and not any(":" in cell for cell in look.examples)
+        if _is_date(look) and not look.named and not any(":" in cell for cell in look.examples)
     ]
     clocks = [
         name
         for name, look in free.items()
-        if (look.kind == "text" and look.clock) or _holds(name, look, "hour")
+        if (look.kind in ("text", "time") and look.clock) or _holds(name, look, "hour")
     ]
     named = [name for name in clocks if name.lower() in _CLOCK_NAMES]
     clocks = named[:1] or clocks

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from gatewright.data.cells import Cells, kind_of
 from gatewright.data.missing import is_missing
 from gatewright.data.number_columns import settle_numbers
-from gatewright.data.numerals import BOTH, Numerals
 from gatewright.data.table import Loaded, Look, Table, wrong_cell
 from gatewright.data.times import TimeCells, is_unix_time, parse
 
@@ -17,9 +16,9 @@ _DOTTED_DATE = re.compile(r"\d\d?\.\d\d?\.(?:\d\d){1,2}.*", re.ASCII | re.DOTALL
 _MOST_NAMED = 0.9  # of the rows, from which on a column names each of them
 
 
-def look_at(cells: Sequence[str], ways: tuple[Numerals, ...] = BOTH) -> Look:
+def look_at(cells: Sequence[str]) -> Look:
     """What the first cells of a column show."""
-    kind = kind_of(cells, ways)
+    kind = kind_of(cells)
     present = [cell.strip() for cell in cells if not is_missing(cell)]
     different = dict.fromkeys(present)
     number = kind == "number"

@@ -92,8 +92,8 @@ class Encoding:
 def check_encoding(name: str) -> str:
     """The same, or `ArgumentError` for what Python does not know as an encoding of text."""
     try:
-        b"".decode(name)
-    except (LookupError, ValueError, UnicodeError):
+        "a".encode(name)
+    except (LookupError, ValueError):
         raise ArgumentError(
             f"encoding is {name!r}, which is not known; expected a name like 'utf-8', 'cp1252' "
             "(Western Windows, also for Latin-1) or 'utf-16'"

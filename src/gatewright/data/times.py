@@ -78,7 +78,12 @@ _NAT = np.iinfo(np.int64).min  # how numpy keeps "not a time"
 
 def could_be_time(cell: str) -> bool:
     """Is this text written like a time, in any of the ways but those of digits alone?"""
-    return any(parse(cell, way) is not None for way in WAYS if way not in _OF_DIGITS)
+    for way, pattern in WAYS.items():
+        match = pattern.fullmatch(cell) if way not in _OF_DIGITS else None
+        month = match.groupdict().get("month", "1") if match else ""
+        if month.isdigit() or month.lower()[:3] in _SHORT:
+            return True
+    return False
 
 
 def is_unix_time(cell: str) -> bool:

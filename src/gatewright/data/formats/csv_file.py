@@ -61,7 +61,7 @@ class CsvFile:
                 "expected data below it"
             )
         self.looks = {
-            name: look_at(cells, ways)
+            name: look_at(cells)
             for name, cells in zip(self._names, zip(*first, strict=True), strict=True)
         }
         self.notes = (*notes, *self._noticed())

@@ -129,7 +129,7 @@ class Frame:
     def _look(self, name: str, cells: list[str]) -> Look:
         import narwhals
 
-        look, type_ = look_at(cells, self._ways), self._types[name]
+        look, type_ = look_at(cells), self._types[name]
         if look.kind == "nothing":
             return look
         if isinstance(type_, narwhals.Boolean):

@@ -42,7 +42,7 @@ class JsonFile:
         whole = _whole if ".json" in (part.lower() for part in path.suffixes) else _lines
         self._columns = _columns(source, whole(path, source, encoding))
         check_names(source, tuple(self._columns))
-        self.looks = {name: look_at(cells[:_LOOK], ways) for name, cells in self._columns.items()}
+        self.looks = {name: look_at(cells[:_LOOK]) for name, cells in self._columns.items()}
 
     def row(self, at: int) -> str:
         """Records as people count them."""
