@@ -26,6 +26,7 @@ from pyarrow import parquet
 
 from gatewright.data import Reading, Recordings, Series, Tagged, Text, read
 from gatewright.errors import GatewrightError
+from gatewright.training.source import how
 
 EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "120"))
 MOST_SECONDS, MOST_MEGABYTES = 20, 500
@@ -271,7 +272,15 @@ def test_a_file_as_people_have_it(name: str, tmp_path: Path):
     """What is changed above is read, or needs an answer of the user's."""
     fill = {"fill": "linear"}
     options = {"m4.tsf": fill, "classes.ts": fill, "places.csv": {"ignore": "name"}}
-    check(read(write(tmp_path / name, REAL[name].encode()), **options.get(name, {})))
+    path = write(tmp_path / name, REAL[name].encode())
+    reading = read(path, **options.get(name, {}))
+    check(reading)
+    # A model remembers how its data were read, and reads others in the same way.
+    again = read(path, **{**options.get(name, {}), **how(reading), "labelled": False})
+    assert repr(again.data) == repr(reading.data) and again.roles == reading.roles
+    if isinstance(reading.data, Series):
+        for one, other in zip(again.data.values, reading.data.values, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 columns = {

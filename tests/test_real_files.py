@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from gatewright.cli import training as cli
 from gatewright.cli.options import READING
 from gatewright.cli.wording import in_options
 from gatewright.data import Reading, Recordings, Series, read
+from gatewright.data.formats import parquet_file
 from gatewright.data.numerals import BOTH, COMMA, POINT, number_of
 from gatewright.errors import ArgumentError, DataError, GatewrightError
 from gatewright.training.source import open_source
@@ -192,6 +195,14 @@ def test_what_is_too_large_is_refused_at_once(load):
     labels = "".join(f"{at},1,c{at}\n{at},2,c{at}\n" for at in range(40_000))
     with pytest.raises(DataError, match=r"40000 different values in 80000 rows, too many"):
         load("id,x,label\n" + labels)
+
+
+def test_a_parquet_file_of_endless_rows_is_refused(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(parquet_file, "_ROWS", 1000)
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"x": np.zeros(2_000_000, np.int8)}), path)
+    with pytest.raises(DataError, match=r"claims 2,000,000 rows in [0-9,]+ bytes, which would"):
+        read(path)
 
 
 # Times
@@ -411,8 +422,24 @@ def test_rows_without_an_order_are_asked_about(load):
     with pytest.raises(DataError, match=r"column name .*\('place 0', 'place 1'\).*ignore='name'"):
         load(places)
     assert load(places, ignore="name").data.channels == ("latitude", "longitude")
-    with pytest.raises(DataError, match=r"column when of table.csv has another text in each row"):
+    with pytest.raises(
+        DataError, match=r"column when of table.csv has a text of its own in each row"
+    ):
         load("when,x\nKW 1,1\nKW 2,2\nKW 3,2\n")
+    panel = "id,when,x\n" + "".join(f"{one},KW {k},{k}\n" for one in "ab" for k in range(20))
+    with pytest.raises(DataError, match=r"column when of table.csv has a text of its own"):
+        load(panel)
+
+
+def test_an_option_that_cannot_matter_is_refused(load):
+    with pytest.raises(ArgumentError, match=r"decimal=',' was given, but a.tsf says itself"):
+        load(TSF, "a.tsf", decimal=",")
+    with pytest.raises(ArgumentError, match=r"timezone='UTC' was given, but the bundled data set"):
+        read("weather", timezone="UTC")
+    with pytest.raises(ArgumentError, match=r"thousands='\.' was given, but a.txt says itself"):
+        load("prose", "a.txt", thousands=".")
+    with pytest.raises(ArgumentError, match=r"timezone='UTC' was given, but the times .* numbers"):
+        load("t,x\n1,2\n2,3\n", timezone="UTC")
 
 
 # Several series, and tables of other shapes

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.parts import Part, say_time
-from gatewright.errors import DataError
+from gatewright.errors import ArgumentError, DataError
 
 # One zone for each rule by which people put their clocks: 01:00 UTC all over the European Union,
 # 02:00 of the local clock in North America and in the south of Australia.
@@ -54,6 +54,10 @@ def to_winter_time(
     Without `timezone` they stay as they are unless the hours that are missing or come twice are
     those of a zone's rule. Days and longer steps have no hour to shift.
     """
+    if timezone is not None and any(part.times.dtype.kind != "M" for part in parts):
+        raise ArgumentError(
+            f"timezone={timezone!r} was given, but the times of {source} are numbers; leave it out"
+        )
     if not _within_days(parts):
         return parts, (), timezone
     if timezone is not None:

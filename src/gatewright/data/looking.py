@@ -13,6 +13,8 @@ from gatewright.data.times import TimeCells, is_unix_time, parse
 
 CLOCK = re.compile(r"(\d\d?)[:.h](\d\d)(?:[:.](\d\d)(?:\.\d+)?)?(?: ?([AaPp][Mm]))?", re.ASCII)
 _DOTTED_DATE = re.compile(r"\d\d?\.\d\d?\.(?:\d\d){1,2}.*", re.ASCII | re.DOTALL)
+_DIGIT = re.compile(r"[0-9]")
+_MANY = 10  # different cells
 _MOST_NAMED = 0.9  # of the rows, from which on a column names each of them
 
 
@@ -28,6 +30,7 @@ def look_at(cells: Sequence[str]) -> Look:
         days=number and all(parse(cell, "yearmonthday") for cell in different),
         unix=number and all(is_unix_time(cell) for cell in different),
         clock=bool(present) and all(CLOCK.fullmatch(cell) for cell in different),
+        numbered=len(different) >= _MANY and all(_DIGIT.search(cell) for cell in different),
         named=len(present) > 1 and len(different) >= _MOST_NAMED * len(present),
     )
 

@@ -53,7 +53,9 @@ class NumberCells:
             for at in np.flatnonzero(np.abs(values) > LARGEST).tolist():
                 if "n" not in cells[at].lower():  # it does not say "inf" itself
                     return first + at, f"{cells[at]!r} is too large; expected at most {LARGEST:g}"
-        self._parts = {way: [*self._parts[way], values] for way, values in columns.items()}
+        self._parts = {way: self._parts[way] for way in columns}
+        for way, values in columns.items():
+            self._parts[way].append(values)
         return None
 
     def _plainly(self, cells: Sequence[str]) -> NDArray[np.float64] | None:

@@ -147,7 +147,7 @@ def read(
         return read_table(open_frame(source, request.ways), "dataframe", request)
     path = Path(os.fsdecode(source))
     if str(path) in BUNDLED and not path.exists():
-        return BUNDLED[str(path)](request)
+        return BUNDLED[str(path)](request.without_marks(f"the bundled data set {path}"))
     try:
         if "\0" in str(path):  # no system has such a name, and Python's error would be its own
             raise FileNotFoundError

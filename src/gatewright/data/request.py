@@ -89,6 +89,16 @@ class Request:
                 raise ArgumentError(f"{role}={names[0]!r} was given, but {source} {why}")
         return self
 
+    def without_marks(self, source: str) -> Self:
+        """The same, or `ArgumentError` for marks of numbers or a zone: the source fixes them."""
+        for name in ("decimal", "thousands", "timezone"):
+            if (value := getattr(self, name)) is not None:
+                raise ArgumentError(
+                    f"{name}={value!r} was given, but {source} says itself how it is written; "
+                    "leave it out"
+                )
+        return self
+
     def of_new(self, names: tuple[str, ...]) -> Self:
         """The same; of new data without a label or what is left out, these need not be there."""
         if self.labelled:

@@ -91,7 +91,7 @@ def find_roles(
             "telling classes, a target for a forecast"
         )
     if time is None and label is None and task is None:
-        _check_order(source, free)
+        _check_order(source, free, id)
     for name, look in list(free.items()):
         if look.unix and time is not None:
             look = replace(look, kind="time")
@@ -199,18 +199,18 @@ def _find_time(source: str, free: Mapping[str, Look], take: Take) -> str | None:
     return None
 
 
-def _check_order(source: str, free: Mapping[str, Look]) -> None:
-    """`DataError` where each row has a name of its own, and nothing says that rows follow in time.
+def _check_order(source: str, free: Mapping[str, Look], id: str | None) -> None:
+    """`DataError` where rows have names of their own, and nothing says that they follow in time.
 
     The names may be times in a form that is not known, or the rows no steps at all.
     """
     for name, look in free.items():
-        if look.kind == "text" and look.named:
+        if look.kind == "text" and (look.named or (id is not None and look.numbered)):
             shown = ", ".join(repr(cell[:40]) for cell in look.examples[:2])
             raise DataError(
-                f"column {name} of {source} has another text in each row ({shown}), and no column "
-                "holds times, so nothing says that one row follows the other. If these are times, "
-                "write them in a form like 2024-01-31; if the rows do follow each other as they "
+                f"column {name} of {source} has a text of its own in each row ({shown}), and no "
+                "column holds times, so nothing says that one row follows the other. If these are "
+                "times, write them in a form like 2024-01-31; if the rows do follow each other as they "
                 f"stand, leave the column out with ignore={name!r}"
             )
 

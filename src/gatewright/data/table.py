@@ -30,6 +30,7 @@ class Look:
     unix: bool = False  # numbers that can all be read as seconds since 1970, or parts of them
     clock: bool = False  # times of the day, without a date
     named: bool = False  # another value in nearly every row
+    numbered: bool = False  # texts of which each holds a digit, and many are different
 
 
 @dataclass(frozen=True, slots=True)

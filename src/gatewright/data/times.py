@@ -207,9 +207,10 @@ class TimeCells:
         failed: tuple[int, str] | None = None
         plain = _plain_times(cells) if "year-month-day" in self._found else None
         if plain is not None:
-            self._found = {"year-month-day": [*self._found["year-month-day"], plain]}
-            before = self._offsets["year-month-day"]
-            self._offsets = {"year-month-day": [*before, np.zeros(len(cells), np.int16)]}
+            way = "year-month-day"
+            self._found, self._offsets = {way: self._found[way]}, {way: self._offsets[way]}
+            self._found[way].append(plain)
+            self._offsets[way].append(np.zeros(len(cells), np.int16))
             self._zones.setdefault(None, first)
             return None
         for way in list(self._found):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import narwhals as nw
 
 # A file may have so many rows, or so many for each of its bytes: constant columns pack well.
-_ROWS, _ROWS_A_BYTE = 10_000_000, 100
+_ROWS, _ROWS_A_BYTE = 50_000_000, 100
 
 
 def open_parquet(path: Path, ways: tuple[Numerals, ...] = BOTH) -> Frame:

@@ -29,6 +29,7 @@ def read_text(
     path: Path, name: str, request: Request, why: str, encoding: str = "utf-8-sig"
 ) -> Reading:
     """The text that a file holds, as characters or as bytes."""
+    request.without_marks(path.name)
     request.without_columns(path.name, "is read as a text, which has no columns").for_tasks(
         path.name, "next symbol"
     )

@@ -51,6 +51,7 @@ class _Case:
 def read_ts(path: Path, name: str, request: Request, encoding: str = "utf-8-sig") -> Reading:
     """`Recordings` where the cases have class labels, else a `Series` of one series a case."""
     request.without_columns(path.name, "is a .ts file, which has no named columns")
+    request.without_marks(path.name)
     with open_text(path, newline=None, encoding=encoding) as file:
         lines = lines_of(path.name, file, _LONGEST_LINE)
         header = _header(path.name, lines)

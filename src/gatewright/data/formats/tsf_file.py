@@ -60,7 +60,7 @@ class _Header:
 def read_tsf(path: Path, name: str, request: Request, encoding: str = "utf-8-sig") -> Reading:
     """The series of the file, on the times that its header and their starts say."""
     request.without_columns(path.name, "is a .tsf file, which has no named columns")
-    request.for_tasks(path.name, "forecast")
+    request.without_marks(path.name).for_tasks(path.name, "forecast")
     with open_text(path, newline=None, encoding=encoding) as file:
         lines = enumerate(lines_of(path.name, file, _LONGEST_LINE), start=1)
         header = _header(path.name, lines)
