@@ -254,6 +254,8 @@ def test_unix_time_is_no_target(unit: str, load):
         assert noted(reading, "Unix (milli)?seconds")
     both = load("day,ts,x\n" + "".join(f"2024-01-0{d},{count + d},{d}\n" for d in range(1, 5)))
     assert both.data.channels == ("x",)
+    sizes = "".join(f"2024-01-0{d},{2_000_000_000 - d * 10**8 * (-1) ** d}\n" for d in range(1, 9))
+    assert load("day,bytes\n" + sizes).data.channels == ("bytes",)
 
 
 @pytest.mark.parametrize("frequency", ["BME", "BMS", "ME", "MS", "SME", "SMS", "WOM-3FRI"])

@@ -113,6 +113,8 @@ def _recognised(parts: Sequence[Part]) -> str | None:
 def _judge(part: Part, change: _Change) -> list[bool]:
     """Whether the times of a part agree with one change of the clock; [] where they say nothing."""
     times = part.times
+    if not len(times) or times.max() < change.start or times.min() >= change.end:
+        return []
     inside = np.flatnonzero((times >= change.start) & (times < change.end))
     if change.forward:
         if len(inside):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from gatewright.data.cells import Cells, kind_of
 from gatewright.data.missing import is_missing
@@ -28,11 +29,18 @@ def look_at(cells: Sequence[str]) -> Look:
         kind,
         tuple(different)[:5],
         days=number and all(parse(cell, "yearmonthday") for cell in different),
-        unix=number and all(is_unix_time(cell) for cell in different),
+        unix=number and all(is_unix_time(cell) for cell in different) and _rise(present),
         clock=bool(present) and all(CLOCK.fullmatch(cell) for cell in different),
         numbered=len(different) >= _MANY and all(_DIGIT.search(cell) for cell in different),
         named=len(present) > 1 and len(different) >= _MOST_NAMED * len(present),
     )
+
+
+def _rise(cells: Sequence[str]) -> bool:
+    """Do these numbers rise nearly everywhere, as times do, series after series?"""
+    numbers = [float(cell) for cell in cells]
+    falls = sum(later < earlier for earlier, later in pairwise(numbers))
+    return 10 * falls <= len(numbers)
 
 
 def finish(table: Table, cells: Mapping[str, Cells], separator: str = ",") -> Loaded:

@@ -210,8 +210,8 @@ def _check_order(source: str, free: Mapping[str, Look], id: str | None) -> None:
             raise DataError(
                 f"column {name} of {source} has a text of its own in each row ({shown}), and no "
                 "column holds times, so nothing says that one row follows the other. If these are "
-                "times, write them in a form like 2024-01-31; if the rows do follow each other as they "
-                f"stand, leave the column out with ignore={name!r}"
+                "times, write them in a form like 2024-01-31; if the rows do follow each other as "
+                f"they stand, leave the column out with ignore={name!r}"
             )
 
 

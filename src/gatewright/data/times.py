@@ -63,6 +63,7 @@ _UNIX = {
     "Unix microseconds": 10**3,
     "Unix nanoseconds": 1,
 }
+_UNIX_FROM, _UNIX_TO = 10**18, 4_102_444_800 * 10**9
 _OF_DIGITS = ("yearmonthday", *_UNIX)
 _OF_SHORT_YEARS = tuple(way for way, pattern in WAYS.items() if "short" in pattern.groupindex)
 FIRST_YEAR, LAST_YEAR = 1678, 2261  # what nanoseconds since 1970 reach in 64 bits
@@ -87,8 +88,11 @@ def could_be_time(cell: str) -> bool:
 
 
 def is_unix_time(cell: str) -> bool:
-    """Are these digits a time since 1970, from 2001 on where they are seconds?"""
-    return len(cell.partition(".")[0]) != 9 and any(parse(cell, way) for way in _UNIX)
+    """Are these digits a time since 1970 that lies between 2001 and 2100?"""
+    if len(cell.partition(".")[0]) not in (10, 13, 16, 19):
+        return False
+    time = next((time for way in _UNIX if (time := parse(cell, way)) is not None), None)
+    return time is not None and _UNIX_FROM <= time[0] < _UNIX_TO
 
 
 def parse(cell: str, way: str) -> tuple[int, int | None] | None:
