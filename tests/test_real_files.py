@@ -452,6 +452,8 @@ def test_people_in_one_file_are_series_of_their_own(load):
     reading = load("person,seconds,x\n" + rows)
     assert len(reading.data) == 16 and reading.data.channels == ("x",)
     assert noted(reading, "column seconds is the time.*begins again where column person changes")
+    ages = "".join(f"{p},{s},{s * p % 7},{20 + p}\n" for p in range(1, 17) for s in range(20))
+    assert load("person,seconds,x,age\n" + ages).data.static_names == ("age",)
     with pytest.raises(DataError, match=r"row 22, column seconds: .*begins again 15 times.*id="):
         load("seconds,x\n" + re.sub(r"(?m)^\d+,", "", rows))
     single = load("seconds,x\n" + "".join(f"{s / 10},{s % 7}\n" for s in range(20)))
@@ -535,6 +537,8 @@ def test_tsf_files_are_series(load):
     assert reading.data.values[0].ravel().tolist() == [1, 2, 3, 4]
     assert str(reading.data.times[1][1])[:10] == "1961-04-01"
     assert noted(reading, "say horizon=3")
+    colons = load(TSF.replace("00-00-00", "00:00:00"), "a.tsf", fill="linear")
+    np.testing.assert_array_equal(colons.data.times[1], reading.data.times[1])
     minutes = load(TSF.replace("monthly", "10_minutes"), "a.tsf", fill="linear")
     assert minutes.data.period == np.timedelta64(10, "m")
     numbered = load(TSF.replace("@frequency monthly\n", ""), "a.tsf", fill="previous")

@@ -21,7 +21,7 @@ FLAGS = {"true": 1.0, "false": 0.0}
 
 
 def kind_of(cells: Sequence[str]) -> Kind:
-    """What the majority of these cells are; a minority is for the strict reading to name."""
+    """The kind of the majority of these cells; the strict reading names what does not fit."""
     present = [cell.strip() for cell in cells if not is_missing(cell)]
     if not present:
         return "nothing"

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,55 +27,50 @@ _LEAST_STEPS = 3  # of a run that tells a counter from chance
 
 
 def find_counter(
-    table: Table, columns: Columns, roles: Roles, said: frozenset[str]
+    table: Table, columns: Columns, roles: Roles, stated: frozenset[str]
 ) -> tuple[Roles, tuple[str, ...]]:
     """The roles with a counter as the time, and with the column it begins again with as the id.
 
-    `DataError` where it begins again and no column says why.
+    `DataError` where it begins again and no column says why. Columns that the user gave a role
+    (`stated`) are left as they are.
     """
     if roles.time is not None:
         return roles, ()
     for name in roles.channels:
-        if name in said or name.lower() in _CALENDAR or len(roles.channels) < 2:
+        starts = None if name in stated else _starts(columns, columns[name], roles.id)
+        if starts is None or not _counts_time(name, starts, roles):
             continue
-        starts = _starts(columns, columns[name], roles.id)
-        if starts is None or (len(starts) < 2 and name.lower() not in _NAMES):
-            continue
-        own = roles.id
-        if own is None and len(starts) > 1:
-            own = _id_of(table, starts, name, roles, said)
-            if own is None and name.lower() not in _NAMES:
+        series = roles.id
+        if series is None and len(starts) > 1:
+            series = _id_of(table, starts, name, roles, stated)
+            if series is None:
+                if name.lower() in _NAMES:
+                    raise _begins_again(table, name, starts)
                 continue
-            if own is None:
-                raise DataError(
-                    f"{table.source}, {table.row(int(starts[1]))}, column {name}: it counts up and "
-                    f"begins again {len(starts) - 1} times, as if several series stood one after "
-                    "the other, and no column tells them apart; name one with id=, or leave "
-                    f"{name} out with ignore={name!r}"
-                )
-        if name.lower() not in _NAMES and roles.id is not None:
-            continue
-        channels = tuple(other for other in roles.channels if other not in (name, own))
-        if not channels:
-            continue
-        note = f"column {name} is the time: it counts up"
-        if own is not None and own != roles.id:
-            note += f", and begins again where column {own} changes, which is the id"
-        ignored = tuple(other for other in roles.ignored if other != own)
-        return (
-            Roles(
-                name,
-                own,
-                roles.label,
-                channels,
-                roles.targets,
-                roles.known,
-                tuple(other for other in roles.static if other != own),
-                ignored,
-            ),
-            (note,),
-        )
+        channels = tuple(other for other in roles.channels if other not in (name, series))
+        if channels:
+            note = f"column {name} is the time: it counts up"
+            if series != roles.id:
+                note += f", and begins again where column {series} changes, which is the id"
+            ignored = tuple(other for other in roles.ignored if other != series)
+            roles = replace(roles, time=name, id=series, channels=channels, ignored=ignored)
+            return roles, (note,)
     return roles, ()
+
+
+def _counts_time(name: str, starts: NDArray[np.int64], roles: Roles) -> bool:
+    """Does a column that counts up do so with time, by its name or as it begins again?"""
+    if name.lower() in _CALENDAR:
+        return False
+    return name.lower() in _NAMES or (roles.id is None and len(starts) > 1)
+
+
+def _begins_again(table: Table, name: str, starts: NDArray[np.int64]) -> DataError:
+    return DataError(
+        f"{table.source}, {table.row(int(starts[1]))}, column {name}: it counts up and begins "
+        f"again {len(starts) - 1} times, as if several series stood one after the other, and no "
+        f"column tells them apart; name one with id=, or leave {name} out with ignore={name!r}"
+    )
 
 
 def _starts(
@@ -102,13 +98,13 @@ def _starts(
 
 
 def _id_of(
-    table: Table, starts: NDArray[np.int64], counter: str, roles: Roles, said: frozenset[str]
+    table: Table, starts: NDArray[np.int64], counter: str, roles: Roles, stated: frozenset[str]
 ) -> str | None:
     """The one column that changes just where the counter begins again, to a value of its own."""
     candidates = [
         name
         for name in (*roles.ignored, *roles.channels)
-        if name not in said and name != counter and table.looks[name].kind in ("text", "number")
+        if name not in stated and name != counter and table.looks[name].kind in ("text", "number")
     ]
     loaded = table.load(dict.fromkeys(candidates, "text")).columns if candidates else {}
     fitting = [name for name in candidates if _changes_at(loaded[name][0], starts)]

@@ -111,7 +111,7 @@ def _recognised(parts: Sequence[Part]) -> str | None:
 
 
 def _judge(part: Part, change: _Change) -> list[bool]:
-    """Whether the times of a part agree with one change of the clock; [] where they say nothing."""
+    """[True] where the times of a part fit a change of the clock, [False] where not, [] unknown."""
     times = part.times
     if not len(times) or times.max() < change.start or times.min() >= change.end:
         return []

@@ -24,36 +24,44 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
             f"the task next symbol does not go with a table; {table.source} has the columns "
             f"{', '.join(list(table.looks)[:5])}: save the text as a .txt file"
         )
-    seasons = season_as_id(table, request)
+    season_notes = season_as_id(table, request)
     table, request = long(*joined(table, request))
-    roles, found = find_roles(table.source, table.looks, request)
+    roles, role_notes = find_roles(table.source, table.looks, request)
     loaded = table.load(kinds_of(roles, table.looks))
-    said = frozenset(name for names in request.columns.values() for name in names)
-    roles, settled = settle(table, loaded.columns, roles, said)
-    roles, counted = find_counter(table, loaded.columns, roles, said)
-    if counted:
+    stated = frozenset(name for names in request.columns.values() for name in names)
+    roles, counter_notes = find_counter(table, loaded.columns, roles, stated)
+    if counter_notes:
         loaded = table.load(kinds_of(roles, table.looks))
+    roles, column_notes = settle(table, loaded.columns, roles, stated)
     parts = parts_of(table, loaded.columns, roles, name)
-    parts, clock, zone = _on_one_clock(table, parts, roles, loaded, request)
+    parts, clock_notes, zone = _on_one_clock(table, parts, roles, loaded, request)
     for part in parts:
         check_rising(table, part, roles)
-    notes = (*table.notes, *seasons, *found, *loaded.notes, *settled, *counted, *clock)
-    settled_form = {"decimal": loaded.decimal, "timezone": zone, **request.form}
-    form = {option: value for option, value in settled_form.items() if value is not None}
+    notes = (
+        *table.notes,
+        *season_notes,
+        *role_notes,
+        *loaded.notes,
+        *counter_notes,
+        *column_notes,
+        *clock_notes,
+    )
+    options = {"decimal": loaded.decimal, "timezone": zone, **request.form}
+    form = {option: value for option, value in options.items() if value is not None}
     task: Task
     if request.task == "forecast" or (request.task is None and roles.label is None):
-        series, told = build_series(table, parts, loaded.columns, roles, name, request.fill)
+        series, series_notes = build_series(table, parts, loaded.columns, roles, name, request.fill)
         why = _why(request, roles, "forecast")
         return Reading(
-            series, "forecast", why, table.source, (*notes, *told), roles=roles, form=form
+            series, "forecast", why, table.source, (*notes, *series_notes), roles=roles, form=form
         )
-    parts, told = mended(table, parts, roles, request.fill)
-    data, unlabelled = build_sequences(
+    parts, fill_notes = mended(table, parts, roles, request.fill)
+    data, label_notes = build_sequences(
         table, parts, loaded.columns, roles, name, request.task, request.labelled
     )
     task = "tag" if isinstance(data, Tagged) else "classify"
     why = _why(request, roles, task)
-    notes = (*notes, *told, *unlabelled)
+    notes = (*notes, *fill_notes, *label_notes)
     return Reading(data, task, why, table.source, notes, roles=roles, form=form)
 
 

@@ -20,7 +20,7 @@ _MOST_NAMED = 0.9  # of the rows, from which on a column names each of them
 
 
 def look_at(cells: Sequence[str]) -> Look:
-    """What the first cells of a column show."""
+    """Judge a column by its first cells."""
     kind = kind_of(cells)
     present = [cell.strip() for cell in cells if not is_missing(cell)]
     different = dict.fromkeys(present)

@@ -161,7 +161,7 @@ def whole_if_possible(values: NDArray[np.float64]) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How the numbers of a file are written."""
+    """The result for a whole file: a fault, or notes and the decimal mark."""
 
     fault: tuple[str, Fault] | None = None  # a column, its row and what is wrong
     notes: tuple[str, ...] = ()

@@ -83,7 +83,7 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How the bytes of a file are turned into text."""
+    """The encoding of a file, and a note on how it was chosen."""
 
     name: str
     note: str = ""  # what a reader should know of the choice
@@ -214,7 +214,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def _not_text(path: Path, reason: str) -> str:
-    """Where the first byte is that is not UTF-8: the decoder only knows its own buffer."""
+    """Name the first byte that is not UTF-8: the decoder only knows its own buffer."""
     offset = 0
     with open_bytes(path) as file:
         start = file.read(8)

@@ -108,7 +108,7 @@ def _are_half_months(times: Sequence[NDArray[Any]]) -> bool:
 
 
 def _months_between(times: NDArray[Any]) -> NDArray[Any] | None:
-    """What lies between neighbours in whole months, where all times stand alike in theirs."""
+    """Count the months between neighbours, if all times follow one rule in their month."""
     if times.dtype.kind != "M" or len(times) < 2 or np.diff(times).min() < _SHORTEST_MONTH:
         return None
     days = times.astype("datetime64[D]")

@@ -65,7 +65,7 @@ class Request:
 
     @property
     def form(self) -> dict[str, str]:
-        """What was said of how the file is written, for others to be read so."""
+        """The options on how the file is written, with which new files are read alike."""
         names = ("decimal", "thousands", "encoding", "timezone")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 

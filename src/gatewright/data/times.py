@@ -241,7 +241,7 @@ class TimeCells:
         return None if self._found else failed
 
     def problem(self) -> tuple[int, str] | None:
-        """What is wrong with the column as a whole: its day and month, or its zones."""
+        """The fault of the column as a whole: of its day and month, or of its zones."""
         done = list(self._joined().items())
         for (one, left), (other, right) in pairwise(done):
             differ = np.flatnonzero(left != right)

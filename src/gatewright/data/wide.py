@@ -50,7 +50,7 @@ TIME, VALUE, ROW = "time", "value", "row"  # the columns of the long table
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a wide table is laid out."""
+    """The layout of a wide table."""
 
     columns: tuple[str, ...]  # those that hold the values, in order of time
     times: NDArray[Any]  # of each of them; within a year months, where `year` is a column
@@ -147,7 +147,7 @@ def _at(column: Any, rows: NDArray[Any]) -> Any:
 
 
 def _inside(grid: NDArray[np.float64], *, whole: bool) -> NDArray[np.bool_]:
-    """Where the grid lies between the first and the last value of its row, or of the whole."""
+    """Mark what lies between the first and the last value of each row, or of the whole."""
     there = ~np.isnan(grid.reshape(1, -1) if whole else grid)
     after = np.maximum.accumulate(there, axis=1)
     before = np.maximum.accumulate(there[:, ::-1], axis=1)[:, ::-1]

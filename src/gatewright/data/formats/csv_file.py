@@ -87,7 +87,7 @@ class CsvFile:
         return finish(self, cells, self._delimiter)
 
     def _sniff(self) -> tuple[str, int]:
-        """What separates the cells, and how many lines stand before the header."""
+        """The mark that separates the cells, and the number of lines before the header."""
         with open_text(self._path, newline="", encoding=self._encoding) as file:
             first = next((line for line in lines_of(self.source, file) if line.strip()), "")
         if match := _NAMED_SEPARATOR.fullmatch(first):

@@ -149,9 +149,10 @@ class _Row:
     def of(cls, source: str, line: int, text: str, header: _Header) -> _Row:
         """One series of the file."""
         where = f"{source}, line {line}"
-        # The values have no colon; a start has, in some files: 2000-01-01 00:00:00.
-        *attributes, last = text.strip().split(":", len(header.attributes))
-        if len(attributes) < len(header.attributes):
+        # The values have no colon; the start, which comes last, has in some files.
+        before, _, last = text.strip().rpartition(":")
+        attributes = before.split(":", max(len(header.attributes) - 1, 0)) if before else []
+        if len(attributes) != len(header.attributes):
             raise DataError(
                 f"{where} has {len(attributes)} attributes before its values; expected "
                 f"{len(header.attributes)}: {', '.join(header.attributes) or 'none'}"
