@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import resource
 import sys
 import time
 from datetime import UTC
@@ -153,7 +152,11 @@ def answers_or_says_why(source: object, **wishes: object) -> None:
 
 
 def megabytes() -> float:
-    """The most memory that this process has taken so far."""
+    """The most memory that this process has taken so far; 0 on Windows, which does not say."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

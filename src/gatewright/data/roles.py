@@ -115,7 +115,7 @@ def find_roles(
             )
         notes.append(f"{_list(static)}: static, so the same input at every step")
         inputs, static = static, ()
-    used = (*free, *targets, *request.known, *inputs)
+    used = {*free, *targets, *request.known, *inputs}
     channels = tuple(name for name in looks if name in used)
     if not channels:
         raise DataError(f"{source} has no column of numbers to learn from: {_shown(looks)}")

@@ -85,10 +85,11 @@ class LongTable:
         self._table, self._shape = table, shape
         self.source = table.source
         self.notes = (*table.notes, shape.note)
+        own = {*shape.columns, shape.year}
         rest = {
             name: replace(look, named=False)
             for name, look in table.looks.items()
-            if name not in (*shape.columns, shape.year)
+            if name not in own
         }
         kind: Kind = "time" if shape.times.dtype.kind in "mM" else "number"
         row = {ROW: Look("number")} if shape.id == ROW else {}
@@ -169,7 +170,8 @@ def _row_a_series(table: Table, request: Request) -> Shape | None:
         return None
     years = {name: int(match[1]) for name in free if (match := _YEAR.fullmatch(name.strip()))}
     names = list(years) if len(years) >= _LEAST_TIMES else _named_by_times(free)
-    others = [name for name in table.looks if name not in names]
+    timed = set(names)
+    others = [name for name in table.looks if name not in timed]
     if len(names) < max(_LEAST_TIMES, len(others)) or not _are_numbers(free, names):
         return None
     times = np.array(list(years.values())) if years else _times_of(names)

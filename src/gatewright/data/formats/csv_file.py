@@ -72,7 +72,7 @@ class CsvFile:
 
     def load(self, kinds: Mapping[str, Kind]) -> Loaded:
         """Read these columns, in one pass over the file."""
-        places = [(name, self._names.index(name)) for name in kinds]
+        places = [(name, place) for place, name in enumerate(self._names) if name in kinds]
         cells = {name: collector(kind, self._ways) for name, kind in kinds.items()}
         rows = self._rows()
         if self._header:

@@ -18,6 +18,7 @@ from gatewright.data.table import Loaded, check_names, wrong_cell
 from gatewright.errors import DataError
 
 _MOST_CHARACTERS = 1 << 27
+_MOST_CELLS = 1 << 24
 _LOOK = 1000  # rows that a first look takes in
 _EXPECTED = "expected a list of records like [{...}, {...}]"
 
@@ -135,8 +136,11 @@ def _columns(source: str, records: Any) -> dict[str, list[str]]:
             for cells in columns.values():
                 if len(cells) < count:
                     cells.append("")
-        if len(columns) * count > _MOST_CHARACTERS:
-            raise DataError(f"{source} has more cells than a table can have; write it as CSV")
+        if len(columns) * count > _MOST_CELLS:
+            raise DataError(
+                f"{source} has more than {_MOST_CELLS:,} cells, up to record {count}; write so "
+                "large a table as CSV or Parquet"
+            )
     if not count:
         raise DataError(f"{source} holds no record; {_EXPECTED}")
     return columns
