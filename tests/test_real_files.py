@@ -19,7 +19,7 @@ from gatewright.cli import training as cli
 from gatewright.cli.options import READING
 from gatewright.cli.wording import in_options
 from gatewright.data import Reading, Recordings, Series, read
-from gatewright.data.formats import parquet_file
+from gatewright.data.formats import json_file, parquet_file
 from gatewright.data.numerals import BOTH, COMMA, POINT, number_of
 from gatewright.errors import ArgumentError, DataError, GatewrightError
 from gatewright.training.source import open_source
@@ -203,6 +203,13 @@ def test_a_parquet_file_of_endless_rows_is_refused(tmp_path: Path, monkeypatch):
     parquet.write_table(pyarrow.table({"x": np.zeros(2_000_000, np.int8)}), path)
     with pytest.raises(DataError, match=r"claims 2,000,000 rows in [0-9,]+ bytes, which would"):
         read(path)
+
+
+def test_json_of_too_many_cells_is_refused(load, monkeypatch):
+    monkeypatch.setattr(json_file, "_MOST_CELLS", 10)
+    sparse = json.dumps([{f"k{at}": at} for at in range(5)])
+    with pytest.raises(DataError, match=r"more than 10 cells, up to record 4; write so large"):
+        load(sparse, "a.json")
 
 
 # Times
