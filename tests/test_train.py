@@ -254,7 +254,7 @@ def _with(series: Series, **changes: object) -> Series:
         (
             "hours",
             "when,load,price\n2024-01-01 00:00,1,2\n2024-01-01 01:00,2,3\n",
-            "at least so many",
+            "at least as many",
         ),
         ("classes", "id,a\ns,1\ns,2\n", "b missing"),
         ("tags", "id,a,b,c\ns,1,2,3\ns,2,3,4\n", "c not known"),

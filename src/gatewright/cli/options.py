@@ -14,7 +14,8 @@ import typer
 Data = Annotated[
     str,
     typer.Argument(
-        help="A file (.csv, .tsv, .parquet, .ts, any text), or a bundled data set: "
+        help="A file (.csv, .tsv, .parquet, .json, .jsonl, .ts, .tsf, any text), or a bundled "
+        "data set: "
         "vowels, weather, prose.",
         show_default=False,
     ),
@@ -80,6 +81,17 @@ Fill = Annotated[
 ]
 
 
+def _form(help: str) -> Any:
+    return typer.Option(help=help, show_default="found", rich_help_panel="Reading the data")
+
+
+Decimal = Annotated[str | None, _form("The decimal mark: . or a comma.")]
+Thousands = Annotated[str | None, _form("The mark between thousands: . or , or a space or '.")]
+Encoding = Annotated[str | None, _form("The encoding of the file: utf-8, cp1252, ...")]
+Timezone = Annotated[
+    str | None, _form("The zone whose clock, with summer time, the times show: Europe/Berlin, ...")
+]
+
 Horizon = Annotated[
     int | None,
     typer.Option(min=1, help="Of a forecast: steps to tell.", show_default="a season, or 8"),
@@ -103,6 +115,10 @@ READING: dict[str, Any] = {
     "ignore": Ignore,
     "text": Text,
     "fill": Fill,
+    "decimal": Decimal,
+    "thousands": Thousands,
+    "encoding": Encoding,
+    "timezone": Timezone,
 }
 
 

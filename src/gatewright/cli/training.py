@@ -126,11 +126,23 @@ def predict(
     ] = "refuse",
     ignore: options.Ignore = None,
     fill: options.Fill = None,
+    decimal: options.Decimal = None,
+    thousands: options.Thousands = None,
+    encoding: options.Encoding = None,
+    timezone: options.Timezone = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Answer new data with a trained model, as a table."""
     from gatewright.training.predict import predict as run
 
+    reading = options.reading(
+        ignore=ignore,
+        fill=fill,
+        decimal=decimal,
+        thousands=thousands,
+        encoding=encoding,
+        timezone=timezone,
+    )
     predicted = run(
         model,
         data,
@@ -138,7 +150,7 @@ def predict(
         overwrite=overwrite,
         horizon=horizon,
         unknown=unknown,  # type: ignore[arg-type]  # checked there
-        **options.reading(ignore=ignore, fill=fill),
+        **reading,
     )
     for remark in predicted.remarks:
         _say(f"note: {remark}")

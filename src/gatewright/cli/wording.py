@@ -9,7 +9,8 @@ from gatewright.escaping import printable
 #: Arguments of the library whose option is called otherwise.
 _OTHERWISE = {"hidden_size": "hidden"}
 _NAMES = (
-    "task|target|time|id|label|known|static|ignore|text|fill|horizon|window|memory|minutes|unknown|cell|cells|"
+    "task|target|time|id|label|known|static|ignore|text|fill|decimal|thousands|encoding|"
+    "timezone|horizon|window|memory|minutes|unknown|cell|cells|"
     "seeds|epochs|budget|hidden_size"
 )
 _QUOTED = r"'[^']*'|\"[^\"]*\""

@@ -7,7 +7,10 @@ from typing import Any, Literal, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-Step = np.timedelta64 | float | Literal["weekday"]  # from Monday to Friday, one after the other
+from gatewright.data.month_days import half_months_of, month_day_of
+
+# "weekday": from Monday to Friday, one after the other; "half month": two days of each month.
+Step = np.timedelta64 | float | Literal["weekday", "half month"]
 Period = Step | None  # None: irregular
 
 _DAY = np.timedelta64(1, "D")
@@ -43,8 +46,8 @@ def say_period(period: Period) -> str:
     """
     if period is None:
         return "irregular"
-    if period == "weekday":
-        return "1 weekday"
+    if isinstance(period, str):
+        return f"1 {period}"
     if not isinstance(period, np.timedelta64):
         count, unit = period, "step"
     elif is_months(period):
@@ -65,8 +68,8 @@ def season_of(period: Period) -> int | None:
     >>> season_of(np.timedelta64(1, "M")), season_of(1.0) is None
     (12, True)
     """
-    if period == "weekday":
-        return 5
+    if isinstance(period, str):
+        return 5 if period == "weekday" else 24
     if not isinstance(period, np.timedelta64):
         return None
     if is_months(period):
@@ -79,43 +82,75 @@ def season_of(period: Period) -> int | None:
     return 52 if period == np.timedelta64(7, "D") else None
 
 
-def at_month_ends(times: NDArray[Any]) -> bool:
-    """Is each of these times on the last day of its month?"""
-    return bool(((times + _DAY).astype("datetime64[M]") > times.astype("datetime64[M]")).all())
-
-
 def times_after(times: NDArray[Any], period: Step, steps: int) -> NDArray[Any]:
     """(steps,), the times that follow the last of `times` in steps of `period`.
 
-    Months are calendar months: 30 January is followed by the last day of February and by
-    30 March, and times that were all month ends go on so.
+    Months are calendar months, in which `times` show the day: 30 January is followed by the last
+    day of February and by 30 March, month ends by month ends, last working days by such days.
 
     >>> ends = np.array(["2023-03-31", "2023-04-30"], dtype="datetime64[ns]")
     >>> times_after(ends, np.timedelta64(1, "M"), 2).astype("datetime64[D]")
     array(['2023-05-31', '2023-06-30'], dtype='datetime64[D]')
     """
-    last, count = times[-1], np.arange(1, steps + 1)
-    if isinstance(period, str):
-        day = last.astype("datetime64[D]")
-        following = np.busday_offset(day, count, roll="backward")
-        return np.asarray(following.astype("datetime64[ns]") + (last - day))
-    if not is_months(period):
-        whole = int(period) if times.dtype.kind in "iu" else period
-        return np.asarray(last + count * whole)
-    month = last.astype("datetime64[M]")
-    within = last - month.astype("datetime64[ns]")  # since the month began
-    following = month + count * period.astype("timedelta64[M]")
-    last_day = (following + 1).astype("datetime64[ns]") - _DAY + within % _DAY
-    if at_month_ends(times):
-        return np.asarray(last_day)
-    return np.asarray(np.minimum(following.astype("datetime64[ns]") + within, last_day))
+    numbers = np.arange(1, steps + 1)
+    if not isinstance(period, str) and not is_months(period):
+        return np.asarray(times[-1] + _multiples(period, numbers, times.dtype))
+    return times_at(times, period, numbers + step_numbers(times, period)[-1])
+
+
+def times_at(times: NDArray[Any], period: Step, numbers: NDArray[np.int64]) -> NDArray[Any]:
+    """The times that lie these many steps after the first of `times`."""
+    if not isinstance(period, str) and not is_months(period):
+        return np.asarray(times[0] + _multiples(period, numbers, times.dtype))
+    day = times.astype("datetime64[D]")
+    if period == "weekday":
+        following = np.busday_offset(day[0], numbers, roll="forward")
+    elif period == "half month":
+        rules = half_months_of(day)
+        assert rules is not None  # or `find_period` would not have called it so
+        second = int(day[0] != rules[0](day[:1].astype("datetime64[M]"))[0])
+        month = day[0].astype("datetime64[M]") + (numbers + second) // 2
+        early = (numbers + second) % 2 == 0
+        following = np.where(early, rules[0](month), rules[1](month))
+    else:
+        rule = month_day_of(day)
+        assert rule is not None
+        months = period.astype("timedelta64[M]")
+        following = rule(day[0].astype("datetime64[M]") + numbers * months)
+    return np.asarray(following.astype("datetime64[ns]") + (times[0] - day[0]))
+
+
+def step_numbers(times: NDArray[Any], period: Step) -> NDArray[np.int64]:
+    """(T,), how many periods each time lies after the first one."""
+    if period == "weekday":
+        days = times.astype("datetime64[D]")
+        weekdays: NDArray[np.int64] = np.busday_count(days[0], days)
+        return weekdays
+    if period == "half month":
+        days = times.astype("datetime64[D]")
+        months = days.astype("datetime64[M]")
+        rules = half_months_of(days)
+        assert rules is not None
+        halves = 2 * months.astype(np.int64) + (days != rules[0](months))
+        return np.asarray(halves - halves[0])
+    assert not isinstance(period, str)
+    if is_months(period):
+        times = times.astype("datetime64[M]")
+    numbers: NDArray[np.int64] = np.round((times - times[0]) / period).astype(np.int64)
+    return numbers
+
+
+def _multiples(
+    period: np.timedelta64 | float, numbers: NDArray[np.int64], dtype: np.dtype[Any]
+) -> Any:
+    return numbers * (int(period) if dtype.kind in "iu" else period)
 
 
 def cycles_of(period: Period, span: np.timedelta64) -> tuple[str, ...]:
     """Which of `CYCLES` a series with this step and this span shows at least once."""
     step = period if isinstance(period, np.timedelta64) else np.timedelta64(0, "ns")
-    if period == "weekday":
-        step = _DAY
+    if isinstance(period, str):
+        step = _DAY if period == "weekday" else 15 * _DAY
     if is_months(step):
         step = int(step / np.timedelta64(1, "M")) * np.timedelta64(30, "D")
     return tuple(name for name, length in CYCLES.items() if 2 * step <= length <= span)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from gatewright.data.parts import check_rising, in_order_of_time, mended, parts_of
+from gatewright.data.counters import find_counter
+from gatewright.data.daylight import to_winter_time
+from gatewright.data.joined import joined, season_as_id
+from gatewright.data.parts import Part, check_rising, in_order_of_time, mended, parts_of
 from gatewright.data.request import Reading, Request, Roles, Task
 from gatewright.data.roles import find_roles, kinds_of
 from gatewright.data.settling import settle
-from gatewright.data.table import Table
+from gatewright.data.table import Loaded, Table
 from gatewright.data.tagged import Tagged
 from gatewright.data.to_sequences import build_sequences
 from gatewright.data.to_series import build_series
+from gatewright.data.wide import long
 from gatewright.errors import ArgumentError
 
 
@@ -20,34 +24,61 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
             f"the task next symbol does not go with a table; {table.source} has the columns "
             f"{', '.join(list(table.looks)[:5])}: save the text as a .txt file"
         )
-    roles, found = find_roles(table.source, table.looks, request)
-    columns, told = table.load(kinds_of(roles, table.looks))
-    said = frozenset(name for names in request.columns.values() for name in names)
-    roles, settled = settle(table, columns, roles, said)
-    notes = (*table.notes, *found, *told, *settled)
-    parts = parts_of(table, columns, roles, name)
+    season_notes = season_as_id(table, request)
+    table, request = long(*joined(table, request))
+    roles, role_notes = find_roles(table.source, table.looks, request)
+    loaded = table.load(kinds_of(roles, table.looks))
+    stated = frozenset(name for names in request.columns.values() for name in names)
+    roles, counter_notes = find_counter(table, loaded.columns, roles, stated)
+    if counter_notes:
+        loaded = table.load(kinds_of(roles, table.looks))
+    roles, column_notes = settle(table, loaded.columns, roles, stated)
+    parts = parts_of(table, loaded.columns, roles, name)
     if not request.labelled:  # new data for a model, whose step and columns are known
         parts = tuple(map(in_order_of_time, parts))
+    parts, clock_notes, zone = _on_one_clock(table, parts, roles, loaded, request)
     for part in parts:
         check_rising(table, part, roles)
+    notes = (
+        *table.notes,
+        *season_notes,
+        *role_notes,
+        *loaded.notes,
+        *counter_notes,
+        *column_notes,
+        *clock_notes,
+    )
+    options = {"decimal": loaded.decimal, "timezone": zone, **request.form}
+    form = {option: value for option, value in options.items() if value is not None}
     task: Task
     if request.task == "forecast" or (request.task is None and roles.label is None):
-        series, told = build_series(table, parts, columns, roles, name, request.fill)
+        series, series_notes = build_series(table, parts, loaded.columns, roles, name, request.fill)
+        why = _why(request, roles, "forecast")
         return Reading(
-            series,
-            "forecast",
-            _why(request, roles, "forecast"),
-            table.source,
-            (*notes, *told),
-            roles=roles,
+            series, "forecast", why, table.source, (*notes, *series_notes), roles=roles, form=form
         )
-    parts, told = mended(table, parts, roles, request.fill)
-    data, unlabelled = build_sequences(
-        table, parts, columns, roles, name, request.task, request.labelled
+    parts, fill_notes = mended(table, parts, roles, request.fill)
+    data, label_notes = build_sequences(
+        table, parts, loaded.columns, roles, name, request.task, request.labelled
     )
     task = "tag" if isinstance(data, Tagged) else "classify"
     why = _why(request, roles, task)
-    return Reading(data, task, why, table.source, (*notes, *told, *unlabelled), roles=roles)
+    notes = (*notes, *fill_notes, *label_notes)
+    return Reading(data, task, why, table.source, notes, roles=roles, form=form)
+
+
+def _on_one_clock(
+    table: Table, parts: tuple[Part, ...], roles: Roles, loaded: Loaded, request: Request
+) -> tuple[tuple[Part, ...], tuple[str, ...], str | None]:
+    """The parts without the hours of summer time, notes, and the zone whose clock they had."""
+    if roles.time is None or roles.time in loaded.zoned:
+        if request.timezone is not None:
+            why = "have a zone already" if roles.time else "are not in the table"
+            raise ArgumentError(
+                f"timezone={request.timezone!r} was given, but the times of {table.source} {why}"
+            )
+        return parts, (), None
+    return to_winter_time(table.source, parts, request.timezone)
 
 
 def _why(request: Request, roles: Roles, task: Task) -> str:

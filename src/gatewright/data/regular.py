@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import Period, Step, at_month_ends, is_months, times_after
+from gatewright.data.calendar import Period, Step, step_numbers, times_at
+from gatewright.data.month_days import half_months_of, month_day_of
 
 _MONTH = np.timedelta64(1, "M")
-_SHORTEST_MONTH = np.timedelta64(28, "D")
-_DAY = np.timedelta64(1, "D")
+_SHORTEST_MONTH = np.timedelta64(25, "D")  # from one last working day to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ def find_period(times: Sequence[NDArray[Any]]) -> tuple[Period, tuple[int, int] 
     """
     if _are_weekdays([one for one in times if len(one) > 1]):
         return "weekday", None
+    if _are_half_months([one for one in times if len(one) > 1]):
+        return "half month", None
     monthly = [_months_between(one) for one in times]
     months = any(one is not None for one in monthly) and all(
         own is not None or len(one) < 2 for own, one in zip(monthly, times, strict=True)
@@ -73,27 +75,10 @@ def find_gaps(times: NDArray[Any], period: Step) -> list[Gap]:
     return [Gap(int(at), int(steps[at]) - 1) for at in np.flatnonzero(steps > 1)]
 
 
-def step_numbers(times: NDArray[Any], period: Step) -> NDArray[np.int64]:
-    """(T,), how many periods each time lies after the first one."""
-    if isinstance(period, str):
-        days = times.astype("datetime64[D]")
-        weekdays: NDArray[np.int64] = np.busday_count(days[0], days)
-        return weekdays
-    if is_months(period):
-        times = times.astype("datetime64[M]")
-    numbers: NDArray[np.int64] = np.round((times - times[0]) / period).astype(np.int64)
-    return numbers
-
-
 def without_gaps(times: NDArray[Any], period: Step) -> NDArray[Any]:
     """All times from the first to the last, those that were left out among them."""
     numbers = step_numbers(times, period)
-    every = times_after(times[:1], period, int(numbers[-1]))
-    if is_months(period) and not at_month_ends(times) and len(every):
-        # One time alone may look like a month end; the series as a whole does not.
-        within = times[0] - times[0].astype("datetime64[M]").astype("datetime64[ns]")
-        every = every.astype("datetime64[M]").astype("datetime64[ns]") + within
-    every = np.concatenate([times[:1], every])
+    every = times_at(times, period, np.arange(numbers[-1] + 1))
     every[numbers] = times  # floats as they were written
     return every
 
@@ -112,16 +97,26 @@ def _are_weekdays(times: Sequence[NDArray[Any]]) -> bool:
     return bool(over_weekend.any() and 2 * (steps == 1).sum() > len(steps))
 
 
+def _are_half_months(times: Sequence[NDArray[Any]]) -> bool:
+    """Are all of these, at one time of the day, two days of each month, such as 1st and 15th?"""
+    if not times or any(one.dtype.kind != "M" for one in times):
+        return False
+    days = [one.astype("datetime64[D]") for one in times]
+    clock = {int(at) for one, day in zip(times, days, strict=True) for at in np.unique(one - day)}
+    uneven = any(len(np.unique(np.diff(day))) > 1 for day in days)  # fortnights are even
+    return uneven and len(clock) == 1 and all(half_months_of(day) is not None for day in days)
+
+
 def _months_between(times: NDArray[Any]) -> NDArray[Any] | None:
-    """What lies between neighbours in whole months, where all times stand alike in theirs."""
+    """Count the months between neighbours, if all times follow one rule in their month."""
     if times.dtype.kind != "M" or len(times) < 2 or np.diff(times).min() < _SHORTEST_MONTH:
         return None
-    months = times.astype("datetime64[M]")
-    within = times - months.astype(times.dtype)
-    alike = (within == within[0]).all()
-    if alike or (at_month_ends(times) and (within % _DAY == within[0] % _DAY).all()):
-        return np.diff(months)
-    return None
+    days = times.astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    if (times - days != times[0] - days[0]).any() or month_day_of(days) is None:
+        return None
+    apart = np.diff(months)
+    return apart if (apart > np.timedelta64(0, "M")).all() else None
 
 
 def _comparable(distances: NDArray[Any]) -> NDArray[Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self, get_args
 
 from gatewright.data.missing import Fill
+from gatewright.data.numerals import Numerals, numerals_for
+from gatewright.data.opening import check_encoding
 from gatewright.data.recordings import Recordings
 from gatewright.data.series import Series
 from gatewright.data.tagged import Tagged
 from gatewright.data.text import Text
+from gatewright.data.times import zone_of
 from gatewright.errors import ArgumentError
 
 Task = Literal["forecast", "classify", "tag", "next symbol"]
@@ -34,6 +37,10 @@ class Request:
     text: Unit = "characters"
     fill: Fill | None = None
     labelled: bool = True
+    decimal: str | None = None
+    thousands: str | None = None
+    encoding: str | None = None
+    timezone: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no choice."""
@@ -45,6 +52,22 @@ class Request:
             if not isinstance(given, str | None) or given not in choices:
                 listed = ", ".join(repr(choice) for choice in choices if choice is not None)
                 raise ArgumentError(f"{name} is {given!r}; expected one of {listed}")
+        numerals_for(self.decimal, self.thousands)
+        if self.encoding is not None:
+            check_encoding(self.encoding)
+        if self.timezone is not None:
+            zone_of(self.timezone)
+
+    @property
+    def ways(self) -> tuple[Numerals, ...]:
+        """The ways of writing numbers that may be in the file."""
+        return numerals_for(self.decimal, self.thousands)
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The options on how the file is written, with which new files are read alike."""
+        names = ("decimal", "thousands", "encoding", "timezone")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
         for name in ("time", "id", "label"):
             value = getattr(self, name)
@@ -69,6 +92,16 @@ class Request:
         for role, names in self.columns.items():
             if names:
                 raise ArgumentError(f"{role}={names[0]!r} was given, but {source} {why}")
+        return self
+
+    def without_marks(self, source: str) -> Self:
+        """The same, or `ArgumentError` for marks of numbers or a zone: the source fixes them."""
+        for name in ("decimal", "thousands", "timezone"):
+            if (value := getattr(self, name)) is not None:
+                raise ArgumentError(
+                    f"{name}={value!r} was given, but {source} says itself how it is written; "
+                    "leave it out"
+                )
         return self
 
     def of_new(self, names: tuple[str, ...]) -> Self:
@@ -112,6 +145,8 @@ class Reading:
     notes: tuple[str, ...] = ()  # what else was found, decided or mended
     test: Recordings | None = None  # a test part of the data's own, to be opened once
     roles: Roles | None = None  # of the columns, where there are any
+    # Arguments of `read` for how the file is written, which new files of the kind are read with.
+    form: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def said(self) -> str:

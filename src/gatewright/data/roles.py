@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
-from gatewright.data.cells import Kind, number_of
+from gatewright.data.cells import Kind
+from gatewright.data.numerals import number_of
 from gatewright.data.request import Request, Roles
 from gatewright.data.table import Look
 from gatewright.errors import ArgumentError, DataError
@@ -37,11 +39,14 @@ def kinds_of(roles: Roles, looks: Mapping[str, Look]) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
     if roles.time is not None:
         look = looks[roles.time]
-        counts = look.kind == "number" and not look.dates_of_digits
+        counts = look.kind == "number" and not (look.days or look.unix)
         kinds[roles.time] = "step" if counts else "time"
     kinds |= {name: "text" for name in (roles.id, roles.label) if name is not None}
     kinds |= {name: "text" if looks[name].kind == "text" else "number" for name in roles.static}
-    return {**kinds, **dict.fromkeys(roles.channels, "number")}
+    channels: dict[str, Kind] = {
+        name: "flag" if looks[name].kind == "flag" else "number" for name in roles.channels
+    }
+    return {**kinds, **channels}
 
 
 def find_roles(
@@ -85,7 +90,11 @@ def find_roles(
             f"label={label!r} and target={targets[0]!r} exclude each other: a label is for "
             "telling classes, a target for a forecast"
         )
+    if time is None and label is None and task is None:
+        _check_order(source, free, id)
     for name, look in list(free.items()):
+        if look.unix and time is not None:
+            look = replace(look, kind="time")
         if look.kind in ("text", "time", "nothing"):
             what = {
                 "text": f"is text ({', '.join(look.examples[:3])}, ...)",
@@ -106,12 +115,10 @@ def find_roles(
             )
         notes.append(f"{_list(static)}: static, so the same input at every step")
         inputs, static = static, ()
-    used = (*free, *targets, *request.known, *inputs)
+    used = {*free, *targets, *request.known, *inputs}
     channels = tuple(name for name in looks if name in used)
     if not channels:
-        raise DataError(
-            f"{source} has no column of numbers to learn from; its columns are: {_list(looks)}"
-        )
+        raise DataError(f"{source} has no column of numbers to learn from: {_shown(looks)}")
     roles = Roles(time, id, label, channels, targets, request.known, static, ignored)
     return roles, tuple(notes)
 
@@ -131,6 +138,17 @@ def _list(names: Iterable[str]) -> str:
     shown = list(names)
     more = f" and {len(shown) - 20} more" if len(shown) > 20 else ""
     return ", ".join(shown[:20]) + more
+
+
+def _shown(looks: Mapping[str, Look]) -> str:
+    """Each column with one of its cells."""
+    columns = list(looks.items())
+    shown = [
+        f"{name} holds {look.examples[0][:40]!r}" if look.examples else f"{name} is empty"
+        for name, look in columns[:8]
+    ]
+    more = f", and {len(columns) - 8} more columns" if len(columns) > 8 else ""
+    return ", ".join(shown) + more
 
 
 def _check(source: str, names: tuple[str, ...], said: Mapping[str, tuple[str, ...]]) -> None:
@@ -174,11 +192,31 @@ def _find_time(source: str, free: Mapping[str, Look], take: Take) -> str | None:
     numbers = {name: look for name, look in free.items() if look.kind == "number"}
     if named := _named(numbers, STEP_NAMES):
         return take("time", named, "by its name")
+    unix = {name: look for name, look in numbers.items() if look.unix and look.named}
+    if unix and len(numbers) > len(unix):
+        name, look = next(iter(unix.items()))
+        return take("time", name, f"numbers like {look.examples[0]} are read as Unix time")
     return None
 
 
+def _check_order(source: str, free: Mapping[str, Look], id: str | None) -> None:
+    """`DataError` where rows have names of their own, and nothing says that they follow in time.
+
+    The names may be times in a form that is not known, or the rows no steps at all.
+    """
+    for name, look in free.items():
+        if look.kind == "text" and (look.named or (id is not None and look.numbered)):
+            shown = ", ".join(repr(cell[:40]) for cell in look.examples[:2])
+            raise DataError(
+                f"column {name} of {source} has a text of its own in each row ({shown}), and no "
+                "column holds times, so nothing says that one row follows the other. If these are "
+                "times, write them in a form like 2024-01-31; if the rows do follow each other as "
+                f"they stand, leave the column out with ignore={name!r}"
+            )
+
+
 def _find_label(source: str, free: Mapping[str, Look], take: Take, needed: bool) -> str | None:
-    texts = {name: look for name, look in free.items() if look.kind == "text"}
+    texts = {name: look for name, look in free.items() if look.kind in ("text", "flag")}
     present = {name: look for name, look in free.items() if _could_name(look)}
     if named := _named(present, LABEL_NAMES) or _named(texts, TARGET_NAMES):
         return take("label", named, "by its name")
@@ -198,4 +236,4 @@ def _could_name(look: Look) -> bool:
     """Can these be the names of classes: texts, or whole numbers?"""
     if look.kind == "number":
         return all((number_of(text) or 0.0).is_integer() for text in look.examples)
-    return look.kind == "text"
+    return look.kind in ("text", "flag")

@@ -18,7 +18,7 @@ from gatewright.data.calendar import (
     say_period,
     times_after,
 )
-from gatewright.data.cells import LARGEST
+from gatewright.data.number_columns import LARGEST
 from gatewright.errors import ArgumentError, DataError
 
 
@@ -98,9 +98,10 @@ class Series:
             name, count = Counter(names).most_common(1)[0] if names else ("", 1)
             if count > 1:
                 raise DataError(f"{self.name} has the {what} {name} twice; rename one of them")
+        channels = set(self.channels)
         for what, names in (("target", self.targets), ("known", self.known)):
             for name in names:
-                if name not in self.channels:
+                if name not in channels:
                     raise DataError(
                         f"{self.name} has no channel {name}, which is to be {what}; "
                         f"its channels are: {', '.join(self.channels)}"
@@ -166,7 +167,8 @@ class Series:
     @property
     def target_positions(self) -> list[int]:
         """Where the targets stand among the channels."""
-        return [self.channels.index(name) for name in self.targets]
+        places = {name: at for at, name in enumerate(self.channels)}
+        return [places[name] for name in self.targets]
 
     @property
     def known_positions(self) -> list[int]:

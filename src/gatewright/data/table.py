@@ -17,6 +17,8 @@ from gatewright.errors import DataError
 # (rows,) int64 codes, -1 where one is missing, and the tuple of names that they stand for.
 Columns = Mapping[str, Any]
 
+MOST_COLUMNS = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -24,7 +26,21 @@ class Look:
 
     kind: Kind
     examples: tuple[str, ...] = ()  # a few different values, as text
-    dates_of_digits: bool = False  # numbers that can all be read as 20240131
+    days: bool = False  # numbers that can all be read as days like 20240131
+    unix: bool = False  # numbers that can all be read as seconds since 1970, or parts of them
+    clock: bool = False  # times of the day, without a date
+    named: bool = False  # another value in nearly every row
+    numbered: bool = False  # texts of which each holds a digit, and many are different
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Columns of a table, and what came to light while they were read."""
+
+    columns: Columns
+    notes: tuple[str, ...] = ()
+    zoned: frozenset[str] = frozenset()  # columns of times that had a zone: they are in UTC
+    decimal: str | None = None  # the decimal mark, where new files need it to be read alike
 
 
 class Table(Protocol):
@@ -42,8 +58,8 @@ class Table(Protocol):
     def notes(self) -> tuple[str, ...]:
         """What was noticed about the whole."""
 
-    def load(self, wanted: Mapping[str, Kind]) -> tuple[Columns, tuple[str, ...]]:
-        """These columns, each read as what is wanted, in one pass; and what to tell of them.
+    def load(self, kinds: Mapping[str, Kind]) -> Loaded:
+        """Read these columns, each as the kind that it is needed as, in one pass.
 
         What does not fit is a `DataError` with row and column.
         """
@@ -61,14 +77,21 @@ def check_names(source: str, names: tuple[str, ...]) -> None:
     """`DataError` unless there are columns, each with a name of its own."""
     if not names:
         raise DataError(f"{source} has no columns; expected at least one")
-    for at, name in enumerate(names):
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            f"{source} has {len(names):,} columns; expected at most {MOST_COLUMNS:,}: is it a "
+            "table?"
+        )
+    places: dict[str, int] = {}
+    for at, name in enumerate(names, start=1):
         if not name.strip():
-            raise DataError(f"column number {at + 1} of {source} has no name; give it one")
-        if name in names[:at]:
+            raise DataError(f"column number {at} of {source} has no name; give it one")
+        if name in places:
             raise DataError(
-                f"{source} has two columns called {name!r}, number {names.index(name) + 1} and "
-                f"number {at + 1}; rename one of them"
+                f"{source} has two columns called {name!r}, number {places[name]} and "
+                f"number {at}; rename one of them"
             )
+        places[name] = at
 
 
 def length(columns: Columns) -> int:

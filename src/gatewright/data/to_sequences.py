@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.cells import number_of
+from gatewright.data.numerals import number_of
 from gatewright.data.parts import Part
 from gatewright.data.recordings import Recordings
 from gatewright.data.request import Roles, Task
 from gatewright.data.table import Columns, Table, wrong_cell
 from gatewright.data.tagged import Tagged
 from gatewright.errors import DataError
+
+_MOST_CLASSES = 10_000  # a readout has a row of weights for each
 
 
 def build_sequences(
@@ -92,14 +94,15 @@ def _classes(
             f"{f'one class alone, {names[0]}' if names else 'no label'}; "
             "expected at least two classes to tell apart"
         )
-    classes = sorted_classes(names)
-    if len(names) > max(1000, len(codes) // 2):
+    if len(names) > min(max(1000, len(codes) // 2), _MOST_CLASSES):
         raise DataError(
             f"column {roles.label} of {table.source} holds {len(names)} different values in "
             f"{len(codes)} rows, too many for classes; is it a target= to forecast?"
         )
+    classes = sorted_classes(names)
+    places = {name: at for at, name in enumerate(classes)}
     # The last place is that of -1, a missing label.
-    position = np.array([*(classes.index(name) for name in names), -1], dtype=np.int64)
+    position = np.array([*(places[name] for name in names), -1], dtype=np.int64)
     return classes, position[codes]
 
 

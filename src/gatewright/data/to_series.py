@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import Period, Step, say_period, season_of
+from gatewright.data.calendar import Period, Step, say_period, season_of, step_numbers
 from gatewright.data.missing import Fill, filled
 from gatewright.data.parts import Part, mended, say_time
-from gatewright.data.regular import find_gaps, find_period, step_numbers, without_gaps
+from gatewright.data.regular import find_gaps, find_period, without_gaps
 from gatewright.data.request import Roles
 from gatewright.data.series import Series
 from gatewright.data.table import Columns, Table, wrong_cell

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from gatewright.data import Series
 from gatewright.data.missing import Fill
 from gatewright.data.request import as_names
+from gatewright.errors import DataError
 from gatewright.estimators.network import NetworkEstimator
 from gatewright.estimators.series import Given, read_given
 from gatewright.language.cell import Cell
@@ -153,7 +154,7 @@ class Forecaster(NetworkEstimator):
         """(horizon, targets, Q), or (N, horizon, targets, Q), the same at each of `levels`."""
         check_is_fitted(self)
         given = self._read(X, reset=False)
-        futures = self.model_.predict(given.series)
+        futures = self.model_.predict(self._ready(given.series))
         found = np.stack([future.quantiles for future in futures])
         return found if given.many else found[0]
 
@@ -168,11 +169,18 @@ class Forecaster(NetworkEstimator):
             DataError: if X is shorter than window and horizon together.
         """
         check_is_fitted(self)
-        series, _ = self.task_.ready(self._read(X, reset=False).series)
+        series = self._ready(self._read(X, reset=False).series)
         unit = tuple(np.mean(self.task_.naive_error, axis=0).tolist())
         task = replace(self.task_, naive_error=(unit,) * len(series))
         outputs = run_all(self.model_, task.batches(series))
         return -task.score(task.predictions(outputs, self.model_), series)["mase"]
+
+    def _ready(self, series: Series) -> Series:
+        """The series as the task reads them; `DataError` where it would leave one out."""
+        ready, remarks = self.task_.ready(series)
+        if len(ready) < len(series):
+            raise DataError(f"an answer is expected for each series of X, but {remarks[0]}")
+        return ready
 
     def _read(self, X: Any, *, reset: bool) -> Given:
         targets = as_names(self.target)

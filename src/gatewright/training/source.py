@@ -80,7 +80,7 @@ def _given(data: Any, reading: dict[str, Any]) -> Reading:
 
 def how(found: Reading) -> dict[str, Any]:
     """How data were read, in JSON's types: the arguments that read others in the same way."""
-    how: dict[str, Any] = {"task": found.task}
+    how: dict[str, Any] = {"task": found.task, **found.form}
     if isinstance(found.data, Text):
         how["text"] = found.data.unit
     if found.roles is not None:

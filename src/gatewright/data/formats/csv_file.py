@@ -7,66 +7,76 @@ eight bytes a number. So a file may be larger than memory, but not its numbers.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from gatewright.data.cells import Kind, collector, kind_of
-from gatewright.data.opening import inner_suffix, open_text
-from gatewright.data.table import Columns, Look, check_names, wrong_cell
-from gatewright.data.times import parse
+from gatewright.data.looking import finish, look_at
+from gatewright.data.numerals import BOTH, Numerals
+from gatewright.data.opening import inner_suffix, lines_of, open_text
+from gatewright.data.table import Loaded, check_names, wrong_cell
 from gatewright.errors import DataError
 
 _CHUNK = 4096  # rows converted at once
 _LOOK = 1000  # rows that a first look takes in
 _DELIMITERS = ",;\t|"
+_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+_NAMED_SEPARATOR = re.compile(r"\"?sep=([,;\t|])\"?\s*", re.IGNORECASE)  # Excel's first line
 
 
 class CsvFile:
     """A table in a text file, with the columns' names in its first row.
 
-    Commas, semicolons, tabs or bars part the cells, whichever the first row has most of; where
-    it is not the comma, numbers may have a decimal comma. Rows count from 1, the header.
+    Commas, semicolons, tabs or bars separate the cells, whichever the first row has most of or a
+    line `sep=;` before it names, as Excel does. Rows count from 1, the first line of the file.
     """
 
-    def __init__(self, path: Path, source: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        source: str,
+        *,
+        encoding: str = "utf-8-sig",
+        ways: tuple[Numerals, ...] = BOTH,
+        names: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self._path = path
         self.source = source
-        self._delimiter = "\t" if inner_suffix(path) == ".tsv" else self._sniff()
-        self._names: tuple[str, ...] = ()
+        self._encoding = encoding
+        self._ways = ways
+        self._names = names
+        self._delimiter, self._before = self._sniff()
+        self._header = not names
+        self._nameless: list[str] = []
         rows = self._rows()
-        header = next(rows, None)
-        if header is None:
-            raise DataError(f"{self.source} holds only empty lines; expected a table")
-        self._names = tuple(
-            cell.strip() or f"column {at}" for at, cell in enumerate(header, start=1)
-        )
-        self._nameless = [
-            name for name, cell in zip(self._names, header, strict=True) if not cell.strip()
-        ]
-        self._check_header(header)
+        if self._header:
+            self._read_header(next(rows, None))
         first = list(islice(rows, _LOOK))
         if not first:
             raise DataError(
-                f"{self.source} has a header ({', '.join(self._names)}) and no rows; "
+                f"{self.source} has a header ({_some(self._names)}) and no rows; "
                 "expected data below it"
             )
         self.looks = {
-            name: self._look(cells)
+            name: look_at(cells)
             for name, cells in zip(self._names, zip(*first, strict=True), strict=True)
         }
-        self.notes = self._noticed()
+        self.notes = (*notes, *self._noticed())
 
     def row(self, at: int) -> str:
         """Rows as an editor or a spreadsheet counts them: the header is row 1."""
-        return f"row {at + 2}"
+        return f"row {at + self._before + 1 + self._header}"
 
-    def load(self, wanted: Mapping[str, Kind]) -> tuple[Columns, tuple[str, ...]]:
-        """These columns, in one pass over the file."""
-        places = [(name, self._names.index(name)) for name in wanted]
-        cells = {name: collector(kind, self._decimal_comma) for name, kind in wanted.items()}
+    def load(self, kinds: Mapping[str, Kind]) -> Loaded:
+        """Read these columns, in one pass over the file."""
+        places = [(name, place) for place, name in enumerate(self._names) if name in kinds]
+        cells = {name: collector(kind, self._ways) for name, kind in kinds.items()}
         rows = self._rows()
-        next(rows)
+        if self._header:
+            next(rows)
         done = 0
         while chunk := list(islice(rows, _CHUNK)):
             columns = list(zip(*chunk, strict=True))
@@ -74,22 +84,19 @@ class CsvFile:
                 if fault := cells[name].add(columns[place], done):
                     raise wrong_cell(self, name, *fault)
             done += len(chunk)
-        notes: list[str] = []
-        for name, column in cells.items():
-            if fault := column.problem():
-                raise wrong_cell(self, name, *fault)
-            notes += [f"column {name}: {note}" for note in column.notes()]
-        return {name: column.done() for name, column in cells.items()}, tuple(notes)
+        return finish(self, cells, self._delimiter)
 
-    @property
-    def _decimal_comma(self) -> bool:
-        return self._delimiter != ","
-
-    def _sniff(self) -> str:
-        with open_text(self._path, newline="") as file:
-            first = next((line for line in file if line.strip()), "")
-        counts = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in _DELIMITERS}
-        return max(counts, key=lambda mark: counts[mark])  # of equals, the first
+    def _sniff(self) -> tuple[str, int]:
+        """The mark that separates the cells, and the number of lines before the header."""
+        with open_text(self._path, newline="", encoding=self._encoding) as file:
+            first = next((line for line in lines_of(self.source, file) if line.strip()), "")
+        if match := _NAMED_SEPARATOR.fullmatch(first):
+            return match[1], 1
+        if inner_suffix(self._path) == ".tsv":
+            return "\t", 0
+        counts = {mark: len(_cells(first, mark)) for mark in _DELIMITERS}
+        best = max(counts, key=lambda mark: counts[mark])  # of equals, the first
+        return (" " if self._names and counts[best] < 2 else best), 0
 
     def _rows(self) -> Iterator[list[str]]:
         """The header and then every row, each as wide as the header.
@@ -97,9 +104,14 @@ class CsvFile:
         Blank lines before the header and after the last row do not count; in between they
         are a fault, except where there is one column: there they are a missing value.
         """
-        with open_text(self._path, newline="") as file:
-            reader = csv.reader(file, delimiter=self._delimiter, strict=True)
-            width, number, blank = 0, 0, 0
+        with open_text(self._path, newline="", encoding=self._encoding) as file:
+            lines = lines_of(self.source, file)
+            if self._before:
+                next(line for line in lines if line.strip())
+            if self._delimiter == " ":  # several stand for one
+                lines = (" ".join(line.split()) + "\n" for line in lines)
+            reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+            width, number, blank = len(self._names) * (not self._header), self._before, 0
             while True:
                 try:
                     row = next(reader)
@@ -125,32 +137,44 @@ class CsvFile:
                 if width and len(row) != width:
                     raise DataError(
                         f"{self.source}, row {number} has {len(row)} cells; expected {width}, "
-                        f"as in the header ({', '.join(self._names)})"
+                        f"as in the header ({_some(self._names)})"
                     )
                 width = len(row)
                 yield row
 
-    def _check_header(self, header: list[str]) -> None:
+    def _read_header(self, header: list[str] | None) -> None:
+        if header is None:
+            raise DataError(f"{self.source} holds only empty lines; expected a table")
+        self._names = tuple(
+            cell.strip() or f"column {at}" for at, cell in enumerate(header, start=1)
+        )
+        self._nameless = [
+            name for name, cell in zip(self._names, header, strict=True) if not cell.strip()
+        ]
+        check_names(self.source, self._names)
         numbers = [cell for cell in header if kind_of([cell]) in ("number", "time")]
         if numbers and len(numbers) == sum(bool(cell.strip()) for cell in header):
             raise DataError(
                 f"{self.source}, row 1 holds {', '.join(numbers[:3])}, which are values; "
                 "expected the columns' names: add a first row with them"
             )
-        check_names(self.source, self._names)
-
-    def _look(self, cells: tuple[str, ...]) -> Look:
-        kind = kind_of(cells, self._decimal_comma)
-        present = [cell.strip() for cell in cells if kind_of([cell]) != "nothing"]
-        return Look(
-            kind,
-            tuple(dict.fromkeys(present))[:5],
-            kind == "number" and all(parse(cell, "yearmonthday") for cell in present),
-        )
 
     def _noticed(self) -> tuple[str, ...]:
         notes = [f"{name} has no name in the header: it is called so" for name in self._nameless]
         if self._delimiter != ",":
-            mark = {";": "semicolons", "\t": "tabs", "|": "bars"}[self._delimiter]
-            notes.append(f"cells are parted by {mark}, so a number may have a decimal comma")
+            mark = _MARKS[self._delimiter]
+            notes.append(f"cells are separated by {mark}")
         return tuple(notes)
+
+
+def _cells(line: str, mark: str) -> list[str]:
+    """The cells of a line; none where it cannot be separated by this mark."""
+    try:
+        return next(csv.reader([line], delimiter=mark), [])
+    except csv.Error:
+        return []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return (", ".join(names[:20]) + more)[:500]

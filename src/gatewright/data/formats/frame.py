@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.cells import LARGEST, Kind, collector, kind_of, whole_if_possible
-from gatewright.data.table import Columns, Look, check_names, wrong_cell
-from gatewright.data.times import FIRST_YEAR, LAST_YEAR, parse
+from gatewright.data.cells import Cells, Kind, collector
+from gatewright.data.formats.pandas_index import with_index
+from gatewright.data.looking import finish, look_at
+from gatewright.data.number_columns import LARGEST, whole_if_possible
+from gatewright.data.numerals import BOTH, Numerals
+from gatewright.data.table import Loaded, Look, check_names, wrong_cell
+from gatewright.data.times import FIRST_YEAR, LAST_YEAR, same_hour
 from gatewright.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
@@ -24,18 +29,19 @@ _LOOK = 1000  # rows that a first look takes in
 Fetch = Callable[[list[str], int | None], "nw.DataFrame[Any]"]
 
 
-def open_frame(native: Any) -> Frame:
+def open_frame(native: Any, ways: tuple[Numerals, ...] = BOTH) -> Frame:
     """A dataframe as a table.
 
     One column alone (a Series of pandas or polars) is a dataframe with one column. A lazy
     frame is collected one column at a time, as they are needed, so it may be larger
-    than memory. The index of a pandas frame becomes columns where it has a name or holds times.
+    than memory. The index of a pandas frame becomes columns where it says something.
     """
     import narwhals
 
     source = "the dataframe"
     if hasattr(native, "to_frame"):  # one column alone: a Series of pandas or polars
         native = native.to_frame()
+    notes: tuple[str, ...] = ()
     with reading_with_others(source):
         try:
             frame = narwhals.from_native(native)
@@ -46,7 +52,8 @@ def open_frame(native: Any) -> Frame:
                 "that narwhals knows"
             ) from None
         if frame.implementation.is_pandas_like():
-            frame = narwhals.from_native(_with_index(native))
+            native, notes = with_index(native)
+            frame = narwhals.from_native(native)
         types = dict(frame.collect_schema())
 
     def fetch(names: list[str], rows: int | None) -> nw.DataFrame[Any]:
@@ -54,18 +61,26 @@ def open_frame(native: Any) -> Frame:
         chosen = chosen if rows is None else chosen.head(rows)
         return chosen.collect() if isinstance(chosen, narwhals.LazyFrame) else chosen
 
-    return Frame(source, types, fetch)
+    return Frame(source, types, fetch, ways=ways, notes=notes)
 
 
 class Frame:
     """Columns with types, of a dataframe or a Parquet file. Rows count from 0, as they do there."""
 
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, source: str, types: Mapping[str, Any], fetch: Fetch) -> None:
+    def __init__(
+        self,
+        source: str,
+        types: Mapping[str, Any],
+        fetch: Fetch,
+        *,
+        ways: tuple[Numerals, ...] = BOTH,
+        notes: tuple[str, ...] = (),
+    ) -> None:
         self.source = source
+        self.notes = notes
         self._types = types
         self._fetch = fetch
+        self._ways = ways
         check_names(source, tuple(types))
         self.looks = self._looks()
 
@@ -73,25 +88,32 @@ class Frame:
         """Rows as dataframes count them."""
         return f"row {at} counted from 0"
 
-    def load(self, wanted: Mapping[str, Kind]) -> tuple[Columns, tuple[str, ...]]:
-        """These columns, one after the other."""
+    def load(self, kinds: Mapping[str, Kind]) -> Loaded:
+        """Read these columns, one after the other."""
         columns: dict[str, Any] = {}
-        notes: list[str] = []
-        for name, kind in wanted.items():
+        cells: dict[str, Cells] = {}
+        zoned = set()
+        for name, kind in kinds.items():
             with reading_with_others(self.source):
                 series = self._fetch([name], None)[name]
                 direct = _direct(series, kind)
-                cells = _texts(series) if direct is None else []
+                texts = _texts(series) if direct is None else []
             if direct is not None:
                 self._check_size(name, direct)
                 columns[name] = direct.astype("M8[ns]") if kind == "time" else direct
+                if getattr(series.dtype, "time_zone", None) is not None:
+                    zoned.add(name)
                 continue
-            column = collector(kind)
-            if fault := column.add(cells, 0) or column.problem():
+            cells[name] = collector(kind, self._ways)
+            if fault := cells[name].add(texts, 0):
                 raise wrong_cell(self, name, *fault)
-            columns[name] = column.done()
-            notes += [f"column {name}: {note}" for note in column.notes()]
-        return columns, tuple(notes)
+        texts_of = finish(self, cells)
+        return Loaded(
+            {**columns, **texts_of.columns},
+            texts_of.notes,
+            texts_of.zoned | zoned,
+            texts_of.decimal,
+        )
 
     def _looks(self) -> dict[str, Look]:
         with reading_with_others(self.source):
@@ -107,16 +129,16 @@ class Frame:
     def _look(self, name: str, cells: list[str]) -> Look:
         import narwhals
 
-        kind, type_ = kind_of(cells), self._types[name]
-        if kind == "nothing":
-            return Look(kind)
-        if type_.is_numeric() or isinstance(type_, narwhals.Boolean):
-            kind = "number"
-        elif isinstance(type_, narwhals.Datetime | narwhals.Date):
-            kind = "time"
-        present = [cell for cell in cells if kind_of([cell]) != "nothing"]
-        digits = kind == "number" and all(parse(cell, "yearmonthday") for cell in present)
-        return Look(kind, tuple(dict.fromkeys(present))[:5], digits)
+        look, type_ = look_at(cells), self._types[name]
+        if look.kind == "nothing":
+            return look
+        if isinstance(type_, narwhals.Boolean):
+            return replace(look, kind="flag")
+        if type_.is_numeric():
+            return replace(look, kind="number")
+        if isinstance(type_, narwhals.Datetime | narwhals.Date):
+            return replace(look, kind="time")
+        return look
 
     def _check_size(self, name: str, values: NDArray[Any]) -> None:
         if values.dtype.kind == "M":
@@ -147,25 +169,21 @@ def reading_with_others(source: str) -> Iterator[None]:
         raise DataError(f"{source} cannot be read as a table: {text[:300]}") from error
 
 
-def _with_index(native: Any) -> Any:
-    """A pandas frame with names of text, and its index as columns where it says something."""
-    index = native.index
-    times = index.dtype.kind == "M" or str(index.dtype).startswith("period")
-    if times or any(name is not None for name in index.names):
-        native = native.reset_index()
-    return native.set_axis([str(name) for name in native.columns], axis="columns")
-
-
 def _direct(series: Any, kind: Kind) -> NDArray[Any] | None:
     """The column by its type, where that fits what is wanted; None to go through texts."""
     import narwhals
 
     type_ = series.dtype
-    if kind in ("number", "step") and (type_.is_numeric() or isinstance(type_, narwhals.Boolean)):
+    if kind in ("number", "step", "flag") and (
+        type_.is_numeric() or isinstance(type_, narwhals.Boolean)
+    ):
         values = np.asarray(series.cast(narwhals.Float64).to_numpy(), dtype=np.float64)
         return whole_if_possible(values) if kind == "step" else values
     if kind == "time" and isinstance(type_, narwhals.Datetime):
         if type_.time_zone is not None:
+            clock = series.dt.replace_time_zone(None)
+            if same_hour(np.asarray(clock.to_numpy())):  # days: in UTC summer time would break them
+                return np.asarray(clock.to_numpy())
             series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return np.asarray(series.to_numpy())
     if kind == "time" and isinstance(type_, narwhals.Date):

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatewright.data.formats.frame import Frame, reading_with_others
+from gatewright.data.numerals import BOTH, Numerals
 from gatewright.errors import DataError
 
 if TYPE_CHECKING:
     import narwhals as nw
 
+# A file may have so many rows, or so many for each of its bytes: constant columns pack well.
+_ROWS, _ROWS_A_BYTE = 50_000_000, 100
 
-def open_parquet(path: Path) -> Frame:
+
+def open_parquet(path: Path, ways: tuple[Numerals, ...] = BOTH) -> Frame:
     """A Parquet file as a table. Rows count from 0."""
     import narwhals
 
@@ -40,5 +44,10 @@ def open_parquet(path: Path) -> Frame:
         return frame.select(names)
 
     with reading_with_others(path.name), parquet.ParquetFile(path) as file:
+        if file.metadata.num_rows > max(_ROWS, _ROWS_A_BYTE * path.stat().st_size):
+            raise DataError(
+                f"{path.name} claims {file.metadata.num_rows:,} rows in {path.stat().st_size:,} "
+                "bytes, which would fill the memory; write it again with fewer rows"
+            )
         types = dict(narwhals.from_native(file.schema_arrow.empty_table()).collect_schema())
-    return Frame(path.name, types, fetch)
+    return Frame(path.name, types, fetch, ways=ways)

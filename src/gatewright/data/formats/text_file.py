@@ -8,7 +8,6 @@ mapped ends the process, by the way operating systems work; smaller ones cannot.
 
 from __future__ import annotations
 
-import gzip
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.opening import is_gzipped, open_text
+from gatewright.data.opening import is_gzipped, open_bytes, open_text
 from gatewright.data.request import Reading, Request
 from gatewright.data.text import Text
 from gatewright.errors import DataError
@@ -26,20 +25,23 @@ _PIECE = 1 << 20  # characters decoded at once
 _MAPPED = 1 << 30  # bytes from which on a file is mapped
 
 
-def read_text(path: Path, name: str, request: Request, why: str) -> Reading:
+def read_text(
+    path: Path, name: str, request: Request, why: str, encoding: str = "utf-8-sig"
+) -> Reading:
     """The text that a file holds, as characters or as bytes."""
+    request.without_marks(path.name)
     request.without_columns(path.name, "is read as a text, which has no columns").for_tasks(
         path.name, "next symbol"
     )
     if request.text == "bytes":
         return Reading(_bytes(path, name), "next symbol", why, path.name)
-    text, notes = _characters(path, name)
+    text, notes = _characters(path, name, encoding)
     return Reading(text, "next symbol", why, path.name, notes)
 
 
 def _bytes(path: Path, name: str) -> Text:
     if is_gzipped(path):
-        with gzip.open(path, "rb") as packed:
+        with open_bytes(path) as packed:
             return Text.from_bytes(packed.read(), name=name)
     with open(path, "rb") as file:
         if path.stat().st_size < _MAPPED:
@@ -47,9 +49,9 @@ def _bytes(path: Path, name: str) -> Text:
         return Text.from_bytes(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), name=name)
 
 
-def _characters(path: Path, name: str) -> tuple[Text, tuple[str, ...]]:
+def _characters(path: Path, name: str, encoding: str) -> tuple[Text, tuple[str, ...]]:
     """The text with one kind of line end, and what was noticed."""
-    with open_text(path, newline=None) as file:
+    with open_text(path, newline=None, encoding=encoding) as file:
         text = Text.from_points(_pieces(path, file), name=name)
         ends = file.newlines
     if isinstance(ends, tuple):

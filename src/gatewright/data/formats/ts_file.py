@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.cells import NumberCells
 from gatewright.data.missing import Fill, filled
-from gatewright.data.opening import open_text
+from gatewright.data.number_columns import NumberCells
+from gatewright.data.numerals import POINT
+from gatewright.data.opening import lines_of, open_text
 from gatewright.data.recordings import Recordings
 from gatewright.data.request import Reading, Request
 from gatewright.data.series import Series
@@ -25,6 +25,7 @@ from gatewright.errors import ArgumentError, DataError
 
 # Lines that are for people: "%" is that of the older .arff files.
 _REMARKS = ("#", "%")
+_LONGEST_LINE = 1 << 26
 _YES_NO = {"true": True, "false": False}
 # The tags that are followed by true or false, and those by a number.
 _FLAGS = ("timestamps", "missing", "univariate", "equallength", "targetlabel")
@@ -47,12 +48,16 @@ class _Case:
     label: str | None
 
 
-def read_ts(path: Path, name: str, request: Request) -> Reading:
+def read_ts(path: Path, name: str, request: Request, encoding: str = "utf-8-sig") -> Reading:
     """`Recordings` where the cases have class labels, else a `Series` of one series a case."""
     request.without_columns(path.name, "is a .ts file, which has no named columns")
-    with open_text(path, newline=None) as file:
-        header = _header(path.name, file)
-        cases = [_mended(path.name, case, request.fill) for case in _cases(path.name, file, header)]
+    request.without_marks(path.name)
+    with open_text(path, newline=None, encoding=encoding) as file:
+        lines = lines_of(path.name, file, _LONGEST_LINE)
+        header = _header(path.name, lines)
+        cases = [
+            _mended(path.name, case, request.fill) for case in _cases(path.name, lines, header)
+        ]
     if not cases:
         raise DataError(f"{path.name} has a header and no case after @data; expected data")
     _check_claims(path.name, header, cases)
@@ -83,7 +88,8 @@ def read_ts(path: Path, name: str, request: Request) -> Reading:
     if unknown:
         known = ()
     if known:
-        labels = np.array([known.index(case.label or "") for case in cases])
+        places = {label: at for at, label in enumerate(known)}
+        labels = np.array([places[case.label or ""] for case in cases])
         if request.labelled and len(np.unique(labels)) < 2:
             raise DataError(
                 f"{path.name} holds one class alone, {known[labels[0]]}; expected at least two"
@@ -99,13 +105,13 @@ def read_ts(path: Path, name: str, request: Request) -> Reading:
     return Reading(recordings, "classify", why, path.name)
 
 
-def _header(source: str, file: TextIO) -> _Header:
+def _header(source: str, lines: Iterator[str]) -> _Header:
     """Read up to the line @data."""
     flags: dict[str, bool] = {}
     counts: dict[str, int] = {}
     classes: tuple[str, ...] | None = None
     name, number = "", 0
-    for number, line in enumerate(file, start=1):
+    for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words or words[0].startswith(_REMARKS):
             continue
@@ -146,8 +152,9 @@ def _header(source: str, file: TextIO) -> _Header:
     return _Header(name, flags, counts, classes or (), number)
 
 
-def _cases(source: str, file: TextIO, header: _Header) -> Iterator[_Case]:
-    for number, line in enumerate(file, start=header.lines + 1):
+def _cases(source: str, lines: Iterator[str], header: _Header) -> Iterator[_Case]:
+    known = {*header.classes, "?"}
+    for number, line in enumerate(lines, start=header.lines + 1):
         text = line.strip()
         if not text or text.startswith(_REMARKS):
             continue
@@ -156,7 +163,7 @@ def _cases(source: str, file: TextIO, header: _Header) -> Iterator[_Case]:
         label = None
         if header.classes:
             label = parts.pop().strip()
-            if label not in header.classes and label != "?":
+            if label not in known:
                 raise DataError(
                     f"{where}: the label {label!r} is none of those after @classLabel: "
                     f"{', '.join(header.classes[:10])}"
@@ -170,7 +177,7 @@ def _values(where: str, channels: list[str]) -> NDArray[np.float64]:
     for at, channel in enumerate(channels, start=1):
         if not channel.strip():
             raise DataError(f"{where}: channel {at} is empty; expected at least one value")
-        column = NumberCells()
+        column = NumberCells((POINT,))
         if fault := column.add(channel.split(","), 1):
             raise DataError(f"{where}, channel {at}, step {fault[0]}: {fault[1]}")
         columns.append(column.done())

@@ -1,35 +1,35 @@
 """A published split in two files: `NAME_TRAIN.ts` to learn from, `NAME_TEST.ts` to test on.
 
-That is how the archives of aeon and sktime keep theirs, so figures on it are only comparable
-with others if the test part is the one that is published.
+That is how the archives of aeon, sktime and UCR (`.tsv`, `.txt`) keep theirs, so figures on it
+are only comparable with others if the test part is the one that is published.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from gatewright.data.formats.ts_file import read_ts
 from gatewright.data.opening import steady
 from gatewright.data.recordings import Recordings
 from gatewright.data.request import Reading, Request
 from gatewright.errors import DataError
 
 
-def read_ts_pair(path: Path, name: str, request: Request) -> Reading:
-    """What `read_ts` answers, with the test part that lies beside a file of this name."""
-    found = read_ts(path, name, request)
-    beside = path.with_name(re.sub(r"_TRAIN(?=\.ts\b)", "_TEST", path.name))
-    labelled = isinstance(found.data, Recordings) and found.data.classes and request.labelled
+def read_pair(path: Path, request: Request, read: Callable[[Path], Reading]) -> Reading:
+    """The answer of `read`, with the test part that lies beside a file of this name."""
+    training = read(path)
+    beside = path.with_name(re.sub(r"_TRAIN(?=\.(ts|tsv|txt)\b)", "_TEST", path.name))
+    labelled = isinstance(training.data, Recordings) and training.data.classes and request.labelled
     if beside == path or not labelled or not beside.is_file():
-        return found
+        return training
     with steady(beside):
-        test = read_ts(beside, name, request)
+        test = read(beside)
     note = f"{beside.name} beside it is the test part: {test.data!r}"
-    return replace(found, test=_fitting(found, test), notes=(*found.notes, note))
+    return replace(training, test=_fitting(training, test), notes=(*training.notes, note))
 
 
 def _fitting(training: Reading, test: Reading) -> Recordings:

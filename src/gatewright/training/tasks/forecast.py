@@ -110,6 +110,13 @@ class Forecast(Task):
         for what, given in (("horizon", horizon), ("window", window)):
             if given is not None and given < 1:
                 raise ArgumentError(f"{what} is {given}; expected at least 1")
+        if training.period is None:
+            raise DataError(
+                f"the times of {training.name} are irregular, so a trained model could not say "
+                "what it forecasts: bring them to a regular step, put missing steps in with "
+                "fill='linear' or 'previous', or leave the column of times out with ignore=, "
+                "which takes each row as one step"
+            )
         season = training.steps_a_season or season_of(training.period) or 1
         usual = season_of(training.period) or (season if 1 < season <= 48 else 8)
         horizon = horizon or usual
@@ -279,7 +286,7 @@ class Forecast(Task):
                 its series as one of none of them ("other").
         """
         series, remarks = series_for(self, data, unknown)
-        series, short = long_enough(self, series)
+        series, short = long_enough(series, self.window)
         return series, [*remarks, *(f"{fact}: it is left out" for fact in short)]
 
     def predict(self, model: Any, data: Series, *, horizon: int | None = None) -> list[Future]:
@@ -290,7 +297,7 @@ class Forecast(Task):
         """
         steps = self._steps_ahead(horizon)
         series, _ = series_for(self, data, "refuse")
-        series, short = long_enough(self, series)
+        series, short = long_enough(series, self.window)
         if short:  # answers would no longer stand at the places of their series
             raise DataError(f"{short[0]}: leave it out, or use gatewright.predict, which does")
         futures = []

@@ -45,25 +45,24 @@ def series_for(task: Forecast, data: Series, unknown: Unknown) -> tuple[Series, 
     return series, remarks + task.seen.remarks(arrays, data.name)
 
 
-def long_enough(task: Forecast, series: Series) -> tuple[Series, list[str]]:
-    """The series that have the steps that the model reads, and the facts of all others.
+def long_enough(series: Series, window: int) -> tuple[Series, list[str]]:
+    """The series that fill a window, and a remark that names those left out.
 
     Raises:
-        DataError: if none of them has.
+        DataError: if none does.
     """
-    long = np.flatnonzero(series.lengths >= task.window)
-    if not len(long):
-        at = int(series.lengths.argmax())
+    short = [at for at, steps in enumerate(series.lengths) if steps < window]
+    if not short:
+        return series, []
+    names = ", ".join(f"{series.ids[at]} ({series.lengths[at]} steps)" for at in short[:5])
+    names += f" and {len(short) - 5} more" if len(short) > 5 else ""
+    if len(short) == len(series):
         raise DataError(
-            f"series {series.ids[at]} of {series.name}, the longest, has {series.lengths[at]} "
-            f"steps; the model reads the last {task.window}: give at least so many"
+            f"series {series.ids[short[0]]} of {series.name} has {series.lengths[short[0]]} steps; "
+            f"the model reads the last {window}: give at least as many"
         )
-    short = [
-        f"series {one} has {steps} steps, fewer than the {task.window} that the model reads"
-        for one, steps in zip(series.ids, series.lengths, strict=True)
-        if steps < task.window
-    ]
-    return (series.take(long) if short else series), short
+    rest = series.take([at for at in range(len(series)) if at not in set(short)])
+    return rest, [f"left out, since the model reads the last {window} steps: {names}"]
 
 
 def with_learned_static(
