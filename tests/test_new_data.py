@@ -152,12 +152,14 @@ def test_a_short_series_is_named_and_the_others_are_told(
     path = write(tmp_path / "new.csv", rows(SHOPS, north=9))
     predicted = predict(model, path)
     (remark,) = predicted.remarks
-    assert remark.startswith("series north has 9 steps, fewer than the 14")
+    assert remark == (
+        "left out: series with fewer than the 14 steps that the model reads: north (9 steps)"
+    )
     assert agree(by_shop(predicted), {shop: whole[shop] for shop in ("south", "east")})
     with pytest.raises(DataError, match="the longest, has 9 steps"):
         predict(model, write(tmp_path / "none.csv", rows(SHOPS, 9)))
     data = gw.read(path, id="shop", static=["region", "size"], target="sold").data
-    with pytest.raises(DataError, match="series north has 9 steps"):
+    with pytest.raises(DataError, match=r"north \(9 steps\); leave them out"):
         gw.load(model).predict(data)
 
 

@@ -682,6 +682,8 @@ def test_a_short_series_does_not_stop_the_others(tmp_path: Path):
     source = open_source(path, window=8, horizon=2)
     series, remarks = source.task.ready(read(path, **source.reading).data)
     assert series.ids == ("a", "b")
-    assert "left out, since the model reads the last 8 steps: c (5 steps)" in remarks
+    assert (
+        "left out: series with fewer than the 8 steps that the model reads: c (5 steps)" in remarks
+    )
     with pytest.raises(DataError, match=r"series c of .* has 5 steps; the model reads the last 8"):
         source.task.ready(read(path, **source.reading).data.take([2]))

@@ -287,7 +287,7 @@ class Forecast(Task):
         """
         series, remarks = series_for(self, data, unknown)
         series, short = long_enough(series, self.window)
-        return series, [*remarks, *(f"{fact}: it is left out" for fact in short)]
+        return series, [*remarks, *([f"left out: {short}"] if short else [])]
 
     def predict(self, model: Any, data: Series, *, horizon: int | None = None) -> list[Future]:
         """The next `horizon` steps of each series, those of the model unless given.
@@ -299,7 +299,7 @@ class Forecast(Task):
         series, _ = series_for(self, data, "refuse")
         series, short = long_enough(series, self.window)
         if short:  # answers would no longer stand at the places of their series
-            raise DataError(f"{short[0]}: leave it out, or use gatewright.predict, which does")
+            raise DataError(f"{short}; leave them out, or use gatewright.predict, which does")
         futures = []
         for at, values in enumerate(series.values):
             past = with_static(series, at, values)[-self.window :]

@@ -45,24 +45,25 @@ def series_for(task: Forecast, data: Series, unknown: Unknown) -> tuple[Series, 
     return series, remarks + task.seen.remarks(arrays, data.name)
 
 
-def long_enough(series: Series, window: int) -> tuple[Series, list[str]]:
-    """The series that fill a window, and a remark that names those left out.
+def long_enough(series: Series, window: int) -> tuple[Series, str | None]:
+    """The series that fill a window, and the fact that names the others, if there are any.
 
     Raises:
         DataError: if none does.
     """
     short = [at for at, steps in enumerate(series.lengths) if steps < window]
     if not short:
-        return series, []
+        return series, None
+    if len(short) == len(series):
+        at = int(series.lengths.argmax())
+        raise DataError(
+            f"series {series.ids[at]} of {series.name}, the longest, has {series.lengths[at]} "
+            f"steps; the model reads the last {window}: give at least as many"
+        )
     names = ", ".join(f"{series.ids[at]} ({series.lengths[at]} steps)" for at in short[:5])
     names += f" and {len(short) - 5} more" if len(short) > 5 else ""
-    if len(short) == len(series):
-        raise DataError(
-            f"series {series.ids[short[0]]} of {series.name} has {series.lengths[short[0]]} steps; "
-            f"the model reads the last {window}: give at least as many"
-        )
     rest = series.take([at for at in range(len(series)) if at not in set(short)])
-    return rest, [f"left out, since the model reads the last {window} steps: {names}"]
+    return rest, f"series with fewer than the {window} steps that the model reads: {names}"
 
 
 def with_learned_static(
