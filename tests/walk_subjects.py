@@ -392,9 +392,10 @@ def upstream(draw: random.Random, tensors: list[Tensor]) -> tuple[list[Tensor], 
     The numbers do not depend on which outputs need gradients: that may differ between layers.
     """
     chosen = [draw.random() < 0.7 for _ in tensors]
+    numbers = torch.Generator().manual_seed(draw.randrange(2**31))  # threads share torch's own
     some, gradients = [], []
     for tensor, wanted in zip(tensors, chosen, strict=True):
-        gradient = torch.randn(tensor.shape, dtype=tensor.dtype)
+        gradient = torch.randn(tensor.shape, dtype=tensor.dtype, generator=numbers)
         kind = draw.choice(("own", "own", "relaid", "expanded"))
         if kind == "relaid":
             gradient = relaid(gradient, draw.choice(LAYOUTS))
@@ -410,7 +411,6 @@ def backward(
     layer: nn.Module, call: Call, leaves: list[Tensor], tensors: list[Tensor], outcome: Outcome
 ) -> None:
     """Run the backward pass from random outputs, and note the gradients."""
-    torch.manual_seed(call.draw_seed)
     draw = random.Random(call.draw_seed)
     some, gradients = upstream(draw, tensors)
     outcome.all_read = len(some) == len(tensors)

@@ -32,7 +32,7 @@ from walk_subjects import draw_pair
 #: Steps of a walk.
 LENGTH = 20
 #: Seconds after which a walk is taken to hang.
-PATIENCE = 120
+PATIENCE = 60
 #: Replays that shrinking may take.
 REPLAYS = 60
 
@@ -140,12 +140,13 @@ def wait(process: int) -> int:
 def shrink(walk: Walk, end: End) -> tuple[Walk, End]:
     """Leave out steps for as long as the walk fails in the same way."""
     best, best_end = Walk(walk.seed, walk.steps[: walk.steps.index(end.last) + 1]), end
+    limit = REPLAYS if "a hang" not in end.kind else 3
     replays, size = 0, max(len(best.steps) // 2, 1)
-    while replays < REPLAYS:
+    while replays < limit:
         shorter = False
         for begin in range(0, len(best.steps) - 1, size):
             steps = best.steps[:begin] + best.steps[begin + size :]
-            if not steps or replays >= REPLAYS:
+            if not steps or replays >= limit:
                 break
             replays += 1
             trial = run(Walk(walk.seed, steps))
