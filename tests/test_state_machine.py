@@ -1,0 +1,29 @@
+"""What a user may do between two calls: random walks, held to `torch.nn` and the reference.
+
+`GATEWRIGHT_EXAMPLES` is the number of walks; each has twenty steps. A failure prints the pair of
+layers, the shortest list of steps that fails, and the command that runs it again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WALKS = int(os.environ.get("GATEWRIGHT_EXAMPLES", "16"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a walk is a forked process")
+def test_random_walks(capsys: pytest.CaptureFixture[str]):
+    # Memory that was freed is filled, so that a kernel that reads it is seen.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_PERTURB_": "165"}
+    command = [sys.executable, "-c", "import walks; walks.main()", "0", str(WALKS)]
+    walks = subprocess.run(
+        command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True
+    )
+    with capsys.disabled():
+        print(f"\n{walks.stdout.strip().splitlines()[-2:-1]}")
+    assert not walks.returncode, walks.stdout[-20000:] + walks.stderr[-4000:]
