@@ -35,6 +35,10 @@ class NamedWeights:
             tensor = torch.empty(weight.numbers(sizes), device=device, dtype=dtype)
             module._parameters[leaf] = nn.Parameter(tensor)
 
+    def shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor of `sources`."""
+        return {weight.path: weight.numbers(sizes) for weight in self.places}
+
     def place(self, weight: Weight) -> tuple[nn.Module, str]:
         """The module that holds a weight, and its name there."""
         module = self.tree

@@ -22,6 +22,9 @@ class Store(Protocol):
     def make(self, sizes: Mapping[str, int], device: Any, dtype: torch.dtype | None) -> None:
         """Create the parameters."""
 
+    def shapes(self, sizes: Mapping[str, int]) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each tensor of `sources`."""
+
     def reset(self, bound: float) -> None:
         """Start them, uniform within `bound`."""
 
@@ -45,6 +48,23 @@ class Store(Protocol):
 
     def frozen(self, product: str) -> bool:
         """Whether all weights of a product are held."""
+
+
+def check_weights(store: Store, sizes: Mapping[str, int]) -> None:
+    """Refuse weights of another shape than the layer's, before autograd has seen them.
+
+    Raises:
+        SizeError: naming the weight, its shape and the one expected.
+    """
+    sources = store.sources()
+    for name, shape in store.shapes(sizes).items():
+        parameters, leaf = sources[name]
+        own = parameters.get(leaf)
+        if own is not None and tuple(own.shape) != shape:
+            raise SizeError(
+                f"the weight {name} has shape {tuple(own.shape)}; expected {shape}: give it that "
+                "one, or make a layer of its sizes"
+            )
 
 
 class ProductWeights(Mapping[str, Pair]):

@@ -33,7 +33,13 @@ from gatewright.layers.given import (
 )
 from gatewright.layers.layout import Layout
 from gatewright.layers.naming import direction, module_names, place_name
-from gatewright.layers.pairs import ProductWeights, Store, check_product, product_weights
+from gatewright.layers.pairs import (
+    ProductWeights,
+    Store,
+    check_product,
+    check_weights,
+    product_weights,
+)
 from gatewright.layers.states import join_states, split_states
 from gatewright.layers.stepper import Stepper
 
@@ -350,6 +356,8 @@ class Recurrent(CellModule):
         """
         layout = Layout.of(input, batch_first=self.batch_first, lengths=lengths)
         event = pack_event(self, layout, input)
+        for place in self.places:
+            check_weights(self.store(*place), self.sizes(place[0]))
         # Once a run, since a parametrization may cost, or change with each call.
         weights = [self.store(*place).tensors() for place in self.places]
         like = next(iter(weights[0].values()), event)

@@ -55,6 +55,12 @@ class TorchWeights:
 
     def make(self, sizes: Mapping[str, int], device: Any, dtype: torch.dtype | None) -> None:
         """Create the parameters, in torch's order."""
+        for name, shape in self.shapes(sizes).items():
+            tensor = torch.empty(shape, device=device, dtype=dtype)
+            self.module.register_parameter(name, nn.Parameter(tensor))
+
+    def shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter."""
         rows = len(self.gates) * sizes["hidden"]
         state = number(self.graph.states["h"].size, sizes)
         shapes: dict[str, tuple[int, ...]] = {
@@ -64,10 +70,7 @@ class TorchWeights:
             "bias_hh": (rows,),
             "weight_hr": (state, sizes["hidden"]),
         }
-        for name in self.names():
-            shape = shapes[name.removesuffix(self.suffix)]
-            tensor = torch.empty(shape, device=device, dtype=dtype)
-            self.module.register_parameter(name, nn.Parameter(tensor))
+        return {name: shapes[name.removesuffix(self.suffix)] for name in self.names()}
 
     def reset(self, bound: float) -> None:
         """Uniform within `bound`, in torch's order: one seed gives the same weights.

@@ -386,6 +386,7 @@ class BackwardProgram(Program):
         work = width * target.length // 64 * self.shape.total
         first, count = self.rows(index, self.shape.total)
         accesses = [
+            self.picks(index, self.shape.total),
             Access("read", left, self.shape.total, width, width),
             Access("read", right, count, units, target.length, value, first),
             Access("write", target, width, target.length, target.length),

@@ -112,7 +112,9 @@ class FastCall:
         """The output and the last states."""
         if torch.is_grad_enabled():
             results: tuple[Tensor, ...] = FastRun.apply(self, *tensors)
-            return results
+            # Views, since torch calls the hooks of all results of one function where one of
+            # them is reached, with None for the others.
+            return tuple([result.view_as(result) for result in results])
         return tuple(self.forward(self.wholes(tensors), training=False)[0])
 
     def wholes(self, tensors: Sequence[Tensor]) -> list[Tensor]:

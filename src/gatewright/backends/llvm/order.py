@@ -41,8 +41,13 @@ class Order:
 
     @cached_property
     def every(self) -> Tensor:
-        """The numbers 0, 1 ... N."""
-        return numbers(0, self.total + 1)
+        """The numbers 0, 1 ... for each packed row, and for each row of the states."""
+        return numbers(0, self.every_length)
+
+    @property
+    def every_length(self) -> int:
+        """How many numbers those are: sequences of length 0 have a state and no packed row."""
+        return max(self.total, self.batch) + 1
 
     @cached_property
     def addresses(self) -> list[int]:

@@ -167,7 +167,8 @@ class Program:
         #: Of each call, its kernel, where its table begins, and the table.
         self.tables: list[tuple[str, int, Table]] = []
         steps, total = shape.steps, shape.total
-        counts = (steps, steps, steps, steps, total, total, shape.batch, total + 1)
+        every = max(total, shape.batch) + 1
+        counts = (steps, steps, steps, steps, total, total, shape.batch, every)
         for name, count in zip(ORDER, counts, strict=True):
             self.base(name)
             self.lengths[name] = count * 8 // self.itemsize
@@ -264,6 +265,11 @@ class Program:
         """An array of the order, from one of its numbers on."""
         return Span(self.base(name), first * 8 // self.itemsize, 1, 0, self.lengths[name])
 
+    def picks(self, index: str, count: int) -> Access:
+        """What a call reads of an array of the order that picks its rows."""
+        numbers = count * 8 // self.itemsize
+        return Access("read", self.index(index), 1, numbers, numbers)
+
     def rows(self, index: str, count: int) -> tuple[int, int]:
         """The first row and the number of rows that an array of the order points to."""
         batch, total = self.shape.batch, self.shape.total
@@ -300,7 +306,8 @@ class Program:
         if kind == "update":
             writes = writes._replace(content=None)
         threads = self.threads(rows * units)
-        self.call(self.shared["copy"], table, rows, 1, threads, [reads, writes])
+        accesses = [self.picks(read, rows), self.picks(write, rows), reads, writes]
+        self.call(self.shared["copy"], table, rows, 1, threads, accesses)
 
     def clear(self, target: Span, rows: int, units: int) -> None:
         """Fill rows with zeros."""
@@ -375,6 +382,11 @@ class Program:
         if part == "loop" and rows < 2 * shape.threads and rows * self.step(plan) >= TOGETHER:
             grain = 0
         accesses = [*self.accesses_of(part, plan), *self.packed_matrices(part, plan)]
+        if part == "loop":
+            accesses += [self.picks(name, shape.total) for name in ("before", "after")]
+            accesses += [self.picks(name, shape.steps) for name in ("rows", "offsets")]
+        else:
+            accesses.append(self.picks("every", shape.total + 1))
         self.call(self.built.function(name), table, rows, grain, shape.threads, accesses)
 
     def packed_matrices(self, part: str, plan: Plan) -> list[Access]:
