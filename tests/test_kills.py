@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import random
 import subprocess
@@ -47,7 +48,8 @@ def users_files(folder: Path) -> dict[str, str]:
 
 
 def set_up(folder: Path) -> dict[str, str]:
-    rows = [f"2024-{1 + at // 28:02}-{1 + at % 28:02},{at % 7}" for at in range(56)]
+    first = datetime.date(2024, 1, 1)
+    rows = [f"{first + datetime.timedelta(at)},{at % 7 + at % 3}" for at in range(90)]
     (folder / "days.csv").write_text("\n".join(["day,sold", *rows]) + "\n")
     (folder / "mine").mkdir()
     (folder / "mine" / "model").write_text("another model")
@@ -64,7 +66,7 @@ def filled(path: Path) -> bool:
 
 
 def wait_for_writing(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Until the model's directory, or what becomes of it, is there, or the process is over."""
+    """Wait until the model's directory, or what becomes of it, is there and filled."""
     before = set(os.listdir(folder))
     # The place is tried once before the training, by a sibling that is gone at once.
     while process.poll() is None:
@@ -72,6 +74,14 @@ def wait_for_writing(process: subprocess.Popen[bytes], folder: Path) -> None:
         if any(filled(folder / name) for name in new):
             return
         time.sleep(0.0005)
+    raise AssertionError(f"the training ended with {process.returncode} before it wrote")
+
+
+def test_the_training_that_is_killed_would_end_well(tmp_path: Path) -> None:
+    before = set_up(tmp_path)
+    assert start(tmp_path).wait(timeout=300) == 0
+    assert len(list((tmp_path / "model").iterdir())) == 5
+    assert users_files(tmp_path) == before
 
 
 @pytest.mark.parametrize("kill", range(KILLS))
