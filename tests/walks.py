@@ -32,7 +32,7 @@ from walk_subjects import draw_pair
 #: Steps of a walk.
 LENGTH = 20
 #: Seconds after which a walk is taken to hang.
-PATIENCE = 60
+PATIENCE = 120
 #: Replays that shrinking may take.
 REPLAYS = 60
 

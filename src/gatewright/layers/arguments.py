@@ -29,6 +29,13 @@ def check_arguments(input_size: Any, hidden_size: Any, num_layers: Any, dropout:
         )
 
 
+def check_flags(**flags: Any) -> None:
+    """Refuse what is not True or False, as torch does: a size in the place of a flag is a slip."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ArgumentError(f"{name}={value!r}; expected True or False")
+
+
 def check_size(name: str, value: Any) -> None:
     """Refuse what is no whole number from 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

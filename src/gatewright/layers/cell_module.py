@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -41,6 +42,26 @@ class CellModule(nn.Module):
             f"torch.jit.script cannot read a gatewright {type(self).__name__}; "
             "use torch.compile or torch.export"
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "qconfig":
+            self._refuse_quantization(value)
+        super().__setattr__(name, value)
+
+    def _refuse_quantization(self, configuration: Any) -> None:
+        """Say what torch's quantization does to this layer, before it leaves it out.
+
+        It gives every module a configuration, None where a module is not to be quantized; a
+        type that it has no kernels for it would skip without a word.
+        """
+        kind = type(self).__name__
+        fact = f"torch's quantization has no kernels for a gatewright {kind}"
+        if configuration is not None:
+            raise BackendError(f"{fact}; leave it out of the types and names to quantize")
+        hint = ""
+        if hasattr(nn, kind):
+            hint = f"; to quantize it, load its state_dict into a torch.nn.{kind}"
+        warnings.warn(f"{fact} and leaves it as it is{hint}", UserWarning, stacklevel=3)
 
     def __getstate__(self) -> dict[str, Any]:
         # The graph follows from the cell, and is larger than it.

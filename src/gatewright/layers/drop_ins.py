@@ -1,4 +1,11 @@
-"""The drop-ins: `RNN`, `LSTM` and `GRU` as in `torch.nn`, and `PeepholeLSTM` beside them."""
+"""The drop-ins: `RNN`, `LSTM` and `GRU` as in `torch.nn`, and `PeepholeLSTM` beside them.
+
+`isinstance(gw.LSTM(...), torch.nn.LSTM)` is false on purpose. Code that asks for torch's class
+goes on to torch's kernels: quantization replaces the module, exporters and compilers lower it
+by its type, and none of them would run the layer that is there. What code reads of such a
+layer is here instead: `all_weights`, `_flat_weights`, `mode` and the names of the parameters.
+Ask for `(nn.LSTM, gw.LSTM)` where both are meant.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +27,8 @@ from gatewright.layers.torch_names import TorchWeights
 class TorchNamed(Recurrent):
     """A layer that keeps its weights under torch's names, and so exchanges its state_dict."""
 
+    #: The name by which `torch.nn.RNNBase` chooses its kernels; a GRU has it for either reset.
+    mode: str
     #: As every recurrent layer of torch has it; of these, `LSTM` alone takes another.
     proj_size: int = 0
 
@@ -35,8 +44,21 @@ class TorchNamed(Recurrent):
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The parameters by layer and direction, as in torch."""
-        stores = [self.store(*place) for place in self.places]
-        return [[getattr(self, name) for name in store.names()] for store in stores]
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
+
+    # Underscored, and read by code for torch's layers all the same.
+    @property
+    def _all_weights(self) -> list[list[str]]:
+        """The parameters' names by layer and direction."""
+        return [list(self.store(*place).names()) for place in self.places]
+
+    @property
+    def _flat_weights_names(self) -> list[str]:
+        return [name for names in self._all_weights for name in names]
+
+    @property
+    def _flat_weights(self) -> list[Tensor]:
+        return [weight for weights in self.all_weights for weight in weights]
 
     def flatten_parameters(self) -> None:
         """Does nothing: there is no second copy of the weights. For code that calls it."""
@@ -65,6 +87,10 @@ class RNN(TorchNamed):
     """
 
     options: ClassVar = {"nonlinearity": "tanh"}
+
+    @property
+    def mode(self) -> str:  # type: ignore[override]
+        return f"RNN_{self.nonlinearity.upper()}"
 
     def __init__(
         self,
@@ -110,6 +136,7 @@ class LSTM(TorchNamed):
     `weights`, `freeze`; see `Recurrent`.
     """
 
+    mode = "LSTM"
     options: ClassVar = {"proj_size": 0}
 
     def __init__(
@@ -166,6 +193,7 @@ class GRU(TorchNamed):
     `weights`, `freeze`; see `Recurrent`.
     """
 
+    mode = "GRU"
     options: ClassVar = {"reset": "after"}
 
     def __init__(

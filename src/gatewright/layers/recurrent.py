@@ -18,7 +18,7 @@ from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
-from gatewright.layers.arguments import check_arguments, check_effect, find_cell
+from gatewright.layers.arguments import check_arguments, check_effect, check_flags, find_cell
 from gatewright.layers.branch import NamedWeights
 from gatewright.layers.cell_module import CellModule
 from gatewright.layers.explaining import explained, measured
@@ -89,12 +89,13 @@ class Recurrent(CellModule):
     ) -> None:
         super().__init__()
         check_arguments(input_size, hidden_size, num_layers, dropout)
+        check_flags(bias=bias, batch_first=batch_first)
         self.cell = find_cell(cell)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
-        self.bias = bool(bias)
-        self.batch_first = bool(batch_first)
+        self.bias = bias
+        self.batch_first = batch_first
         self.dropout = float(dropout)
         self.bidirectional = bool(bidirectional)
         self.backend = check_backend(backend)

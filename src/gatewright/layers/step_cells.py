@@ -40,7 +40,7 @@ class StepCell(CellModule):
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
-        self.bias = bool(bias)
+        self.bias = bool(bias)  # torch's step cells take any value
         self.store().make({"input": input_size, "hidden": hidden_size}, device, dtype)
         self.reset_parameters()
         self.prepare()

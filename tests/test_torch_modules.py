@@ -1,0 +1,208 @@
+"""torch's own database of modules, its entries for recurrent ones, run against the drop-ins."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.utils.rnn import PackedSequence
+
+import gatewright as gw
+from tolerances import close, gradients, tensors
+
+common_modules = pytest.importorskip(
+    "torch.testing._internal.common_modules",
+    reason="torch's database of modules needs the package expecttest (extra `test`)",
+    exc_type=ImportError,
+)
+
+F64 = torch.float64
+CLASSES = {
+    nn.RNN: gw.RNN,
+    nn.LSTM: gw.LSTM,
+    nn.GRU: gw.GRU,
+    nn.RNNCell: gw.RNNCell,
+    nn.LSTMCell: gw.LSTMCell,
+    nn.GRUCell: gw.GRUCell,
+}
+MODULES = [one for one in common_modules.module_db if one.module_cls in CLASSES]
+every_module = pytest.mark.parametrize("module", MODULES, ids=lambda one: one.module_cls.__name__)
+every_mode = pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+
+
+def samples(module: Any, training: bool = False) -> list[Any]:
+    """The database's samples of a module."""
+    more = {"with_packed_sequence": True} if module.module_cls in (nn.RNN, nn.GRU) else {}
+    torch.manual_seed(0)
+    return list(
+        module.module_inputs_func(
+            module, device="cpu", dtype=F64, requires_grad=True, training=training, **more
+        )
+    )
+
+
+def build(cls: type[nn.Module], sample: Any) -> nn.Module:
+    arguments = sample.constructor_input
+    return cls(*arguments.args, **arguments.kwargs, dtype=F64)
+
+
+def pair(module: Any, sample: Any, training: bool = False) -> tuple[nn.Module, nn.Module]:
+    """torch's module, and ours with its weights."""
+    theirs, ours = (build(cls, sample) for cls in (module.module_cls, CLASSES[module.module_cls]))
+    ours.load_state_dict(theirs.state_dict())
+    return theirs.train(training), ours.train(training)
+
+
+def run(layer: nn.Module, sample: Any) -> Any:
+    arguments = sample.forward_input
+    return layer(*arguments.args, **arguments.kwargs)
+
+
+def leaves(sample: Any) -> list[Tensor]:
+    """The tensors that a sample calls with, down to the leaves that ask for gradients."""
+    found = tensors([one for one in sample.forward_input.args if one is not None])
+    return [one for one in found if one.requires_grad]
+
+
+def strided(given: Any) -> Any:
+    """The same numbers, with other numbers between them in memory."""
+    if isinstance(given, Tensor):
+        wide = torch.stack([given.detach(), torch.full_like(given, 7.0)], -1)
+        return wide[..., 0].requires_grad_(given.requires_grad)
+    if isinstance(given, PackedSequence):
+        return given
+    return tuple(strided(one) for one in given)
+
+
+def test_all_six_are_there():
+    assert {one.module_cls for one in MODULES} == set(CLASSES)
+    assert all(samples(one) and errors(one) for one in MODULES)
+
+
+@every_mode
+@every_module
+def test_values_and_gradients(module: Any, training: bool):
+    for sample in samples(module, training):
+        results = []
+        for layer in pair(module, sample, training):
+            for _ in range(2):  # a second call may go another way
+                result = run(layer, sample)
+            wanted = [*leaves(sample), *layer.parameters()]
+            results.append((result, gradients(result, wanted)))
+        (expected, expected_gradients), (actual, actual_gradients) = results
+        close(actual, expected, f"{sample.constructor_input.kwargs}")
+        close(actual_gradients, expected_gradients, f"{sample.constructor_input.kwargs}")
+
+
+@every_module
+def test_derivatives_of_first_and_second_order(module: Any):
+    for sample in samples(module)[::6]:
+        _, ours = pair(module, sample)
+        given = sample.forward_input.args
+        if isinstance(given[0], PackedSequence):
+            continue
+        flat = [one.detach().clone().requires_grad_() for one in tensors(given)]
+
+        def function(event: Tensor, *states: Tensor, layer: nn.Module = ours) -> tuple[Tensor, ...]:
+            hx = states if len(states) > 1 else states[0] if states else None
+            return tuple(tensors(layer(event, hx)))
+
+        assert gradcheck(function, flat, fast_mode=True)
+        assert gradgradcheck(function, flat, fast_mode=True)
+
+
+@every_module
+def test_inputs_that_do_not_lie_in_a_row(module: Any):
+    for sample in samples(module)[::3]:
+        _, ours = pair(module, sample)
+        expected = run(ours, sample)
+        given = [strided(one) for one in sample.forward_input.args]
+        assert not all(one.is_contiguous() for one in tensors(given)) or isinstance(
+            given[0], PackedSequence
+        )
+        for _ in range(2):
+            close(ours(*given), expected)
+
+
+@every_module
+def test_copies_and_pickles(module: Any):
+    for sample in samples(module)[:4]:
+        _, ours = pair(module, sample)
+        expected = run(ours, sample)
+        saved = io.BytesIO()
+        torch.save(ours, saved)
+        saved.seek(0)
+        copies = [
+            copy.deepcopy(ours),
+            pickle.loads(pickle.dumps(ours)),
+            torch.load(saved, weights_only=False),
+        ]
+        for one in copies:
+            close(run(one, sample), expected)
+            close(list(one.parameters()), list(ours.parameters()))
+            assert repr(one) == repr(ours)
+
+
+@every_module
+def test_reprs_have_what_torchs_have(module: Any):
+    """But for the nonlinearity: torch's layer leaves it out, and its cell quotes no name."""
+    for sample in samples(module):
+        theirs, ours = (
+            {one for one in layer.extra_repr().split(", ") if not one.startswith("nonlinearity")}
+            for layer in pair(module, sample)
+        )
+        assert ours == theirs
+
+
+@every_module
+def test_moves(module: Any):
+    """Devices and dtypes, memory formats, and a module that is built without memory."""
+    for sample in samples(module)[:4]:
+        _, ours = pair(module, sample)
+        expected = run(ours, sample)
+        ours.to("cpu", memory_format=torch.contiguous_format)
+        close(run(ours, sample), expected)
+        ours.float().double().to(device="cpu")
+        close(run(ours, sample), expected, table={F64: 1e-4})
+        arguments = sample.constructor_input
+        empty = CLASSES[module.module_cls](
+            *arguments.args, **arguments.kwargs, dtype=F64, device="meta"
+        )
+        assert all(one.is_meta for one in empty.parameters())
+        filled = empty.to_empty(device="cpu")
+        filled.load_state_dict(ours.state_dict())
+        close(run(filled, sample), run(ours, sample))
+
+
+def errors(module: Any) -> list[Any]:
+    """The database's bad arguments."""
+    return list(
+        module.module_error_inputs_func(
+            module, device="cpu", dtype=F64, requires_grad=False, training=False
+        )
+    )
+
+
+@every_module
+def test_what_torch_refuses_is_refused(module: Any):
+    for error in errors(module):
+        sample, kind = error.module_error_input, error.error_type
+        for cls in (module.module_cls, CLASSES[module.module_cls]):
+            arguments = sample.constructor_input
+            expected = kind if cls is module.module_cls else gw.GatewrightError
+            what = f"{arguments.args} {arguments.kwargs}: {error.error_regex}"
+            if error.error_on is common_modules.ModuleErrorEnum.CONSTRUCTION_ERROR:
+                with pytest.raises(expected):
+                    cls(*arguments.args, **arguments.kwargs)
+                    pytest.fail(f"{cls} takes {what}")
+                continue
+            layer = cls(*arguments.args, **arguments.kwargs)
+            with pytest.raises(expected):
+                run(layer, sample)
+                pytest.fail(f"{cls} takes {what}")
