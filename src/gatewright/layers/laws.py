@@ -197,6 +197,33 @@ def gradients(case: Case) -> None:
         same(derived.get(name, zero), zero if back is None else back, f"the gradient of {name}")
 
 
+def modes(case: Case) -> None:
+    """Inference, training, a trace and the reference give the same values and gradients."""
+    output, states = case.run()
+    with torch.no_grad():
+        inference, after = case.run()
+    same(inference, output, "in inference and in training, the output")
+    for a, b in zip(tensors(after), tensors(states), strict=True):
+        same(a, b, "in inference and in training, a state")
+    event, *further = case.inputs.items()
+    trace: Any = case.layer.trace
+    named = trace(event[1], **dict(further))
+    for name, value in trace(event[1], grad=True, **dict(further)).items():
+        if value.is_floating_point():
+            same(value, named[name], f"with gradients and without, the trace of {name}")
+    loss = [one.square().sum() for one in (output, *tensors(states))]
+    ours = case.gradients(torch.stack(loss).sum())
+    backend, case.layer.backend = case.layer.backend, "reference"
+    try:
+        expected, finals = case.run()
+    finally:
+        case.layer.backend = backend
+    same(output, expected, "the output, and what the reference computes,")
+    loss = [one.square().sum() for one in (expected, *tensors(finals))]
+    for name, gradient in case.gradients(torch.stack(loss).sum()).items():
+        same(ours[name], gradient, f"the gradient of {name}, and the reference's,")
+
+
 def splitting(case: Case) -> None:
     """A sequence run in two parts, the states carried over, is the whole."""
     whole, _ = case.run()
@@ -297,6 +324,7 @@ LAWS: dict[str, Callable[[Case], None]] = {
     "reading": reading,
     "finite values": finite,
     "gradients": gradients,
+    "training and inference": modes,
     "split and carry": splitting,
     "batch independence": rows,
     "padding": padding,

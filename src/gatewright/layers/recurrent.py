@@ -18,7 +18,13 @@ from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
-from gatewright.layers.arguments import check_arguments, check_effect, check_flags, find_cell
+from gatewright.layers.arguments import (
+    check_arguments,
+    check_effect,
+    check_export,
+    check_flags,
+    find_cell,
+)
 from gatewright.layers.branch import NamedWeights
 from gatewright.layers.cell_module import CellModule
 from gatewright.layers.explaining import explained, measured
@@ -321,6 +327,7 @@ class Recurrent(CellModule):
     ) -> tuple[Any, Any, dict[str, Any]]:
         arguments = self.pack_arguments(input, hx, lengths, starts, inputs, hold)
         layout, event = arguments.layout, arguments.event
+        check_export(layout.steps)
         values: dict[str, Any] = {}
         after: list[dict[str, Tensor]] = []
         for layer in range(self.num_layers):
