@@ -149,9 +149,22 @@ def not_a_number(task: Run) -> Result:
     return dataclasses.replace(result, output=result.output * float("nan"))
 
 
+def other_in_training(task: Run) -> Result:
+    result = reference.run(task)
+    return dataclasses.replace(result, output=result.output * (1 + 0.01 * torch.is_grad_enabled()))
+
+
+def other_gradients(task: Run) -> Result:
+    result = reference.run(task)
+    moved = result.output.detach() + 1.1 * (result.output - result.output.detach())
+    return dataclasses.replace(result, output=moved)
+
+
 @pytest.mark.parametrize(
     ("broken", "law"),
     [
+        (other_in_training, "training and inference"),
+        (other_gradients, "training and inference"),
         (mix_rows, "batch independence"),
         (forget_the_states, "split and carry"),
         (ignore_restarts, "restarts"),

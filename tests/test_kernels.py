@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import torch.utils.checkpoint
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from torch import Tensor
 
 import gatewright as gw
@@ -330,6 +330,26 @@ def test_random_cells(program: Program):
     task = task_of(graph, {"input": 5, "hidden": 6}, F64, (4, (3, 3, 1)), restart=True)
     names = [name for name, term in graph.values.items() if not term.boolean]
     held_to_reference(replace(task, names=names))
+
+
+@settings(
+    max_examples=EXAMPLES // 2,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(programs())
+def test_random_cells_of_one_unit_in_float32(program: Program):
+    """A norm over one unit divides by next to nothing: float32 is far off, kernels no farther."""
+    assume(all(make.heads in (None, 1) for make in program.body))
+    graph = build(program).graph
+    for reverse in (False, True):
+        sizes = {"input": 5, "hidden": 1}
+        held_to_reference(
+            task_of(graph, sizes, F32, (5, (3, 3, 2, 1)), reverse=reverse, names=False)
+        )
 
 
 # Extremes.

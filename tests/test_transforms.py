@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -343,3 +344,54 @@ def test_a_layer_trains():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
+
+
+class Stepped(nn.Module):
+    """A layer as a part of a model, with its states in and out."""
+
+    def __init__(self, layer: gw.Recurrent) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        output, (h, c) = self.layer(x, (h, c))
+        return output, h, c
+
+
+def to_onnx(layer: gw.Recurrent, steps: int, path: Path) -> tuple[Tensor, ...]:
+    """Write a layer by torch's exporter, with a number of steps that is left open."""
+    arguments = torch.randn(steps, 2, 3), torch.randn(1, 2, 4), torch.randn(1, 2, 4)
+    torch.onnx.export(
+        Stepped(layer).eval(),
+        arguments,
+        str(path),
+        dynamo=False,
+        input_names=["x", "h_in", "c_in"],
+        dynamic_axes={"x": {0: "time"}},
+    )
+    return arguments
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+@pytest.mark.parametrize("kind", [gw.LSTM, gw.PeepholeLSTM])
+def test_an_onnx_file_with_a_copy_of_the_cell_for_each_step_is_refused(
+    kind: type[gw.Recurrent], tmp_path: Path
+):
+    """torch.onnx.export would fix the number of steps without a word."""
+    pytest.importorskip("onnx")
+    with pytest.raises(gw.BackendError, match="would write 5 copies of the cell"):
+        to_onnx(kind(3, 4), 5, tmp_path / "unrolled.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+def test_one_step_goes_out_to_onnx(tmp_path: Path):
+    onnx = pytest.importorskip("onnx")
+    reference = pytest.importorskip("onnx.reference")
+    layer, path = gw.PeepholeLSTM(3, 4), tmp_path / "step.onnx"
+    x, h, c = to_onnx(layer, 1, path)
+    inputs = {"x": x.numpy(), "h_in": h.numpy(), "c_in": c.numpy()}
+    results = reference.ReferenceEvaluator(onnx.load(path)).run(None, inputs)
+    output, states = layer(x, (h, c))
+    for result, value in zip(results, (output, *states), strict=True):
+        torch.testing.assert_close(torch.as_tensor(result), value.detach())
