@@ -26,5 +26,4 @@ def untraced(function: Callable[P, R]) -> Callable[P, R]:
         finally:
             set_eval_frame(before)
 
-    alone._torchdynamo_disable = True  # type: ignore[attr-defined]  # nor is it inlined
     return alone

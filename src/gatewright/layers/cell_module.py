@@ -12,6 +12,11 @@ from gatewright.errors import BackendError
 from gatewright.graph import Graph, build_graph
 from gatewright.language.cell import Cell
 
+#: Where a layer keeps the forms of its calls (`fast_path.py`).
+PATH = "_fast_path"
+#: What follows from the rest of a module, and is no part of a copy.
+DERIVED = ("_graph", PATH)
+
 
 class CellModule(nn.Module):
     """A module that runs a cell; `cell` and `bias` are set by whoever derives from it."""
@@ -64,10 +69,11 @@ class CellModule(nn.Module):
         warnings.warn(f"{fact} and leaves it as it is{hint}", UserWarning, stacklevel=3)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The graph follows from the cell, and is larger than it.
-        return {name: value for name, value in self.__dict__.items() if name != "_graph"}
+        return {name: value for name, value in self.__dict__.items() if name not in DERIVED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in DERIVED:
+            self.__dict__.pop(name, None)
         super().__setstate__(state)
         self.prepare()
 

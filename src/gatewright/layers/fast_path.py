@@ -13,7 +13,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from gatewright.backends.choose import pick
 from gatewright.backends.llvm import extent, prepare_call, why_not_now
 from gatewright.graph import Graph
+from gatewright.layers.cell_module import PATH
 from gatewright.layers.layout import Layout
 from gatewright.layers.states import state_sizes
 
@@ -62,6 +62,7 @@ class Form(NamedTuple):
     hidden_size: int
     num_layers: int
     directions: int
+    places: tuple[tuple[int, bool], ...]
     buffers: tuple[str, ...]
     states: type
     tensors: tuple[tuple[Any, ...], ...]
@@ -91,6 +92,7 @@ class PreparedCall:
         return all(
             [
                 tensor.untyped_storage().nbytes() >= tensor.storage_offset() * size + end
+                and tensor.data_ptr()  # there is none behind torch's tensors of lazy zeros
                 for tensor, end in zip(tensors, self.ends, strict=True)
             ]
         )
@@ -117,7 +119,7 @@ class PreparedCall:
             output = event
             after = [torch.stack(state) for state in zip(*last, strict=True)]
         if self.layout.batch_first and not self.layout.unbatched:
-            output = output.transpose(0, 1)
+            output = output.transpose_(0, 1)  # in place, so that it is no view, as torch's
         return output, after[0] if len(after) == 1 else tuple(after)
 
 
@@ -126,6 +128,10 @@ class FastPath:
 
     def __init__(self, layer: Recurrent) -> None:
         self.sources = [layer.store(*place).sources() for place in layer.places]
+        self.parameters = layer._parameters
+        #: The children of each module that has any: one that is replaced holds other weights.
+        self.children = [module._modules for module in layer.modules() if module._modules]
+        self.modules = [list(children.values()) for children in self.children]
         #: None where calls of a form go the whole way.
         self.prepared: dict[Form, PreparedCall | None] = {}
 
@@ -156,6 +162,11 @@ class FastPath:
         if prepared is None or not prepared.in_memory(tensors):
             return None
         return prepared.call(input, states, weights)
+
+    def knows(self, layer: Recurrent) -> bool:
+        """Whether the layer still has the modules that were there when this was made."""
+        modules = [list(children.values()) for children in self.children]
+        return self.modules == modules and self.parameters is layer._parameters
 
     def form(self, layer: Recurrent, tensors: Sequence[Any], states: type) -> Form | None:
         """The form of a call, or None if kernels could not even look at its tensors."""
@@ -190,6 +201,7 @@ class FastPath:
             layer.hidden_size,
             layer.num_layers,
             layer.directions,
+            tuple(layer.places),
             tuple(layer._buffers),
             states,
             tuple(lies),
@@ -245,13 +257,9 @@ def prepare(
     return PreparedCall(layout, direct, form.directions, runs, ends)
 
 
-#: The forms of each layer. They are not part of the layer: a copy of it has its own.
-PATHS: WeakKeyDictionary[Recurrent, FastPath] = WeakKeyDictionary()
-
-
 def fast_path(layer: Recurrent) -> FastPath:
-    """The forms of a layer's calls so far."""
-    path = PATHS.get(layer)
-    if path is None:
-        path = PATHS[layer] = FastPath(layer)
+    """The forms of a layer's calls so far; a copy of the layer has its own."""
+    path: FastPath | None = layer.__dict__.get(PATH)
+    if path is None or not path.knows(layer):
+        path = layer.__dict__[PATH] = FastPath(layer)
     return path

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gatewright.backends.weights import Pair, Pairs, Share
 from gatewright.errors import ArgumentError, SizeError
+from gatewright.layers.readable import check_readable
 
 
 class Store(Protocol):
@@ -60,7 +61,10 @@ def check_weights(store: Store, sizes: Mapping[str, int]) -> None:
     for name, shape in store.shapes(sizes).items():
         parameters, leaf = sources[name]
         own = parameters.get(leaf)
-        if own is not None and tuple(own.shape) != shape:
+        if own is None:
+            continue
+        check_readable(own, f"the weight {name}")
+        if tuple(own.shape) != shape:
             raise SizeError(
                 f"the weight {name} has shape {tuple(own.shape)}; expected {shape}: give it that "
                 "one, or make a layer of its sizes"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from gatewright.backends.llvm import in_memory
 from gatewright.errors import ArgumentError, SizeError
 
 
@@ -29,23 +30,17 @@ def why_unreadable(tensor: Tensor) -> str | None:
         return "is quantized; give x.dequantize()"
     if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
         return None
-    if torch.compiler.is_compiling() or tensor.is_meta:
+    if torch.compiler.is_compiling() or tensor.is_meta or tensor._is_zerotensor():
         return None
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return None
     storage = tensor.untyped_storage()
-    if tensor.numel() and storage.nbytes() < _extent(tensor) * tensor.element_size():
+    if not in_memory(tensor):
         return (
             f"has storage of {storage.nbytes()} bytes for {tensor.numel()} numbers: it was freed "
             "or resized; give the tensor while it holds its numbers"
         )
     return None
-
-
-def _extent(tensor: Tensor) -> int:
-    """The numbers from the beginning of a tensor's storage to its last one."""
-    strides = zip(tensor.shape, tensor.stride(), strict=True)
-    return 1 + int(tensor.storage_offset()) + sum((n - 1) * stride for n, stride in strides)
 
 
 def check_readable(tensor: Any, role: str) -> None:
@@ -87,6 +82,11 @@ def check_packed(packed: PackedSequence, role: str = "the input") -> None:
         )
     for name in ("sorted_indices", "unsorted_indices"):
         _check_order(getattr(packed, name), rows[0], f"{role}'s {name}", remedy)
+    order, back = packed.sorted_indices, packed.unsorted_indices
+    if (order is None) != (back is None) or (
+        order is not None and not torch.equal(order[back], torch.arange(rows[0]).to(order))
+    ):
+        raise ArgumentError(f"{role}'s sorted_indices and unsorted_indices disagree; {remedy}")
 
 
 def _check_order(order: Any, rows: int, what: str, remedy: str) -> None:

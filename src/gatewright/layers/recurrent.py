@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import check_backend, run_on
+from gatewright.backends.llvm import why_watched
 from gatewright.backends.reference import Run
 from gatewright.backends.step import starts as fresh_states
-from gatewright.backends.untraced import untraced
 from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
 from gatewright.graph.sizes import number
@@ -46,7 +47,7 @@ from gatewright.layers.pairs import (
     check_weights,
     product_weights,
 )
-from gatewright.layers.states import join_states, split_states
+from gatewright.layers.states import join_states, split_states, without_views
 from gatewright.layers.stepper import Stepper
 
 
@@ -212,15 +213,12 @@ class Recurrent(CellModule):
             if result is not None:
                 return result
         if isinstance(input, PackedSequence) and torch.compiler.is_compiling():
-            return self._run_packed(input, hx, lengths, starts, inputs)
+            return run_packed(self, input, hx, lengths, starts, inputs)
         output, states, _ = self._run(input, hx, lengths, starts, inputs)
-        return output, states
-
-    @untraced
-    def _run_packed(self, *arguments: Any) -> tuple[Any, Any]:
-        """Run outside of the program that torch compiles, which loses a PackedSequence's fields."""
-        output, states, _ = self._run(*arguments)
-        return output, states
+        if torch.compiler.is_compiling() or why_watched() is not None:
+            return output, states
+        lent = input, hx, list(self.parameters())
+        return without_views(output, lent), without_views(states, lent)
 
     def trace(
         self,
@@ -424,3 +422,10 @@ class Recurrent(CellModule):
         }
         given = [text for text, other in further.items() if other]
         return [str(self.input_size), str(self.hidden_size), *given]
+
+
+@_disable_dynamo  # torch's own: it imports the compiler when it is called, which is there then
+def run_packed(layer: Recurrent, *arguments: Any) -> tuple[Any, Any]:
+    """Run outside of a program that torch compiles, which loses a PackedSequence's fields."""
+    output, states, _ = layer._run(*arguments)
+    return output, states

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph.sizes import number
@@ -94,3 +95,31 @@ def _check(state: Any, name: str, shape: tuple[int, ...], first: str) -> None:
     if tuple(state.shape) != shape:
         axes = f"({first}, batch, size)" if len(shape) == 3 else f"({first}, size)"
         raise SizeError(f"state {name} has shape {tuple(state.shape)}; expected {shape} = {axes}")
+
+
+def without_views(results: Any, arguments: Any) -> Any:
+    """Results, nested or packed, that are no views, as those of torch: users detach them in place.
+
+    What lies in the memory of an argument stays a view, so that autograd knows of both.
+    """
+    lent = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(arguments)}
+
+    def owned(part: Any) -> Any:
+        if isinstance(part, PackedSequence):
+            return part._replace(data=owned(part.data))
+        if isinstance(part, tuple | list):
+            return type(part)(map(owned, part))
+        if not part._is_view() or part.untyped_storage().data_ptr() in lent:
+            return part
+        return torch.ops.aten._unsafe_view(part, part.shape)
+
+    return owned(results)
+
+
+def tensors_in(parts: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples and lists."""
+    if isinstance(parts, Tensor):
+        yield parts
+    elif isinstance(parts, tuple | list):
+        for part in parts:
+            yield from tensors_in(part)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as read_arrays
 from safetensors.numpy import save as write_arrays
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from gatewright.backends.step import starts
 from gatewright.backends.streaming import Array, open_stream
@@ -21,6 +22,7 @@ from gatewright.layers.arguments import check_size
 from gatewright.layers.arrays import DTYPES, as_array, as_choice, as_output, as_rows, as_tensors
 from gatewright.layers.given import further_size
 from gatewright.layers.layout import Layout
+from gatewright.layers.pairs import check_weights
 from gatewright.layers.states import join_states, split_states
 
 if TYPE_CHECKING:
@@ -148,10 +150,11 @@ class Stepper:
             and not x.is_nested
             # Freed or shrunk storage would be read beyond its end.
             and x.untyped_storage().nbytes() - x.storage_offset() * self._size >= self._bytes
+            and (address := x.data_ptr())
         ):
             output = self._tensors.get(x.shape)
             if output is not None:
-                memmove(self._event, x.data_ptr(), self._bytes)
+                memmove(self._event, address, self._bytes)
         if output is None:
             output = self._take(x)
         if out is not None:
@@ -160,8 +163,12 @@ class Stepper:
             self._take_further(inputs)
         self._advance()
         if out is None:
+            if kind is Tensor:  # or autograd would not notice that it has changed
+                increment_version(output)
             return output
         target[...] = output
+        if isinstance(out, Tensor):
+            increment_version(out)
         return out
 
     # The states.
@@ -235,6 +242,8 @@ class Stepper:
         The terms that follow from the weights alone are computed here, once.
         """
         layer, rows = self.layer, self.batch_size
+        for k in range(layer.num_layers):
+            check_weights(layer.store(k, False), layer.sizes(k))
         with torch.no_grad(), torch.device("cpu"):
             weights = [
                 {

@@ -83,6 +83,8 @@ def _why_not_traced(task: Run) -> str | None:
     """Why the kernels cannot be an operator in a program that torch traces, or None."""
     if torch.compiler.is_exporting():
         return "torch is exporting the layer, for programs that do not know the kernels"
+    if not sum(task.rows):
+        return "there is nothing to run"
     if any(running != len(next(iter(task.states.values()))) for running in task.rows):
         return "torch is tracing the layer, and its sequences are of different lengths"
     return _refused(task.graph.text, tuple(task.names), tuple(sorted(task.hold)))
@@ -121,6 +123,15 @@ def prepare_call(
     from gatewright.backends.llvm.fast_call import prepare
 
     return prepare(task, shares, weights, shapes)
+
+
+def in_memory(tensor: Tensor) -> bool:
+    """Whether all numbers of a tensor lie in its storage: a user may have freed or resized that."""
+    if not tensor.numel():
+        return True
+    end = tensor.storage_offset() + extent(tensor.shape, tensor.stride())
+    fits = tensor.untyped_storage().nbytes() >= end * tensor.element_size()
+    return fits and tensor.data_ptr() != 0
 
 
 def extent(shape: Sequence[int], strides: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import reference
-from gatewright.backends.llvm import why_not_read, why_watched
+from gatewright.backends.llvm import extent, in_memory, why_not_read, why_watched
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
@@ -83,7 +83,7 @@ class Loops(torch.autograd.Function):
             ctx.save_for_backward(kept, *given)
             ctx.set_materialize_grads(False)
             ctx.run = built, shape, order, bare(task)
-            ctx.saved_as = Saved.of([kept, *given])
+            ctx.saved_as = Saved([kept, *given])
         return tuple(outputs)
 
     @staticmethod
@@ -108,36 +108,48 @@ NOT_TENSORS = (None,) * 4
 class Saved:
     """The form of tensors that are saved for the backward pass.
 
-    A hook on what is saved may give back anything.
+    A hook on what is saved may give back anything, and a user may free its memory meanwhile.
     """
 
-    def __init__(self, forms: Sequence[tuple[Any, ...]]) -> None:
-        self.forms = forms
-
-    @classmethod
-    def of(cls, tensors: Sequence[Tensor]) -> Saved:
-        """The form of some tensors."""
-        return cls([(one.shape, one.dtype, one.stride()) for one in tensors])
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.forms = [
+            (
+                tensor.shape,
+                tensor.dtype,
+                tensor.stride(),
+                extent(tensor.shape, tensor.stride()) * tensor.element_size(),
+            )
+            for tensor in tensors
+        ]
 
     def restored(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The tensors, with their numbers in memory as they were.
 
         Raises:
-            ArgumentError: if a hook has returned another shape or dtype.
+            ArgumentError: if a hook has returned another shape or dtype, or memory was freed.
         """
         pairs = zip(self.forms, tensors, strict=True)
         return [self._restored(form, tensor) for form, tensor in pairs]
 
     @staticmethod
     def _restored(form: tuple[Any, ...], tensor: Tensor) -> Tensor:
-        shape, dtype, strides = form
+        shape, dtype, strides, size = form
         if tensor.shape != shape or tensor.dtype != dtype:
             raise ArgumentError(
-                f"a hook on saved tensors returned {tensor.dtype} of shape "
-                f"{tuple(tensor.shape)}; expected {dtype} of shape {tuple(shape)}, as it was saved"
+                f"a tensor that was saved for the backward pass is now {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}; expected {dtype} of shape {tuple(shape)}: a hook on saved "
+                "tensors returned it, or its data were replaced"
             )
-        if tensor.stride() == strides:
-            return tensor
+        if torch._C._has_storage(tensor) and not tensor.is_meta:
+            start = tensor.storage_offset() * dtype.itemsize
+            as_before = tensor.stride() == strides and not tensor.is_neg()
+            if as_before and tensor.untyped_storage().nbytes() - start >= size:
+                return tensor
+            if as_before:
+                raise ArgumentError(
+                    f"the memory of a tensor of shape {tuple(shape)} was freed or resized between "
+                    "the forward and the backward pass; keep it until then"
+                )
         like = torch.empty_strided(shape, strides, dtype=dtype, device=tensor.device)
         return like.copy_(tensor)
 
@@ -147,6 +159,12 @@ NOTHING = torch.empty(0)
 
 def in_rows(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Gradients from outside as kernels read them: the numbers themselves, in whole rows."""
+    for gradient in gradients:
+        if gradient is not None and not in_memory(gradient):
+            raise ArgumentError(
+                f"an upstream gradient of shape {tuple(gradient.shape)} has lost its memory: it "
+                "was freed or resized before the backward pass"
+            )
     return [one.resolve_neg().contiguous() if one is not None else None for one in gradients]
 
 

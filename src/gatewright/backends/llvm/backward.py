@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import torch
 from torch import Tensor
 
 from gatewright.backends.llvm.forward import forward_program
@@ -102,8 +103,10 @@ def within(block: Tensor, span: Span, shape: Sequence[int]) -> Tensor:
     """A gradient in a block that holds several."""
     rows, length = (shape[-2] if len(shape) > 1 else 1), span.length
     strides = (rows * length, length, 1)[-len(shape) :]
-    # `data` gives each gradient a version of its own: its user may change it in place.
-    return block.as_strided(shape, strides, span.offset).data
+    # A copy without gaps, in memory of its own: optimizers walk through a gradient's memory, and
+    # its user may free it or change it in place.
+    rows_apart = block.as_strided(shape, strides, span.offset)
+    return rows_apart.clone(memory_format=torch.contiguous_format)
 
 
 class BackwardProgram(Program):
@@ -142,7 +145,8 @@ class BackwardProgram(Program):
         for name, span in forward.places.items():
             base = names[span.base]
             if base == "kept" or base.startswith("given"):
-                assert self.bases[base] == span.base, "both passes begin with the same blocks"
+                if self.bases[base] != span.base:
+                    raise KernelError(f"block {base} is another one in the backward pass")
                 self.places[name] = span
         for name in reversed(built.parts):
             self.part(name, built.parts[name])
@@ -429,7 +433,8 @@ class BackwardProgram(Program):
             self.missing[first.whole] = count
             self.results.append(Result(first.whole, span))
         self.missing[first.whole] -= sum(numbers)
-        assert self.missing[first.whole] >= 0, "a piece is written twice"
+        if self.missing[first.whole] < 0:
+            raise KernelError(f"a piece of the gradient of tensor {first.whole} is written twice")
         return self.homes[first.whole].beside(first.offset)
 
     def result(self, position: int, span: Span, written: tuple[int, int]) -> None:

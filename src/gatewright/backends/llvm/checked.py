@@ -110,7 +110,8 @@ def emit_check(module: ir.Module) -> ir.Function:
     # WHOLE_TABLE is a valid place in front of the table: what is read there is not used.
     begin = b.select(whole, start, read(slot))
     end = b.select(whole, b.add(start, slots), read(b.sub(constant(ENDS), slot)))
-    inside = b.and_(b.icmp_unsigned(">=", at, begin), b.icmp_unsigned("<=", b.add(at, size), end))
+    inside = b.and_(b.icmp_unsigned(">=", at, begin), b.icmp_unsigned("<=", at, end))
+    inside = b.and_(inside, b.icmp_unsigned("<=", size, b.sub(end, at)))
     # A masked access of no number touches no memory.
     inside = b.or_(inside, b.icmp_signed("==", size, constant(0)))
     with b.if_then(inside):

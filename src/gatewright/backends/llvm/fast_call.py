@@ -112,9 +112,10 @@ class FastCall:
         """The output and the last states."""
         if torch.is_grad_enabled():
             results: tuple[Tensor, ...] = FastRun.apply(self, *tensors)
-            # Views, since torch calls the hooks of all results of one function where one of
-            # them is reached, with None for the others.
-            return tuple([result.view_as(result) for result in results])
+            # An operation for each, since torch calls the hooks of all results of one function
+            # where one of them is reached, with None for the others. No view: users detach
+            # results in place.
+            return tuple([result.transpose_(0, 0) for result in results])
         return tuple(self.forward(self.wholes(tensors), training=False)[0])
 
     def wholes(self, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -198,7 +199,7 @@ class FastRun(torch.autograd.Function):
             ctx.set_materialize_grads(False)
             ctx.call = call
             if call.saved_as is None:  # the same in all runs of a form
-                call.saved_as = Saved.of([kept, *tensors])
+                call.saved_as = Saved([kept, *tensors])
         return tuple(outputs)
 
     @staticmethod

@@ -41,7 +41,6 @@ def run_forward(
     passing = POOL.take(dtype, program.lengths.get("passing", 0))
     if kept is not None and cleared:
         kept.zero_()
-        passing.zero_()
     lead, front = forms or ((shape.total,), (shape.batch,))
     outputs = [POOL.take(dtype, *lead, program.units(term)) for term in built.wanted]
     states = built.schedule.graph.states.values()

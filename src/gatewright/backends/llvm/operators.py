@@ -14,12 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewright.backends.llvm import in_memory
+from gatewright.backends.llvm.autograd import in_rows
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.forward import forward_program, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.order import even
 from gatewright.backends.llvm.program import Lie, Shape, prepared
 from gatewright.backends.reference import Run
+from gatewright.errors import ArgumentError
 from gatewright.graph import Graph, Term
 from gatewright.graph.lowering import of_text
 from gatewright.graph.stages import INPUTS
@@ -110,6 +113,8 @@ class Call:
         numbers = dict(zip(("input", "hidden"), map(int, sizes), strict=True))
         brought = [known[i] for i in positions]
         built.check(brought, numbers)
+        if not torch.compiler.is_compiling():
+            check_memory([*brought, *states, *fresh])
         given = prepared(built, brought, [*states, *fresh])
         steps, batch = map(int, lengths)
         shape = Shape.of(numbers, steps, batch, steps * batch, given, fresh=bool(fresh))
@@ -117,6 +122,21 @@ class Call:
         shape = replace(shape, lies=tuple(lies))
         wanted = [built.wanted.index(one) for one in wanted_terms(graph, asked, terms)]
         return cls(built, shape, given, positions, wanted)
+
+
+def check_memory(tensors: Sequence[Tensor]) -> None:
+    """Refuse tensors whose memory was freed or resized; those without memory are only traced.
+
+    Raises:
+        ArgumentError: naming the shape.
+    """
+    for tensor in tensors:
+        real = type(tensor) in (Tensor, torch.nn.Parameter) and not tensor.is_meta
+        if real and not in_memory(tensor):
+            raise ArgumentError(
+                f"a tensor of shape {tuple(tensor.shape)} has lost its memory: it was freed or "
+                "resized; give it while it holds its numbers"
+            )
 
 
 @torch.library.custom_op("gatewright::loops", mutates_args=())
@@ -198,7 +218,7 @@ def loops_backward(
     one = Call.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
     steps = even(one.shape.steps, one.shape.batch, reverse).restarted(restart)
     rest = iter(gradients)
-    reaching = [next(rest).resolve_neg().contiguous() if there else None for there in present]
+    reaching = in_rows([next(rest) if there else None for there in present])
     upstream: list[Tensor | None] = [None] * len(one.built.wanted)
     for i, gradient in zip(one.wanted, reaching, strict=False):
         upstream[i] = gradient

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,6 +24,10 @@ class Order:
         before, after: The row of each packed row's state before and after the step.
         last: The row of each sequence's last state.
         batch, total: B, and how many packed rows there are.
+        turned: Rows and offsets from the last step to the first.
+        arrays: All arrays that programs know, in the order of `program.ORDER`; the last one has
+            the numbers 0, 1 ..., as many as packed rows or rows of the states.
+        addresses: Where each of them begins.
     """
 
     rows: Tensor
@@ -33,25 +37,14 @@ class Order:
     last: Tensor
     batch: int
     total: int
+    turned: tuple[Tensor, Tensor] = field(init=False)
+    arrays: tuple[Tensor, ...] = field(init=False)
+    addresses: list[int] = field(init=False)
 
-    @cached_property
-    def turned(self) -> tuple[Tensor, Tensor]:
-        """Rows and offsets from the last step to the first."""
-        return self.rows.flip(0), self.offsets.flip(0)
-
-    @cached_property
-    def every(self) -> Tensor:
-        """The numbers 0, 1 ... for each packed row, and for each row of the states."""
-        return numbers(0, self.every_length)
-
-    @property
-    def every_length(self) -> int:
-        """How many numbers those are: sequences of length 0 have a state and no packed row."""
-        return max(self.total, self.batch) + 1
-
-    @cached_property
-    def addresses(self) -> list[int]:
-        """Where each array begins, in the order that programs know (`program.ORDER`)."""
+    def __post_init__(self) -> None:
+        # Made at once: where two threads made them late, one would keep the other's addresses.
+        object.__setattr__(self, "turned", (self.rows.flip(0), self.offsets.flip(0)))
+        every = numbers(0, max(self.total, self.batch) + 1)
         arrays = (
             self.rows,
             self.offsets,
@@ -59,9 +52,10 @@ class Order:
             self.before,
             self.after,
             self.last,
-            self.every,
+            every,
         )
-        return [one.data_ptr() for one in arrays]
+        object.__setattr__(self, "arrays", arrays)
+        object.__setattr__(self, "addresses", [array.data_ptr() for array in arrays])
 
     def restarted(self, marks: Tensor | None) -> Order:
         """The same, but that marked packed rows read the fresh states of their rows."""
