@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
 import gatewright as gw
@@ -178,6 +178,37 @@ def test_checkpoints_recompute_what_was_computed(cls: Any, form: str):
         again = x.detach().clone().requires_grad_()
         run(again).sum().backward()
         close(x.grad, again.grad, f"{steps} steps")
+
+
+@every_drop_in
+def test_compiled_layers_take_packed_sequences(ours: Any, theirs: Any):
+    packed = pack_padded_sequence(
+        torch.randn(3, 6, 3, dtype=F64), torch.tensor([6, 4, 2]), batch_first=True
+    )
+    for options in ({}, {"num_layers": 2, "bidirectional": True}):
+        layer, _ = twins(ours, theirs, 3, 5, **options)
+        torch._dynamo.reset()
+        expected = layer(packed)[0]
+        output = torch.compile(layer, backend="eager")(packed)[0]
+        close(output.data, expected.data, "packed")
+        padded = pad_packed_sequence(output, batch_first=True)[0]
+        assert padded.shape == (3, 6, 5 * layer.directions)
+
+
+def compile_calls_without_rows(kind: str) -> None:
+    """Compiled calls in which no row runs: no steps, no rows, or every length 0."""
+    layer = {one.__name__: one for one, _ in DROP_INS}[kind](4, 5, batch_first=True)
+    for shape, lengths in (((5, 2, 4), torch.zeros(5, dtype=torch.int64)), ((5, 0, 4), None)):
+        torch._dynamo.reset()
+        x = torch.randn(shape)
+        expected = layer(x, lengths=lengths)
+        actual = torch.compile(layer, backend="eager")(x, lengths=lengths)
+        assert torch.equal(actual[0], expected[0])
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_compiled_calls_without_rows(kind: str):
+    alone(compile_calls_without_rows, kind)
 
 
 @every_drop_in
