@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 from torch.utils.checkpoint import checkpoint
@@ -973,8 +974,6 @@ def in_the_workers_of_a_loader(pair: Pair, draw: random.Random) -> None:
 @rule(0.15)
 def compiled(pair: Pair, draw: random.Random) -> None:
     """torch.compile, with shapes that change."""
-    import torch._dynamo
-
     torch._dynamo.reset()
     compiled_layer = torch.compile(
         pair.ours, backend=draw.choice(("eager", "aot_eager")), dynamic=draw.choice((None, True))

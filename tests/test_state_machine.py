@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-WALKS = int(os.environ.get("GATEWRIGHT_EXAMPLES", "16"))
+WALKS = int(os.environ.get("GATEWRIGHT_EXAMPLES", "12"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a walk is a forked process")
@@ -25,5 +25,5 @@ def test_random_walks(capsys: pytest.CaptureFixture[str]):
         command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True
     )
     with capsys.disabled():
-        print(f"\n{walks.stdout.strip().splitlines()[-2:-1]}")
+        print("", *walks.stdout.strip().splitlines()[-2:-1], sep="\n")
     assert not walks.returncode, walks.stdout[-20000:] + walks.stderr[-4000:]

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch._dynamo  # once, and not in every process that takes an optimizer's step
 
 from state_rules import RULES, drawable
 from walk_subjects import draw_pair
