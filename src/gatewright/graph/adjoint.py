@@ -176,7 +176,8 @@ def derive(
     wanted = {name: gradients.get(term) for name, term in inputs.items()}
     roots = [one for one in (*given.values(), *wanted.values()) if one is not None]
     roots += [side for one in weights for side in (one.left, one.right) if side is not None]
-    step, needed = {*forward, *outside}, closure(roots)
+    step = {*forward, *outside}
+    needed = closure(roots, step)
     order = [one for one in terms.all if one in needed and one not in step]
     reads = {one for term in order for one in term.operands if one in step}
     saved, recomputed = split_needed(reads | (step & set(roots)), set(outside))

@@ -152,8 +152,11 @@ def _part(
     updates: Mapping[str, Term],
     active: Set[Term],
 ) -> Part:
-    own, outside = set(inside), set(graph.forward) - set(inside)
-    read = {operand for one in inside for operand in one.operands if operand in outside}
+    own = set(inside)
+    # What is there in the backward run too. No other term of the graph is: the adjoint may have
+    # merged with one that this run does not compute, and computes it itself then.
+    read = {operand for one in inside for operand in one.operands} - own
+    there = read | {one for one in graph.forward if one.op in LEAVES and one not in own}
     leaves = {
         f"leaf {one.index}": one
         for one in sorted(read, key=lambda one: one.index)
@@ -163,7 +166,7 @@ def _part(
     states = graph.states if updates else {}
     # One that is held is given, and nothing flows to what it was before.
     free = {name: term for name, term in states.items() if term in own}
-    adjoint = derive(inside, seeds, free, leaves, outside)
+    adjoint = derive(inside, seeds, free, leaves, there)
     # A gradient that goes through unchanged is copied too, so that it is computed and stored.
     zero = graph.terms.constant(0.0)
     through = {

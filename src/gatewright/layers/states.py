@@ -102,14 +102,14 @@ def without_views(results: Any, arguments: Any) -> Any:
 
     What lies in the memory of an argument stays a view, so that autograd knows of both.
     """
-    lent = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(arguments)}
+    lent = {tensor.untyped_storage()._cdata for tensor in tensors_in(arguments)}
 
     def owned(part: Any) -> Any:
         if isinstance(part, PackedSequence):
             return part._replace(data=owned(part.data))
         if isinstance(part, tuple | list):
             return type(part)(map(owned, part))
-        if not part._is_view() or part.untyped_storage().data_ptr() in lent:
+        if not part._is_view() or part.untyped_storage()._cdata in lent:
             return part
         return torch.ops.aten._unsafe_view(part, part.shape)
 
