@@ -495,11 +495,13 @@ def backward_twice(pair: Pair, draw: random.Random) -> None:
 
     def forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = layer(*args, **kwargs)
-        outputs = [one for one in flat(result) if one.requires_grad]
+        outputs = flat(result)
         for _ in range(2):
-            if outputs:
-                some = [torch.randn_like(one) for one in outputs]
-                torch.autograd.backward(outputs, some, retain_graph=True)
+            # Drawn for all: of the two layers, one may know of a result that no gradient reaches.
+            some = [(one, torch.randn_like(one)) for one in outputs]
+            some = [(one, gradient) for one, gradient in some if one.requires_grad]
+            if some:
+                torch.autograd.backward(*zip(*some, strict=True), retain_graph=True)
         return result
 
     pair.compare(draw, forward, mode="backward")

@@ -18,6 +18,7 @@ from gatewright.draw.layout import lay_out
 from gatewright.draw.measure import text_width
 from gatewright.draw.picture import picture
 from gatewright.draw.standalone import style
+from gatewright.errors import ModelError
 from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
 from odd_cells import CLASSIC
@@ -508,10 +509,12 @@ def test_what_a_cell_is_called_is_escaped():
     assert '<b>&"quotes"</b>' in "".join(root.itertext())
     stored = CELLS["lstm"].equations.to_json()
     stored["name"] = '"><script>alert(1)</script>'
-    stored["names"] = {f"{name}\"<&>'": one for name, one in stored["names"].items()}
     hostile = svg(StoredCell(Equations.from_json(stored)))
     ET.fromstring(hostile)
     assert "<script" not in hostile
+    stored["names"] = {f"{name}\"<&>'": one for name, one in stored["names"].items()}
+    with pytest.raises(ModelError, match="expected names of values"):
+        Equations.from_json(stored)
 
 
 def test_ids_are_unique_on_a_page():

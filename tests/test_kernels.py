@@ -282,7 +282,7 @@ def test_auto_runs_the_kernels(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setitem(choose.BACKENDS, "llvm", choose.Backend(count, llvm.why_not))
     layer = make("lstm", num_layers=2, bidirectional=True)
-    run(layer, sequences(layer, 3, 2))
+    run(layer, sequences(layer, 3, 2), lengths=[3, 2])
     assert len(ran) == 4
 
 

@@ -52,6 +52,10 @@ class Request:
             if not isinstance(given, str | None) or given not in choices:
                 listed = ", ".join(repr(choice) for choice in choices if choice is not None)
                 raise ArgumentError(f"{name} is {given!r}; expected one of {listed}")
+        for name in ("time", "id", "label"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise ArgumentError(f"{name} is {value!r}; give the name of one column")
         numerals_for(self.decimal, self.thousands)
         if self.encoding is not None:
             check_encoding(self.encoding)
@@ -68,11 +72,6 @@ class Request:
         """The options on how the file is written, with which new files are read alike."""
         names = ("decimal", "thousands", "encoding", "timezone")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-        for name in ("time", "id", "label"):
-            value = getattr(self, name)
-            if not isinstance(value, str | None):
-                raise ArgumentError(f"{name} is {value!r}; give the name of one column")
 
     @property
     def columns(self) -> dict[str, tuple[str, ...]]:

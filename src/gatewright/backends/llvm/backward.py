@@ -105,7 +105,7 @@ def within(block: Tensor, span: Span, shape: Sequence[int]) -> Tensor:
     strides = (rows * length, length, 1)[-len(shape) :]
     # A copy without gaps, in memory of its own: optimizers walk through a gradient's memory, and
     # its user may free it or change it in place.
-    rows_apart = block.as_strided(shape, strides, span.offset)
+    rows_apart = block.as_strided(shape, strides, block.storage_offset() + span.offset)
     return rows_apart.clone(memory_format=torch.contiguous_format)
 
 
