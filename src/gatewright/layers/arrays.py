@@ -39,7 +39,7 @@ def as_array(role: str, given: Any, dtype: torch.dtype, *, truth: bool = False) 
                 f"{role} is {given.dtype} and the stepper is {dtype}; "
                 f"convert one, as in x.to({dtype})"
             )
-        return given.detach().resolve_neg().numpy()
+        return given.numpy(force=True)
     try:
         array = given if isinstance(given, np.ndarray) else np.asarray(memoryview(given))
     except (TypeError, ValueError, BufferError):  # of no memory, or of a type without a format
