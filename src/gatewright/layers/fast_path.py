@@ -163,6 +163,10 @@ class FastPath:
             return None
         return prepared.call(input, states, weights)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Nothing, since a copy of the layer has its own."""
+        return type(None), ()
+
     def knows(self, layer: Recurrent) -> bool:
         """Whether the layer still has the modules that were there when this was made."""
         modules = [list(children.values()) for children in self.children]

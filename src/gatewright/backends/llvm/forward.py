@@ -41,6 +41,7 @@ def run_forward(
     passing = POOL.take(dtype, program.lengths.get("passing", 0))
     if kept is not None and cleared:
         kept.zero_()
+        passing.zero_()  # what is computed in the gaps goes on into those of `kept`
     lead, front = forms or ((shape.total,), (shape.batch,))
     outputs = [POOL.take(dtype, *lead, program.units(term)) for term in built.wanted]
     states = built.schedule.graph.states.values()
