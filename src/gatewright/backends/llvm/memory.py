@@ -26,6 +26,8 @@ NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 LARGE = 1 << 18
 #: Blocks that wait at most, and how much larger than asked for a block may be that is given.
 WAITING, LARGER = 16, 2.0
+#: Whether this process uses the checked build.
+CHECKED = checked()
 #: Blocks that come back while one waits, until it is let go.
 LONG = 100
 
@@ -43,7 +45,7 @@ class Pool:
     def take(self, dtype: torch.dtype, *shape: int) -> Tensor:
         """A tensor whose numbers may be anything."""
         size = prod(shape) * dtype.itemsize
-        if checked():
+        if CHECKED:
             return guarded(dtype, shape)
         if size < LARGE:
             return torch.empty(shape, dtype=dtype, device="cpu")
