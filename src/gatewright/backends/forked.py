@@ -22,5 +22,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def forked() -> bool:
-    """Whether this process was forked from one that had imported this module."""
+    """Tell a process that was forked from one that had imported this module."""
     return _Process.forked

@@ -109,7 +109,7 @@ def lesson_words(equations: Equations) -> dict[str, str]:
 
 
 def _carried(equations: Equations, state: str) -> bool:
-    """Whether a state reaches itself after the step through sums, products and choices alone."""
+    """Tell if a state reaches itself after the step through sums, products and choices only."""
     waiting, seen = [equations.updates[state]], set()
     while waiting:
         node = waiting.pop()

@@ -117,7 +117,7 @@ class NamedWeights:
                     one.grad = None  # what was left there would still move it
 
     def frozen(self, product: str) -> bool:
-        """Whether all weights of a product are held."""
+        """Tell if all weights of a product are held."""
         own = [self.place(weight) for weight in self.places if weight.product == product]
         return not any(one.requires_grad for place in own for one in learned(*place))
 

@@ -87,7 +87,7 @@ class PreparedCall:
     ends: Sequence[int]
 
     def in_memory(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether all numbers of the tensors lie in their storage, which a user may resize."""
+        """Check that all numbers of the tensors lie in their storage, which a user may resize."""
         size = self.runs[0].dtype.itemsize
         return all(
             [
@@ -168,7 +168,7 @@ class FastPath:
         return type(None), ()
 
     def knows(self, layer: Recurrent) -> bool:
-        """Whether the layer still has the modules that were there when this was made."""
+        """Tell if the layer still has the modules that were there when this was made."""
         if self.parameters is not layer._parameters:
             return False
         return not self.children or self.modules == [[*c.values()] for c in self.children]

@@ -48,7 +48,7 @@ class Store(Protocol):
         """Hold a product's weights, or let them go."""
 
     def frozen(self, product: str) -> bool:
-        """Whether all weights of a product are held."""
+        """Tell if all weights of a product are held."""
 
 
 def check_weights(store: Store, sizes: Mapping[str, int]) -> None:

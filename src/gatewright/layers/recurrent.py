@@ -381,7 +381,7 @@ class Recurrent(CellModule):
     def task(
         self, arguments: Arguments, place: tuple[int, bool], event: Tensor, *, trace: bool = False
     ) -> Run:
-        """What one layer is to do in one direction, with its event and a call's arguments."""
+        """The task of one layer in one direction, with its event and a call's arguments."""
         graph, layout, (layer, reverse) = self.graph, arguments.layout, place
         sizes, tensors, like = self.sizes(layer), arguments.weights[place], arguments.like
         passed, fresh, marks = arguments.states[place], {}, arguments.marks

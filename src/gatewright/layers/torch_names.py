@@ -180,7 +180,7 @@ class TorchWeights:
                 del self.module._buffers[buffer]
 
     def frozen(self, product: str) -> bool:
-        """Whether all weights of a gate are held, alone or with the tensors they are part of."""
+        """Tell if all weights of a gate are held, alone or with the tensors they are part of."""
         names = [name for name, gates in self.names().items() if product in gates]
         return all(
             held_name(name, product) in self.module._buffers

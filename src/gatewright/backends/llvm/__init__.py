@@ -126,7 +126,7 @@ def prepare_call(
 
 
 def in_memory(tensor: Tensor) -> bool:
-    """Whether all numbers of a tensor lie in its storage: a user may have freed or resized that."""
+    """Check that all numbers of a tensor lie in its storage, which a user may free or resize."""
     if not tensor.numel():
         return True
     end = tensor.storage_offset() + extent(tensor.shape, tensor.stride())

@@ -38,12 +38,12 @@ SEEN, TABLE, SLOT, PLACE, SIZE, WRITES, BUFFER, SPARE, NUMBERS = *range(8), 24
 
 @cache
 def checked() -> bool:
-    """Whether this process uses the checked build."""
+    """Tell if this process uses the checked build."""
     return os.environ.get("GATEWRIGHT_CHECKED", "") not in ("", "0")
 
 
 def header(ends: Sequence[int], record: int) -> list[int]:
-    """What stands in front of a table whose buffers end at these addresses."""
+    """The numbers in front of a table whose buffers end at these addresses."""
     return [*reversed(ends), len(ends), record]
 
 

@@ -119,11 +119,11 @@ class FastCall:
         return tuple(self.forward(self.wholes(tensors), training=False)[0])
 
     def wholes(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """What a call brings, the constants, and the sums."""
+        """The tensors that a call brings, the constants, and the sums."""
         return [*tensors, *self.constants, *[tensors[i] + tensors[j] for i, j in self.sums]]
 
     def addresses(self, wholes: Sequence[Tensor]) -> list[int]:
-        """Where each piece begins."""
+        """The address of each piece."""
         begins = [whole.data_ptr() for whole in wholes]
         return [begins[whole] + offset for whole, offset in self.offsets]
 

@@ -41,7 +41,7 @@ Table = list[int | Span]
 
 
 class Lie(NamedTuple):
-    """How a tensor lies in memory."""
+    """A tensor's shape and strides."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -116,7 +116,7 @@ class Shape:
 
 
 def lies_of(tensors: Sequence[Tensor]) -> tuple[Lie, ...]:
-    """How some tensors lie in memory."""
+    """The shape and strides of some tensors."""
     return tuple([Lie(tuple(tensor.shape), tensor.stride()) for tensor in tensors])
 
 
@@ -266,7 +266,7 @@ class Program:
         return Span(self.base(name), first * 8 // self.itemsize, 1, 0, self.lengths[name])
 
     def picks(self, index: str, count: int) -> Access:
-        """What a call reads of an array of the order that picks its rows."""
+        """The access to an array of the order that picks the rows of a call."""
         numbers = count * 8 // self.itemsize
         return Access("read", self.index(index), 1, numbers, numbers)
 
@@ -390,7 +390,7 @@ class Program:
         self.call(self.built.function(name), table, rows, grain, shape.threads, accesses)
 
     def packed_matrices(self, part: str, plan: Plan) -> list[Access]:
-        """What a part's kernel reads of matrices."""
+        """The accesses of a part's kernel to packed matrices."""
         found = []
         for groups in plan.groups.values():
             for group in groups:
@@ -400,7 +400,7 @@ class Program:
         return found
 
     def accesses_of(self, part: str, plan: Plan) -> list[Access]:
-        """What a part's kernel reads that others have written, and what it writes."""
+        """The accesses of a part's kernel: what others have written, and what it writes."""
         loads = {(place.slot, place.how) for place in plan.loads.values()}
         stores = {place for places in plan.stores.values() for place in places}
         stored = {place.slot for place in stores}

@@ -47,7 +47,7 @@ class Span(NamedTuple):
 
 
 class Access(NamedTuple):
-    """What a call does with some rows.
+    """An access of a call to some rows.
 
     Attributes:
         kind: "read"; "write" where all of it gets new values; "update" where values are
@@ -102,7 +102,7 @@ class Contents:
         self.frames[frame] = [*rest, (area, content)]
 
     def hold(self, frame: Frame, area: Rectangle, content: str | None) -> bool:
-        """Whether all of an area holds a value."""
+        """Tell if all of an area holds a value."""
         missing = [area]
         for place, value in self.frames[frame]:
             if content is None or value is None or value == content:
