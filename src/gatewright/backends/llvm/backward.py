@@ -319,7 +319,7 @@ class BackwardProgram(Program):
                 target = self.gradient(self.positions[leaf], total, units)
                 self.copy(self.made(name, part, gradient), target, total, units)
         for first, width, members in merged(columns, self.lanes):
-            target = self.columns(members, Block(1, width, vector=True))
+            target = self.columns(members, Block(1, width, width, vector=True))
             total, room = self.shape.total, self.room(width)
             table: Table = [first, first.length, total, target, width]
             accesses = [
@@ -347,7 +347,7 @@ class BackwardProgram(Program):
                     self.by_head(column, heads, stands, units, index, value)
                 continue
             for first, width, members in merged(columns, self.lanes):
-                target = self.columns(members, Block(width, self.room(units)))
+                target = self.columns(members, Block(width, self.room(units), units))
                 self.outer(first, self.places[stands], target, (width, units), index, value)
 
     def by_head(
@@ -356,7 +356,7 @@ class BackwardProgram(Program):
         """The gradient of a matrix with heads: for each one a product of its own units."""
         out, part, total = column.units // heads, units // heads, self.shape.total
         length = self.room(part)
-        target = self.columns([(0, column)], Block(column.units, length))
+        target = self.columns([(0, column)], Block(column.units, length, part))
         for head in range(heads):
             left, right = column.span.beside(head * out), self.places[stands].beside(head * part)
             rows = index
@@ -402,6 +402,10 @@ class BackwardProgram(Program):
         home = self.home(members, block)
         if home is not None:
             return home
+        if len(members) == 1 and block.length == block.units:  # without gaps: torch gets it
+            position = self.positions[members[0][1].term]
+            if not self.shape.pieces or self.entire(position):
+                return self.gradient(position, block.rows, block.length)
         whole = self.together(block.rows, block.length)
         for at, column in members:
             written = (1, column.units) if block.vector else (column.units, block.length)
@@ -444,8 +448,12 @@ class BackwardProgram(Program):
             self.results.append(Result(position, span))
             return
         piece = self.shape.pieces[position]
-        entire = prod(piece.shape) == self.shape.wholes[piece.whole]
-        self.results.append(Result(piece.whole, span, None if entire else piece))
+        self.results.append(Result(piece.whole, span, None if self.entire(position) else piece))
+
+    def entire(self, position: int) -> bool:
+        """Tell if a piece is all of its whole."""
+        piece = self.shape.pieces[position]
+        return prod(piece.shape) == self.shape.wholes[piece.whole]
 
     def states(self, first: int) -> None:
         """The gradients of the states before the first step, and of the fresh ones."""
@@ -466,11 +474,13 @@ class Block:
 
     Attributes:
         rows, length: A row for each column of a matrix's gradient, or one row of all columns.
-        vector: Whether it is the latter.
+        units: The numbers of a row that are the gradient's; those behind them are a gap.
+        vector: Whether it is one row of all columns.
     """
 
     rows: int
     length: int
+    units: int
     vector: bool = False
 
     @property
