@@ -365,13 +365,13 @@ def zero_grad(pair: Pair, draw: random.Random) -> None:
 def change_a_gradient_in_place(pair: Pair, draw: random.Random) -> None:
     pair.compare(draw, times=1, mode="backward")
 
-    def change(layer: nn.Module, own: random.Random) -> None:
-        for weight in layer.parameters():
-            if weight.grad is not None and own.random() < 0.5:
-                weight.grad.add_(1)
-
-    pair.each(change, draw.randrange(2**31))
-    for one, other in zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True):
+    both = list(zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True))
+    for one, other in both:
+        # Of the two, one may have zeros where the other has no gradient.
+        if draw.random() < 0.5 and one.grad is not None and other.grad is not None:
+            one.grad.add_(1)
+            other.grad.add_(1)
+    for one, other in both:
         if one.grad is not None and other.grad is not None:
             require_close(one.grad, other.grad, "changed gradient", LIMITS[pair.dtype])
     pair.compare(draw, times=1, mode="backward")

@@ -100,7 +100,8 @@ def _check(state: Any, name: str, shape: tuple[int, ...], first: str) -> None:
 def without_views(results: Any, arguments: Any) -> Any:
     """Results, nested or packed, that are no views, as those of torch: users detach them in place.
 
-    What lies in the memory of an argument stays a view, so that autograd knows of both.
+    What lies in the memory of an argument, or has one number at several places, is copied:
+    users change results in place.
     """
     lent = {tensor.untyped_storage()._cdata for tensor in tensors_in(arguments)}
 
@@ -109,7 +110,9 @@ def without_views(results: Any, arguments: Any) -> Any:
             return part._replace(data=owned(part.data))
         if isinstance(part, tuple | list):
             return type(part)(map(owned, part))
-        if not part._is_view() or part.untyped_storage()._cdata in lent:
+        if part.untyped_storage()._cdata in lent or 0 in part.stride():
+            return part.clone()
+        if not part._is_view():
             return part
         return torch.ops.aten._unsafe_view(part, part.shape)
 
