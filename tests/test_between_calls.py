@@ -257,3 +257,21 @@ def test_orders_of_a_packed_sequence_that_disagree():
     )
     with pytest.raises(ArgumentError, match="disagree"):
         gw.GRU(3, 4)(wrong)
+
+
+class Given(gw.Cell):
+    """An output that is a parameter: one row for all."""
+
+    def step(self, x, h):
+        return gw.state(
+            h=gw.tanh(gw.linear(x, h)), output=gw.parameter(size="hidden", name="gain", start=2.0)
+        )
+
+
+def test_results_belong_to_whoever_asked():
+    layer, x = gw.Recurrent(Given, 3, 5), torch.randn(4, 2, 3)
+    for _ in range(2):
+        output, _ = layer(x)
+        output.mul_(3)
+        assert torch.equal(output, torch.full_like(output, 6.0))
+        assert torch.equal(layer.weights("gain")["gain"][0], torch.full((5,), 2.0))
