@@ -27,10 +27,10 @@ from gatewright.tasks.tag import Tag
 from gatewright.tasks.task import run_all
 from gatewright.tasks.text.ngram import Counts
 from gatewright.tasks.text.task import NextSymbol, Tail
-from gatewright.training.experiment import planned
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from gatewright.training.processes.wire import hand_over, receive
+from gatewright.training.plan import make_plan
+from gatewright.training.processes.wire import receive_data, send_data
 
 GENERATOR = np.random.default_rng(3)
 
@@ -361,9 +361,9 @@ def test_what_is_handed_over_arrives(data: str) -> None:
     else:
         given = read(data).data
     stream = io.BytesIO()
-    hand_over(given, stream)
+    send_data(given, stream)
     stream.seek(0)
-    found = receive(stream)
+    found = receive_data(stream)
     assert type(found) is type(given)
     for field in given.__dataclass_fields__:
         one, other = getattr(given, field), getattr(found, field)
@@ -380,7 +380,7 @@ def test_a_part_that_is_too_short_to_measure_on_is_refused_before_the_training()
     """28 steps are enough for a window of 12 and a horizon of 7, but not what is put aside."""
     for steps, message in ((24, "last 5 of 24"), (35, "last 6 of 28")):
         with pytest.raises(DataError, match=f"the {message} steps .* expected at least 7"):
-            planned(
+            make_plan(
                 noisy(steps),
                 ["rnn"],
                 seeds=1,
