@@ -144,5 +144,6 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most likely class of each sequence, (N,)."""
-        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(-1)]
+        codes = self.predict_proba(X).argmax(-1)  # also refuses an estimator that is not fitted
+        labels: NDArray[Any] = self.classes_[codes]
         return labels
