@@ -35,8 +35,9 @@ from gatewright.tasks.forecast.naive import around
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.forecast.windows import Windows
 from gatewright.tasks.task import Baseline, Fitted
+from gatewright.training.entries import Entry
 from gatewright.training.plan import make_plan
-from gatewright.training.results import Comparison, Entry
+from gatewright.training.results import Comparison
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("window", "rnn", "gru")

@@ -28,8 +28,9 @@ from gatewright.tasks.task import Batch
 from gatewright.tasks.training_ranges import Seen, numbered
 from gatewright.training import experiment as experiment_module
 from gatewright.training import source as source_module
+from gatewright.training.history import BY_HAND
 from gatewright.training.job import TrainingJob, build_model, perform
-from gatewright.training.loop import BY_HAND, LoopState, disturb, run_loop
+from gatewright.training.loop import LoopState, disturb, run_loop
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS, TOLERANCE, parameters, solve_hidden_size
 from gatewright.training.processes import pool

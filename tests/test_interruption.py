@@ -21,8 +21,8 @@ from gatewright.training import baseline_fits, experiment
 from gatewright.training import estimate as estimate_module
 from gatewright.training.estimate import TimeEstimate, fit_into, in_words
 from gatewright.training.experiment import choose_variant, run_experiment
+from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.job import TrainingJob, perform
-from gatewright.training.loop import BY_HAND, TIME_OVER, History
 from gatewright.training.plan import Plan, make_plan
 from gatewright.training.processes.pool import Outcome
 from gatewright.training.recipe import VOWELS

@@ -249,5 +249,6 @@ def test_weights_that_are_no_numbers_are_refused(model: Path, tmp_path: Path) ->
 def test_answers_that_are_no_numbers_are_refused(model: Path) -> None:
     tiny = gw.load(model)
     tiny.scale.fill_(1e-40)  # finite itself, but what is divided by it is not
-    with pytest.raises(DataError, match="answer is nan in row 1, column sold; expected a finite"):
+    message = "prediction is nan in row 1, column sold; expected a finite"
+    with pytest.raises(DataError, match=message):
         predict(tiny, pd.DataFrame(rows(SHOPS), columns=list(HEAD)))

@@ -9,8 +9,9 @@ import pytest
 
 from gatewright.tasks.forecast.quantiles import COVERAGE, CRPS, MASE
 from gatewright.tasks.labelled import ACCURACY
+from gatewright.training.entries import Entry, Trial
 from gatewright.training.recipe import Recipe
-from gatewright.training.results import Comparison, Entry, Trial
+from gatewright.training.results import Comparison
 
 
 class Stub:

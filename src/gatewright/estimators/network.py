@@ -19,8 +19,8 @@ from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
 from gatewright.layers.saving import load, save
 from gatewright.tasks.task import Task
+from gatewright.training.history import History
 from gatewright.training.job import build_model, fit
-from gatewright.training.loop import History
 from gatewright.training.model import Model
 from gatewright.training.networks import find_network
 from gatewright.training.plan import check_counts

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gatewright.tasks.task import Baseline
+from gatewright.training.entries import Entry, Trial
 from gatewright.training.plan import Plan
 from gatewright.training.processes.progress import baseline_bar
-from gatewright.training.results import Comparison, Entry, Trial
+from gatewright.training.results import Comparison
 
 
 class OutOfTime(Exception):

@@ -18,8 +18,9 @@ from gatewright.files import write_file
 from gatewright.layers.saving import save
 from gatewright.tasks.task import run_all
 from gatewright.training.baseline_fits import fit_baselines
+from gatewright.training.entries import Entry, Trial, rank
+from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.job import TrainingJob, build_model
-from gatewright.training.loop import BY_HAND, TIME_OVER, History
 from gatewright.training.model import Model
 from gatewright.training.networks import parameters
 from gatewright.training.plan import Plan
@@ -27,7 +28,7 @@ from gatewright.training.processes.pool import Outcome, perform_all
 from gatewright.training.processes.progress import progress_bar
 from gatewright.training.report.card import card
 from gatewright.training.report.page import report
-from gatewright.training.results import Comparison, Entry, Trial, rank
+from gatewright.training.results import Comparison
 
 CUT_SHORT = "The training was ended by hand: these are the best models until then."
 PENDING = "Written right after the training: the baselines were still to be computed."

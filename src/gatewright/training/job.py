@@ -13,7 +13,8 @@ from gatewright.layers.init import horizon_
 from gatewright.layers.recurrent import Recurrent
 from gatewright.tasks.registry import task_from_config
 from gatewright.tasks.task import Task
-from gatewright.training.loop import History, LoopState, evaluate, run_loop
+from gatewright.training.history import History
+from gatewright.training.loop import LoopState, evaluate, run_loop
 from gatewright.training.model import Model
 from gatewright.training.networks import Network, stored_network
 from gatewright.training.recipe import Recipe

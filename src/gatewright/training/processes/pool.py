@@ -22,8 +22,8 @@ from torch import Tensor
 
 from gatewright.errors import TrainingError
 from gatewright.processes import module_command, module_environment
+from gatewright.training.history import History
 from gatewright.training.job import TrainingJob
-from gatewright.training.loop import History
 from gatewright.training.processes.wire import send_data
 from gatewright.training.processes.worker import STOP
 

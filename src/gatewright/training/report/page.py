@@ -7,9 +7,10 @@ from typing import Any
 
 from gatewright.draw.report import Panel, Report, Row, report_page
 from gatewright.tasks.task import Metric
+from gatewright.training.entries import Entry
 from gatewright.training.model import Model
 from gatewright.training.report.example import passage
-from gatewright.training.results import Comparison, Entry
+from gatewright.training.results import Comparison
 
 
 def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> str:
