@@ -62,12 +62,16 @@ class Cell(metaclass=CellType):
 
     initial: ClassVar[Mapping[str, Any]] = {}
     sizes: ClassVar[Mapping[str, Size]] = {}
-    fixed: ClassVar[Mapping[str, Any]] = {}
     if TYPE_CHECKING:
         #: One step: the event and the states to `gw.state(...)`. Each cell writes its own.
         step: ClassVar[Callable[..., Update]]
         equations: Equations
         constants: Mapping[str, Constant]
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """Weights that are not learned; a class attribute, or a property that reads fields."""
+        return {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
