@@ -122,7 +122,7 @@ class NamedWeights:
         return not any(one.requires_grad for place in own for one in learned(*place))
 
     def frozen_sources(self, product: str) -> set[str]:
-        """The sources of a product whose matrix or vector is held."""
+        """The sources of a product whose matrix or vector is frozen."""
         return {
             weight.source or product
             for weight in self.places

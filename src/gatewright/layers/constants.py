@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def freeze_constants(layer: Recurrent) -> None:
-    """Freeze what the cell fixes: alone, where its product has learned weights too."""
+    """Freeze the weights that the cell fixes; others of the same product are learned."""
     for _, parameter, _ in _constants(layer):
         parameter.requires_grad_(False)
 

@@ -48,8 +48,8 @@ def orthogonal_(layer: Recurrent, gain: float = 1.0) -> Recurrent:
             if product.frozen:
                 continue
             for source, (weight, _) in product.items():
-                held = source in product.frozen_sources
-                if source in layer.graph.states and weight.dim() > 1 and not held:
+                frozen = source in product.frozen_sources
+                if source in layer.graph.states and weight.dim() > 1 and not frozen:
                     start = torch.empty_like(weight)
                     # A matrix with heads has a block for each.
                     for block in start if start.dim() == 3 else (start,):

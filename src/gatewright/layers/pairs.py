@@ -51,7 +51,7 @@ class Store(Protocol):
         """Tell if all weights of a product are held."""
 
     def frozen_sources(self, product: str) -> Set[str]:
-        """The sources of a product whose matrix or vector is held."""
+        """The sources of a product whose matrix or vector is frozen."""
 
 
 def check_weights(store: Store, sizes: Mapping[str, int]) -> None:
@@ -83,7 +83,7 @@ class ProductWeights(Mapping[str, Pair]):
 
     Attributes:
         frozen: Whether all of them are held (`layer.freeze`): resets and `gw.init` skip them.
-        frozen_sources: The sources whose matrix or vector is held, by itself too (`Cell.fixed`).
+        frozen_sources: The sources whose matrix or vector is frozen, if only by `Cell.fixed`.
     """
 
     def __init__(self, name: str, store: Store) -> None:

@@ -181,6 +181,8 @@ class Recurrent(CellModule):
     def freeze(self, name: str, frozen: bool = True) -> None:
         """Hold a product's weights in all layers and directions, or let them go again.
 
+        Matrices that a cell always has are given in its `fixed`.
+
         Raises:
             ArgumentError: if there is no such product.
         """

@@ -189,7 +189,7 @@ class TorchWeights:
         )
 
     def frozen_sources(self, product: str) -> set[str]:
-        """The sources of a gate whose matrix is held, alone or with the tensor it is part of."""
+        """The sources of a gate whose matrix is frozen, or the whole tensor that it is part of."""
         return {
             SOURCES[name.removesuffix(self.suffix)]
             for name, gates in self.names().items()

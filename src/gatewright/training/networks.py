@@ -40,7 +40,7 @@ class Network:
     cell: Cell | None = None  # one that has no name here
 
     def stored(self, task: Task, hidden_size: int) -> dict[str, Any] | None:
-        """The form of a cell that has no name here in which it gets to another process."""
+        """The JSON of a cell that has no name here, for another process; None if it has one."""
         if self.cell is None:
             return None
         return stored_form(self.cell, [{"input": task.inputs, "hidden": hidden_size}])
