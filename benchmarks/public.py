@@ -31,12 +31,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data import Recordings
-from gatewright.training.baselines.naive import around
-from gatewright.training.comparison import Comparison, Entry
+from gatewright.tasks.forecast.naive import around
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.forecast.windows import Windows
+from gatewright.tasks.task import Baseline, Fitted
 from gatewright.training.experiment import planned
-from gatewright.training.tasks.forecast import Forecast
-from gatewright.training.tasks.task import Baseline, Fitted
-from gatewright.training.tasks.windows import Windows
+from gatewright.training.results import Comparison, Entry
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("window", "rnn", "gru")

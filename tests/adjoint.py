@@ -14,7 +14,7 @@ from torch import Tensor
 from gatewright.backends.operations import evaluate
 from gatewright.backends.reference import Run, run
 from gatewright.graph import Adjoint, Graph, Term
-from gatewright.graph.saving import LEAVES
+from gatewright.graph.recompute import LEAVES
 from gatewright.graph.sizes import number
 from gatewright.graph.terms import COMMUTATIVE
 

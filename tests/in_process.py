@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gatewright.training import experiment
+from gatewright.training.job import Run, perform
 from gatewright.training.loop import History
-from gatewright.training.run import Run, perform
-from gatewright.training.workers import Outcome
+from gatewright.training.processes.pool import Outcome
 
 
 def perform_here(

@@ -14,10 +14,9 @@ import torch
 
 import gatewright as gw
 from gatewright.backends.weights import collect
-from gatewright.bench import building, growing, memory, onnx_model, stream, worker
+from gatewright.bench import building, growing, memory, stream, worker
 from gatewright.bench.cases import QUICK, make_case
 from gatewright.bench.contender import ours, verify
-from gatewright.bench.jax_scan import contender as in_jax
 from gatewright.bench.layers import bench_layers
 from gatewright.bench.loops import Loop
 from gatewright.bench.machine import in_process
@@ -25,7 +24,9 @@ from gatewright.bench.peers import PEERS, RECURRENT, absent
 from gatewright.bench.results import Results, keep, parse_sizes
 from gatewright.bench.run import bench
 from gatewright.bench.timing import FEWEST, in_turns, mean_ratio, ratio
-from gatewright.bench.written import write
+from gatewright.export import onnx as onnx_model
+from gatewright.export.jax import contender as in_jax
+from gatewright.export.source import write
 from odd_cells import CELLS, make, random_states, run, sequences
 from tolerances import close
 

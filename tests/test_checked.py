@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import gatewright as gw
-from gatewright.backends.llvm import memory, order
+from gatewright.backends import order
+from gatewright.backends.llvm import memory
 from gatewright.backends.llvm.checked import checked
 
 #: How many random cells are held to the reference in the checked build.
@@ -47,7 +48,7 @@ def wrong_index_of_a_stepper() -> None:
 
 def wrong_weight() -> None:
     """A matrix that has fewer rows than its table says."""
-    from gatewright.backends.llvm.program import Program
+    from gatewright.backends.llvm.call_list import Program
 
     original = Program.add_header
 
@@ -65,7 +66,7 @@ def wrong_weight() -> None:
 
 
 def spanned(entry: object) -> object:
-    from gatewright.backends.llvm.program import NOWHERE
+    from gatewright.backends.llvm.call_list import NOWHERE
 
     return NOWHERE if isinstance(entry, int) else entry
 

@@ -22,21 +22,21 @@ from torch import nn
 import gatewright as gw
 from gatewright.data import Recordings, load, load_vowels, read
 from gatewright.errors import ArgumentError, DataError, TrainingError
+from gatewright.tasks.classify import Classify
+from gatewright.tasks.padding import pad
+from gatewright.tasks.task import Batch
+from gatewright.tasks.training_ranges import Seen, numbered
 from gatewright.training import experiment as experiment_module
 from gatewright.training import source as source_module
-from gatewright.training import workers
-from gatewright.training.batches import pad
 from gatewright.training.compare import compare
+from gatewright.training.job import Run, build_model, perform
 from gatewright.training.loop import disturb, train
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS, TOLERANCE, parameters, solve_hidden_size
+from gatewright.training.processes import pool
+from gatewright.training.processes.pool import perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
-from gatewright.training.run import Run, build_model, perform
-from gatewright.training.tasks.classify import Classify
-from gatewright.training.tasks.seen import Seen, numbered
-from gatewright.training.tasks.task import Batch
 from gatewright.training.window import Window
-from gatewright.training.workers import perform_all
 from in_process import perform_here
 
 SMALL = replace(VOWELS, budget=1500, epochs=3, learning_rate=1e-2, weight_decay=0.01)
@@ -239,7 +239,7 @@ def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         started.append(popen(*arguments, **options))
         return started[-1]
 
-    monkeypatch.setattr(workers.subprocess, "Popen", remembered)
+    monkeypatch.setattr(pool.subprocess, "Popen", remembered)
     long = replace(small_run("lstm"), recipe=replace(SMALL, epochs=1000))
     with pytest.raises(TrainingError, match="trained lstm with seed 0 was ended by signal 9"):
         perform_all([long], VOWEL_DATA, on_epoch=lambda run, epoch, loss: started[0].kill())

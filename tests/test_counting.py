@@ -7,7 +7,7 @@ import torch
 
 import gatewright as gw
 from gatewright.backends.llvm import build, roof
-from gatewright.graph.counting import Phase, count
+from gatewright.schedule.work import Phase, count
 from odd_cells import CELLS
 
 T, B, I, H, WIDTH = 7, 2, 3, 5, 4

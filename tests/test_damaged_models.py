@@ -22,11 +22,11 @@ from torch import Tensor, nn
 import gatewright as gw
 from gatewright.data import Recordings, Series, Text
 from gatewright.layers.saving import sealed
+from gatewright.tasks.classify import Classify
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from gatewright.training.tasks.classify import Classify
-from gatewright.training.tasks.forecast import Forecast
-from gatewright.training.tasks.symbols import NextSymbol
 
 EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "60"))
 #: What may stand in the place of any value of JSON.

@@ -13,11 +13,11 @@ import pytest
 
 import gatewright as gw
 from gatewright import diagonal, layer_norm, linear, noise, parameter, sigmoid, tanh, where
-from gatewright.draw.diagram import svg
-from gatewright.draw.layout import lay_out
-from gatewright.draw.measure import text_width
-from gatewright.draw.picture import picture
-from gatewright.draw.standalone import style
+from gatewright.draw.diagram.cell_diagram import svg
+from gatewright.draw.diagram.layout import lay_out
+from gatewright.draw.diagram.measure import text_width
+from gatewright.draw.diagram.picture import picture
+from gatewright.draw.page.standalone import style
 from gatewright.errors import ModelError
 from gatewright.language.cell import StoredCell
 from gatewright.language.equations import Equations
@@ -570,7 +570,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1])
 def test_text_and_wires_can_be_told_from_their_ground(theme):
-    from gatewright.draw.palette import COLOURS
+    from gatewright.draw.diagram.palette import COLOURS
 
     colours = {name: pair[theme] for name, pair in COLOURS.items()}
     ground = colours["ground"]

@@ -26,8 +26,8 @@ def test_the_tree_in_the_docstring_is_the_tree(kind):
 
 
 def test_a_cell_error_says_cell_line_fact_and_mend():
-    error = CellError("`if` on the gate f", cell="MyCell", line=12, mend="use gw.where")
-    assert str(error) == "MyCell, line 12: `if` on the gate f\n  mend: use gw.where"
+    error = CellError("`if` on the gate f", cell="MyCell", line=12, hint="use gw.where")
+    assert str(error) == "MyCell, line 12: `if` on the gate f\n  hint: use gw.where"
     assert str(CellError("no state", cell="MyCell")) == "MyCell: no state"
     assert str(CellError("no state", line=3)) == "line 3: no state"
     assert str(CellError("no state")) == "no state"
@@ -35,9 +35,9 @@ def test_a_cell_error_says_cell_line_fact_and_mend():
 
 @pytest.mark.parametrize("again", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))])
 def test_a_cell_error_survives_copying(again):
-    error = CellError("no state", cell="MyCell", line=3, mend="return gw.state(...)")
+    error = CellError("no state", cell="MyCell", line=3, hint="return gw.state(...)")
     error.add_note("seen in a worker")
     found = again(error)
     assert type(found) is CellError and str(found) == str(error)
-    assert (found.cell, found.line, found.mend) == ("MyCell", 3, "return gw.state(...)")
+    assert (found.cell, found.line, found.hint) == ("MyCell", 3, "return gw.state(...)")
     assert found.__notes__ == ["seen in a worker"]

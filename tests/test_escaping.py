@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import gatewright as gw
-from gatewright.draw.elements import escape
+from gatewright.draw.page.elements import escape
 from gatewright.escaping import markdown, printable, terminal_text
 from gatewright.memory.examine import examine
 from gatewright.training.train import train

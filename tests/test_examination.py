@@ -18,11 +18,11 @@ from gatewright.errors import ArgumentError, DataError
 from gatewright.memory.advice import advice
 from gatewright.memory.examine import examine, learned_from, looked_at
 from gatewright.memory.history import used
+from gatewright.tasks.classify import Classify
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.tag import Tag
+from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.model import Model
-from gatewright.training.tasks.classify import Classify
-from gatewright.training.tasks.forecast import Forecast
-from gatewright.training.tasks.symbols import NextSymbol
-from gatewright.training.tasks.tag import Tag
 from gatewright.training.train import train
 from gatewright.training.window import Window
 from in_process import training_here

@@ -14,7 +14,7 @@ from adjoint import SIZES, compare
 from gatewright.cells import GRU, LSTM, ElmanRNN, LessonLSTM, PeepholeLSTM
 from gatewright.errors import ArgumentError, CellError, SizeError
 from gatewright.graph import build_graph
-from gatewright.graph.saving import LEAVES, MOST_RECOMPUTED
+from gatewright.graph.recompute import LEAVES, MOST_RECOMPUTED
 from gatewright.graph.stages import stages
 from gatewright.language.operations import OPERATIONS
 from odd_cells import CLASSIC

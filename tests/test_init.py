@@ -9,7 +9,7 @@ import torch
 
 import gatewright as gw
 from gatewright import linear, sigmoid, state, tanh
-from gatewright.graph.keepers import keepers
+from gatewright.graph.memory_gates import keepers
 from odd_cells import CELLS
 from tolerances import close
 

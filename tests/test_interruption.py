@@ -16,17 +16,17 @@ import pytest
 import gatewright as gw
 from gatewright.data import load_vowels
 from gatewright.errors import ArgumentError
+from gatewright.tasks.classify import Classify
 from gatewright.training import estimate as estimate_module
 from gatewright.training import experiment
 from gatewright.training.compare import compare
 from gatewright.training.estimate import Estimate, in_words, within
 from gatewright.training.experiment import Experiment, planned
+from gatewright.training.job import Run, perform
 from gatewright.training.loop import BY_HAND, TIME_OVER
+from gatewright.training.processes.pool import Outcome
 from gatewright.training.recipe import VOWELS
-from gatewright.training.run import Run, perform
-from gatewright.training.tasks.classify import Classify
 from gatewright.training.train import train
-from gatewright.training.workers import Outcome
 from in_process import perform_here, training_here
 
 DAYS = pd.DataFrame(

@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import gatewright as gw
 from gatewright import linear, sigmoid, tanh
 from gatewright.backends.llvm import memory
-from gatewright.backends.llvm.order import even
+from gatewright.backends.order import even
 from gatewright.errors import BackendError
 from tolerances import close, random_loss
 

@@ -23,11 +23,11 @@ from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends import choose, llvm
-from gatewright.backends.llvm import library, program
+from gatewright.backends.llvm import call_list, library
+from gatewright.backends.llvm.call_list import Program as KernelProgram
 from gatewright.backends.llvm.library import cannot
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.memory import Pool
-from gatewright.backends.llvm.program import Program as KernelProgram
 from gatewright.backends.llvm.threads import openmp
 from gatewright.backends.reference import Result, Run
 from gatewright.backends.step import starts as fresh_states
@@ -343,7 +343,7 @@ def test_random_cells(program: Program):
 @given(programs())
 def test_random_cells_of_one_unit_in_float32(program: Program):
     """A norm over one unit divides by next to nothing: float32 is far off, kernels no farther."""
-    assume(all(make.heads in (None, 1) for make in program.body))
+    assume(all(make.heads in (None, 1) for make in call_list.body))
     graph = build(program).graph
     for reverse in (False, True):
         sizes = {"input": 5, "hidden": 1}
@@ -534,7 +534,7 @@ def test_a_team_shares_the_units_of_few_rows(
 ):
     """More threads than blocks of units, fewer, and as many; no bit depends on them."""
     graph = VARIANTS[name].graph
-    monkeypatch.setattr(program, "TOGETHER", 0)
+    monkeypatch.setattr(call_list, "TOGETHER", 0)
     library.kernels.cache_clear()
     for hidden in (7, 33, 70):
         task = task_of(graph, fitting(graph, (17, hidden)), F64, layout, restart=True)

@@ -11,7 +11,7 @@ import torch
 
 import gatewright as gw
 from gatewright import cli
-from gatewright.draw.chart import Axis, Line, chart
+from gatewright.draw.plots.chart import Axis, Line, chart
 from gatewright.errors import ArgumentError
 from gatewright.memory import NETWORKS, TASKS, Budget
 from gatewright.memory.comparison import compare_memory

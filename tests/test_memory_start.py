@@ -12,14 +12,14 @@ import torch
 from gatewright import cli
 from gatewright.data import Series, Tagged, Text
 from gatewright.errors import ArgumentError
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.experiment import planned
+from gatewright.training.job import build_model
+from gatewright.training.memory_check import on_memory
 from gatewright.training.networks import NETWORKS
 from gatewright.training.recipe import Recipe
-from gatewright.training.run import build_model
-from gatewright.training.tasks.forecast import Forecast
-from gatewright.training.tasks.symbols import NextSymbol
 from gatewright.training.train import train
-from gatewright.training.useful import on_memory
 from in_process import training_here
 
 

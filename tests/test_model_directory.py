@@ -17,9 +17,9 @@ import gatewright as gw
 from gatewright.data import Recordings
 from gatewright.errors import ArgumentError, GatewrightError, ModelError, SizeError
 from gatewright.layers.saving import sealed
+from gatewright.tasks.classify import Classify
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from gatewright.training.tasks.classify import Classify
 
 CLASSES = ("calm", "gale", "storm", "ünruhig")
 

@@ -21,9 +21,9 @@ from dataclasses import replace
 import numpy as np
 from gatewright.data import Recordings
 from gatewright.training.recipe import VOWELS
-from gatewright.training.run import Run
-from gatewright.training.tasks.classify import Classify
-from gatewright.training.workers import perform_all
+from gatewright.training.job import Run
+from gatewright.tasks.classify import Classify
+from gatewright.training.processes.pool import perform_all
 
 generator = np.random.default_rng(0)
 sequences = tuple(generator.normal(size=(6, 2)).astype(np.float32) for _ in range(24))

@@ -1,4 +1,4 @@
-"""Data that cannot be used: each fault is named with its place and how to mend it."""
+"""Data that cannot be used: each fault is named with its place and how to correct it."""
 
 from __future__ import annotations
 

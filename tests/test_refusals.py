@@ -1,7 +1,7 @@
-"""What cannot be a cell is refused when it is built: the cell, the line and the mend.
+"""What cannot be a cell is refused when it is built: the cell, the line and the hint.
 
 Each refused step is written as people would write it; the line that is at fault bears a
-`#!`, so the test knows its number. Where a mend is given as code, it is tried.
+`#!`, so the test knows its number. Where a hint is given as code, it is tried.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def refused(source: str) -> CellError:
     if not marked:  # the step as a whole
         marked = [k for k, line in enumerate(source.splitlines(), 1) if "def step(" in line]
     assert str(error).startswith(f"Mine, line {marked[0]}: "), str(error)
-    assert error.mend and f"\n  mend: {error.mend}" in str(error)
+    assert error.hint and f"\n  hint: {error.hint}" in str(error)
     assert "Traceback" not in str(error) and "object at 0x" not in str(error)
     return error
 
@@ -58,7 +58,7 @@ NUMBER = "turned into a number"
 WHOLE = "a value is one whole row of units"
 TENSORS = "it computes on tensors, and a step has none yet"
 
-# What is written, what the message says, and what the mend says: one case a line.
+# What is written, what the message says, and what the hint says: one case a line.
 LINES: dict[str, tuple[str, str, str]] = {
     # The truth of a value.
     "if on a gate": ("if f > 0.5: f = 2 * f", TRUTH, "where(condition, a, b)"),
@@ -88,7 +88,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "divmod": ("f = divmod(f, 2)", "`//` and `%`", "use / and where"),
     "modulo": ("f = f % 2", "`//` and `%`", "use / and where"),
     "floor division": ("f = 2 // f", "`//` and `%`", "use / and where"),
-    "power of three": ("f = pow(f, 2, 3)", "raised TypeError", "mend that line"),
+    "power of three": ("f = pow(f, 2, 3)", "raised TypeError", "correct that line"),
     "xor": ("f = f ^ 2", "`^`", "a power is **"),
     "shift": ("f = f << 2", "`<<`", "a power is **"),
     # Other libraries.
@@ -146,7 +146,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "list": ("f = f * [1, 2]", "multiply was given a list ([1, 2])", "a constant is a number"),
     "complex number": ("f = f * 1j", "a complex (1j)", "a constant is a number"),
     "NaN": ("f = f * float('nan')", "a constant is NaN", "use a number"),
-    "huge": ("f = f * 10**400", "raised OverflowError", "mend that line"),
+    "huge": ("f = f * 10**400", "raised OverflowError", "correct that line"),
     "tanh of None": ("f = tanh(None)", "tanh was given None", "a constant is a number"),
     # Comparisons.
     "arithmetic with a comparison": (
@@ -247,15 +247,19 @@ LINES: dict[str, tuple[str, str, str]] = {
     "dim of softmax": (
         "f = softmax(f, dim=-1)",
         "unexpected keyword argument 'dim'",
-        "mend that line",
+        "correct that line",
     ),
-    "two arguments": ("f = tanh(f, h)", "raised TypeError: tanh() takes 1", "mend that line"),
-    "no third argument": ("f = where(f > 0, f)", "missing 1 required", "mend that line"),
+    "two arguments": ("f = tanh(f, h)", "raised TypeError: tanh() takes 1", "correct that line"),
+    "no third argument": ("f = where(f > 0, f)", "missing 1 required", "correct that line"),
     # The step's own mistakes.
-    "unknown name": ("f = sigmod(f)", "NameError: name 'sigmod' is not defined", "mend that line"),
-    "type error": ("f = 'a' + 1", "raised TypeError", "mend that line"),
-    "division of numbers": ("f = f / (1 / 0)", "raised ZeroDivisionError", "mend that line"),
-    "missing field": ("f = f * self.rate", "no attribute 'rate'", "mend that line"),
+    "unknown name": (
+        "f = sigmod(f)",
+        "NameError: name 'sigmod' is not defined",
+        "correct that line",
+    ),
+    "type error": ("f = 'a' + 1", "raised TypeError", "correct that line"),
+    "division of numbers": ("f = f / (1 / 0)", "raised ZeroDivisionError", "correct that line"),
+    "missing field": ("f = f * self.rate", "no attribute 'rate'", "correct that line"),
     "value kept on self": (
         "self.kept = f",
         "`kept` was set on the cell within its step",
@@ -280,7 +284,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     ),
     # What is returned.
     "unknown state": ("return gw.state(h=f, c=f)", "names c, no state of the step", "state(h=...,"),
-    "state without names": ("return gw.state(f)", "raised TypeError", "mend that line"),
+    "state without names": ("return gw.state(f)", "raised TypeError", "correct that line"),
     "missing state": ("return gw.state()", "leaves out h", "return state(h=..."),
     "comparison as a state": ("return gw.state(h=f > 0)", "state h is a comparison", "where("),
     "None as a state": (
@@ -309,15 +313,15 @@ LINES: dict[str, tuple[str, str, str]] = {
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_line_that_cannot_be_read(name: str):
-    line, fact, mend = LINES[name]
+    line, fact, hint = LINES[name]
     line = line if "#!" in line else f"{line}  #!"
     source = cell_source(f"f = sigmoid(linear(x, h, name='first'))\n{line}\nreturn gw.state(h=f)")
     error = refused(source)
     assert fact in error.fact, error.fact
-    assert mend in (error.mend or ""), error.mend
+    assert hint in (error.hint or ""), error.hint
 
 
-# Steps that are wrong as a whole: arguments, body, attributes, message, mend.
+# Steps that are wrong as a whole: arguments, body, attributes, message, hint.
 STEPS: dict[str, tuple[str, str, str, str, str]] = {
     "no state": ("self, x", "return gw.state()", "", "step has no state", "def step(self, x, h)"),
     "no self": ("x, h", "return gw.state(h=h)", "", "step has no state", "def step(self, x, h)"),
@@ -393,17 +397,17 @@ STEPS: dict[str, tuple[str, str, str, str, str]] = {
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_that_cannot_be_read(name: str):
-    arguments, body, attributes, fact, mend = STEPS[name]
+    arguments, body, attributes, fact, hint = STEPS[name]
     error = refused(cell_source(body, arguments, attributes))
     assert fact in error.fact, error.fact
-    assert mend in (error.mend or ""), error.mend
+    assert hint in (error.hint or ""), error.hint
 
 
 def test_a_step_must_be_there():
     class Empty(gw.Cell):
         pass
 
-    with pytest.raises(CellError, match="Empty: the cell has no step\n  mend: write `def step"):
+    with pytest.raises(CellError, match="Empty: the cell has no step\n  hint: write `def step"):
         Empty()
     with pytest.raises(CellError, match="Cell: the cell has no step"):
         gw.Cell()
@@ -411,7 +415,7 @@ def test_a_step_must_be_there():
 
 @pytest.mark.parametrize("step", [3, "step", LSTM], ids=["number", "text", "class"])
 def test_a_step_must_be_a_function(step: Any):
-    with pytest.raises(CellError, match=r"Odd.*: step is no plain function\n  mend: write `def"):
+    with pytest.raises(CellError, match=r"Odd.*: step is no plain function\n  hint: write `def"):
         type("Odd", (gw.Cell,), {"step": step})()
 
 
@@ -423,14 +427,14 @@ def test_an_async_step_is_refused():
 
 
 def test_a_step_without_a_name_for_its_state_in_two_products_is_mended_as_said():
-    """The mends of the commonest refusals, tried."""
+    """The hints of the commonest refusals, tried."""
     wrong = "f = tanh(linear(x)) * sigmoid(linear(x))\nreturn gw.state(h=f + h)"
     named = "f = tanh(linear(x)) * sigmoid(linear(x, name='g'))\nreturn gw.state(h=f + h)"
     bound = "a = tanh(linear(x))\nf = a * sigmoid(linear(x))\nreturn gw.state(h=f + h)"
     with pytest.raises(CellError):
         run_source(cell_source(wrong))
-    for mended in (named, bound):
-        assert len(run_source(cell_source(mended)).graph.weights) == 4
+    for repaired in (named, bound):
+        assert len(run_source(cell_source(repaired)).graph.weights) == 4
 
 
 @pytest.mark.parametrize(
@@ -539,7 +543,7 @@ def test_a_value_of_another_cells_step_is_refused():
 def test_outside_a_step_there_is_nothing_to_write_down(call: Any):
     with pytest.raises(CellError, match="outside a step") as caught:
         call()
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 # Fields.
@@ -581,7 +585,7 @@ def test_a_cell_applied_to_other_arguments(call: str):
     line = "from test_refusals import Inner; inner: gw.Cell = Inner()"
     error = refused(cell_source(f"h = {call}  #!\nreturn gw.state(h=h)", attributes=line))
     assert error.fact == "inner was applied to other arguments"
-    assert error.mend == "write inner(x, h, d=...)"
+    assert error.hint == "write inner(x, h, d=...)"
 
 
 def test_an_inner_cell_of_the_wrong_size_names_the_outer_line():

@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gatewright.draw.confusion import confusion_section, confusion_table
-from gatewright.draw.curves import Curve, loss_curves, share_curves
-from gatewright.draw.elements import short, ticks
-from gatewright.draw.heatmap import HeatMap, heat_map, unit_order
-from gatewright.draw.passage import Belief, Gate, Passage
+from gatewright.draw.page.elements import short, ticks
+from gatewright.draw.plots.confusion import confusion_section, confusion_table
+from gatewright.draw.plots.curves import Curve, loss_curves, share_curves
+from gatewright.draw.plots.heatmap import HeatMap, heat_map, unit_order
+from gatewright.draw.plots.passage import Belief, Gate, Passage
+from gatewright.draw.plots.strip import strip, strip_range
 from gatewright.draw.report import Panel, Report, Row, report_page
-from gatewright.draw.strip import strip, strip_range
 
 SVG = "{http://www.w3.org/2000/svg}"
 VOID = {"meta", "link", "input", "br"}

@@ -14,23 +14,23 @@ import torch
 
 from gatewright.data import Recordings, Series, Tagged, Text, read
 from gatewright.errors import DataError
-from gatewright.training.baselines import summaries
-from gatewright.training.baselines.naive import naive_baselines
-from gatewright.training.baselines.neighbour import distances
-from gatewright.training.baselines.ngram import Counts
-from gatewright.training.baselines.ridge import ridge
+from gatewright.tasks import summaries
+from gatewright.tasks.forecast.naive import naive_baselines
+from gatewright.tasks.forecast.quantiles import LEVELS, errors, pinball, widening
+from gatewright.tasks.forecast.ridge import ridge
+from gatewright.tasks.forecast.scaled import naive_error
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.forecast.windows import Stretch, Windows
+from gatewright.tasks.labelled import class_weights, label_scores
+from gatewright.tasks.neighbour import distances
+from gatewright.tasks.tag import Tag
+from gatewright.tasks.task import run_all
+from gatewright.tasks.text.ngram import Counts
+from gatewright.tasks.text.task import NextSymbol, Tail
 from gatewright.training.experiment import planned
-from gatewright.training.handover import hand_over, receive
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from gatewright.training.tasks.forecast import Forecast
-from gatewright.training.tasks.labels import class_weights, label_scores
-from gatewright.training.tasks.quantiles import LEVELS, errors, pinball, widening
-from gatewright.training.tasks.scaled import naive_error
-from gatewright.training.tasks.symbols import NextSymbol, Tail
-from gatewright.training.tasks.tag import Tag
-from gatewright.training.tasks.task import run_all
-from gatewright.training.tasks.windows import Stretch, Windows
+from gatewright.training.processes.wire import hand_over, receive
 
 GENERATOR = np.random.default_rng(3)
 

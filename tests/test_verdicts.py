@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gatewright.training.comparison import Comparison, Entry, Trial
+from gatewright.tasks.forecast.quantiles import COVERAGE, CRPS, MASE
+from gatewright.tasks.labelled import ACCURACY
 from gatewright.training.recipe import Recipe
-from gatewright.training.tasks.labels import ACCURACY
-from gatewright.training.tasks.quantiles import COVERAGE, CRPS, MASE
+from gatewright.training.results import Comparison, Entry, Trial
 
 
 class Stub:

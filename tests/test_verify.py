@@ -11,7 +11,7 @@ import torch
 import gatewright as gw
 from gatewright.backends.llvm import library
 from gatewright.backends.llvm.backward import BackwardProgram
-from gatewright.backends.llvm.program import Program
+from gatewright.backends.llvm.call_list import Program
 from gatewright.backends.llvm.verify import Access, Contents, Span, verify, without
 
 #: Four rows of eight numbers in block 1, which has 40 numbers; block 2 is lent.

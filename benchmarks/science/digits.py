@@ -21,7 +21,7 @@ from recorded import Recorded, choosing, drawing
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from gatewright.layers.initialisation import orthogonal_
+from gatewright.layers.init import orthogonal_
 from gatewright.memory import Budget, Examples
 
 STEPS, UNITS = 64, 64

@@ -16,8 +16,8 @@ import torch
 from common import RESULTS
 
 import gatewright as gw
-from gatewright.draw.chart import Axis, Line, chart
-from gatewright.draw.standalone import standalone
+from gatewright.draw.page.standalone import standalone
+from gatewright.draw.plots.chart import Axis, Line, chart
 from gatewright.memory import TASKS, Budget
 from gatewright.memory.comparison import MemoryComparison, Row, compare_memory
 from gatewright.memory.pictures import PERCENTS, left_chart, recall_chart

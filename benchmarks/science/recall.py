@@ -12,7 +12,7 @@ from networks import chrono, network
 
 from gatewright import CELLS
 from gatewright.language.cell import Cell
-from gatewright.layers.initialisation import forget_bias_, identity_, orthogonal_
+from gatewright.layers.init import forget_bias_, identity_, orthogonal_
 from gatewright.memory import TASKS, Budget
 
 LAGS = (5, 10, 20, 50, 100)

@@ -75,15 +75,15 @@ from gatewright.language.functions import (
 )
 
 if TYPE_CHECKING:
-    import gatewright.layers.initialisation as init
+    import gatewright.layers.init as init
     import gatewright.memory as memory
     import gatewright.probes as probes
     from gatewright.data.reading import read
     from gatewright.layers.check import check_cell
-    from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
-    from gatewright.layers.step_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
+    from gatewright.layers.torch_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
+    from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
     from gatewright.training.compare import compare
     from gatewright.training.predict import predict
     from gatewright.training.train import train
@@ -91,20 +91,20 @@ if TYPE_CHECKING:
 #: What needs torch, and where it stands; imported when it is first asked for.
 _LATER = {
     "Recurrent": "layers.recurrent",
-    "RNN": "layers.drop_ins",
-    "LSTM": "layers.drop_ins",
-    "GRU": "layers.drop_ins",
-    "PeepholeLSTM": "layers.drop_ins",
-    "RNNCell": "layers.step_cells",
-    "LSTMCell": "layers.step_cells",
-    "GRUCell": "layers.step_cells",
-    "PeepholeLSTMCell": "layers.step_cells",
+    "RNN": "layers.torch_layers",
+    "LSTM": "layers.torch_layers",
+    "GRU": "layers.torch_layers",
+    "PeepholeLSTM": "layers.torch_layers",
+    "RNNCell": "layers.torch_cells",
+    "LSTMCell": "layers.torch_cells",
+    "GRUCell": "layers.torch_cells",
+    "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
     "compare": "training.compare",
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
-    "init": "layers.initialisation",
+    "init": "layers.init",
     "memory": "memory",
     "probes": "probes",
     "load": "layers.saving",

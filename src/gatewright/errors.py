@@ -24,11 +24,11 @@ class GatewrightError(Exception):
 
 
 class CellError(GatewrightError):
-    """A cell that cannot be read: says which cell, which line, and how to mend it.
+    """A cell that cannot be read: says which cell, which line, and how to correct it.
 
-    >>> print(CellError("`if` on the gate f", cell="MyCell", line=12, mend="use gw.where"))
+    >>> print(CellError("`if` on the gate f", cell="MyCell", line=12, hint="use gw.where"))
     MyCell, line 12: `if` on the gate f
-      mend: use gw.where
+      hint: use gw.where
 
     The inner code may state the bare fact, and whoever knows the cell adds the
     rest with `located`.
@@ -40,18 +40,18 @@ class CellError(GatewrightError):
         *,
         cell: str | None = None,
         line: int | None = None,
-        mend: str | None = None,
+        hint: str | None = None,
     ) -> None:
         # Everything goes into `args` and none of it is formatted yet, so that
         # the exception survives pickling (a process pool, pytest-xdist).
-        super().__init__(fact, cell, line, mend)
+        super().__init__(fact, cell, line, hint)
         self.fact = fact
         self.cell = cell
         self.line = line
-        self.mend = mend
+        self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.fact, self.cell, self.line, self.mend), self.__dict__
+        return _rebuild, (type(self), self.fact, self.cell, self.line, self.hint), self.__dict__
 
     def __str__(self) -> str:
         place = ", ".join(
@@ -60,7 +60,7 @@ class CellError(GatewrightError):
             if part
         )
         text = f"{place}: {self.fact}" if place else self.fact
-        return f"{text}\n  mend: {self.mend}" if self.mend else text
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 
 class SizeError(GatewrightError, ValueError):
@@ -105,6 +105,6 @@ def _rebuild(
     fact: str,
     cell: str | None,
     line: int | None,
-    mend: str | None,
+    hint: str | None,
 ) -> CellError:
-    return kind(fact, cell=cell, line=line, mend=mend)
+    return kind(fact, cell=cell, line=line, hint=hint)

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
 from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
 
 #: Largest error of a result, relative by norm, in float32.
 TOLERANCE = 1e-4

@@ -14,7 +14,7 @@ from torch import Tensor
 from gatewright.backends.operations import evaluate
 from gatewright.backends.reference import Run
 from gatewright.graph import Adjoint, Graph, Term
-from gatewright.graph.saving import LEAVES
+from gatewright.graph.recompute import LEAVES
 
 
 def step_gradients(task: Run, adjoint: Adjoint, seeds: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gatewright.bench.found import Found, figure, text
 from gatewright.bench.layers import CHOSEN, check
 from gatewright.bench.machine import answer, in_process, task_of_process
+from gatewright.bench.table import Found, figure, text
 from gatewright.cells import CELLS
 
 FIRST = "ind_rnn"

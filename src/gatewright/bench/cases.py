@@ -12,8 +12,8 @@ from torch import Tensor
 from gatewright.backends.weights import collect
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
-from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
 from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
 
 #: (batch, time, input, hidden)
 Size = tuple[int, int, int, int]

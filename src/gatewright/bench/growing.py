@@ -10,12 +10,12 @@ from typing import Any
 
 from gatewright.bench.cases import Size, make_case
 from gatewright.bench.contender import ours
-from gatewright.bench.found import Found, figure, text
 from gatewright.bench.machine import answer, in_process, stay_on, task_of_process
+from gatewright.bench.table import Found, figure, text
 from gatewright.cells.lstm import LSTM
 from gatewright.language.cell import Cell
 from gatewright.language.functions import Update, linear, sigmoid, state, tanh
-from gatewright.layers.explaining import seconds
+from gatewright.layers.explain import seconds
 
 #: How much an exponent may be above what is expected.
 SLACK = 0.1
@@ -126,10 +126,10 @@ def bench_growing(
 
 def pictures(found: Found) -> str:
     """The curves as a page: both scales logarithmic, so that a power is a straight line."""
-    from gatewright.draw.chart import Axis, Line, chart
-    from gatewright.draw.elements import escape, tag
-    from gatewright.draw.elements import figure as framed
-    from gatewright.draw.page import Section, legend, page
+    from gatewright.draw.page.elements import escape, tag
+    from gatewright.draw.page.elements import figure as framed
+    from gatewright.draw.page.page import Section, legend, page
+    from gatewright.draw.plots.chart import Axis, Line, chart
 
     slots = {"training": "n1", "inference": "n2"}
     panels = []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gatewright.backends.operations import POINTWISE, product
-from gatewright.bench.written import Stack, Written
+from gatewright.export.source import Stack, Written
 
 
 def _linear(source: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

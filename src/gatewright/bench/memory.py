@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.bench.cases import GRID, Size, make_case
-from gatewright.bench.found import Found, figure, text
 from gatewright.bench.layers import check
 from gatewright.bench.machine import answer, in_process, stay_on, task_of_process
 from gatewright.bench.peers import BUILT_IN, PEERS
+from gatewright.bench.table import Found, figure, text
 from gatewright.cells import CELLS
 from gatewright.errors import BackendError
 

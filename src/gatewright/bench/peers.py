@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewright.bench import jax_scan, onnx_model
 from gatewright.bench.cases import DROP_INS, Case
 from gatewright.bench.contender import Contender, of_layer, of_torch
 from gatewright.bench.loops import Loop
-from gatewright.bench.retyped import RETYPED
-from gatewright.bench.written import write
+from gatewright.bench.renamed_lstm import RETYPED
 from gatewright.cells.gru import GRU
+from gatewright.export import jax as jax_scan
+from gatewright.export import onnx as onnx_model
+from gatewright.export.source import write
 from gatewright.layers.recurrent import Recurrent
 
 

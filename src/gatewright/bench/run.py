@@ -11,12 +11,12 @@ from typing import Any
 
 from gatewright.bench.building import bench_building
 from gatewright.bench.cases import QUICK
-from gatewright.bench.found import Found
 from gatewright.bench.growing import bench_growing
 from gatewright.bench.layers import bench_layers
 from gatewright.bench.memory import bench_memory
 from gatewright.bench.results import Results, keep, parse_sizes
 from gatewright.bench.stream import bench_stream
+from gatewright.bench.table import Found
 from gatewright.errors import ArgumentError, BackendError
 
 #: What can be measured, and the options that it takes.

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from gatewright.bench import onnx_model
 from gatewright.bench.cases import make_layer
 from gatewright.bench.contender import TOLERANCE
-from gatewright.bench.found import Found, figure, text
 from gatewright.bench.layers import check
 from gatewright.bench.machine import answer, in_process, stay_on, task_of_process
 from gatewright.bench.peers import BUILT_IN, PEERS, absent, onnx_session
+from gatewright.bench.table import Found, figure, text
 from gatewright.bench.timing import in_turns, ratio
 from gatewright.cells import CELLS
+from gatewright.export import onnx as onnx_model
 
 UNITS = (64, 256, 512)
 #: Steps in one timed run: a clock is read twice in it.

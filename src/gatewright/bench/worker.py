@@ -13,8 +13,8 @@ from gatewright.bench.peers import PEERS, absent
 from gatewright.bench.timing import in_turns
 from gatewright.cells import CELLS
 from gatewright.errors import BackendError
-from gatewright.graph.counting import Phase, count
 from gatewright.language.cell import StoredCell
+from gatewright.schedule.work import Phase, count
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def memory(
         raise ArgumentError("--networks goes with the lesson's comparison: leave out MODEL")
     from gatewright.memory.comparison import compare_memory
     from gatewright.memory.examine import examine
-    from gatewright.training.workers import usable_cores
+    from gatewright.training.processes.pool import usable_cores
 
     out = out or new_run("memory")
     if model is not None and data is not None:

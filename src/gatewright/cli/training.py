@@ -16,7 +16,7 @@ from gatewright.cli.wording import on_screen
 from gatewright.escaping import printable
 
 if TYPE_CHECKING:
-    from gatewright.training.comparison import Comparison
+    from gatewright.training.results import Comparison
 
 
 @app.command()

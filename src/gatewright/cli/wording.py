@@ -25,7 +25,7 @@ def on_screen(said: str) -> str:
 
 
 def in_options(said: str) -> str:
-    """A message whose mends are arguments of Python, with the options in their place.
+    """A message whose hints are arguments of Python, with the options in their place.
 
     >>> in_options("write a number, or say fill='linear', 'previous' or 'drop'")
     'write a number, or say --fill linear, previous or drop'

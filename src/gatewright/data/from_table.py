@@ -5,10 +5,10 @@ from __future__ import annotations
 from gatewright.data.counters import find_counter
 from gatewright.data.daylight import to_winter_time
 from gatewright.data.joined import joined, season_as_id
-from gatewright.data.parts import Part, check_rising, in_order_of_time, mended, parts_of
+from gatewright.data.parts import Part, check_rising, in_order_of_time, parts_of, repaired
+from gatewright.data.refine_roles import settle
 from gatewright.data.request import Reading, Request, Roles, Task
 from gatewright.data.roles import find_roles, kinds_of
-from gatewright.data.settling import settle
 from gatewright.data.table import Loaded, Table
 from gatewright.data.tagged import Tagged
 from gatewright.data.to_sequences import build_sequences
@@ -57,7 +57,7 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
         return Reading(
             series, "forecast", why, table.source, (*notes, *series_notes), roles=roles, form=form
         )
-    parts, fill_notes = mended(table, parts, roles, request.fill)
+    parts, fill_notes = repaired(table, parts, roles, request.fill)
     data, label_notes = build_sequences(
         table, parts, loaded.columns, roles, name, request.task, request.labelled
     )

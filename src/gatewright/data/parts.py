@@ -92,7 +92,7 @@ def say_time(time: Any) -> str:
     return str(time).removesuffix("." + "0" * 9).removesuffix("T00:00:00")
 
 
-def mended(
+def repaired(
     table: Table, parts: Iterable[Part], roles: Roles, fill: Fill | None
 ) -> tuple[tuple[Part, ...], tuple[str, ...]]:
     """The parts with what is missing filled or left out, and a note of how much it was.

@@ -19,7 +19,7 @@ from gatewright.data.formats.tsf_file import read_tsf
 from gatewright.data.formats.ucr_file import are_bare_numbers, open_ucr
 from gatewright.data.from_table import read_table
 from gatewright.data.missing import Fill
-from gatewright.data.opening import Encoding, find_encoding, inner_suffix, steady
+from gatewright.data.open_file import Encoding, find_encoding, inner_suffix, steady
 from gatewright.data.request import Names, Reading, Request, Task, Unit, as_names
 from gatewright.errors import DataError
 
@@ -115,7 +115,7 @@ def read(
         A `Reading`; its `data` is a `Series`, `Recordings`, `Tagged` or a `Text`.
 
     Raises:
-        DataError: The data cannot be used; the message has the row, the column and the mend.
+        DataError: The data cannot be used; the message has the row, the column and the hint.
         ArgumentError: An argument is not allowed, or two exclude each other.
 
     A CSV or Parquet file may be larger than memory, the columns that are used may not: they

@@ -8,7 +8,7 @@ from typing import Literal, Self, get_args
 
 from gatewright.data.missing import Fill
 from gatewright.data.numerals import Numerals, numerals_for
-from gatewright.data.opening import check_encoding
+from gatewright.data.open_file import check_encoding
 from gatewright.data.recordings import Recordings
 from gatewright.data.series import Series
 from gatewright.data.tagged import Tagged
@@ -141,7 +141,7 @@ class Reading:
     task: Task
     why: str  # the rest of "read for the task forecast, because ..."
     source: str  # what messages call it: "sales.csv", "the dataframe"
-    notes: tuple[str, ...] = ()  # what else was found, decided or mended
+    notes: tuple[str, ...] = ()  # what else was found, decided or repaired
     test: Recordings | None = None  # a test part of the data's own, to be opened once
     roles: Roles | None = None  # of the columns, where there are any
     # Arguments of `read` for how the file is written, which new files of the kind are read with.

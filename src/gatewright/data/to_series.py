@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gatewright.data.calendar import Period, Step, say_period, season_of, step_numbers
 from gatewright.data.missing import Fill, filled
-from gatewright.data.parts import Part, mended, say_time
+from gatewright.data.parts import Part, repaired, say_time
 from gatewright.data.regular import find_gaps, find_period, without_gaps
 from gatewright.data.request import Roles
 from gatewright.data.series import Series
@@ -27,7 +27,7 @@ def build_series(
     name: str,
     fill: Fill | None,
 ) -> tuple[Series, tuple[str, ...]]:
-    """The series, and notes on what was found and mended on the way."""
+    """The series, and notes on what was found and repaired on the way."""
     static, static_names = _static(table, parts, columns, roles)
     ends = [_end_of_history(table, part, roles) for part in parts]
     notes: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ def build_series(
         raise DataError(
             f"{table.source} has one step in each series; expected at least two for a forecast"
         )
-    history, told = mended(table, history, roles, fill)
+    history, told = repaired(table, history, roles, fill)
     future = None
     if roles.known:
         after = tuple(_rows(part, slice(end, None)) for part, end in zip(parts, ends, strict=True))
@@ -92,7 +92,7 @@ def _dropped(
 ) -> tuple[tuple[Part, ...], list[int], tuple[str, ...]]:
     """The parts without the rows of their history in which something is missing."""
     history = tuple(_rows(part, slice(0, end)) for part, end in zip(parts, ends, strict=True))
-    kept, notes = mended(table, history, roles, "drop")
+    kept, notes = repaired(table, history, roles, "drop")
     joined = []
     for part, end, own in zip(parts, ends, kept, strict=True):
         after = _rows(part, slice(end, None))
@@ -110,7 +110,7 @@ def _dropped(
 def _period(
     table: Table, parts: tuple[Part, ...], roles: Roles, fill: Fill | None
 ) -> tuple[Period, tuple[str, ...]]:
-    """The regular step. Gaps in it are a `DataError`, unless they are to be mended."""
+    """The regular step. Gaps in it are a `DataError`, unless they are to be repaired."""
     period, odd = find_period([part.times for part in parts])
     if odd is not None:
         part, at = parts[odd[0]], odd[1]
@@ -139,11 +139,11 @@ def _period(
     assert roles.time is not None
     row = int(part.rows[gap.after + 1])
     if fill is None:
-        mend = "add the rows, or have them put in with fill='linear' or 'previous'"
-        raise wrong_cell(table, roles.time, row, f"{found}; {mend}")
+        hint = "add the rows, or have them put in with fill='linear' or 'previous'"
+        raise wrong_cell(table, roles.time, row, f"{found}; {hint}")
     if steps > _MOST_PUT_IN * sum(len(part.rows) for part in parts):
-        mend = f"expected at most {_MOST_PUT_IN} times as many as rows: is a time wrong?"
-        raise wrong_cell(table, roles.time, row, f"{found}, {steps} steps in all; {mend}")
+        hint = f"expected at most {_MOST_PUT_IN} times as many as rows: is a time wrong?"
+        raise wrong_cell(table, roles.time, row, f"{found}, {steps} steps in all; {hint}")
     return period, (f"{found}: {steps} steps put in by fill={fill!r}",)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from gatewright.draw.curves import Curve, loss_curves, plain_curves, share_curves
-from gatewright.draw.elements import escape, figure, scrolling, tag
-from gatewright.draw.page import Section, beside, legend, page, swatch
-from gatewright.draw.passage import Passage, passage_section
-from gatewright.draw.strip import strip, strip_axis, strip_range
+from gatewright.draw.page.elements import escape, figure, scrolling, tag
+from gatewright.draw.page.page import Section, beside, legend, page, swatch
+from gatewright.draw.plots.curves import Curve, loss_curves, plain_curves, share_curves
+from gatewright.draw.plots.passage import Passage, passage_section
+from gatewright.draw.plots.strip import strip, strip_axis, strip_range
 
 #: How many line colours the page's style has: n0, n1, ...
 LINES = 8

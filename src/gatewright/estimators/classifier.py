@@ -14,8 +14,8 @@ from gatewright.errors import DataError, SizeError
 from gatewright.estimators.network import NetworkEstimator
 from gatewright.estimators.sequences import as_numbers, read_sequences
 from gatewright.language.cell import Cell
+from gatewright.tasks.classify import Classify, Weighted
 from gatewright.training.recipe import RECIPES
-from gatewright.training.tasks.classify import Classify, Weighted
 
 
 class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]

@@ -17,10 +17,10 @@ from gatewright.errors import DataError
 from gatewright.estimators.network import NetworkEstimator
 from gatewright.estimators.series import Given, read_given
 from gatewright.language.cell import Cell
+from gatewright.tasks.forecast.quantiles import LEVELS, MEDIAN
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.task import run_all
 from gatewright.training.recipe import RECIPES, Recipe
-from gatewright.training.tasks.forecast import Forecast
-from gatewright.training.tasks.quantiles import LEVELS, MEDIAN
-from gatewright.training.tasks.task import run_all
 
 
 class Forecaster(NetworkEstimator):

@@ -17,13 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.language.cell import StoredCell
 from gatewright.layers.saving import load, save
+from gatewright.tasks.task import Task
 from gatewright.training.experiment import check_counts
+from gatewright.training.job import build_model, fit
 from gatewright.training.loop import History
 from gatewright.training.model import Model
 from gatewright.training.networks import find_network
 from gatewright.training.recipe import Recipe
-from gatewright.training.run import build_model, fit
-from gatewright.training.tasks.task import Task
 
 #: Beside the model's own files: what the estimator knows that the model does not.
 FILE = "estimator.json"

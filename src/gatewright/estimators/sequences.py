@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from gatewright.errors import DataError, SizeError
-from gatewright.training.batches import check_shapes
+from gatewright.tasks.padding import check_shapes
 
 Sequences = tuple[NDArray[np.float32], ...]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from gatewright.data import Series, read
 from gatewright.errors import SizeError
 from gatewright.estimators.sequences import are_sequences, as_numbers, refuse_odd_table
+from gatewright.tasks.training_ranges import numbered
 from gatewright.training.source import how
-from gatewright.training.tasks.seen import numbered
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from gatewright.graph.saving import split_needed
+from gatewright.graph.recompute import split_needed
 from gatewright.graph.terms import Term
 from gatewright.language.node import closure
 

@@ -125,7 +125,7 @@ class _Inference:
                     fact,
                     cell=self.equations.name,
                     line=division.line,
-                    mend=f"give size= a multiple of {division.heads}, or other heads=",
+                    hint=f"give size= a multiple of {division.heads}, or other heads=",
                 )
         return Sizes(
             self.equations.name,
@@ -209,8 +209,8 @@ class _Inference:
         self.agreements.append(Agreement(one, other, line))
 
     def error(self, fact: str, line: int | None) -> CellError:
-        mend = "make the sizes equal with size=, or put a linear(..., size=...) between"
-        return CellError(fact, cell=self.equations.name, line=line, mend=mend)
+        hint = "make the sizes equal with size=, or put a linear(..., size=...) between"
+        return CellError(fact, cell=self.equations.name, line=line, hint=hint)
 
 
 def _line(line: int | None) -> str:

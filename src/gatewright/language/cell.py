@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from gatewright.errors import CellError, ModelError
-from gatewright.language.above import above
 from gatewright.language.equations import Equations
 from gatewright.language.fixed import Constant, from_json, read_fixed, to_json
 from gatewright.language.functions import Update
+from gatewright.language.late_binding import above
 from gatewright.language.node import Size
 from gatewright.language.printing import latex, text
 from gatewright.language.reading import read
@@ -82,7 +82,7 @@ class Cell(metaclass=CellType):
             raise CellError(
                 f"its fields cannot be read: {error}",
                 cell=cls.__name__,
-                mend="a field is a typed constant, such as `floor: float = 0.1`; several in one "
+                hint="a field is a typed constant, such as `floor: float = 0.1`; several in one "
                 "are a tuple; `initial`, `sizes` and `fixed` are written without a type",
             ) from error
         cls.__doc__ = about  # a dataclass without a docstring is given its signature as one
@@ -150,7 +150,7 @@ class Cell(metaclass=CellType):
             raise CellError(
                 f"{fact} on a cell that is built; its equations are read already",
                 cell=type(self).__name__,
-                mend="make a new cell: dataclasses.replace(cell, field=value)",
+                hint="make a new cell: dataclasses.replace(cell, field=value)",
             )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -155,8 +155,8 @@ def _form(products: Mapping[str, Mapping[str, str]]) -> str:
     return f"write fixed = {{{product!r}: {entry}}}"
 
 
-def _refusal(cell: Cell, fact: str, mend: str) -> CellError:
-    return CellError(fact, cell=type(cell).__name__, mend=mend)
+def _refusal(cell: Cell, fact: str, hint: str) -> CellError:
+    return CellError(fact, cell=type(cell).__name__, hint=hint)
 
 
 def _table(values: Any) -> dict[Shape, array[float]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewright.errors import CellError
-from gatewright.language.given import (
+from gatewright.language.argument_checks import (
     check_eps,
     check_flag,
     check_heads,
@@ -259,8 +259,8 @@ def parameter(*, size: Size | None = None, start: Number = 0.0, name: str | None
     """
     reader = READING.get()
     if not isinstance(start, numbers.Real) or not math.isfinite(start):
-        fact, mend = f"parameter was given start={start!r}", "give a finite number"
-        raise CellError(fact, mend=mend) if reader is None else reader.error(fact, mend)
+        fact, hint = f"parameter was given start={start!r}", "give a finite number"
+        raise CellError(fact, hint=hint) if reader is None else reader.error(fact, hint)
     if reader is None:
         return LearnedStart(float(start))
     given = {
@@ -295,7 +295,7 @@ def noise(
     """
     reader = READING.get()
     if reader is None:
-        raise CellError("noise was called outside a step", mend="call it in the step of a cell")
+        raise CellError("noise was called outside a step", hint="call it in the step of a cell")
     if not (isinstance(p, numbers.Real) and 0.0 <= float(p) <= 1.0):
         raise reader.error(f"noise was given p = {p!r}", "give a probability from 0 to 1")
     if per not in ("step", "sequence"):
@@ -335,7 +335,7 @@ def state(*, output: Operand | None = None, **states: Operand) -> Update:
     """
     reader = READING.get()
     if reader is None:
-        raise CellError("state(...) was called outside a step", mend="return it from a cell's step")
+        raise CellError("state(...) was called outside a step", hint="return it from a cell's step")
     return reader.update(states, output)
 
 
@@ -344,7 +344,7 @@ def _reader(op: str, sources: tuple[Any, ...]) -> Any:
     if reader is None:
         raise CellError(
             f"{op} was called outside a step; it makes learned weights of a cell",
-            mend=f"call {op} in the step of a cell; for tensors use torch.nn.functional",
+            hint=f"call {op} in the step of a cell; for tensors use torch.nn.functional",
         )
     if not sources:
         raise reader.error(f"{op} was given no source", "name what it reads, as in linear(x, h)")

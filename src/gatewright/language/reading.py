@@ -14,11 +14,10 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from gatewright.errors import CellError, GatewrightError
+from gatewright.language.argument_checks import check_real, check_size
 from gatewright.language.equations import Equations
 from gatewright.language.frames import line_in, line_of, values_in
 from gatewright.language.functions import Update
-from gatewright.language.given import check_real, check_size
-from gatewright.language.naming import check_weights, name_values
 from gatewright.language.node import Node, closure
 from gatewright.language.signature import (
     read_arguments,
@@ -28,6 +27,7 @@ from gatewright.language.signature import (
 )
 from gatewright.language.storing import MOST_LETTERS, for_people
 from gatewright.language.values import READING, Value, describe, lift
+from gatewright.language.weight_names import check_weights, name_values
 
 if TYPE_CHECKING:
     from gatewright.language.cell import Cell
@@ -52,7 +52,7 @@ def read(cell: Cell) -> Equations:
     """The equations of a cell's step.
 
     Raises:
-        CellError: naming the cell, the line and the mend, if the step cannot be read.
+        CellError: naming the cell, the line and the hint, if the step cannot be read.
     """
     return Reader(cell).read()
 
@@ -147,7 +147,7 @@ class Reader:
         except Exception as error:
             raise self.error(
                 f"running the step raised {type(error).__name__}: {error}",
-                "mend that line; a step runs once on symbolic values, and may use them only "
+                "correct that line; a step runs once on symbolic values, and may use them only "
                 "through gatewright's functions and operators",
                 line_of(error, code),
             ) from error
@@ -222,14 +222,14 @@ class Reader:
         """The line of the step that is running."""
         return line_in(self.scopes[-1].code) if self.scopes else None
 
-    def error(self, fact: str, mend: str, line: int | None = None) -> CellError:
+    def error(self, fact: str, hint: str, line: int | None = None) -> CellError:
         """A refusal that names the cell and the line."""
         name = self.cell_name
         if self.scopes and self.scopes[-1].prefix:
             name += f".{self.scopes[-1].prefix.rstrip('.')}"
         if line is None:
             line = self.line()
-        error = CellError(fact, cell=name, line=line or self.first_line(), mend=mend)
+        error = CellError(fact, cell=name, line=line or self.first_line(), hint=hint)
         self.refused = self.refused or error
         return error
 

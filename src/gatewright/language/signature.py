@@ -24,7 +24,7 @@ RESERVED = frozenset(
 )
 LIKE_THIS = "write `def step(self, x, h): ...`"
 
-#: Makes the refusal of a fact, with its mend.
+#: Makes the refusal of a fact, with its hint.
 Refuse = Callable[[str, str], CellError]
 
 

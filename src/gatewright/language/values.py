@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gatewright.errors import CellError
-from gatewright.language.mends import instead
+from gatewright.language.hints import instead
 from gatewright.language.node import Node
 from gatewright.language.operations import OPERATIONS, takes_boolean
 
@@ -106,9 +106,9 @@ class Value:
         return apply("logical_not", self)
 
     # What people try, and why it cannot be read.
-    def refuse(self, fact: str, mend: str) -> NoReturn:
+    def refuse(self, fact: str, hint: str) -> NoReturn:
         """Stop the reading at the line of the user's that is being run."""
-        raise (READING.get() or self.reader).error(fact, mend)
+        raise (READING.get() or self.reader).error(fact, hint)
 
     def __bool__(self) -> NoReturn:
         self.refuse(
@@ -220,13 +220,13 @@ def foreign(called: str, operands: Any) -> NoReturn:
     """Refuse another library's function, naming ours where there is one."""
     fact = f"{called} cannot be read: it computes on tensors, and a step has none yet"
     name = called.rsplit(".", 1)[1].strip("_")
-    mend = instead(name)
+    hint = instead(name)
     given = [one for one in operands if not isinstance(one, Value) and hasattr(one, "shape")]
     if given and name not in ("linear", "matmul", "mm"):
         fact = f"{called} was given {describe(given[0])}; a step combines values and numbers"
-        mend = CONSTANTS
+        hint = CONSTANTS
     reader = READING.get()
-    raise CellError(fact, mend=mend) if reader is None else reader.error(fact, mend)
+    raise CellError(fact, hint=hint) if reader is None else reader.error(fact, hint)
 
 
 def apply(op: str, *operands: Any, **attributes: Any) -> Value:
@@ -236,7 +236,7 @@ def apply(op: str, *operands: Any, **attributes: Any) -> Value:
         given = ", ".join(describe(one) for one in operands)
         raise CellError(
             f"{op} was given {given} outside a step",
-            mend=f"{op} belongs in the step of a cell; for tensors use torch",
+            hint=f"{op} belongs in the step of a cell; for tensors use torch",
         )
     nodes = tuple(lift(reader, one, op).node for one in operands)
     check_booleans(reader, op, nodes)

@@ -21,7 +21,7 @@ from gatewright.backends.choose import pick
 from gatewright.backends.llvm import extent, prepare_call, why_not_now
 from gatewright.graph import Graph
 from gatewright.layers.cell_module import PATH
-from gatewright.layers.layout import Layout
+from gatewright.layers.sequences import Layout
 from gatewright.layers.states import state_sizes
 
 if TYPE_CHECKING:

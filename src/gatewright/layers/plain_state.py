@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gatewright.layers.naming import file_names
 from gatewright.layers.recurrent import Recurrent
-from gatewright.layers.torch_names import HELD, TorchWeights
+from gatewright.layers.weights.stored_names import file_names
+from gatewright.layers.weights.torch import HELD, TorchWeights
 
 
 def plain_state(model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:

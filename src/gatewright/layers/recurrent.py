@@ -26,12 +26,7 @@ from gatewright.layers.arguments import (
     check_flags,
     find_cell,
 )
-from gatewright.layers.branch import NamedWeights
-from gatewright.layers.cell_module import CellModule
-from gatewright.layers.constants import freeze_constants, write_constants
-from gatewright.layers.explaining import explained, measured
-from gatewright.layers.fast_path import fast_path
-from gatewright.layers.given import (
+from gatewright.layers.call_inputs import (
     Arguments,
     as_weights,
     draw_noises,
@@ -39,17 +34,22 @@ from gatewright.layers.given import (
     pack_further,
     pack_held,
 )
-from gatewright.layers.layout import Layout
-from gatewright.layers.naming import direction, module_names, place_name
-from gatewright.layers.pairs import (
+from gatewright.layers.cell_module import CellModule
+from gatewright.layers.constants import freeze_constants, write_constants
+from gatewright.layers.explain import explained, measured
+from gatewright.layers.fast_path import fast_path
+from gatewright.layers.sequences import Layout
+from gatewright.layers.states import join_states, split_states, without_views
+from gatewright.layers.stepper import Stepper
+from gatewright.layers.weights.named import NamedWeights
+from gatewright.layers.weights.product import (
     ProductWeights,
     Store,
     check_product,
     check_weights,
     product_weights,
 )
-from gatewright.layers.states import join_states, split_states, without_views
-from gatewright.layers.stepper import Stepper
+from gatewright.layers.weights.stored_names import direction, module_names, place_name
 
 
 class Recurrent(CellModule):

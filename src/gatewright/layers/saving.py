@@ -28,7 +28,7 @@ from gatewright.errors import ArgumentError, GatewrightError, ModelError
 from gatewright.files import regular_file, user_path, write_directory
 from gatewright.language.cell import StoredCell, stored_form
 from gatewright.language.equations import Equations
-from gatewright.layers import drop_ins, step_cells
+from gatewright.layers import torch_cells, torch_layers
 from gatewright.layers.plain_state import freeze_again, plain_state
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.weights_file import (
@@ -374,12 +374,18 @@ def _hints(cls: Any, names: Iterable[str]) -> dict[str, Any]:
 _STEP = ("input_size", "hidden_size", "bias")
 _LAYER = (*_STEP, "num_layers", "batch_first", "dropout", "bidirectional")
 
-for _cls in (Recurrent, drop_ins.RNN, drop_ins.LSTM, drop_ins.GRU, drop_ins.PeepholeLSTM):
+for _cls in (
+    Recurrent,
+    torch_layers.RNN,
+    torch_layers.LSTM,
+    torch_layers.GRU,
+    torch_layers.PeepholeLSTM,
+):
     _register(_cls, (*_LAYER, *(_cls.options or ())))
 for _step in (
-    step_cells.RNNCell,
-    step_cells.LSTMCell,
-    step_cells.GRUCell,
-    step_cells.PeepholeLSTMCell,
+    torch_cells.RNNCell,
+    torch_cells.LSTMCell,
+    torch_cells.GRUCell,
+    torch_cells.PeepholeLSTMCell,
 ):
     _register(_step, (*_STEP, *_step.options))

@@ -11,9 +11,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph.sizes import number
-from gatewright.layers.given import as_weights
-from gatewright.layers.layout import Layout
+from gatewright.layers.call_inputs import as_weights
 from gatewright.layers.readable import check_readable
+from gatewright.layers.sequences import Layout
 
 if TYPE_CHECKING:
     from gatewright.layers.recurrent import Recurrent

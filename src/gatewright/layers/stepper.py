@@ -15,15 +15,22 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from gatewright.backends.step import starts
-from gatewright.backends.streaming import Array, open_stream
+from gatewright.backends.stream import Array, open_stream
 from gatewright.backends.weights import collect
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.layers.arguments import check_size
-from gatewright.layers.arrays import DTYPES, as_array, as_choice, as_output, as_rows, as_tensors
-from gatewright.layers.given import further_size
-from gatewright.layers.layout import Layout
-from gatewright.layers.pairs import check_weights
+from gatewright.layers.call_inputs import further_size
+from gatewright.layers.sequences import Layout
 from gatewright.layers.states import join_states, split_states
+from gatewright.layers.stepper_arrays import (
+    DTYPES,
+    as_array,
+    as_choice,
+    as_output,
+    as_rows,
+    as_tensors,
+)
+from gatewright.layers.weights.product import check_weights
 
 if TYPE_CHECKING:
     from gatewright.layers.recurrent import Recurrent

@@ -22,9 +22,9 @@ from gatewright.errors import ArgumentError
 from gatewright.escaping import terminal_text
 from gatewright.files import check_vacant, write_directory
 from gatewright.memory.behaviour import LAGS, LEARNT
+from gatewright.memory.json_numbers import plain
 from gatewright.memory.learning import Budget
 from gatewright.memory.networks import NETWORKS
-from gatewright.memory.plain import plain
 from gatewright.memory.progress import progress_bar
 from gatewright.memory.tasks import TASKS
 from gatewright.memory.trial import FOLLOWED, Climb, Flow, Trial, perform, taken_together

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from gatewright.escaping import terminal_text
-from gatewright.memory.plain import plain
+from gatewright.memory.json_numbers import plain
 from gatewright.memory.units import Channel, Units
 from gatewright.probes.lags import said
 

@@ -18,12 +18,12 @@ from gatewright.memory.history import HISTORIES, last_loss, loss_of_last, used
 from gatewright.memory.units import channels, units
 from gatewright.probes.inputs import input_horizon
 from gatewright.probes.useful_lag import useful_lag
+from gatewright.tasks.classify import Classify
+from gatewright.tasks.labelled import relabelled
+from gatewright.tasks.tag import Tag
+from gatewright.tasks.task import Batch
+from gatewright.training.memory_check import evidence
 from gatewright.training.model import Model
-from gatewright.training.tasks.classify import Classify
-from gatewright.training.tasks.labels import relabelled
-from gatewright.training.tasks.tag import Tag
-from gatewright.training.tasks.task import Batch
-from gatewright.training.useful import evidence
 
 #: Sequences that are looked at.
 ROWS = 256

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewright.tasks.task import Batch
 from gatewright.training.model import Model
-from gatewright.training.tasks.task import Batch
 
 #: Steps of history that the loss is measured with.
 HISTORIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)

@@ -9,9 +9,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
-from gatewright.layers.initialisation import chrono_
+from gatewright.layers.init import chrono_
 from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
 from gatewright.memory.tasks import Task
 
 

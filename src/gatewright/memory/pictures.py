@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewright.draw.chart import Axis, Line, chart
-from gatewright.draw.elements import escape, figure, tag
-from gatewright.draw.page import Section, legend, page, swatch, table
+from gatewright.draw.page.elements import escape, figure, tag
+from gatewright.draw.page.page import Section, legend, page, swatch, table
+from gatewright.draw.plots.chart import Axis, Line, chart
 from gatewright.memory.trial import FOLLOWED
 
 if TYPE_CHECKING:

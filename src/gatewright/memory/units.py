@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, arange
 
-from gatewright.layers.naming import direction
 from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.weights.stored_names import direction
 from gatewright.probes.gates import factors, saturation
 from gatewright.probes.horizon import gradient_horizon
 from gatewright.probes.lags import steps_until

@@ -19,7 +19,7 @@ from gatewright.backends.operations import evaluate
 from gatewright.backends.reference import at_hand
 from gatewright.errors import ArgumentError
 from gatewright.graph import Term
-from gatewright.graph.keepers import CARRIES
+from gatewright.graph.memory_gates import CARRIES
 from gatewright.graph.sizes import number
 from gatewright.language.node import closure
 from gatewright.layers.recurrent import Recurrent

@@ -26,7 +26,7 @@ def memory_warning(
     each: bool = False,
     given: Tensor | None = None,
     ordered: bool = False,
-    mend: str = "start it with gw.init.horizon_(layer, {steps})",
+    hint: str = "start it with gw.init.horizon_(layer, {steps})",
 ) -> str | None:
     """What to say where a fresh layer's horizon is shorter than the data's useful lag.
 
@@ -44,10 +44,10 @@ def memory_warning(
         layer: As it starts, before training; its first layer is looked at.
         x: Events as the layer reads them, `(T, B, I)` whatever the layer's `batch_first`.
         target, lengths, each, given, ordered: As for `useful_lag`.
-        mend: What to do about it, with `{steps}` for how many steps to start for.
+        hint: What to do about it, with `{steps}` for how many steps to start for.
 
     Returns:
-        A sentence with the mend, or None where there is nothing to warn of.
+        A sentence with the hint, or None where there is nothing to warn of.
     """
     found = useful_lag(x, target, lengths, each=each, given=given, ordered=ordered)
     useful = found.steps
@@ -69,5 +69,5 @@ def memory_warning(
     return (
         f"the data are of use {useful} steps back, and 1 % of this network's state is left "
         f"after {said(reach, lags)}; {100 * lost:.0f} % of what a linear model makes of the "
-        f"past lies beyond: {mend.format(steps=2 * useful)}, or it may not learn to look that far"
+        f"past lies beyond: {hint.format(steps=2 * useful)}, or it may not learn to look that far"
     )

@@ -63,7 +63,7 @@ def _run(path: Path) -> dict[str, Any]:
         return runpy.run_path(str(path), run_name=path.stem)
     except CellError as error:
         raise CellError(
-            f"{path}: {error.fact}", cell=error.cell, line=error.line, mend=error.mend
+            f"{path}: {error.fact}", cell=error.cell, line=error.line, hint=error.hint
         ) from None
     except (Exception, SystemExit) as error:
         line = next(

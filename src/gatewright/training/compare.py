@@ -9,10 +9,10 @@ from typing import Any
 
 from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
-from gatewright.training.comparison import Comparison
 from gatewright.training.estimate import estimate, within
 from gatewright.training.experiment import planned
 from gatewright.training.networks import NETWORKS
+from gatewright.training.results import Comparison
 
 
 def compare(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from gatewright.errors import ArgumentError
-from gatewright.training.run import Run
-from gatewright.training.workers import MOST, usable_cores
+from gatewright.training.job import Run
+from gatewright.training.processes.pool import MOST, usable_cores
 
 if TYPE_CHECKING:
     from gatewright.training.experiment import Experiment

@@ -21,8 +21,8 @@ from gatewright.errors import ArgumentError
 from gatewright.files import write_file
 from gatewright.language.cell import Cell
 from gatewright.layers.saving import save
-from gatewright.training.card import card
-from gatewright.training.comparison import Comparison, Entry, Trial
+from gatewright.tasks.task import Baseline, Task, run_all
+from gatewright.training.job import Run, build_model
 from gatewright.training.loop import BY_HAND, TIME_OVER
 from gatewright.training.model import Model
 from gatewright.training.networks import (
@@ -32,13 +32,13 @@ from gatewright.training.networks import (
     parameters,
     solve_hidden_size,
 )
-from gatewright.training.pictures import report
-from gatewright.training.progress import baseline_bar, progress_bar
+from gatewright.training.processes.pool import Outcome, perform_all
+from gatewright.training.processes.progress import baseline_bar, progress_bar
 from gatewright.training.recipe import RECIPES, Recipe
-from gatewright.training.run import Run, build_model
+from gatewright.training.report.card import card
+from gatewright.training.report.page import report
+from gatewright.training.results import Comparison, Entry, Trial
 from gatewright.training.source import open_source
-from gatewright.training.tasks.task import Baseline, Task, run_all
-from gatewright.training.workers import Outcome, perform_all
 
 #: A network has at least so many units where nobody says how large it is to be.
 LEAST_UNITS = 32

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.errors import TrainingError
+from gatewright.tasks.task import Batches, run_all
 from gatewright.training.cost import Held, saved_bytes
 from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
-from gatewright.training.tasks.task import Batches, run_all
 
 #: Why a training ended before its last epoch.
 BY_HAND = "ended by hand"

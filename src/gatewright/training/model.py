@@ -13,9 +13,9 @@ from gatewright.data import read
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.layers.saving import describe, rebuild, saveable
 from gatewright.schema import mismatch, typed_fields
-from gatewright.training.tasks.symbols import NextSymbol
-from gatewright.training.tasks.table import task_from_config
-from gatewright.training.tasks.task import Batch, Task
+from gatewright.tasks.registry import task_from_config
+from gatewright.tasks.task import Batch, Task
+from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.window import Window
 
 #: The fields of a model's configuration.

@@ -15,10 +15,10 @@ from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell, StoredCell, stored_form
 from gatewright.layers.arguments import find_cell
-from gatewright.layers.drop_ins import GRU, LSTM, RNN, PeepholeLSTM
 from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
+from gatewright.tasks.task import Task
 from gatewright.training.cell_file import cell_from_file, names_a_file
-from gatewright.training.tasks.task import Task
 from gatewright.training.window import Window
 
 #: A budget is met if the network's parameters come this near to it.

@@ -17,10 +17,10 @@ from gatewright.data.request import as_names
 from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
+from gatewright.tasks.forecast.new_series import Unknown
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.text.task import NextSymbol, said
 from gatewright.training.model import Model
-from gatewright.training.tasks.forecast import Forecast
-from gatewright.training.tasks.new_series import Unknown
-from gatewright.training.tasks.symbols import NextSymbol, said
 
 
 @dataclass(frozen=True, slots=True)

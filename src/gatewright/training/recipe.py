@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from gatewright.training.tasks.task import Batches
+from gatewright.tasks.task import Batches
 
 
 @dataclass(frozen=True, slots=True)

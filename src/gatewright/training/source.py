@@ -7,12 +7,12 @@ from typing import Any
 
 from gatewright.data import Reading, Recordings, Series, Tagged, Text, read
 from gatewright.errors import ArgumentError
-from gatewright.training.tasks.classify import Classify
-from gatewright.training.tasks.forecast import Forecast
-from gatewright.training.tasks.symbols import NextSymbol
-from gatewright.training.tasks.tag import Tag
-from gatewright.training.tasks.task import Task
-from gatewright.training.tasks.windows import check_long_enough
+from gatewright.tasks.classify import Classify
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.forecast.windows import check_long_enough
+from gatewright.tasks.tag import Tag
+from gatewright.tasks.task import Task
+from gatewright.tasks.text.task import NextSymbol
 
 
 @dataclass(frozen=True, slots=True)

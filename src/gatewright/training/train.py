@@ -9,9 +9,9 @@ from typing import Any
 
 from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
-from gatewright.training.comparison import Comparison
 from gatewright.training.experiment import Experiment, planned
-from gatewright.training.useful import on_memory
+from gatewright.training.memory_check import on_memory
+from gatewright.training.results import Comparison
 
 
 def train(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gatewright.layers.saving import saveable
 from gatewright.schema import mismatch, typed_fields
-from gatewright.training.batches import valid_steps
+from gatewright.tasks.padding import valid_steps
 
 
 @saveable("window")

@@ -17,7 +17,7 @@ from gatewright.graph import Graph
 
 if TYPE_CHECKING:
     from gatewright.backends.llvm.fast_call import FastCall
-    from gatewright.backends.streaming import Stream
+    from gatewright.backends.stream import Stream
     from gatewright.backends.weights import Share
 
 NUMBERS = (torch.float32, torch.float64)
@@ -151,7 +151,7 @@ def why_no_stream(graph: Graph) -> str | None:
 def open_stream(
     graph: Graph, sizes: Sequence[Mapping[str, int]], rows: int, dtype: torch.dtype
 ) -> Stream:
-    """A stream on kernels; see `backends/streaming.py`."""
+    """A stream on kernels; see `backends/stream.py`."""
     from gatewright.backends.llvm.stepping import KernelStream
 
     return KernelStream(graph, sizes, rows, dtype)

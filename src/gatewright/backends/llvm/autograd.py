@@ -12,12 +12,12 @@ from torch import Tensor
 from gatewright.backends import reference
 from gatewright.backends.llvm import extent, in_memory, why_not_read, why_watched
 from gatewright.backends.llvm.backward import run_backward
+from gatewright.backends.llvm.call_list import Shape, prepared
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.order import Order, ordered
-from gatewright.backends.llvm.program import Shape, prepared
+from gatewright.backends.no_dynamo import untraced
+from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import Result, Run, Section, at_hand
-from gatewright.backends.untraced import untraced
 from gatewright.errors import ArgumentError
 from gatewright.graph import Term
 from gatewright.graph.sizes import number

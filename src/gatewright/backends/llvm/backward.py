@@ -9,11 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.forward import forward_program
-from gatewright.backends.llvm.library import Kernels, source
-from gatewright.backends.llvm.memory import POOL
-from gatewright.backends.llvm.order import Order
-from gatewright.backends.llvm.program import (
+from gatewright.backends.llvm.call_list import (
     TILE,
     Piece,
     Program,
@@ -22,10 +18,14 @@ from gatewright.backends.llvm.program import (
     content,
     rows_of,
 )
+from gatewright.backends.llvm.forward import forward_program
+from gatewright.backends.llvm.library import Kernels, source
+from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.verify import Access, Contents, Span
+from gatewright.backends.order import Order
 from gatewright.errors import KernelError
 from gatewright.graph import Term
-from gatewright.graph.loop import Part
+from gatewright.schedule.loop import Part
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 from gatewright.backends.llvm.checked import checked
+from gatewright.backends.llvm.ir import Numbers
 from gatewright.backends.llvm.target import Target, target
-from gatewright.backends.llvm.vector import Numbers
 
 
 def registers() -> int:

@@ -95,7 +95,9 @@ def sources() -> str:
     here = Path(__file__).parent
     package = here.parent.parent
     operations = package / "language" / "operations.py"
-    for path in sorted([*here.glob("*.py"), *(package / "graph").glob("*.py"), operations]):
+    folders = (here, package / "graph", package / "schedule")
+    files = [path for folder in folders for path in folder.glob("*.py")]
+    for path in sorted([*files, here.parent / "order.py", operations]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -24,13 +24,13 @@ from gatewright.backends.llvm.autograd import (
     in_rows,
 )
 from gatewright.backends.llvm.backward import run_backward
+from gatewright.backends.llvm.call_list import Lie, Piece, Shape
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.order import ordered
-from gatewright.backends.llvm.program import Lie, Piece, Shape
 from gatewright.backends.llvm.threads import threads
+from gatewright.backends.no_dynamo import untraced
+from gatewright.backends.order import ordered
 from gatewright.backends.reference import Run, Section
-from gatewright.backends.untraced import untraced
 from gatewright.backends.weights import Share
 from gatewright.graph import Term
 from gatewright.language.node import closure

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gatewright.backends.llvm.call_list import Program, Shape, content, rows_of
 from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.memory import POOL
-from gatewright.backends.llvm.order import Order
-from gatewright.backends.llvm.program import Program, Shape, content, rows_of
 from gatewright.backends.llvm.verify import Span
-from gatewright.backends.untraced import untraced
+from gatewright.backends.no_dynamo import untraced
+from gatewright.backends.order import Order
 
 
 @untraced

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.plan import OFFSETS, ROWS, STEPS, Plan
 from gatewright.backends.llvm.products import Tile, emit_products, levels
+from gatewright.backends.llvm.row_reductions import emit_whole
 from gatewright.backends.llvm.rows import Rows, size_of
 from gatewright.backends.llvm.threads import emit_barrier
-from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
-from gatewright.backends.llvm.whole import emit_whole
-from gatewright.graph.loop import Nest, reads_whole
 from gatewright.graph.terms import Term
+from gatewright.schedule.loop import Nest, reads_whole
+from gatewright.schedule.slots import OFFSETS, ROWS, STEPS, Plan
 
 #: Bytes of a product's source that are walked through for all blocks, then for the next rows:
 #: with the matrices, they stay in the second cache. A multiple of the rows of every tile.

@@ -14,18 +14,18 @@ from torch import Tensor
 
 from gatewright.backends.llvm import build, cache
 from gatewright.backends.llvm.chain import emit_chain
-from gatewright.backends.llvm.copying import emit_clear, emit_copy
+from gatewright.backends.llvm.ir import Numbers
 from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.outer import emit_outer
+from gatewright.backends.llvm.moves import emit_clear, emit_copy
 from gatewright.backends.llvm.pack import emit_pack
-from gatewright.backends.llvm.plan import Plan, plan_backward, plan_forward, unsupported
 from gatewright.backends.llvm.threads import emit_parallel, openmp
 from gatewright.backends.llvm.totals import emit_totals
-from gatewright.backends.llvm.vector import Numbers
+from gatewright.backends.llvm.weight_gradients import emit_outer
 from gatewright.errors import SizeError
 from gatewright.graph import Graph, Term
-from gatewright.graph.loop import Nest, Part, Schedule, schedule
+from gatewright.schedule.loop import Nest, Part, Schedule, schedule
+from gatewright.schedule.slots import Plan, plan_backward, plan_forward, unsupported
 
 #: What is asked of a graph: the names of values to give back, those of values that are held,
 #: and whether gradients of the inputs are wanted.

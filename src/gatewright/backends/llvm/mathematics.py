@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.vector import Function
+from gatewright.backends.llvm.ir import Function
 
 #: tanh(x) = x P(x^2) / Q(x^2) on [-7.9, 7.9]: the rational approximation of Eigen.
 TANH_P = (

@@ -17,10 +17,10 @@ from torch import Tensor
 from gatewright.backends.llvm import in_memory
 from gatewright.backends.llvm.autograd import in_rows
 from gatewright.backends.llvm.backward import run_backward
+from gatewright.backends.llvm.call_list import Lie, Shape, prepared
 from gatewright.backends.llvm.forward import forward_program, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.order import even
-from gatewright.backends.llvm.program import Lie, Shape, prepared
+from gatewright.backends.order import even
 from gatewright.backends.reference import Run
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph, Term

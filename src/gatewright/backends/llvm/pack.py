@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
-from gatewright.backends.llvm.whole import heads_of
+from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.row_reductions import heads_of
 
 #: Slots of the table: where the packed matrices go, places along the source, units, units of a
 #: head, numbers of a block, products; then for each product its matrix, and the numbers from

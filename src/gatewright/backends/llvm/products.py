@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.plan import Plan
+from gatewright.backends.llvm.ir import Function
+from gatewright.backends.llvm.row_reductions import heads_of
 from gatewright.backends.llvm.rows import Rows, size_of
-from gatewright.backends.llvm.vector import Function
-from gatewright.backends.llvm.whole import heads_of
-from gatewright.graph.loop import Nest
 from gatewright.graph.terms import Term
+from gatewright.schedule.loop import Nest
+from gatewright.schedule.slots import Plan
 
 #: Multiplications in one turn of the innermost loop, at least: its own cost is shared by them.
 #: More would pay at the edges alone, and is longer to build.

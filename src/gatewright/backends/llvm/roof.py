@@ -22,8 +22,8 @@ import torch
 from llvmlite import ir
 
 from gatewright.backends.llvm import build
-from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
-from gatewright.graph.counting import Phase
+from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
+from gatewright.schedule.work import Phase
 
 #: Bytes of the memory that is read and copied: from a core's own cache to the main memory.
 SPANS = tuple(2**power for power in range(14, 29, 2))

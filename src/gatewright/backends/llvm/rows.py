@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.plan import AFTER, BEFORE, Place, Plan
-from gatewright.backends.llvm.vector import Function
+from gatewright.backends.llvm.ir import Function
 from gatewright.language.node import Size
+from gatewright.schedule.slots import AFTER, BEFORE, Place, Plan
 
 
 def size_of(f: Function, plan: Plan, table: ir.Value, size: Size) -> ir.Value:

@@ -19,18 +19,18 @@ from torch import Tensor
 
 from gatewright.backends.llvm import build, cache
 from gatewright.backends.llvm.checked import ENDS, Record, header
+from gatewright.backends.llvm.ir import POINTER, Function, Numbers
 from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.library import BUILDING
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.plan import AFTER, BEFORE, plan_forward, unsupported
-from gatewright.backends.llvm.vector import POINTER, Function, Numbers
 from gatewright.backends.reference import Section, at_hand
-from gatewright.backends.streaming import Array, step_task
+from gatewright.backends.stream import Array, step_task
 from gatewright.graph import Graph
-from gatewright.graph.loop import Schedule
-from gatewright.graph.single import schedule_step
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import INPUTS
+from gatewright.schedule.loop import Schedule
+from gatewright.schedule.single_step import schedule_step
+from gatewright.schedule.slots import AFTER, BEFORE, plan_forward, unsupported
 
 #: Numbers of the record that a step is called with; the addresses of the tables follow.
 LAYERS, ROWS, TABLES = range(3)

@@ -14,7 +14,7 @@ from functools import cache
 import llvmlite.binding as llvm
 
 from gatewright.backends.llvm.checked import checked
-from gatewright.backends.llvm.vector import Numbers
+from gatewright.backends.llvm.ir import Numbers
 from gatewright.errors import BackendError
 
 llvm.initialize_native_target()

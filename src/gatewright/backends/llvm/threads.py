@@ -16,7 +16,7 @@ import torch
 from llvmlite import ir
 
 from gatewright.backends.forked import forked
-from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
 
 #: Looks at a barrier's counter before the processor is offered to others.
 PATIENCE = 2000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.vector import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
 
 #: Slots of the table: the rows, numbers from row to row, how many rows, the sums, how many sums.
 SOURCE, LENGTH, COUNT, RESULT, UNITS = range(5)

@@ -12,8 +12,8 @@ import re
 
 from gatewright.backends.triton.nest import print_nest
 from gatewright.backends.triton.places import Places, argument
-from gatewright.graph.loop import Nest
 from gatewright.graph.terms import Term
+from gatewright.schedule.loop import Nest
 
 #: Registers of a thread that may hold what the next step will read.
 AHEAD = 48

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.llvm.library import Way, scheduled
-from gatewright.backends.llvm.plan import plan_backward, plan_forward, unsupported
 from gatewright.backends.triton.build import built, processors
 from gatewright.backends.triton.kernel import text
 from gatewright.backends.triton.mathematics import POINTWISE
@@ -18,6 +17,7 @@ from gatewright.backends.triton.steps import Steps
 from gatewright.backends.triton.tiles import Tiles
 from gatewright.graph import Graph, Term
 from gatewright.graph.sizes import number
+from gatewright.schedule.slots import plan_backward, plan_forward, unsupported
 
 #: The number that kernels compute in, and the type of what they multiply, by the tensors'.
 COMPUTED = {

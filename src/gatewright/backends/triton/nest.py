@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gatewright.backends.llvm.plan import Group
 from gatewright.backends.triton.mathematics import POINTWISE
 from gatewright.backends.triton.places import Places, inside
 from gatewright.backends.triton.tiles import CHUNK, LEAST, power
-from gatewright.graph.loop import Nest, reads_whole
 from gatewright.graph.terms import REDUCTIONS, Term
+from gatewright.schedule.loop import Nest, reads_whole
+from gatewright.schedule.slots import Group
 
 #: Takes one line of text.
 Out = Callable[[str], None]

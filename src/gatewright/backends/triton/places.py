@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gatewright.backends.llvm.plan import Place, Plan
 from gatewright.backends.triton.tiles import Tiles
-from gatewright.graph.loop import Nest, reads_whole
 from gatewright.graph.sizes import number
 from gatewright.graph.terms import Term
 from gatewright.language.node import Size
+from gatewright.schedule.loop import Nest, reads_whole
+from gatewright.schedule.slots import Place, Plan
 
 #: The index of a buffer's row, as the kernel's text names it: see `llvm/plan.py`.
 ROWS = {"step": "n", "before": "nb", "after": "na", "scratch": "b"}

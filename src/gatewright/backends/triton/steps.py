@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.order import order, within
+from gatewright.backends.order import order, within
 
 
 @dataclass(frozen=True, eq=False)

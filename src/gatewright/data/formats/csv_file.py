@@ -15,7 +15,7 @@ from pathlib import Path
 from gatewright.data.cells import Kind, collector, kind_of
 from gatewright.data.looking import finish, look_at
 from gatewright.data.numerals import BOTH, Numerals
-from gatewright.data.opening import inner_suffix, lines_of, open_text
+from gatewright.data.open_file import inner_suffix, lines_of, open_text
 from gatewright.data.table import Loaded, check_names, wrong_cell
 from gatewright.errors import DataError
 

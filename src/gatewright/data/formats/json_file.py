@@ -13,7 +13,7 @@ from typing import Any
 from gatewright.data.cells import Kind, collector
 from gatewright.data.looking import finish, look_at
 from gatewright.data.numerals import BOTH, Numerals
-from gatewright.data.opening import lines_of, open_text
+from gatewright.data.open_file import lines_of, open_text
 from gatewright.data.table import Loaded, check_names, wrong_cell
 from gatewright.errors import DataError
 

@@ -16,7 +16,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.opening import is_gzipped, open_bytes, open_text
+from gatewright.data.open_file import is_gzipped, open_bytes, open_text
 from gatewright.data.request import Reading, Request
 from gatewright.data.text import Text
 from gatewright.errors import DataError

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from gatewright.data.missing import Fill, filled
 from gatewright.data.number_columns import NumberCells
 from gatewright.data.numerals import POINT
-from gatewright.data.opening import lines_of, open_text
+from gatewright.data.open_file import lines_of, open_text
 from gatewright.data.recordings import Recordings
 from gatewright.data.request import Reading, Request
 from gatewright.data.series import Series

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gatewright.data.opening import steady
+from gatewright.data.open_file import steady
 from gatewright.data.recordings import Recordings
 from gatewright.data.request import Reading, Request
 from gatewright.errors import DataError

@@ -17,7 +17,7 @@ from gatewright.data.calendar import Step, is_months, season_of, times_at
 from gatewright.data.missing import Fill, filled
 from gatewright.data.number_columns import NumberCells
 from gatewright.data.numerals import POINT
-from gatewright.data.opening import lines_of, open_text
+from gatewright.data.open_file import lines_of, open_text
 from gatewright.data.request import Reading, Request
 from gatewright.data.series import Series
 from gatewright.data.times import LAST_YEAR, parse

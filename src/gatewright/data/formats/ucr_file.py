@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gatewright.data.formats.csv_file import CsvFile
 from gatewright.data.numerals import number_of
-from gatewright.data.opening import lines_of, open_text
+from gatewright.data.open_file import lines_of, open_text
 from gatewright.data.request import Request
 from gatewright.errors import DataError
 

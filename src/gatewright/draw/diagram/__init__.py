@@ -1,0 +1,1 @@
+"""The diagram of a cell: a layout engine, and the drawing."""

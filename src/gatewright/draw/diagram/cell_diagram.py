@@ -1,0 +1,155 @@
+"""The diagram of a cell: `cell.svg()`.
+
+One grammar for every cell: a box is learned, a circle works element by element, and a
+memory is a straight line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from gatewright.draw.diagram.layout import lay_out
+from gatewright.draw.diagram.legend import legend
+from gatewright.draw.diagram.markup import values, write
+from gatewright.draw.diagram.measure import wrapped
+from gatewright.draw.diagram.palette import style_sheet
+from gatewright.draw.diagram.picture import picture
+from gatewright.draw.diagram.place import UNIT
+from gatewright.draw.page.elements import escape, short, tag
+from gatewright.errors import ArgumentError, TooLarge
+from gatewright.language.equations import Equations
+from gatewright.language.printing import lesson_words, text
+
+#: More figures than these are no diagram any more.
+MOST = 200
+THEMES = ("auto", "light", "dark")
+#: Pixels for the title above the drawing, for the legend below it, and around both.
+TITLE, LEGEND, MARGIN = 42, 44, 16
+#: The least width under a title; the title's font sizes and the distance of its lines.
+LEAST, LARGER, SMALLER, LEADING = 420, 20, 13, 18
+#: How much wider bold letters are.
+BOLD = 1.15
+
+
+def svg(
+    cell: Any,
+    *,
+    names: str = "code",
+    width: int | None = None,
+    theme: str = "auto",
+    title: bool = True,
+    key: bool = True,
+    ground: bool = False,
+    id: str | None = None,
+) -> str:
+    """A cell's diagram, laid out from its equations, as one SVG element.
+
+    >>> import gatewright as gw
+    >>> drawing = gw.CELLS["lstm"]().svg(names="lesson")
+    >>> drawing[:4], 'data-name="forget"' in drawing
+    ('<svg', True)
+
+    Args:
+        cell: A cell, or anything else with `equations`.
+        names: "code" writes the step's own names, "lesson" E, STM and LTM.
+        width: Its width in pixels; without it, its natural one, or that of its container
+            where that is narrower.
+        theme: "auto" follows the reader's light or dark setting where a browser shows it, and
+            is light in other programs; "light" and "dark" are the same everywhere.
+        title: Whether the cell's name and its first line stand above.
+        key: Whether the legend stands below.
+        ground: Whether it is painted on a ground of its own, light or dark, instead of what
+            lies behind it: for a file, whose reader may show it on either.
+        id: What the ids within begin with; without it, a digest of the content, so two
+            different diagrams may stand on one page.
+
+    Every named value is a group with `data-name`, a state before the step also with
+    `data-when="before"`; several names of one value are in `data-names`.
+
+    Raises:
+        ArgumentError: if an option is not known.
+        TooLarge: if the cell has more figures than a diagram can show.
+    """
+    equations: Equations = cell.equations
+    if theme not in THEMES:
+        raise ArgumentError(f"theme={theme!r} is not known; give one of {', '.join(THEMES)}")
+    if width is not None and not width > 0:
+        raise ArgumentError(f"width={width!r}; give a number of pixels")
+    if id is not None and not re.fullmatch(r"[A-Za-z][\w-]*", id):
+        raise ArgumentError(f"id={id!r}; begin with a letter, then letters, digits, _ and -")
+    described = text(equations, names)
+    words = lesson_words(equations) if names == "lesson" else {}
+    prefix = (
+        id
+        or "gw-"
+        + hashlib.sha256(
+            repr((equations.to_json(), names, theme, title, key, ground, width)).encode()
+        ).hexdigest()[:10]
+    )
+    return _document(equations, described, words, prefix, theme, title, key, ground, width)
+
+
+def _document(
+    equations: Equations,
+    described: str,
+    words: dict[str, str],
+    prefix: str,
+    theme: str,
+    title: bool,
+    key: bool,
+    ground: bool,
+    width: int | None,
+) -> str:
+    drawn = picture(equations, words)
+    if len(drawn.figures) > MOST:
+        raise TooLarge(
+            f"{equations.name} has {len(drawn.figures)} figures to draw; a diagram of more than "
+            f"{MOST} cannot be read: print(cell) shows its equations"
+        )
+    edge = (equations.event, *equations.inputs, *equations.states)
+    layout = lay_out(drawn, {name: words.get(name, name) + "t-1" for name in edge})
+    key_markup, key_width = legend(layout)
+    inner = max(layout.places.width * UNIT, key_width if key else 0, LEAST if title else 0)
+    about = wrapped(equations.about.replace("`", ""), SMALLER, inner, 2)
+    above = TITLE + LEADING * len(about) if title else 0
+    below = LEGEND if key else 0
+    total_width = inner + 2 * MARGIN
+    total_height = layout.places.height * UNIT + above + below + 2 * MARGIN
+    parts = [
+        tag("title", escape(f"{equations.name}: diagram of the cell"), id=f"{prefix}-title"),
+        tag("desc", escape(described), id=f"{prefix}-desc"),
+        tag("style", style_sheet(f"#{prefix}", theme)),
+    ]
+    if ground:
+        parts.append(tag("rect", width="100%", height="100%", class_="gw-ground"))
+    if title:
+        for name in wrapped(equations.name, LARGER * BOLD, inner, 1):
+            parts.append(write(name, MARGIN, MARGIN + 12, LARGER, "gw-title", "start"))
+        for index, line in enumerate(about):
+            y = MARGIN + 36 + LEADING * index
+            parts.append(write(line, MARGIN, y, SMALLER, "gw-muted", "start"))
+    indent = MARGIN + (inner - layout.places.width * UNIT) // 2
+    told = {line.partition(" = ")[0].strip(): line.strip() for line in described.splitlines()[1:]}
+    told = {name: re.sub(r" +=", " =", line) for name, line in told.items()}
+    drawing = values(layout, words, told)
+    parts.append(tag("g", "\n" + drawing + "\n", transform=f"translate({indent},{MARGIN + above})"))
+    if key:
+        top = MARGIN + above + layout.places.height * UNIT
+        parts.append(
+            tag("g", key_markup, class_="gw-legend", transform=f"translate({MARGIN},{top})")
+        )
+    return tag(
+        "svg",
+        "\n" + "\n".join(parts) + "\n",
+        xmlns="http://www.w3.org/2000/svg",
+        id=prefix,
+        class_="gatewright-cell",
+        viewBox=f"0 0 {short(total_width)} {short(total_height)}",
+        width=short(width or total_width),
+        height=round(total_height * (width or total_width) / total_width),
+        role="img",
+        aria_labelledby=f"{prefix}-title {prefix}-desc",
+        style=None if width else "max-width:100%;height:auto",
+    )

@@ -1,0 +1,1 @@
+"""Pages: HTML elements, the frame of a page and its style sheet."""

@@ -1,0 +1,1 @@
+"""The text of a cell for other runtimes, printed from its graph."""

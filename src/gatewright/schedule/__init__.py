@@ -1,0 +1,1 @@
+"""The schedule of a graph: how its terms are run, whatever prints the kernels. Needs no torch."""

@@ -1,0 +1,1 @@
+"""Text: which symbol comes next."""

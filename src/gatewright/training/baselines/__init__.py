@@ -1,1 +1,0 @@
-"""What a practitioner tries first, and what a network therefore has to beat."""

@@ -1,0 +1,127 @@
+"""From a comparison to the data of its report: numbers, words and traces, no markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gatewright.draw.report import Panel, Report, Row, report_page
+from gatewright.tasks.task import Metric
+from gatewright.training.model import Model
+from gatewright.training.report.example import passage
+from gatewright.training.results import Comparison, Entry
+
+
+def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> str:
+    """`report.html` of a comparison; `models` holds the best model of each network."""
+    metric = comparison.metric
+    words = ("One network", "Two networks", "Three networks", "Four networks", "Five networks")
+    count = dict(enumerate(words, 1)).get(
+        len(comparison.networks), f"{len(comparison.networks)} networks"
+    )
+    best, chosen = comparison.best, comparison.chosen
+    whose = (
+        f"The best model, {best.title} with seed {chosen.seed}, on the test part: "
+        f"{comparison.sizes['test']}."
+    )
+    return report_page(
+        Report(
+            title=f"{count} on {comparison.data}",
+            about=comparison.about,
+            verdict=comparison.verdict(),
+            metric=metric.title,
+            percent=metric.percent,
+            headings=comparison.headings()[1:],
+            rows=[_row(comparison, entry) for entry in comparison.entries],
+            best=comparison.entries.index(best),
+            caption=comparison.caption(),
+            panels=_panels(metric),
+            sections=comparison.task.sections(comparison.shown, whose),
+            passage=passage(comparison, models, test),
+            method=_method(comparison),
+            licence=comparison.licence,
+            made_with="Made with " + ", ".join(f"{k} {v}" for k, v in comparison.versions.items()),
+        )
+    )
+
+
+def _row(comparison: Comparison, entry: Entry) -> Row:
+    metric = comparison.metric
+    histories = entry.histories
+    return Row(
+        title=entry.title,
+        about=entry.about,
+        test=entry.test(metric),
+        shown=comparison.row(entry)[1:],
+        history={
+            "train_loss": [one.train_loss for one in histories],
+            "validation_loss": [one.validation_loss for one in histories],
+            "metric": [[at[metric.name] for at in one.validation] for one in histories],
+        }
+        if entry.is_network
+        else None,
+    )
+
+
+def _panels(metric: Metric) -> list[Panel]:
+    title = metric.title[0].upper() + metric.title[1:]
+    return [
+        Panel("train_loss", "Loss while learning", "with noise and dropout on", "loss"),
+        Panel("validation_loss", "Loss on validation", "as the network is used", "loss"),
+        Panel(
+            "metric",
+            f"{title} on validation",
+            "as it is used",
+            "share" if metric.percent else "plain",
+        ),
+    ]
+
+
+def _method(comparison: Comparison) -> list[tuple[str, str]]:
+    recipe, sizes = comparison.recipe, comparison.sizes
+    ends = f", or {recipe.patience} epochs without a better loss," if recipe.patience else ""
+    said = [
+        (
+            "fairness",
+            f"The same data, batches, noise and {comparison.seeds} for every network"
+            + _sizes(comparison),
+        ),
+        (
+            "data",
+            f"Learned from: {sizes['training']}. Chosen on: {sizes['validation']}. Opened once, "
+            f"after every choice: {sizes['test']}. {comparison.task.division}",
+        ),
+        (
+            "training",
+            f"AdamW, {recipe.epochs} epochs{ends} batches of {recipe.batch_size}, learning rate "
+            f"{recipe.learning_rate:g} falling to zero along a cosine, weight decay "
+            f"{recipe.weight_decay:g}, gradients clipped at norm {recipe.clip:g}, dropout "
+            f"{recipe.dropout:g} before the readout.",
+        ),
+    ]
+    if recipe.noise or recipe.shift:
+        said.append(
+            (
+                "noise",
+                f"While learning, every value gets noise of {recipe.noise:g} and every channel of "
+                f"a sequence a shift of {recipe.shift:g} standard deviations.",
+            )
+        )
+    late = f"Of the epochs after {recipe.keep_from:.0%} of all" if recipe.keep_from else "Of all"
+    said += [
+        (
+            "choice",
+            f"{late}, the one with the lowest validation loss is kept; the best network and "
+            f"model are those with the best {comparison.metric.title} on validation.",
+        ),
+        ("reading", comparison.task.reading),
+    ]
+    said += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
+    return said
+
+
+def _sizes(comparison: Comparison) -> str:
+    counts = [entry.parameters or 0 for entry in comparison.networks]
+    if len(counts) == 1 or max(counts) > 1.2 * min(counts):
+        return "."
+    return f", and as nearly as possible {comparison.recipe.budget:,} parameters each."
