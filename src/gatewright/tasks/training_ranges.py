@@ -81,7 +81,7 @@ class TrainingRanges:
             margin = MARGIN * (high - low)
             if new_low < low - margin or new_high > high + margin:
                 remarks.append(
-                    f"{channel} ranges from {new_low:g} to {new_high:g} in {name}, but from "
+                    f"{channel} runs from {new_low:g} to {new_high:g} in {name}, but from "
                     f"{low:g} to {high:g} in the training data: predictions there are a guess"
                 )
         return remarks
