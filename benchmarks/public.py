@@ -31,10 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data import Recordings
-from gatewright.tasks.forecast.naive import around
+from gatewright.tasks.baseline import Baseline, Fitted
+from gatewright.tasks.forecast.baselines.residuals import around
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.forecast.windows import Windows
-from gatewright.tasks.task import Baseline, Fitted
 from gatewright.training.entries import Entry
 from gatewright.training.plan import make_plan
 from gatewright.training.results import Comparison

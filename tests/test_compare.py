@@ -24,9 +24,11 @@ from gatewright.data import Recordings, load, load_vowels, read
 from gatewright.errors import ArgumentError, DataError, TrainingError
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.padding import pad
+from gatewright.tasks.registry import baselines_for
 from gatewright.tasks.task import Batch
-from gatewright.tasks.training_ranges import Seen, numbered
+from gatewright.tasks.training_ranges import TrainingRanges, numbered
 from gatewright.training import experiment as experiment_module
+from gatewright.training import plan as plan_module
 from gatewright.training import source as source_module
 from gatewright.training.history import BY_HAND
 from gatewright.training.job import TrainingJob, build_model, perform
@@ -55,7 +57,7 @@ def model_of(name: str, task: Classify, hidden_size: int) -> Model:
 
 def letters(channels: int, classes: str) -> Classify:
     """A task whose classes are single letters."""
-    seen = Seen.of_values([np.zeros((2, channels))], numbered(channels))
+    seen = TrainingRanges.of_values([np.zeros((2, channels))], numbered(channels))
     return Classify(classes=tuple(classes), seen=seen)
 
 
@@ -322,8 +324,8 @@ def test_the_test_part_is_opened_after_all_training(
         closed = False
         return outcomes
 
-    first = Classify.baselines(SPEAKERS)[:1]  # the others are slow
-    monkeypatch.setattr(Classify, "baselines", lambda task: first)
+    first = baselines_for(SPEAKERS)[:1]  # the others are slow
+    monkeypatch.setattr(plan_module, "baselines_for", lambda task: first)
     monkeypatch.setattr(source_module, "read", lambda data: replace(read("vowels"), test=sealed))
     monkeypatch.setattr(experiment_module, "perform_all", after_all)
     compare(out=tmp_path / "out", cells=["window"], seeds=1, epochs=1, budget=1500, progress=False)

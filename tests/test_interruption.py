@@ -19,6 +19,7 @@ from gatewright.errors import ArgumentError
 from gatewright.tasks.classify import Classify
 from gatewright.training import baseline_fits, experiment
 from gatewright.training import estimate as estimate_module
+from gatewright.training import plan as plan_module
 from gatewright.training.estimate import TimeEstimate, fit_into, in_words
 from gatewright.training.experiment import choose_variant, run_experiment
 from gatewright.training.history import BY_HAND, TIME_OVER, History
@@ -94,7 +95,7 @@ def cut_after(count: int) -> Callable[..., list[Outcome]]:
 def test_ctrl_c_compares_the_trainings_that_are_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Classify, "baselines", lambda task: ())
+    monkeypatch.setattr(plan_module, "baselines_for", lambda task: [])
     monkeypatch.setattr(experiment, "perform_all", cut_after(3))
     comparison = compare("vowels", out=tmp_path / "out", cells=["rnn", "gru"], seeds=3, **SMALL)
     assert [len(entry.trials) for entry in comparison.networks] == [2, 1]
@@ -185,7 +186,7 @@ def test_the_time_is_printed_before_it_starts() -> None:
 
 
 # The choice of a variant.
-def test_the_best_of_three_variants_is_compared_with_the_second_best(
+def test_variants_are_compared_by_short_trainings_of_the_last_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = make_plan(DAYS, ["window", "rnn"], seeds=3, say=lambda line: None, reading={})
@@ -205,7 +206,7 @@ def test_the_best_of_three_variants_is_compared_with_the_second_best(
     monkeypatch.setattr(experiment, "perform_all", perform_all)
     chosen = choose_variant(plan, progress=False)
     assert chosen.task is second and chosen.networks == plan.networks and chosen.seeds == 3
-    assert "the validation loss was 0.300, and 0.500 the other way" in chosen.notes[-1]
+    assert "the validation loss was 0.300, and 0.900, 0.500 the other ways" in chosen.notes[-1]
     # The last network, from one seed, by the shorter recipe.
     assert [job.network for job in seen] == ["rnn"] * 3 and {job.seed for job in seen} == {0}
     assert {job.recipe.epochs for job in seen} == {plan.recipe.epochs // 4}

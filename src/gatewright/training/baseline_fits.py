@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from gatewright.tasks.task import Baseline
+from gatewright.tasks.baseline import Baseline
 from gatewright.training.entries import Entry, Trial
 from gatewright.training.plan import Plan
 from gatewright.training.processes.progress import baseline_bar

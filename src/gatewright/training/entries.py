@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gatewright.tasks.task import Metric
+from gatewright.tasks.metric import Metric
 from gatewright.training.history import History
 
 

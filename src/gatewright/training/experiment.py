@@ -16,6 +16,8 @@ import torch
 
 from gatewright.files import write_file
 from gatewright.layers.saving import save
+from gatewright.tasks.presentation import why_chosen
+from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import run_all
 from gatewright.training.baseline_fits import fit_baselines
 from gatewright.training.entries import Entry, Trial, rank
@@ -74,8 +76,9 @@ def choose_variant(plan: Plan, progress: bool) -> Plan:
     jobs = [job for task in variants for job in replace(pilot, task=task).jobs()]
     outcomes = _perform(pilot, jobs, progress, keep=False, what="short trainings to choose by")
     losses = [run.history.validation_loss[run.history.best_epoch] for run in outcomes]
-    best, second = sorted(range(len(variants)), key=losses.__getitem__)[:2]
-    note = variants[best].settled_on(losses[best], losses[second])
+    best = losses.index(min(losses))
+    others = [*losses[:best], *losses[best + 1 :]]
+    note = why_chosen(presentation_of(variants[best]).variant, losses[best], others)
     return replace(plan, task=variants[best], notes=(*plan.notes, note))
 
 
@@ -124,7 +127,7 @@ def _rebuilt(plan: Plan, outcome: Outcome) -> Model:
 
 def measure_networks(plan: Plan, trained: Sequence[Trained], target: Path | None) -> Comparison:
     """Open the test part, and measure every trained network on it."""
-    task = plan.task
+    task, presentation = plan.task, presentation_of(plan.task)
     entries = _entries(plan, trained)
     best = rank(entries, task.metrics[0])[0]
     chosen = best.chosen(task.metrics[0])
@@ -136,15 +139,15 @@ def measure_networks(plan: Plan, trained: Sequence[Trained], target: Path | None
         licence=plan.test.licence,
         task=task,
         sizes={
-            "training": task.counted(training),
-            "validation": task.counted(validation),
-            "test": task.counted(plan.test),
+            "training": presentation.part_size(training),
+            "validation": presentation.part_size(validation),
+            "test": presentation.part_size(plan.test),
         },
         recipe=plan.recipe,
         entries=tuple(entries),
         shown={
-            **task.shown(chosen.predicted, plan.test),
-            **task.shown_of(model, plan.test),
+            **presentation.figures(chosen.predicted, plan.test),
+            **presentation.model_figures(model, plan.test),
         },
         notes=plan.notes,
         remarks=(*_remarks_on_stops(plan, trained), *plan.remarks),

@@ -29,7 +29,7 @@ class TrainingJob:
     hidden_size: int
     seed: int
     recipe: Recipe
-    cell: Mapping[str, Any] | None = None  # equations of a cell that `network` does not name
+    cell: Mapping[str, Any] | None = None  # `Network.stored`, where `network` does not name it
 
     def to_json(self) -> dict[str, Any]:
         """The job in JSON's types, for another process."""

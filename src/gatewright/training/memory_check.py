@@ -32,7 +32,7 @@ def evidence(model: Model, batch: Batch, z: Tensor, context: Any) -> dict[str, A
     """
     return {
         "x": z,
-        "target": model.task.aim(batch, context, model),
+        "target": model.task.readout_target(batch, context, model),
         "lengths": batch.lengths,
         "each": model.task.every_step,
         "given": batch.further,
@@ -75,7 +75,7 @@ def memory_remarks(plan: Plan) -> list[str]:
 def _warning(model: Model, training: Any, hint: str) -> str | None:
     """The warning if the data reach farther back than the untrained network, or None."""
     task, body = model.task, model.body
-    batch = task.batches(training).spread(MAX_ROWS)
+    batch = task.batches(training).excerpt(MAX_ROWS)
     targets = batch.x.shape[1]
     if task.every_step:
         targets = batch.x[..., 0].numel() if batch.lengths is None else int(batch.lengths.sum())

@@ -13,8 +13,7 @@ from torch import nn
 
 from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError
-from gatewright.language.cell import Cell, StoredCell
-from gatewright.language.equations import Equations
+from gatewright.language.cell import Cell, StoredCell, stored_form
 from gatewright.layers.arguments import find_cell
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
@@ -38,9 +37,13 @@ class Network:
     about: str
     build: Callable[[Task, int], nn.Module]  # from (task, hidden size)
     cost: float  # relative time of a training step, for the progress bar
-    cell: dict[str, Any] | None = (
-        None  # equations of a cell that has no name in `NETWORKS` or `CELLS`
-    )
+    cell: Cell | None = None  # a cell that has no name in `NETWORKS` or `CELLS`
+
+    def stored(self, task: Task, hidden_size: int) -> dict[str, Any] | None:
+        """The cell in JSON's types for another process; None for a network that has a name."""
+        if self.cell is None:
+            return None
+        return stored_form(self.cell, [{"input": task.inputs, "hidden": hidden_size}])
 
 
 def _layer(kind: Any) -> Callable[[Task, int], nn.Module]:
@@ -105,41 +108,41 @@ def find_network(cell: str | Cell | type[Cell]) -> tuple[str, Network]:
                 f"no network is called {cell!r}; there are: {known}. "
                 "Give a cell of your own as file.py:ClassName"
             )
-        return cell, _of_cell(CELLS[cell](), None)
+        return cell, _of_cell(CELLS[cell](), is_named=True)
     return _named_by_cell(find_cell(cell))
 
 
 def stored_network(name: str, cell: Mapping[str, Any] | None) -> Network:
-    """The network of `find_network` again, in any process, from its name and its `cell`."""
+    """The network of `find_network` again, in any process, from its name and stored cell."""
     if cell is None:
         return find_network(name)[1]
-    return _of_cell(StoredCell(Equations.from_json(dict(cell))), dict(cell))
+    return _of_cell(StoredCell.from_json(dict(cell)), is_named=False)
 
 
 def _named_by_cell(cell: Cell) -> tuple[str, Network]:
-    return cell.equations.name, _of_cell(cell, cell.equations.to_json())
+    return cell.equations.name, _of_cell(cell, is_named=False)
 
 
-def _of_cell(cell: Cell, stored: dict[str, Any] | None) -> Network:
+def _of_cell(cell: Cell, *, is_named: bool) -> Network:
     if cell.equations.inputs:
         raise ArgumentError(
             f"{cell.equations.name} reads {', '.join(cell.equations.inputs)} besides the event, "
             "which these data do not have; use it as a layer: "
             "gatewright.Recurrent(cell, ...)(x, name=...)"
         )
-    about = (type(cell).__doc__ or "").strip().split("\n", 1)[0] if stored is None else ""
+    about = (type(cell).__doc__ or "").strip().split("\n", 1)[0] if is_named else ""
     return Network(
         cell.equations.name,
         about or "A cell of your own.",
         lambda task, hidden_size: Recurrent(cell, task.inputs, hidden_size),
         cost=10,
-        cell=stored,
+        cell=None if is_named else cell,
     )
 
 
 def parameters(module: nn.Module) -> int:
-    """The number of parameters of a module."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    """The number of parameters that a module learns; frozen ones do not count."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def solve_hidden_size(name: str, build: Callable[[int], nn.Module], budget: int) -> int:

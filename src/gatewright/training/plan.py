@@ -11,7 +11,9 @@ import torch
 from gatewright.data.catalogue import BUNDLED
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
-from gatewright.tasks.task import Baseline, Task
+from gatewright.tasks.baseline import Baseline
+from gatewright.tasks.registry import baselines_for, missing_baselines
+from gatewright.tasks.task import Task
 from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.model import Model
 from gatewright.training.networks import (
@@ -53,6 +55,10 @@ class Plan:
 
     def jobs(self) -> list[TrainingJob]:
         """Every network from every seed."""
+        cells = {
+            name: network.stored(self.task, self.hidden_sizes[name])
+            for name, network in self.networks.items()
+        }
         return [
             TrainingJob(
                 task=self.task,
@@ -60,10 +66,10 @@ class Plan:
                 hidden_size=self.hidden_sizes[name],
                 seed=seed,
                 recipe=replace(self.recipe, seconds=self.limits.get(name)),
-                cell=network.cell,
+                cell=cells[name],
             )
             for seed in range(self.seeds)
-            for name, network in self.networks.items()
+            for name in self.networks
         ]
 
     def parts(self) -> tuple[Any, Any]:
@@ -118,11 +124,11 @@ def make_plan(
         task=source.task,
         networks=networks,
         hidden_sizes=_hidden_sizes(source.task, networks, recipe, hidden_size),
-        baselines=source.task.baselines(),
+        baselines=baselines_for(source.task),
         seeds=seeds,
         recipe=replace(recipe, memory=memory),
         notes=source.notes,
-        remarks=tuple(source.task.left_out()),
+        remarks=tuple(missing_baselines(source.task)),
         reading=source.reading,
     )
 

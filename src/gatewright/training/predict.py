@@ -19,8 +19,8 @@ from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
 from gatewright.tasks.forecast.new_series import Unknown
 from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.text.presentation import readable
 from gatewright.tasks.text.task import NextSymbol
-from gatewright.tasks.text.task import said as as_text
 from gatewright.training.model import Model
 
 
@@ -103,7 +103,7 @@ def predict(
     data, names = _read(model, data, reading)
     task = model.task
     if isinstance(task, Forecast):
-        ready, remarks = task.ready(data, unknown=unknown)
+        ready, remarks = task.adapt(data, unknown=unknown)
         columns = task.table(model, ready, horizon=horizon)
     elif horizon is not None or unknown != "refuse":
         raise ArgumentError(
@@ -111,7 +111,7 @@ def predict(
             "them out"
         )
     else:
-        ready, remarks = task.ready(data)
+        ready, remarks = task.adapt(data)
         columns = task.table(model, ready)
     _check_finite(columns)
     predicted = Predicted(columns, tuple(remarks), names)
@@ -162,7 +162,7 @@ def sample(
     task = model.task
     is_bytes = isinstance(task, NextSymbol) and task.unit == "bytes"
     start = prompt.encode() if is_bytes else prompt
-    return as_text(model.sample(start, symbols=symbols, temperature=temperature, seed=seed))
+    return readable(model.sample(start, symbols=symbols, temperature=temperature, seed=seed))
 
 
 def _model(source: str | os.PathLike[str] | Model) -> Model:

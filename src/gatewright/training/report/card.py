@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gatewright.escaping import markdown
+from gatewright.tasks.registry import presentation_of
 from gatewright.training.results import Comparison
 
 
@@ -10,8 +11,9 @@ def card(comparison: Comparison) -> str:
     """The card of the best model of a comparison, as Markdown."""
     best, chosen, recipe = comparison.best, comparison.chosen, comparison.recipe
     sizes, task = comparison.sizes, comparison.task
+    presentation = presentation_of(task)
     data, about_network = markdown(comparison.data), markdown(best.about)
-    summary, limits = markdown(task.says()), markdown(task.limits())
+    summary, limits = markdown(presentation.summary()), markdown(presentation.limits())
     verdict = markdown(comparison.verdict())
     measured = "\n".join(
         f"| {metric.title} | {metric.spread([chosen.test[metric.name]])} | "
@@ -39,7 +41,7 @@ def card(comparison: Comparison) -> str:
 import gatewright as gw
 
 model = gw.load("this directory")
-{task.usage()}
+{presentation.usage()}
 ```
 
 or `gatewright predict THIS-DIRECTORY NEW-DATA --out predictions.csv`.

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gatewright.draw.report import Panel, Report, Row, report_page
-from gatewright.tasks.task import Metric
+from gatewright.tasks.metric import Metric
+from gatewright.tasks.registry import presentation_of
 from gatewright.training.entries import Entry
 from gatewright.training.model import Model
 from gatewright.training.report.example import passage
@@ -37,7 +38,7 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
             best=comparison.entries.index(best),
             caption=comparison.caption(),
             panels=_panels(metric),
-            sections=comparison.task.sections(comparison.shown, whose),
+            sections=presentation_of(comparison.task).sections(comparison.shown, whose),
             passage=passage(comparison, models, test),
             method=_method(comparison),
             licence=comparison.licence,
@@ -82,6 +83,7 @@ def _panels(metric: Metric) -> list[Panel]:
 
 def _method(comparison: Comparison) -> list[tuple[str, str]]:
     recipe, sizes = comparison.recipe, comparison.sizes
+    presentation = presentation_of(comparison.task)
     ends = f", or {recipe.patience} epochs without a better loss," if recipe.patience else ""
     lines = [
         (
@@ -92,7 +94,7 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
         (
             "data",
             f"Learned from: {sizes['training']}. Chosen on: {sizes['validation']}. Opened once, "
-            f"after every choice: {sizes['test']}. {comparison.task.division}",
+            f"after every choice: {sizes['test']}. {presentation.splitting}",
         ),
         (
             "training",
@@ -117,7 +119,7 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
             f"{late}, the one with the lowest validation loss is kept; the best network and "
             f"model are those with the best {comparison.metric.title} on validation.",
         ),
-        ("reading", comparison.task.reading),
+        ("reading", presentation.readout),
     ]
     lines += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
     return lines
