@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gatewright.training.compare import compare
+from gatewright.training.train import compare
 
 RESULTS = Path(__file__).parent / "results"
 

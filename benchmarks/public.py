@@ -35,8 +35,9 @@ from gatewright.tasks.baseline import Baseline, Fitted
 from gatewright.tasks.forecast.baselines.residuals import around
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.forecast.windows import Windows
-from gatewright.training.experiment import planned
-from gatewright.training.results import Comparison, Entry
+from gatewright.training.entries import Entry
+from gatewright.training.plan import make_plan
+from gatewright.training.results import Comparison
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("window", "rnn", "gru")
@@ -120,7 +121,7 @@ def main() -> None:
 
 def run(public: Public, cells: Sequence[str], seeds: int) -> Comparison:
     """The comparison of `gatewright compare`, with the peers among its baselines."""
-    plan = planned(str(public.file), cells, seeds=seeds, say=print, reading=public.reading)
+    plan = make_plan(str(public.file), cells, seeds=seeds, say=print, reading=public.reading)
     if isinstance(plan.task, Forecast):
         peers = [exponential_smoothing(plan.task), autoregression(plan.task)]
     else:

@@ -1,44 +1,45 @@
-"""Training without processes of its own: what comes of it is the same, a torch less is started.
+"""Train inside the test's own process: the same results, without starting a torch for each.
 
-That the processes work, and that their number does not matter, `test_compare.py` holds.
+`test_compare.py` holds that worker processes work and that their number does not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from gatewright.training import experiment
-from gatewright.training.job import Run, perform
-from gatewright.training.loop import History
+from gatewright.training.job import TrainingJob, perform
+from gatewright.training.loop import LoopState
 from gatewright.training.processes.pool import Outcome
 
 
 def perform_here(
-    runs: list[Run],
-    *given: Any,
-    on_epoch: Callable[[Run, int, float], None] = lambda run, epoch, loss: None,
+    jobs: Sequence[TrainingJob],
+    data: Any,
+    *,
+    on_epoch: Callable[[TrainingJob, int, float], None] = lambda job, epoch, loss: None,
     keep: bool = False,
     processes: int | None = None,
 ) -> list[Outcome]:
-    """As `workers.perform_all`, one run after the other in this process."""
+    """Do what `pool.perform_all` does, one job after the other in this process."""
 
-    def performed(run: Run) -> Outcome:
-        def told(history: History) -> None:
-            on_epoch(run, len(history.train_loss), history.train_loss[-1])
+    def performed(job: TrainingJob) -> Outcome:
+        def report(state: LoopState) -> None:
+            on_epoch(job, state.epoch, state.history.train_loss[-1])
 
-        model, history = perform(run, *given, told)
-        return Outcome(run, history, model.state_dict())
+        model, history = perform(job, data, report)
+        return Outcome(job, history, model.state_dict())
 
-    return [performed(run) for run in runs]
+    return [performed(job) for job in jobs]
 
 
 @contextmanager
 def training_here() -> Iterator[None]:
-    """What is trained meanwhile is trained in this process."""
+    """Make every training inside the block run in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "perform_all", perform_here)
         yield

@@ -1,4 +1,4 @@
-"""The comparison: fair, chosen on validation, whole or not at all."""
+"""The comparison: fair, chosen on validation, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ from gatewright.tasks.registry import baselines_for
 from gatewright.tasks.task import Batch
 from gatewright.tasks.training_ranges import TrainingRanges, numbered
 from gatewright.training import experiment as experiment_module
+from gatewright.training import plan as plan_module
 from gatewright.training import source as source_module
-from gatewright.training.compare import compare
-from gatewright.training.job import Run, build_model, perform
-from gatewright.training.loop import disturb, train
+from gatewright.training.history import BY_HAND
+from gatewright.training.job import TrainingJob, build_model, perform
+from gatewright.training.loop import LoopState, disturb, run_loop
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS, TOLERANCE, parameters, solve_hidden_size
 from gatewright.training.processes import pool
 from gatewright.training.processes.pool import perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
-from gatewright.training.window import Window
+from gatewright.training.train import compare
+from gatewright.training.window import WindowNetwork
 from in_process import perform_here
 
 SMALL = replace(VOWELS, budget=1500, epochs=3, learning_rate=1e-2, weight_decay=0.01)
@@ -45,8 +47,8 @@ VOWEL_DATA = load_vowels().train
 SPEAKERS = Classify.of(VOWEL_DATA)
 
 
-def small_run(network: str = "rnn", *, seed: int = 0, hidden_size: int = 7) -> Run:
-    return Run(SPEAKERS, network, hidden_size, seed, SMALL)
+def small_job(network: str = "rnn", *, seed: int = 0, hidden_size: int = 7) -> TrainingJob:
+    return TrainingJob(SPEAKERS, network, hidden_size, seed, SMALL)
 
 
 def model_of(name: str, task: Classify, hidden_size: int) -> Model:
@@ -54,16 +56,16 @@ def model_of(name: str, task: Classify, hidden_size: int) -> Model:
 
 
 def letters(channels: int, classes: str) -> Classify:
-    """A task with these classes, of data with these channels."""
+    """A task whose classes are single letters."""
     seen = TrainingRanges.of_values([np.zeros((2, channels))], numbered(channels))
     return Classify(classes=tuple(classes), seen=seen)
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory):
-    """A small but whole comparison: (comparison, its directory)."""
+    """A small but complete comparison: (comparison, its directory)."""
     out = tmp_path_factory.mktemp("compared") / "new" / "run"
-    found = compare(
+    comparison = compare(
         "vowels",
         out=out,
         cells=["window", "lstm"],
@@ -72,7 +74,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory):
         budget=1500,
         progress=False,
     )
-    return found, out
+    return comparison, out
 
 
 # The networks and their budget.
@@ -99,7 +101,7 @@ def test_the_recipe_of_the_vowels_is_met_within_three_percent(name: str) -> None
     assert abs(parameters(build(size)) - budget) <= 0.03 * budget
 
 
-def test_solving_leaves_the_random_numbers_alone() -> None:
+def test_solving_does_not_touch_the_random_numbers() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -107,21 +109,21 @@ def test_solving_leaves_the_random_numbers_alone() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_the_window_is_the_mean_of_what_five_steps_say() -> None:
-    window = Window(3, 4)
+def test_the_window_network_is_the_mean_over_windows_of_five_steps() -> None:
+    window = WindowNetwork(3, 4)
     x, length = torch.randn(9, 2, 3), [9, 2]
     expected = []
     for row, steps in enumerate(length):
         seen = []
         for step in range(steps):
             reads = [min(max(step + offset, 0), steps - 1) for offset in range(-2, 3)]
-            seen.append(torch.relu(window.hidden(torch.cat([x[at, row] for at in reads]))))
+            seen.append(torch.relu(window.hidden(torch.cat([x[t, row] for t in reads]))))
         expected.append(torch.stack(seen).mean(0))
     torch.testing.assert_close(window.mean(x, torch.tensor(length)), torch.stack(expected))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_padding_and_company_change_nothing(name: str) -> None:
+def test_padding_and_other_rows_change_nothing(name: str) -> None:
     torch.manual_seed(0)
     model = model_of(name, letters(3, "abcd"), 5).double().eval()
     x, lengths = torch.randn(9, 3, 3, dtype=torch.float64), torch.tensor([4, 9, 1])
@@ -131,29 +133,29 @@ def test_padding_and_company_change_nothing(name: str) -> None:
     target = torch.zeros_like(lengths)
     together, _ = model(Batch(x, lengths, target))
     for row, length in enumerate(lengths):
-        one = slice(row, row + 1)
-        alone, _ = model(Batch(x[:length, one], lengths[one], target[one]))
-        torch.testing.assert_close(together[one], alone, rtol=0, atol=1e-12)
+        own = slice(row, row + 1)
+        separate, _ = model(Batch(x[:length, own], lengths[own], target[own]))
+        torch.testing.assert_close(together[own], separate, rtol=0, atol=1e-12)
     together.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 # The loop.
 def test_training_learns_and_keeps_a_late_epoch() -> None:
-    run = replace(small_run("gru"), recipe=replace(SMALL, epochs=12))
-    model, history = perform(run, VOWEL_DATA)
+    job = replace(small_job("gru"), recipe=replace(SMALL, epochs=12))
+    model, history = perform(job, VOWEL_DATA)
     assert history.train_loss[-1] < history.train_loss[0] / 1.5
-    assert history.kept >= 9 and len(history.validation_loss) == 12
-    assert history.validation_loss[history.kept] == min(history.validation_loss[9:])
+    assert history.best_epoch >= 9 and len(history.validation_loss) == 12
+    assert history.validation_loss[history.best_epoch] == min(history.validation_loss[9:])
     # The weights in the model are those of the kept epoch, not of the last.
-    _, validation = run.parts(VOWEL_DATA)
+    _, validation = job.parts(VOWEL_DATA)
     labels = torch.from_numpy(validation.labels)
     loss = nn.functional.nll_loss(torch.tensor(model.predict(validation)).log(), labels)
-    assert loss.item() == pytest.approx(history.validation_loss[history.kept], rel=1e-5)
+    assert loss.item() == pytest.approx(history.validation_loss[history.best_epoch], rel=1e-5)
 
 
 def test_a_seed_fixes_everything_and_another_changes_it() -> None:
-    first, again, other = (perform(small_run(seed=seed), VOWEL_DATA)[1] for seed in (4, 4, 5))
+    first, again, other = (perform(small_job(seed=seed), VOWEL_DATA)[1] for seed in (4, 4, 5))
     assert first.train_loss == again.train_loss
     assert first.validation_loss == again.validation_loss
     assert first.train_loss != other.train_loss
@@ -173,17 +175,17 @@ def test_networks_of_one_seed_see_the_same_batches_and_noise(
 
     for name in ("rnn", "lstm"):
         monkeypatch.setattr("gatewright.training.loop.disturb", recording(name))
-        perform(small_run(name), VOWEL_DATA)
+        perform(small_job(name), VOWEL_DATA)
     assert len(seen["rnn"]) == len(seen["lstm"]) == 3 * 8
     assert all(torch.equal(a, b) for a, b in zip(seen["rnn"], seen["lstm"], strict=True))
 
 
-def test_scaling_knows_the_recordings_to_learn_from_alone() -> None:
-    run = small_run()
-    training, validation = run.parts(VOWEL_DATA)
+def test_scaling_knows_only_the_recordings_to_learn_from() -> None:
+    job = small_job()
+    training, validation = job.parts(VOWEL_DATA)
     assert len(training) == 216 and len(validation) == 54
     values = np.concatenate(training.sequences)
-    model = run.model(training)
+    model = job.model(training)
     np.testing.assert_allclose(model.mean, values.mean(0), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(model.scale, values.std(0), rtol=1e-4)
     x, lengths = pad(training.sequences)
@@ -192,43 +194,97 @@ def test_scaling_knows_the_recordings_to_learn_from_alone() -> None:
     assert inside.mean(0).abs().max() < 1e-4 and (inside.std(0) - 1).abs().max() < 1e-3
 
 
-def test_a_channel_that_never_changes_is_no_trouble() -> None:
+def test_a_constant_channel_is_scaled_to_finite_values() -> None:
     model = model_of("rnn", letters(2, "ab"), 3)
     sequences = (np.array([[1, 5], [2, 5], [4, 5]], np.float32),)
     model.fit_scaling(Recordings(sequences, np.array([0]), ("a", "b")))
     assert np.isfinite(model.predict([np.array([[3, 5]], np.float32)])).all()
 
 
-def test_a_loss_that_is_not_finite_stops_with_where_it_was() -> None:
-    training, validation = small_run().parts(load_vowels().train)
-    model = small_run("gru").model(training)
+def test_a_loss_that_is_not_finite_stops_and_names_its_step() -> None:
+    training, validation = small_job().parts(load_vowels().train)
+    model = small_job("gru").model(training)
     training.sequences[100][0] = math.nan
     with pytest.raises(TrainingError, match=r"loss of gru is nan with seed 2 in epoch 1, step \d"):
-        train(model, training, validation, SMALL, seed=2)
+        run_loop(LoopState(model, SMALL, 8, seed=2), training, validation)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_loop_that_continues_after_an_epoch_equals_an_uninterrupted_one(epochs: int) -> None:
+    recipe = replace(SMALL, epochs=6, dropout=0.4, keep_from=0.0, patience=4)
+    job = replace(small_job("gru", seed=3), recipe=recipe)
+    training, validation = job.parts(VOWEL_DATA)
+
+    def new_state(seed: int) -> LoopState:
+        torch.manual_seed(seed)
+        steps = recipe.steps_per_epoch(SPEAKERS.batches(training))
+        return LoopState(job.model(training), recipe, steps, seed=seed)
+
+    saved: list[bytes] = []
+
+    def save(state: LoopState) -> None:
+        file = io.BytesIO()
+        torch.save(state.state_dict(), file)
+        saved.append(file.getvalue())
+
+    with torch.random.fork_rng(devices=[]):
+        whole = new_state(3)
+        run_loop(whole, training, validation, on_epoch=save)
+        # Stopped after the epoch by another process, which knows nothing but the bytes.
+        continued = new_state(99)
+        torch.rand(5)
+        continued.load_state_dict(torch.load(io.BytesIO(saved[epochs - 1]), weights_only=True))
+        assert continued.epoch == epochs
+        run_loop(continued, training, validation)
+    assert len(saved) == whole.epoch == 6
+    for name in ("train_loss", "validation_loss", "validation", "best_epoch", "stopped"):
+        assert getattr(continued.history, name) == getattr(whole.history, name), name
+    assert whole.history.train_loss[-1] != whole.history.train_loss[epochs]  # it went on learning
+    assert continued.history.step_bytes == whole.history.step_bytes
+    assert len(continued.step_seconds) == len(whole.step_seconds) == 6 * whole.steps_per_epoch
+    pairs = [(continued.model.state_dict(), whole.model.state_dict())]
+    pairs += [
+        (continued.optimizer.state_dict()["state"][i], whole.optimizer.state_dict()["state"][i])
+        for i in whole.optimizer.state_dict()["state"]
+    ]
+    for own, expected in pairs:
+        assert all(torch.equal(own[name], expected[name]) for name in expected)
+    assert torch.equal(continued.noise.get_state(), whole.noise.get_state())
+
+
+def test_a_stop_by_hand_does_not_bind_the_loop_that_continues() -> None:
+    job = small_job()
+    training, validation = job.parts(VOWEL_DATA)
+    state = LoopState(job.model(training), SMALL, 8, seed=0)
+    run_loop(state, training, validation, stop=lambda: bool(state.step_seconds))
+    assert state.history.stopped == BY_HAND and (state.epoch, state.history.best_epoch) == (1, 0)
+    again = LoopState(job.model(training), SMALL, 8, seed=0)
+    again.load_state_dict(state.state_dict())
+    assert run_loop(again, training, validation).stopped == "" and again.epoch == 3
 
 
 # Several processes.
 def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
-    runs = [small_run(seed=seed) for seed in range(3)]
-    told: list[tuple[int, int]] = []
-    there = perform_all(
-        runs,
+    jobs = [small_job(seed=seed) for seed in range(3)]
+    epochs: list[tuple[int, int]] = []
+    in_workers = perform_all(
+        jobs,
         VOWEL_DATA,
         processes=2,
-        on_epoch=lambda run, epoch, loss: told.append((run.seed, epoch)),
+        on_epoch=lambda job, epoch, loss: epochs.append((job.seed, epoch)),
     )
-    # Side by side, so that only the order within each run is known.
-    assert sorted(told, key=lambda one: one[0]) == [(s, e) for s in range(3) for e in (1, 2, 3)]
-    for a, b, run in zip(perform_here(runs, VOWEL_DATA), there, runs, strict=True):
-        assert a.run == b.run == run
+    # Side by side, so that only the order within each job is known.
+    assert sorted(epochs, key=lambda pair: pair[0]) == [(s, e) for s in range(3) for e in (1, 2, 3)]
+    for a, b, job in zip(perform_here(jobs, VOWEL_DATA), in_workers, jobs, strict=True):
+        assert a.job == b.job == job
         assert a.history.train_loss == b.history.train_loss
         assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
 
 
 def test_an_error_in_a_process_arrives_as_itself() -> None:
-    bad = replace(small_run(), recipe=replace(SMALL, learning_rate=math.inf))
+    bad = replace(small_job(), recipe=replace(SMALL, learning_rate=math.inf))
     with pytest.raises(TrainingError, match="loss of rnn is nan with seed 0 in epoch 1, step 2"):
-        perform_all([bad, small_run(seed=1)], VOWEL_DATA, processes=1)
+        perform_all([bad, small_job(seed=1)], VOWEL_DATA, processes=1)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
@@ -241,12 +297,12 @@ def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         return started[-1]
 
     monkeypatch.setattr(pool.subprocess, "Popen", remembered)
-    long = replace(small_run("lstm"), recipe=replace(SMALL, epochs=1000))
+    long = replace(small_job("lstm"), recipe=replace(SMALL, epochs=1000))
     with pytest.raises(TrainingError, match="trained lstm with seed 0 was ended by signal 9"):
-        perform_all([long], VOWEL_DATA, on_epoch=lambda run, epoch, loss: started[0].kill())
+        perform_all([long], VOWEL_DATA, on_epoch=lambda job, epoch, loss: started[0].kill())
 
 
-# The whole.
+# A complete comparison.
 def test_the_test_part_is_opened_after_all_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,25 +318,26 @@ def test_the_test_part_is_opened_after_all_training(
     for field in Recordings.__dataclass_fields__:
         object.__setattr__(sealed, field, getattr(real.test, field))
 
-    def after_all(*given, **options):
+    def after_all(*arguments, **options):
         nonlocal closed
-        outcomes = perform_here(*given, **options)
+        outcomes = perform_here(*arguments, **options)
         closed = False
         return outcomes
 
-    first = baselines_for(SPEAKERS)[:1]  # the other one takes its time
-    monkeypatch.setattr(experiment_module, "baselines_for", lambda task: first)
+    first = baselines_for(SPEAKERS)[:1]  # the others are slow
+    monkeypatch.setattr(plan_module, "baselines_for", lambda task: first)
     monkeypatch.setattr(source_module, "read", lambda data: replace(read("vowels"), test=sealed))
     monkeypatch.setattr(experiment_module, "perform_all", after_all)
     compare(out=tmp_path / "out", cells=["window"], seeds=1, epochs=1, budget=1500, progress=False)
     assert not closed
 
 
-def test_what_it_returns(compared) -> None:
-    found, _ = compared
-    assert [entry.name for entry in found.networks] == ["window", "lstm"]
-    assert found.sizes["training"] == "216 sequences" and found.sizes["test"] == "370 sequences"
-    for entry in found.networks:
+def test_the_comparison_has_rows_metrics_and_times(compared) -> None:
+    comparison, _ = compared
+    assert [entry.name for entry in comparison.networks] == ["window", "lstm"]
+    assert comparison.sizes["training"] == "216 sequences"
+    assert comparison.sizes["test"] == "370 sequences"
+    for entry in comparison.networks:
         assert [trial.seed for trial in entry.trials] == [0, 1]
         assert abs(entry.parameters - 1500) <= 150
         assert entry.seconds > 0
@@ -288,41 +345,46 @@ def test_what_it_returns(compared) -> None:
             right = trial.predicted.argmax(-1) == load("vowels").test.labels
             assert trial.test["accuracy"] == pytest.approx(right.mean())
             assert trial.history.step_seconds > 0 and trial.history.step_bytes > 1000
-    means = {one.name: np.mean(one.validation(found.metric)) for one in found.networks}
-    assert means[found.best.name] == max(means.values())
-    assert sum(map(sum, found.shown["confusion"])) == 370
-    table = found.table()
+    metric = comparison.metric
+    means = {entry.name: np.mean(entry.validation(metric)) for entry in comparison.networks}
+    assert means[comparison.best.name] == max(means.values())
+    assert sum(map(sum, comparison.shown["confusion"])) == 370
+    table = comparison.table()
     assert table.row_count == 5 and "opened once" in str(table.caption)
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_nothing_cut(compared) -> None:
-    found, counts = compared[0], []
+    comparison, counts = compared[0], []
     for width in (160, 60, 45, 30):
         console = Console(width=width, file=io.StringIO())
-        table = found.table(console=console)
+        table = comparison.table(console=console)
         counts.append(len(table.columns))
         assert ("for want of width" in str(table.caption)) == (counts[-1] < 7)
         console.print(table)
-        said = console.file.getvalue()
-        assert "…" not in said and max(map(len, said.splitlines())) <= width
-        assert all(found.row(entry)[1] in said for entry in found.entries)
+        text = console.file.getvalue()
+        assert "…" not in text and max(map(len, text.splitlines())) <= width
+        assert all(comparison.row(entry)[1] in text for entry in comparison.entries)
     assert counts[0] == 7 and counts[-1] == 2 and counts == sorted(counts, reverse=True)
 
 
-def test_what_it_says_for_machines(compared) -> None:
-    found, out = compared
-    said = json.loads(found.to_json())
-    assert said == json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert said["recipe"]["budget"] == 1500 and said["recipe"]["epochs"] == 4
-    assert [one["name"] for one in said["networks"]] == ["window", "lstm"]
-    accuracies = [trial["test"]["accuracy"] for trial in said["networks"][1]["trials"]]
-    assert said["networks"][1]["test"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
-    assert said["best"]["network"] == found.best.name
-    assert str(out) not in found.to_json()
+def test_the_results_in_json(compared) -> None:
+    comparison, out = compared
+    results = json.loads(comparison.to_json())
+    assert results == json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert results["recipe"]["budget"] == 1500 and results["recipe"]["epochs"] == 4
+    assert [network["name"] for network in results["networks"]] == ["window", "lstm"]
+    lstm = results["networks"][1]
+    accuracies = [trial["test"]["accuracy"] for trial in lstm["trials"]]
+    assert lstm["test"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    # "kept" is the stored name of the best epoch.
+    history = lstm["trials"][0]["history"]
+    assert history["validation_loss"][history["kept"]] == lstm["trials"][0]["validation_loss"]
+    assert results["best"]["network"] == comparison.best.name
+    assert str(out) not in comparison.to_json()
 
 
 def test_the_directory_holds_the_best_model(compared) -> None:
-    found, out = compared
+    comparison, out = compared
     assert sorted(path.name for path in out.iterdir()) == [
         "README.md",
         "config.json",
@@ -333,10 +395,11 @@ def test_the_directory_holds_the_best_model(compared) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["run"]
     model = gw.load(out)
     test = load("vowels").test
-    assert model.network == found.best.name and model.task.classes == test.classes
-    np.testing.assert_allclose(model.predict(test), found.chosen.predicted, rtol=1e-5, atol=1e-7)
+    assert model.network == comparison.best.name and model.task.classes == test.classes
+    expected = comparison.chosen.predicted
+    np.testing.assert_allclose(model.predict(test), expected, rtol=1e-5, atol=1e-7)
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert f"{100 * found.chosen.test['accuracy']:.1f} %" in card
+    assert f"{100 * comparison.chosen.test['accuracy']:.1f} %" in card
     for word in ("gw.load", "CC BY 4.0", "370", "Limits"):
         assert word in card
 
@@ -377,13 +440,13 @@ def test_an_output_that_is_there_is_refused_before_training(
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
-    """Neither where its result was to stand nor where temporary files do."""
+    """No file, neither in the output directory nor among the temporary files."""
     out = tmp_path / "out"
     arguments = ["compare", "vowels", "--out", str(out), "--epochs", "500", "--budget", "1500"]
     arguments += ["--cells", "rnn", "--seeds", "1"]
     started = subprocess.Popen(
         [sys.executable, "-m", "gatewright", *arguments],
-        # Whoever started the tests may ignore it, and children would too.
+        # The tests may run with SIGINT ignored, and children would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stderr=subprocess.PIPE,
@@ -397,10 +460,10 @@ def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -
         children = children_of(started.pid)
     time.sleep(1.0)
     started.send_signal(how)
-    said = started.communicate(timeout=60)
-    assert started.returncode == (130 if how == signal.SIGINT else -how), said
-    assert "Traceback" not in said[1]
-    deadline = time.monotonic() + 60  # nobody listens to them: they end by themselves
+    output, errors = started.communicate(timeout=60)
+    assert started.returncode == (130 if how == signal.SIGINT else -how), output + errors
+    assert "Traceback" not in errors
+    deadline = time.monotonic() + 60  # the children end by themselves with their parent
     while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert children and not any(map(alive, children))
@@ -408,9 +471,9 @@ def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -
 
 
 def children_of(process: int) -> list[int]:
-    """The processes that this one has started, by number."""
-    everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return [one for one in everyone if state_and_parent(one)[1] == str(process)]
+    """The numbers of the processes that this process has started."""
+    numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [number for number in numbers if state_and_parent(number)[1] == str(process)]
 
 
 def alive(process: int) -> bool:
@@ -419,13 +482,13 @@ def alive(process: int) -> bool:
 
 def state_and_parent(process: int) -> tuple[str, str]:
     try:
-        said = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "", ""
-    return said[0], said[1]
+    return fields[0], fields[1]
 
 
 def test_the_vowels_are_learned(compared) -> None:
-    """Four epochs of few parameters are no result, but far from chance, which is 11 %."""
-    found, _ = compared
-    assert all(min(entry.test(found.metric)) > 0.3 for entry in found.networks)
+    """Four epochs of a small network are enough to be far above chance, which is 11 %."""
+    comparison, _ = compared
+    assert all(min(entry.test(comparison.metric)) > 0.3 for entry in comparison.networks)

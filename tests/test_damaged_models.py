@@ -1,4 +1,4 @@
-"""Model directories that were damaged at random: they load as they were, or are refused.
+"""Model directories that are damaged at random load unchanged, or are refused.
 
 The environment variable GATEWRIGHT_EXAMPLES raises the number of examples.
 """
@@ -29,7 +29,7 @@ from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
 
 EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "60"))
-#: What may stand in the place of any value of JSON.
+#: Values that replace a random value of the JSON.
 VALUES = (None, True, -1, 0, 1, 2.5, 10**9, 1e308, "", "x", "\x1b[2J", [], ["a"], [1], {}, {"a": 1})
 
 
@@ -38,9 +38,9 @@ def layer() -> nn.Module:
 
 
 def drop_in() -> nn.Module:
-    found = gw.GRU(3, 4)
-    found.freeze("r")
-    return found
+    gru = gw.GRU(3, 4)
+    gru.freeze("r")
+    return gru
 
 
 def classifier() -> nn.Module:
@@ -61,7 +61,7 @@ def writer() -> nn.Module:
     return Model(task, "gru", NETWORKS["gru"].build(task, 4))
 
 
-MODELS = {one.__name__: one for one in (layer, drop_in, classifier, forecaster, writer)}
+MODELS = {make.__name__: make for make in (layer, drop_in, classifier, forecaster, writer)}
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +73,21 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value within a value of JSON."""
-    found = [path]
+    """The paths of all values inside a value of JSON."""
+    paths = [path]
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):
-            found += places(value[key], (*path, key))
-    return found
+            paths += places(value[key], (*path, key))
+    return paths
 
 
 def change_config(folder: Path, draw: random.Random) -> None:
-    """Replace, remove or add a value of the configuration, with a checksum that fits."""
+    """Replace, remove or add a value of the configuration, and make the checksum match."""
     file = folder / "config.json"
     config = json.loads(file.read_text())
-    *way, last = draw.choice([one for one in places(config) if one])
+    *parents, last = draw.choice([path for path in places(config) if path])
     inside = config
-    for key in way:
+    for key in parents:
         inside = inside[key]
     how = draw.random()
     if how < 0.7:
@@ -104,23 +104,24 @@ def change_config(folder: Path, draw: random.Random) -> None:
 def change_bytes(folder: Path, draw: random.Random) -> None:
     """Change, cut out or repeat some bytes of a file."""
     file = draw.choice(sorted(folder.iterdir()))
-    whole = bytearray(file.read_bytes())
-    begin = draw.randrange(len(whole))
-    end = min(begin + draw.choice([1, 1, 4, 50]), len(whole))
-    part = draw.choice([b"", draw.randbytes(end - begin), bytes(whole[begin:end]) * 2])
-    file.write_bytes(bytes(whole[:begin]) + part + bytes(whole[end:]))
+    content = file.read_bytes()
+    begin = draw.randrange(len(content))
+    end = min(begin + draw.choice([1, 1, 4, 50]), len(content))
+    part = draw.choice([b"", draw.randbytes(end - begin), content[begin:end] * 2])
+    file.write_bytes(content[:begin] + part + content[end:])
 
 
 def change_weights(folder: Path, draw: random.Random) -> None:
-    """Change a byte of the file of weights, mostly of its header, with a checksum that fits."""
+    """Change a byte of the file of weights, mostly in its header, and make the checksum match."""
     file = folder / "model.safetensors"
-    whole = bytearray(file.read_bytes())
-    header = 8 + int.from_bytes(whole[:8], "little")
+    content = bytearray(file.read_bytes())
+    header = 8 + int.from_bytes(content[:8], "little")
     for _ in range(draw.choice([1, 1, 3])):
-        whole[draw.randrange(header if draw.random() < 0.8 else len(whole))] = draw.randrange(256)
-    file.write_bytes(bytes(whole))
+        end = header if draw.random() < 0.8 else len(content)
+        content[draw.randrange(end)] = draw.randrange(256)
+    file.write_bytes(bytes(content))
     config = json.loads((folder / "config.json").read_text())
-    config["weights_sha256"] = hashlib.sha256(bytes(whole)).hexdigest()
+    config["weights_sha256"] = hashlib.sha256(bytes(content)).hexdigest()
     (folder / "config.json").write_text(json.dumps(sealed(config)))
 
 
@@ -140,7 +141,7 @@ CHANGES: dict[Callable[[Path, random.Random], None], int] = {
 
 
 def answers(model: Any) -> list[Tensor]:
-    """What a model says of fixed data."""
+    """The outputs of a model on fixed data."""
     torch.manual_seed(0)
     if isinstance(model, Model):
         data: Any = {
@@ -153,13 +154,13 @@ def answers(model: Any) -> list[Tensor]:
         if model.task.kind == "forecast":
             ready, _ = model.task.adapt(data)
             table = model.task.table(model, ready)
-            return [torch.tensor(one) for one in table.values() if isinstance(one[0], float)]
+            return [torch.tensor(row) for row in table.values() if isinstance(row[0], float)]
         return [torch.as_tensor(np.asarray(model.predict(data)))]
     return [model.eval()(torch.ones(4, 2, 3))[0].detach()]
 
 
 def holds_true(folder: Path, original: Any, sealed_again: bool) -> str:
-    """Load a damaged directory: "refused", "equal" or "other", and nothing else."""
+    """Load a damaged directory; the outcome, "refused", "equal" or "other"."""
     try:
         model = gw.load(folder)
     except gw.ModelError as error:
@@ -170,7 +171,7 @@ def holds_true(folder: Path, original: Any, sealed_again: bool) -> str:
         same = type(model) is type(original)
     else:
         same = False
-    # With a checksum that fits, a change may say something else that is as good; it must work.
+    # A change with a matching checksum may describe another valid model, which has to work.
     assert same or sealed_again
     try:
         answers(model)

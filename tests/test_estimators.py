@@ -1,4 +1,4 @@
-"""The estimators: scikit-learn's own checks, the forms of X, keeping, and what is refused."""
+"""The estimators: scikit-learn's own checks, the forms of X, saving, and refusals."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ from gatewright.estimators import SequenceClassifier, classifier
 TINY = SequenceClassifier("rnn", hidden_size=8, epochs=4, learning_rate=0.05, random_state=0)
 
 
-# A weight of 2 is not the same as a sequence that is there twice: batches and the validation
+# A weight of 2 is not the same as a sequence that appears twice: batches and the validation
 # part are drawn by sequence.
 BY_SEQUENCE = {
     "check_sample_weight_equivalence_on_dense_data": "batches are drawn by sequence",
 }
 
 
-@parametrize_with_checks([TINY], expected_failed_checks=lambda one: BY_SEQUENCE)
-def test_keeps_the_rules_of_scikit_learn(estimator: Any, check: Any):
+@parametrize_with_checks([TINY], expected_failed_checks=lambda estimator: BY_SEQUENCE)
+def test_passes_the_checks_of_scikit_learn(estimator: Any, check: Any):
     check(estimator)
 
 
-def first_step_says(count: int = 60) -> tuple[list[NDArray[np.float64]], NDArray[Any]]:
-    """Sequences (T_i, 2) whose class is the sign of channel 1 at their first step."""
+def first_step_decides(count: int = 60) -> tuple[list[NDArray[np.float64]], NDArray[Any]]:
+    """Sequences (T_i, 2), and as their class the sign of channel 1 at the first step."""
     generator = np.random.default_rng(0)
     X = [generator.normal(size=(steps, 2)) for steps in generator.integers(2, 7, size=count)]
-    for one in X:
-        one[0, 1] = 2.0 * np.sign(one[0, 1])
-    return X, np.where([one[0, 1] > 0 for one in X], "up", "down")
+    for sequence in X:
+        sequence[0, 1] = 2.0 * np.sign(sequence[0, 1])
+    return X, np.where([sequence[0, 1] > 0 for sequence in X], "up", "down")
 
 
 @pytest.fixture(scope="module")
 def fitted() -> SequenceClassifier:
-    return learner().fit(*first_step_says())
+    return learner().fit(*first_step_decides())
 
 
 def learner(cell: Any = "gru") -> SequenceClassifier:
@@ -65,7 +65,7 @@ def learner(cell: Any = "gru") -> SequenceClassifier:
 
 
 def test_learns_from_sequences_of_different_lengths(fitted: SequenceClassifier):
-    X, y = first_step_says(200)  # the first 60 are others: their lengths are drawn first
+    X, y = first_step_decides(200)  # not those of `fitted`: all lengths are drawn before the values
     assert fitted.score(X[60:], y[60:]) > 0.9
     assert fitted.predict_proba(X).shape == (200, 2)
     assert fitted.classes_.tolist() == ["down", "up"]
@@ -76,63 +76,62 @@ def test_the_forms_of_x_agree():
     generator = np.random.default_rng(1)
     table = generator.normal(size=(24, 5))
     y = (table[:, 2] > 0).astype(int)
-    forms: list[Any] = [table, table[:, :, None], [one[:, None] for one in table]]
-    said = [clone(TINY).fit(form, y).predict_proba(form) for form in forms]
-    assert (said[0] == said[1]).all() and (said[0] == said[2]).all()
-    assert not np.allclose(said[0], said[0][0])  # it tells them apart at all
+    forms: list[Any] = [table, table[:, :, None], [row[:, None] for row in table]]
+    shares = [clone(TINY).fit(form, y).predict_proba(form) for form in forms]
+    assert (shares[0] == shares[1]).all() and (shares[0] == shares[2]).all()
+    assert not np.allclose(shares[0], shares[0][0])  # the rows differ at all
     three = clone(TINY).fit(table, y).fit(forms[1], y)
     assert not hasattr(three, "n_features_in_")
 
 
 def test_sequences_of_one_channel_may_be_flat():
-    X, y = first_step_says()
-    flat = [one[:, 1] for one in X]
-    expected = (
-        clone(TINY).fit([one[:, None] for one in flat], y).predict_proba(X=[flat[0][:, None]])
-    )
+    X, y = first_step_decides()
+    flat = [sequence[:, 1] for sequence in X]
+    columns = [values[:, None] for values in flat]
+    expected = clone(TINY).fit(columns, y).predict_proba(columns[:1])
     column = np.empty(len(flat), dtype=object)
     column[:] = flat
-    for given in (flat, tuple(flat), column, pandas.Series(flat)):
-        found = clone(TINY).fit(given, y)
-        np.testing.assert_allclose(found.predict_proba(given[:1]), expected)
+    for form in (flat, tuple(flat), column, pandas.Series(flat)):
+        estimator = clone(TINY).fit(form, y)
+        np.testing.assert_allclose(estimator.predict_proba(form[:1]), expected)
     with pytest.raises(SizeError, match=r"sequence 1 has shape \(\d, 2\)"):
         clone(TINY).fit([flat[0], X[1], *flat[2:]], y)
 
 
-def test_random_state_decides_everything_and_nothing_else_moves():
-    X, y = first_step_says()
+def test_everything_depends_on_random_state_and_torchs_generator_stays():
+    X, y = first_step_decides()
     before = torch.random.get_rng_state()
-    one, same, other = (
+    first, same, different = (
         clone(TINY).set_params(random_state=seed).fit(X, y).predict_proba(X) for seed in (1, 1, 2)
     )
-    assert (one == same).all() and not np.allclose(one, other)
+    assert (first == same).all() and not np.allclose(first, different)
     assert (torch.random.get_rng_state() == before).all()
 
 
 def test_scaling_does_not_see_the_validation_part():
-    X, y = first_step_says()
-    X[0] = X[0] + 1e6  # an outlier: it shows in the mean where it was learned from
+    X, y = first_step_decides()
+    X[0] = X[0] + 1e6  # an outlier, which shows in the mean where it is in the training part
     short = clone(TINY).set_params(epochs=1)
     fits = [clone(short).set_params(random_state=seed).fit(X, y) for seed in range(8)]
-    assert {bool(one.model_.mean[0] > 100) for one in fits} == {True, False}
+    assert {bool(fit.model_.mean[0] > 100) for fit in fits} == {True, False}
 
 
 def test_keeps_the_weights_of_the_best_epoch(fitted: SequenceClassifier):
     losses = fitted.history_.validation_loss
     assert len(losses) == 40
-    assert fitted.history_.kept == int(np.argmin(losses))
+    assert fitted.history_.best_epoch == int(np.argmin(losses))
 
 
-def test_stops_early_where_nothing_gets_better():
+def test_stops_early_without_a_better_loss():
     generator = np.random.default_rng(2)
     X, y = generator.normal(size=(40, 4)), generator.permutation([0, 1] * 20)
-    found = clone(TINY).set_params(epochs=200, patience=3).fit(X, y)
-    assert found.n_iter_ < 200
-    assert found.n_iter_ - 1 - found.history_.kept == 3
+    estimator = clone(TINY).set_params(epochs=200, patience=3).fit(X, y)
+    assert estimator.n_iter_ < 200
+    assert estimator.n_iter_ - 1 - estimator.history_.best_epoch == 3
 
 
 def test_searches_and_cross_validates_over_lists():
-    X, y = first_step_says(40)
+    X, y = first_step_decides(40)
     assert cross_val_score(TINY, X, y, cv=2, error_score="raise").shape == (2,)
     grid = {"cell": ["rnn", "gru"], "hidden_size": np.array([2, 4])}
     search = GridSearchCV(TINY, grid, cv=2, error_score="raise").fit(X, y)
@@ -140,32 +139,32 @@ def test_searches_and_cross_validates_over_lists():
 
 
 @pytest.mark.parametrize("cell", ["gru", CELLS["elman_rnn"]], ids=["named", "class"])
-def test_a_directory_keeps_it_without_pickle(cell: Any, tmp_path: Path):
-    X, y = first_step_says()
-    one = clone(TINY).set_params(cell=cell).fit(X, y)
-    one.save(tmp_path / "kept")
-    again = SequenceClassifier.load(tmp_path / "kept")
-    assert (again.predict_proba(X) == one.predict_proba(X)).all()
-    assert again.predict(X).dtype == one.predict(X).dtype
-    assert (again.predict(X) == one.predict(X)).all()
-    assert again.get_params()["epochs"] == 4 and again.history_ == one.history_
-    assert (again.fit(X, y).predict_proba(X) == one.predict_proba(X)).all()
-    assert np.array_equal(gw.load(tmp_path / "kept").predict(X), one.predict_proba(X))
+def test_a_directory_stores_it_without_pickle(cell: Any, tmp_path: Path):
+    X, y = first_step_decides()
+    original = clone(TINY).set_params(cell=cell).fit(X, y)
+    original.save(tmp_path / "saved")
+    again = SequenceClassifier.load(tmp_path / "saved")
+    assert (again.predict_proba(X) == original.predict_proba(X)).all()
+    assert again.predict(X).dtype == original.predict(X).dtype
+    assert (again.predict(X) == original.predict(X)).all()
+    assert again.get_params()["epochs"] == 4 and again.history_ == original.history_
+    assert (again.fit(X, y).predict_proba(X) == original.predict_proba(X)).all()
+    assert np.array_equal(gw.load(tmp_path / "saved").predict(X), original.predict_proba(X))
 
 
 def test_a_table_is_still_checked_after_loading(tmp_path: Path):
     X, y = np.eye(12), [0, 1] * 6
-    clone(TINY).fit(X, y).save(tmp_path / "kept")
-    again = SequenceClassifier.load(tmp_path / "kept")
+    clone(TINY).fit(X, y).save(tmp_path / "saved")
+    again = SequenceClassifier.load(tmp_path / "saved")
     assert again.predict(X).dtype == np.array(y).dtype
     with pytest.raises(ValueError, match="expecting 12 features"):
         again.predict(X[:, :5])
 
 
-def test_joblib_keeps_it(fitted: SequenceClassifier, tmp_path: Path):
-    X, _ = first_step_says()
-    joblib.dump(fitted, tmp_path / "it.joblib")
-    again = joblib.load(tmp_path / "it.joblib")
+def test_joblib_stores_it(fitted: SequenceClassifier, tmp_path: Path):
+    X, _ = first_step_decides()
+    joblib.dump(fitted, tmp_path / "estimator.joblib")
+    again = joblib.load(tmp_path / "estimator.joblib")
     assert (again.predict_proba(X) == fitted.predict_proba(X)).all()
 
 
@@ -175,15 +174,15 @@ def test_a_directory_of_something_else_is_refused(fitted: SequenceClassifier, tm
         SequenceClassifier.load(tmp_path / "model")
     with pytest.raises(NotFittedError):
         clone(fitted).save(tmp_path / "unfitted")
-    kept = fitted.save(tmp_path / "kept")
-    file = kept / "estimator.json"
+    saved = fitted.save(tmp_path / "saved")
+    file = saved / "estimator.json"
     for damage in ("{", "[]", '{"kind": "SequenceClassifier"}'):
         file.write_text(damage)
         with pytest.raises(ModelError, match=r"estimator\.json is damaged"):
-            SequenceClassifier.load(kept)
+            SequenceClassifier.load(saved)
     file.write_text('{"kind": "Another", "settings": {}}')
     with pytest.raises(ModelError, match="load it with Another"):
-        SequenceClassifier.load(kept)
+        SequenceClassifier.load(saved)
 
 
 @pytest.mark.parametrize(
@@ -200,12 +199,12 @@ def test_a_directory_of_something_else_is_refused(fitted: SequenceClassifier, tm
 )
 def test_a_wrong_setting_is_refused_in_fit(settings: dict[str, Any], message: str):
     with pytest.raises(ArgumentError, match=message):
-        clone(TINY).set_params(**settings).fit(*first_step_says())
+        clone(TINY).set_params(**settings).fit(*first_step_decides())
 
 
-def changed(at: int, value: Any) -> list[NDArray[Any]]:
-    X, _ = first_step_says()
-    X[at] = value
+def changed(index: int, value: Any) -> list[NDArray[Any]]:
+    X, _ = first_step_decides()
+    X[index] = value
     return X
 
 
@@ -249,10 +248,10 @@ def test_sequences_that_cannot_be_read_are_refused(
 )
 def test_classes_that_cannot_be_learned_are_refused(y: list[str], message: str):
     with pytest.raises(ValueError, match=message):
-        clone(TINY).fit(first_step_says()[0], y)
+        clone(TINY).fit(first_step_decides()[0], y)
 
 
-def test_without_scikit_learn_it_says_what_to_install():
+def test_without_scikit_learn_the_error_has_the_remedy():
     code = "import sys; sys.modules['sklearn'] = None; import gatewright.estimators"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install 'gatewright[sklearn]'" in done.stderr
@@ -262,32 +261,31 @@ def test_the_example_of_the_docstring():
     assert doctest.testmod(classifier) == (0, 6)
 
 
-# One channel, in the forms in which people have it.
+# One channel, in the forms in which users have it.
 def one_channel(count: int = 24) -> tuple[list[NDArray[np.float64]], NDArray[Any]]:
     generator = np.random.default_rng(4)
-    X = [np.sort(generator.normal(size=at % 5 + 3)) for at in range(count)]
-    return [one if at % 2 else one[::-1] for at, one in enumerate(X)], np.arange(count) % 2
+    X = [np.sort(generator.normal(size=row % 5 + 3)) for row in range(count)]
+    return [x if row % 2 else x[::-1] for row, x in enumerate(X)], np.arange(count) % 2
 
 
 @pytest.mark.parametrize("form", ["list", "series", "objects", "tensors", "lists", "grads"])
-def test_one_channel_may_be_given_without_an_axis_of_its_own(form: str):
+def test_one_channel_needs_no_axis_of_its_own(form: str):
     pandas = pytest.importorskip("pandas")
     X, y = one_channel()
     objects = np.empty(len(X), dtype=object)
     objects[:] = X
-    given = {
+    data = {
         "list": X,
         "series": pandas.Series(X),
         "objects": objects,
-        "tensors": [torch.tensor(one.copy()) for one in X],
-        "grads": [torch.tensor(one.copy(), requires_grad=True) for one in X],
-        "lists": [one.tolist() for one in X],
+        "tensors": [torch.tensor(values.copy()) for values in X],
+        "grads": [torch.tensor(values.copy(), requires_grad=True) for values in X],
+        "lists": [values.tolist() for values in X],
     }[form]
-    expected = (
-        clone(TINY).fit([one[:, None] for one in X], y).predict_proba([one[:, None] for one in X])
-    )
-    assert (clone(TINY).fit(given, y).predict_proba(given) == expected).all()
-    assert clone(TINY).fit(given, y).n_channels_ == 1
+    columns = [values[:, None] for values in X]
+    expected = clone(TINY).fit(columns, y).predict_proba(columns)
+    assert (clone(TINY).fit(data, y).predict_proba(data) == expected).all()
+    assert clone(TINY).fit(data, y).n_channels_ == 1
 
 
 def test_a_tensor_is_read_as_an_array():
@@ -298,8 +296,8 @@ def test_a_tensor_is_read_as_an_array():
 
 
 # Weights of sequences.
-def test_what_weighs_nothing_is_not_learned_and_equal_weights_change_nothing():
-    X, y = first_step_says()
+def test_weight_zero_removes_a_sequence_and_equal_weights_change_nothing():
+    X, y = first_step_decides()
     plain = clone(TINY).fit(X, y).predict_proba(X)
     np.testing.assert_allclose(
         clone(TINY).fit(X, y, np.full(60, 7.0)).predict_proba(X), plain, rtol=1e-4
@@ -309,12 +307,12 @@ def test_what_weighs_nothing_is_not_learned_and_equal_weights_change_nothing():
     np.testing.assert_allclose(clone(TINY).fit(X, y, weights).predict_proba(X), part, rtol=1e-4)
 
 
-def test_a_heavy_class_is_said_more_often():
+def test_a_class_with_large_weights_is_predicted_more_often():
     generator = np.random.default_rng(5)
     X, y = generator.normal(size=(60, 4)), generator.permutation([0, 1] * 30)  # nothing to learn
     shares = [
-        clone(TINY).fit(X, y, np.where(y == at, 9.0, 1.0)).predict_proba(X)[:, 1].mean()
-        for at in (0, 1)
+        clone(TINY).fit(X, y, np.where(y == label, 9.0, 1.0)).predict_proba(X)[:, 1].mean()
+        for label in (0, 1)
     ]
     assert shares[0] < 0.3 and shares[1] > 0.7
 
@@ -328,6 +326,8 @@ def test_a_heavy_class_is_said_more_often():
         (["a"] * 60, DataError, "sample_weight holds <U1"),
     ],
 )
-def test_weights_that_are_none_are_refused(weights: Any, error: type[Exception], message: str):
+def test_weights_that_cannot_be_used_are_refused(
+    weights: Any, error: type[Exception], message: str
+):
     with pytest.raises(error, match=message):
-        clone(TINY).fit(*first_step_says(), sample_weight=weights)
+        clone(TINY).fit(*first_step_decides(), sample_weight=weights)

@@ -24,7 +24,7 @@ from gatewright.tasks.tag import Tag
 from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.model import Model
 from gatewright.training.train import train
-from gatewright.training.window import Window
+from gatewright.training.window import WindowNetwork
 from in_process import training_here
 
 
@@ -239,7 +239,7 @@ def test_gates_are_counted(vowels):
 
 def test_a_network_without_a_state(vowels):
     part = load("vowels").train
-    model = make(vowels.task, part, Window(12, 8, reach=2))
+    model = make(vowels.task, part, WindowNetwork(12, 8, reach=2))
     found = look(model, part)
     assert found.layers == () and len(found.gradient) == found.steps
 

@@ -1,4 +1,4 @@
-"""An experiment that is stopped, or that may take only so long: what is finished is kept."""
+"""Experiments that are stopped, or have a time limit, keep what is finished."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ import gatewright as gw
 from gatewright.data import load_vowels
 from gatewright.errors import ArgumentError
 from gatewright.tasks.classify import Classify
+from gatewright.training import baseline_fits, experiment
 from gatewright.training import estimate as estimate_module
-from gatewright.training import experiment
-from gatewright.training.compare import compare
-from gatewright.training.estimate import Estimate, in_words, within
-from gatewright.training.experiment import Experiment, planned
-from gatewright.training.job import Run, perform
-from gatewright.training.loop import BY_HAND, TIME_OVER
+from gatewright.training import plan as plan_module
+from gatewright.training.estimate import TimeEstimate, fit_into, in_words
+from gatewright.training.experiment import choose_variant, run_experiment
+from gatewright.training.history import BY_HAND, TIME_OVER, History
+from gatewright.training.job import TrainingJob, perform
+from gatewright.training.plan import Plan, make_plan
 from gatewright.training.processes.pool import Outcome
 from gatewright.training.recipe import VOWELS
-from gatewright.training.train import train
+from gatewright.training.train import compare, train
 from in_process import perform_here, training_here
 
 DAYS = pd.DataFrame(
     {
         "day": pd.date_range("2024-01-01", periods=120),
-        "sold": [at % 7.0 + at % 3 for at in range(120)],
+        "sold": [day % 7.0 + day % 3 for day in range(120)],
     }
 )
 SMALL: dict[str, Any] = {"epochs": 1, "hidden_size": 4, "progress": False}
@@ -41,7 +42,7 @@ SMALL: dict[str, Any] = {"epochs": 1, "hidden_size": 4, "progress": False}
 def test_the_model_is_saved_before_the_report_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*given: Any) -> str:
+    def fails(*arguments: Any) -> str:
         raise RuntimeError("the drawing")
 
     monkeypatch.setattr(experiment, "report", fails)
@@ -53,16 +54,16 @@ def test_the_model_is_saved_before_the_report_is_drawn(
 def test_the_model_is_saved_before_the_baselines_and_ctrl_c_there_keeps_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, original, seen = tmp_path / "model", Experiment.baseline, []
+    out, original, seen = tmp_path / "model", baseline_fits.fit_baseline, []
 
-    def baseline(self: Experiment, one: Any, on_fit: Callable[[str], None]) -> Any:
+    def fit_baseline(plan: Plan, baseline: Any, before_fit: Callable[[str], None]) -> Any:
         seen.append((out / "README.md").read_text())
         gw.load(out)
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return original(self, one, on_fit)
+        return original(plan, baseline, before_fit)
 
-    monkeypatch.setattr(Experiment, "baseline", baseline)
+    monkeypatch.setattr(baseline_fits, "fit_baseline", fit_baseline)
     with training_here():
         trained = train(DAYS, cell="rnn", out=out, **SMALL)
     assert "the baselines were still to be computed" in seen[0]
@@ -81,10 +82,10 @@ def test_the_model_is_saved_before_the_baselines_and_ctrl_c_there_keeps_what_is_
 
 
 def cut_after(count: int) -> Callable[..., list[Outcome]]:
-    """Ctrl-C after so many trainings: the next one is cut short, the others never begin."""
+    """Ctrl-C after `count` trainings: the next one is cut short, the others never begin."""
 
-    def perform_all(runs: list[Run], *given: Any, **options: Any) -> list[Outcome]:
-        outcomes = perform_here(runs[: count + 1], *given, **options)
+    def perform_all(jobs: list[TrainingJob], data: Any, **options: Any) -> list[Outcome]:
+        outcomes = perform_here(jobs[: count + 1], data, **options)
         outcomes[-1].history.stopped = BY_HAND
         return outcomes
 
@@ -94,7 +95,7 @@ def cut_after(count: int) -> Callable[..., list[Outcome]]:
 def test_ctrl_c_compares_the_trainings_that_are_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experiment, "baselines_for", lambda task: [])
+    monkeypatch.setattr(plan_module, "baselines_for", lambda task: [])
     monkeypatch.setattr(experiment, "perform_all", cut_after(3))
     comparison = compare("vowels", out=tmp_path / "out", cells=["rnn", "gru"], seeds=3, **SMALL)
     assert [len(entry.trials) for entry in comparison.networks] == [2, 1]
@@ -110,18 +111,20 @@ def test_ctrl_c_compares_the_trainings_that_are_finished(
 def test_a_training_ends_when_its_time_is_over_and_keeps_its_best_weights() -> None:
     recipe = replace(VOWELS, epochs=10_000, seconds=0.5, keep_from=0.9)
     task = Classify.of(load_vowels().train)
-    model, history = perform(Run(task, "rnn", 4, 0, recipe), load_vowels().train)
+    model, history = perform(TrainingJob(task, "rnn", 4, 0, recipe), load_vowels().train)
     assert history.stopped == TIME_OVER and 0 < len(history.train_loss) < 10_000
-    assert history.kept == len(history.train_loss) - 1
+    assert history.best_epoch == len(history.train_loss) - 1
     assert model.predict(load_vowels().test).shape == (370, 9)
 
 
-def plan_of(seconds: dict[str, float], baselines: dict[str, float], monkeypatch: Any) -> Experiment:
-    """A plan of 5 seeds and 100 epochs whose parts are estimated to take so long."""
-    whole = Estimate(seconds, 0.0, baselines, seeds=5)
-    monkeypatch.setattr(estimate_module, "estimate", lambda plan: whole)
+def plan_of(seconds: dict[str, float], baselines: dict[str, float], monkeypatch: Any) -> Plan:
+    """A plan of 5 seeds and 100 epochs, with these seconds as its estimate."""
+    estimate = TimeEstimate(seconds, 0.0, baselines, seeds=5)
+    monkeypatch.setattr(estimate_module, "estimate_time", lambda plan: estimate)
     monkeypatch.setattr(estimate_module, "usable_cores", lambda: 2)
-    return planned("vowels", list(seconds), seeds=5, epochs=100, say=lambda line: None, reading={})
+    return make_plan(
+        "vowels", list(seconds), seeds=5, epochs=100, say=lambda line: None, reading={}
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,14 +140,14 @@ def test_a_time_limit_takes_seeds_then_epochs_and_slow_baselines(
     minutes: float, seeds: int, epochs: int, left_out: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of({"rnn": 20.0, "gru": 50.0}, {"1-NN, DTW": 1800.0}, monkeypatch)
-    smaller, expected = within(plan, minutes, time.monotonic())
+    smaller, expected = fit_into(plan, minutes, time.monotonic())
     assert (smaller.seeds, smaller.recipe.epochs) == (seeds, epochs)
     assert any("Left out for want of time" in remark for remark in smaller.remarks) is left_out
-    titles = [one.title for one in smaller.baselines]
+    titles = [baseline.title for baseline in smaller.baselines]
     assert ("1-NN, DTW" in titles) is not left_out and "majority class" in titles
     assert expected.training_seconds <= 0.7 * 60 * minutes + 1e-9
     assert smaller.limits == pytest.approx({"rnn": 0.24 * epochs, "gru": 0.6 * epochs})
-    assert smaller.runs()[0].recipe.seconds == pytest.approx(0.24 * epochs)
+    assert smaller.jobs()[0].recipe.seconds == pytest.approx(0.24 * epochs)
 
 
 @pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan"), float("inf"), 0.05])
@@ -153,20 +156,21 @@ def test_a_time_limit_that_cannot_be_met_is_refused(
 ) -> None:
     plan = plan_of({"rnn": 20.0}, {}, monkeypatch)
     with pytest.raises(ArgumentError, match=f"minutes is {minutes:g}"):
-        within(plan, minutes, time.monotonic())
+        fit_into(plan, minutes, time.monotonic())
 
 
 def test_baselines_end_with_the_time() -> None:
-    plan = planned(DAYS, ["rnn"], seeds=1, epochs=1, say=lambda line: None, reading={})
+    plan = make_plan(DAYS, ["rnn"], seeds=1, epochs=1, say=lambda line: None, reading={})
     with training_here():
-        comparison = replace(plan, deadline=time.monotonic() - 1.0).perform(None, progress=False)
+        late = replace(plan, deadline=time.monotonic() - 1.0)
+        comparison = run_experiment(late, None, progress=False)
     titles = [entry.title for entry in comparison.entries]
     assert titles[:2] == ["RNN", "persistence"] and "ridge on lags" not in titles
     (remark,) = comparison.remarks
     assert remark.startswith("The time was over before these baselines: ridge on lags")
 
 
-def test_the_time_is_said_before_it_starts() -> None:
+def test_the_time_is_printed_before_it_starts() -> None:
     lines: list[str] = []
     with training_here():
         compare(DAYS, cells=["window", "rnn"], seeds=2, say=lines.append, **SMALL)
@@ -179,6 +183,33 @@ def test_the_time_is_said_before_it_starts() -> None:
         "2 minutes",
         "2.2 hours",
     ]
+
+
+# The choice of a variant.
+def test_variants_are_compared_by_short_trainings_of_the_last_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = make_plan(DAYS, ["window", "rnn"], seeds=3, say=lambda line: None, reading={})
+    first, second = plan.task.variants()
+    third = replace(second, season=5)
+    losses = {id(first): 0.9, id(second): 0.3, id(third): 0.5}
+    monkeypatch.setattr(type(plan.task), "variants", lambda task: (first, second, third))
+    seen: list[TrainingJob] = []
+
+    def perform_all(jobs: list[TrainingJob], data: Any, **options: Any) -> list[Outcome]:
+        seen.extend(jobs)
+        return [
+            Outcome(job, History(validation_loss=[7.0, losses[id(job.task)]], best_epoch=1), {})
+            for job in jobs
+        ]
+
+    monkeypatch.setattr(experiment, "perform_all", perform_all)
+    chosen = choose_variant(plan, progress=False)
+    assert chosen.task is second and chosen.networks == plan.networks and chosen.seeds == 3
+    assert "the validation loss was 0.300, and 0.900, 0.500 the other ways" in chosen.notes[-1]
+    # The last network, from one seed, by the shorter recipe.
+    assert [job.network for job in seen] == ["rnn"] * 3 and {job.seed for job in seen} == {0}
+    assert {job.recipe.epochs for job in seen} == {plan.recipe.epochs // 4}
 
 
 # The report.

@@ -1,4 +1,4 @@
-"""`gatewright train` killed at any moment leaves a whole model or none, and all else as it was.
+"""`gatewright train`, killed at any moment, leaves a complete model or none, and nothing else.
 
 `GATEWRIGHT_EXAMPLES=200 pytest tests/test_kills.py` kills it more often.
 """
@@ -18,7 +18,7 @@ import pytest
 import gatewright as gw
 
 KILLS = int(os.environ.get("GATEWRIGHT_EXAMPLES", "4"))
-#: Seconds around which a kill is aimed once the directory is being written.
+#: Seconds after the first write within which a kill falls, most often early.
 WRITING = 0.3
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
@@ -37,7 +37,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def users_files(folder: Path) -> dict[str, str]:
-    """All files that are not of the model, or of its unfinished hidden siblings."""
+    """All files outside the model and outside the hidden directories it is prepared in."""
     return {
         path.relative_to(folder).as_posix(): path.read_text()
         for path in sorted(folder.rglob("*"))
@@ -49,7 +49,7 @@ def users_files(folder: Path) -> dict[str, str]:
 
 def set_up(folder: Path) -> dict[str, str]:
     first = datetime.date(2024, 1, 1)
-    rows = [f"{first + datetime.timedelta(at)},{at % 7 + at % 3}" for at in range(90)]
+    rows = [f"{first + datetime.timedelta(day)},{day % 7 + day % 3}" for day in range(90)]
     (folder / "days.csv").write_text("\n".join(["day,sold", *rows]) + "\n")
     (folder / "mine").mkdir()
     (folder / "mine" / "model").write_text("another model")
@@ -58,7 +58,7 @@ def set_up(folder: Path) -> dict[str, str]:
 
 
 def filled(path: Path) -> bool:
-    """Look into a directory that may be gone by now: is there anything in it?"""
+    """Tell whether a directory, which may be gone by now, has anything in it."""
     try:
         return bool(os.listdir(path))
     except (FileNotFoundError, NotADirectoryError):
@@ -66,9 +66,9 @@ def filled(path: Path) -> bool:
 
 
 def wait_for_writing(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait until the model's directory, or what becomes of it, is there and filled."""
+    """Wait until the model's directory, or the one that will become it, has files."""
     before = set(os.listdir(folder))
-    # The place is tried once before the training, by a sibling that is gone at once.
+    # Before the training an empty directory tests the place, and is removed at once.
     while process.poll() is None:
         new = set(os.listdir(folder)) - before
         if any(filled(folder / name) for name in new):

@@ -14,10 +14,10 @@ from gatewright.data import Series, Tagged, Text
 from gatewright.errors import ArgumentError
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.text.task import NextSymbol
-from gatewright.training.experiment import planned
 from gatewright.training.job import build_model
-from gatewright.training.memory_check import on_memory
+from gatewright.training.memory_check import memory_remarks
 from gatewright.training.networks import NETWORKS
+from gatewright.training.plan import make_plan
 from gatewright.training.recipe import Recipe
 from gatewright.training.train import train
 from in_process import training_here
@@ -42,8 +42,8 @@ def signs(lag: int) -> Tagged:
 
 def said(data, cell: str = "lstm", **given) -> list[str]:
     reading = {name: given.pop(name) for name in ("horizon", "window") if name in given}
-    plan = planned(data, [cell], seeds=1, say=lambda line: None, reading=reading, **given)
-    return on_memory(plan)
+    plan = make_plan(data, [cell], seeds=1, say=lambda line: None, reading=reading, **given)
+    return memory_remarks(plan)
 
 
 @pytest.mark.parametrize(("kind", "cell"), [("forecast", "lstm"), ("tag", "gru")])

@@ -1,4 +1,4 @@
-"""A trained model as a directory: loadable on another machine, and refused when damaged."""
+"""A trained model as a directory: it loads anywhere, and is refused when damaged."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from gatewright.training.networks import NETWORKS
 
 CLASSES = ("calm", "gale", "storm", "ünruhig")
 
-# Loads a model as a program does that knows nothing but gatewright, and says what it predicts.
+# A program that imports only gatewright, loads a model and prints its predictions.
 STRANGER = """
 import json, sys
 import numpy as np
 import gatewright as gw
 model = gw.load(sys.argv[1])
-sequences = [np.array(one, np.float32) for one in json.load(sys.stdin)]
-said = {"classes": model.task.classes, "probabilities": model.predict(sequences).tolist()}
-print(json.dumps(said))
+sequences = [np.array(values, np.float32) for values in json.load(sys.stdin)]
+answer = {"classes": model.task.classes, "probabilities": model.predict(sequences).tolist()}
+print(json.dumps(answer))
 """
 
 
 def recordings(*steps: int) -> list[np.ndarray]:
     generator = np.random.default_rng(5)
-    return [generator.normal(3.0, 2.0, (one, 3)).astype(np.float32) for one in steps]
+    return [generator.normal(3.0, 2.0, (count, 3)).astype(np.float32) for count in steps]
 
 
 def trained(network: str) -> Model:
-    """A model whose every number differs from what it was built with."""
+    """A model whose every number differs from its initial value."""
     torch.manual_seed(1)
     data = Recordings(tuple(recordings(40, 30, 20, 10)), np.arange(4), CLASSES)
     task = Classify.of(data)
@@ -59,7 +59,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_what_is_saved_is_loaded(network: str, tmp_path: Path) -> None:
+def test_a_saved_model_loads_equal(network: str, tmp_path: Path) -> None:
     model = trained(network)
     again = gw.load(gw.save(model, tmp_path / "model"))
     assert isinstance(again, Model)
@@ -78,16 +78,16 @@ def test_another_process_loads_it_from_another_place(network: str, tmp_path: Pat
     sequences = recordings(4, 9)
     done = subprocess.run(
         [sys.executable, "-c", STRANGER, str(tmp_path / "elsewhere")],
-        input=json.dumps([one.tolist() for one in sequences]),
+        input=json.dumps([values.tolist() for values in sequences]),
         capture_output=True,
         text=True,
         encoding="utf-8",
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert tuple(said["classes"]) == CLASSES
-    np.testing.assert_allclose(said["probabilities"], model.predict(sequences), rtol=1e-5)
+    answer = json.loads(done.stdout)
+    assert tuple(answer["classes"]) == CLASSES
+    np.testing.assert_allclose(answer["probabilities"], model.predict(sequences), rtol=1e-5)
 
 
 def test_it_holds_no_pickle_and_the_checksum_of_its_weights(saved: Path) -> None:
@@ -130,8 +130,8 @@ def damage(path: Path, how: str) -> None:
     elif how == "not a config":
         config.write_text("[1, 2]", encoding="utf-8")
     else:
-        given = json.loads(config.read_text(encoding="utf-8"))
-        model = given["model"]
+        values = json.loads(config.read_text(encoding="utf-8"))
+        model = values["model"]
         if how == "unknown kind":
             model["kind"] = "os.system"
         elif how == "unknown task":
@@ -143,7 +143,7 @@ def damage(path: Path, how: str) -> None:
             sizes["hidden_size"] = 6
         elif how == "wrong type":
             model["task"]["seen"] = "three"
-        config.write_text(json.dumps(sealed(given)), encoding="utf-8")
+        config.write_text(json.dumps(sealed(values)), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_a_damaged_directory_is_refused_with_its_name(
 ) -> None:
     path = gw.save(trained(network), tmp_path / "model")
     damage(path, how)
-    before = {one.name: one.read_bytes() for one in path.iterdir()}
+    before = {file.name: file.read_bytes() for file in path.iterdir()}
     with pytest.raises(ModelError) as caught:
         gw.load(path)
     assert str(caught.value) and isinstance(caught.value, GatewrightError)
-    assert {one.name: one.read_bytes() for one in path.iterdir()} == before
+    assert {file.name: file.read_bytes() for file in path.iterdir()} == before
 
 
-def test_a_directory_that_is_there_is_not_written_over(saved: Path) -> None:
+def test_an_existing_directory_is_not_replaced(saved: Path) -> None:
     before = (saved / "config.json").read_bytes()
     with pytest.raises(ArgumentError, match="not empty"):
         gw.save(trained("gru"), saved)

@@ -255,5 +255,6 @@ def test_weights_that_are_not_finite_are_refused(model: Path, tmp_path: Path) ->
 def test_predictions_that_are_not_finite_are_refused(model: Path) -> None:
     tiny = gw.load(model)
     tiny.scale.fill_(1e-40)  # finite itself, but values divided by it are not
-    with pytest.raises(DataError, match="answer is nan in row 1, column sold; expected a finite"):
+    message = "prediction is nan in row 1, column sold; expected a finite"
+    with pytest.raises(DataError, match=message):
         predict(tiny, pd.DataFrame(rows(SHOPS), columns=list(HEAD)))

@@ -11,31 +11,31 @@ import pytest
 
 from gatewright.processes import ROOT, module_command, module_environment
 
-#: Modules that the standard library, torch and the workers import early.
+#: Modules that the standard library, torch and the worker processes import early.
 SHADOWS = ("json", "queue", "torch", "base64", "pickle", "random", "gatewright")
 
 TRAINS = """
 import sys
-sys.path[:] = [one for one in sys.path if one not in ("", sys.argv[1])]
+sys.path[:] = [entry for entry in sys.path if entry not in ("", sys.argv[1])]
 from dataclasses import replace
 import numpy as np
 from gatewright.data import Recordings
 from gatewright.training.recipe import VOWELS
-from gatewright.training.job import Run
+from gatewright.training.job import TrainingJob
 from gatewright.tasks.classify import Classify
 from gatewright.training.processes.pool import perform_all
 
 generator = np.random.default_rng(0)
 sequences = tuple(generator.normal(size=(6, 2)).astype(np.float32) for _ in range(24))
 data = Recordings(sequences, np.arange(24) % 2, ("a", "b"))
-run = Run(Classify.of(data), "rnn", 3, 0, replace(VOWELS, epochs=1))
-(outcome,) = perform_all([run], data, processes=1)
+job = TrainingJob(Classify.of(data), "rnn", 3, 0, replace(VOWELS, epochs=1))
+(outcome,) = perform_all([job], data, processes=1)
 print(len(outcome.history.train_loss))
 """
 
 CLIMBS = """
 import sys
-sys.path[:] = [one for one in sys.path if one not in ("", sys.argv[1])]
+sys.path[:] = [entry for entry in sys.path if entry not in ("", sys.argv[1])]
 from gatewright.memory.comparison import _pool
 
 if __name__ == "__main__":

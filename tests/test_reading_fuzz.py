@@ -25,7 +25,7 @@ from pyarrow import parquet
 
 from gatewright.data import Reading, Recordings, Series, Tagged, Text, read
 from gatewright.errors import GatewrightError
-from gatewright.training.source import how
+from gatewright.training.source import read_arguments
 
 EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "120"))
 MOST_SECONDS, MOST_MEGABYTES = 20, 500
@@ -279,7 +279,7 @@ def test_a_file_as_people_have_it(name: str, tmp_path: Path):
     reading = read(path, **options.get(name, {}))
     check(reading)
     # A model remembers how its data were read, and reads others in the same way.
-    again = read(path, **{**options.get(name, {}), **how(reading), "labelled": False})
+    again = read(path, **{**options.get(name, {}), **read_arguments(reading), "labelled": False})
     assert repr(again.data) == repr(reading.data) and again.roles == reading.roles
     if isinstance(reading.data, Series):
         for one, other in zip(again.data.values, reading.data.values, strict=True):

@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing but itself, and pictures that say what was given."""
+"""The report: a self-contained page, with pictures that show the values they were given."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VOID = {"meta", "link", "input", "br"}
 
 
 class Outline(HTMLParser):
-    """What a page is made of; raises where a tag is not closed as it was opened."""
+    """The tags of a page; fails where a tag is not closed in the order of opening."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -51,14 +51,14 @@ QUANTITIES = ("train_loss", "validation_loss", "metric")
 
 
 def row(title: str, test: list[float]) -> Row:
-    history = [[0.9, 0.5, 0.2 + at / 10] for at in range(len(test))]
+    history = [[0.9, 0.5, 0.2 + seed / 10] for seed in range(len(test))]
     return Row(title, "<about>", test, ["90.0", "80.0"], dict.fromkeys(QUANTITIES, history))
 
 
 def report(**changes: object) -> Report:
     factor = HeatMap("f", "forget factor", "factor", [[0.0, 1.0], [0.5, 0.25], [1.0, 0.0]])
     signed = HeatMap("remember", "memory", "signed", [[-1.0, 2.3], [0.0, 0.1], [1.0, -0.5]])
-    given = Report(
+    original = Report(
         title="Two <networks> & more",
         about="About <the> data.",
         verdict="It came out.",
@@ -92,10 +92,10 @@ def report(**changes: object) -> Report:
         licence="CC BY 4.0",
         made_with="Made",
     )
-    return replace(given, **changes)
+    return replace(original, **changes)
 
 
-def test_the_page_is_well_formed_and_escapes_what_it_is_given() -> None:
+def test_the_page_is_well_formed_and_escapes_its_texts() -> None:
     page = report_page(report())
     assert page.startswith("<!doctype html>")
     outline = Outline(page)
@@ -104,7 +104,7 @@ def test_the_page_is_well_formed_and_escapes_what_it_is_given() -> None:
     assert "<b>, the true" not in page and "some &lt; many" in page
 
 
-def test_the_page_asks_nothing_of_the_network() -> None:
+def test_the_page_loads_nothing_from_the_network() -> None:
     page = report_page(report())
     for attribute in ("src", "href", "action", "data", "poster", "srcset"):
         for _, attributes in Outline(page).tags:
@@ -113,13 +113,13 @@ def test_the_page_asks_nothing_of_the_network() -> None:
     assert set(re.findall(r"https?://[^\s\"'<]+", page)) <= {"http://www.w3.org/2000/svg"}
 
 
-def test_the_page_can_be_read_out() -> None:
+def test_the_page_works_with_a_screen_reader() -> None:
     outline = Outline(report_page(report()))
-    ids = [one["id"] for _, one in outline.tags if one.get("id")]
+    ids = [attributes["id"] for _, attributes in outline.tags if attributes.get("id")]
     assert len(ids) == len(set(ids))
     for section in outline.all("section"):
         assert section["aria-labelledby"] in ids
-    assert all(one.get("scope") in ("row", "col") for one in outline.all("th"))
+    assert all(cell.get("scope") in ("row", "col") for cell in outline.all("th"))
     assert len(outline.all("caption")) == len(outline.all("table")) == 2
     assert len(outline.all("h1")) == 1
     page = report_page(report())
@@ -127,16 +127,16 @@ def test_the_page_can_be_read_out() -> None:
     assert pictures >= 9 and page.count("<title>") >= pictures
 
 
-def test_light_and_dark_have_the_same_colours_to_give() -> None:
+def test_light_and_dark_define_the_same_colours() -> None:
     page = report_page(report())
     light, dark = re.search(
         r":root \{(.*?)\}.*?prefers-color-scheme: dark\) \{\s*:root \{(.*?)\}", page, re.S
     ).groups()
-    names = [set(re.findall(r"(--[\w-]+):", one)) for one in (light, dark)]
+    names = [set(re.findall(r"(--[\w-]+):", theme)) for theme in (light, dark)]
     assert names[0] == names[1]
     used = set(re.findall(r"var\((--[\w-]+)[),]", page))
     assert used - {"--line", "--share", "--step", "--steps"} <= names[0]
-    # No colour stands outside the two lists, so none can be wrong in one of them.
+    # Every colour is in the two lists: a colour elsewhere would be the same in both themes.
     rest = page.replace(light, "").replace(dark, "")
     assert not re.findall(r"#[0-9a-f]{3,8}\b(?=[;\"'])", rest)
 
@@ -147,14 +147,14 @@ def test_without_gates_there_is_no_passage() -> None:
 
 
 def test_one_network_one_seed_one_epoch() -> None:
-    alone = Row("RNN", "", [1.0], ["100.0", "100.0"], {key: [[1.0]] for key in QUANTITIES})
-    page = report_page(report(rows=[alone], best=0))
+    only = Row("RNN", "", [1.0], ["100.0", "100.0"], {key: [[1.0]] for key in QUANTITIES})
+    page = report_page(report(rows=[only], best=0))
     Outline(page)
     assert "nan" not in page.lower().replace("nano", "") and "Each line is one training" in page
 
 
 # The pictures.
-def test_curves_pass_through_the_means_between_the_extremes() -> None:
+def test_curves_join_the_means_inside_a_band_of_the_extremes() -> None:
     values = [[1.0, 0.1], [1.0, 0.4]]
     drawing = ET.fromstring(loss_curves([Curve("a", "n2", values)], "loss"))
     line = drawing.find(f".//{SVG}polyline")
@@ -162,7 +162,7 @@ def test_curves_pass_through_the_means_between_the_extremes() -> None:
     heights = [float(pair.split(",")[1]) for pair in line.get("points").split()]
     band = drawing.find(f".//{SVG}polygon").get("points").split()
     ends = sorted(float(pair.split(",")[1]) for pair in band[1:3])
-    assert heights[0] < ends[0] < heights[1] < ends[1]  # downwards on the page
+    assert heights[0] < ends[0] < heights[1] < ends[1]  # y grows downwards on the page
     # Logarithmic: from 0.4 to 0.1 is twice as far as from 0.2 to 0.1, so 0.25 is not midway.
     assert heights[1] - ends[0] < (ends[1] - ends[0]) / 2
 
@@ -180,7 +180,7 @@ def test_levels_of_factors_are_fixed_to_zero_and_one() -> None:
     assert HeatMap("f", "", "factor", [[0.0, 1.0]]).levels() == [[0, 10]]
 
 
-def test_levels_of_signed_values_stand_around_zero() -> None:
+def test_levels_of_signed_values_are_symmetric_about_zero() -> None:
     within = HeatMap("g", "", "signed", [[-1.0, 0.0, 1.0, 0.5]])
     assert within.limit == 1.0 and within.levels() == [[0, 10, 20, 15]]
     beyond = HeatMap("c", "", "signed", [[2.3, -0.25]])
@@ -189,15 +189,15 @@ def test_levels_of_signed_values_stand_around_zero() -> None:
 
 
 def test_every_cell_of_a_map_is_covered_once_with_its_level() -> None:
-    given = HeatMap("f", "", "factor", [[0.0, 1.0], [0.5, 1.0], [0.5, 0.0], [0.5, 1.0]])
-    markup = heat_map(given)
+    factors = HeatMap("f", "", "factor", [[0.0, 1.0], [0.5, 1.0], [0.5, 0.0], [0.5, 1.0]])
+    markup = heat_map(factors)
     painted: dict[tuple[int, int], int] = {}
     for level, path in re.findall(r'<path class="s(\d+)" d="([^"]*)"', markup):
-        for start, unit, wide in re.findall(r"M(\d+) (\d+)h(\d+)v1H\1z", path):
-            for step in range(int(start), int(start) + int(wide)):
+        for start, unit, width in re.findall(r"M(\d+) (\d+)h(\d+)v1H\1z", path):
+            for step in range(int(start), int(start) + int(width)):
                 assert (step, int(unit)) not in painted
                 painted[step, int(unit)] = int(level)
-    levels = given.levels()
+    levels = factors.levels()
     assert painted == {(t, u): levels[t][u] for t in range(4) for u in range(2)}
     assert 'data-means="0.50 0.75 0.25 0.75"' in markup
     assert 'viewBox="0 0 4 2"' in markup and "units over 4 steps" in markup
@@ -205,18 +205,20 @@ def test_every_cell_of_a_map_is_covered_once_with_its_level() -> None:
 
 def test_rows_and_steps_have_names() -> None:
     values = [[0.0] * 30, [1.0] * 30]
-    named = HeatMap("x", "event", "signed", values, [f"c<{at}" for at in range(30)], ["mon", "tue"])
+    named = HeatMap(
+        "x", "event", "signed", values, [f"c<{row}" for row in range(30)], ["mon", "tue"]
+    )
     outline = Outline(heat_map(named, rows="channels"))
-    names = [one["title"] for one in outline.all("li")]
-    assert names == [f"c<{at}" for at in range(30)]
+    names = [item["title"] for item in outline.all("li")]
+    assert names == [f"c<{row}" for row in range(30)]
     shown = re.findall(r"<li[^>]*>([^<]+)</li>", heat_map(named))
-    assert shown == [f"c&lt;{at}" for at in range(0, 30, 3)]  # as many as there is room for
+    assert shown == [f"c&lt;{row}" for row in range(0, 30, 3)]  # as many as fit
     assert '<div class="axis"><span>mon</span><span>tue</span></div>' in heat_map(named)
     plain = heat_map(HeatMap("x", "event", "signed", values))
     assert "<li" not in plain and "<span>step 1</span><span>step 2</span>" in plain
 
 
-def test_a_heat_map_asks_for_its_limit_once() -> None:
+def test_a_heat_map_computes_its_limit_once() -> None:
     class Counting(list):
         passes = 0
 
@@ -224,7 +226,7 @@ def test_a_heat_map_asks_for_its_limit_once() -> None:
             Counting.passes += 1
             return super().__iter__()
 
-    values = Counting([[0.1 * at, -0.2] for at in range(50)])
+    values = Counting([[0.1 * step, -0.2] for step in range(50)])
     HeatMap("g", "", "signed", values).levels()
     assert Counting.passes == 2
 
@@ -233,16 +235,16 @@ def test_units_are_ordered_by_their_mean() -> None:
     assert unit_order([[0.1, 0.9, 0.5], [0.2, 0.7, 0.9]]) == [1, 2, 0]
 
 
-def test_confusion_counts_stand_in_their_rows() -> None:
+def test_confusion_counts_are_in_their_rows() -> None:
     outline = Outline(confusion_table([[9, 1], [0, 10]], ["a", "b"], "n = 20"))
-    cells = [one for one in outline.all("td") if (one.get("style") or "").startswith("--share")]
-    assert [one["style"] for one in cells] == [
+    cells = [td for td in outline.all("td") if (td.get("style") or "").startswith("--share")]
+    assert [cell["style"] for cell in cells] == [
         "--share:0.900",
         "--share:0.100",
         "--share:0.000",
         "--share:1.000",
     ]
-    assert [one["class"] for one in cells] == ["right deep", "wrong", "none", "right deep"]
+    assert [cell["class"] for cell in cells] == ["right deep", "wrong", "none", "right deep"]
     assert "9 of 10" in confusion_table([[9, 1], [0, 10]], ["a", "b"], "")
     assert "none" in confusion_table([[0, 0], [0, 1]], ["a", "b"], "")  # a class not in the part
 
@@ -251,8 +253,8 @@ def test_confusion_counts_stand_in_their_rows() -> None:
 @pytest.mark.parametrize("values", [[1.0], [0.96, 1.0], [0.0], [0.5, 0.5], [0.301, 0.999]])
 def test_every_dot_is_on_the_strip(values: list[float], percent: bool) -> None:
     drawing = ET.fromstring(strip(values, strip_range(values, percent), "n0", percent))
-    at = [float(dot.get("cx")) for dot in drawing.iter(f"{SVG}circle")]
-    assert len(at) == len(values) and all(0 < x < 220 for x in at)
+    positions = [float(dot.get("cx")) for dot in drawing.iter(f"{SVG}circle")]
+    assert len(positions) == len(values) and all(0 < x < 220 for x in positions)
 
 
 def test_ticks_are_round_and_inside() -> None:

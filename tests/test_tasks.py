@@ -37,10 +37,12 @@ from gatewright.tasks.tag import Tag
 from gatewright.tasks.task import Task, run_all
 from gatewright.tasks.text.ngram import Counts
 from gatewright.tasks.text.task import NextSymbol, Tail
-from gatewright.training.experiment import Experiment, planned
+from gatewright.training import experiment
+from gatewright.training.experiment import choose_variant
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from gatewright.training.processes.wire import hand_over, receive
+from gatewright.training.plan import make_plan
+from gatewright.training.processes.wire import receive_data, send_data
 
 GENERATOR = np.random.default_rng(3)
 
@@ -152,13 +154,13 @@ def test_the_best_of_any_number_of_variants_is_taken(
     kind = ThreeWays if len(losses) == 3 else Forecast
     task = kind(**vars(a_task("forecast")))
     variants = task.variants()
-    plan = planned(noisy(), ["rnn"], seeds=1, say=lambda line: None, reading={})
+    plan = make_plan(noisy(), ["rnn"], seeds=1, say=lambda line: None, reading={})
     outcomes = [
-        SimpleNamespace(history=SimpleNamespace(validation_loss=[9.0, loss], kept=1))
+        SimpleNamespace(history=SimpleNamespace(validation_loss=[9.0, loss], best_epoch=1))
         for loss in losses
     ]
-    monkeypatch.setattr(Experiment, "trained", lambda *arguments, **options: outcomes)
-    chosen = replace(plan, task=task).settled(progress=False)
+    monkeypatch.setattr(experiment, "perform_all", lambda *arguments, **options: outcomes)
+    chosen = choose_variant(replace(plan, task=task), progress=False)
     assert chosen.task == variants[losses.index(min(losses))]
     assert note in chosen.notes[-1]
 
@@ -473,9 +475,9 @@ def test_data_arrive_unchanged_in_another_process(data: str) -> None:
     else:
         sent = read(data).data
     stream = io.BytesIO()
-    hand_over(sent, stream)
+    send_data(sent, stream)
     stream.seek(0)
-    received = receive(stream)
+    received = receive_data(stream)
     assert type(received) is type(sent)
     for field in sent.__dataclass_fields__:
         expected, value = getattr(sent, field), getattr(received, field)
@@ -492,7 +494,7 @@ def test_a_part_that_is_too_short_to_measure_on_is_refused_before_the_training()
     """28 steps are enough for a window of 12 and a horizon of 7, but the validation part is not."""
     for steps, message in ((24, "last 5 of 24"), (35, "last 6 of 28")):
         with pytest.raises(DataError, match=f"the {message} steps .* expected at least 7"):
-            planned(
+            make_plan(
                 noisy(steps),
                 ["rnn"],
                 seeds=1,

@@ -1,4 +1,4 @@
-"""The words of a comparison: ties, differences that say nothing, intervals, and seeds."""
+"""The verdict of a comparison: ties, differences within the spread, baselines, and seeds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import pytest
 
 from gatewright.tasks.forecast.metrics import COVERAGE, CRPS, MASE
 from gatewright.tasks.labelled import ACCURACY
+from gatewright.training.entries import Entry, Trial
 from gatewright.training.recipe import Recipe
-from gatewright.training.results import Comparison, Entry, Trial
+from gatewright.training.results import Comparison
 
 
 class Stub:
-    """A task of which only the metrics are asked."""
+    """A task with nothing but metrics."""
 
     def __init__(self, *metrics: Any) -> None:
         self.metrics = metrics
@@ -23,7 +24,7 @@ class Stub:
 def entry(
     title: str, *values: float, loss: float = 0.5, network: bool = True, **more: float
 ) -> Entry:
-    """A row with the first metric of each seed, and others that are the same for all."""
+    """A row with `values` of the first metric, by seed, and `more` metrics that are constant."""
     trials = tuple(
         Trial(
             seed,
@@ -57,7 +58,7 @@ def comparison(*entries: Entry, task: Any) -> Comparison:
     )
 
 
-def test_networks_that_tie_are_named_and_the_loss_that_decides() -> None:
+def test_networks_that_tie_are_named_and_the_loss_decides() -> None:
     task: Any = Stub(ACCURACY)
     rows = [
         entry(name, 1.0, 1.0, loss=loss) for name, loss in zip("ABCD", (4, 3, 1, 2), strict=True)
@@ -74,12 +75,16 @@ def test_networks_that_tie_are_named_and_the_loss_that_decides() -> None:
     [
         (0.498, 0.4, "level with it"),
         (0.40, 0.4, "prefer it."),
-        (0.40, 0.9, "but its CRPS is 0.900 against 0.400: prefer it only where MASE alone counts"),
+        (
+            0.40,
+            0.9,
+            "but its CRPS is 0.900 against 0.400: prefer it only if MASE is all that counts",
+        ),
         (0.40, 0.3, "prefer it."),
         (0.60, 0.3, None),
     ],
 )
-def test_a_baseline_is_recommended_for_what_it_does_better(
+def test_a_baseline_is_recommended_where_it_does_better(
     mase: float, crps: float, expected: str | None
 ) -> None:
     task: Any = Stub(MASE, CRPS, COVERAGE)
@@ -91,7 +96,7 @@ def test_a_baseline_is_recommended_for_what_it_does_better(
         assert expected in text
 
 
-def test_a_lead_within_the_spread_of_the_seeds_says_nothing() -> None:
+def test_a_lead_within_the_spread_of_the_seeds_means_nothing() -> None:
     task: Any = Stub(MASE)
     ours = entry("GRU", 0.4, 0.6)
     text = comparison(ours, entry("ridge", 0.45, network=False), task=task).verdict()

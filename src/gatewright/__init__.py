@@ -84,9 +84,8 @@ if TYPE_CHECKING:
     from gatewright.layers.saving import load, save
     from gatewright.layers.torch_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
     from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
-    from gatewright.training.compare import compare
     from gatewright.training.predict import predict
-    from gatewright.training.train import train
+    from gatewright.training.train import compare, train
 
 #: What needs torch, and where it stands; imported when it is first asked for.
 _LATER = {
@@ -100,7 +99,7 @@ _LATER = {
     "GRUCell": "layers.torch_cells",
     "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
-    "compare": "training.compare",
+    "compare": "training.train",
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",

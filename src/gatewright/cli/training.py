@@ -87,7 +87,7 @@ def compare(
     **reading: Any,
 ) -> None:
     """Train networks side by side, beside simple methods; Ctrl-C keeps what is finished."""
-    from gatewright.training.compare import compare as run
+    from gatewright.training.train import compare as run
 
     out = out or new_run(data)
     comparison = run(

@@ -1,4 +1,4 @@
-"""Estimators for those who live in scikit-learn; needs the extra `sklearn`.
+"""Estimators with scikit-learn's interface; they need the extra `sklearn`.
 
 Nothing else in this package imports scikit-learn at its top: `import gatewright` does not
 need it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from gatewright.errors import ArgumentError
 
 try:
-    import sklearn  # noqa: F401 - said here once, with what to do, and not deep inside
+    import sklearn  # noqa: F401 - so that a missing package is reported with the remedy
 except ModuleNotFoundError:
     raise ArgumentError(
         "gatewright.estimators needs scikit-learn, which is not installed: "

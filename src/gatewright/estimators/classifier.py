@@ -1,4 +1,4 @@
-"""A classifier of sequences with scikit-learn's methods."""
+"""A classifier of sequences with scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from gatewright.training.recipe import RECIPES
 
 
 class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
-    """A class for each sequence, by a recurrent network of any cell.
+    """Classify sequences by a recurrent network of any cell.
 
     X is a list of N arrays (T_i, C), one array (N, T, C), or a table (N, T), which is read as
     one channel over T steps. Arrays of one channel may be (T_i,), in a list or in a column of a
-    dataframe. Channels are scaled by what is learned from; a part of it, drawn
-    class by class from `random_state`, decides which epoch's weights are kept.
+    dataframe. A validation part of the data, drawn class by class from `random_state`, decides
+    which epoch's weights are kept; the scaling of the channels comes from the rest.
 
     >>> import numpy as np
     >>> generator = np.random.default_rng(0)
     >>> up = [np.sort(generator.normal(size=(n, 1)), axis=0) for n in range(3, 23)]
-    >>> X, y = [*up, *(one[::-1] for one in up)], ["up"] * 20 + ["down"] * 20
+    >>> X, y = [*up, *(rising[::-1] for rising in up)], ["up"] * 20 + ["down"] * 20
     >>> classifier = SequenceClassifier("gru", epochs=30, random_state=0).fit(X, y)
     >>> classifier.predict([[[0.0], [0.5], [2.0]], [[1.0], [0.3], [-0.9]]])
     array(['up', 'down'], dtype='<U4')
 
     It can be cloned, searched over and put into a pipeline whose other steps leave X in one
-    of these forms. `joblib.dump` keeps it as long as the versions of gatewright and torch stay
-    what they are, and loads code with it; `save` and `load` need no pickle.
+    of these forms. `save` and `load` need no pickle; a file of `joblib.dump` runs code when it is
+    loaded, and fits only the same versions of gatewright and torch.
 
     Args:
         cell: A name from `gatewright.CELLS`, "window", a cell, or "file.py:MyCell".
         hidden_size: Units of the network.
         epochs: Passes over the data, at most.
-        batch_size: Sequences of a step of learning; smaller where the data are few.
-        learning_rate: At its highest; it rises and then falls to zero along a cosine.
-        dropout: Before the readout, while learning.
-        patience: Epochs without a better validation loss after which it ends; None for never.
-        validation_fraction: Share of each class that is taken off to choose the epoch on.
+        batch_size: Sequences of a training step; smaller where the data are few.
+        learning_rate: The highest rate; it rises to it and then falls to zero along a cosine.
+        dropout: Share of the features dropped before the readout, while learning.
+        patience: Epochs without a better validation loss after which training ends, or None.
+        validation_fraction: Share of each class in the validation part.
         random_state: An int for the same result every time, a `RandomState`, or None.
 
     Attributes:
-        classes_: (K,), as in y, sorted.
-        model_: The trained `gatewright` model; its `body` is the layer, with `trace`.
+        classes_: (K,), the sorted values of y.
+        model_: The trained `gatewright` model; its `body` is the layer, which has `trace`.
         history_: Losses and metrics of each epoch.
-        n_iter_: Epochs that were run.
-        n_channels_: C. After a table, `n_features_in_` is its T.
+        n_iter_: Number of epochs.
+        n_channels_: Number of channels, C. For a table, `n_features_in_` is its T.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         """Learn the classes y (N,) of the sequences X.
 
         Args:
-            sample_weight: (N,), by how much each sequence counts in the loss, also where the
-                epoch is chosen; all alike unless given.
+            sample_weight: (N,), the weight of each sequence in the loss, in learning as in the
+                choice of the epoch; by default all are equal.
 
         Raises:
-            SizeError, DataError, ArgumentError: all of them a ValueError; for X, y or a setting
-                that cannot be used. Every class needs two sequences, one of them to choose on.
+            SizeError, DataError, ArgumentError: all are a ValueError; for X, y or a setting
+                that cannot be used. Every class needs two sequences, one of them for validation.
         """
         base = self._recipe(RECIPES["classify"])
         sequences = read_sequences(self, X, reset=True)
@@ -99,23 +99,24 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         if len(sequences) == 1:
             raise DataError("X holds 1 sample; expected two of each class, to learn and to choose")
         weights = self._weights(sample_weight, len(sequences))
-        if weights is not None:  # what does not count is not there
-            sequences = tuple(one for one, weight in zip(sequences, weights, strict=True) if weight)
+        if weights is not None:  # sequences of weight 0 are left out
+            weighted = zip(sequences, weights, strict=True)
+            sequences = tuple(sequence for sequence, weight in weighted if weight)
             labels, weights = labels[weights > 0.0], weights[weights > 0.0]
         classes, codes = np.unique(labels, return_inverse=True)
-        names = tuple(str(one) for one in classes.tolist())
+        names = tuple(str(label) for label in classes.tolist())
         codes = codes.astype(np.int64)
         recordings = Weighted(sequences, codes, names, name="X", weights=weights)
         task = Classify.of(recordings)
         recipe = base.fitted(task.batches(recordings))
-        self._keep(*self._learn(task, recordings, recipe))
+        self._store(*self._learn(task, recordings, recipe))
         self.classes_ = classes
         self.n_channels_ = recordings.channels
         return self
 
     @staticmethod
     def _weights(sample_weight: Any, count: int) -> NDArray[np.float32] | None:
-        """(N,), with mean 1; None where all count alike."""
+        """Weights (N,) with mean 1, or None where all are equal."""
         if sample_weight is None:
             return None
         weights = as_numbers(sample_weight, "sample_weight").astype(np.float64)
@@ -123,24 +124,26 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
             weights = np.full(count, float(weights))
         if weights.shape != (count,):
             raise SizeError(
-                f"sample_weight has shape {weights.shape}; expected ({count},), one a sequence"
+                f"sample_weight has shape {weights.shape}; expected ({count},), a weight for "
+                "each sequence"
             )
         if not (np.isfinite(weights).all() and (weights >= 0.0).all() and weights.any()):
             raise DataError(
                 "sample_weight has a value that is negative or not finite, or every weight is "
-                "zero; expected numbers from 0, some of them above"
+                "zero; expected numbers from 0, at least one of them above 0"
             )
         scaled: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
         return scaled
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """(N, K), a probability for each of `classes_`; they were not calibrated."""
+        """Probabilities (N, K) of `classes_`; they are not calibrated."""
         check_is_fitted(self)
-        found: NDArray[np.float64] = self.model_.predict(read_sequences(self, X, reset=False))
-        return found
+        sequences = read_sequences(self, X, reset=False)
+        probabilities: NDArray[np.float64] = self.model_.predict(sequences)
+        return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """(N,), the likeliest class of each sequence."""
-        chosen = self.predict_proba(X).argmax(-1)
-        said: NDArray[Any] = self.classes_[chosen]
-        return said
+        """The most likely class of each sequence, (N,)."""
+        codes = self.predict_proba(X).argmax(-1)  # also refuses an estimator that is not fitted
+        labels: NDArray[Any] = self.classes_[codes]
+        return labels

@@ -1,4 +1,4 @@
-"""A forecaster of time series with scikit-learn's methods."""
+"""A forecaster of time series with scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gatewright.data.missing import Fill
 from gatewright.data.request import as_names
 from gatewright.errors import DataError
 from gatewright.estimators.network import NetworkEstimator
-from gatewright.estimators.series import Given, read_given
+from gatewright.estimators.series import SeriesInput, read_series
 from gatewright.language.cell import Cell
 from gatewright.tasks.forecast.metrics import LEVELS, MEDIAN
 from gatewright.tasks.forecast.task import Forecast
@@ -24,57 +24,60 @@ from gatewright.training.recipe import RECIPES, Recipe
 
 
 class Forecaster(NetworkEstimator):
-    """The next steps of time series, by a recurrent network of any cell.
+    """Forecast the next steps of time series by a recurrent network of any cell.
 
-    X is a table (T, C), one series of C channels over T steps; a list of N such arrays or one
-    array (N, T, C), series that share one model; a dataframe of any library that narwhals knows,
-    whose time column (or index) and id column are found and whose gaps are refused, with the
-    calendar beside it; or a `Series` of `gatewright.read`, which has every choice of reading.
+    X is one of:
 
-    Rows are steps of time, in order: the last of them are kept back in `fit`, to decide which
-    epoch's weights are kept and how wide the intervals have to be. In a search or a
+    - a table (T, C), one series of C channels over T steps;
+    - a list of N such arrays or one array (N, T, C), series that share one model;
+    - a dataframe of any library that narwhals knows. Its time column (or index) and its id column
+      are recognised, gaps are refused, and the calendar is added as channels;
+    - a `Series` of `gatewright.read`, which has every option of reading.
+
+    Rows are steps of time, in order. In `fit` the last of them are the validation part, which
+    decides which epoch's weights are kept and how wide the intervals have to be. In a search or a
     cross-validation give `cv=TimeSeriesSplit(...)`, never folds that cut a piece out of the
-    middle: what is left would be read as if it were whole.
+    middle: the rest would be read as if it had no gap.
 
     >>> import numpy as np
     >>> wave = np.sin(np.arange(120) * 2 * np.pi / 12)[:, None]
     >>> forecaster = Forecaster("gru", horizon=6, season=12, epochs=20, random_state=0)
-    >>> said = forecaster.fit(wave[:108]).predict(wave[:108])
-    >>> said.shape, bool(np.abs(said - wave[108:114]).max() < 0.4)
+    >>> forecast = forecaster.fit(wave[:108]).predict(wave[:108])
+    >>> forecast.shape, bool(np.abs(forecast - wave[108:114]).max() < 0.4)
     ((6, 1), True)
 
-    scikit-learn's own checks hold, but for the two that want an answer for each row of X:
-    `check_methods_sample_order_invariance` and `check_methods_subset_invariance`. It can be
+    It passes scikit-learn's own checks, except the two that expect a prediction for each row of
+    X: `check_methods_sample_order_invariance` and `check_methods_subset_invariance`. It can be
     cloned, searched over and put into a pipeline whose other steps leave X in one of these
-    forms. `joblib.dump` keeps it as long as the versions of gatewright and torch stay what they
-    are, and loads code with it; `save` and `load` need no pickle.
+    forms. `save` and `load` need no pickle; a file of `joblib.dump` runs code when it is loaded,
+    and fits only the same versions of gatewright and torch.
 
     Args:
         cell: A name from `gatewright.CELLS`, "window", a cell, or "file.py:MyCell".
-        horizon: Steps to tell; a season unless given, or 8 where there is none.
-        window: Steps to read; four seasons or 24 unless given, but at most a quarter of what
-            there is.
-        season: Steps a season; where X has times their usual one (24 hours, 7 days, 12 months).
-        target: Channels to forecast, by name; all of them unless given. The others are read only.
-        fill: What to do about gaps and missing values of a dataframe: see `gatewright.read`.
-        per_window: Whether each window is scaled by its own last value and spread, which helps
-            where the level wanders; unless given what does better after a short training.
+        horizon: Steps to forecast; by default a season, or 8 where there is none.
+        window: Steps to read; by default four seasons or 24, but at most a quarter of the data.
+        season: Steps per season; by default the usual one where X has times (24 hours, 7 days,
+            12 months).
+        target: Channels to forecast, by name; by default all. The others are only read.
+        fill: How to fill gaps and missing values of a dataframe: see `gatewright.read`.
+        per_window: Scale each window by its own last value and spread, which helps where the
+            level wanders; by default the choice that does better after a short training.
         hidden_size: Units of the network.
         epochs: Passes over the data, at most.
-        batch_size: Windows of a step of learning; smaller where the data are few.
-        learning_rate: At its highest; it rises and then falls to zero along a cosine.
-        dropout: Before the readout, while learning.
-        patience: Epochs without a better validation loss after which it ends; None for never.
-        validation_fraction: Share of the steps, the last ones, that is taken off to choose on.
+        batch_size: Windows of a training step; smaller where the data are few.
+        learning_rate: The highest rate; it rises to it and then falls to zero along a cosine.
+        dropout: Share of the features dropped before the readout, while learning.
+        patience: Epochs without a better validation loss after which training ends, or None.
+        validation_fraction: Share of the steps, the last ones, in the validation part.
         random_state: An int for the same result every time, a `RandomState`, or None.
 
     Attributes:
-        model_: The trained `gatewright` model; its `body` is the layer, with `trace`.
+        model_: The trained `gatewright` model; its `body` is the layer, which has `trace`.
         history_: Losses and metrics of each epoch.
-        n_iter_: Epochs that were run.
-        task_: The `Forecast` that was learned: its targets, horizon, window, season, ranges.
-        levels: The Q levels of `predict_quantiles`, 0.1 to 0.9; the outer two are an interval
-            that was stretched to hold 80 % of the validation part.
+        n_iter_: Number of epochs.
+        task_: The `Forecast` that was learned, with its targets, horizon, window, season, ranges.
+        levels: The Q levels of `predict_quantiles`, 0.1 to 0.9; the outer two are the ends of
+            an interval that was widened to hold 80 % of the validation part.
     """
 
     levels: ClassVar[tuple[float, ...]] = LEVELS
@@ -116,7 +119,7 @@ class Forecaster(NetworkEstimator):
 
     @property
     def task_(self) -> Forecast:
-        """What was learned."""
+        """The task that was learned."""
         task = self.model_.task
         assert isinstance(task, Forecast)
         return task
@@ -125,25 +128,25 @@ class Forecaster(NetworkEstimator):
         """Learn from the series X; y is not used, the targets are channels of X.
 
         Raises:
-            SizeError, DataError, ArgumentError: all of them a ValueError; for X or a setting
-                that cannot be used, or too few steps for window and horizon.
+            SizeError, DataError, ArgumentError: all are a ValueError; for X or a setting that
+                cannot be used, or too few steps for window and horizon.
         """
         sizes = self._counts("horizon", "window", "season")
         base = self._recipe(RECIPES["forecast"])
-        given = self._read(X, reset=True)
-        series = given.series.with_calendar()
+        source = self._read(X, reset=True)
+        series = source.series.with_calendar()
         if self.season is not None:
             series = replace(series, steps_a_season=sizes["season"])
         task = Forecast.of(series, horizon=sizes["horizon"], window=sizes["window"])
-        rest, _ = task.parts(series, base.validation, 0)
-        recipe = base.fitted(task.batches(rest))
-        model, history = self._learn(self._settled(task, series, recipe), series, recipe)
-        model.reading = dict(given.reading)
-        self._keep(model, history)
+        training, _ = task.parts(series, base.validation, 0)
+        recipe = base.fitted(task.batches(training))
+        model, history = self._learn(self._choose_variant(task, series, recipe), series, recipe)
+        model.reading = dict(source.reading)
+        self._store(model, history)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
-        """(horizon, targets), the medians of the steps that follow the last one of X.
+        """The medians of the steps after the last of X, (horizon, targets).
 
         (N, horizon, targets) where X is several series. The last `window` steps are enough.
         """
@@ -151,50 +154,51 @@ class Forecaster(NetworkEstimator):
         return median
 
     def predict_quantiles(self, X: Any) -> NDArray[np.float64]:
-        """(horizon, targets, Q), or (N, horizon, targets, Q), the same at each of `levels`."""
+        """The quantiles at each of `levels`, (horizon, targets, Q) or (N, horizon, targets, Q)."""
         check_is_fitted(self)
-        given = self._read(X, reset=False)
-        futures = self.model_.predict(self._ready(given.series))
-        found = np.stack([future.quantiles for future in futures])
-        return found if given.many else found[0]
+        source = self._read(X, reset=False)
+        forecasts = self.model_.predict(self._checked(source.series))
+        quantiles = np.stack([forecast.quantiles for forecast in forecasts])
+        return quantiles if source.many else quantiles[0]
 
     def score(self, X: Any, y: Any = None) -> float:
         """−MASE of the medians at every step of X that has a window before it and a horizon after.
 
-        Greater is better: 0 is without an error, and −1 as large an error as that of the seasonal
-        naive forecast inside the data that were learned from, the mean over their series, as X
-        may hold others. y is not used.
+        Greater is better: 0 means no error, and −1 an error as large as that of the seasonal
+        naive forecast within the training data. That is the mean over the training series,
+        because X may hold other series. y is not used.
 
         Raises:
             DataError: if X is shorter than window and horizon together.
         """
         check_is_fitted(self)
-        series = self._ready(self._read(X, reset=False).series)
+        series = self._checked(self._read(X, reset=False).series)
         unit = tuple(np.mean(self.task_.naive_error, axis=0).tolist())
         task = replace(self.task_, naive_error=(unit,) * len(series))
         outputs = run_all(self.model_, task.batches(series))
         return -task.score(task.predictions(outputs, self.model_), series)["mase"]
 
-    def _ready(self, series: Series) -> Series:
-        """The series as the task reads them; `DataError` where it would leave one out."""
+    def _checked(self, series: Series) -> Series:
+        """The series as the task reads them; `DataError` where it would leave one of them out."""
         ready, remarks = self.task_.adapt(series)
         if len(ready) < len(series):
-            raise DataError(f"an answer is expected for each series of X, but {remarks[0]}")
+            raise DataError(f"a forecast is expected for each series of X, but {remarks[0]}")
         return ready
 
-    def _read(self, X: Any, *, reset: bool) -> Given:
+    def _read(self, X: Any, *, reset: bool) -> SeriesInput:
         targets = as_names(self.target)
         reading = {"target": targets, "fill": self.fill}
         if not reset:
             reading |= self.model_.reading
-        return read_given(self, X, reset=reset, targets=targets, reading=reading)
+        return read_series(self, X, reset=reset, targets=targets, reading=reading)
 
-    def _settled(self, task: Forecast, series: Series, recipe: Recipe) -> Forecast:
-        """The variant that was asked for, or that does best after a short training."""
+    def _choose_variant(self, task: Forecast, series: Series, recipe: Recipe) -> Forecast:
+        """The variant that `per_window` asks for, or the best after a short training."""
         if self.per_window is not None:
             return replace(task, per_window=bool(self.per_window))
-        losses = {}
-        for variant in task.variants():
+
+        def loss(variant: Forecast) -> float:
             _, history = self._learn(variant, series, recipe.pilot())
-            losses[history.validation_loss[history.kept]] = variant
-        return losses[min(losses)]
+            return history.validation_loss[history.best_epoch]
+
+        return min(task.variants(), key=loss)

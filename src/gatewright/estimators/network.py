@@ -1,11 +1,11 @@
-"""What the estimators share: their settings of the training, and a model that can be saved."""
+"""The base of the estimators: settings of the training, and a model that can be saved."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,19 +18,19 @@ from gatewright.errors import ArgumentError, ModelError
 from gatewright.language.cell import StoredCell
 from gatewright.layers.saving import load, save
 from gatewright.tasks.task import Task
-from gatewright.training.experiment import check_counts
+from gatewright.training.history import History
 from gatewright.training.job import build_model, fit
-from gatewright.training.loop import History
 from gatewright.training.model import Model
 from gatewright.training.networks import find_network
+from gatewright.training.plan import check_counts
 from gatewright.training.recipe import Recipe
 
-#: Beside the model's own files: what the estimator knows that the model does not.
+#: Next to the model's own files: settings and attributes of the estimator.
 FILE = "estimator.json"
 
 
 class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
-    """The base of the estimators. A subclass has these settings, and takes a task from data."""
+    """The base of the estimators. A subclass has these settings, and makes a task from data."""
 
     cell: Any
     hidden_size: int
@@ -48,19 +48,18 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _recipe(self, base: Recipe) -> Recipe:
-        """The recipe of a task with the settings in its place, once they are checked."""
-        given = self._counts("hidden_size", "epochs", "batch_size")
-        for what, value in given.items():
-            if value is None:
-                raise ArgumentError(f"{what} is None; expected a whole number from 1")
+        """Check the settings, and put them into the recipe of a task."""
+        for name, count in self._counts("hidden_size", "epochs", "batch_size").items():
+            if count is None:
+                raise ArgumentError(f"{name} is None; expected a whole number from 1")
         self._counts("patience")
-        for what, low, high in (
+        for name, low, high in (
             ("learning_rate", 0.0, math.inf),
             ("validation_fraction", 0.0, 1.0),
         ):
-            if not low < getattr(self, what) < high:
+            if not low < getattr(self, name) < high:
                 raise ArgumentError(
-                    f"{what} is {getattr(self, what)}; expected a number between {low:g} and "
+                    f"{name} is {getattr(self, name)}; expected a number between {low:g} and "
                     f"{high:g}"
                 )
         if not 0.0 <= self.dropout < 1.0:
@@ -73,18 +72,18 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             dropout=self.dropout,
             validation=self.validation_fraction,
             patience=self.patience,
-            keep_from=0.0,  # patience counts from the epoch that is kept
+            keep_from=0.0,  # every epoch may be kept: patience counts from the best so far
             least_steps=0,
         )
 
     def _counts(self, *names: str) -> dict[str, Any]:
-        """These settings, each a whole number from 1 or None."""
-        given = {name: _whole(getattr(self, name)) for name in names}
-        check_counts(**given)
-        return given
+        """Check that each of these settings is a whole number from 1 or None; by name."""
+        counts = {name: _python_number(getattr(self, name)) for name in names}
+        check_counts(**counts)
+        return counts
 
     def _learn(self, task: Task, data: Any, recipe: Recipe) -> tuple[Model, History]:
-        """A trained model, in this process; random_state decides everything random."""
+        """Train a model in this process; everything random depends on `random_state`."""
         name, network = find_network(self.cell)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
 
@@ -95,15 +94,16 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
 
         return fit(task.parts(data, recipe.validation, seed), build, recipe, seed=seed)
 
-    def _keep(self, model: Model, history: History) -> None:
+    def _store(self, model: Model, history: History) -> None:
         self.model_ = model
         self.history_ = history
         self.n_iter_ = len(history.train_loss)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
-        """Write the fitted estimator as a new directory, without pickle, whole or not at all.
+        """Write the fitted estimator as a new directory, without pickle.
 
-        It holds a model directory, so that `gatewright.load` reads the network alone.
+        The directory appears complete or not at all. It is a model directory, too, so that
+        `gatewright.load` reads the network from it.
 
         Raises:
             ArgumentError: if the directory is not empty.
@@ -114,7 +114,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             _, network = find_network(self.cell)
             settings["cell"] = network.stored(self.model_.task, self.model_.hidden_size)
         if isinstance(self.random_state, np.random.RandomState):
-            settings["random_state"] = None  # its position is over; a new fit draws anew
+            settings["random_state"] = None  # its numbers are used up; a new fit draws others
         learned = {
             name: value
             for name, value in vars(self).items()
@@ -124,7 +124,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             "kind": type(self).__name__,
             "settings": settings,
             "learned": learned,
-            "history": asdict(self.history_),
+            "history": self.history_.to_json(),
         }
         text = json.dumps(stored, indent=2, default=_to_json) + "\n"
         return save(self.model_, directory, files={FILE: text.encode()})
@@ -154,7 +154,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
                     name,
                     np.array(value["values"], value["dtype"]) if is_array else value,
                 )
-            estimator._keep(model, History(**stored["history"]))
+            estimator._store(model, History.from_json(stored["history"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{directory} is not the directory of an estimator, or its {FILE} is damaged "
@@ -164,7 +164,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 def _to_json(value: Any) -> Any:
-    """An array with its type, and numpy's numbers as Python's."""
+    """Turn an array into its type and values, and a number of numpy into one of Python."""
     if isinstance(value, np.ndarray):
         return {"dtype": value.dtype.str, "values": value.tolist()}
     if isinstance(value, np.generic):
@@ -172,6 +172,6 @@ def _to_json(value: Any) -> Any:
     raise ArgumentError(f"{value!r} cannot be written to {FILE}; expected numbers or text")
 
 
-def _whole(value: Any) -> Any:
-    """A whole number of numpy's as Python's: a search over settings gives those."""
+def _python_number(value: Any) -> Any:
+    """Turn a whole number of numpy, as a search over settings gives it, into one of Python."""
     return int(value) if isinstance(value, np.integer) else value

@@ -1,4 +1,4 @@
-"""The forms in which sequences may be given to an estimator."""
+"""Read sequences from every form that an estimator takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sequences = tuple[NDArray[np.float32], ...]
 
 
 def are_sequences(X: Any) -> TypeGuard[Sequence[Any]]:
-    """Tell N arrays (T_i, C) or (T_i,), in a list or as one array, from a table.
+    """Tell N arrays (T_i, C) or (T_i,), in a list or as a single array, from a table.
 
     Arrays (T,) of one length are a table (N, T), for which scikit-learn's own rules hold.
     """
@@ -26,16 +26,16 @@ def are_sequences(X: Any) -> TypeGuard[Sequence[Any]]:
         return False
     if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype != object):
         return X.ndim == 3
-    if any(hasattr(one, "ndim") and one.ndim > 1 for one in X):
+    if any(hasattr(item, "ndim") and item.ndim > 1 for item in X):
         return True
-    if not all(hasattr(one, "__len__") and not isinstance(one, str | bytes | dict) for one in X):
+    if not all(hasattr(item, "__len__") and not isinstance(item, str | bytes | dict) for item in X):
         return False
-    nested = any(len(one) and hasattr(one[0], "__len__") for one in map(plain, X))
-    return nested or len({len(one) for one in X}) > 1 or isinstance(X, np.ndarray)
+    nested = any(len(item) and hasattr(item[0], "__len__") for item in map(plain, X))
+    return nested or len({len(item) for item in X}) > 1 or isinstance(X, np.ndarray)
 
 
 def plain(X: Any) -> Any:
-    """A column of arrays as a list, a tensor as an array; anything else as it is."""
+    """Turn a column of arrays into a list and a tensor into an array; leave the rest as it is."""
     if isinstance(X, Tensor):
         return as_numbers(X, "X")
     # A column of a dataframe library, whose values are sequences, is a list of them.
@@ -44,22 +44,25 @@ def plain(X: Any) -> Any:
 
 
 def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
-    """N arrays (T_i, C) in float32, from any form that an estimator takes.
+    """Read N arrays (T_i, C) in float32 from any form that an estimator takes.
 
-    A table (N, T) is one channel over T steps; scikit-learn's own rules hold for it, so that
-    one with other columns than were learned from is refused. `reset` is true in `fit`.
+    A table (N, T) is one channel over T steps. scikit-learn's own rules hold for it: a table
+    with other columns than in `fit` is refused.
+
+    Args:
+        reset: True in `fit`, which learns the columns; False in other methods.
 
     Raises:
-        SizeError: for sequences that do not have the same channels, or no step.
-        DataError: for values that are not finite, or no numbers.
+        SizeError: for sequences that differ in their channels, or have no step.
+        DataError: for values that are not finite, or not numbers.
         ValueError, TypeError: scikit-learn's, for a table that cannot be read.
     """
     X = plain(X)
     if are_sequences(X):
-        if reset:  # what an earlier table left behind says nothing of these
+        if reset:  # attributes of an earlier table do not hold for sequences
             for name in ("n_features_in_", "feature_names_in_"):
                 vars(estimator).pop(name, None)
-        arrays = tuple(_sequence(at, one) for at, one in enumerate(X))
+        arrays = tuple(_sequence(index, item) for index, item in enumerate(X))
     else:
         refuse_odd_table(X)
         table = validate_data(estimator, X, reset=reset, dtype=np.float32)
@@ -71,29 +74,29 @@ def read_sequences(estimator: Any, X: Any, *, reset: bool) -> Sequences:
             f"{estimator.n_channels_}: give the same ones"
         )
     check_shapes(arrays, channels)
-    for at, one in enumerate(arrays):
-        if not np.isfinite(one).all():
-            step, channel = (int(place) for place in np.argwhere(~np.isfinite(one))[0])
+    for index, array in enumerate(arrays):
+        if not np.isfinite(array).all():
+            step, channel = map(int, np.argwhere(~np.isfinite(array))[0])
             raise DataError(
-                f"sequence {at} has {one[step, channel]} at step {step}, channel {channel}; "
+                f"sequence {index} has {array[step, channel]} at step {step}, channel {channel}; "
                 "expected finite numbers within float32: fill or leave out what is missing"
             )
     return arrays
 
 
-def _sequence(at: int, one: Any) -> NDArray[np.float32]:
-    """(T, C) in float32; values (T,) are one channel."""
-    # Too large for float32 becomes infinite, and is refused with its place.
+def _sequence(index: int, values: Any) -> NDArray[np.float32]:
+    """An array (T, C) in float32; values (T,) are one channel."""
+    # A value too large for float32 becomes infinite, and `read_sequences` refuses it.
     with np.errstate(over="ignore"):
-        array = as_numbers(one, f"sequence {at}").astype(np.float32)
+        array = as_numbers(values, f"sequence {index}").astype(np.float32)
     return array[:, None] if array.ndim == 1 else array
 
 
 def as_numbers(value: Any, name: str) -> NDArray[Any]:
-    """An array of real numbers from whatever was given; `name` is what messages call it.
+    """Turn a value into an array of real numbers; error messages call it `name`.
 
     Raises:
-        DataError: for what holds no numbers: times, texts, complex or sparse values.
+        DataError: for values that are not real numbers: times, texts, complex or sparse values.
         SizeError: for rows of different lengths.
     """
     try:
@@ -111,9 +114,9 @@ def as_numbers(value: Any, name: str) -> NDArray[Any]:
 
 
 def refuse_odd_table(X: Any) -> None:
-    """Refuse tables that scikit-learn would misread, or refuse without a remedy.
+    """Refuse tables that scikit-learn would misread, or refuse without a hint.
 
-    Times would become numbers of days or nanoseconds.
+    It would turn times into numbers of days or nanoseconds.
     """
     if issparse(X):
         raise DataError(

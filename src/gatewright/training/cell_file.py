@@ -1,4 +1,4 @@
-"""A cell of the user's from a file: `my.py:MyCell`, as the command line is given it."""
+"""Load a user's cell from a Python file, named as on the command line: `my.py:MyCell`."""
 
 from __future__ import annotations
 
@@ -12,43 +12,45 @@ from gatewright.errors import ArgumentError, CellError
 from gatewright.language.cell import Cell
 
 
-def names_a_file(given: str) -> bool:
-    """Whether this is `file.py:Name` rather than the name of a network."""
-    return given.endswith(".py") or ".py:" in given
+def names_a_file(name: str) -> bool:
+    """Tell `file.py:Name` from the name of a network."""
+    return name.endswith(".py") or ".py:" in name
 
 
-def cell_from_file(given: str) -> Cell:
-    """The cell `file.py:Name`; the name may be left out where the file holds one cell.
+def cell_from_file(reference: str) -> Cell:
+    """The cell `file.py:Name`; the name may be left out where the file holds only one cell.
 
-    The file is run, as Python would run it; what it imports from its own folder is found.
+    The file is run as a Python script would be, so that it can import from its own folder.
 
     Raises:
         ArgumentError: if the file cannot be read or run, or holds no such cell.
         CellError: if the cell cannot be read.
     """
-    file, _, name = given.partition(".py:")
+    file, _, name = reference.partition(".py:")
     path = Path(file if file.endswith(".py") else f"{file}.py")
     if not path.is_file():
         raise ArgumentError(f"there is no file {path}; --cell is a name, or file.py:ClassName")
     values = _run(path)
-    kinds = {
+    classes = {
         key: value
         for key, value in values.items()
         if isinstance(value, type)
         and issubclass(value, Cell)
         and value.__module__ == values["__name__"]
     }
-    if not name and len(kinds) == 1:
-        name = next(iter(kinds))
-    found = kinds.get(name, values.get(name))
-    if isinstance(found, Cell):
-        return found
-    if not (isinstance(found, type) and issubclass(found, Cell)):
-        there = f"it holds {', '.join(kinds)}" if kinds else "it holds no class that is a gw.Cell"
-        wanted = f"has no cell {name!r}" if name else "does not say which cell"
-        raise ArgumentError(f"{path} {wanted}: {there}; give {path}:ClassName")
+    if not name and len(classes) == 1:
+        name = next(iter(classes))
+    cell = classes.get(name, values.get(name))
+    if isinstance(cell, Cell):
+        return cell
+    if not (isinstance(cell, type) and issubclass(cell, Cell)):
+        content = (
+            f"it holds {', '.join(classes)}" if classes else "it holds no class that is a gw.Cell"
+        )
+        fact = f"{path} has no cell {name!r}" if name else f"no cell of {path} was named"
+        raise ArgumentError(f"{fact}: {content}; give {path}:ClassName")
     try:
-        return found()
+        return cell()
     except TypeError as error:
         raise ArgumentError(
             f"{path}: {name} needs arguments ({error}); add a line `my_cell = {name}(...)` "

@@ -1,4 +1,4 @@
-"""The time that an experiment will take, and a smaller experiment that fits into a given time."""
+"""The time that an experiment will take, and a smaller experiment that fits into a time limit."""
 
 from __future__ import annotations
 
@@ -8,53 +8,49 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import torch
 
 from gatewright.errors import ArgumentError
-from gatewright.training.job import Run
-from gatewright.training.processes.pool import MOST, usable_cores
+from gatewright.training.plan import Plan
+from gatewright.training.processes.pool import MAX_PROCESSES, usable_cores
 
-if TYPE_CHECKING:
-    from gatewright.training.experiment import Experiment
-
-#: Steps that are timed for each network, after one that compiles its kernels.
+#: Steps that are timed for each network, after a first one that compiles its kernels.
 TIMED_STEPS = 3
 #: Seconds until the processes that train have loaded torch.
 START_UP = 4.0
-#: Time of a training beside its steps alone: an epoch ends with the validation part.
+#: Time of a training as a multiple of its steps' time: an epoch also measures the validation part.
 OVERHEAD = 1.3
 #: Share of a time limit for training; the rest is for the baselines, the test part and the pages.
 TRAINING_SHARE = 0.7
 #: Share of a time limit after which no baseline's fit begins.
 LAST_SHARE = 0.9
-#: How far beyond its planned time a single training may go before it is ended.
+#: Time limit of a single training, as a multiple of its estimate.
 SLACK = 1.2
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """Seconds that the parts of an experiment take, before any of it runs."""
+class TimeEstimate:
+    """Seconds that each part of an experiment will take."""
 
     network_seconds: Mapping[str, float]  # one training of each network
     pilot_seconds: float  # the short trainings that choose the variant of the task
-    baseline_seconds: Mapping[str, float]  # by title, those that take long
+    baseline_seconds: Mapping[str, float]  # of the slow baselines, by title
     seeds: int
 
     @property
     def processes(self) -> int:
-        """Trainings that run side by side."""
-        return min(usable_cores(), MOST, self.seeds * len(self.network_seconds))
+        """Number of trainings that run side by side."""
+        return min(usable_cores(), MAX_PROCESSES, self.seeds * len(self.network_seconds))
 
     @property
     def training_seconds(self) -> float:
-        """All trainings, side by side."""
+        """Time until all trainings are done, side by side."""
         trainings = self.seeds * sum(self.network_seconds.values())
         return START_UP + (self.pilot_seconds + trainings) / self.processes
 
     def sentence(self) -> str:
-        """The time in words, for the user to decide before it starts."""
+        """The estimate in words, for the user to decide on before anything starts."""
         count = self.seeds * len(self.network_seconds)
         baselines = sum(self.baseline_seconds.values())
         line = f"about {in_words(self.training_seconds + baselines)}: "
@@ -65,71 +61,53 @@ class Estimate:
         return line
 
 
-def estimate(plan: Experiment) -> Estimate:
-    """Time a few steps of every network, and a piece of every slow baseline."""
+def estimate_time(plan: Plan) -> TimeEstimate:
+    """Time a few steps of every network, and a part of every slow baseline."""
     step_seconds = {name: _step_seconds(plan, name) for name in plan.networks}
-    batches = plan.task.batches(plan.task.parts(plan.training, plan.recipe.validation, 0)[0])
-    steps = min(batches.steps(plan.recipe.batch_size), plan.recipe.most_steps or 10**9)
+    steps = plan.recipe.steps_per_epoch(plan.task.batches(plan.parts()[0]))
     variants = len(plan.task.variants())
-    pilot_steps = steps * plan.recipe.pilot().epochs * variants * (variants > 1)
-    last = list(plan.networks)[-1]
-    return Estimate(
-        {
+    # Without a choice of variants there are no short trainings.
+    pilot_steps = steps * plan.recipe.pilot().epochs * variants if variants > 1 else 0
+    last = list(plan.networks)[-1]  # the network that the variants are tried with
+    return TimeEstimate(
+        network_seconds={
             name: OVERHEAD * seconds * steps * plan.recipe.epochs
             for name, seconds in step_seconds.items()
         },
-        OVERHEAD * step_seconds[last] * pilot_steps,
-        {
-            one.title: one.seconds(plan.training)
-            for one in plan.baselines
-            if one.seconds is not None
+        pilot_seconds=OVERHEAD * step_seconds[last] * pilot_steps,
+        baseline_seconds={
+            baseline.title: baseline.seconds(plan.training)
+            for baseline in plan.baselines
+            if baseline.seconds is not None
         },
-        plan.seeds,
+        seeds=plan.seeds,
     )
 
 
-def within(plan: Experiment, minutes: float, begun: float) -> tuple[Experiment, Estimate]:
-    """The same experiment with fewer seeds, and then fewer epochs, so that it takes `minutes`.
+def fit_into(plan: Plan, minutes: float, began: float) -> tuple[Plan, TimeEstimate]:
+    """Reduce seeds, then epochs, and drop slow baselines, so that a plan takes `minutes`.
 
     Args:
-        begun: The time of `time.monotonic` from which they are counted.
+        began: The time of `time.monotonic` from which the minutes are counted.
 
     Raises:
         ArgumentError: if one epoch of every network takes longer.
     """
     if not 0.0 < minutes < math.inf:
         raise ArgumentError(f"minutes is {minutes}; expected a number above 0")
-    whole = estimate(plan)
-    limit = 60.0 * minutes - (time.monotonic() - begun)
-    allowed = (TRAINING_SHARE * limit - START_UP) * whole.processes  # on all cores
-    one_seed = sum(whole.network_seconds.values())
-    seeds = min(int(max(allowed - whole.pilot_seconds, 0.0) / one_seed), plan.seeds)
-    epochs = plan.recipe.epochs
-    least = (one_seed + whole.pilot_seconds) / epochs / whole.processes  # one epoch of each
-    if (least + START_UP) / TRAINING_SHARE > 60.0 * minutes:
-        raise ArgumentError(
-            f"minutes is {minutes:g}, and one epoch of every network alone takes "
-            f"{in_words((least + START_UP) / TRAINING_SHARE)}; give more minutes, or fewer cells"
-        )
-    if seeds < 1:
-        # At least one, also where a busy machine took long to come this far.
-        share = max(allowed, 0.0) / (one_seed + whole.pilot_seconds)
-        seeds, epochs = 1, max(int(epochs * share), 1)
+    full = estimate_time(plan)
+    limit = 60.0 * minutes - (time.monotonic() - began)
+    seeds, epochs = _affordable_training(plan, full, minutes, limit)
     share = epochs / plan.recipe.epochs
-    network_seconds = {name: share * one for name, one in whole.network_seconds.items()}
+    network_seconds = {name: share * seconds for name, seconds in full.network_seconds.items()}
     smaller = replace(
-        whole,
+        full,
         network_seconds=network_seconds,
-        pilot_seconds=share * whole.pilot_seconds,
+        pilot_seconds=share * full.pilot_seconds,
         seeds=seeds,
     )
-    left = limit - smaller.training_seconds
-    affordable = {}
-    for title, seconds in sorted(whole.baseline_seconds.items(), key=lambda item: item[1]):
-        if seconds < TRAINING_SHARE * left:
-            affordable[title] = seconds
-            left -= seconds
-    dropped = [title for title in whole.baseline_seconds if title not in affordable]
+    affordable = _affordable_baselines(full, limit - smaller.training_seconds)
+    dropped = [title for title in full.baseline_seconds if title not in affordable]
     remarks = list(plan.remarks)
     if dropped:
         remarks.append(f"Left out for want of time (minutes={minutes:g}): {', '.join(dropped)}.")
@@ -137,12 +115,44 @@ def within(plan: Experiment, minutes: float, begun: float) -> tuple[Experiment, 
         plan,
         seeds=seeds,
         recipe=replace(plan.recipe, epochs=epochs),
-        baselines=[one for one in plan.baselines if one.title not in dropped],
+        baselines=[baseline for baseline in plan.baselines if baseline.title not in dropped],
         remarks=tuple(remarks),
-        deadline=begun + LAST_SHARE * 60.0 * minutes,
+        deadline=began + LAST_SHARE * 60.0 * minutes,
         limits={name: SLACK * seconds for name, seconds in network_seconds.items()},
     )
     return plan, replace(smaller, baseline_seconds=affordable)
+
+
+def _affordable_training(
+    plan: Plan, full: TimeEstimate, minutes: float, limit: float
+) -> tuple[int, int]:
+    """(seeds, epochs) that fit into the share of `limit` seconds that is for training."""
+    allowed = (TRAINING_SHARE * limit - START_UP) * full.processes  # seconds of all cores together
+    one_seed = sum(full.network_seconds.values())
+    seeds = min(int(max(allowed - full.pilot_seconds, 0.0) / one_seed), plan.seeds)
+    epochs = plan.recipe.epochs
+    one_epoch = (one_seed + full.pilot_seconds) / epochs / full.processes
+    least = (one_epoch + START_UP) / TRAINING_SHARE
+    if least > 60.0 * minutes:
+        raise ArgumentError(
+            f"minutes is {minutes:g}, and one epoch of every network takes {in_words(least)} "
+            "already; give more minutes, or fewer cells"
+        )
+    if seeds >= 1:
+        return seeds, epochs
+    share = max(allowed, 0.0) / (one_seed + full.pilot_seconds)
+    # At least one epoch, even where a busy machine has used up the limit by now.
+    return 1, max(int(epochs * share), 1)
+
+
+def _affordable_baselines(full: TimeEstimate, seconds_left: float) -> dict[str, float]:
+    """The seconds of the slow baselines that fit into the time left, quickest first."""
+    affordable = {}
+    for title, seconds in sorted(full.baseline_seconds.items(), key=lambda item: item[1]):
+        if seconds < TRAINING_SHARE * seconds_left:
+            affordable[title] = seconds
+            seconds_left -= seconds
+    return affordable
 
 
 def in_words(seconds: float) -> str:
@@ -158,30 +168,25 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 3600.0:.1f} hours"
 
 
-def _step_seconds(plan: Experiment, name: str) -> float:
-    """The median time of a training step on one thread, as the processes that train have it."""
-    size = plan.size_of(name)
-    cell = plan.networks[name].stored(plan.task, size)
-    run = Run(plan.task, name, size, 0, plan.recipe, cell)
-    rest, _ = run.parts(plan.training)
+def _step_seconds(plan: Plan, name: str) -> float:
+    """The median time of a training step on one thread, as in the processes that train."""
+    model = plan.untrained(name)
+    batches = plan.task.batches(plan.parts()[0]).shuffled(
+        plan.recipe.batch_size, torch.Generator().manual_seed(0)
+    )
+    optimizer = torch.optim.AdamW(model.parameters())
+    times = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = run.model(rest)
-            optimizer = torch.optim.AdamW(model.parameters())
-            batches = plan.task.batches(rest).shuffled(
-                plan.recipe.batch_size, torch.Generator().manual_seed(0)
-            )
-            times = []
+        with torch.random.fork_rng(devices=[]):  # dropout draws from the caller's generator
             for batch in islice(batches, TIMED_STEPS + 1):
-                started = time.perf_counter()
+                began = time.perf_counter()
                 outputs, _ = model(batch)
                 optimizer.zero_grad()
                 plan.task.loss(outputs, batch, model).backward()
                 optimizer.step()
-                times.append(time.perf_counter() - started)
+                times.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
     return statistics.median(times[1:] or times)

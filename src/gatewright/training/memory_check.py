@@ -1,9 +1,9 @@
-"""How far back a task's data are of use, and a warning where a network starts too short for it."""
+"""The warning to a network that starts with less memory than its data are worth remembering."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,31 +11,28 @@ from torch import Tensor
 from gatewright.layers.init import horizon_limit
 from gatewright.layers.recurrent import Recurrent
 from gatewright.probes.warning import memory_warning
-from gatewright.tasks.task import Batch, Task
-from gatewright.training.job import build_model
+from gatewright.tasks.task import Batch
 from gatewright.training.model import Model
+from gatewright.training.plan import Plan
 
-if TYPE_CHECKING:
-    from gatewright.training.experiment import Experiment
-
-#: Rows of the data that are looked at.
-ROWS = 500
-#: A linear model needs at least so many targets; see `useful_lag`.
-LEAST = 20
+#: Rows of the data that are probed.
+MAX_ROWS = 500
+#: Fewest targets that `useful_lag` can fit its linear model to.
+MIN_TARGETS = 20
 
 
-def evidence(model: Model, batch: Batch, z: Tensor, kept: Any) -> dict[str, Any]:
-    """What `probes.useful_lag` is asked, of events as the network reads them.
+def evidence(model: Model, batch: Batch, z: Tensor, context: Any) -> dict[str, Any]:
+    """Arguments for `probes.useful_lag`, from events as the network reads them.
 
-    Where each window of a forecast is scaled by its own, that scaling is given, and so is what
-    is known of the steps ahead: history has to bring more.
+    Where each window of a forecast is scaled by its own values, that scaling is given, and so
+    are the known values of the steps ahead: history counts only for what it adds to these.
 
     Args:
-        z, kept: What the task's `prepare` made of the encoded batch.
+        z, context: What the task's `prepare` made of the encoded batch.
     """
     return {
         "x": z,
-        "target": model.task.readout_target(batch, kept, model),
+        "target": model.task.readout_target(batch, context, model),
         "lengths": batch.lengths,
         "each": model.task.every_step,
         "given": batch.further,
@@ -43,52 +40,46 @@ def evidence(model: Model, batch: Batch, z: Tensor, kept: Any) -> dict[str, Any]
     }
 
 
-def on_memory(plan: Experiment) -> list[str]:
-    """What there is to say of the memory that the one network of a plan starts with.
+def memory_remarks(plan: Plan) -> list[str]:
+    """Lines on the memory that the only network of a plan starts with.
 
-    It is warned of only where each variant of the task asks for more.
+    There is a warning only if every variant of the task would need more.
     """
-    started = [_started(plan, task) for task in plan.task.variants()]
-    body, memory = started[0][0].body, plan.recipe.memory
+    (name,) = plan.networks
+    variants = [replace(plan, task=task) for task in plan.task.variants()]
+    models = [variant.untrained(name) for variant in variants]
+    body, memory = models[0].body, plan.recipe.memory
     if not isinstance(body, Recurrent):
         return []
     limit = horizon_limit(body)
-    said = []
+    lines = []
     if memory is not None:
         but = "" if limit is None else f" But {limit}."
-        said.append(f"The network starts for a memory of {memory} steps (gw.init.horizon_).{but}")
+        lines.append(f"The network starts for a memory of {memory} steps (gw.init.horizon_).{but}")
     if limit is not None:
         hint = "take a cell whose gate keeps its state (lstm, gru) and memory={steps}"
     elif memory is None:
         hint = "train it with memory={steps}"
     else:
         hint = "take memory={steps}, or a cell whose gate keeps its state (lstm, gru)"
-    warnings = [_warning(*one, hint) for one in started]
-    first = warnings[0]
-    return [*said, f"warning: {first}"] if first is not None and all(warnings) else said
-
-
-def _started(plan: Experiment, task: Task) -> tuple[Model, Any]:
-    """The network as it starts from seed 0, and what it will learn from."""
-    (name,) = plan.networks
-    rest, _ = task.parts(plan.training, plan.recipe.validation, 0)
-    plan = replace(plan, task=task)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build_model(task, name, plan.networks[name], plan.size_of(name), plan.recipe)
-    model.fit_scaling(rest)
-    return model, rest
+    warnings = [
+        _warning(model, variant.parts()[0], hint)
+        for model, variant in zip(models, variants, strict=True)
+    ]
+    if warnings[0] is not None and all(warnings):
+        lines.append(f"warning: {warnings[0]}")
+    return lines
 
 
 @torch.no_grad()
-def _warning(model: Model, rest: Any, hint: str) -> str | None:
-    """Where the data reach farther than a network that starts so."""
+def _warning(model: Model, training: Any, hint: str) -> str | None:
+    """The warning if the data reach farther back than the untrained network, or None."""
     task, body = model.task, model.body
-    batch = task.batches(rest).excerpt(ROWS)
+    batch = task.batches(training).excerpt(MAX_ROWS)
     targets = batch.x.shape[1]
     if task.every_step:
         targets = batch.x[..., 0].numel() if batch.lengths is None else int(batch.lengths.sum())
-    if not isinstance(body, Recurrent) or targets < LEAST:
+    if not isinstance(body, Recurrent) or targets < MIN_TARGETS:
         return None
-    z, kept = task.prepare(model.encode(batch.x), batch)
-    return memory_warning(body, hint=hint, **evidence(model, batch, z, kept))
+    z, context = task.prepare(model.encode(batch.x), batch)
+    return memory_warning(body, hint=hint, **evidence(model, batch, z, context))

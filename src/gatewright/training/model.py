@@ -14,7 +14,7 @@ from gatewright.layers.saving import describe, rebuild, saveable
 from gatewright.schema import mismatch, typed_fields
 from gatewright.tasks.registry import task_from_config
 from gatewright.tasks.task import Batch, Task
-from gatewright.training.window import Window
+from gatewright.training.window import WindowNetwork
 
 #: The fields of a model's configuration.
 STORED: dict[str, Any] = {
@@ -28,15 +28,16 @@ STORED: dict[str, Any] = {
 
 @saveable("model")
 class Model(nn.Module):
-    """Does its task on raw values; knows its own scaling, and what it was trained on.
+    """A network with the scaling of its inputs and a readout, which does its task on raw values.
 
-    `gw.save` and `gw.load` take it; `predict` takes data as they were read.
+    `gw.save` and `gw.load` take it; `predict` takes data as `read` gives them.
 
     Args:
-        task: What it is to do; also says how many inputs and outputs there are.
+        task: The task, which also fixes the number of inputs and outputs.
         network: The name of the network, for people.
-        body: What turns each step into features: a recurrent layer, or a `Window`.
-        dropout: Before the readout, while learning.
+        body: The module that turns each step into features: a recurrent layer, or a
+            `WindowNetwork`.
+        dropout: Share of the features that is dropped before the readout, while learning.
     """
 
     body: Any
@@ -48,7 +49,7 @@ class Model(nn.Module):
         self.task = task
         self.network = network
         self.body = body
-        self.reading: dict[str, Any] = {}  # how its data were read, for others to be read so
+        self.reading: dict[str, Any] = {}  # arguments that read new data like its own
         self.dropout = nn.Dropout(dropout)
         self.readout = nn.Linear(self.body.output_size, task.outputs)
         if task.symbols is not None:
@@ -68,36 +69,36 @@ class Model(nn.Module):
         return int(self.body.hidden_size)
 
     def fit_scaling(self, training: Any) -> None:
-        """Take mean and standard deviation of each channel from the data to learn from."""
+        """Set the scaling to mean and standard deviation of each channel of `training`."""
         if self.task.symbols is not None:
             return
         values = self.task.values(training)
         deviation = values.std(0)
-        # A channel that never changes carries nothing; dividing by it would carry NaN.
+        # A channel that never changes has deviation 0, and dividing by that gives NaN.
         deviation[deviation == 0.0] = 1.0
         self.mean.copy_(torch.from_numpy(values.mean(0)))
         self.scale.copy_(torch.from_numpy(deviation))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Raw values (T, B, I) or symbols (T, B) to what the network reads, (T, B, I)."""
+        """Scale raw values (T, B, I), or embed symbols (T, B): (T, B, I) for the network."""
         if self.task.symbols is not None:
             return self.embedding(x)  # type: ignore[no-any-return]
         return (x - self.mean) / self.scale
 
     def features(self, z: Tensor, lengths: Tensor | None, state: Any = None) -> tuple[Tensor, Any]:
-        """What is read of the network: (B, H), or (T, B, H) where the task asks at every step.
+        """The features for the readout: (B, H), or (T, B, H) where the task asks at every step.
 
-        Also the network's state after the last step, for a batch that goes on from here.
+        Also the network's state after the last step, for a batch that continues these sequences.
         """
-        if isinstance(self.body, Window):
-            known = torch.full((z.shape[1],), len(z)) if lengths is None else lengths
+        if isinstance(self.body, WindowNetwork):
+            steps = torch.full((z.shape[1],), len(z)) if lengths is None else lengths
             if self.task.centred:
-                return self.body.mean(z, known), None
-            # What it remembers of a batch before is what its window still shows of it.
-            before = 0 if state is None else len(state)
-            whole = z if state is None else torch.cat([state, z])
-            output = self.body(whole, known + before)[before:]
-            state = whole[-self.body.reach :]
+                return self.body.mean(z, steps), None
+            # Its state is the last `reach` events, which the next window still sees.
+            earlier = 0 if state is None else len(state)
+            events = z if state is None else torch.cat([state, z])
+            output = self.body(events, steps + earlier)[earlier:]
+            state = events[-self.body.reach :]
         else:
             output, state = self.body(z, state, lengths=lengths)
         if self.task.every_step:
@@ -107,26 +108,32 @@ class Model(nn.Module):
         return output[lengths - 1, torch.arange(z.shape[1])], state
 
     def read(self, z: Tensor, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
-        """From encoded events to the task's outputs, and the state after them."""
-        z, kept = self.task.prepare(z, batch)
-        return self.answer(z, kept, batch, state)
+        """Encoded events to the task's outputs, and the state after them."""
+        z, context = self.task.prepare(z, batch)
+        return self.answer(z, context, batch, state)
 
-    def answer(self, z: Tensor, kept: Any, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
-        """The same from events as the network reads them; `kept` is what `prepare` left."""
+    def answer(
+        self, z: Tensor, context: Any, batch: Batch, state: Any = None
+    ) -> tuple[Tensor, Any]:
+        """Prepared events to the task's outputs, and the state after them.
+
+        Args:
+            z, context: What the task's `prepare` gave; its `finish` needs the context.
+        """
         features, state = self.features(z, batch.lengths, state)
         features = self.dropout(features)
         outputs = self.readout(features) + self.task.readout_offset(self, batch)
-        return self.task.finish(outputs, kept), state
+        return self.task.finish(outputs, context), state
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
-        """From a batch of raw events to the task's outputs, and the state after them."""
+        """A batch of raw events to the task's outputs, and the state after them."""
         return self.read(self.encode(batch.x), batch, state)
 
     def check_weights(self) -> None:
-        """Refuse weights that are not finite: nothing that they say means anything.
+        """Refuse weights that are not finite: their predictions mean nothing.
 
         Raises:
-            ModelError: with the name of the first one.
+            ModelError: with the name of the first such weight.
         """
         for name, tensor in self.state_dict().items():
             if not tensor.isfinite().all():
@@ -136,7 +143,7 @@ class Model(nn.Module):
                 )
 
     def predict(self, data: Any) -> Any:
-        """The task's answer to new data; see the class of the task."""
+        """Predict for new data, in the form that the class of the task describes."""
         self.check_weights()
         return self.task.predict(self, data)
 
@@ -148,12 +155,12 @@ class Model(nn.Module):
         temperature: float = 1.0,
         seed: int = 0,
     ) -> str | bytes:
-        """What a model of the next symbol writes after `prompt`; see `NextSymbol.sample`."""
+        """Continue `prompt` with a model of the next symbol; see `NextSymbol.sample`."""
         self.check_weights()
         return self.task.sample(self, prompt, symbols, temperature, seed)
 
     def to_config(self) -> dict[str, Any]:
-        """What `from_config` needs; the numbers are in the state_dict."""
+        """The model for `from_config`, without its numbers, which are in the state_dict."""
         return {
             "task": self.task.to_config(),
             "network": self.network,
@@ -164,20 +171,20 @@ class Model(nn.Module):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], path: str = "model") -> Self:
-        """The model of a config, with its weights not yet filled."""
-        given = typed_fields(dict(config), STORED, path)
-        task = task_from_config(given["task"], f"{path}.task")
-        body: Any = rebuild(given["body"], f"{path}.body")
+        """The model of a config, before its weights are loaded."""
+        values = typed_fields(dict(config), STORED, path)
+        task = task_from_config(values["task"], f"{path}.task")
+        body: Any = rebuild(values["body"], f"{path}.body")
         if getattr(body, "input_size", None) != task.inputs:
             raise ModelError(
                 f"{path}.body takes {getattr(body, 'input_size', 'no')} inputs; the task has "
                 f"{task.inputs}"
             )
-        if not 0.0 <= given["dropout"] <= 1.0:
-            raise mismatch(f"{path}.dropout", given["dropout"], "a probability")
-        model = cls(task, given["network"], body, dropout=given["dropout"])
+        if not 0.0 <= values["dropout"] <= 1.0:
+            raise mismatch(f"{path}.dropout", values["dropout"], "a probability")
+        model = cls(task, values["network"], body, dropout=values["dropout"])
         hints = get_type_hints(read)
         arguments = {name: hints[name] for name in hints if name not in ("source", "return")}
-        typed_fields(given["reading"], arguments, f"{path}.reading", optional=arguments)
-        model.reading = given["reading"]
+        typed_fields(values["reading"], arguments, f"{path}.reading", optional=arguments)
+        model.reading = values["reading"]
         return model

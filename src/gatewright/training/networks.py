@@ -1,4 +1,4 @@
-"""The networks that can be trained, in one table, any cell beside them, and how large they are."""
+"""The networks that can be trained: a table of named ones, any cell, and their sizes."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
 from gatewright.tasks.task import Task
 from gatewright.training.cell_file import cell_from_file, names_a_file
-from gatewright.training.window import Window
+from gatewright.training.window import WindowNetwork
 
-#: A budget is met if the network's parameters come this near to it.
+#: Largest deviation of a network's parameters from its budget, as a share of the budget.
 TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One row of the comparison: what turns each step of a sequence into H features.
+    """A network of the comparison: it turns each step of a sequence into H features.
 
-    A recurrent layer that is asked once a sequence is read at its last step, so that it has
-    to carry everything that matters in its memory.
+    Where a task asks once per sequence, a recurrent layer is read at its last step, so that it
+    has to carry everything that matters in its memory.
     """
 
     title: str
     about: str
-    build: Callable[[Task, int], nn.Module]  # (the task, hidden size) to the module
-    cost: float  # time of a training step beside the others; only the progress bar asks
-    cell: Cell | None = None  # one that has no name here
+    build: Callable[[Task, int], nn.Module]  # from (task, hidden size)
+    cost: float  # relative time of a training step, for the progress bar
+    cell: Cell | None = None  # a cell that has no name in `NETWORKS` or `CELLS`
 
     def stored(self, task: Task, hidden_size: int) -> dict[str, Any] | None:
-        """The JSON of a cell that has no name here, for another process; None if it has one."""
+        """The cell in JSON's types for another process; None for a network that has a name."""
         if self.cell is None:
             return None
         return stored_form(self.cell, [{"input": task.inputs, "hidden": hidden_size}])
@@ -51,7 +51,7 @@ def _layer(kind: Any) -> Callable[[Task, int], nn.Module]:
 
 
 def _window(task: Task, hidden_size: int) -> nn.Module:
-    return Window(task.inputs, hidden_size, reach=task.reach, causal=not task.centred)
+    return WindowNetwork(task.inputs, hidden_size, reach=task.reach, causal=not task.centred)
 
 
 NETWORKS: Mapping[str, Network] = MappingProxyType(
@@ -90,66 +90,66 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
 )
 
 
-def find_network(given: str | Cell | type[Cell]) -> tuple[str, Network]:
-    """A name and its network: one of `NETWORKS`, a cell that ships, or a cell of the user's.
+def find_network(cell: str | Cell | type[Cell]) -> tuple[str, Network]:
+    """The name and the network of an entry of `NETWORKS`, a bundled cell or a user's cell.
 
     Raises:
-        ArgumentError: if there is none of this name, `file.py:Name` holds no cell, or the cell
+        ArgumentError: if nothing has this name, `file.py:Name` holds no cell, or the cell
             reads more than the event.
     """
-    if isinstance(given, str):
-        if given in NETWORKS:
-            return given, NETWORKS[given]
-        if names_a_file(given):
-            return _own(cell_from_file(given))
-        if given not in CELLS:
+    if isinstance(cell, str):
+        if cell in NETWORKS:
+            return cell, NETWORKS[cell]
+        if names_a_file(cell):
+            return _named_by_cell(cell_from_file(cell))
+        if cell not in CELLS:
             known = ", ".join([*NETWORKS, *(name for name in CELLS if name not in NETWORKS)])
             raise ArgumentError(
-                f"no network is called {given!r}; there are: {known}. "
-                "A cell of your own is given as file.py:ClassName"
+                f"no network is called {cell!r}; there are: {known}. "
+                "Give a cell of your own as file.py:ClassName"
             )
-        return given, _of_cell(CELLS[given](), named=True)
-    return _own(find_cell(given))
+        return cell, _of_cell(CELLS[cell](), is_named=True)
+    return _named_by_cell(find_cell(cell))
 
 
 def stored_network(name: str, cell: Mapping[str, Any] | None) -> Network:
-    """The network that `find_network` found, in any process, from its name and its stored cell."""
+    """The network of `find_network` again, in any process, from its name and stored cell."""
     if cell is None:
         return find_network(name)[1]
-    return _of_cell(StoredCell.from_json(dict(cell)), named=False)
+    return _of_cell(StoredCell.from_json(dict(cell)), is_named=False)
 
 
-def _own(cell: Cell) -> tuple[str, Network]:
-    return cell.equations.name, _of_cell(cell, named=False)
+def _named_by_cell(cell: Cell) -> tuple[str, Network]:
+    return cell.equations.name, _of_cell(cell, is_named=False)
 
 
-def _of_cell(cell: Cell, *, named: bool) -> Network:
+def _of_cell(cell: Cell, *, is_named: bool) -> Network:
     if cell.equations.inputs:
         raise ArgumentError(
             f"{cell.equations.name} reads {', '.join(cell.equations.inputs)} besides the event, "
             "which these data do not have; use it as a layer: "
             "gatewright.Recurrent(cell, ...)(x, name=...)"
         )
-    about = (type(cell).__doc__ or "").strip().split("\n", 1)[0] if named else ""
+    about = (type(cell).__doc__ or "").strip().split("\n", 1)[0] if is_named else ""
     return Network(
         cell.equations.name,
         about or "A cell of your own.",
         lambda task, hidden_size: Recurrent(cell, task.inputs, hidden_size),
         cost=10,
-        cell=None if named else cell,
+        cell=None if is_named else cell,
     )
 
 
 def parameters(module: nn.Module) -> int:
-    """How many numbers the module learns; what is frozen does not count."""
-    return sum(one.numel() for one in module.parameters() if one.requires_grad)
+    """The number of parameters that a module learns; frozen ones do not count."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def solve_hidden_size(name: str, build: Callable[[int], nn.Module], budget: int) -> int:
     """The hidden size at which `build(hidden size)` comes nearest to `budget` parameters.
 
     Raises:
-        ArgumentError: if even the nearest is further from the budget than `TOLERANCE`.
+        ArgumentError: if the nearest deviates from the budget by more than `TOLERANCE`.
     """
     counts: dict[int, int] = {}
 
@@ -158,6 +158,7 @@ def solve_hidden_size(name: str, build: Callable[[int], nn.Module], budget: int)
             counts[size] = parameters(build(size))
         return counts[size]
 
+    # Parameters grow with the size: double it until the budget is passed, then bisect.
     # Building a network draws its first weights; the caller's random numbers stay as they are.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -167,7 +168,7 @@ def solve_hidden_size(name: str, build: Callable[[int], nn.Module], budget: int)
             if count(above) == count(above // 2):
                 raise ArgumentError(
                     f"the network {name} has {count(above)} parameters whatever its hidden size, "
-                    f"since its states have sizes of their own; give a hidden size, not a budget"
+                    f"because its states have fixed sizes; give a hidden size, not a budget"
                 )
         below = max(above // 2, 1)
         while above - below > 1:
@@ -180,7 +181,7 @@ def solve_hidden_size(name: str, build: Callable[[int], nn.Module], budget: int)
     if abs(counts[nearest] - budget) > TOLERANCE * budget:
         raise ArgumentError(
             f"a budget of {budget} parameters cannot be met by the network {name}: with "
-            f"hidden size {nearest} it has {counts[nearest]}; expected one within "
-            f"{TOLERANCE:.0%}. Give a larger budget, or a hidden size"
+            f"hidden size {nearest} it has {counts[nearest]}; expected a count within "
+            f"{TOLERANCE:.0%} of the budget. Give a larger budget, or a hidden size"
         )
     return nearest

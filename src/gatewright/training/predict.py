@@ -1,4 +1,4 @@
-"""Use a saved model on new data: check them against what it learned from, and write a table."""
+"""Use a saved model on new data: compare them with its training data, and write a table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,26 @@ from gatewright.training.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """The answers of a model as a table, and remarks on the data.
+    """The predictions of a model as a table, and remarks on the data.
 
-    `columns` calls the ids and the times of a table "id" and "time", whatever the data call
-    them; what is written has the data's own names.
+    `columns` calls the ids and the times "id" and "time"; a file that is written has the names
+    of the data's own columns instead.
     """
 
     columns: Mapping[str, list[Any]]
     remarks: tuple[str, ...]
-    names: Mapping[str, str] = field(default_factory=dict)  # of the data, for "id" and "time"
+    names: Mapping[str, str] = field(default_factory=dict)  # the data's own, by "id" and "time"
 
     @property
     def written(self) -> dict[str, list[Any]]:
-        """The columns under the names that a file has, those of the data."""
+        """The columns as a file has them, with the data's own names."""
         named = {name: self.names.get(name, name) for name in self.columns}
-        # A name that another column has already would hide it.
+        # A name that a predicted column has too would hide that column.
         unique = {own for own, count in Counter(named.values()).items() if count == 1}
         return {own if own in unique else name: self.columns[name] for name, own in named.items()}
 
     def to_csv(self) -> str:
-        """As text: a header, and one line a row."""
+        """The table as text: a header, and a line for each row."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.written)
@@ -53,7 +53,7 @@ class Predicted:
         return text.getvalue()
 
     def to_parquet(self) -> bytes:
-        """As the bytes of a Parquet file; needs pyarrow."""
+        """The table as the bytes of a Parquet file; needs pyarrow."""
         try:
             import pyarrow
             import pyarrow.parquet
@@ -76,26 +76,26 @@ def predict(
     unknown: Unknown = "refuse",
     **reading: Any,
 ) -> Predicted:
-    """Answer new data with a trained model.
+    """Predict for new data with a trained model.
 
     >>> table = predict("runs/weather", "this_week.csv", out="next.csv")    # doctest: +SKIP
 
     Args:
         model: A directory that `train` or `compare` has written, or the model in it.
-        data: A file, a dataframe, a bundled data set or one of the data types; read with the
-            columns that the model was trained with. Labels are not needed, and rows may stand
-            in any order of time. A series that is too short is left out and remarked on.
+        data: A file, a dataframe, a bundled data set or an object of a data type; read with the
+            columns that the model was trained with. Labels are not needed, and rows may be in
+            any order of time. A series that is too short is left out, with a remark.
         out: A `.csv` or `.parquet` file to write.
-        overwrite: Whether `out` may be there already.
-        horizon: Steps that a forecast tells, at most those of the model.
+        overwrite: Replace `out` if it exists.
+        horizon: Steps to forecast, at most those of the model.
         unknown: "refuse" a category of a static column that the model has not learned, or
-            forecast its series as one of none of them ("other").
-        **reading: Arguments of `gatewright.data.read` that differ from the training's; what
-            `ignore` names is left out in addition.
+            forecast its series without a category ("other").
+        **reading: Arguments of `gatewright.data.read` that differ from the training's; columns
+            in `ignore` are left out in addition to the training's.
 
     Raises:
         ModelError: if the directory is damaged, or holds something else.
-        DataError: if the data do not fit what the model learned from.
+        DataError: if the data do not fit the model's training data.
         ArgumentError: if `out` cannot be written.
     """
     write = None if out is None else _writer(out, overwrite)
@@ -121,17 +121,16 @@ def predict(
 
 
 def _read(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
-    """New data, and their own names for "id" and "time"."""
+    """Read new data as the training's; also the names of their id and time columns."""
     if isinstance(data, Reading):
         roles = {} if data.roles is None else {"id": data.roles.id, "time": data.roles.time}
         return data.data, {role: name for role, name in roles.items() if name}
     if not isinstance(data, str | os.PathLike) and hasattr(data, "about"):
         return data, {}
-    asked = {**model.reading, "labelled": False, **reading}
-    asked["ignore"] = (*model.reading.get("ignore", ()), *as_names(reading.get("ignore", ())))
-    answer = read(data, **asked)
-    names = {"id": asked.get("id"), "time": asked.get("time")}
-    return answer.data, {role: name for role, name in names.items() if name}
+    arguments = {**model.reading, "labelled": False, **reading}
+    arguments["ignore"] = (*model.reading.get("ignore", ()), *as_names(reading.get("ignore", ())))
+    names = {"id": arguments.get("id"), "time": arguments.get("time")}
+    return read(data, **arguments).data, {role: name for role, name in names.items() if name}
 
 
 def _check_finite(columns: Mapping[str, list[Any]]) -> None:
@@ -139,8 +138,8 @@ def _check_finite(columns: Mapping[str, list[Any]]) -> None:
         for row, value in enumerate(values):
             if isinstance(value, float) and not math.isfinite(value):
                 raise DataError(
-                    f"the model's answer is {value} in row {row + 1}, column {name}; expected a "
-                    "finite number: the data are too far from what the model learned from"
+                    f"the model's prediction is {value} in row {row + 1}, column {name}; expected "
+                    "a finite number: the data are too far from the training data"
                 )
 
 
@@ -152,40 +151,41 @@ def sample(
     temperature: float = 0.8,
     seed: int = 0,
 ) -> str:
-    """What a saved model of the next symbol writes after `prompt`.
+    """Continue `prompt` with a saved model of the next symbol.
 
     Raises:
         ModelError: if the directory is damaged, or holds something else.
-        ArgumentError: if the model's task is another one.
-        DataError: if the prompt has a symbol that was not learned.
+        ArgumentError: if the model has another task.
+        DataError: if the prompt has a symbol that the model has not learned.
     """
     model = _model(model)
     task = model.task
-    whole = prompt.encode() if isinstance(task, NextSymbol) and task.unit == "bytes" else prompt
-    written = model.sample(whole, symbols=symbols, temperature=temperature, seed=seed)
-    return readable(written)
+    is_bytes = isinstance(task, NextSymbol) and task.unit == "bytes"
+    start = prompt.encode() if is_bytes else prompt
+    return readable(model.sample(start, symbols=symbols, temperature=temperature, seed=seed))
 
 
-def _model(given: str | os.PathLike[str] | Model) -> Model:
-    model = given if isinstance(given, Model) else load(given)
-    if isinstance(model, Model):
-        model.check_weights()
+def _model(source: str | os.PathLike[str] | Model) -> Model:
+    """The model, loaded from its directory if need be, with finite weights."""
+    model = source if isinstance(source, Model) else load(source)
     if not isinstance(model, Model):
         raise ModelError(
-            f"{given} holds a {type(model).__name__}; expected a model that "
+            f"{source} holds a {type(model).__name__}; expected a model that "
             "`gatewright train` or `compare` has written"
         )
+    model.check_weights()
     return model
 
 
-def _writer(out: str | os.PathLike[str], overwrite: bool) -> Any:
+def _writer(out: str | os.PathLike[str], overwrite: bool) -> Callable[[Predicted], None]:
+    """The function that writes the table; `out` is checked now, before anything is computed."""
     path = Path(out)
     if path.suffix not in (".csv", ".parquet"):
         raise ArgumentError(f"--out is {path}; expected a name that ends with .csv or .parquet")
     check_new_file(path, overwrite=overwrite)
 
-    def write(found: Predicted) -> None:
-        content = found.to_parquet() if path.suffix == ".parquet" else found.to_csv().encode()
+    def write(table: Predicted) -> None:
+        content = table.to_parquet() if path.suffix == ".parquet" else table.to_csv().encode()
         write_file(path, content, overwrite=overwrite)
 
     return write

@@ -1,4 +1,4 @@
-"""How the networks of a comparison are trained: every choice, and what it rests on."""
+"""The settings of a training, with the measurements that each choice rests on."""
 
 from __future__ import annotations
 
@@ -16,53 +16,58 @@ class Recipe:
     budget: int = 15_000  # parameters of each network
     epochs: int = 100
     batch_size: int = 27
-    learning_rate: float = 5e-3  # at its highest
+    learning_rate: float = 5e-3  # the highest of the schedule
     warmup: float = 0.05  # share of the steps in which the rate rises
     weight_decay: float = 0.1
     clip: float = 1.0  # largest norm of the gradient
     dropout: float = 0.1  # before the readout
-    noise: float = 0.0  # at each step, in standard deviations of a channel
-    shift: float = 0.0  # of a whole recording, likewise
+    noise: float = 0.0  # added at each step, in standard deviations of a channel
+    shift: float = 0.0  # added to a channel over a whole recording, in standard deviations
     validation: float = 0.2  # share of the training part that choices are made on
     keep_from: float = 0.0  # share of the epochs after which weights may be kept
-    patience: int | None = None  # epochs without a better loss after which it ends
-    most_steps: int | None = None  # batches of an epoch, if the data have more
-    least_steps: int = 0  # batches of all epochs together, if the data have fewer
+    patience: int | None = None  # epochs without a better loss after which training ends
+    most_steps: int | None = None  # upper limit of the batches of an epoch
+    least_steps: int = 0  # lower limit of the batches of all epochs: few data get more epochs
     memory: int | None = None  # steps that a network starts for, by `gw.init.horizon_`
-    seconds: float | None = None  # after which a training ends with its best weights so far
+    seconds: float | None = None  # time limit; training ends with its best weights so far
+
+    def steps_per_epoch(self, batches: Batches) -> int:
+        """Batches of an epoch on these data."""
+        steps = batches.steps(self.batch_size)
+        return steps if self.most_steps is None else min(steps, self.most_steps)
 
     def fitted(self, batches: Batches) -> Recipe:
-        """The same for data that are few: smaller batches, and more epochs."""
+        """The recipe with smaller batches and more epochs where data are few."""
+        # At least 8 batches an epoch, but none of fewer than 4 rows.
         size = min(self.batch_size, max(len(batches) // 8, 4))
         epochs = max(self.epochs, -(-self.least_steps // batches.steps(size)))
         return replace(self, batch_size=size, epochs=epochs)
 
     def pilot(self) -> Recipe:
-        """The same for a short training, which tells the variants of a task apart."""
+        """The recipe of a short training, which the variants of a task are compared by."""
         return replace(self, epochs=max(self.epochs // 4, 1))
 
 
 # Chosen for the vowels by five-fold cross-validation inside the 270 recordings of the
-# training part, four seeds each. A fold holds 54 recordings that were made one after the
-# other, as the test part was made after the training part; of the other 216, 45 chose the
-# epoch. The test part was not used. What it rests on, in percent right for LSTM / GRU / RNN,
-# with a standard error of about 0.8:
+# training part, four seeds each. A fold holds 54 consecutive recordings, because the test part
+# was recorded after the training part; of the other 216, 45 chose the epoch. The test part was
+# not used. Accuracy in percent for LSTM / GRU / RNN, with a standard error of about 0.8:
 #
 #   these settings                              97.8 / 97.9 / 96.4
 #   budget 10,000                               96.9 / 97.7 / 96.1
 #   weight decay 0.01                           97.6 / 97.7 / 95.4
-#   that, budget 10,000                         97.2 / 97.7 / 96.1
-#   that, learning rate 0.01                    97.4 / 97.5 / 95.1
-#   that, 60 epochs                             96.7 / 98.0 / 95.7
+#   decay 0.01, budget 10,000                   97.2 / 97.7 / 96.1
+#   decay 0.01, learning rate 0.01              97.4 / 97.5 / 95.1
+#   decay 0.01, 60 epochs                       96.7 / 98.0 / 95.7
 #
-# With noise of 0.1 and no shift the LSTM stayed at 92. The mean over the steps instead of
-# the last one cost one or two points; both directions instead of one gained the LSTM and
-# the GRU nothing. The best of the last quarter of the epochs, and likewise the last one,
-# did better by half a point than the best of all.
+# With noise of 0.1 and no shift the LSTM stayed at 92. Reading the mean over the steps instead
+# of the last step cost one or two points; a second direction gained the LSTM and the GRU
+# nothing. The best of the last quarter of the epochs, or simply the last epoch, did better by
+# half a point than the best of all epochs.
 
 VOWELS = Recipe(noise=0.5, shift=0.5, keep_from=0.75)
 
-#: The settings for each bundled data set that has some of its own, and for each task.
+#: By name: the recipe of a bundled data set that has one, and the recipe of each task.
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "vowels": VOWELS,
@@ -82,7 +87,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "next symbol": Recipe(
             budget=280_000,
             batch_size=32,
-            epochs=20,  # on validation: GRU 1.739, LSTM 1.755 bits; Kneser-Ney 1.880
+            epochs=20,  # bits on validation: GRU 1.739, LSTM 1.755; Kneser-Ney 1.880
             learning_rate=3e-3,
             weight_decay=0.01,
             dropout=0.25,

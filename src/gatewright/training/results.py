@@ -1,4 +1,4 @@
-"""What a comparison found: the table, and everything behind it for machines."""
+"""The results of a comparison: its table, its verdict, and all numbers as JSON."""
 
 from __future__ import annotations
 
@@ -15,125 +15,55 @@ from gatewright.escaping import terminal_text
 from gatewright.tasks.metric import Metric
 from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import Task
-from gatewright.training.loop import History
+from gatewright.training.entries import Entry, Trial, rank
 from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
 
-#: Letters of a title in a line, where a table is short of width.
-NARROW = 18
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One network, trained from one seed; or a baseline, which has none."""
-
-    seed: int
-    validation: dict[str, float]  # the metrics, of the weights that were kept
-    test: dict[str, float]
-    predicted: Any  # on the test part, in the task's form
-    history: History | None = None
-    loss: float = 0.0  # on the validation part; it decides between equals
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row of the comparison, with all of its trials."""
-
-    name: str
-    title: str
-    about: str
-    parameters: int | None  # None where it keeps the data themselves
-    trials: tuple[Trial, ...]
-    hidden_size: int | None = None  # None for a baseline
-
-    @property
-    def is_network(self) -> bool:
-        """Whether it is a network, and not a baseline."""
-        return self.hidden_size is not None
-
-    def test(self, metric: Metric) -> list[float]:
-        """One a seed."""
-        return [trial.test[metric.name] for trial in self.trials]
-
-    def validation(self, metric: Metric) -> list[float]:
-        """One a seed; each seed may have a validation part of its own."""
-        return [trial.validation[metric.name] for trial in self.trials]
-
-    @property
-    def seconds(self) -> float:
-        """Processor time of one training, the mean over the seeds."""
-        return statistics.mean(one.seconds for one in self.histories)
-
-    @property
-    def step_seconds(self) -> float:
-        """Processor time of one step of training, the mean over the seeds."""
-        return statistics.mean(one.step_seconds for one in self.histories)
-
-    @property
-    def step_bytes(self) -> int:
-        """What a step keeps from its forward pass for its backward pass."""
-        return max(one.step_bytes for one in self.histories)
-
-    @property
-    def histories(self) -> list[History]:
-        """One a seed; none of a baseline."""
-        return [trial.history for trial in self.trials if trial.history is not None]
-
-    def chosen(self, metric: Metric) -> Trial:
-        """The trial that did best on its validation part; the loss decides between equals."""
-        return max(
-            self.trials,
-            key=lambda trial: (metric.goodness(trial.validation[metric.name]), -trial.loss),
-        )
+#: Letters of a title in a line of a narrow table.
+MAX_TITLE_WIDTH = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Networks trained side by side, and baselines: the same data and, for networks, seeds."""
+    """Networks that were trained side by side on the same data and seeds, and baselines."""
 
     data: str
     about: str
     licence: str
     task: Task
-    sizes: dict[str, str]  # how much there is to learn from, to choose on and to test on
+    sizes: dict[str, str]  # amounts of training, validation and test data, in words
     recipe: Recipe
     entries: tuple[Entry, ...]  # networks first
-    shown: dict[str, Any]  # of the best model on the test part, as the report draws it
-    notes: tuple[str, ...]  # how the data were read, and what was chosen
-    remarks: tuple[str, ...]  # said under the table: ended by hand, a baseline left out
+    shown: dict[str, Any]  # the best model on the test part, for the report
+    notes: tuple[str, ...]  # on how the data were read, and the choices made
+    remarks: tuple[str, ...]  # printed under the table: ended by hand, a baseline left out
     versions: dict[str, str]
     directory: Path | None
     model: Model = field(repr=False)  # the best one
 
     @property
     def metric(self) -> Metric:
-        """What decides."""
+        """The task's first metric, which decides."""
         return self.task.metrics[0]
 
     @property
     def networks(self) -> list[Entry]:
-        """Without the baselines."""
+        """The entries without the baselines."""
         return [entry for entry in self.entries if entry.is_network]
 
     @property
     def ranked(self) -> list[Entry]:
-        """The networks from the best on validation on; the loss decides between equals."""
-        return sorted(
-            self.networks,
-            key=lambda entry: (
-                -self.metric.goodness(statistics.mean(entry.validation(self.metric))),
-                statistics.mean(trial.loss for trial in entry.trials),
-            ),
-        )
+        """The networks, the best on validation first."""
+        return rank(self.networks, self.metric)
 
     @property
     def best(self) -> Entry:
-        """The network that does best on validation; the loss decides between equals."""
+        """The network that does best on validation."""
         return self.ranked[0]
 
     @property
     def level(self) -> list[Entry]:
-        """The networks whose validation reads the same as the best one's, which is among them."""
+        """The networks whose printed validation metric equals that of the best, itself included."""
         number = self.metric.number
         reached = number(statistics.mean(self.best.validation(self.metric)))
         return [
@@ -157,7 +87,7 @@ class Comparison:
 
     @property
     def baseline_ahead(self) -> Entry | None:
-        """The best baseline on the test part, if it does better there than the best network."""
+        """The best baseline on the test part, if it beats the best network there."""
         others = [entry for entry in self.entries if not entry.is_network]
         if not others:
             return None
@@ -169,7 +99,7 @@ class Comparison:
         return first if mean(first) > mean(self.best) else None
 
     def verdict(self) -> str:
-        """The result in words: the network that was kept, ties, and a baseline that does better."""
+        """The result in words: the chosen network, ties, and a baseline that does better."""
         best, metric = self.best, self.metric
         reached = metric.spread(best.test(metric))
         if len(self.networks) == 1:
@@ -189,15 +119,15 @@ class Comparison:
                 f"{metric.title} is {reached}."
             )
         ahead = self.baseline_ahead
-        return text if ahead is None else f"{text} {self._beside(ahead)}"
+        return text if ahead is None else f"{text} {self._recommendation(ahead)}"
 
-    def _beside(self, baseline: Entry) -> str:
-        """A baseline that is ahead of the best network, and the use of that."""
+    def _recommendation(self, baseline: Entry) -> str:
+        """Advice on a baseline that is ahead of the best network on the test part."""
         best, metric = self.best, self.metric
         title = baseline.title[0].upper() + baseline.title[1:]
         reached = metric.spread(baseline.test(metric))
         if not metric.lead(baseline.test(metric), best.test(metric)):
-            return f"{title} is level with it there, with {reached}: the difference says nothing."
+            return f"{title} is level with it there, with {reached}: the difference means nothing."
         worse = [
             f"its {other.title} is {other.spread(baseline.test(other))} against "
             f"{other.spread(best.test(other))}"
@@ -207,25 +137,27 @@ class Comparison:
         if worse:
             return (
                 f"{title} does better there, with {reached}, but {', '.join(worse)}: "
-                f"prefer it only where {metric.title} alone counts."
+                f"prefer it only if {metric.title} is all that counts."
             )
         return f"{title} does better there, with {reached}: prefer it."
 
     def table(self, *, console: Console | None = None) -> Table:
-        """The result as a table: with all of its columns, or as many as a console is wide."""
-        every = len(self.headings())
+        """The result as a table, with all columns or as many as fit into a console."""
+        all_columns = len(self.headings())
         if console is None:
-            return self._table(every)
+            return self._table(all_columns)
         unbounded = console.options.update(max_width=10_000)
-        for shown in range(every, 2, -1):
-            for titles in (None, NARROW):
-                table = self._table(shown, titles)
+        for columns in range(all_columns, 2, -1):
+            for title_width in (None, MAX_TITLE_WIDTH):
+                table = self._table(columns, title_width)
                 if console.measure(table, options=unbounded).maximum <= console.width:
                     return table
-        return self._table(2, NARROW)
+        return self._table(2, MAX_TITLE_WIDTH)
 
-    def _table(self, shown: int, titles: int | None = None) -> Table:
-        left_out = ", ".join(one.removesuffix(", %") for one in self.headings()[shown:])
+    def _table(self, columns: int, title_width: int | None = None) -> Table:
+        """The first columns of the table, with titles of at most `title_width` letters."""
+        headings, hidden = self.headings()[:columns], self.headings()[columns:]
+        left_out = ", ".join(heading.removesuffix(", %") for heading in hidden)
         caption = self.caption()
         if left_out:
             caption += f"; not shown for want of width: {left_out}"
@@ -234,21 +166,21 @@ class Comparison:
             caption=terminal_text(caption),
             caption_justify="left",
         )
-        for at, heading in enumerate(self.headings()[:shown]):
+        for column, heading in enumerate(headings):
             table.add_column(
                 heading,
-                no_wrap=at > 0,
-                justify="right" if at else "left",
-                max_width=None if at else titles,
+                no_wrap=column > 0,
+                justify="right" if column else "left",
+                max_width=None if column else title_width,
             )
         for entry in self.entries:
             best = "bold" if entry is self.best else None
-            cells = map(terminal_text, self.row(entry)[:shown])
+            cells = map(terminal_text, self.row(entry)[:columns])
             table.add_row(*cells, style=best if entry.is_network else "dim")
         return table
 
     def headings(self) -> list[str]:
-        """Of the table's columns."""
+        """The headings of the table's columns."""
         metrics = self.task.metrics
         return [
             "test part:",
@@ -260,17 +192,17 @@ class Comparison:
         ]
 
     def row(self, entry: Entry) -> list[str]:
-        """One row of the table."""
-        shown = [metric.cell(entry.test(metric)) for metric in self.task.metrics]
+        """The texts of a row of the table."""
+        metrics = [metric.cell(entry.test(metric)) for metric in self.task.metrics]
         costs = ["–", "–"]
         if entry.is_network:
-            costs = [say_seconds(entry.step_seconds), say_bytes(entry.step_bytes)]
+            costs = [seconds_text(entry.step_seconds), bytes_text(entry.step_bytes)]
         count = "–" if entry.parameters is None else f"{entry.parameters:,}"
         validation = self.metric.cell(entry.validation(self.metric))
-        return [entry.title, *shown, validation, count, *costs]
+        return [entry.title, *metrics, validation, count, *costs]
 
     def caption(self) -> str:
-        """What the numbers of the table are."""
+        """The explanation of the table's numbers."""
         seeds = self.seeds
         over = seeds if seeds == "one seed" else f"mean ± standard deviation over {seeds}"
         return (
@@ -281,8 +213,8 @@ class Comparison:
         )
 
     def to_json(self) -> str:
-        """Everything that was measured, as JSON."""
-        found: dict[str, Any] = {
+        """All measurements and settings, as JSON."""
+        values: dict[str, Any] = {
             "data": {
                 "name": self.data,
                 "about": self.about,
@@ -303,10 +235,10 @@ class Comparison:
             "notes": [*self.notes, *self.remarks],
             "versions": self.versions,
         }
-        return json.dumps(found, indent=1, allow_nan=False)
+        return json.dumps(values, indent=1, allow_nan=False)
 
     def _json(self, entry: Entry) -> dict[str, Any]:
-        said: dict[str, Any] = {
+        values: dict[str, Any] = {
             "name": entry.name,
             "title": entry.title,
             "parameters": entry.parameters,
@@ -316,20 +248,20 @@ class Comparison:
             },
         }
         if not entry.is_network:
-            return said
+            return values
         trials = [
             {
                 "seed": trial.seed,
                 "test": trial.test,
                 "validation": trial.validation,
                 "validation_loss": trial.loss,
-                "history": asdict(trial.history),
+                "history": trial.history.to_json(),
             }
             for trial in entry.trials
             if trial.history is not None
         ]
         return {
-            **said,
+            **values,
             "hidden_size": entry.hidden_size,
             "seconds_a_seed": entry.seconds,
             "seconds_a_step": entry.step_seconds,
@@ -338,12 +270,12 @@ class Comparison:
         }
 
 
-def say_seconds(seconds: float) -> str:
+def seconds_text(seconds: float) -> str:
     """`3.2 ms`."""
     return f"{1000 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def say_bytes(count: int) -> str:
+def bytes_text(count: int) -> str:
     """`3.2 MB`."""
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"
 

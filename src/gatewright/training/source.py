@@ -1,4 +1,4 @@
-"""From what the user names to the parts of an experiment and the task that they set."""
+"""Read the user's data, divide them into parts, and find the task that they set."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from gatewright.tasks.text.task import NextSymbol
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Data that were read, cut into what may be learned from and what may not."""
+    """Data that were read, divided into a training part and a test part."""
 
     name: str
     training: Any
     test: Any
     task: Task
     notes: tuple[str, ...]  # how the data were read
-    reading: dict[str, Any]  # so that new data can be read in the same way
+    reading: dict[str, Any]  # arguments that read new data in the same way
 
 
 def open_source(
     data: Any, *, horizon: int | None = None, window: int | None = None, **reading: Any
 ) -> Source:
-    """Read `data`, see which task it sets, and put the test part aside.
+    """Read `data`, find the task that they set, and put the test part aside.
 
     Args:
-        data: What `gatewright.data.read` takes, what it returns, or the `data` of that.
-        horizon: Of a forecast, how many steps to tell.
-        window: Of a forecast, how many steps to read.
+        data: Anything that `gatewright.data.read` takes or returns, or the `data` of its result.
+        horizon: Steps to forecast; only for a forecast.
+        window: Steps that a forecast reads; only for a forecast.
         **reading: Arguments of `gatewright.data.read`.
     """
-    given = isinstance(data, (Reading, *DATA))
-    found = _given(data, reading) if given else read(data, **reading)
-    whole = found.data
+    was_read = isinstance(data, (Reading, *_DATA_TYPES))
+    source = _already_read(data, reading) if was_read else read(data, **reading)
+    whole = source.data
     sizes = {"horizon": horizon, "window": window}
     training: Any
     test: Any
@@ -51,10 +51,10 @@ def open_source(
         check_long_enough(test, task.window, task.horizon)
     elif any(sizes.values()):
         raise ArgumentError(
-            f"the task is {found.task}, which has no horizon and no window: leave them out"
+            f"the task is {source.task}, which has no horizon and no window: leave them out"
         )
     elif isinstance(whole, Recordings):
-        training, test = Classify.split(whole) if found.test is None else (whole, found.test)
+        training, test = Classify.split(whole) if source.test is None else (whole, source.test)
         task = Classify.of(training)
     elif isinstance(whole, Tagged):
         training, test = Tag.split(whole)
@@ -62,13 +62,14 @@ def open_source(
     else:
         training, test = NextSymbol.split(whole)
         task = NextSymbol.of(training)
-    return Source(whole.name, training, test, task, (found.said, *found.notes), how(found))
+    notes = (source.said, *source.notes)
+    return Source(whole.name, training, test, task, notes, read_arguments(source))
 
 
-DATA = (Series, Recordings, Tagged, Text)
+_DATA_TYPES = (Series, Recordings, Tagged, Text)
 
 
-def _given(data: Any, reading: dict[str, Any]) -> Reading:
+def _already_read(data: Any, reading: dict[str, Any]) -> Reading:
     if reading:
         names = ", ".join(reading)
         raise ArgumentError(f"{names} were given, but the data have been read already")
@@ -78,15 +79,15 @@ def _given(data: Any, reading: dict[str, Any]) -> Reading:
     return Reading(data, task[type(data)], "that is what they are", "the data")  # type: ignore[arg-type]
 
 
-def how(found: Reading) -> dict[str, Any]:
-    """How data were read, in JSON's types: the arguments that read others in the same way."""
-    how: dict[str, Any] = {"task": found.task, **found.form}
-    if isinstance(found.data, Text):
-        how["text"] = found.data.unit
-    if found.roles is not None:
-        roles = asdict(found.roles)
-        how |= {name: roles[name] for name in ("time", "id", "label")}
-        how |= {name: list(roles[name]) for name in ("known", "static")}
-        how["target"] = list(roles["targets"])
-        how["ignore"] = list(roles["ignored"])
-    return how
+def read_arguments(source: Reading) -> dict[str, Any]:
+    """Arguments of `read` that read other data in the same way, in JSON's types."""
+    arguments: dict[str, Any] = {"task": source.task, **source.form}
+    if isinstance(source.data, Text):
+        arguments["text"] = source.data.unit
+    if source.roles is not None:
+        roles = asdict(source.roles)
+        arguments |= {name: roles[name] for name in ("time", "id", "label")}
+        arguments |= {name: list(roles[name]) for name in ("known", "static")}
+        arguments["target"] = list(roles["targets"])
+        arguments["ignore"] = list(roles["ignored"])
+    return arguments

@@ -1,16 +1,20 @@
-"""From a file to a model that can be used: one network, trained and measured."""
+"""From data to a model that can be used: `train` one network, or `compare` several."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
-from gatewright.training.experiment import Experiment, planned
-from gatewright.training.memory_check import on_memory
+from gatewright.training.estimate import estimate_time, fit_into
+from gatewright.training.experiment import run_experiment
+from gatewright.training.memory_check import memory_remarks
+from gatewright.training.networks import NETWORKS
+from gatewright.training.plan import Plan, make_plan
 from gatewright.training.results import Comparison
 
 
@@ -27,37 +31,49 @@ def train(
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
 ) -> Comparison:
-    """Train one network, beside quick baselines, and keep the best model of its seeds.
+    """Train one network and a few quick baselines, and keep the best model of all seeds.
 
     >>> trained = train("weather", cell="gru", out="runs/weather")    # doctest: +SKIP
     >>> trained.model.predict(new_series)                             # doctest: +SKIP
 
-    Ctrl-C ends the training early and keeps the best model so far; a second one ends it all.
+    Ctrl-C ends the training early and keeps the best model so far; a second Ctrl-C stops
+    everything.
 
     Args:
-        data: A file, a dataframe, the name of a bundled data set, or what `read` returned.
+        data: A file, a dataframe, the name of a bundled data set, or the result of `read`.
         cell: A name from `NETWORKS` or `gatewright.CELLS`, a cell, or "file.py:MyCell".
-        out: New directory for config.json, model.safetensors, README.md and results.json; it
-            appears whole, right after the training, or not at all. The baselines and
+        out: New directory for config.json, model.safetensors, README.md and results.json. It
+            appears complete, right after the training, or not at all. The baselines and
             report.html are added when they are done.
-        seeds: How often it is trained; the best on validation is kept.
-        epochs: Passes over the data; the task's recipe says unless given.
-        hidden_size: Units of the network; the recipe's budget of parameters decides unless given.
-        memory: Steps that it is started to remember, by `gw.init.horizon_`; as its cell starts
-            unless given. Where that is too short for the data `say` is told of it.
-        progress: Whether a progress bar is shown on the error stream.
-        say: Told how the data were read, line by line.
-        **reading: How to read the data, and for what: see `gatewright.data.read`; and for a
-            forecast `horizon` and `window`, in steps.
+        seeds: Number of trainings; the best on validation is kept.
+        epochs: Passes over the data; by default those of the task's recipe.
+        hidden_size: Units of the network; by default from the recipe's budget of parameters.
+        memory: Steps that the network starts with as its memory, by `gw.init.horizon_`; by
+            default its cell's own start. A warning goes to `say` where the data need more.
+        progress: Show a progress bar on the error stream.
+        say: Called with each line about how the data were read.
+        **reading: How to read the data and for which task: see `gatewright.data.read`. For a
+            forecast also `horizon` and `window`, in steps.
 
     Raises:
         ArgumentError, DataError: before anything is computed.
         TrainingError: if a loss is no longer finite.
     """
-    target = None if out is None else check_vacant(out)
-    plan: Experiment = planned(
+
+    def prepare(plan: Plan) -> Plan:
+        remarks = memory_remarks(plan)
+        for line in remarks:
+            say(line)
+        quick = [baseline for baseline in plan.baselines if baseline.seconds is None]
+        # Baselines that cannot run here are slow ones: they are no loss, so no remark on them.
+        return replace(plan, baselines=quick, remarks=(), notes=(*plan.notes, *remarks))
+
+    return _perform(
         data,
         [cell],
+        prepare,
+        out=out,
+        progress=progress,
         seeds=seeds,
         epochs=epochs,
         hidden_size=hidden_size,
@@ -65,13 +81,94 @@ def train(
         say=say,
         reading=reading,
     )
-    remarks = on_memory(plan)
-    for line in remarks:
-        say(line)
-    plan = replace(
-        plan,
-        baselines=[one for one in plan.baselines if one.seconds is None],
-        remarks=(),  # what is left out is slow
-        notes=(*plan.notes, *remarks),
+
+
+def compare(
+    data: Any = "vowels",
+    *,
+    out: str | os.PathLike[str] | None = None,
+    cells: Sequence[str | Cell | type[Cell]] | None = None,
+    seeds: int = 5,
+    epochs: int | None = None,
+    budget: int | None = None,
+    hidden_size: int | None = None,
+    memory: int | None = None,
+    minutes: float | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+    **reading: Any,
+) -> Comparison:
+    """Train networks side by side on one data set, together with simple baselines.
+
+    >>> comparison = compare("vowels", out="runs/vowels")    # doctest: +SKIP
+    >>> rich.print(comparison.table())                       # doctest: +SKIP
+
+    Every network gets the same data, seeds and batches, and as nearly as possible the same
+    number of parameters. The weights to keep, the best network and the best model are chosen on
+    a validation part of the training part. The test part is opened once, after all of that.
+    Baselines learn from training and validation part together.
+
+    An estimate of the time goes to `say` first. Ctrl-C keeps the trainings that are finished and
+    compares those; a second Ctrl-C stops everything.
+
+    Args:
+        data: A file, a dataframe, or the name of a bundled data set.
+        out: New directory for config.json, model.safetensors (the best model), README.md and
+            results.json. It appears complete, right after the training, or not at all. The
+            baselines and report.html are added when they are done.
+        cells: Names from `NETWORKS` or `gatewright.CELLS`, cells, or "file.py:MyCell".
+        seeds: Number of trainings of each network, with the seeds 0, 1, ...
+        epochs: Passes over the data; by default those of the task's recipe.
+        budget: Parameters of each network; by default those of the task's recipe.
+        hidden_size: Units of each network, in place of a budget.
+        memory: Steps that each recurrent network starts with as its memory, by
+            `gw.init.horizon_`.
+        minutes: Time limit: fewer seeds, then fewer epochs, and no slow baselines that do not fit.
+        progress: Show a progress bar on the error stream.
+        say: Called with each line about how the data were read.
+        **reading: How to read the data and for which task: see `gatewright.data.read`. For a
+            forecast also `horizon` and `window`, in steps.
+
+    Raises:
+        ArgumentError, DataError: before anything is computed.
+        TrainingError: if a loss is no longer finite.
+    """
+    began = time.monotonic()
+
+    def prepare(plan: Plan) -> Plan:
+        if minutes is None:
+            say(f"time: {estimate_time(plan).sentence()}; give minutes= for a smaller comparison")
+            return plan
+        smaller, estimate = fit_into(plan, minutes, began)
+        say(f"time: {estimate.sentence()}")
+        return smaller
+
+    return _perform(
+        data,
+        list(NETWORKS) if cells is None else cells,
+        prepare,
+        out=out,
+        progress=progress,
+        seeds=seeds,
+        epochs=epochs,
+        budget=budget,
+        hidden_size=hidden_size,
+        memory=memory,
+        say=say,
+        reading=reading,
     )
-    return plan.perform(target, progress=progress)
+
+
+def _perform(
+    data: Any,
+    cells: Sequence[str | Cell | type[Cell]],
+    prepare: Callable[[Plan], Plan],
+    *,
+    out: str | os.PathLike[str] | None,
+    progress: bool,
+    **settings: Any,
+) -> Comparison:
+    """Check the output directory, make the plan from `settings`, prepare it, and run it."""
+    target = None if out is None else check_vacant(out)
+    plan = prepare(make_plan(data, cells, **settings))
+    return run_experiment(plan, target, progress=progress)

@@ -1,4 +1,4 @@
-"""The network without a memory: what the recurrent ones are measured against."""
+"""The network without a memory, which the recurrent ones have to beat."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from gatewright.tasks.padding import valid_steps
 
 
 @saveable("window")
-class Window(nn.Module):
+class WindowNetwork(nn.Module):
     """A feed-forward layer that slides over the sequence.
 
     Each step sees itself and `reach` steps before and after it, or only before it if
-    `causal`, and knows nothing of any other. Beyond the ends of a sequence the window
-    repeats its first or last step. What lies beyond the window is lost, which is what the
-    recurrent networks can improve on.
+    `causal`, and no other. At the ends of a sequence the window repeats the first or last step.
+    Anything outside the window is lost: there the recurrent networks can do better.
 
-    >>> window = Window(12, 143)
+    >>> window = WindowNetwork(12, 143)
     >>> window(torch.zeros(20, 2, 12), torch.tensor([20, 7])).shape
     torch.Size([20, 2, 143])
     >>> window.mean(torch.zeros(20, 2, 12), torch.tensor([20, 7])).shape
@@ -46,23 +45,23 @@ class Window(nn.Module):
 
     @property
     def offsets(self) -> range:
-        """Which steps are seen, counted from the one that sees them."""
+        """The steps that each step sees, relative to it."""
         return range(-self.reach, 1 if self.causal else self.reach + 1)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(T, B, I) and (B,) to the features of each step, (T, B, H)."""
+        """The features of each step, (T, B, H), from x (T, B, I) and lengths (B,)."""
         windows = x.gather(0, self._reads(x, lengths)).view(len(x), -1, x.shape[1], x.shape[2])
         return torch.relu(self.hidden(windows.transpose(1, 2).flatten(2)))
 
     def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(T, B, I) and (B,) to the mean features of each sequence, (B, H)."""
-        # Selected, not multiplied by a mask: NaN in the padding would survive a product.
+        """The mean features of each sequence, (B, H), from x (T, B, I) and lengths (B,)."""
+        # `where`, not a product with a mask: NaN in the padding times 0 is still NaN.
         inside = valid_steps(len(x), lengths)[..., None]
         seen = torch.where(inside, self(x, lengths), 0.0)
         return seen.sum(0) / lengths.clamp(min=1)[:, None]
 
     def _reads(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(T × window, B, I): at which step each part of each window reads."""
+        """The step that each position of each window reads, (T × window, B, I)."""
         offsets = torch.tensor(self.offsets, device=x.device)
         steps = torch.arange(len(x), device=x.device)[:, None] + offsets  # (T, window)
         last = (lengths - 1).clamp(min=0)
@@ -70,7 +69,7 @@ class Window(nn.Module):
         return steps[..., None].expand(-1, -1, x.shape[2])
 
     def to_config(self) -> dict[str, Any]:
-        """What `from_config` needs."""
+        """The arguments for `from_config`."""
         return {
             "input_size": self.input_size,
             "hidden_size": self.hidden_size,
@@ -82,8 +81,8 @@ class Window(nn.Module):
     def from_config(cls, config: Mapping[str, Any], path: str = "window") -> Self:
         """The module of a config."""
         hints = {"input_size": int, "hidden_size": int, "reach": int, "causal": bool}
-        given = typed_fields(dict(config), hints, path)
+        values = typed_fields(dict(config), hints, path)
         for name, least in (("input_size", 1), ("hidden_size", 1), ("reach", 0)):
-            if given[name] < least:
-                raise mismatch(f"{path}.{name}", given[name], f"a number from {least}")
-        return cls(given.pop("input_size"), given.pop("hidden_size"), **given)
+            if values[name] < least:
+                raise mismatch(f"{path}.{name}", values[name], f"a number from {least}")
+        return cls(values.pop("input_size"), values.pop("hidden_size"), **values)

@@ -1,1 +1,1 @@
-"""Training runs in processes of their own."""
+"""Trainings in processes of their own, several at a time."""

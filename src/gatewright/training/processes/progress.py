@@ -1,4 +1,4 @@
-"""One progress bar over all runs of a comparison, with the loss and the time left."""
+"""Progress bars: over all trainings of an experiment, and over the fits of its baselines."""
 
 from __future__ import annotations
 
@@ -9,26 +9,32 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gatewright.training.job import Run
+from gatewright.training.job import TrainingJob
 
 
 @contextmanager
 def progress_bar(
-    runs: Sequence[Run], costs: Mapping[str, float], *, shown: bool, what: str = "trainings"
-) -> Iterator[Callable[[Run, int, float], None]]:
-    """Yields what is to be told of every epoch: the run, how many it has, and the loss.
+    jobs: Sequence[TrainingJob],
+    costs: Mapping[str, float],
+    *,
+    shown: bool,
+    what: str = "trainings",
+) -> Iterator[Callable[[TrainingJob, int, float], None]]:
+    """Yield a function to call after every epoch: with the job, its epochs so far and the loss.
 
-    `costs` is how long an epoch of each network takes beside the others, `what` is counted.
+    The bar is on the error stream, so that standard output holds only the result.
 
-    On the error stream, so that standard output is the result alone.
+    Args:
+        costs: The relative time of an epoch of each network.
+        what: The word for the jobs that are counted.
     """
     if not shown:
-        yield lambda run, epoch, loss: None
+        yield lambda job, epoch, loss: None
         return
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
-        TextColumn("{task.fields[ended]} of {task.fields[runs]} " + what),
+        TextColumn("{task.fields[ended]} of {task.fields[jobs]} " + what),
         TextColumn("loss {task.fields[loss]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(elapsed_when_finished=False),
@@ -36,30 +42,30 @@ def progress_bar(
         console=Console(file=sys.stderr),
         expand=True,
     )
-    # An epoch of one network takes longer than of another; the time left has to know.
-    total = sum(costs[run.network] * run.recipe.epochs for run in runs)
-    task = bar.add_task("starting", total=total, runs=len(runs), ended=0, loss="–")
-    so_far: dict[int, int] = {}
+    # In units of cost, not epochs: the time left depends on which networks are still to come.
+    total = sum(costs[job.network] * job.recipe.epochs for job in jobs)
+    task = bar.add_task("starting", total=total, jobs=len(jobs), ended=0, loss="–")
+    epochs: dict[int, int] = {}  # completed, by id of the job
 
-    def told(run: Run, epoch: int, loss: float) -> None:
-        key = id(run)
-        # A run that ends early is told of as having had all of its epochs.
-        passed, so_far[key] = epoch - so_far.get(key, 0), epoch
+    def on_epoch(job: TrainingJob, epoch: int, loss: float) -> None:
+        # A job that ends early reports its last epoch, so that the advance can be above one.
+        advance = epoch - epochs.get(id(job), 0)
+        epochs[id(job)] = epoch
         bar.update(
             task,
-            advance=costs[run.network] * passed,
-            description=f"{run.network}, seed {run.seed}",
-            ended=sum(count == run.recipe.epochs for count in so_far.values()),
+            advance=costs[job.network] * advance,
+            description=f"{job.network}, seed {job.seed}",
+            ended=sum(count == job.recipe.epochs for count in epochs.values()),
             loss=f"{loss:.3f}",
         )
 
     with bar:
-        yield told
+        yield on_epoch
 
 
 @contextmanager
 def baseline_bar(fits: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Yield the function that is called with a baseline's title before each of its fits."""
+    """Yield a function to call with a baseline's title before each of its fits."""
     if not shown or not fits:
         yield lambda title: None
         return

@@ -1,7 +1,7 @@
-"""Training data on their way to a process that learns from them: through its input, not pickled.
+"""Send training data to a worker process through its input, without pickle.
 
-They are never in a file, so that nothing of them stays behind, however this ends. The test
-part is never among them: no process that trains can see it.
+They are never in a file, so that nothing stays behind, however this ends. The test part is
+never sent: no process that trains can see it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from gatewright.data import Recordings, Series, Tagged, Text
 KINDS = {kind.__name__: kind for kind in (Recordings, Series, Tagged, Text)}
 
 
-def hand_over(data: Any, stream: BinaryIO) -> None:
-    """Write one of the data types: a line of JSON, then its arrays one after the other."""
+def send_data(data: Any, stream: BinaryIO) -> None:
+    """Write an object of a data type: a line of JSON, then its arrays one after the other."""
     arrays: list[NDArray[Any]] = []
 
     def pack(value: Any) -> Any:
@@ -29,31 +29,31 @@ def hand_over(data: Any, stream: BinaryIO) -> None:
         if isinstance(value, np.timedelta64):
             return {"dtype": value.dtype.str, "timedelta": int(value.astype(np.int64))}
         if isinstance(value, tuple):
-            return [pack(one) for one in value]
+            return [pack(item) for item in value]
         return value
 
     packed = {field.name: pack(getattr(data, field.name)) for field in fields(data)}
-    about = {"kind": type(data).__name__, "fields": packed}
-    stream.write(json.dumps(about).encode() + b"\n")
+    header = {"kind": type(data).__name__, "fields": packed}
+    stream.write(json.dumps(header).encode() + b"\n")
     for array in arrays:
         stream.write(_as_bytes(np.ascontiguousarray(array)))
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> Any:
-    """What was handed over.
+def receive_data(stream: BinaryIO) -> Any:
+    """Read what `send_data` wrote.
 
     Raises:
-        EOFError: if the stream ends before they do.
+        EOFError: if the stream ends before the data do.
     """
     line = stream.readline()
     if not line.endswith(b"\n"):
         raise EOFError("the data ended before they began")
-    about = json.loads(line)
+    header = json.loads(line)
 
     def unpack(value: Any) -> Any:
         if isinstance(value, list):
-            return tuple(unpack(one) for one in value)
+            return tuple(unpack(item) for item in value)
         if isinstance(value, dict) and "shape" in value:
             array = np.empty(value["shape"], value["dtype"])
             if stream.readinto(_as_bytes(array)) < array.nbytes:  # type: ignore[attr-defined]
@@ -63,10 +63,10 @@ def receive(stream: BinaryIO) -> Any:
             return np.array(value["timedelta"]).astype(value["dtype"])[()]
         return value
 
-    given = {name: unpack(value) for name, value in about["fields"].items()}
-    return KINDS[about["kind"]](**given)
+    values = {name: unpack(value) for name, value in header["fields"].items()}
+    return KINDS[header["kind"]](**values)
 
 
 def _as_bytes(array: NDArray[Any]) -> memoryview:
-    """The memory of an array, whatever its type."""
+    """The memory of an array of any type, to write it or read into it without a copy."""
     return array.reshape(-1).view(np.uint8).data

@@ -1,11 +1,11 @@
-"""A process that performs runs: one JSON line in asks for one, JSON lines out tell of it.
+"""A process that performs training jobs: it reads a JSON line for each, and writes JSON lines.
 
-Before the first line it is given the data to learn from (`gatewright.training.processes.wire`).
+Before the first job it receives the data to learn from (`gatewright.training.processes.wire`).
 
 It is started by `gatewright.training.processes.pool` with `python -m`, not by
 multiprocessing, so that a plain script or a notebook can compare networks without
-`if __name__ == "__main__"`, and nothing is pickled. The line `stop` ends the run at hand
-early, with the best weights so far. It ends when its input does: whoever started it is gone.
+`if __name__ == "__main__"`, and nothing is pickled. The line `stop` ends the current job
+early, with the best weights so far. The process ends with its input: then its parent is gone.
 """
 
 from __future__ import annotations
@@ -17,33 +17,32 @@ import queue
 import signal
 import sys
 import threading
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from safetensors.torch import save
 
 from gatewright.errors import GatewrightError
-from gatewright.training.job import Run, perform
-from gatewright.training.loop import History
-from gatewright.training.processes.wire import receive
+from gatewright.training.job import TrainingJob, perform
+from gatewright.training.loop import LoopState
+from gatewright.training.processes.wire import receive_data
 
 #: The line that asks for an early end.
 STOP = b"stop\n"
 
 
 def main() -> None:
-    """Perform the runs that arrive, one after the other, on one thread."""
-    # Ctrl-C is for the one who started us.
+    """Perform the jobs that arrive, one after the other, on one thread."""
+    # Ctrl-C is for the parent, which then writes `stop`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    # What others may print must not get between the lines that are the answer.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    # Anything that a library prints must not get between the messages.
+    output, sys.stdout = sys.stdout, sys.stderr
     try:
-        data = receive(sys.stdin.buffer)
+        data = receive_data(sys.stdin.buffer)
     except EOFError:
         return
-    asked: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     stopped = threading.Event()
 
     def listen() -> None:
@@ -51,30 +50,30 @@ def main() -> None:
             if line == STOP:
                 stopped.set()
             else:
-                asked.put(line)
-        asked.put(None)
+                jobs.put(line)
+        jobs.put(None)
         stopped.set()
 
-    def tell(kind: str, **told: Any) -> None:
+    def send(kind: str, **values: Any) -> None:
         try:
-            answers.write(json.dumps({"kind": kind, **told}) + "\n")
-            answers.flush()
-        except OSError:  # nobody listens any more: whoever started us is gone
+            output.write(json.dumps({"kind": kind, **values}) + "\n")
+            output.flush()
+        except OSError:  # nobody listens: the parent is gone
             os._exit(1)
 
-    def on_epoch(history: History) -> None:
-        tell("epoch", epoch=len(history.train_loss), loss=history.train_loss[-1])
+    def on_epoch(state: LoopState) -> None:
+        send("epoch", epoch=state.epoch, loss=state.history.train_loss[-1])
 
     threading.Thread(target=listen, daemon=True).start()
-    while (line := asked.get()) is not None:
+    while (line := jobs.get()) is not None:
         try:
-            run = Run.from_json(json.loads(line))
-            model, history = perform(run, data, on_epoch, stopped.is_set)
+            job = TrainingJob.from_json(json.loads(line))
+            model, history = perform(job, data, on_epoch, stopped.is_set)
         except GatewrightError as error:
-            tell("error", message=str(error))
+            send("error", message=str(error))
             continue
         weights = base64.b64encode(save(model.state_dict())).decode()
-        tell("done", history=asdict(history), weights=weights)
+        send("done", history=history.to_json(), weights=weights)
 
 
 if __name__ == "__main__":

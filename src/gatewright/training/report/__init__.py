@@ -1,1 +1,1 @@
-"""The report of a comparison, and the card of a model."""
+"""The report of a comparison, and the card of its model."""

@@ -1,4 +1,4 @@
-"""`README.md` of a model directory: what the model is, what it is worth, how to use it."""
+"""The model card, `README.md` of a model directory: the model, its use, its results, its data."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from gatewright.training.results import Comparison
 
 def card(comparison: Comparison) -> str:
     """The card of the best model of a comparison, as Markdown."""
-    best, sizes, recipe, task = (
-        comparison.best,
-        comparison.sizes,
-        comparison.recipe,
-        comparison.task,
-    )
-    chosen = comparison.chosen
+    best, chosen, recipe = comparison.best, comparison.chosen, comparison.recipe
+    sizes, task = comparison.sizes, comparison.task
+    presentation = presentation_of(task)
     data, about_network = markdown(comparison.data), markdown(best.about)
-    words = presentation_of(task)
-    says, limits = markdown(words.summary()), markdown(words.limits())
+    summary, limits = markdown(presentation.summary()), markdown(presentation.limits())
     verdict = markdown(comparison.verdict())
-    worth = "\n".join(
+    measured = "\n".join(
         f"| {metric.title} | {metric.spread([chosen.test[metric.name]])} | "
         f"{metric.spread([chosen.validation[metric.name]])} |"
         for metric in task.metrics
@@ -29,16 +24,16 @@ def card(comparison: Comparison) -> str:
     lines = [_line(headings), "| " + " | ".join("---" for _ in headings) + " |"]
     for entry in comparison.entries:
         cells = [markdown(cell) for cell in comparison.row(entry)]
-        lines.append(_line([f"**{one}**" for one in cells] if entry is best else cells))
+        lines.append(_line([f"**{cell}**" for cell in cells] if entry is best else cells))
     rows = "\n".join(lines)
     about = comparison.about or (
-        f"{data} is not bundled with Gatewright: say here what it is, where it is from "
-        "and under which terms."
+        f"{data} is not bundled with Gatewright: describe here what it is, where it is from "
+        "and under which terms it may be used."
     )
     notes = "".join(f"- {markdown(note)}\n" for note in (*comparison.notes, *comparison.remarks))
     return f"""# {markdown(best.title)} on {data}
 
-{says} {best.hidden_size} units, {best.parameters:,} parameters. {about_network}
+{summary} {best.hidden_size} units, {best.parameters:,} parameters. {about_network}
 
 ## Use
 
@@ -46,23 +41,23 @@ def card(comparison: Comparison) -> str:
 import gatewright as gw
 
 model = gw.load("this directory")
-{words.usage()}
+{presentation.usage()}
 ```
 
 or `gatewright predict THIS-DIRECTORY NEW-DATA --out predictions.csv`.
 
-`model.safetensors` holds the weights and the scaling of the channels, `config.json` all else,
-with a checksum of either: what was changed is not loaded. Nothing is unpickled and no code from
-here is run.
+`model.safetensors` holds the weights and the scaling of the channels, `config.json` everything
+else, with checksums of both: a changed file is not loaded. Nothing is unpickled and no code from
+this directory is run.
 
 ## What it is worth
 
 | | test: {sizes["test"]} | validation: {sizes["validation"]} |
 | --- | --- | --- |
-{worth}
+{measured}
 
 It is seed {chosen.seed} of the network that did best on validation. {verdict}
-The comparison that it comes from, {markdown(comparison.caption())}:
+The comparison that it was chosen from, {markdown(comparison.caption())}:
 
 {rows}
 
@@ -74,8 +69,8 @@ with the settings.
 {about}
 
 Learned from: {sizes["training"]}. Chosen on (the weights to keep, the network and the seed):
-{sizes["validation"]}. Opened once, at the end: {sizes["test"]}. Scaling is that of the data that
-were learned from. Training: at most {recipe.epochs} epochs of AdamW, learning rate
+{sizes["validation"]}. Opened once, at the end: {sizes["test"]}. The scaling is computed from the
+data that were learned from. Training: at most {recipe.epochs} epochs of AdamW, learning rate
 {recipe.learning_rate:g}.
 
 {notes}
@@ -83,8 +78,8 @@ were learned from. Training: at most {recipe.epochs} epochs of AdamW, learning r
 
 ## Limits
 
-{limits} It was trained on {sizes["training"]} from one source: how it does on data from
-elsewhere was not measured.
+{limits} It was trained on {sizes["training"]} from one source: its quality on data from
+other sources was not measured.
 """
 
 

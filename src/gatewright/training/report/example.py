@@ -1,4 +1,4 @@
-"""One real sequence on its way through a network, for the report."""
+"""An example for the report: a real sequence on its way through a network."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ from gatewright.draw.plots.passage import Gate, Passage
 from gatewright.layers.recurrent import Recurrent
 from gatewright.tasks.registry import presentation_of
 from gatewright.training.model import Model
-from gatewright.training.report.gate_words import GATES, Named, Shown
+from gatewright.training.report.gate_words import NETWORK_GATES, GateWords, ValueWords
 from gatewright.training.results import Comparison
 
 
 def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> Passage | None:
-    """The first sequence of the test part, through the network that was kept.
-
-    Through the best of the others where that one has no memory to look into.
-    """
+    """The first sequence of the test part, on its way through the best network with a memory."""
     recurrent = [
         entry
         for entry in comparison.ranked
@@ -36,7 +33,7 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
     with torch.no_grad():
         z, _ = model.task.prepare(model.encode(example.batch.x), example.batch)
         traces: dict[str, Tensor] = model.body.trace(z)
-    order_by, order_words, gates = GATES.get(name) or _of_any_cell(model, traces)
+    order_by, order_words, gates = NETWORK_GATES.get(name) or _gates_of_any_cell(model, traces)
     order = unit_order(_listed(traces[order_by]))
     seed = entry.chosen(comparison.metric).seed
     return Passage(
@@ -53,8 +50,8 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
             Gate(
                 gate.title,
                 gate.equation,
-                gate.says,
-                [_map(named, traces[named.name], order, example.steps) for named in gate.values],
+                gate.about,
+                [_map(value, traces[value.name], order, example.steps) for value in gate.values],
             )
             for gate in gates
         ],
@@ -65,24 +62,28 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
     )
 
 
-def _of_any_cell(model: Model, traces: Mapping[str, Tensor]) -> tuple[str, str, tuple[Shown, ...]]:
-    """All values of a cell that the report has no words for, one by one."""
+def _gates_of_any_cell(
+    model: Model, traces: Mapping[str, Tensor]
+) -> tuple[str, str, tuple[GateWords, ...]]:
+    """The values of a cell that `NETWORK_GATES` does not have, each as a gate of its own."""
     size = model.body.output_size
     names = [name for name, trace in traces.items() if trace.shape[-1] == size]
-    shown = []
+    gates = []
     for name in names:
         low, high = float(traces[name].min()), float(traces[name].max())
-        factor = low >= 0.0 and high <= 1.0
-        named = Named(name, "", "factor" if factor else "signed")
-        shown.append(Shown(name, "", "", (named,)))
-    return names[-1], f"by their mean of {names[-1]}, highest first", tuple(shown)
+        is_factor = low >= 0.0 and high <= 1.0
+        value = ValueWords(name, "", "factor" if is_factor else "signed")
+        gates.append(GateWords(name, "", "", (value,)))
+    return names[-1], f"by their mean of {names[-1]}, highest first", tuple(gates)
 
 
-def _map(named: Named, trace: Tensor, order: Sequence[int], steps: Sequence[str]) -> HeatMap:
+def _map(value: ValueWords, trace: Tensor, order: Sequence[int], steps: Sequence[str]) -> HeatMap:
     listed = _listed(trace)
-    rows = order if len(order) == len(listed[0]) else range(len(listed[0]))
+    units = len(listed[0])
+    # A value of another size than the one that orders the units keeps its own order.
+    rows = order if len(order) == units else range(units)
     values = [[step[unit] for unit in rows] for step in listed]
-    return HeatMap(named.name, named.meaning, named.kind, values, steps=steps)
+    return HeatMap(value.name, value.meaning, value.kind, values, steps=steps)
 
 
 def _listed(trace: Tensor) -> list[list[float]]:

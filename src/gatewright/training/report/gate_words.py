@@ -1,4 +1,4 @@
-"""What is shown of each network with gates: the lesson's words for its named values."""
+"""The lesson's words for the gates of each network and for their named values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A named value of a cell, as a trace holds it."""
+class ValueWords:
+    """The words for a named value of a cell."""
 
     name: str
     meaning: str
@@ -18,75 +18,75 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A gate with the values that take part in it."""
+class GateWords:
+    """The words for a gate and for the values that take part in it."""
 
     title: str
     equation: str
-    says: str
-    values: tuple[Named, ...]
+    about: str
+    values: tuple[ValueWords, ...]
 
 
 _LSTM = (
-    Shown(
+    GateWords(
         "learn gate",
         "learn = i * g",
-        "What is new in the event, and how much of it is worth learning.",
+        "The new information in the event, and how much of it is worth learning.",
         (
-            Named("i", "ignore factor", "factor"),
-            Named("g", "new information", "signed"),
-            Named("learn", "what is learned", "signed"),
+            ValueWords("i", "ignore factor", "factor"),
+            ValueWords("g", "new information", "signed"),
+            ValueWords("learn", "what is learned", "signed"),
         ),
     ),
-    Shown(
+    GateWords(
         "forget gate",
         "forget = f * c",
-        "What the long-term memory keeps from the step before: 1 keeps, 0 forgets.",
+        "The share of the long-term memory that is kept from the step before: 1 keeps, 0 forgets.",
         (
-            Named("f", "forget factor", "factor"),
-            Named("forget", "what is kept", "signed"),
+            ValueWords("f", "forget factor", "factor"),
+            ValueWords("forget", "what is kept", "signed"),
         ),
     ),
-    Shown(
+    GateWords(
         "remember gate",
         "remember = learn + forget",
-        "The new long-term memory: what was learned joins what was kept.",
-        (Named("remember", "long-term memory", "signed"),),
+        "The new long-term memory: what was learned is added to what was kept.",
+        (ValueWords("remember", "long-term memory", "signed"),),
     ),
-    Shown(
+    GateWords(
         "use gate",
         "use = o * tanh(remember)",
-        "What of the memory is of use now: the short-term memory, and the output.",
+        "The part of the memory that is of use now: the short-term memory, and the output.",
         (
-            Named("o", "use factor", "factor"),
-            Named("use", "short-term memory", "signed"),
+            ValueWords("o", "use factor", "factor"),
+            ValueWords("use", "short-term memory", "signed"),
         ),
     ),
 )
 
 _GRU = (
-    Shown(
+    GateWords(
         "reset gate",
         "r",
         "How much of the old memory the new content may look at.",
-        (Named("r", "reset factor", "factor"),),
+        (ValueWords("r", "reset factor", "factor"),),
     ),
-    Shown(
+    GateWords(
         "new content",
         "n",
-        "What the memory would become if nothing were kept.",
-        (Named("n", "new content", "signed"),),
+        "The memory as it would become if nothing were kept.",
+        (ValueWords("n", "new content", "signed"),),
     ),
-    Shown(
+    GateWords(
         "update gate",
         "h = (1 - z) * n + z * h",
         "1 keeps the memory as it is, 0 takes the new content.",
-        (Named("z", "update factor", "factor"), Named("h", "memory", "signed")),
+        (ValueWords("z", "update factor", "factor"), ValueWords("h", "memory", "signed")),
     ),
 )
 
-#: Network to (the value that orders the units, that order in words, its gates).
-GATES: Mapping[str, tuple[str, str, tuple[Shown, ...]]] = MappingProxyType(
+#: By network: (the value whose mean orders the units, that order in words, the gates).
+NETWORK_GATES: Mapping[str, tuple[str, str, tuple[GateWords, ...]]] = MappingProxyType(
     {
         "lstm": ("f", "those that keep most on top", _LSTM),
         "peephole_lstm": ("f", "those that keep most on top", _LSTM),

@@ -1,4 +1,4 @@
-"""From a comparison to the data of its report: numbers, words and traces, no markup."""
+"""Collect the data of a report from a comparison: numbers, words and traces, no markup."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 from gatewright.draw.report import Panel, Report, Row, report_page
 from gatewright.tasks.metric import Metric
 from gatewright.tasks.registry import presentation_of
+from gatewright.training.entries import Entry
 from gatewright.training.model import Model
 from gatewright.training.report.example import passage
-from gatewright.training.results import Comparison, Entry
+from gatewright.training.results import Comparison
 
 
 def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> str:
-    """`report.html` of a comparison; `models` holds the best model of each network."""
+    """The text of `report.html`; `models` holds the best model of each network."""
     metric = comparison.metric
     words = ("One network", "Two networks", "Three networks", "Four networks", "Five networks")
     count = dict(enumerate(words, 1)).get(
@@ -55,9 +56,11 @@ def _row(comparison: Comparison, entry: Entry) -> Row:
         test=entry.test(metric),
         shown=comparison.row(entry)[1:],
         history={
-            "train_loss": [one.train_loss for one in histories],
-            "validation_loss": [one.validation_loss for one in histories],
-            "metric": [[at[metric.name] for at in one.validation] for one in histories],
+            "train_loss": [history.train_loss for history in histories],
+            "validation_loss": [history.validation_loss for history in histories],
+            "metric": [
+                [values[metric.name] for values in history.validation] for history in histories
+            ],
         }
         if entry.is_network
         else None,
@@ -67,7 +70,7 @@ def _row(comparison: Comparison, entry: Entry) -> Row:
 def _panels(metric: Metric) -> list[Panel]:
     title = metric.title[0].upper() + metric.title[1:]
     return [
-        Panel("train_loss", "Loss while learning", "with noise and dropout on", "loss"),
+        Panel("train_loss", "Loss while learning", "with noise and dropout", "loss"),
         Panel("validation_loss", "Loss on validation", "as the network is used", "loss"),
         Panel(
             "metric",
@@ -80,8 +83,9 @@ def _panels(metric: Metric) -> list[Panel]:
 
 def _method(comparison: Comparison) -> list[tuple[str, str]]:
     recipe, sizes = comparison.recipe, comparison.sizes
+    presentation = presentation_of(comparison.task)
     ends = f", or {recipe.patience} epochs without a better loss," if recipe.patience else ""
-    said = [
+    lines = [
         (
             "fairness",
             f"The same data, batches, noise and {comparison.seeds} for every network"
@@ -90,7 +94,7 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
         (
             "data",
             f"Learned from: {sizes['training']}. Chosen on: {sizes['validation']}. Opened once, "
-            f"after every choice: {sizes['test']}. {presentation_of(comparison.task).splitting}",
+            f"after every choice: {sizes['test']}. {presentation.splitting}",
         ),
         (
             "training",
@@ -101,7 +105,7 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
         ),
     ]
     if recipe.noise or recipe.shift:
-        said.append(
+        lines.append(
             (
                 "noise",
                 f"While learning, every value gets noise of {recipe.noise:g} and every channel of "
@@ -109,19 +113,20 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
             )
         )
     late = f"Of the epochs after {recipe.keep_from:.0%} of all" if recipe.keep_from else "Of all"
-    said += [
+    lines += [
         (
             "choice",
             f"{late}, the one with the lowest validation loss is kept; the best network and "
             f"model are those with the best {comparison.metric.title} on validation.",
         ),
-        ("reading", presentation_of(comparison.task).readout),
+        ("reading", presentation.readout),
     ]
-    said += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
-    return said
+    lines += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
+    return lines
 
 
 def _sizes(comparison: Comparison) -> str:
+    """The end of the sentence on fairness: the parameters, where networks have about as many."""
     counts = [entry.parameters or 0 for entry in comparison.networks]
     if len(counts) == 1 or max(counts) > 1.2 * min(counts):
         return "."

@@ -1,0 +1,41 @@
+"""The history of a training: losses and metrics by epoch, and the reason why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+#: Reasons why a training ended before its last epoch, as `History.stopped` has them.
+BY_HAND = "ended by hand"
+TIME_OVER = "its time was over"
+#: Names of fields in results.json and estimator.json, where they differ from those here.
+_STORED_AS = {"best_epoch": "kept"}
+
+
+@dataclass(slots=True)
+class History:
+    """Losses and metrics at the end of each epoch, and the epoch whose weights the model has."""
+
+    train_loss: list[float] = field(default_factory=list)  # while learning: with noise and dropout
+    validation_loss: list[float] = field(default_factory=list)  # as the model will be used
+    validation: list[dict[str, float]] = field(default_factory=list)  # the task's metrics
+    best_epoch: int = -1  # index of the epoch whose weights the model has now
+    stopped: str = ""  # the reason, if it ended before its last epoch
+    seconds: float = 0.0  # processor time in total
+    step_seconds: float = 0.0  # processor time of one training step, the median
+    step_bytes: int = 0  # memory that a forward pass saves for its backward pass
+
+    def to_json(self) -> dict[str, Any]:
+        """The history in JSON's types, as results.json has it: there `best_epoch` is "kept"."""
+        return {_STORED_AS.get(name, name): value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The history that `to_json` wrote.
+
+        Raises:
+            TypeError: for a name that is not a field.
+        """
+        names = {stored: name for name, stored in _STORED_AS.items()}
+        return cls(**{names.get(name, name): value for name, value in values.items()})
