@@ -265,7 +265,7 @@ def test_nothing_of_a_call_is_kept():
 
 
 def test_forms_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_FORMS", 3)
+    monkeypatch.setattr(module, "MAX_KEYS", 3)
     layer = gw.LSTM(3, 4)
     with torch.no_grad():
         for steps in range(1, 9):

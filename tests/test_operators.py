@@ -13,7 +13,7 @@ from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends.llvm import operators
-from gatewright.backends.reference import Run, at_hand
+from gatewright.backends.reference import at_hand
 from tolerances import close, gradients
 
 # A cell's own named values, a further input, one state; two states; a start that is learned.
@@ -39,10 +39,7 @@ def arguments(cell: str, monkeypatch: pytest.MonkeyPatch, *, restart: bool) -> A
     x = torch.randn(4, 3, 3, dtype=torch.float64)
     marks = torch.zeros(4, 3, dtype=torch.bool)
     marks[2, 0] = True
-    tasks: list[Run] = []
-    with torch.no_grad():
-        layer._run(x, None, None, marks if restart else None, {}, tasks=tasks)
-    (task,) = tasks
+    (task,) = layer.runs(x, starts=marks if restart else None)
 
     def asking(named: Any) -> Any:
         return {k: torch.randn_like(one).requires_grad_() for k, one in named.items()}

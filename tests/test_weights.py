@@ -289,7 +289,7 @@ def test_a_frozen_parametrized_gate():
     close(snapshot(layer, "f"), before)
     dropped = gw.LSTM(3, 5)
     parametrizations.orthogonal(dropped, "weight_hh_l0")
-    with pytest.raises(gw.ArgumentError, match="cannot be held alone"):
+    with pytest.raises(gw.ArgumentError, match="cannot be frozen by itself"):
         dropped.freeze("f")
 
 

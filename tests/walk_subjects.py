@@ -20,7 +20,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import gatewright as gw
 from gatewright.errors import GatewrightError
-from gatewright.layers.states import state_sizes
 
 
 class Delayed(gw.Cell):
@@ -273,7 +272,7 @@ class Pair:
         states = []
         if form.states:
             for name in layer.graph.states:
-                size = state_sizes(layer, name)[0]
+                size = layer.form.state_sizes(name)[0]
                 state = 0.5 * torch.randn(places, *rows, size, dtype=dtype)
                 states.append(state.abs() + 0.5 if name == "n" else state)
         further = {}

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gatewright.layers.recurrent import Recurrent
-from gatewright.layers.weights.stored_names import file_names
+from gatewright.layers.cell_stack import CellStack
+from gatewright.layers.weights.stored_names import to_file_names
 from gatewright.layers.weights.torch import HELD, TorchWeights
 
 
@@ -48,7 +48,7 @@ def freeze_again(model: nn.Module, frozen: Collection[str]) -> None:
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
         for store in _stores(module):
-            for gate in store.held_in({name.removeprefix(prefix) for name in frozen}):
+            for gate in store.frozen_in({name.removeprefix(prefix) for name in frozen}):
                 store.freeze(gate, True)
 
 
@@ -89,6 +89,6 @@ def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
 def _as_in_files(model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
     """The same with the names that weights have in files."""
     for path, layer in model.named_modules():
-        if isinstance(layer, Recurrent):
-            file_names(layer, state, f"{path}." if path else "")
+        if isinstance(layer, CellStack):
+            to_file_names(state, f"{path}." if path else "", layer.places)
     return state

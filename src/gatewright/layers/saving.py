@@ -31,8 +31,8 @@ from gatewright.language.equations import Equations
 from gatewright.layers import torch_cells, torch_layers
 from gatewright.layers.plain_state import freeze_again, plain_state
 from gatewright.layers.recurrent import Recurrent
-from gatewright.layers.weights_file import (
-    Shape,
+from gatewright.layers.weights.file import (
+    TensorShape,
     disagreement,
     parse_tensors,
     read_shapes,
@@ -176,7 +176,7 @@ def _check_saveable(
     for name, tensor in state.items():
         if tensor.is_meta:
             raise ArgumentError(f"{name} is on the meta device and has no values to be saved")
-    shapes = {name: Shape.of(tensor) for name, tensor in state.items()}
+    shapes = {name: TensorShape.of(tensor) for name, tensor in state.items()}
     difference = disagreement(shapes, _shapes_of(described))
     if difference is not None:
         raise ArgumentError(
@@ -187,11 +187,11 @@ def _check_saveable(
         raise ArgumentError(f"this {kind} cannot be saved: {spoilt} holds NaN; train again")
 
 
-def _shapes_of(described: Mapping[str, Any]) -> dict[str, Shape]:
+def _shapes_of(described: Mapping[str, Any]) -> dict[str, TensorShape]:
     """The forms of the tensors of a described model; nothing is allocated."""
     with torch.device("meta"):
         state, _ = plain_state(rebuild(described))
-    return {name: Shape.of(tensor) for name, tensor in state.items()}
+    return {name: TensorShape.of(tensor) for name, tensor in state.items()}
 
 
 def load(
