@@ -236,7 +236,7 @@ def test_identity_keeps_a_rectified_state():
 
 
 #: Cells that a start cannot give so long a memory, and why not.
-LIMITED = dict.fromkeys(["scrn", "cornn", "antisymmetric_rnn", "lstm_nfg"], "by numbers of its own")
+LIMITED = dict.fromkeys(["scrn", "cornn", "antisymmetric_rnn", "lstm_nfg"], "over by constants")
 LIMITED |= dict.fromkeys(["elman_rnn", "cfc"], "no gate of")
 
 

@@ -1,4 +1,4 @@
-"""`Form`: the sizes of a layer, and everything that follows from them alone."""
+"""`Form`: the cell and the sizes of a layer, and what follows from them without its weights."""
 
 from __future__ import annotations
 
