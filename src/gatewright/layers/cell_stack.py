@@ -11,6 +11,7 @@ from torch import nn
 from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
 from gatewright.layers.cell_module import CellModule
+from gatewright.layers.constants import write_constants
 from gatewright.layers.form import Form
 from gatewright.layers.weights.named import NamedWeights
 from gatewright.layers.weights.product import ProductWeights, check_product, product_weights
@@ -84,9 +85,14 @@ class CellStack(CellModule):
         return self.store(layer, reverse).pairs()
 
     def reset_parameters(self) -> None:
-        """Draw the weights as torch does: uniformly within 1 / sqrt(hidden size)."""
-        for store in self.stores().values():
+        """Draw the weights as torch does: uniformly within 1 / sqrt(hidden size).
+
+        Frozen weights stay, and those that the cell fixes (`Cell.fixed`) get the cell's values.
+        """
+        stores = self.stores()
+        for store in stores.values():
             store.reset(1.0 / math.sqrt(self.hidden_size))
+        write_constants(self.cell, self.form, stores)
 
     def weights(self, name: str, layer: int = 0, reverse: bool = False) -> ProductWeights:
         """The weights of one product: a mapping from source to `(weight, bias)`.
@@ -104,6 +110,8 @@ class CellStack(CellModule):
 
     def freeze(self, name: str, frozen: bool = True) -> None:
         """Freeze a product's weights in all layers and directions, or train them again.
+
+        Matrices that a cell always has are given in its `fixed`.
 
         Raises:
             ArgumentError: if there is no such product.

@@ -21,7 +21,7 @@ from gatewright.backends.step import expectations, starts
 from gatewright.backends.weights import collect
 from gatewright.errors import ArgumentError, SizeError, TooLarge
 from gatewright.graph.sizes import number
-from gatewright.language.cell import Cell, StoredCell
+from gatewright.language.cell import Cell, StoredCell, stored_form
 from gatewright.language.reading import read
 from gatewright.layers.call_results import tensors_in
 from gatewright.layers.recurrent import Recurrent
@@ -112,8 +112,8 @@ class LawCase:
         return self.layer(event, hx, **dict(further), **options)
 
     def gradients(self, loss: Tensor) -> dict[str, Tensor]:
-        """The gradients of a loss for every weight; zero where nothing flows."""
-        weights = dict(self.layer.named_parameters())
+        """The gradients of a loss for every weight that is learned; zero where nothing flows."""
+        weights = {name: w for name, w in self.layer.named_parameters() if w.requires_grad}
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         return {
             name: torch.zeros_like(weight) if gradient is None else gradient
@@ -152,6 +152,9 @@ def reading(case: LawCase) -> None:
         raise Broken(
             "read twice, it has other equations; a step may depend on nothing but the cell's fields"
         )
+    sizes = [case.layer.sizes(0)]
+    if stored_form(case.cell, sizes) != stored_form(case.cell, sizes):
+        raise Broken("computed twice, a fixed weight has other values; seed what is random in it")
 
 
 def finite(case: LawCase) -> None:

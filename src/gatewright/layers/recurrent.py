@@ -23,6 +23,7 @@ from gatewright.layers.call_results import (
     without_views,
 )
 from gatewright.layers.cell_stack import CellStack
+from gatewright.layers.constants import freeze_constants
 from gatewright.layers.explain import explained, measured
 from gatewright.layers.fast_path import fast_path
 from gatewright.layers.states import PlaceStates
@@ -53,6 +54,7 @@ class Recurrent(CellStack):
         backend: "auto", or the name of the backend that must run.
 
     Weights are stored by name: `layers.<k>_<forward|reverse>.<product>.<source>.weight`.
+    Those that the cell fixes (`Cell.fixed`) are frozen.
 
     Raises:
         ArgumentError, SizeError: where the arguments do not fit the cell or each other.
@@ -90,6 +92,7 @@ class Recurrent(CellStack):
             self.graph.sizes.check(self.sizes(layer))
         check_effect(self.graph, self.sizes(0))
         self.make_weights(device, dtype)
+        freeze_constants(self.cell, self.form, self.stores())
         self.reset_parameters()
         self.prepare()
 

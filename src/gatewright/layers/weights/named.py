@@ -122,3 +122,13 @@ class NamedWeights:
         """Tell if all weights of a product are frozen."""
         own = [self.location(weight) for weight in self.weights if weight.product == product]
         return not any(p.requires_grad for location in own for p in learned(*location))
+
+    def frozen_sources(self, product: str) -> set[str]:
+        """The sources of a product whose matrix or vector is frozen."""
+        return {
+            weight.source or product
+            for weight in self.weights
+            if weight.product == product
+            and weight.role != "bias"
+            and not any(p.requires_grad for p in learned(*self.location(weight)))
+        }

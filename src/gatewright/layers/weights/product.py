@@ -26,12 +26,14 @@ class ProductWeights(Mapping[str, Pair]):
 
     Attributes:
         frozen: Whether all of them are frozen (`layer.freeze`): resets and `gw.init` skip them.
+        frozen_sources: The sources whose matrix or vector is frozen, if only by `Cell.fixed`.
     """
 
     def __init__(self, name: str, store: Store) -> None:
         self._name = name
         self._computed = store.computed(name)
         self.frozen = store.frozen(name)
+        self.frozen_sources = store.frozen_sources(name)
         self._pairs = {
             key: (weight.detach(), None if bias is None else bias.detach())
             for key, (weight, bias) in store.pairs()[name].items()

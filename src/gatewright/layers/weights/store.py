@@ -47,6 +47,9 @@ class Store(Protocol):
     def frozen(self, product: str) -> bool:
         """Tell if all weights of a product are frozen."""
 
+    def frozen_sources(self, product: str) -> Set[str]:
+        """The sources of a product whose matrix or vector is frozen."""
+
 
 def learned(module: nn.Module, name: str) -> list[nn.Parameter]:
     """The parameters behind a tensor: itself, or those that its parametrization reads."""

@@ -195,6 +195,19 @@ class TorchWeights:
             for name in names
         )
 
+    def frozen_sources(self, product: str) -> set[str]:
+        """The sources of a gate whose matrix is frozen, or the whole tensor that it is part of."""
+        return {
+            SOURCES[name.removesuffix(self.suffix)]
+            for name, gates in self.names().items()
+            if product in gates
+            and name.startswith("weight")
+            and (
+                held_name(name, product) in self.module._buffers
+                or not any(parameter.requires_grad for parameter in learned(self.module, name))
+            )
+        }
+
     def frozen_in(self, buffers: Collection[str]) -> list[str]:
         """The gates with a part in one of the named buffers."""
         return [
