@@ -59,7 +59,7 @@ def held_to_paper(
     Args:
         given: The event and the further inputs, `(T, B, size)`.
         start: The states, `(1, B, size)`.
-        drawn: What the layer draws when torch's generator starts at `seed`, `(T, B, size)`.
+        drawn: The noises that the layer draws from torch's generator at `seed`, `(T, B, size)`.
     """
     event, *further = inputs
     loose = {name: inputs[name] for name in further} | (drawn or {})

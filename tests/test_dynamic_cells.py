@@ -1,5 +1,5 @@
 """Cells from differential equations, with time as an input, or with exponential gates:
-each held to plain torch, written from its paper with explicit matrices and a Python loop."""
+each compared with plain torch, written from its paper with explicit matrices and a Python loop."""
 
 from __future__ import annotations
 

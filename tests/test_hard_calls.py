@@ -1,6 +1,6 @@
-"""Calls and cells that kernels once got wrong: each ended in other numbers, an error or a crash.
+"""Calls and cells that kernels once got wrong, with wrong numbers, an error or a crash.
 
-What may crash runs in a process of its own, with freed memory filled.
+Tests that may crash run in a new process, in which freed memory is filled.
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ def test_saved_tensors_come_back_in_another_order(cls: Any):
 def run_forked(kind: str, form: str, before: bool) -> None:
     """A layer in a process that was forked after threads were used.
 
-    `before` says that the parent has called it too: else the kernels are loaded in the child.
+    With `before` the parent has called it too; without, the kernels are loaded in the child.
     """
     ours, theirs = {one.__name__: (one, other) for one, other in DROP_INS}[kind]
     layer, other = twins(ours, theirs, 2, 5)

@@ -80,7 +80,7 @@ INPUTS = {
         A,
         "packed in another way",
     ),
-    "starts packed alone": (
+    "only starts packed": (
         "gru",
         (X,),
         {"starts": OTHER._replace(data=OTHER.data == 1)},

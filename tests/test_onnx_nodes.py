@@ -1,7 +1,7 @@
 """The test cases of ONNX's operators RNN, LSTM and GRU, rebuilt with our layers.
 
-ONNX orders the gates otherwise than torch, its GRU resets the state before the product unless it
-says otherwise, and its biases are one vector: those of the input, then those of the hidden state.
+ONNX has another order of gates than torch, its GRU resets the state before the product by
+default, and its biases are one vector: those of the input, then those of the hidden state.
 """
 
 from __future__ import annotations

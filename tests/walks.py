@@ -4,7 +4,7 @@
     python -c "import walks; walks.main()" 17:0,3,4      # some steps of one walk
 
 A walk is its seed: it decides the pair of layers, and the rule and the seed of every step. The
-process forks for each walk before it has run any kernel, so a crash ends that walk alone; a walk
+process forks for each walk before it has run any kernel, so a crash ends only that walk; a walk
 that fails is shrunk by leaving steps out.
 """
 
