@@ -263,7 +263,7 @@ def test_a_start_for_a_horizon_reaches_it_or_says_why_not(name):
         with pytest.warns(UserWarning, match=LIMITED[name]):
             gw.init.horizon_(layer, steps)
         same = all(map(torch.equal, weights, layer.parameters()))
-        assert same == ("numbers" in LIMITED[name])
+        assert same == ("constants" in LIMITED[name])
         return
     assert gw.init.horizon_(layer, steps) is layer and gw.init.horizon_limit(layer) is None
     assert before < 0.02 < 0.1 < left()
