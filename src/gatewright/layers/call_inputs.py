@@ -79,6 +79,7 @@ def pack_call(
     # Read once a call, since a parametrization may be slow, or differ from call to call.
     weights = {place: store.tensors() for place, store in stores.items()}
     like = next(iter(weights[0, False].values()), event)
+    # A cell without weights takes any dtype: that of the event.
     event = as_weights(event, like, "input")
     further = pack_further(form, layout, inputs or {}, like)
     restarts = layout.restarts(starts) if starts is not None else None
@@ -100,7 +101,7 @@ def plan_run(
     """
     form, graph, (layer, reverse) = call.form, call.form.graph, place
     sizes, weights, states = form.sizes(layer), call.weights[place], call.states[place]
-    fresh = {}
+    fresh = {}  # computed only for runs that read them
     if states is None or call.restarts is not None:
         fresh = fresh_states(graph, sizes, weights, call.layout.batch, call.like)
     hold = {}

@@ -96,6 +96,7 @@ class PreparedCall:
             run = self.runs[0]
             output, *after = run([event, *(states or run.starts), *weights[0]])
         else:
+            # Each state is (L * D, B, size): the states of each place, and later back again.
             by_place = list(zip(*[state.unbind(0) for state in states], strict=True))
             outputs, last = [], []
             for place, (run, own) in enumerate(zip(self.runs, weights, strict=True)):
@@ -132,6 +133,7 @@ class FastPath:
             ArgumentError, SizeError: where the arguments do not fit the layer.
         """
         states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
+        # From the modules' dictionaries: a lookup as an attribute of a module costs more.
         weights: list[list[Any]] = [
             [parameters.get(leaf) for parameters, leaf in place.values()] for place in self.sources
         ]
