@@ -78,8 +78,8 @@ def pack_call(
         check_weights(store, form.sizes(layer))
     # Read once a call, since a parametrization may be slow, or differ from call to call.
     weights = {place: store.tensors() for place, store in stores.items()}
+    # A cell without weights computes in the dtype of its event.
     like = next(iter(weights[0, False].values()), event)
-    # A cell without weights takes any dtype: that of the event.
     event = as_weights(event, like, "input")
     further = pack_further(form, layout, inputs or {}, like)
     restarts = layout.restarts(starts) if starts is not None else None
