@@ -1,4 +1,4 @@
-"""A layer held to plain torch: one step written from a paper, with explicit matrices, in a loop."""
+"""Compare a layer with a plain loop over one step, written from a paper with explicit matrices."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ STEPS, ROWS = 5, 3
 
 Weights = dict[str, Tensor]
 States = tuple[Tensor, ...]
-#: Of the weights, the event, the states and, by keyword, what else a step reads: to the states
-#: after it, the first of which is the output unless the output stands before them.
+#: A step: from the weights, the event, the states and, by keyword, all else that it reads, to the
+#: states after it. The output is the first of them, or comes before them.
 Step = Callable[..., States]
 
 
@@ -29,11 +29,13 @@ def read(w: Weights, name: str, **sources: Tensor) -> Tensor:
 
 
 def randomised(layer: gw.Recurrent, seed: int = 0) -> gw.Recurrent:
-    """The layer with every weight its own random number."""
+    """Give every weight of a layer its own random number."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for one in layer.parameters():
-            one.copy_(torch.randn(one.shape, generator=draw, dtype=one.dtype) * 0.5)
+        for parameter in layer.parameters():
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype) * 0.5
+            )
     return layer
 
 
@@ -45,7 +47,7 @@ def own_weights(layer: gw.Recurrent) -> Weights:
 def held_to_paper(
     layer: gw.Recurrent,
     step: Step,
-    given: dict[str, Tensor],
+    inputs: dict[str, Tensor],
     start: list[Tensor],
     drawn: dict[str, Tensor] | None = None,
     seed: int = 0,
@@ -57,33 +59,33 @@ def held_to_paper(
     Args:
         given: The event and the further inputs, `(T, B, size)`.
         start: The states, `(1, B, size)`.
-        drawn: What the layer draws when torch's generator starts at `seed`, `(T, B, size)`.
+        drawn: The noises that the layer draws from torch's generator at `seed`, `(T, B, size)`.
     """
-    event, *further = given
-    loose = {name: given[name] for name in further} | (drawn or {})
+    event, *further = inputs
+    loose = {name: inputs[name] for name in further} | (drawn or {})
     weights = {name: one for name, one in own_weights(layer).items() if one.requires_grad}
-    for one in (*given.values(), *start):
-        one.requires_grad_()
+    for leaf in (*inputs.values(), *start):
+        leaf.requires_grad_()
 
     states, outputs = tuple(one[0] for one in start), []
-    for t, x in enumerate(given[event]):
-        found = step(weights, x, *states, **{name: one[t] for name, one in loose.items()})
-        outputs.append(found[0])
-        states = found[-len(start) :]
+    for t, x in enumerate(inputs[event]):
+        results = step(weights, x, *states, **{name: one[t] for name, one in loose.items()})
+        outputs.append(results[0])
+        states = results[-len(start) :]
     expected = (torch.stack(outputs), tuple(one.unsqueeze(0) for one in states))
 
     torch.manual_seed(seed)
     hx = start[0] if len(start) == 1 else tuple(start)
-    output, after = layer(given[event], hx, **{name: given[name] for name in further})
+    output, after = layer(inputs[event], hx, **{name: inputs[name] for name in further})
     actual = (output, after if isinstance(after, tuple) else (after,))
     what = layer.graph.equations.name
     close(actual, expected, what)
-    wanted = [*weights.values(), *given.values(), *start]
-    for name, one, other in zip(
-        [*weights, *given, *layer.graph.states],
-        gradients(actual, wanted),
-        gradients(expected, wanted),
+    leaves = [*weights.values(), *inputs.values(), *start]
+    for name, leaf, expected_gradient in zip(
+        [*weights, *inputs, *layer.graph.states],
+        gradients(actual, leaves),
+        gradients(expected, leaves),
         strict=True,
     ):
-        assert other.abs().sum() > 0, f"{name} has no part in {what}"
-        close(one, other, f"{what}: the gradient of {name}")
+        assert expected_gradient.abs().sum() > 0, f"{name} has no part in {what}"
+        close(leaf, expected_gradient, f"{what}: the gradient of {name}")

@@ -1,7 +1,7 @@
 """Everything that a user may do to a layer between two calls, as rules of a random walk.
 
-A rule changes both layers of a pair, or calls them in a special way, and holds calls of ours to
-the oracle's. Its random numbers come from one seed, so a step means the same alone.
+A rule changes both layers of a pair, or calls them in a special way, and compares our calls with
+the oracle's. Its random numbers come from one seed, so a step is the same in any walk.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ RULES: dict[str, Entry] = {}
 
 
 def rule(weight: float = 1.0, *, reference: bool = False) -> Callable[[Rule], Rule]:
-    """Enter a rule under its function's name."""
+    """Register a rule under its function's name."""
 
     def enter(function: Rule) -> Rule:
         RULES[function.__name__] = Entry(function, weight, reference)
@@ -70,7 +70,7 @@ def rule(weight: float = 1.0, *, reference: bool = False) -> Callable[[Rule], Ru
 
 
 def padded(pair: Pair, draw: random.Random) -> Form:
-    """A form of padded sequences, whose tensors have a length in time and rows."""
+    """A form of padded sequences, whose tensors have axes of steps and rows."""
     return Form(draw.choice((1, 2, 4)), draw.choice((1, 3, 8)), "padded", draw.random() < 0.5)
 
 
@@ -143,7 +143,7 @@ def expanded_weights(pair: Pair, draw: random.Random) -> None:
 
 @rule()
 def one_flat_buffer(pair: Pair, draw: random.Random) -> None:
-    """All weights as views of one tensor, as distributed training lays them."""
+    """All weights are views of one tensor, as in distributed training."""
 
     def change(layer: nn.Module, own: random.Random) -> None:
         weights = list(layer.parameters())
@@ -151,9 +151,9 @@ def one_flat_buffer(pair: Pair, draw: random.Random) -> None:
             return
         buffer = torch.cat([one.detach().reshape(-1) for one in weights])
         begin = 0
-        for one in weights:
-            one.data = buffer[begin : begin + one.numel()].view(one.shape)
-            begin += one.numel()
+        for weight in weights:
+            weight.data = buffer[begin : begin + weight.numel()].view(weight.shape)
+            begin += weight.numel()
 
     pair.each(change, 0)
     pair.compare(draw, times=3)
@@ -202,10 +202,12 @@ def untie(pair: Pair, draw: random.Random) -> None:
 def data_shared_by_two_parameters(pair: Pair, draw: random.Random) -> None:
     def change(layer: nn.Module, own: random.Random) -> None:
         weights = list(layer.parameters())
-        for one in weights:
-            alike = [other for other in weights if other.shape == one.shape and other is not one]
+        for weight in weights:
+            alike = [
+                other for other in weights if other.shape == weight.shape and other is not weight
+            ]
             if alike and own.random() < 0.5:
-                one.data = own.choice(alike).data
+                weight.data = own.choice(alike).data
 
     pair.each(change, draw.randrange(2**31))
     pair.compare(draw, times=3)
@@ -226,7 +228,7 @@ def load_state(pair: Pair, draw: random.Random) -> None:
 @rule()
 def reset_parameters(pair: Pair, draw: random.Random) -> None:
     pair.each(lambda layer, own: layer.reset_parameters(), draw.randrange(2**31))
-    # What was pruned is drawn last by torch.
+    # torch draws pruned weights last.
     pair.ours.load_state_dict(pair.theirs.state_dict())
     pair.compare(draw)
 
@@ -246,15 +248,15 @@ def optimizer_steps(pair: Pair, draw: random.Random) -> None:
         # A weight that no result depends on (an output that is the state before the step, after
         # one step) has a gradient of zeros here and none in the oracle: weight decay tells them
         # apart.
-        for one, other in zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True):
-            if other.grad is None and one.grad is not None:
-                assert not one.grad.any()
-                one.grad = None
-        if kind is torch.optim.SGD:  # AdamW makes much of rounding where gradients are nothing
-            for one in optimizers:
-                one.step()
-    for one, other in zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True):
-        require_close(one, other, "weight after steps", LIMITS[pair.dtype])
+        for weight, other in zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True):
+            if other.grad is None and weight.grad is not None:
+                assert not weight.grad.any()
+                weight.grad = None
+        if kind is torch.optim.SGD:  # AdamW magnifies rounding where gradients are near zero
+            for optimizer in optimizers:
+                optimizer.step()
+    for weight, other in zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True):
+        require_close(weight, other, "weight after steps", LIMITS[pair.dtype])
 
 
 @rule()
@@ -281,7 +283,7 @@ def half_precision(pair: Pair, draw: random.Random) -> None:
 
 @rule()
 def wrong_shapes_and_dtypes(pair: Pair, draw: random.Random) -> None:
-    """An argument or a weight that does not fit is an error in both, and nothing is lost."""
+    """A wrong shape of an argument or weight is an error in both; later calls are right."""
     pair.compare(draw, times=1)
     form = padded(pair, draw)
     call = pair.draw_call(draw, form, "none")
@@ -298,11 +300,11 @@ def wrong_shapes_and_dtypes(pair: Pair, draw: random.Random) -> None:
     weights = [max(layer.parameters(), key=Tensor.numel, default=None) for layer in pair.both]
     if fault == "weight":
         if weights[0] is None or any("held" in name for name, _ in pair.ours.named_buffers()):
-            return  # a held gate is read from its buffer
+            return  # a frozen gate is read from its buffer
         saved = [one.data for one in weights if one is not None]
-        for one in weights:
-            if one is not None:
-                one.data = torch.cat([one.data, one.data])
+        for weight in weights:
+            if weight is not None:
+                weight.data = torch.cat([weight.data, weight.data])
     call.asks = [False] * len(call.asks)
     # torch's own LSTM takes a recurrent matrix of twice the rows at inference (oneDNN).
     for layer in [pair.ours] if fault == "weight" else pair.both:
@@ -313,9 +315,9 @@ def wrong_shapes_and_dtypes(pair: Pair, draw: random.Random) -> None:
     del outcome
     gc.collect()  # tracebacks hold nodes of autograd that know the weight's wrong shape
     if fault == "weight":
-        for one, data in zip(weights, saved, strict=True):
-            if one is not None:
-                one.data = data
+        for weight, data in zip(weights, saved, strict=True):
+            if weight is not None:
+                weight.data = data
     pair.compare(draw, times=1)
 
 
@@ -331,7 +333,7 @@ def prune_a_weight(pair: Pair, draw: random.Random) -> None:
         list(pair.ours.named_parameters(remove_duplicate=False))
     ):
         return  # a tied weight would be pruned on one of its two names
-    for module, leaf in where:  # torch cannot prune what lies otherwise
+    for module, leaf in where:  # torch can prune only contiguous weights
         weight = getattr(module, leaf)
         weight.data = weight.data.contiguous()
     pair.each(lambda layer, own: prune.random_unstructured(*weight_of(layer, name), amount=0.4), 7)
@@ -344,8 +346,8 @@ def prune_a_weight(pair: Pair, draw: random.Random) -> None:
 class Halved(nn.Module):
     """A parametrization."""
 
-    def forward(self, given: Tensor) -> Tensor:
-        return given / 2
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight / 2
 
 
 @rule(reference=True)
@@ -374,14 +376,14 @@ def change_a_gradient_in_place(pair: Pair, draw: random.Random) -> None:
     pair.compare(draw, times=1, mode="backward")
 
     both = list(zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True))
-    for one, other in both:
+    for parameter, other in both:
         # Of the two, one may have zeros where the other has no gradient.
-        if draw.random() < 0.5 and one.grad is not None and other.grad is not None:
-            one.grad.add_(1)
+        if draw.random() < 0.5 and parameter.grad is not None and other.grad is not None:
+            parameter.grad.add_(1)
             other.grad.add_(1)
-    for one, other in both:
-        if one.grad is not None and other.grad is not None:
-            require_close(one.grad, other.grad, "changed gradient", LIMITS[pair.dtype])
+    for parameter, other in both:
+        if parameter.grad is not None and other.grad is not None:
+            require_close(parameter.grad, other.grad, "changed gradient", LIMITS[pair.dtype])
     pair.compare(draw, times=1, mode="backward")
 
 
@@ -402,9 +404,9 @@ def gradients_share_no_memory(pair: Pair, draw: random.Random) -> None:
                 retain_graph=True,
             )
             places = [one for one in gradients if one is not None]
-            for one in places:
-                others = [(other, other.clone()) for other in places if other is not one]
-                one.add_(1)
+            for gradient in places:
+                others = [(other, other.clone()) for other in places if other is not gradient]
+                gradient.add_(1)
                 assert all(torch.equal(*pair) for pair in others), "two gradients share memory"
         return result
 
@@ -488,9 +490,9 @@ def only_arguments_need_gradients(pair: Pair, draw: random.Random) -> None:
     pair.each(lambda layer, own: layer.requires_grad_(False), 0)
     form = pair.draw_form(draw)
     form = Form(form.steps, form.batch, form.kind, True)
-    for at in range(2):
+    for turn in range(2):
         call = pair.draw_call(draw, form, "grad")
-        call.asks = [at == 0, *[draw.random() < 0.7 for _ in call.states]]
+        call.asks = [turn == 0, *[draw.random() < 0.7 for _ in call.states]]
         pair.hold(call, plain)
     for layer, flags in zip(pair.both, before, strict=True):
         for weight, flag in zip(layer.parameters(), flags, strict=True):
@@ -505,7 +507,7 @@ def backward_twice(pair: Pair, draw: random.Random) -> None:
         result = layer(*args, **kwargs)
         outputs = flat(result)
         for _ in range(2):
-            # Drawn for all: of the two layers, one may know of a result that no gradient reaches.
+            # Drawn for all results: for the layers, different ones may be without a gradient.
             some = [(one, torch.randn_like(one)) for one in outputs]
             some = [(one, gradient) for one, gradient in some if one.requires_grad]
             if some:
@@ -518,14 +520,14 @@ def backward_twice(pair: Pair, draw: random.Random) -> None:
 @rule()
 def second_derivatives(pair: Pair, draw: random.Random) -> None:
     if pair.dtype != torch.float64:
-        return  # torch's kernels have none in float32
+        return  # torch's kernels have no such gradient in float32
 
     def forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
         outputs = flat(layer(*args, **kwargs))
         leaves = [
-            one
-            for one in (*flat([part for part in args if part is not None]), *layer.parameters())
-            if one.requires_grad
+            tensor
+            for tensor in (*flat([part for part in args if part is not None]), *layer.parameters())
+            if tensor.requires_grad
         ]
         outputs = [one for one in outputs if one.requires_grad]
         if not leaves or not outputs:
@@ -540,13 +542,13 @@ def second_derivatives(pair: Pair, draw: random.Random) -> None:
 @rule()
 def hooks_on_tensors(pair: Pair, draw: random.Random) -> None:
     def forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        for one in (*flat(args), *layer.parameters()):
-            if one.requires_grad:
-                handles.append(one.register_hook(lambda gradient: gradient * 3))
+        for tensor in (*flat(args), *layer.parameters()):
+            if tensor.requires_grad:
+                handles.append(tensor.register_hook(lambda gradient: gradient * 3))
         result = layer(*args, **kwargs)
-        for one in flat(result):
-            if one.requires_grad:
-                one.register_hook(lambda gradient: gradient + 1)
+        for tensor in flat(result):
+            if tensor.requires_grad:
+                tensor.register_hook(lambda gradient: gradient + 1)
         return result
 
     handles: list[Any] = []
@@ -570,7 +572,7 @@ def hooks_on_modules(pair: Pair, draw: random.Random) -> None:
             layer.register_full_backward_pre_hook(lambda module, gradients: gradients),
             layer.register_full_backward_hook(
                 lambda module, inputs, outputs: tuple(
-                    None if one is None else 2 * one for one in inputs
+                    None if gradient is None else 2 * gradient for gradient in inputs
                 )
             ),
         ]
@@ -663,9 +665,7 @@ def forward_mode_derivatives(pair: Pair, draw: random.Random) -> None:
     results = []
     for layer in pair.both:
         torch.manual_seed(3)
-        results.append(
-            torch.func.jvp(lambda one, on=layer: tuple(flat(on(one))), (event,), (tangent,))
-        )
+        results.append(torch.func.jvp(lambda x, on=layer: tuple(flat(on(x))), (event,), (tangent,)))
     for actual, expected in zip(flat(results[1]), flat(results[0]), strict=True):
         require_close(actual, expected, "forward mode", LIMITS[pair.dtype])
 
@@ -680,8 +680,8 @@ def function_gradients(pair: Pair, draw: random.Random) -> None:
         torch.manual_seed(3)
         own = {name: one.detach() for name, one in layer.named_parameters()}
 
-        def loss(weights: Any, one: Tensor, on: nn.Module = layer) -> Tensor:
-            return torch.func.functional_call(on, weights, (one,))[0].square().sum()
+        def loss(weights: Any, x: Tensor, on: nn.Module = layer) -> Tensor:
+            return torch.func.functional_call(on, weights, (x,))[0].square().sum()
 
         results.append(torch.func.grad(loss, argnums=(0, 1))(own, event))
     (theirs, their_event), (ours, our_event) = results
@@ -705,7 +705,7 @@ def inference_tensors(pair: Pair, draw: random.Random) -> None:
 
 @rule()
 def autocast(pair: Pair, draw: random.Random) -> None:
-    """Autocast gives nearly the numbers of full precision, and does not outlive its block."""
+    """Autocast gives nearly the numbers of full precision, and ends with its block."""
     pair.each(lambda layer, own: layer.eval(), 0)
     if pair.dtype != torch.float32 or "slstm" in pair.name:
         return
@@ -721,8 +721,8 @@ def autocast(pair: Pair, draw: random.Random) -> None:
         call.mode = mode
         outcome = perform(pair.ours, call, forward)
         assert outcome.error is None, repr(outcome.error)
-        for one, other in zip(outcome.tensors, expected.tensors, strict=True):
-            require_close(one.to(other.dtype), other, "autocast", 0.15)
+        for actual, other in zip(outcome.tensors, expected.tensors, strict=True):
+            require_close(actual.to(other.dtype), other, "autocast", 0.15)
     pair.each(lambda layer, own: layer.zero_grad(), 0)
     pair.compare(draw, times=2)
 
@@ -763,7 +763,7 @@ def global_settings(pair: Pair, draw: random.Random) -> None:
 # What happens between forward and backward.
 @rule(2)
 def outputs_changed_in_place(pair: Pair, draw: random.Random) -> None:
-    """Outputs belong to whoever asked: changing them spoils neither gradients nor each other.
+    """Outputs belong to the caller: changing them spoils neither gradients nor each other.
 
     The oracle keeps copies, since torch refuses some of the changes.
     """
@@ -772,10 +772,12 @@ def outputs_changed_in_place(pair: Pair, draw: random.Random) -> None:
         result = layer(*args, **kwargs)
         outputs = flat(result)
         if layer is pair.ours:
-            for at, one in enumerate(outputs):
-                others = [(other, other.detach().clone()) for other in outputs if other is not one]
-                if at in chosen:
-                    one.mul_(2)
+            for index, output in enumerate(outputs):
+                others = [
+                    (other, other.detach().clone()) for other in outputs if other is not output
+                ]
+                if index in chosen:
+                    output.mul_(2)
                 for other, before in others:
                     assert torch.equal(other.detach().nan_to_num(), before.nan_to_num()), (
                         "two outputs share memory"
@@ -791,7 +793,7 @@ def outputs_changed_in_place(pair: Pair, draw: random.Random) -> None:
 
 @rule(2)
 def weights_moved_before_backward(pair: Pair, draw: random.Random) -> None:
-    """The weights' data moves, with the same numbers, between forward and backward."""
+    """The weights move in memory, with the same numbers, between forward and backward."""
     layout = draw.choice(LAYOUTS)
 
     def forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -819,13 +821,15 @@ def weights_changed_before_backward(pair: Pair, draw: random.Random) -> None:
         loss = torch.stack([one.square().sum() for one in result if one.requires_grad]).sum()
         with torch.no_grad():
             saved = [one.clone() for one in weights]
-            for one in weights:
-                one.add_(1)
-        with contextlib.suppress(RuntimeError):  # which may not be: nothing reads the weight
+            for weight in weights:
+                weight.add_(1)
+        with contextlib.suppress(
+            RuntimeError
+        ):  # no error is right too, where nothing reads the weight
             torch.autograd.grad(loss, [event, *weights], allow_unused=True)
         with torch.no_grad():
-            for one, before in zip(weights, saved, strict=True):
-                one.copy_(before)
+            for weight, before in zip(weights, saved, strict=True):
+                weight.copy_(before)
     pair.compare(draw)
 
 
@@ -850,7 +854,7 @@ def dtype_changed_before_backward(pair: Pair, draw: random.Random) -> None:
 
 @rule(2)
 def carried_states(pair: Pair, draw: random.Random) -> None:
-    """Chunks of a sequence: states go on to the next call, detached or not."""
+    """Chunks of a sequence: states are passed to the next call, detached or not."""
     cut = draw.random() < 0.5
 
     def forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -895,7 +899,9 @@ def backward_in_another_thread(pair: Pair, draw: random.Random) -> None:
 @rule()
 def many_threads(pair: Pair, draw: random.Random) -> None:
     """Threads that call one layer at once, or each a copy."""
-    pair.each(lambda layer, own: layer.eval(), 0)  # noise is drawn from one generator
+    pair.each(
+        lambda layer, own: layer.eval(), 0
+    )  # in training, threads would draw noise from one generator
     form = pair.draw_form(draw)
     calls = [pair.draw_call(draw, form, draw.choice(("grad", "none", "no_grad"))) for _ in range(6)]
     expected = [perform(pair.theirs, call, plain) for call in calls]
@@ -947,8 +953,8 @@ def in_a_spawned_process(pair: Pair, draw: random.Random) -> None:
     process.join(60)
     assert process.exitcode == 0
     expected = perform(pair.theirs, call, plain)
-    for one, other in zip(results, expected.tensors, strict=True):
-        actual = torch.tensor(one, dtype=other.dtype).view(other.shape)
+    for numbers, other in zip(results, expected.tensors, strict=True):
+        actual = torch.tensor(numbers, dtype=other.dtype).view(other.shape)
         require_close(actual, other, "spawned", LIMITS[pair.dtype])
 
 
@@ -961,9 +967,9 @@ class Outputs(Dataset):
     def __len__(self) -> int:
         return len(self.events)
 
-    def __getitem__(self, at: int) -> Tensor:
+    def __getitem__(self, index: int) -> Tensor:
         with torch.no_grad():
-            return self.layer(self.events[at])[0]
+            return self.layer(self.events[index])[0]
 
 
 @rule(0.1)
@@ -1003,7 +1009,7 @@ def compiled(pair: Pair, draw: random.Random) -> None:
     pair.compare(draw, times=1)
 
 
-# What ours alone can do.
+# Features that only our layers have.
 @rule(2, reference=True)
 def traces(pair: Pair, draw: random.Random) -> None:
     with_gradients, held = draw.random() < 0.6, draw.random() < 0.4
@@ -1045,7 +1051,7 @@ def writes_through_weights(pair: Pair, draw: random.Random) -> None:
 def a_stepper(pair: Pair, draw: random.Random) -> None:
     """One step at a time gives the sequence's outputs."""
     layer = pair.ours
-    pair.each(lambda one, own: one.eval(), 0)
+    pair.each(lambda module, own: module.eval(), 0)
     if layer.bidirectional or len(layer.graph.inputs) > 1:
         return
     batch = draw.choice((1, 3))
@@ -1054,15 +1060,15 @@ def a_stepper(pair: Pair, draw: random.Random) -> None:
     event = call.event.transpose(0, 1) if call.batch_first else call.event
     expected = expected.transpose(0, 1) if call.batch_first else expected
     stepper = layer.stepper(batch)
-    for one, other in zip(event, expected, strict=True):
-        output = torch.as_tensor(stepper.step(one))
+    for x, other in zip(event, expected, strict=True):
+        output = torch.as_tensor(stepper.step(x))
         require_close(output.reshape(other.shape), other, "stepper", LIMITS[pair.dtype])
     pair.compare(draw, times=1)
 
 
 @rule(reference=True)
 def a_new_reference(pair: Pair, draw: random.Random) -> None:
-    """The oracle is made again from our layer, with what it holds now."""
+    """Make the oracle again from our layer, with its present weights."""
     pair.each(lambda layer, own: layer.zero_grad(), 0)  # a copy has no gradients
     saved, pair.theirs = pair.theirs, twin(pair.ours)
     pair.compare(draw)

@@ -1,4 +1,4 @@
-"""Memory, modules and results as users handle them between two calls, held to torch's layers."""
+"""Changes of memory, modules and results between two calls, compared with torch's layers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NAMES = ("RNN", "LSTM", "GRU")
 
 
 def shrink(tensor: Tensor, size: int = 16) -> Tensor:
-    """The tensor, whose storage has only the first bytes of its numbers left."""
+    """Shrink the storage of a tensor to its first bytes."""
     tensor.untyped_storage().resize_(size)
     return tensor
 
 
-# What the adjoint shares with a value that nobody asked for.
+# Terms that the adjoint shares with a value that no run returns.
 class Merged(gw.Cell):
-    """The derivative of tanh is made of `square`, which a plain run does not compute."""
+    """The derivative of tanh uses `square`, which a plain run does not compute."""
 
     def step(self, x, h):
         output = gw.tanh(h)
@@ -45,14 +45,14 @@ def test_a_derivative_that_is_another_value_too(hidden: int):
         x = torch.randn(4, 2, 3, dtype=F64)
         both = [layer(x, **how) for layer in (ours, truth)]
         close(both[0], both[1])
-        found = [
+        results = [
             gradients([output, states], list(layer.parameters()))
             for layer, (output, states) in zip((ours, truth), both, strict=True)
         ]
-        close(*found)
+        close(*results)
 
 
-# Memory that is not there.
+# Memory that was freed.
 def lost_input_before_backward() -> None:
     layer, x = gw.LSTM(64, 64), torch.randn(50, 8, 64)
     output = layer(x)[0]
@@ -69,7 +69,7 @@ def lost_weight_before_backward() -> None:
 
 def lost_in_a_hook() -> None:
     layer, x = gw.LSTM(64, 64), torch.randn(50, 8, 64)
-    with torch.autograd.graph.saved_tensors_hooks(lambda one: one.detach().clone(), shrink):
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.detach().clone(), shrink):
         output = layer(x)[0]
     output.sum().backward()
 
@@ -118,7 +118,7 @@ def test_lost_memory_is_refused(use: Callable[[], None]):
 
 
 def test_zeros_without_memory():
-    """torch's tensors of lazy zeros have a storage's size, and no address."""
+    """torch's tensors of lazy zeros have a size of storage, but no address."""
     layer, zero = gw.LSTM(3, 8), torch._efficientzerotensor((5, 2, 3))
     expected = layer(torch.zeros(5, 2, 3))
     for _ in range(2):
@@ -161,11 +161,11 @@ class Equal(gw.LSTM):
 
 
 def test_equal_layers_have_weights_of_their_own():
-    one, other, x = Equal(3, 4), Equal(3, 4), torch.randn(5, 2, 3)
+    first, second, x = Equal(3, 4), Equal(3, 4), torch.randn(5, 2, 3)
     expected = gw.LSTM(3, 4)
-    expected.load_state_dict(other.state_dict())
-    one(x)
-    close(other(x), expected(x))
+    expected.load_state_dict(second.state_dict())
+    first(x)
+    close(second(x), expected(x))
 
 
 # Results.
@@ -210,17 +210,17 @@ def test_gradients_have_no_gaps_and_memory_of_their_own(make: Callable[[], nn.Mo
     layer, x = make(), torch.randn(5, 2, 12)
     for _ in range(2):
         weights = list(layer.parameters())
-        found = torch.autograd.grad(layer(x)[0].square().sum(), weights)
-        assert all(one.is_contiguous() for one in found)
-        storages = {one.untyped_storage().data_ptr() for one in found}
-        assert len(storages) == len(found)
-        assert all(one.untyped_storage().nbytes() < one.nbytes + 128 for one in found)
+        gradients = torch.autograd.grad(layer(x)[0].square().sum(), weights)
+        assert all(one.is_contiguous() for one in gradients)
+        storages = {one.untyped_storage().data_ptr() for one in gradients}
+        assert len(storages) == len(gradients)
+        assert all(one.untyped_storage().nbytes() < one.nbytes + 128 for one in gradients)
     before = [weight.detach().clone() for weight in weights]
-    for weight, gradient in zip(weights, found, strict=True):
+    for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = gradient
-    # It walks through the memory of a gradient.
+    # It goes through the memory of a gradient from its address.
     torch.optim.SGD(weights, lr=1.0, fused=True).step()
-    close(list(weights), [old - gradient for old, gradient in zip(before, found, strict=True)])
+    close(list(weights), [old - gradient for old, gradient in zip(before, gradients, strict=True)])
 
 
 def test_saved_numbers_that_are_negative_in_memory():
@@ -228,7 +228,7 @@ def test_saved_numbers_that_are_negative_in_memory():
     leaves = [x, *layer.parameters()]
     expected = torch.autograd.grad(layer(x)[0].square().sum(), leaves)
     with torch.autograd.graph.saved_tensors_hooks(
-        lambda one: one.detach().clone(), lambda one: torch._neg_view(-one)
+        lambda tensor: tensor.detach().clone(), lambda tensor: torch._neg_view(-tensor)
     ):
         output = layer(x)[0]
     close(torch.autograd.grad(output.square().sum(), leaves), expected)

@@ -1,4 +1,4 @@
-"""`check_cell` passes what ships, and catches what is broken: in cells and in backends."""
+"""`check_cell` passes all cells that ship, and catches broken cells and broken backends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from odd_cells import CLASSIC
 
 @pytest.mark.parametrize("name", gw.CELLS)
 def test_every_cell_that_ships_keeps_the_laws(name: str):
-    # Compiling takes a second a cell; elsewhere each one's kernels are held to the reference.
+    # Compiling takes a second a cell; other tests compare all kernels with the reference.
     gw.check_cell(name, backend="auto" if name in CLASSIC else "reference")
 
 
@@ -59,7 +59,7 @@ def test_a_cell_that_is_too_large_for_a_diagram_keeps_the_laws():
 
 
 class Everything(gw.Cell):
-    """Heads, a further input, noise, several states of different sizes, an output of its own."""
+    """Heads, a further input, noise, states of different sizes, and an output of its own."""
 
     initial = {"m": float("-inf"), "h": gw.parameter(start=0.3)}  # noqa: RUF012  (as users write it)
 
@@ -113,12 +113,12 @@ class Counting(gw.Cell):
     ],
 )
 def test_a_broken_cell_is_caught(cell: type[gw.Cell], law: str, seen: str):
-    with pytest.raises(gw.CellError, match=cell.__name__) as found:
+    with pytest.raises(gw.CellError, match=cell.__name__) as caught:
         gw.check_cell(cell)
-    assert f"  {law}: {seen}" in str(found.value)
+    assert f"  {law}: {seen}" in str(caught.value)
 
 
-# A backend that breaks one law each. The laws must notice, or kernels would go unchecked.
+# Each backend breaks one law. The laws must notice it, or kernels would go unchecked.
 def mix_rows(task: Run) -> Result:
     result = reference.run(task)
     if len(set(task.rows)) == 1 and task.rows and task.rows[0] > 1:
@@ -178,10 +178,10 @@ def test_a_broken_backend_is_caught(
 ):
     backend = choose.Backend(broken, lambda task: None)
     monkeypatch.setitem(choose.BACKENDS, "broken", backend)
-    with pytest.raises(gw.CellError) as found:
+    with pytest.raises(gw.CellError) as caught:
         gw.check_cell("lstm", backend="broken")
-    assert f"  {law}: " in str(found.value)
-    assert ": raised " not in str(found.value)
+    assert f"  {law}: " in str(caught.value)
+    assert ": raised " not in str(caught.value)
 
 
 def test_a_wrong_derivative_is_caught(monkeypatch: pytest.MonkeyPatch):

@@ -88,20 +88,20 @@ def test_values_and_all_gradients_are_those_of_torch(kind: str, seed: int, form:
     x, packed, rows = random_input(options, form, draw)
     hx = random_states(options, kind, rows) if draw.random() < 0.5 else None
 
-    found = []
+    results = []
     for layer in (theirs, ours):
         torch.manual_seed(11)  # dropout draws
         result = layer(packed(), hx)
         states = [] if hx is None else tensors(hx)
-        wanted = [x, *states, *layer.parameters()]
-        found.append((result, gradients(result, wanted, seed)))
-    (expected, expected_grads), (actual, actual_grads) = found
+        leaves = [x, *states, *layer.parameters()]
+        results.append((result, gradients(result, leaves, seed)))
+    (expected, expected_grads), (actual, actual_grads) = results
     close(actual, expected, f"{options} values")
     close(actual_grads, expected_grads, f"{options} gradients")
 
 
 def test_the_options_are_all_drawn():
-    """The range above is random; this holds it to cover what it claims."""
+    """The options above are random; together they must cover every case."""
     drawn = [
         random_options(kind, random.Random(f"{kind} {seed} {form}"))
         for kind in KINDS
@@ -145,22 +145,22 @@ def test_state_dict_goes_both_ways_strictly(kind: str, bidirectional: bool, bias
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_seed_gives_the_weights_of_torch(kind: str):
-    found = []
-    for one in KINDS[kind]:
+    weights = []
+    for layer_class in KINDS[kind]:
         torch.manual_seed(5)
-        layer = one(3, 5, 2, bidirectional=True)
-        found.append([*layer.parameters()])
+        layer = layer_class(3, 5, 2, bidirectional=True)
+        weights.append([*layer.parameters()])
         layer.reset_parameters()
-        found[-1] += [*layer.parameters()]
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        weights[-1] += [*layer.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
 @pytest.mark.parametrize("pair", [*KINDS.values(), *CELLS.values()])
 def test_arguments_stand_where_torch_has_them(pair):
     ours = [
-        one
-        for one in inspect.signature(pair[0]).parameters.values()
-        if one.kind is one.POSITIONAL_OR_KEYWORD
+        parameter
+        for parameter in inspect.signature(pair[0]).parameters.values()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
     if issubclass(pair[1], nn.RNNBase):  # theirs take *args; this is the documented order
         order = ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout"]
@@ -180,8 +180,8 @@ def test_positional_arguments_mean_what_they_mean_in_torch():
         "LSTM": (3, 5, 2, False, True, 0.5, True, 2),
         "GRU": (3, 5, 2, False, True, 0.5, True),
     }
-    for kind, given in arguments.items():
-        ours, theirs = (one(*given, dtype=F64) for one in KINDS[kind])
+    for kind, sizes in arguments.items():
+        ours, theirs = (one(*sizes, dtype=F64) for one in KINDS[kind])
         ours.load_state_dict(theirs.state_dict())
         x = torch.randn(2, 4, 3, dtype=F64)
         close(ours.eval()(x), theirs.eval()(x), kind)
@@ -199,8 +199,8 @@ def test_attributes_and_printing_are_those_of_torch(kind: str):
             assert getattr(ours, name) == getattr(theirs, name), name
         assert repr(ours) == repr(theirs)
         assert len(ours.all_weights) == len(theirs.all_weights)
-        for one, other in zip(ours.all_weights, theirs.all_weights, strict=True):
-            assert [w.shape for w in one] == [w.shape for w in other]
+        for own_weights, their_weights in zip(ours.all_weights, theirs.all_weights, strict=True):
+            assert [w.shape for w in own_weights] == [w.shape for w in their_weights]
     assert ours.weight_ih_l0 is ours.all_weights[0][0]
     assert ours.weight_hh_l1_reverse is ours.all_weights[3][1]
     assert ours.flatten_parameters() is None
@@ -240,9 +240,9 @@ def test_packed_output_unpacks(kind: str):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [(), (4,)])
-@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("with_states", [True, False])
 @pytest.mark.parametrize("kind", CELLS)
-def test_step_cells_are_those_of_torch(kind: str, given: bool, rows: tuple, bias: bool):
+def test_step_cells_are_those_of_torch(kind: str, with_states: bool, rows: tuple, bias: bool):
     torch.manual_seed(3)
     for more in [{"nonlinearity": "tanh"}, {"nonlinearity": "relu"}] if kind == "RNN" else [{}]:
         ours, theirs = (one(3, 5, bias=bias, dtype=F64, **more) for one in CELLS[kind])
@@ -251,15 +251,15 @@ def test_step_cells_are_those_of_torch(kind: str, given: bool, rows: tuple, bias
         x = torch.randn(*rows, 3, dtype=F64, requires_grad=True)
         h = torch.randn(*rows, 5, dtype=F64, requires_grad=True)
         c = torch.randn(*rows, 5, dtype=F64, requires_grad=True)
-        hx = ((h, c) if kind == "LSTM" else h) if given else None
+        hx = ((h, c) if kind == "LSTM" else h) if with_states else None
         expected, actual = theirs(x, hx), ours(x, hx)
         close(actual, expected)
-        for one, other in zip(
+        for gradient, expected_gradient in zip(
             gradients(actual, [x, h, c, *ours.parameters()]),
             gradients(expected, [x, h, c, *theirs.parameters()]),
             strict=True,
         ):
-            close(one, other)
+            close(gradient, expected_gradient)
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -279,10 +279,10 @@ def test_a_step_cell_gives_what_the_layer_gives(kind: str):
 def test_step_cells_seed_is_torchs():
     for ours, theirs in CELLS.values():
         torch.manual_seed(9)
-        one = [*ours(3, 5).parameters()]
+        own_weights = [*ours(3, 5).parameters()]
         torch.manual_seed(9)
-        other = [*theirs(3, 5).parameters()]
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        their_weights = [*theirs(3, 5).parameters()]
+        assert all(torch.equal(a, b) for a, b in zip(own_weights, their_weights, strict=True))
 
 
 @pytest.mark.parametrize("layer", [gw.LSTM(3, 5), gw.GRUCell(3, 5), gw.PeepholeLSTMCell(3, 5)])
@@ -389,11 +389,13 @@ def test_gru_with_reset_before_is_the_papers():
     h = torch.randn(2, 5, dtype=F64, requires_grad=True)
     expected, (actual, _) = loop_gru_before(layer, x, h), layer(x, h.unsqueeze(0))
     close(actual, expected)
-    wanted = [x, h, *layer.parameters()]
-    close(gradients(actual, wanted), gradients(expected, wanted))
+    leaves = [x, h, *layer.parameters()]
+    close(gradients(actual, leaves), gradients(expected, leaves))
     after = gw.GRU(3, 5, dtype=F64)
     after.load_state_dict(layer.state_dict())
-    assert (after(x, h.unsqueeze(0))[0] - actual).abs().max() > 1e-3  # they are two networks
+    assert (
+        after(x, h.unsqueeze(0))[0] - actual
+    ).abs().max() > 1e-3  # the two forms of reset differ
 
 
 @pytest.mark.parametrize("reset", ["before", "after"])

@@ -1,5 +1,5 @@
-"""Cells that are stepped differential equations, told the time, or gated by exponentials:
-each held to plain torch, written from its paper with explicit matrices and a Python loop."""
+"""Cells from differential equations, with time as an input, or with exponential gates:
+each compared with plain torch, written from its paper with explicit matrices and a Python loop."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def slstm(w: Weights, x: Tensor, h: Tensor, c: Tensor, n: Tensor, m: Tensor, **h
 
 
 def slstm_gates(w: Weights, x: Tensor, h: Tensor) -> list[Tensor]:
-    found = []
+    gates = []
     for name in "zoif":
         own = w[f"{name}.h.weight"]
         blocks = torch.block_diag(*own) if own.dim() == 3 else own
-        found.append(read(w, name, x=x) + h @ blocks.T)
-    return [found[0].tanh(), found[1].sigmoid(), *found[2:]]
+        gates.append(read(w, name, x=x) + h @ blocks.T)
+    return [gates[0].tanh(), gates[1].sigmoid(), *gates[2:]]
 
 
 def highway(w: Weights, x: Tensor, s: Tensor, *, depth: int, coupled: bool) -> States:
@@ -91,7 +91,7 @@ def highway(w: Weights, x: Tensor, s: Tensor, *, depth: int, coupled: bool) -> S
 
 
 def min_gru(w: Weights, x: Tensor, h: Tensor) -> States:
-    z = 1 - sigmoid(read(w, "z", x=x))  # the paper's z is how much is new
+    z = 1 - sigmoid(read(w, "z", x=x))  # the paper's z is the share of the new value
     return ((1 - z) * h + z * read(w, "n", x=x),)
 
 
@@ -114,7 +114,9 @@ def cfc(w: Weights, x: Tensor, h: Tensor, *, dt: Tensor) -> States:
 
 def gru_d(w: Weights, x: Tensor, h: Tensor, last: Tensor, *, mask: Tensor, delta: Tensor) -> States:
     mean, seen = w["mean"], mask.detach() > 0
-    last = torch.where(seen, x, last + mean)  # the paper's: the value, not less its mean
+    last = torch.where(
+        seen, x, last + mean
+    )  # as in the paper: the value itself, its mean not subtracted
     fade = exp(-relu(w["fade_x.delta*.weight"] * delta + w["fade_x_bias"]))
     x = torch.where(seen, x, fade * last + (1 - fade) * mean)
     h = exp(-relu(read(w, "fade_h", delta=delta))) * h
@@ -124,7 +126,7 @@ def gru_d(w: Weights, x: Tensor, h: Tensor, last: Tensor, *, mask: Tensor, delta
     return (1 - z) * h + z * new, last - mean
 
 
-#: Name to the cell, its hidden size, its plain step, and the options of that.
+#: By name: the cell, its hidden size, its plain step, and the options of the step.
 CASES: dict[str, tuple[gw.Cell, int, Callable[..., States], dict[str, object]]] = {
     "antisymmetric": (AntisymmetricRNN(), 5, antisymmetric, {"gated": False}),
     "antisymmetric_gated": (AntisymmetricRNN(gated=True), 5, antisymmetric, {"gated": True}),
@@ -141,7 +143,7 @@ CASES: dict[str, tuple[gw.Cell, int, Callable[..., States], dict[str, object]]] 
     "gru_d": (GRUD(), 5, gru_d, {}),
 }
 OPTIONS = ("antisymmetric_gated", "slstm_heads")
-#: Compiling takes a second a cell; of two that differ by a gate, one is compiled.
+#: Compiling takes a second a cell; of two cells that differ by a gate, one is compiled.
 COMPILED = [name for name in CASES if name not in ("antisymmetric", "highway")]
 
 
@@ -153,18 +155,18 @@ def make(cell: gw.Cell, hidden: int, **options) -> gw.Recurrent:
 def inputs_of(layer: gw.Recurrent, rows: int = ROWS) -> dict[str, Tensor]:
     """The event, times between 0 and 1 and masks of 0 and 1, `(T, B, size)`."""
     draw = torch.Generator().manual_seed(1)
-    found = {}
+    inputs = {}
     for name, term in layer.graph.inputs.items():
         shape = (STEPS, rows, number(term.size, layer.sizes(0)))
-        kind = torch.rand if found else torch.randn
-        found[name] = kind(shape, generator=draw, dtype=F64)
+        kind = torch.rand if inputs else torch.randn
+        inputs[name] = kind(shape, generator=draw, dtype=F64)
         if name == "mask":
-            found[name] = (found[name] < 0.6).double()
-    return {name: one.requires_grad_() for name, one in found.items()}
+            inputs[name] = (inputs[name] < 0.6).double()
+    return {name: one.requires_grad_() for name, one in inputs.items()}
 
 
-def run(layer: gw.Recurrent, given: dict[str, Tensor], hx=None, **how):
-    event, *further = given.values()
+def run(layer: gw.Recurrent, inputs: dict[str, Tensor], hx=None, **how):
+    event, *further = inputs.values()
     return layer(event, hx, **dict(zip(layer.graph.equations.inputs, further, strict=True)), **how)
 
 
@@ -172,14 +174,14 @@ def run(layer: gw.Recurrent, given: dict[str, Tensor], hx=None, **how):
 def test_a_cell_is_what_its_paper_says(name: str):
     cell, hidden, step, options = CASES[name]
     layer = make(cell, hidden, backend="reference")
-    given = inputs_of(layer)
+    inputs = inputs_of(layer)
     start = [
         torch.randn(1, ROWS, number(term.size, layer.sizes(0)), dtype=F64)
         for term in layer.graph.states.values()
     ]
     if name.startswith("slstm"):
         start[2].abs_()  # a sum of weights
-    held_to_paper(layer, partial(step, **options), given, start)
+    held_to_paper(layer, partial(step, **options), inputs, start)
 
 
 @pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
@@ -196,7 +198,7 @@ def test_the_kernels_compute_what_the_reference_does(name: str, dtype: torch.dty
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_keep_the_laws(name: str):
-    """As the cells do with none; see `test_check.py`."""
+    """As without options; see `test_check.py`."""
     gw.check_cell(CASES[name][0], backend="reference")
 
 
@@ -204,19 +206,19 @@ def test_options_keep_the_laws(name: str):
 @pytest.mark.parametrize("forget", ["sigmoid", "exponential"])
 def test_the_output_of_the_slstm_is_that_without_a_stabiliser(forget: str):
     layer = make(SLSTM(heads=2, forget=forget), 6, backend="reference")
-    given = inputs_of(layer)
+    inputs = inputs_of(layer)
     weights, outputs = own_weights(layer), []
     h = c = n = torch.zeros(ROWS, 6, dtype=F64)
-    for x in given["x"]:
+    for x in inputs["x"]:
         z, o, i, f = slstm_gates(weights, x, h)
         f = exp(f) if forget == "exponential" else sigmoid(f)
         c, n = f * c + exp(i) * z, f * n + exp(i)
         h = o * c / n
         outputs.append(h)
-    found = run(layer, given)[0]
-    wanted = [*weights.values(), given["x"]]
-    close(found, torch.stack(outputs))
-    close(gradients(found, wanted), gradients(torch.stack(outputs), wanted))
+    output = run(layer, inputs)[0]
+    leaves = [*weights.values(), inputs["x"]]
+    close(output, torch.stack(outputs))
+    close(gradients(output, leaves), gradients(torch.stack(outputs), leaves))
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
@@ -235,8 +237,8 @@ def test_the_slstm_is_finite_at_extremes_and_over_restarts(dtype: torch.dtype, b
         starts[0, 0] = starts[2, 0] = starts[3, 1] = True
         for marks in (None, starts):
             output, states = layer(x, starts=marks)
-            found = [output, *states, *gradients((output, states), [*weights.values(), x])]
-            assert all(one.isfinite().all() for one in found)
+            results = [output, *states, *gradients((output, states), [*weights.values(), x])]
+            assert all(one.isfinite().all() for one in results)
         assert output.abs().max() > 0.9  # an open gate lets a full memory out
         again = layer(x[2:], hx=None)[0]
         close(output[2:, 0], again[:, 0], "after a restart")
@@ -248,7 +250,7 @@ def test_closed_gates_of_the_min_lstm_still_share_out_one_whole():
     x = torch.randn(STEPS, ROWS, 4)
     with torch.no_grad():
         for name in "fi":
-            weights[f"{name}.x.bias"].sub_(300.0)  # of the sigmoid nothing is left in float32
+            weights[f"{name}.x.bias"].sub_(300.0)  # the sigmoid is 0 in float32
         keep = sigmoid(read(weights, "f", x=x) - read(weights, "i", x=x))
         h = torch.zeros(ROWS, 5)
         for t, new in enumerate(read(weights, "n", x=x)):
@@ -258,21 +260,21 @@ def test_closed_gates_of_the_min_lstm_still_share_out_one_whole():
     assert all(one.isfinite().all() for one in gradients(output, list(weights.values())))
 
 
-# What is missing is not read.
+# Missing values are not read.
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_gru_d_does_not_read_what_is_missing(backend: str):
     layer = make(GRUD(), 5, backend=backend)
-    given = inputs_of(layer)
-    dirty = {**given, "x": given["x"].detach().clone()}
-    dirty["x"][given["mask"] == 0] = math.nan
+    inputs = inputs_of(layer)
+    dirty = {**inputs, "x": inputs["x"].detach().clone()}
+    dirty["x"][inputs["mask"] == 0] = math.nan
     dirty["x"].requires_grad_()
-    expected, states = run(layer, given)
-    found, after = run(layer, dirty)
-    close((found, after), (expected, states))
-    wanted = list(own_weights(layer).values())
+    expected, states = run(layer, inputs)
+    output, after = run(layer, dirty)
+    close((output, after), (expected, states))
+    own = list(own_weights(layer).values())
     close(
-        gradients((found, after), [*wanted, dirty["x"]]),
-        gradients((expected, states), [*wanted, given["x"]]),
+        gradients((output, after), [*own, dirty["x"]]),
+        gradients((expected, states), [*own, inputs["x"]]),
     )
 
 
@@ -333,18 +335,18 @@ def test_antisymmetric_matrices_have_imaginary_eigenvalues_in_each_head():
         assert torch.linalg.eigvals(weights[path]).real.abs().max() < 1e-12
         assert weights[path].abs().max() > 0.1
     own = own_weights(layer)
-    assert own["a.h.weight"].shape == (2, 3, 3)  # what is learned is free
+    assert own["a.h.weight"].shape == (2, 3, 3)  # the learned matrix is unconstrained
     assert not torch.equal(own["b.h.weight"], -own["b.h.weight"].T)
     gw.check_cell(Turning(), backend="reference")
 
 
 def test_an_antisymmetric_layer_saves_loads_and_is_parametrized(tmp_path: Path):
     layer = make(AntisymmetricRNN(), 5, num_layers=2, bidirectional=True, backend="reference")
-    given = inputs_of(layer)
-    expected = run(layer, given)
+    inputs = inputs_of(layer)
+    expected = run(layer, inputs)
     again = gw.load(gw.save(layer, tmp_path / "model"))
     again.backend = layer.backend
-    close(run(again, given), expected, table={F64: 0.0})
+    close(run(again, inputs), expected, table={F64: 0.0})
     assert str(again.cell) == str(layer.cell)
     assert "(W_turn - W_turn^T) h" in str(layer.cell)
     assert r"\left(W_{\mathrm{turn}} - W_{\mathrm{turn}}^{\top}\right)" in layer.cell.latex()
@@ -358,20 +360,20 @@ def test_an_antisymmetric_layer_saves_loads_and_is_parametrized(tmp_path: Path):
             layer.weights("turn", *place)["h"] = layer.weights("turn", *place)["h"][0] * 2
     for place in ("0_forward", "0_reverse", "1_forward", "1_reverse"):
         parametrize.register_parametrization(layer.layers[place].turn.h, "weight", Halved())
-    close(run(layer, given), expected)
+    close(run(layer, inputs), expected)
 
 
 def test_one_step_by_hand_reads_the_matrix_less_its_transpose():
     layer = make(AntisymmetricRNN(gated=True), 5, backend="reference")
-    given = inputs_of(layer)
+    inputs = inputs_of(layer)
     weights = {name: layer.weights(name) for name in layer.products}
     h = torch.zeros(ROWS, 5, dtype=F64)
-    for x in given["x"]:
+    for x in inputs["x"]:
         h = layer.cell(x, h, weights=weights)
-    close(h, run(layer, given)[1][0])
+    close(h, run(layer, inputs)[1][0])
 
 
-def made(step: Callable[..., object]) -> gw.Cell:
+def cell_of(step: Callable[..., object]) -> gw.Cell:
     return type("Mine", (gw.Cell,), {"step": step})()
 
 
@@ -394,14 +396,14 @@ def test_what_cannot_be_antisymmetric_is_refused():
         (odd, "linear was given antisymmetric='yes'"),
     ):
         with pytest.raises(gw.CellError, match=fact):
-            made(step)
+            cell_of(step)
 
     def event(self, x, h):
         return gw.state(h=gw.tanh(gw.linear(x, antisymmetric=True) + gw.linear(h)))
 
-    assert gw.Recurrent(made(event), 5, 5).output_size == 5
+    assert gw.Recurrent(cell_of(event), 5, 5).output_size == 5
     with pytest.raises(gw.SizeError, match="5"):
-        gw.Recurrent(made(event), 3, 5)
+        gw.Recurrent(cell_of(event), 3, 5)
 
 
 def test_a_stored_cell_says_that_its_matrix_is_antisymmetric():
@@ -413,7 +415,7 @@ def test_a_stored_cell_says_that_its_matrix_is_antisymmetric():
         product["antisymmetric"] = "yes"
         Equations.from_json(stored)
     plain = [one for one in gw.CELLS["lstm"]().equations.to_json()["nodes"] if "keys" in one]
-    assert not any("antisymmetric" in one for one in plain)  # as they were stored before
+    assert not any("antisymmetric" in one for one in plain)  # as in earlier versions
 
 
 # Printing.

@@ -1,4 +1,4 @@
-"""Calls of one form are prepared once; all of them give what the reference gives."""
+"""Calls of one form are prepared once; all of them return the same as the reference."""
 
 from __future__ import annotations
 
@@ -30,42 +30,42 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def twins(layer: gw.Recurrent) -> tuple[gw.Recurrent, gw.Recurrent]:
-    """A layer, and the same on the reference."""
+    """A layer, and a copy on the reference backend."""
     other = copy.deepcopy(layer)
     other.backend = "reference"
     return layer, other
 
 
 def ready(layer: gw.Recurrent) -> list[bool]:
-    """Of each form that a layer has seen, whether its runs are ready."""
+    """For each form of call that a layer has had, whether it is prepared."""
     return [one is not None for one in fast_path(layer).prepared.values()]
 
 
 def compare(layer: gw.Recurrent, other: gw.Recurrent, x: Tensor, hx: Any, seed: int) -> None:
-    """Hold a call and its gradients to those of another layer."""
-    found = []
-    for one in (layer, other):
-        given = x.clone().requires_grad_()
+    """Compare a call and its gradients with those of another layer."""
+    results = []
+    for net in (layer, other):
+        event = x.clone().requires_grad_()
         states = (
             [o.detach().clone().requires_grad_() for o in tensors(hx)] if hx is not None else []
         )
         passed = None if hx is None else states[0] if isinstance(hx, Tensor) else tuple(states)
-        result = one(given, passed)
-        leaves = [given, *states, *[p for p in one.parameters() if p.requires_grad]]
-        found.append((tensors(result), gradients(result, leaves, seed)))
-    close(*found)
+        result = net(event, passed)
+        leaves = [event, *states, *[p for p in net.parameters() if p.requires_grad]]
+        results.append((tensors(result), gradients(result, leaves, seed)))
+    close(*results)
 
 
 def calls(layer: gw.Recurrent, other: gw.Recurrent, times: int = 3) -> None:
-    """Several calls of one form, each with numbers of its own, with states and without."""
-    for given in (True, False):
+    """Several calls of one form, each with new numbers, with states and without."""
+    for with_states in (True, False):
         for seed in range(times):
             torch.manual_seed(seed)
             x = torch.randn_like(sequences(layer, 5, 3)["x"])
             x = x.transpose(0, 1) if layer.batch_first else x
             hx = layer(x)[1]
             hx = tuple(map(torch.randn_like, hx)) if isinstance(hx, tuple) else torch.randn_like(hx)
-            hx = hx if given else None
+            hx = hx if with_states else None
             compare(layer, other, x, hx, seed)
             with torch.no_grad():
                 close(tensors(layer(x, hx)), tensors(other(x, hx)))
@@ -103,20 +103,20 @@ def test_one_sequence_repeats():
 
 
 class Halved(nn.Module):
-    def forward(self, given: Tensor) -> Tensor:
-        return given / 2
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight / 2
 
 
 def replace(layer: gw.Recurrent) -> None:
-    """Other parameters in the place of the old ones."""
+    """Replace the parameters by new ones."""
     state = {name: torch.randn_like(one) for name, one in layer.state_dict().items()}
     layer.load_state_dict(state, assign=True)
 
 
 @torch.no_grad()
 def change(layer: gw.Recurrent) -> None:
-    for one in layer.parameters():
-        one.data.mul_(0.5)
+    for parameter in layer.parameters():
+        parameter.data.mul_(0.5)
 
 
 CHANGES = {
@@ -147,9 +147,9 @@ def test_gates_are_held_and_let_go_between_calls(kind: type[gw.Recurrent]):
             layer.zero_grad()
             layer(x)[0].sum().backward()
             with torch.no_grad():
-                for one in layer.parameters():
-                    if one.grad is not None:
-                        one.sub_(one.grad, alpha=0.1)
+                for parameter in layer.parameters():
+                    if parameter.grad is not None:
+                        parameter.sub_(parameter.grad, alpha=0.1)
             assert torch.equal(before, layer.weights("f")["x"][0]) == frozen
             compare(*twins(layer), x, None, 0)
 
@@ -181,32 +181,32 @@ def test_gradients_of_some():
     layer, other = twins(gw.LSTM(3, 16, dtype=torch.float64))
     x = torch.randn(4, 2, 3, dtype=torch.float64)
     for asked in ((True, False), (False, True), (True, True)):
-        for one in (layer, other):
-            one.weight_ih_l0.requires_grad_(asked[0])
-            one.bias_hh_l0.requires_grad_(asked[1])
+        for net in (layer, other):
+            net.weight_ih_l0.requires_grad_(asked[0])
+            net.bias_hh_l0.requires_grad_(asked[1])
         for seed in range(2):
             compare(layer, other, x, None, seed)
-            found = [
-                gradients(one(x)[1], [p for p in one.parameters() if p.requires_grad], seed)
-                for one in (layer, other)
+            results = [
+                gradients(net(x)[1], [p for p in net.parameters() if p.requires_grad], seed)
+                for net in (layer, other)
             ]
-            close(*found)
+            close(*results)
 
 
 def test_derivatives_again_and_of_second_order():
     layer, other = twins(gw.LSTM(3, 16, dtype=torch.float64))
     x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
-    found = []
-    for one in (layer, other):
-        one(x)
-        output = one(x)[0]
-        leaves = [x, *one.parameters()]
+    results = []
+    for net in (layer, other):
+        net(x)
+        output = net(x)[0]
+        leaves = [x, *net.parameters()]
         first = torch.autograd.grad(output.square().sum(), leaves, create_graph=True)
         again = torch.autograd.grad(output.square().sum(), leaves, retain_graph=True)
         close(again, first)
         penalty = torch.stack([part.square().sum() for part in first]).sum()
-        found.append([*first, *torch.autograd.grad(penalty, leaves)])
-    close(*found)
+        results.append([*first, *torch.autograd.grad(penalty, leaves)])
+    close(*results)
 
 
 def test_a_weight_changed_before_the_backward_pass_is_noticed():
@@ -221,14 +221,16 @@ def test_a_weight_changed_before_the_backward_pass_is_noticed():
 
 def test_what_is_saved_may_come_back_in_another_order():
     layer, other = twins(gw.PeepholeLSTM(3, 16, dtype=torch.float64))
-    with torch.no_grad():  # a matrix that lies by columns
-        for one in (layer, other):
-            weight = one.layers["0_forward"].f.x.weight
+    with torch.no_grad():  # a matrix stored by columns
+        for net in (layer, other):
+            weight = net.layers["0_forward"].f.x.weight
             weight.data = weight.data.t().contiguous().t()
     x = torch.randn(4, 2, 3, dtype=torch.float64)
     compare(layer, other, x, None, 0)
     assert any(ready(layer))
-    with torch.autograd.graph.saved_tensors_hooks(lambda one: one, lambda one: one.contiguous()):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: tensor, lambda tensor: tensor.contiguous()
+    ):
         compare(layer, other, x, None, 1)
 
 
@@ -240,7 +242,7 @@ def test_what_torch_is_at_counts():
         with torch.autocast("cpu", dtype=torch.bfloat16):
             close(layer(x)[0], other(x)[0])
         close(
-            torch.func.vmap(lambda one: layer(one)[0])(x),
+            torch.func.vmap(lambda row: layer(row)[0])(x),
             other(x.transpose(0, 1))[0].transpose(0, 1),
         )
         with pytest.raises(gw.errors.SizeError):
@@ -265,7 +267,7 @@ def test_nothing_of_a_call_is_kept():
 
 
 def test_forms_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_FORMS", 3)
+    monkeypatch.setattr(module, "MAX_KEYS", 3)
     layer = gw.LSTM(3, 4)
     with torch.no_grad():
         for steps in range(1, 9):

@@ -1,4 +1,4 @@
-"""Variants of the LSTM and the GRU, and networks with fewer gates: each held to plain torch,
+"""Variants of the LSTM and the GRU, and networks with fewer gates: each compared with plain torch,
 written from its paper with explicit matrices and a Python loop."""
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ sigmoid, tanh = torch.sigmoid, torch.tanh
 
 # One step of each, from its paper.
 def greff(w: Weights, x: Tensor, h: Tensor, c: Tensor, *gates: Tensor, but: str = "") -> States:
-    """The vanilla LSTM of Greff et al., but for one thing."""
-    before = dict(zip("ifo", gates, strict=False))  # of FGR alone
+    """The vanilla LSTM of Greff et al., with one change."""
+    before = dict(zip("ifo", gates, strict=False))  # only for FGR
 
     def gate(name: str, memory: Tensor) -> Tensor:
         seen = 0.0 if but == "NP" else w[f"{name}.c*.weight"] * memory
@@ -69,9 +69,9 @@ def zoneout(
     return zone_h * h + (1 - zone_h) * new_h, zone_c * c + (1 - zone_c) * new_c
 
 
-def dropped(w: Weights, x: Tensor, h: Tensor, c: Tensor, *, kept: Tensor) -> States:
+def dropped(w: Weights, x: Tensor, h: Tensor, c: Tensor, **noises: Tensor) -> States:
     g, i, f, o = (read(w, name, x=x, h=h) for name in "gifo")
-    c = sigmoid(f) * c + sigmoid(i) * (tanh(g) * kept)
+    c = sigmoid(f) * c + sigmoid(i) * (tanh(g) * noises["kept"])
     return sigmoid(o) * tanh(c), c
 
 
@@ -84,14 +84,14 @@ def multiplicative(w: Weights, x: Tensor, h: Tensor, c: Tensor) -> States:
 
 def mut(w: Weights, x: Tensor, h: Tensor, *, unit: int) -> States:
     sources = ({"x": x}, {"x": x, "h": h}, {"x": x, "h": tanh(h)})[unit - 1]
-    z = 1 - sigmoid(read(w, "z", **sources))  # the paper's z is how much is new
+    z = 1 - sigmoid(read(w, "z", **sources))  # the paper's z is the share of the new value
     r = sigmoid(x + read(w, "r", h=h) if unit == 2 else read(w, "r", x=x, h=h))
     new = tanh(read(w, "n", h=r * h) + tanh(x) if unit == 1 else read(w, "n", x=x, h=r * h))
     return (new * z + h * (1 - z),)
 
 
 def mgu(w: Weights, x: Tensor, h: Tensor) -> States:
-    f = 1 - sigmoid(read(w, "f", x=x, h=h))  # the paper's f is how much is new
+    f = 1 - sigmoid(read(w, "f", x=x, h=h))  # the paper's f is the share of the new value
     return ((1 - f) * h + f * tanh(read(w, "n", x=x, h=f * h)),)
 
 
@@ -134,7 +134,7 @@ PLAIN: dict[str, Step] = {
     "ind_rnn": ind_rnn,
     "scrn": scrn,
 }
-#: Those whose event is added to their units as it is, so that sizes are equal.
+#: Cells that add the event to their units as it is, so that the sizes are equal.
 EQUAL = ("mut1", "mut2")
 #: NP has the kernels of the LSTM.
 COMPILED = [name for name in PLAIN if name != "lstm_np"]
@@ -185,7 +185,7 @@ def test_what_is_drawn_in_training_is_what_the_paper_does_with_it(name: str):
 
 @pytest.mark.parametrize("name", NOISE)
 def test_the_mean_over_draws_is_the_value_in_eval_mode(name: str):
-    """Of one step, whose long-term memory is linear in the noise, as is what zoneout gives out."""
+    """The mean over many rows of one step: the long-term memory is linear in the noise."""
     layer, rows = make(name), 20_000
     x, start = (normal(1, 1, 4), [normal(1, 1, 5, seed=k) for k in (2, 3)])
     mean = layer.trace(x, tuple(start))
@@ -196,13 +196,13 @@ def test_the_mean_over_draws_is_the_value_in_eval_mode(name: str):
         error = drawn[key].std(1) / rows**0.5
         assert (error > 0).all()
         assert ((drawn[key].mean(1) - mean[key][:, 0]).abs() < 5 * error).all(), key
-    # A unit either keeps or takes all, and drops or keeps all.
+    # Each unit takes either the old value or the new one, never a mixture.
     if name == "zoneout_lstm":
         for key, old, new in (("h", start[0], "use"), ("c", start[1], "remember")):
-            kept, taken = drawn[key] == old, drawn[key] == drawn[new]
-            assert (kept ^ taken).all()
+            is_old, taken = drawn[key] == old, drawn[key] == drawn[new]
+            assert (is_old ^ taken).all()
             p = {"h": 0.05, "c": 0.5}[key]
-            assert abs(kept.double().mean() - p) < 5 * (p * (1 - p) / (5 * rows)) ** 0.5
+            assert abs(is_old.double().mean() - p) < 5 * (p * (1 - p) / (5 * rows)) ** 0.5
     else:
         assert ((drawn["learn"] == 0) ^ (drawn["learn"] == drawn["i"] * drawn["g"])).all()
 
@@ -219,7 +219,7 @@ def test_the_kernels_compute_what_the_reference_does(name: str, dtype: torch.dty
         held_to_reference(task_of(graph, sizes, dtype, layout, restart=restart, names=False))
 
 
-# What the papers say besides.
+# Further statements of the papers.
 @pytest.mark.parametrize("name", EQUAL)
 def test_an_event_that_is_added_as_it_is_has_the_hidden_size(name: str):
     with pytest.raises(gw.SizeError, match="must be equal"):
@@ -241,7 +241,7 @@ def test_no_peepholes_and_no_gate_recurrence_are_the_cells_that_they_change():
 
 @pytest.mark.parametrize("name", ["gru", "mut1", "mut2", "mut3", "mgu", "janet"])
 def test_the_gate_called_f_or_z_keeps_the_memory_when_it_is_open(name: str):
-    """As `gw.init` takes it to."""
+    """As `gw.init` assumes."""
     layer = gw.init.forget_bias_(make(name), 60.0)
     x, [start] = given_to(layer)
     close(layer(x, start)[1], start)

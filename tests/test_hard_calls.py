@@ -1,6 +1,6 @@
-"""Calls and cells that kernels once got wrong: each ended in other numbers, an error or a crash.
+"""Calls and cells that kernels once got wrong, with wrong numbers, an error or a crash.
 
-What may crash runs in a process of its own, with freed memory filled.
+Tests that may crash run in a new process, in which freed memory is filled.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ DROP_INS = [(gw.RNN, nn.RNN), (gw.LSTM, nn.LSTM), (gw.GRU, nn.GRU)]
 every_drop_in = pytest.mark.parametrize("ours, theirs", DROP_INS, ids=["RNN", "LSTM", "GRU"])
 
 
-def alone(function: Callable[..., None], *arguments: Any) -> None:
-    """Call a function of this module in a process of its own; fail if that fails or crashes."""
-    given = ", ".join(map(repr, arguments))
+def in_new_process(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function of this module in a new process; fail if that fails or crashes."""
+    call_arguments = ", ".join(map(repr, arguments))
     result = subprocess.run(
-        [sys.executable, "-c", f"import test_hard_calls as m; m.{function.__name__}({given})"],
+        [
+            sys.executable,
+            "-c",
+            f"import test_hard_calls as m; m.{function.__name__}({call_arguments})",
+        ],
         cwd=Path(__file__).parent,
         env={**os.environ, "MALLOC_PERTURB_": "165"},
         capture_output=True,
@@ -57,18 +61,20 @@ def twins(ours: Any, theirs: Any, *sizes: int, **options: Any) -> tuple[Any, Any
 
 
 def compare_gradients(pair: tuple[Any, Any], x: Tensor) -> None:
-    """Hold a training step of the first layer to one of the second."""
+    """Compare a training step of the first layer with that of the second."""
     for net in pair:
         net.zero_grad()
         net(x)[0].square().sum().backward()
-    for (name, one), other in zip(pair[0].named_parameters(), pair[1].parameters(), strict=True):
-        assert (one.grad is None) == (other.grad is None), name
-        if one.grad is not None:
-            close(one.grad, other.grad, name)
+    for (name, parameter), their_parameter in zip(
+        pair[0].named_parameters(), pair[1].parameters(), strict=True
+    ):
+        assert (parameter.grad is None) == (their_parameter.grad is None), name
+        if parameter.grad is not None:
+            close(parameter.grad, their_parameter.grad, name)
 
 
 def train_some_weights(kind: str) -> None:
-    """Many steps with each subset of the weights that asks for gradients."""
+    """Train many steps, in turn with each subset of the weights that requires gradients."""
     ours, theirs = {one.__name__: (one, other) for one, other in DROP_INS}[kind]
     subsets = (("bias",), ("bias_ih",), ("bias_hh",), ("weight_ih", "bias_hh"), ("weight",))
     for names, hidden_size in itertools.product(subsets, (1, 3, 4, 8, 12, 17)):
@@ -82,26 +88,26 @@ def train_some_weights(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_some_weights_are_trained(kind: str):
-    alone(train_some_weights, kind)
+    in_new_process(train_some_weights, kind)
 
 
 def run_adversarial(name: str) -> None:
-    """The cell in sizes of whole vectors and in others."""
+    """The cell in sizes that are multiples of a vector, and in others."""
     for sizes in ((8, 16), (16, 16), (3, 5)):
         compare_with_reference(name, *sizes)
 
 
 def compare_with_reference(name: str, input_size: int, hidden_size: int) -> None:
-    """Outputs, traces, states and gradients of a cell, with other memory in between."""
+    """Compare outputs, traces, states and gradients of a cell, with memory reused in between."""
     torch.manual_seed(0)
     layer = gw.Recurrent(ADVERSARIAL[name], input_size, hidden_size, dtype=F64)
     truth = twin(layer)
     x = torch.randn(5, 4, input_size, dtype=F64)
     for count in range(40):
         with torch.no_grad():
-            for one, other in zip(layer(x), truth(x), strict=True):
-                assert one.shape == other.shape
-                close(one, other, "no_grad")
+            for actual, other in zip(layer(x), truth(x), strict=True):
+                assert actual.shape == other.shape
+                close(actual, other, "no_grad")
             traces, expected = layer.trace(x), truth.trace(x)
             assert list(traces) == list(expected)
             for key, value in expected.items():
@@ -114,8 +120,8 @@ def compare_with_reference(name: str, input_size: int, hidden_size: int) -> None
             gradients.append(
                 [torch.zeros_like(p) if p.grad is None else p.grad for p in net.parameters()]
             )
-        for one, other in zip(*gradients, strict=True):
-            close(one, other, "gradient")
+        for actual, other in zip(*gradients, strict=True):
+            close(actual, other, "gradient")
         del output, states
         junk = [torch.randn(4, 3 + count % 60) for _ in range(100)]
         del junk
@@ -123,11 +129,11 @@ def compare_with_reference(name: str, input_size: int, hidden_size: int) -> None
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_outputs_that_are_no_new_state(name: str):
-    alone(run_adversarial, name)
+    in_new_process(run_adversarial, name)
 
 
 def laid_out(layout: str, rows: int, columns: int) -> Tensor:
-    """A matrix that does not lie row by row."""
+    """A matrix that is not stored row by row."""
     if layout == "transposed":
         return (torch.randn(columns, rows, dtype=F64) * 0.3).t()
     if layout == "columns of a larger one":
@@ -143,7 +149,7 @@ LAYOUTS = ["transposed", "columns of a larger one", "every second column", "one 
 
 
 def train_laid_out(layout: str) -> None:
-    """Steps with one weight that does not lie row by row."""
+    """Train with one weight that is not stored row by row."""
     names = ("weight_ih_l0", "weight_hh_l0")
     for classes, name, hidden_size in itertools.product(DROP_INS, names, (5, 8)):
         pair = twins(*classes, 5, hidden_size)
@@ -156,7 +162,7 @@ def train_laid_out(layout: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_that_do_not_lie_row_by_row(layout: str):
-    alone(train_laid_out, layout)
+    in_new_process(train_laid_out, layout)
 
 
 @pytest.mark.parametrize("form", ["padded", "unbatched", "packed", "both ways"])
@@ -208,7 +214,7 @@ def compile_calls_without_rows(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_compiled_calls_without_rows(kind: str):
-    alone(compile_calls_without_rows, kind)
+    in_new_process(compile_calls_without_rows, kind)
 
 
 @every_drop_in
@@ -219,8 +225,8 @@ def test_attributes_that_are_set_later(ours: Any, theirs: Any):
         for net in pair:
             net.batch_first = value
         for _ in range(3):
-            for one, other in zip(*(net(x) for net in pair), strict=True):
-                for a, b in zip(one, other, strict=True):
+            for actual, other in zip(*(net(x) for net in pair), strict=True):
+                for a, b in zip(actual, other, strict=True):
                     close(a, b, f"batch_first={value}")
     layer = pair[0]
     layer.dropout = 0.5
@@ -235,26 +241,26 @@ def test_two_gradients_are_two_tensors(ours: Any, theirs: Any):
     x = torch.randn(4, 3, 5, dtype=F64)
     for _ in range(3):
         gradients = torch.autograd.grad(layer(x)[0].sum(), list(layer.parameters()))
-        for one in gradients:
-            others = [(other, other.clone()) for other in gradients if other is not one]
-            one.add_(1)
+        for gradient in gradients:
+            others = [(other, other.clone()) for other in gradients if other is not gradient]
+            gradient.add_(1)
             assert all(torch.equal(other, before) for other, before in others)
 
 
 @every_drop_in
 def test_gradients_with_a_graph_of_weights_that_are_tied(ours: Any, theirs: Any):
-    """The event of the second layer depends on that layer's own weight."""
+    """A second layer whose event depends on its own weight."""
     pair = twins(ours, theirs, 8, 8, num_layers=2)
     x = torch.randn(4, 3, 8, dtype=F64)
     for net in pair:
         net.weight_ih_l1 = net.weight_hh_l0
     for graph in (False, True):
         for _ in range(2):
-            one, other = (
+            actual, other = (
                 torch.autograd.grad(net(x)[0].sum(), net.weight_hh_l0, create_graph=graph)[0]
                 for net in pair
             )
-            close(one, other, f"create_graph={graph}")
+            close(actual, other, f"create_graph={graph}")
 
 
 @pytest.mark.parametrize("cls", [gw.RNN, gw.LSTM, gw.GRU, gw.PeepholeLSTM])
@@ -279,14 +285,14 @@ def test_saved_tensors_come_back_in_another_order(cls: Any):
                 gradients.append(
                     torch.autograd.grad(output.square().sum(), list(layer.parameters()))
                 )
-            for one, other in zip(*gradients, strict=True):
-                close(one, other, form)
+            for actual, other in zip(*gradients, strict=True):
+                close(actual, other, form)
 
 
 def run_forked(kind: str, form: str, before: bool) -> None:
     """A layer in a process that was forked after threads were used.
 
-    `before` says that the parent has called it too: else the kernels are loaded in the child.
+    With `before` the parent has called it too; without, the kernels are loaded in the child.
     """
     ours, theirs = {one.__name__: (one, other) for one, other in DROP_INS}[kind]
     layer, other = twins(ours, theirs, 2, 5)
@@ -326,4 +332,4 @@ def run_forked(kind: str, form: str, before: bool) -> None:
 @pytest.mark.parametrize("form", ["padded", "packed", "lengths"])
 @pytest.mark.parametrize("before", [True, False], ids=["called before", "first call"])
 def test_forked_processes(form: str, before: bool):
-    alone(run_forked, "GRU", form, before)
+    in_new_process(run_forked, "GRU", form, before)

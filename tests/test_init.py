@@ -25,9 +25,9 @@ KEEPS = {"lstm": "f", "gru": "z", "gru_before": "z", "peephole": "f", "lesson": 
 
 
 def effective_bias(layer: gw.Recurrent, product: str, place: tuple[int, bool]) -> torch.Tensor:
-    """All of a product's biases together, as they act."""
-    found = [bias for _, bias in layer.weights(product, *place).values() if bias is not None]
-    return torch.stack(found).sum(0)
+    """The sum of a product's biases."""
+    biases = [bias for _, bias in layer.weights(product, *place).values() if bias is not None]
+    return torch.stack(biases).sum(0)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -42,8 +42,10 @@ def test_orthogonal_gate_by_gate_and_nothing_else(kind: str):
         for place in layer.places
     }
     before = {
-        place: {name: (w.clone(), None if b is None else b.clone()) for name, (w, b) in one.items()}
-        for place, one in before.items()
+        place: {
+            name: (w.clone(), None if b is None else b.clone()) for name, (w, b) in weights.items()
+        }
+        for place, weights in before.items()
     }
     assert gw.init.orthogonal_(layer, gain=2.0) is layer
     seen = []
@@ -56,7 +58,9 @@ def test_orthogonal_gate_by_gate_and_nothing_else(kind: str):
                 seen.append(matrix)
             if product in before[place]:
                 close(weights["x"], before[place][product])
-    assert len({tuple(one.flatten().tolist()) for one in seen}) == len(seen)  # each drawn anew
+    assert len({tuple(one.flatten().tolist()) for one in seen}) == len(
+        seen
+    )  # each is drawn by itself
     layer(torch.randn(4, 2, 3))[0].sum().backward()  # still parameters
 
 
@@ -115,12 +119,12 @@ def test_chrono_spreads_the_time_constants(kind: str):
 
 
 def test_one_seed_starts_alike():
-    found = []
+    layers = []
     for _ in range(2):
         torch.manual_seed(4)
         layer = gw.init.chrono_(gw.init.orthogonal_(gw.LSTM(3, 5)), 20)
-        found.append(dict(layer.state_dict()))
-    close(found[0], found[1], table={torch.float32: 0.0})
+        layers.append(dict(layer.state_dict()))
+    close(layers[0], layers[1], table={torch.float32: 0.0})
 
 
 class Named(gw.Cell):
@@ -171,12 +175,12 @@ def test_what_makes_no_start_is_refused(act, words: str):
 def test_other_dtypes_and_devices(dtype: torch.dtype):
     layer = gw.init.forget_bias_(gw.PeepholeLSTM(3, 5, dtype=dtype))
     gw.init.chrono_(layer, 20)
-    if dtype != torch.bfloat16:  # for which torch has no orthogonal start
+    if dtype != torch.bfloat16:  # torch has no orthogonal matrices in it
         gw.init.orthogonal_(layer)
     assert {one.dtype for one in layer.parameters()} == {dtype}
 
 
-#: How a layer of a cell is built, where its sizes or inputs are its own.
+#: Layers of cells with sizes or inputs of their own.
 ODD = {"mut1": 5, "mut2": 5}
 INPUTS = {"dt": 1, "delta": 3, "mask": 3}
 
@@ -189,17 +193,18 @@ def further(layer: gw.Recurrent, steps: int) -> dict[str, torch.Tensor]:
     return {name: torch.ones(steps, 2, INPUTS[name]) for name in layer.graph.equations.inputs}
 
 
-#: Cells whose gates a bias can set: by itself, as a parameter, shut, several in a step, a leak.
+#: Cells with all kinds of gates that a bias can set: a bias by itself, a parameter, a gate that
+#: keeps when it is shut, several gates in a step, a leak.
 SET = ["layer_norm_lstm", "fast_grnn", "lstm_cifg", "lem", "recurrent_highway", "leaky_rnn"]
 
 
 @pytest.mark.parametrize("kind", [*KEEPS, *SET])
 def test_time_constants_are_what_a_unit_keeps(kind):
-    """With all weights at zero, a unit's factor is the one that was asked for."""
+    """With all weights at zero, each unit has the time constant that was asked for."""
     layer = LAYERS[kind]() if kind in LAYERS else of_cell(kind)
     with torch.no_grad():
-        for one in layer.parameters():
-            one.zero_()
+        for parameter in layer.parameters():
+            parameter.zero_()
     steps = torch.tensor([0.5, 2.0, 5.0, 20.0, 300.0])
     assert gw.init.time_constants_(layer, steps) is layer
     states = {one.state for one in keepers(layer.graph)}
@@ -207,9 +212,9 @@ def test_time_constants_are_what_a_unit_keeps(kind):
     for asked in (steps, torch.full((5,), 7.0)):
         gw.init.time_constants_(layer, asked)
         for place in range(len(layer.places)):
-            found = gw.probes.time_constants(layer, torch.zeros(4, 2, 3), place=place, **more)
-            for kept in states:
-                torch.testing.assert_close(found[kept], asked, rtol=1e-3, atol=0.0)
+            constants = gw.probes.time_constants(layer, torch.zeros(4, 2, 3), place=place, **more)
+            for name in states:
+                torch.testing.assert_close(constants[name], asked, rtol=1e-3, atol=0.0)
 
 
 def test_a_bias_that_is_a_parameter_is_set_too():
@@ -219,7 +224,7 @@ def test_a_bias_that_is_a_parameter_is_set_too():
     assert 0 <= keep.min() < keep.max() <= math.log(49)
     assert torch.equal(layer.weights("i_bias")["i_bias"][0], -keep)
     assert not layer.weights("g_bias")["g_bias"][0].any()
-    # One way only: the other number of the sum, and of the new value, stay as they are.
+    # In one direction only; both biases of the other direction stay as they are.
     grnn = gw.init.forget_bias_(of_cell("fast_grnn"), 3.0)
     assert torch.equal(grnn.weights("z")["z"][0], torch.full((5,), 3.0))
     assert torch.equal(grnn.weights("n")["n"][0], torch.ones(5))
@@ -235,8 +240,8 @@ def test_identity_keeps_a_rectified_state():
     assert all(torch.equal(gates.weights(p)["h"][0], torch.eye(5)) for p in gates.products)
 
 
-#: Cells that a start cannot give so long a memory, and why not.
-LIMITED = dict.fromkeys(["scrn", "cornn", "antisymmetric_rnn", "lstm_nfg"], "by numbers of its own")
+#: Cells that no initial values give a long memory, and the reason in the warning.
+LIMITED = dict.fromkeys(["scrn", "cornn", "antisymmetric_rnn", "lstm_nfg"], "over by constants")
 LIMITED |= dict.fromkeys(["elman_rnn", "cfc"], "no gate of")
 
 
@@ -248,9 +253,9 @@ def test_a_start_for_a_horizon_reaches_it_or_says_why_not(name):
     x, more = 0.5 * torch.randn(steps + 5, 2, layer.input_size), further(layer, steps + 5)
 
     def left() -> float:
-        found = gw.probes.gradient_horizon(layer, x, lags=steps, ends=1, **more)
-        # Sources of what is kept fade least: the memory, where there is one beside the output.
-        return max(path.total[steps].item() for path in found.paths.values())
+        flow = gw.probes.gradient_horizon(layer, x, lags=steps, ends=1, **more)
+        # The path that fades least: that of the memory, where the cell has one next to its output.
+        return max(path.total[steps].item() for path in flow.paths.values())
 
     before = left()
     weights = [one.clone() for one in layer.parameters()]
@@ -258,7 +263,7 @@ def test_a_start_for_a_horizon_reaches_it_or_says_why_not(name):
         with pytest.warns(UserWarning, match=LIMITED[name]):
             gw.init.horizon_(layer, steps)
         same = all(map(torch.equal, weights, layer.parameters()))
-        assert same == ("numbers" in LIMITED[name])
+        assert same == ("constants" in LIMITED[name])
         return
     assert gw.init.horizon_(layer, steps) is layer and gw.init.horizon_limit(layer) is None
     assert before < 0.02 < 0.1 < left()

@@ -1,4 +1,4 @@
-"""What a layer cannot take is refused: what was given, what was expected, what to do."""
+"""Wrong arguments are refused with what was given, what was expected and what to do."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ INPUTS = {
         A,
         "packed in another way",
     ),
-    "starts packed alone": (
+    "only starts packed": (
         "gru",
         (X,),
         {"starts": OTHER._replace(data=OTHER.data == 1)},
@@ -116,10 +116,10 @@ INPUTS = {
 
 @pytest.mark.parametrize("case", INPUTS)
 def test_a_run_refuses_what_does_not_fit(case: str):
-    name, given, more, kind, words = INPUTS[case]
+    name, arguments, more, kind, words = INPUTS[case]
     for act in (make(name), make(name).trace):
         with pytest.raises(kind) as caught:
-            act(*given, **more)
+            act(*arguments, **more)
         assert words in str(caught.value)
 
 
@@ -232,9 +232,9 @@ STEPS = {
 
 @pytest.mark.parametrize("case", STEPS)
 def test_one_step_by_hand_refuses_what_does_not_fit(case: str):
-    given, more, kind, words = STEPS[case]
+    arguments, more, kind, words = STEPS[case]
     with pytest.raises(kind) as caught:
-        make("lstm").cell(*given, **more)
+        make("lstm").cell(*arguments, **more)
     assert words in str(caught.value)
 
 
@@ -303,7 +303,7 @@ def test_a_hidden_size_that_changes_nothing_is_said():
     with pytest.warns(UserWarning, match=r"hidden_size=64 has no effect: .* \(h: 4\)"):
         layer = gw.Recurrent(Fixed, 3, 64)
     assert layer.output_size == 4
-    gw.Recurrent(Fixed, 3, 4)  # which is its size
+    gw.Recurrent(Fixed, 3, 4)  # the same as the size of its state
     gw.check_cell(Fixed)
 
 

@@ -1,4 +1,4 @@
-"""`train --memory`, and the warning to a network that starts too short for its data."""
+"""`train --memory`, and the warning of a network whose initial memory is too short for its data."""
 
 from __future__ import annotations
 
@@ -24,70 +24,70 @@ from in_process import training_here
 
 
 def echo(lag: int, steps: int = 900) -> Series:
-    """A series that repeats, with some noise, what it was so many days ago."""
+    """A series that repeats its value of `lag` days ago, with some noise."""
     draw = np.random.Generator(np.random.PCG64(0))
     values = draw.normal(size=steps)
-    for at in range(lag, steps):
-        values[at] = 0.95 * values[at - lag] + 0.3 * values[at]
+    for step in range(lag, steps):
+        values[step] = 0.95 * values[step - lag] + 0.3 * values[step]
     return Series(("a",), (np.arange(steps),), (values[:, None],), ("y",), period=1.0)
 
 
 def signs(lag: int) -> Tagged:
-    """Each step is tagged with the sign of so many steps ago."""
+    """Sequences in which each step is tagged with the sign of some steps ago."""
     draw = np.random.Generator(np.random.PCG64(0))
     values = [draw.normal(size=(70, 2)).astype(np.float32) for _ in range(30)]
     labels = tuple((np.roll(one[:, 0], lag) > 0).astype(np.int64) for one in values)
     return Tagged(tuple(values), labels, ("low", "high"))
 
 
-def said(data, cell: str = "lstm", **given) -> list[str]:
-    reading = {name: given.pop(name) for name in ("horizon", "window") if name in given}
-    plan = make_plan(data, [cell], seeds=1, say=lambda line: None, reading=reading, **given)
+def warnings_of(data, cell: str = "lstm", **options) -> list[str]:
+    reading = {name: options.pop(name) for name in ("horizon", "window") if name in options}
+    plan = make_plan(data, [cell], seeds=1, say=lambda line: None, reading=reading, **options)
     return memory_remarks(plan)
 
 
 @pytest.mark.parametrize(("kind", "cell"), [("forecast", "lstm"), ("tag", "gru")])
 def test_data_whose_lag_is_known(kind, cell):
-    """30 steps back are of use; the first number tried that holds them is 34."""
+    """30 steps back are useful; the first number tried that covers them is 34."""
     far, near = (
         ((echo(30), echo(3)), {"horizon": 1, "window": 60})
         if kind == "forecast"
         else ((signs(30), signs(2)), {})
     )
-    (warned,) = said(far[0], cell, **near)
+    (warned,) = warnings_of(far[0], cell, **near)
     assert warned.startswith("warning: the data are of use 34 steps back")
     assert "train it with memory=68" in warned
-    started = said(far[0], cell, memory=68, **near)
+    started = warnings_of(far[0], cell, memory=68, **near)
     assert started == ["The network starts for a memory of 68 steps (gw.init.horizon_)."]
-    assert said(far[1], cell, **near) == []
+    assert warnings_of(far[1], cell, **near) == []
 
 
 def test_where_steps_alone_do_not_help_another_cell_is_named():
-    first, warned = said(signs(30), "lstm", memory=4)
+    first, warned = warnings_of(signs(30), "lstm", memory=4)
     assert "memory of 4 steps" in first
     assert "take memory=68, or a cell whose gate keeps its state" in warned
 
 
 def test_of_a_cell_that_cannot_be_started_for_it_is_told():
-    (warned,) = said(signs(30), "elman_rnn")
+    (warned,) = warnings_of(signs(30), "elman_rnn")
     assert "take a cell whose gate keeps its state (lstm, gru) and memory=68" in warned
-    first = said(signs(30), "elman_rnn", memory=68)[0]
+    first = warnings_of(signs(30), "elman_rnn", memory=68)[0]
     assert "68 steps (gw.init.horizon_). But no gate of ElmanRNN keeps its state" in first
 
 
 @pytest.mark.parametrize("data", ["vowels", "weather", "prose"])
 def test_no_false_alarm_on_the_bundled_sets(data):
-    assert said(data) == []
-    assert said(data, "window") == []
+    assert warnings_of(data) == []
+    assert warnings_of(data, "window") == []
 
 
 def test_a_symbol_that_comes_back():
-    """In a text where most symbols are that of 20 before, one looks 20 back."""
+    """In a text where most symbols repeat the one 20 before, 20 steps back are useful."""
     draw = np.random.Generator(np.random.PCG64(0))
     codes = draw.integers(0, 4, size=6000)
-    for at in range(20, 6000):
-        codes[at] = codes[at - 20] if draw.random() < 0.7 else codes[at]
-    (warned,) = said(Text(codes.astype(np.uint8), tuple("abcd")))
+    for step in range(20, 6000):
+        codes[step] = codes[step - 20] if draw.random() < 0.7 else codes[step]
+    (warned,) = warnings_of(Text(codes.astype(np.uint8), tuple("abcd")))
     assert "21 steps back" in warned
 
 
@@ -104,8 +104,10 @@ def test_the_start_reaches_the_weights_and_the_directory(tmp_path, monkeypatch, 
 
     def run(*more: str) -> tuple[str, dict]:
         out = tmp_path / "-".join(["out", *more])
-        given = [str(tmp_path / "signs.csv"), "--hidden", "4", "--epochs", "1", "--no-progress"]
-        monkeypatch.setattr(sys, "argv", ["gatewright", "train", *given, "--out", str(out), *more])
+        arguments = [str(tmp_path / "signs.csv"), "--hidden", "4", "--epochs", "1", "--no-progress"]
+        monkeypatch.setattr(
+            sys, "argv", ["gatewright", "train", *arguments, "--out", str(out), *more]
+        )
         with training_here():
             cli.app(standalone_mode=False)
         assert "warning: the data" not in capsys.readouterr().out or not more
@@ -133,13 +135,13 @@ def test_rows_from_all_over_a_part():
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ({"memory": 0}, "memory is 0; expected a whole number from 1"),
         ({"memory": 5, "cell": "window"}, "the network window has none to start"),
     ],
 )
-def test_refusals(given, message, tmp_path):
+def test_refusals(options, message, tmp_path):
     with pytest.raises(ArgumentError, match=message):
-        train("vowels", out=tmp_path / "out", hidden_size=4, progress=False, **given)
+        train("vowels", out=tmp_path / "out", hidden_size=4, progress=False, **options)
     assert not (tmp_path / "out").exists()

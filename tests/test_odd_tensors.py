@@ -1,4 +1,4 @@
-"""Tensors without numbers, and sequences that lie about themselves: refused, never read."""
+"""Tensors without numbers and sequences with false lengths are refused, never read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import gatewright as gw
 
 
 def freed(shape: tuple[int, ...]) -> Tensor:
-    """A tensor whose storage was given back."""
+    """A tensor whose storage was freed."""
     tensor = torch.randn(shape)
     tensor.untyped_storage().resize_(0)
     return tensor
 
 
 def shrunk(shape: tuple[int, ...]) -> Tensor:
-    """One whose storage ends before its last number."""
+    """A tensor whose storage ends before its last number."""
     tensor = torch.randn(2 * int(np.prod(shape)))[int(np.prod(shape)) :].view(shape)
     tensor.untyped_storage().resize_(tensor.numel() * 4)
     return tensor
@@ -108,7 +108,7 @@ def test_further_inputs_and_marks_are_read_with_the_same_care():
 
 
 def test_overlapping_tensors_are_fine():
-    """An expanded tensor has fewer numbers than its shape says, and all of them are there."""
+    """An expanded tensor has fewer numbers in memory than in its shape, and none is missing."""
     layer = gw.GRU(3, 5)
     x = torch.randn(1, 1, 3).expand(4, 2, 3)
     h = torch.randn(1, 1, 5).expand(1, 2, 5)

@@ -1,7 +1,7 @@
 """The test cases of ONNX's operators RNN, LSTM and GRU, rebuilt with our layers.
 
-ONNX orders the gates otherwise than torch, its GRU resets the state before the product unless it
-says otherwise, and its biases are one vector: those of the input, then those of the hidden state.
+ONNX has another order of gates than torch, its GRU resets the state before the product by
+default, and its biases are one vector: those of the input, then those of the hidden state.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from onnx import helper
 from onnx.backend.test.case import node as node_cases
 from onnx.backend.test.case.node import gru, lstm, rnn
 
-#: Where each of torch's gates stands in ONNX.
+#: The positions of torch's gates in the tensors of ONNX.
 ORDERS = {"RNN": (0,), "LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
-#: Where each gate of a cell by name stands in ONNX, with its place among the peepholes.
+#: The position of each gate in the tensors of ONNX, and in its peepholes.
 GATES = {"i": (0, 0), "o": (1, 1), "f": (2, 2), "g": (3, None)}
 
 
-#: The modules that make the cases when they are imported; all others would take seconds.
+#: The modules whose import makes the cases; importing all modules would take seconds.
 SOURCES = (gru, lstm, rnn)
 CASES = {
     case.name: case
@@ -56,10 +56,10 @@ def build_drop_in(kind: str, tensors: dict[str, Tensor], batch_first: bool) -> g
     layer = getattr(gw, kind)(input_size, hidden_size, **options)
     biases = tensors.get("B", torch.zeros(directions, 2 * tensors["W"].shape[1]))
     state = {}
-    for at, suffix in enumerate(("_l0", "_l0_reverse")[:directions]):
-        state[f"weight_ih{suffix}"] = reordered(tensors["W"][at], kind)
-        state[f"weight_hh{suffix}"] = reordered(tensors["R"][at], kind)
-        for name, half in zip(("bias_ih", "bias_hh"), biases[at].chunk(2), strict=True):
+    for row, suffix in enumerate(("_l0", "_l0_reverse")[:directions]):
+        state[f"weight_ih{suffix}"] = reordered(tensors["W"][row], kind)
+        state[f"weight_hh{suffix}"] = reordered(tensors["R"][row], kind)
+        for name, half in zip(("bias_ih", "bias_hh"), biases[row].chunk(2), strict=True):
             state[f"{name}{suffix}"] = reordered(half, kind)
     layer.load_state_dict(state)
     return layer
@@ -70,10 +70,10 @@ def build_peepholes(tensors: dict[str, Tensor]) -> gw.Recurrent:
     layer = gw.PeepholeLSTM(tensors["W"].shape[-1], tensors["R"].shape[-1])
     ours, theirs, peepholes = (tensors[name][0] for name in ("W", "R", "P"))
     bias = sum(tensors["B"][0].chunk(2))
-    for gate, (at, peephole) in GATES.items():
+    for gate, (block, peephole) in GATES.items():
         weights = layer.weights(gate)
-        weights["x"] = ours.chunk(4)[at], bias.chunk(4)[at]
-        weights["h"] = theirs.chunk(4)[at], None
+        weights["x"] = ours.chunk(4)[block], bias.chunk(4)[block]
+        weights["h"] = theirs.chunk(4)[block], None
         if peephole is not None:
             weights["c*"] = peepholes.chunk(3)[peephole], None
     return layer
@@ -82,9 +82,9 @@ def build_peepholes(tensors: dict[str, Tensor]) -> gw.Recurrent:
 def run(case: Any) -> dict[str, Tensor]:
     """A case's outputs by name, computed by our layer."""
     (node,) = case.model.graph.node
-    given, _ = case.data_sets[0]
+    values, _ = case.data_sets[0]
     present = [name for name in node.input if name]
-    tensors = {name: torch.tensor(value) for name, value in zip(present, given, strict=True)}
+    tensors = {name: torch.tensor(value) for name, value in zip(present, values, strict=True)}
     attributes = attributes_of(node)
     assert set(attributes) <= {"hidden_size", "direction", "layout"}
     batch_first = attributes.get("layout", 0) == 1
@@ -99,11 +99,11 @@ def run(case: Any) -> dict[str, Tensor]:
     with torch.no_grad():
         output, after = layer(event, tuple(states) or None, **more)
     output = output.flip(0) if backwards else output
-    # ONNX has an axis of directions before the one of units, and before the batch by default.
+    # ONNX has an axis of directions before that of units, and by default before the batch.
     output = output.unflatten(-1, (layer.directions, -1))
     results = [output if batch_first else output.transpose(1, 2)]
-    for one in (after,) if isinstance(after, Tensor) else after:
-        results.append(one.transpose(0, 1) if batch_first else one)
+    for state in (after,) if isinstance(after, Tensor) else after:
+        results.append(state.transpose(0, 1) if batch_first else state)
     return {name: value for name, value in zip(node.output, results, strict=False) if name}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends.llvm import operators
-from gatewright.backends.reference import Run, at_hand
+from gatewright.backends.reference import at_hand
 from tolerances import close, gradients
 
 # A cell's own named values, a further input, one state; two states; a start that is learned.
@@ -34,15 +34,12 @@ def quiet() -> Iterator[None]:
 
 
 def arguments(cell: str, monkeypatch: pytest.MonkeyPatch, *, restart: bool) -> Any:
-    """What the operator is called with for a cell, at four steps of three rows."""
+    """The arguments of the operator for a cell, at four steps of three rows."""
     layer = gw.Recurrent(cell, 3, 5, dtype=torch.float64)
     x = torch.randn(4, 3, 3, dtype=torch.float64)
     marks = torch.zeros(4, 3, dtype=torch.bool)
     marks[2, 0] = True
-    tasks: list[Run] = []
-    with torch.no_grad():
-        layer._run(x, None, None, marks if restart else None, {}, tasks=tasks)
-    (task,) = tasks
+    (task,) = layer.runs(x, starts=marks if restart else None)
 
     def asking(named: Any) -> Any:
         return {k: torch.randn_like(one).requires_grad_() for k, one in named.items()}
@@ -54,11 +51,13 @@ def arguments(cell: str, monkeypatch: pytest.MonkeyPatch, *, restart: bool) -> A
         states=asking(task.states),
         fresh=asking(task.fresh),
     )
-    found: list[Any] = []
+    calls: list[Any] = []
     original = operators.loops
-    monkeypatch.setattr(operators, "loops", lambda *given: found.append(given) or original(*given))
+    monkeypatch.setattr(
+        operators, "loops", lambda *arguments: calls.append(arguments) or original(*arguments)
+    )
     operators.call(task, at_hand(task))
-    return found[0]
+    return calls[0]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "peephole_lstm"])
@@ -78,8 +77,8 @@ def test_a_compiled_layer_is_what_it_was(name: str, backend: str):
     compiled = torch.compile(layer, backend=backend, fullgraph=True)
     actual, expected = compiled(x, **further), layer(x, **further)
     close(actual, expected)
-    wanted = [x, *layer.parameters()]
-    close(gradients(actual, wanted), gradients(expected, wanted))
+    leaves = [x, *layer.parameters()]
+    close(gradients(actual, leaves), gradients(expected, leaves))
     with torch.no_grad():
         close(compiled(x, **further), layer(x, **further))
 
@@ -110,8 +109,8 @@ def test_restarts_and_traces_in_a_compiled_program():
     compiled = torch.compile(both, backend="aot_eager", fullgraph=True)
     actual, expected = compiled(x, starts), both(x, starts)
     close(actual, expected)
-    wanted = [x, *layer.parameters()]
-    close(gradients(actual, wanted), gradients(expected, wanted))
+    leaves = [x, *layer.parameters()]
+    close(gradients(actual, leaves), gradients(expected, leaves))
 
 
 def test_an_input_that_asks_for_nothing_gets_nothing():
@@ -119,15 +118,15 @@ def test_an_input_that_asks_for_nothing_gets_nothing():
     layer.freeze("z")
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     compiled(x)[0].sum().backward()
-    found = [one.grad.clone() for one in layer.parameters()]
+    gradients = [one.grad.clone() for one in layer.parameters()]
     layer.zero_grad()
     layer(x)[0].sum().backward()
-    close(found, [one.grad for one in layer.parameters()])
+    close(gradients, [one.grad for one in layer.parameters()])
     assert x.grad is None
 
 
 def test_a_run_within_a_compiled_function_is_not_compiled():
-    """Torch would take the kernels' tables of addresses for a computation of its own."""
+    """torch would trace the kernels' tables of addresses as if they were a computation."""
     layer, x = gw.LSTM(3, 5), torch.randn(4, 2, 3, requires_grad=True)
 
     def back(output: Tensor) -> Tensor:
@@ -144,9 +143,9 @@ def test_a_run_within_a_compiled_function_is_not_compiled():
 def test_transforms_in_a_compiled_function(transform: str):
     layer, x = gw.GRU(3, 5), torch.randn(4, 2, 3)
 
-    def found(x: Tensor) -> Tensor:
+    def transformed(x: Tensor) -> Tensor:
         if transform == "vmap":
-            return torch.func.vmap(lambda one: layer(one)[0], 1, 1)(x)
-        return torch.func.grad(lambda one: layer(one)[0].sum())(x)
+            return torch.func.vmap(lambda row: layer(row)[0], 1, 1)(x)
+        return torch.func.grad(lambda x: layer(x)[0].sum())(x)
 
-    close(torch.compile(found, backend="eager", fullgraph=True)(x), found(x))
+    close(torch.compile(transformed, backend="eager", fullgraph=True)(x), transformed(x))

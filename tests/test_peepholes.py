@@ -54,7 +54,7 @@ def test_every_peephole_is_what_a_plain_loop_computes(peephole, gates, output_re
         3, 5, peephole=peephole, gates=gates, output_reads=output_reads, dtype=F64
     )
     key = "c*" if peephole == "diagonal" else "c"
-    for gate in "ifo":  # it has the weights that were asked for, and no others
+    for gate in "ifo":  # it has exactly the weights that were asked for
         assert (key in layer.weights(gate)) == (gate in gates)
         assert set(layer.weights(gate)) <= {"x", "h", key}
     x = torch.randn(6, 2, 3, dtype=F64, requires_grad=True)
@@ -62,16 +62,16 @@ def test_every_peephole_is_what_a_plain_loop_computes(peephole, gates, output_re
     expected = loop_peephole(layer, x, h, c)
     actual = layer(x, (h.unsqueeze(0), c.unsqueeze(0)))
     close(actual, expected)
-    wanted = [x, h, c, *layer.parameters()]
-    found, right = gradients(actual, wanted), gradients(expected, wanted)
-    close(found, right)
-    assert all(one.abs().max() > 0 for one in found)
+    leaves = [x, h, c, *layer.parameters()]
+    actual_gradients, expected_gradients = gradients(actual, leaves), gradients(expected, leaves)
+    close(actual_gradients, expected_gradients)
+    assert all(one.abs().max() > 0 for one in actual_gradients)
 
 
 def test_the_forms_differ_from_each_other():
-    """Were the peepholes read nowhere, every comparison above would still hold."""
+    """The options change the output; else all comparisons above would be empty."""
     x = torch.randn(6, 2, 3)
-    found = []
+    outputs = []
     for options in ({}, {"output_reads": "old"}, {"gates": ("i", "f")}, {"gates": ()}):
         torch.manual_seed(1)
         layer = gw.PeepholeLSTM(3, 5, **options)
@@ -81,9 +81,9 @@ def test_the_forms_differ_from_each_other():
             for source in "xh":
                 weight = layer.weights(value)[source][0]
                 weight.copy_(torch.linspace(-1, 1, weight.numel()).view_as(weight) + place / 9)
-        found.append(layer(x)[0])
-    for one, other in combinations(found, 2):
-        assert (one - other).abs().max() > 1e-3
+        outputs.append(layer(x)[0])
+    for a, b in combinations(outputs, 2):
+        assert (a - b).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -121,16 +121,16 @@ def test_diagonal_peepholes_against_onnx(reverse: bool, lengths: list | None):
     )
     evaluator = ReferenceEvaluator(node)
     for row in range(3):
-        # The evaluator knows neither lengths nor reverse: rows one by one, turned by hand.
+        # The evaluator knows neither lengths nor reverse: rows one by one, reversed by hand.
         events = x[: 6 if lengths is None else lengths[row], row : row + 1]
-        given = {name: one.unsqueeze(0) for name, one in feeds.items()}
-        given |= {
+        inputs = {name: one.unsqueeze(0) for name, one in feeds.items()}
+        inputs |= {
             "X": events.flip(0) if reverse else events,
             "H": h[int(reverse), row].view(1, 1, 5),
             "C": c[int(reverse), row].view(1, 1, 5),
         }
-        found = evaluator.run(None, {name: one.numpy() for name, one in given.items()})
-        y, last_h, last_c = (torch.from_numpy(one) for one in found)
+        results = evaluator.run(None, {name: one.numpy() for name, one in inputs.items()})
+        y, last_h, last_c = (torch.from_numpy(one) for one in results)
         y = y.view(-1, 5)
         close(
             output[: len(events), row].chunk(2, -1)[int(reverse)], y.flip(0) if reverse else y, "y"
@@ -160,10 +160,10 @@ def test_the_lessons_lstm_is_what_a_plain_loop_computes():
     expected = loop_lesson(layer, x, h, c)
     actual = layer(x, (h.unsqueeze(0), c.unsqueeze(0)))
     close(actual, expected)
-    wanted = [x, h, c, *layer.parameters()]
-    found = gradients(actual, wanted)
-    close(found, gradients(expected, wanted))
-    assert all(one.abs().max() > 0 for one in found)
+    leaves = [x, h, c, *layer.parameters()]
+    actual_gradients = gradients(actual, leaves)
+    close(actual_gradients, gradients(expected, leaves))
+    assert all(one.abs().max() > 0 for one in actual_gradients)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "peephole_lstm"])

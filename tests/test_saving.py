@@ -1,4 +1,4 @@
-"""`gw.save` and `gw.load`: whole or not at all, on any machine, without anyone's code."""
+"""`gw.save` and `gw.load`: completely or not at all, on any machine, without a user's code."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_every_kind_comes_back_as_it_was(kind: str, tmp_path: Path):
     close(loaded.eval()(x), layer(x), table=EXACTLY)
     assert all(one.requires_grad for one in loaded.parameters())
     again = gw.save(loaded, tmp_path / "again")
-    for one in path.iterdir():
-        assert (again / one.name).read_bytes() == one.read_bytes()
+    for file in path.iterdir():
+        assert (again / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -63,11 +63,11 @@ def test_every_cell_comes_back_as_it_was(name: str, tmp_path: Path):
     layer = make(name, num_layers=2, bidirectional=True)
     gw.save(layer, tmp_path / "model")
     loaded = gw.load(tmp_path / "model").eval()
-    given = sequences(layer, 4, 2)
-    close(run(loaded, given), run(layer, given), table=EXACTLY)
+    inputs = sequences(layer, 4, 2)
+    close(run(loaded, inputs), run(layer, inputs), table=EXACTLY)
     assert str(loaded.cell) == str(layer.cell)
-    assert list(loaded.trace(given["x"], **{k: v for k, v in given.items() if k != "x"})) == list(
-        layer.trace(given["x"], **{k: v for k, v in given.items() if k != "x"})
+    assert list(loaded.trace(inputs["x"], **{k: v for k, v in inputs.items() if k != "x"})) == list(
+        layer.trace(inputs["x"], **{k: v for k, v in inputs.items() if k != "x"})
     )
 
 
@@ -95,7 +95,7 @@ def test_a_users_cell_loads_where_its_class_is_not(tmp_path: Path, monkeypatch: 
     torch.manual_seed(3)
     layer = gw.Recurrent(mine.Mine(floor=0.3), 3, 5)
     gw.save(layer, tmp_path / "model")
-    made = layer(torch.ones(4, 2, 3))[0].sum().item()
+    total = layer(torch.ones(4, 2, 3))[0].sum().item()
     load_it = (
         "import sys, torch, pickle\n"
         "pickle.Unpickler = pickle.load = pickle.loads = torch.load = None\n"
@@ -107,8 +107,8 @@ def test_a_users_cell_loads_where_its_class_is_not(tmp_path: Path, monkeypatch: 
         "assert 'rate' in layer.trace(torch.ones(4, 2, 3))\n"
         "gw.save(layer, sys.argv[1] + '/again')\n"
     )
-    # The module is on the path, so that importing it would succeed, and would be heard.
-    found = subprocess.run(
+    # The module is on the path, so importing it would succeed, and it would print.
+    process = subprocess.run(
         [sys.executable, "-c", load_it, str(tmp_path)],
         capture_output=True,
         text=True,
@@ -116,9 +116,9 @@ def test_a_users_cell_loads_where_its_class_is_not(tmp_path: Path, monkeypatch: 
         cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path)},
     )
-    assert found.returncode == 0, found.stderr
-    assert "its code ran" not in found.stderr
-    assert found.stdout == f"{made}\n"
+    assert process.returncode == 0, process.stderr
+    assert "its code ran" not in process.stderr
+    assert process.stdout == f"{total}\n"
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["model"]["cell"]["origin"] == "mine.Mine"  # for people
     again = json.loads((tmp_path / "again" / "config.json").read_text())
@@ -251,7 +251,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def changed(path: Path, change) -> None:
-    """The configuration with a change and a checksum that fits, as by someone who means it."""
+    """Change the configuration and its checksum, as an attacker would."""
     config = json.loads((path / "config.json").read_text())
     change(config)
     (path / "config.json").write_text(json.dumps(sealed(config)))
@@ -299,7 +299,7 @@ def test_a_damaged_configuration_is_refused(case: str, saved: Path):
 
 @pytest.mark.parametrize("word", ["differs", "is missing"])
 def test_a_configuration_that_was_edited_is_refused(word: str, saved: Path):
-    """Also where the change would load, as another dropout does; spaces do not count."""
+    """Even if the change would load, as another dropout does; spaces make no difference."""
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps(config, indent=7))
     gw.load(saved)
@@ -344,10 +344,10 @@ def test_a_missing_file_is_refused(name: str, saved: Path):
 
 
 def rewritten(path: Path, change) -> None:
-    """Other tensors with a checksum that fits, as someone would who means it."""
-    found = read_tensors((path / "model.safetensors").read_bytes())
-    change(found)
-    weights = write_tensors(found)
+    """Change the tensors and their checksum, as an attacker would."""
+    tensors = read_tensors((path / "model.safetensors").read_bytes())
+    change(tensors)
+    weights = write_tensors(tensors)
     (path / "model.safetensors").write_bytes(weights)
     changed(path, lambda c: c.update(weights_sha256=hashlib.sha256(weights).hexdigest()))
 
@@ -368,7 +368,7 @@ def test_tensors_that_do_not_fit_are_refused(case: str, saved: Path):
 
 
 def test_equations_that_are_not_the_drop_ins_are_refused(tmp_path: Path):
-    """A drop-in runs its own equations; what was saved with other ones is another network."""
+    """A drop-in runs its own equations; one saved with other equations is another network."""
     path = gw.save(gw.GRU(3, 5), tmp_path / "model")
     other = gw.CELLS["gru"](reset="before").equations.to_json()
     changed(path, lambda c: c["model"].update(cell=other))
@@ -415,7 +415,7 @@ def test_what_is_no_regular_file_is_refused(kind: str, name: str, saved: Path):
 
 
 def test_a_link_to_a_regular_file_is_fine(saved: Path):
-    """As caches of model hubs lay them."""
+    """As in the caches of model hubs."""
     (saved / "model.safetensors").rename(saved.parent / "blob")
     (saved / "model.safetensors").symlink_to("../blob")
     gw.load(saved)
@@ -465,7 +465,7 @@ def test_the_checksum_of_older_directories_is_known(saved: Path):
 @pytest.mark.parametrize("path", ["", "\0x", "a" * 5000, 3, None, b"model"])
 def test_what_is_no_path_is_refused(path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     gw.save(gw.GRU(3, 5), tmp_path / "model")
-    monkeypatch.chdir(tmp_path / "model")  # which an empty path would name
+    monkeypatch.chdir(tmp_path / "model")  # an empty path would mean this folder
     with pytest.raises((gw.ArgumentError, gw.ModelError)):
         gw.load(path)
     with pytest.raises(gw.ArgumentError):

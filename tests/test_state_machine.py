@@ -1,4 +1,4 @@
-"""What a user may do between two calls: random walks, held to `torch.nn` and the reference.
+"""Random walks over what users do between two calls, compared with `torch.nn` and the reference.
 
 `GATEWRIGHT_EXAMPLES` is the number of walks; each has twenty steps. A failure prints the pair of
 layers, the shortest list of steps that fails, and the command that runs it again.

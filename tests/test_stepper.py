@@ -1,4 +1,4 @@
-"""A stepper gives, step by step, what the layer gives for the whole sequence."""
+"""A stepper returns, step by step, the same as the layer for the whole sequence."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ STEPS = 5
 
 
 class Before(gw.Cell):
-    """Its output is a state as it was, and two states change places."""
+    """The output is a state before the step, and two states change places."""
 
     def step(self, x, h, c, m):
         new = gw.tanh(gw.linear(x, h, c))
         return gw.state(h=c, c=h, m=new, output=m)
 
 
-class Beside(gw.Cell):
-    """An output that no state takes part in."""
+class Separate(gw.Cell):
+    """The output does not depend on the states."""
 
     def step(self, x, h):
         h = 0.5 * h + gw.linear(x)
@@ -46,7 +46,7 @@ class Beside(gw.Cell):
 
 
 class Through(gw.Cell):
-    """An output that is the event."""
+    """The output is the event."""
 
     def step(self, x, h):
         h = gw.tanh(gw.linear(x, h))
@@ -54,7 +54,7 @@ class Through(gw.Cell):
 
 
 class Many(gw.Cell):
-    """Nine gates: more sums than a row needs to have enough under way."""
+    """Nine gates: more sums than one row needs to hide the latency of the multiplications."""
 
     def step(self, x, h):
         total = h
@@ -64,7 +64,7 @@ class Many(gw.Cell):
         return gw.state(h=h)
 
 
-OWN = {"before": Before(), "beside": Beside(), "through": Through(), "many": Many()}
+OWN = {"before": Before(), "separate": Separate(), "through": Through(), "many": Many()}
 EVERY = [*CELLS, *OWN]
 
 
@@ -79,24 +79,24 @@ def given_of(layer: gw.Recurrent, steps: int, batch: int, dtype: torch.dtype) ->
     return {name: one.to(dtype) for name, one in sequences(layer, steps, batch).items()}
 
 
-def streamed(stepper: Stepper, given: dict[str, Tensor], *, arrays: bool = True) -> Tensor:
+def streamed(stepper: Stepper, inputs: dict[str, Tensor], *, arrays: bool = True) -> Tensor:
     """The outputs of all steps, `(T, B, O)`."""
-    event, *further = given
-    found = []
-    for t in range(len(given[event])):
-        now = {name: one[t].numpy() if arrays else one[t] for name, one in given.items()}
+    event, *further = inputs
+    outputs = []
+    for t in range(len(inputs[event])):
+        now = {name: one[t].numpy() if arrays else one[t] for name, one in inputs.items()}
         y = stepper.step(now[event], **{name: now[name] for name in further})
         assert isinstance(y, np.ndarray if arrays else Tensor)
-        found.append(torch.as_tensor(y).clone())
-    return torch.stack(found)
+        outputs.append(torch.as_tensor(y).clone())
+    return torch.stack(outputs)
 
 
 @torch.no_grad()
-def reference(layer: gw.Recurrent, given: dict[str, Tensor], hx: Any = None, **how: Any) -> Any:
-    """What the layer gives for the whole sequence, step by step in plain torch."""
+def reference(layer: gw.Recurrent, inputs: dict[str, Tensor], hx: Any = None, **how: Any) -> Any:
+    """The results of the layer for the whole sequence, on the reference backend."""
     plain = copy.copy(layer)
     plain.backend = "reference"
-    return run(plain, given, hx, **how)
+    return run(plain, inputs, hx, **how)
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,18 @@ def reference(layer: gw.Recurrent, given: dict[str, Tensor], hx: Any = None, **h
     [*((name, F64) for name in EVERY), *((name, F32) for name in ("lstm", "timed", "heads"))],
 )
 def test_steps_are_the_layers(name: str, dtype: torch.dtype):
-    """Two layers; from the cell's starts and from given states; one row and three."""
+    """With two layers, from the cell's starts and from other states, for one row and three."""
     layer = layer_of(name, dtype)
     for batch, passed in itertools.product((1, 3), (False, True)):
-        given = given_of(layer, STEPS, batch, dtype)
-        # Without weights only the user knows the dtype.
+        inputs = given_of(layer, STEPS, batch, dtype)
+        # A layer without weights has no dtype of its own.
         stepper = layer.stepper(batch, dtype=dtype if name == "leak" else None)
         assert stepper.backend == "llvm"
         hx = random_like(stepper.state) if passed else None
         if passed:
             stepper.state = hx
-        expected = reference(layer, given, hx)
-        outputs = streamed(stepper, given, arrays=batch == 1)
+        expected = reference(layer, inputs, hx)
+        outputs = streamed(stepper, inputs, arrays=batch == 1)
         close(outputs, expected[0], "the outputs")
         close(stepper.state, expected[1], "the states")
 
@@ -123,11 +123,11 @@ def test_steps_are_the_layers(name: str, dtype: torch.dtype):
 @pytest.mark.parametrize("name", [*OWN, "timed", "zoneout"])
 def test_steps_on_the_reference_are_the_layers_too(name: str):
     layer = layer_of(name, backend="reference")
-    given = given_of(layer, STEPS, 2, F64)
+    inputs = given_of(layer, STEPS, 2, F64)
     stepper = layer.stepper(2)
     stepper.state = hx = random_like(stepper.state)
-    expected = reference(layer, given, hx)
-    close(streamed(stepper, given), expected[0], "the outputs", SAME)
+    expected = reference(layer, inputs, hx)
+    close(streamed(stepper, inputs), expected[0], "the outputs", SAME)
     close(stepper.state, expected[1], "the states", SAME)
 
 
@@ -142,7 +142,7 @@ def random_like(states: Any) -> Any:
 def test_every_size_within_its_buffers(
     name: str, sizes: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ):
-    """NaN stands wherever nothing was put, and behind and before every buffer."""
+    """With NaN in all unwritten memory, and before and after every buffer."""
     guarded: list[tuple[Tensor, Tensor]] = []
     nan = float("nan")
 
@@ -165,10 +165,10 @@ def test_every_size_within_its_buffers(
     cell = CELLS[name][0]
     for batch in (1, 7):
         layer = gw.Recurrent(cell, *sizes, num_layers=2, dtype=F32).eval()
-        given = given_of(layer, STEPS, batch, F32)
+        inputs = given_of(layer, STEPS, batch, F32)
         stepper = layer.stepper(batch)
-        expected = reference(layer, given)
-        close(streamed(stepper, given), expected[0])
+        expected = reference(layer, inputs)
+        close(streamed(stepper, inputs), expected[0])
         close(stepper.state, expected[1])
         for memory, inside in guarded:
             inside.fill_(nan)
@@ -181,33 +181,33 @@ def test_states_are_taken_and_given_and_begin_again():
     layer = layer_of("learned")
     with torch.no_grad():
         layer.layers["1_forward"].get_parameter("initial.h").fill_(0.7)
-    given = given_of(layer, 4, 3, F64)
+    inputs = given_of(layer, 4, 3, F64)
     stepper = layer.stepper(3)
     start = stepper.state
     assert start.shape == (2, 3, 5) and (start[1] == 0.7).all() and not (start[0] == 0.7).any()
-    first = streamed(stepper, given)
-    kept = stepper.state
-    again = streamed(stepper, given)
+    first = streamed(stepper, inputs)
+    final = stepper.state
+    again = streamed(stepper, inputs)
     assert not torch.equal(first, again)
     stepper.reset()
     close(stepper.state, start, table={F64: 0.0})
-    close(streamed(stepper, given), first, table={F64: 0.0})
-    stepper.state = kept
-    close(streamed(stepper, given), again, table={F64: 0.0})
+    close(streamed(stepper, inputs), first, table={F64: 0.0})
+    stepper.state = final
+    close(streamed(stepper, inputs), again, table={F64: 0.0})
 
 
 def test_some_rows_begin_again():
-    """As `starts` does in the layer."""
+    """A reset of some rows does the same as `starts` in the layer."""
     layer = layer_of("peak")
-    given = given_of(layer, 6, 3, F64)
+    inputs = given_of(layer, 6, 3, F64)
     starts = torch.zeros(6, 3, dtype=torch.bool)
     starts[3, 0] = starts[3, 2] = True
-    expected, states = reference(layer, given, starts=starts)
+    expected, states = reference(layer, inputs, starts=starts)
     for rows in (starts[3], starts[3].numpy(), [True, False, True], [2, 0], np.array([0, 2])):
         stepper = layer.stepper(3)
-        first = streamed(stepper, {"x": given["x"][:3]})
+        first = streamed(stepper, {"x": inputs["x"][:3]})
         stepper.reset(rows)
-        second = streamed(stepper, {"x": given["x"][3:]})
+        second = streamed(stepper, {"x": inputs["x"][3:]})
         close(torch.cat([first, second]), expected)
         close(stepper.state, states)
     before = stepper.state
@@ -217,16 +217,16 @@ def test_some_rows_begin_again():
 
 @pytest.mark.parametrize("turns", [2, 3])
 def test_saved_states_go_on_elsewhere(turns: int):
-    """After an even and an odd number of steps: the states' rows change places."""
+    """After an even and an odd number of steps, since the states' buffers alternate."""
     layer = layer_of("wide", F32)
-    given = given_of(layer, 6, 2, F32)
+    inputs = given_of(layer, 6, 2, F32)
     stepper, other = layer.stepper(2), layer.stepper(2)
-    event = {"x": given["x"][:turns]}
+    event = {"x": inputs["x"][:turns]}
     streamed(stepper, event)
     saved = stepper.save()
     assert isinstance(saved, bytes)
     other.restore(saved)
-    rest = {"x": given["x"][turns:]}
+    rest = {"x": inputs["x"][turns:]}
     assert torch.equal(streamed(other, rest), streamed(stepper, rest))
     assert other.save() == stepper.save() != saved
 
@@ -250,26 +250,26 @@ def test_states_in_every_form():
     layer = layer_of("lstm", F32)
     stepper = layer.stepper()
     h, c = (torch.randn(2, 1, 5) for _ in range(2))
-    for given in ((h, c), (h[:, 0], c[:, 0]), (h.numpy(), c.numpy()), [h, c.requires_grad_()]):
+    for states in ((h, c), (h[:, 0], c[:, 0]), (h.numpy(), c.numpy()), [h, c.requires_grad_()]):
         stepper.reset()
-        stepper.state = given
+        stepper.state = states
         close(stepper.state, (h, c.detach()), table={F32: 0.0})
     mine = stepper.state
     mine[0].zero_()
     close(stepper.state, (h, c.detach()), table={F32: 0.0})
-    for bad, said in (
+    for bad, message in (
         ((h,), "a tuple"),
         (h, "a tuple"),
         ((h, c[..., :4].detach()), "expected"),
         ((h.double(), c.detach()), "float64"),
         ((h, None), "None"),
     ):
-        with pytest.raises((gw.ArgumentError, gw.SizeError), match=said):
+        with pytest.raises((gw.ArgumentError, gw.SizeError), match=message):
             stepper.state = bad
         close(stepper.state, (h, c.detach()), table={F32: 0.0})
 
 
-# What a step takes and gives.
+# Arguments and results of a step.
 def test_events_in_every_form():
     layer = layer_of("lstm", F32, layers=1)
     x = torch.randn(3)
@@ -304,8 +304,8 @@ def test_outputs_are_one_buffer_or_the_users_own():
     for batch in (1, 2):
         stepper, other = layer.stepper(batch), layer.stepper(batch)
         x = torch.randn(4, batch, 3)
-        one, two = stepper.step(x[0].numpy()), stepper.step(x[1])
-        assert one.__array_interface__["data"][0] == two.data_ptr()
+        from_array, from_tensor = stepper.step(x[0].numpy()), stepper.step(x[1])
+        assert from_array.__array_interface__["data"][0] == from_tensor.data_ptr()
         shape = (batch, 5)
         outs: list[Any] = [
             np.full(shape, 9, np.float32),
@@ -318,7 +318,7 @@ def test_outputs_are_one_buffer_or_the_users_own():
             assert other.step(x[t], out=out) is out
             close(torch.as_tensor(out), torch.as_tensor(stepper.step(x[t])).clone())
     h = torch.zeros(3)
-    again = gw.GRU(3, 3).stepper()  # what it gave is what it takes
+    again = gw.GRU(3, 3).stepper()  # its output can be its next input
     for _ in range(3):
         h = again.step(h)
     assert h.abs().sum() > 0
@@ -345,8 +345,8 @@ def test_further_inputs_in_every_form():
 def refused(stepper: Stepper) -> list[tuple[Any, str]]:
     x = np.zeros(3, np.float32)
 
-    def call(*given: Any, **how: Any) -> Any:
-        return lambda: stepper.step(*given, **how)
+    def call(*arguments: Any, **how: Any) -> Any:
+        return lambda: stepper.step(*arguments, **how)
 
     read_only = np.zeros(5, np.float32)
     read_only.flags.writeable = False
@@ -383,8 +383,8 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(case: int):
     before = stepper.save()
     cases = refused(stepper)
     assert len(cases) == 22
-    call, said = cases[case]
-    with pytest.raises((gw.ArgumentError, gw.SizeError), match=said):
+    call, message = cases[case]
+    with pytest.raises((gw.ArgumentError, gw.SizeError), match=message):
         call()
     assert stepper.save() == before
 
@@ -392,7 +392,7 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(case: int):
 def test_further_inputs_that_do_not_fit_are_refused():
     stepper = layer_of("timed", F64, layers=1).stepper(2)
     x, push = np.zeros((2, 3)), np.zeros((2, 5))
-    for given, said in (
+    for inputs, message in (
         ({}, r"\[\] were given; Timed reads \['dt', 'push'\]"),
         ({"dt": np.zeros(2)}, r"\['dt'\] were given"),
         ({"dt": 1.0, "push": push}, r"dt has shape \(\)"),
@@ -400,11 +400,11 @@ def test_further_inputs_that_do_not_fit_are_refused():
         ({"dt": np.zeros(2, np.int64), "push": push}, "dt is int64"),
         ({"dt": None, "push": push}, "dt is a NoneType"),
     ):
-        with pytest.raises((gw.ArgumentError, gw.SizeError), match=said):
-            stepper.step(x, **given)
+        with pytest.raises((gw.ArgumentError, gw.SizeError), match=message):
+            stepper.step(x, **inputs)
 
 
-# The layer that it comes from.
+# The layer of a stepper.
 def test_layers_that_cannot_be_streamed_are_refused():
     both = gw.LSTM(3, 5, bidirectional=True)
     with pytest.raises(gw.ArgumentError, match="bidirectional"):
@@ -455,8 +455,8 @@ def test_weights_are_those_of_the_last_refresh(backend: str):
     state = stepper.state
     old = stepper.step(x).copy()
     with torch.no_grad():
-        for one in layer.parameters():
-            one.add_(0.25)
+        for parameter in layer.parameters():
+            parameter.add_(0.25)
     stepper.state = state
     assert (stepper.step(x) == old).all()
     stepper.state = state
@@ -472,10 +472,10 @@ def test_noise_and_dropout_are_those_of_eval_mode():
     torch.manual_seed(0)
     layer = gw.Recurrent(CELLS["zoneout"][0], 3, 5, num_layers=2, dropout=0.5, dtype=F64)
     stepper = layer.train().stepper()
-    given = given_of(layer, 4, 1, F64)
-    outputs = streamed(stepper, given)
+    inputs = given_of(layer, 4, 1, F64)
+    outputs = streamed(stepper, inputs)
     assert layer.training
-    close(outputs, reference(layer.eval(), given)[0])
+    close(outputs, reference(layer.eval(), inputs)[0])
 
 
 def test_a_step_allocates_nothing_and_calls_no_operation_of_torch():
@@ -502,7 +502,7 @@ def test_a_step_allocates_nothing_and_calls_no_operation_of_torch():
     steps(1000)
     end, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    # A frame, a size, an address: what Python itself needs for a call.
+    # Python itself needs a frame, a size and an address for a call.
     assert end - begin < 2000 and peak - begin < 4000
     with Counting():
         torch.ones(3) + 1.0
@@ -513,15 +513,15 @@ def test_a_step_allocates_nothing_and_calls_no_operation_of_torch():
 
 def test_several_threads_with_a_stepper_each():
     layer = layer_of("lstm", F32)
-    given = given_of(layer, 200, 1, F32)
-    expected = streamed(layer.stepper(), given)
+    inputs = given_of(layer, 200, 1, F32)
+    expected = streamed(layer.stepper(), inputs)
 
     def work(_: int) -> Tensor:
-        return streamed(layer.stepper(), given)
+        return streamed(layer.stepper(), inputs)
 
     with ThreadPoolExecutor(4) as pool:
-        for one in pool.map(work, range(8)):
-            assert torch.equal(one, expected)
+        for outputs in pool.map(work, range(8)):
+            assert torch.equal(outputs, expected)
 
 
 def test_extreme_events_are_what_they_are_in_the_layer():

@@ -1,4 +1,4 @@
-"""What people's code asks of `nn.LSTM` and its sisters, it can ask of the drop-ins."""
+"""Code written for `nn.LSTM`, `nn.GRU` and `nn.RNN` works with the drop-ins."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_weights_that_are_replaced_are_the_flat_ones():
 
 
 def forget_bias(layer: nn.Module) -> None:
-    """The recipe of pytorch#750, as it stands there."""
+    """The recipe of pytorch#750, unchanged."""
     for names in layer._all_weights:
         for name in filter(lambda n: "bias" in n, names):
             bias = getattr(layer, name)

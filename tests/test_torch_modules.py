@@ -1,4 +1,4 @@
-"""torch's own database of modules, its entries for recurrent ones, run against the drop-ins."""
+"""The recurrent entries of torch's own database of modules, run on the drop-ins."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ CLASSES = {
     nn.GRUCell: gw.GRUCell,
 }
 MODULES = [one for one in common_modules.module_db if one.module_cls in CLASSES]
-every_module = pytest.mark.parametrize("module", MODULES, ids=lambda one: one.module_cls.__name__)
+every_module = pytest.mark.parametrize(
+    "module", MODULES, ids=lambda module: module.module_cls.__name__
+)
 every_mode = pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 
 
@@ -65,19 +67,19 @@ def run(layer: nn.Module, sample: Any) -> Any:
 
 
 def leaves(sample: Any) -> list[Tensor]:
-    """The tensors that a sample calls with, down to the leaves that ask for gradients."""
-    found = tensors([one for one in sample.forward_input.args if one is not None])
-    return [one for one in found if one.requires_grad]
+    """The leaves that require gradients, in the arguments of a sample."""
+    arguments = tensors([one for one in sample.forward_input.args if one is not None])
+    return [one for one in arguments if one.requires_grad]
 
 
-def strided(given: Any) -> Any:
+def strided(value: Any) -> Any:
     """The same numbers, with other numbers between them in memory."""
-    if isinstance(given, Tensor):
-        wide = torch.stack([given.detach(), torch.full_like(given, 7.0)], -1)
-        return wide[..., 0].requires_grad_(given.requires_grad)
-    if isinstance(given, PackedSequence):
-        return given
-    return tuple(strided(one) for one in given)
+    if isinstance(value, Tensor):
+        wide = torch.stack([value.detach(), torch.full_like(value, 7.0)], -1)
+        return wide[..., 0].requires_grad_(value.requires_grad)
+    if isinstance(value, PackedSequence):
+        return value
+    return tuple(strided(one) for one in value)
 
 
 def test_all_six_are_there():
@@ -91,10 +93,10 @@ def test_values_and_gradients(module: Any, training: bool):
     for sample in samples(module, training):
         results = []
         for layer in pair(module, sample, training):
-            for _ in range(2):  # a second call may go another way
+            for _ in range(2):  # a second call may use another path
                 result = run(layer, sample)
-            wanted = [*leaves(sample), *layer.parameters()]
-            results.append((result, gradients(result, wanted)))
+            inputs = [*leaves(sample), *layer.parameters()]
+            results.append((result, gradients(result, inputs)))
         (expected, expected_gradients), (actual, actual_gradients) = results
         close(actual, expected, f"{sample.constructor_input.kwargs}")
         close(actual_gradients, expected_gradients, f"{sample.constructor_input.kwargs}")
@@ -104,10 +106,10 @@ def test_values_and_gradients(module: Any, training: bool):
 def test_derivatives_of_first_and_second_order(module: Any):
     for sample in samples(module)[::6]:
         _, ours = pair(module, sample)
-        given = sample.forward_input.args
-        if isinstance(given[0], PackedSequence):
+        arguments = sample.forward_input.args
+        if isinstance(arguments[0], PackedSequence):
             continue
-        flat = [one.detach().clone().requires_grad_() for one in tensors(given)]
+        flat = [one.detach().clone().requires_grad_() for one in tensors(arguments)]
 
         def function(event: Tensor, *states: Tensor, layer: nn.Module = ours) -> tuple[Tensor, ...]:
             hx = states if len(states) > 1 else states[0] if states else None
@@ -122,12 +124,12 @@ def test_inputs_that_do_not_lie_in_a_row(module: Any):
     for sample in samples(module)[::3]:
         _, ours = pair(module, sample)
         expected = run(ours, sample)
-        given = [strided(one) for one in sample.forward_input.args]
-        assert not all(one.is_contiguous() for one in tensors(given)) or isinstance(
-            given[0], PackedSequence
+        arguments = [strided(one) for one in sample.forward_input.args]
+        assert not all(one.is_contiguous() for one in tensors(arguments)) or isinstance(
+            arguments[0], PackedSequence
         )
         for _ in range(2):
-            close(ours(*given), expected)
+            close(ours(*arguments), expected)
 
 
 @every_module
@@ -143,15 +145,15 @@ def test_copies_and_pickles(module: Any):
             pickle.loads(pickle.dumps(ours)),
             torch.load(saved, weights_only=False),
         ]
-        for one in copies:
-            close(run(one, sample), expected)
-            close(list(one.parameters()), list(ours.parameters()))
-            assert repr(one) == repr(ours)
+        for twin in copies:
+            close(run(twin, sample), expected)
+            close(list(twin.parameters()), list(ours.parameters()))
+            assert repr(twin) == repr(ours)
 
 
 @every_module
 def test_reprs_have_what_torchs_have(module: Any):
-    """But for the nonlinearity: torch's layer leaves it out, and its cell quotes no name."""
+    """Except for the nonlinearity: torch's layer leaves it out, and its cell prints it bare."""
     for sample in samples(module):
         theirs, ours = (
             {one for one in layer.extra_repr().split(", ") if not one.startswith("nonlinearity")}
@@ -162,7 +164,7 @@ def test_reprs_have_what_torchs_have(module: Any):
 
 @every_module
 def test_moves(module: Any):
-    """Devices and dtypes, memory formats, and a module that is built without memory."""
+    """Devices, dtypes, memory formats, and a module that is built without memory."""
     for sample in samples(module)[:4]:
         _, ours = pair(module, sample)
         expected = run(ours, sample)

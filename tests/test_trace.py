@@ -1,4 +1,4 @@
-"""`trace`: every named value at every step, from the run itself; `hold` fixes one."""
+"""`trace` returns every named value at every step, from the run itself; `hold` fixes values."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ F64 = torch.float64
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
-def trace(layer: gw.Recurrent, given: dict[str, Tensor], hx=None, **how) -> dict:
-    event, *further = given
-    return layer.trace(given[event], hx, **{key: given[key] for key in further}, **how)
+def trace(layer: gw.Recurrent, inputs: dict[str, Tensor], hx=None, **how) -> dict:
+    event, *further = inputs
+    return layer.trace(inputs[event], hx, **{key: inputs[key] for key in further}, **how)
 
 
 @every_cell
 def test_a_trace_is_of_the_run(name: str):
-    """The states in it are the returned ones; nothing but the first state need be the output."""
+    """Its last states are the returned ones, and the first state is the output by default."""
     layer = make(name)
-    given, hx = sequences(layer, 6, 2), random_states(layer, 2)
-    output, after = run(layer, given, hx)
-    values = trace(layer, given, hx)
+    inputs, hx = sequences(layer, 6, 2), random_states(layer, 2)
+    output, after = run(layer, inputs, hx)
+    values = trace(layer, inputs, hx)
     assert list(values) == list(layer.graph.values)
     for state, last in zip(layer.graph.states, tensors(after), strict=True):
         close(values[state][-1:], last, state, SAME)
     close(values.get("y", values[next(iter(layer.graph.states))]), output, table=SAME)
-    close(values[layer.graph.equations.event], given["x"], table={F64: 0.0})
+    close(values[layer.graph.equations.event], inputs["x"], table={F64: 0.0})
 
 
 @every_cell
 def test_each_index_is_the_step_of_that_index(name: str):
-    """What is traced at t is what one step by hand gives after the state of t - 1."""
+    """The trace at t equals one step by hand from the state of t - 1."""
     layer = make(name)
-    given = sequences(layer, 4, 2)
-    values = trace(layer, given)
+    inputs = sequences(layer, 4, 2)
+    values = trace(layer, inputs)
     weights = {product: layer.weights(product) for product in layer.products}
     states: tuple = ()
     for t in range(4):
-        event, *further = (one[t] for one in given.values())
-        keyed = dict(zip(list(given)[1:], further, strict=True))
+        event, *further = (one[t] for one in inputs.values())
+        keyed = dict(zip(list(inputs)[1:], further, strict=True))
         after, named = layer.cell(event, *states, weights=weights, values=True, **keyed)
         states = after if isinstance(after, tuple) else (after,)
         for key in values:
@@ -85,8 +85,8 @@ def test_every_form_of_the_input():
     own = pack_padded_sequence(expected, lengths, enforce_sorted=False)
     close(packed.data, own.data, table=SAME)
     turned = make("gru", batch_first=True)
-    found = turned.trace(x.transpose(0, 1), lengths=lengths)["z"]
-    close(found.transpose(0, 1), expected, table=SAME)
+    values = turned.trace(x.transpose(0, 1), lengths=lengths)["z"]
+    close(values.transpose(0, 1), expected, table=SAME)
     close(layer.trace(x[:, 0])["z"], layer.trace(x[:, :1])["z"][:, 0], table=SAME)
     starts = torch.zeros(5, 3).bool()
     starts[2] = True
@@ -100,30 +100,30 @@ def test_a_trace_asks_for_no_gradient_unless_told():
     assert all(one.requires_grad for one in values.values())
     with torch.no_grad():
         assert not any(one.requires_grad for one in layer.trace(x, grad=True).values())
-    assert layer(x)[0].requires_grad  # the mode before is the mode after
+    assert layer(x)[0].requires_grad  # the mode of autograd is as before
 
 
 @every_cell
 def test_every_traced_value_can_seed_the_backward_pass(name: str):
-    """Against autograd through one step by hand after another."""
+    """The gradients equal those through a loop of steps by hand."""
     layer = make(name)
-    given = {k: one.requires_grad_() for k, one in sequences(layer, 3, 2).items()}
-    wanted = [*given.values(), *layer.parameters()]
-    values = trace(layer, given, grad=True)
+    inputs = {k: one.requires_grad_() for k, one in sequences(layer, 3, 2).items()}
+    leaves = [*inputs.values(), *layer.parameters()]
+    values = trace(layer, inputs, grad=True)
     weights = layer.pairs(0, False)
     by_hand: dict[str, list[Tensor]] = {key: [] for key in values}
     states: tuple = ()
     for t in range(3):
-        event, *further = (one[t] for one in given.values())
-        keyed = dict(zip(list(given)[1:], further, strict=True))
+        event, *further = (one[t] for one in inputs.values())
+        keyed = dict(zip(list(inputs)[1:], further, strict=True))
         after, named = layer.cell(event, *states, weights=weights, values=True, **keyed)
         states = after if isinstance(after, tuple) else (after,)
-        for key, one in by_hand.items():
-            one.append(named[key])
+        for key, steps in by_hand.items():
+            steps.append(named[key])
     for key, value in values.items():
         if value.requires_grad:
-            expected = gradients(torch.stack(by_hand[key]).expand_as(value), wanted)
-            close(gradients(value, wanted), expected, key)
+            expected = gradients(torch.stack(by_hand[key]).expand_as(value), leaves)
+            close(gradients(value, leaves), expected, key)
 
 
 HOLDS = {
@@ -144,26 +144,26 @@ def test_hold_fixes_a_value(how: str):
     close(values["f"], held, table={F64: 0.0})
     before = torch.cat([torch.zeros(1, 3, 5, dtype=F64), values["c"][:-1]])
     close(values["forget"], held * before)
-    close(values["i"][0], free["i"][0])  # what does not read it stays
+    close(values["i"][0], free["i"][0])  # values that do not depend on it stay
     assert (values["h"] - free["h"]).abs().max() > 1e-3
 
 
 @every_cell
 def test_to_hold_a_value_at_what_it_is_changes_nothing(name: str):
     layer = make(name)
-    given = sequences(layer, 4, 2)
-    free = trace(layer, given)
+    inputs = sequences(layer, 4, 2)
+    free = trace(layer, inputs)
     for key, value in free.items():
         if layer.graph.values[key].op != "weight":
-            close(trace(layer, given, hold={key: value}), free, f"hold {key}")
+            close(trace(layer, inputs, hold={key: value}), free, f"hold {key}")
 
 
 @pytest.mark.parametrize("name", ["learned", "zoneout"])
 def test_what_is_known_before_the_loop_can_be_held_too(name: str):
     layer = make(name).train()
-    given = sequences(layer, 4, 2)
+    inputs = sequences(layer, 4, 2)
     held = {"learned": "half", "zoneout": "keep"}[name]
-    values = trace(layer, given, hold={held: 0.25})
+    values = trace(layer, inputs, hold={held: 0.25})
     assert (values[held] == 0.25).all()
 
 
@@ -174,11 +174,11 @@ def test_hold_takes_the_inputs_form():
     expected = layer.trace(x, lengths=lengths, hold={"f": held})["h"]
     packed, own = (pack_padded_sequence(one, lengths, enforce_sorted=False) for one in (x, held))
     right = pack_padded_sequence(expected, lengths, enforce_sorted=False).data
-    for given in (own, own.data):
-        close(layer.trace(packed, hold={"f": given})["h"].data, right, table=SAME)
+    for hold in (own, own.data):
+        close(layer.trace(packed, hold={"f": hold})["h"].data, right, table=SAME)
     turned = make("lstm", batch_first=True)
-    found = turned.trace(x.transpose(0, 1), lengths=lengths, hold={"f": held.transpose(0, 1)})["h"]
-    close(found.transpose(0, 1), expected, table=SAME)
+    values = turned.trace(x.transpose(0, 1), lengths=lengths, hold={"f": held.transpose(0, 1)})["h"]
+    close(values.transpose(0, 1), expected, table=SAME)
     close(
         layer.trace(x[:, 0], hold={"f": held[:, 0]})["h"],
         layer.trace(x[:, :1], hold={"f": held[:, :1]})["h"][:, 0],

@@ -1,4 +1,4 @@
-"""What torch can do with a layer: derivatives of any kind, dtypes, copies, compilers."""
+"""Torch's tools work on a layer: derivatives of any kind, dtypes, copies, compilers."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ every_cell = pytest.mark.parametrize("name", CELLS)
 
 def as_function(layer: gw.Recurrent, steps: int = 3, batch: int = 2, states: bool = True):
     """The layer as a function of tensors, and the tensors: inputs, states and weights."""
-    given, hx = sequences(layer, steps, batch), random_states(layer, batch)
+    inputs_of_cell, hx = sequences(layer, steps, batch), random_states(layer, batch)
     weights = dict(layer.named_parameters())
-    flat = [one.detach().clone() for one in (*given.values(), *weights.values())]
+    flat = [one.detach().clone() for one in (*inputs_of_cell.values(), *weights.values())]
     passed = [one.detach().clone() for one in tensors(hx)] if states else []
 
     def function(*given_tensors: Tensor) -> tuple[Tensor, ...]:
-        inputs = dict(zip(given, given_tensors, strict=False))
-        own = dict(zip(weights, given_tensors[len(given) :], strict=False))
-        rest = given_tensors[len(given) + len(weights) :]
+        inputs = dict(zip(inputs_of_cell, given_tensors, strict=False))
+        own = dict(zip(weights, given_tensors[len(inputs_of_cell) :], strict=False))
+        rest = given_tensors[len(inputs_of_cell) + len(weights) :]
         hx_now = None
         if states:
             hx_now = rest[0] if isinstance(hx, Tensor) else tuple(rest)
         event, *further = inputs
         keyed = {name: inputs[name] for name in further}
-        found = functional_call(layer, own, (inputs[event], hx_now), keyed)
-        return tuple(tensors(found))
+        results = functional_call(layer, own, (inputs[event], hx_now), keyed)
+        return tuple(tensors(results))
 
     return function, [*flat, *passed]
 
@@ -47,24 +47,24 @@ def as_function(layer: gw.Recurrent, steps: int = 3, batch: int = 2, states: boo
 @pytest.mark.parametrize("states", [True, False], ids=["given", "start"])
 @every_cell
 def test_gradcheck(name: str, states: bool):
-    function, given = as_function(make_callable(name), states=states)
-    for one in given:
-        one.requires_grad_()
-    if name == "peak":  # which is greatest may not change within the step of the check
-        given[0].data.mul_(3)
-    assert gradcheck(function, given, fast_mode=True)
+    function, arguments = as_function(make_callable(name), states=states)
+    for leaf in arguments:
+        leaf.requires_grad_()
+    if name == "peak":  # the largest input must stay the same within the step of the check
+        arguments[0].data.mul_(3)
+    assert gradcheck(function, arguments, fast_mode=True)
 
 
 @every_cell
 def test_gradgradcheck(name: str):
-    function, given = as_function(make_callable(name), steps=2, batch=1)
-    for one in given:
-        one.requires_grad_()
-    assert gradgradcheck(function, given, fast_mode=True, atol=1e-4)
+    function, arguments = as_function(make_callable(name), steps=2, batch=1)
+    for leaf in arguments:
+        leaf.requires_grad_()
+    assert gradgradcheck(function, arguments, fast_mode=True, atol=1e-4)
 
 
 def make_callable(name: str, **options) -> gw.Recurrent:
-    """`functional_call` looks weights up as attributes, so Module's own names are spared."""
+    """A cell without weights named like Module's attributes, as `functional_call` looks them up."""
     if name != "learned":
         return make(name, **options)
 
@@ -85,75 +85,75 @@ def test_vmap_over_an_ensemble(name: str):
     layers = [make_callable(name) for _ in range(3)]
     for index, layer in enumerate(layers):
         with torch.no_grad():
-            for one in layer.parameters():
-                one.add_(0.1 * index)
-    given = sequences(layers[0], 4, 2)
-    event, *further = given
+            for parameter in layer.parameters():
+                parameter.add_(0.1 * index)
+    inputs = sequences(layers[0], 4, 2)
+    event, *further = inputs
     weights, _ = stack_module_state(layers)
 
-    def one(own, x, keyed):
+    def output_of(own, x, keyed):
         return functional_call(layers[0], own, (x,), keyed)[0]
 
-    found = vmap(one, in_dims=(0, None, None))(
-        weights, given[event], {key: given[key] for key in further}
+    outputs = vmap(output_of, in_dims=(0, None, None))(
+        weights, inputs[event], {key: inputs[key] for key in further}
     )
     for index, layer in enumerate(layers):
-        close(found[index], run(layer, given)[0])
+        close(outputs[index], run(layer, inputs)[0])
 
 
 @every_cell
 def test_vmap_over_the_input(name: str):
     layer = make(name)
-    given = sequences(layer, 4, 3)
-    event, *further = given
+    inputs = sequences(layer, 4, 3)
+    event, *further = inputs
 
-    def one(x, keyed):
+    def output_of(x, keyed):
         return layer(x, **keyed)[0]  # unbatched under vmap
 
-    found = vmap(one, in_dims=1, out_dims=1)(given[event], {k: given[k] for k in further})
-    close(found, run(layer, given)[0])
+    output = vmap(output_of, in_dims=1, out_dims=1)(inputs[event], {k: inputs[k] for k in further})
+    close(output, run(layer, inputs)[0])
 
 
 @every_cell
 def test_forward_mode(name: str):
     """jvp against the gradient of the gradient: two derivatives that share no code."""
-    function, given = as_function(make_callable(name))
-    tangents = [torch.randn_like(one) for one in given]
+    function, arguments = as_function(make_callable(name))
+    tangents = [torch.randn_like(one) for one in arguments]
     with warnings.catch_warnings():
         # Torch's own, about itself: dual numbers compile their rules with torch.jit.
         warnings.simplefilter("ignore", DeprecationWarning)
-        _, forward = jvp(function, tuple(given), tuple(tangents))
-    for one in given:
-        one.requires_grad_()
-    outputs = function(*given)
+        _, forward = jvp(function, tuple(arguments), tuple(tangents))
+    for leaf in arguments:
+        leaf.requires_grad_()
+    outputs = function(*arguments)
     dummies = [torch.zeros_like(one, requires_grad=True) for one in outputs]
-    grads = torch.autograd.grad(outputs, given, dummies, create_graph=True, allow_unused=True)
+    grads = torch.autograd.grad(outputs, arguments, dummies, create_graph=True, allow_unused=True)
     used = [(g, t) for g, t in zip(grads, tangents, strict=True) if g is not None]
     backward = torch.autograd.grad(
         [g for g, _ in used], dummies, [t for _, t in used], allow_unused=True
     )
-    for one, other, output in zip(forward, backward, outputs, strict=True):
-        close(one, torch.zeros_like(output) if other is None else other)
+    for leaf, other, output in zip(forward, backward, outputs, strict=True):
+        close(leaf, torch.zeros_like(output) if other is None else other)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @every_cell
 def test_other_dtypes(name: str, dtype: torch.dtype):
     layer = make(name, num_layers=2, bidirectional=True)
-    given, hx = sequences(layer, 5, 2), random_states(layer, 2)
-    expected = run(layer, given, hx)
+    inputs, hx = sequences(layer, 5, 2), random_states(layer, 2)
+    expected = run(layer, inputs, hx)
     low = copy.deepcopy(layer).to(dtype)
-    given = {key: one.to(dtype) for key, one in given.items()}
+    inputs = {key: one.to(dtype) for key, one in inputs.items()}
 
     def lower(states):
         if isinstance(states, Tensor):
             return states.to(dtype)
         return type(states)(lower(one) for one in states)
 
-    actual = run(low, given, lower(hx))
-    for one, other in zip(tensors(actual), tensors(expected), strict=True):
-        assert one.dtype == dtype
-        error = (one.to(F64) - other).norm() / other.norm()
+    actual = run(low, inputs, lower(hx))
+    for result, right in zip(tensors(actual), tensors(expected), strict=True):
+        assert result.dtype == dtype
+        error = (result.to(F64) - right).norm() / right.norm()
         assert error < (1e-5 if dtype == torch.float32 else 0.08)
 
 
@@ -176,7 +176,7 @@ def test_autocast_runs_products_low_and_keeps_states_high(build):
         trace = layer.trace(x)
     assert {one.dtype for one in tensors((output, states, again))} == {torch.float32}
     assert {one.dtype for one in trace.values()} == {torch.float32}
-    assert 0 < (output - expected).abs().max() < 0.05  # the products are low, and only they
+    assert 0 < (output - expected).abs().max() < 0.05  # only the products are in low precision
     gradients(output, [*layer.parameters()])
     with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(gw.ArgumentError):
         layer(torch.ones(4, 2, 3, dtype=torch.int64))
@@ -186,15 +186,15 @@ def test_autocast_runs_products_low_and_keeps_states_high(build):
 @every_cell
 def test_copies(name: str, bias: bool):
     layer = make(name, num_layers=2, bias=bias)
-    given = sequences(layer, 4, 2)
-    expected = run(layer, given)
+    inputs = sequences(layer, 4, 2)
+    expected = run(layer, inputs)
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        close(run(twin, given), expected, table={F64: 0.0})
+        close(run(twin, inputs), expected, table={F64: 0.0})
         assert list(twin.state_dict()) == list(layer.state_dict())
         with torch.no_grad():
-            for one in twin.parameters():
-                one.zero_()
-        close(run(layer, given), expected, table={F64: 0.0})
+            for parameter in twin.parameters():
+                parameter.zero_()
+        close(run(layer, inputs), expected, table={F64: 0.0})
     assert any("bias" in key for key in layer.state_dict()) == (bias and name != "leak")
 
 
@@ -258,7 +258,7 @@ def test_usual_parametrizations_train_and_save_as_plain_weights(wrap, tmp_path):
 
 @pytest.mark.parametrize("build", [lambda: gw.LSTM(3, 5), lambda: gw.PeepholeLSTM(3, 5, 2)])
 def test_weights_that_are_tied_or_replaced_are_read_as_they_are(build):
-    """Code that drops recurrent weights sets plain tensors where the parameters stood."""
+    """Code that drops recurrent weights sets plain tensors in the place of the parameters."""
     layer = build()
     name, parameter = next(
         (n, p) for n, p in layer.named_parameters() if "hh_l0" in n or n.endswith("f.h.weight")
@@ -289,12 +289,12 @@ def test_compile_makes_one_graph(name: str):
     compiled = torch.compile(layer, backend="eager", fullgraph=True)
     actual, expected = compiled(x), layer(x)
     close(actual, expected)
-    wanted = [*layer.parameters()]
-    close(gradients(actual, wanted), gradients(expected, wanted))
+    weights = [*layer.parameters()]
+    close(gradients(actual, weights), gradients(expected, weights))
 
 
 def test_compile_with_lengths():
-    """Lengths are data, so the graph breaks there; what it computes does not."""
+    """Lengths are data, so the graph breaks there; the results are still right."""
     layer, x = gw.GRU(3, 5), torch.randn(3, 3, 3)
     torch._dynamo.reset()
     compiled = torch.compile(layer, backend="eager")
@@ -334,12 +334,12 @@ def test_a_module_around_a_layer_moves_it():
 def test_a_layer_trains():
     torch.manual_seed(0)
     layer = gw.Recurrent("peephole_lstm", 3, 5, 2)
-    x, wanted = torch.randn(6, 4, 3), torch.randn(6, 4, 5) / 3
+    x, targets = torch.randn(6, 4, 3), torch.randn(6, 4, 5) / 3
     optimizer = torch.optim.Adam(layer.parameters(), 0.02)
     losses = []
     for _ in range(30):
         optimizer.zero_grad()
-        loss = (layer(x)[0] - wanted).square().mean()
+        loss = (layer(x)[0] - targets).square().mean()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -359,7 +359,7 @@ class Stepped(nn.Module):
 
 
 def to_onnx(layer: gw.Recurrent, steps: int, path: Path) -> tuple[Tensor, ...]:
-    """Write a layer by torch's exporter, with a number of steps that is left open."""
+    """Write a layer by torch's exporter, with a number of steps that may vary."""
     arguments = torch.randn(steps, 2, 3), torch.randn(1, 2, 4), torch.randn(1, 2, 4)
     torch.onnx.export(
         Stepped(layer).eval(),
@@ -377,7 +377,7 @@ def to_onnx(layer: gw.Recurrent, steps: int, path: Path) -> tuple[Tensor, ...]:
 def test_an_onnx_file_with_a_copy_of_the_cell_for_each_step_is_refused(
     kind: type[gw.Recurrent], tmp_path: Path
 ):
-    """torch.onnx.export would fix the number of steps without a word."""
+    """torch.onnx.export would fix the number of steps without a warning."""
     pytest.importorskip("onnx")
     with pytest.raises(gw.BackendError, match="would write 5 copies of the cell"):
         to_onnx(kind(3, 4), 5, tmp_path / "unrolled.onnx")

@@ -1,4 +1,4 @@
-"""`weights` reads and writes a layer by gate; `freeze` holds a gate, whatever an optimizer does."""
+"""`weights` reads and writes a layer by gate; `freeze` keeps a gate from every optimizer."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ every_layer = pytest.mark.parametrize("kind", LAYERS)
 
 def snapshot(layer: gw.Recurrent, product: str) -> list:
     return [
-        one.clone()
+        tensor.clone()
         for place in layer.places
         for weight, bias in layer.weights(product, *place).values()
-        for one in (weight, bias)
-        if one is not None
+        for tensor in (weight, bias)
+        if tensor is not None
     ]
 
 
@@ -196,7 +196,7 @@ def test_a_frozen_gate_stays_whatever_the_optimizer_does(kind: str, optimizer: s
     torch.manual_seed(0)
     layer = build()
     mover = OPTIMIZERS[optimizer](layer.parameters())
-    train(layer, mover)  # momentum and gradients from before do not move it either
+    train(layer, mover)  # neither do momentum and earlier gradients move it
     free = {name: snapshot(layer, name) for name in layer.products}
     layer.freeze(product)
     mover.step()
@@ -205,10 +205,10 @@ def test_a_frozen_gate_stays_whatever_the_optimizer_does(kind: str, optimizer: s
     for name in layer.products:
         if name != product:
             assert any(
-                (one - other).abs().max() > 1e-4
-                for one, other in zip(snapshot(layer, name), free[name], strict=True)
+                (value - before).abs().max() > 1e-4
+                for value, before in zip(snapshot(layer, name), free[name], strict=True)
             )
-    # Twice is once, and letting go starts from where it was held.
+    # Freezing twice is the same as once; after unfreezing, training continues from there.
     layer.freeze(product)
     close(snapshot(layer, product), free[product], table=EXACTLY)
     layer.freeze(product, False)
@@ -229,11 +229,11 @@ def test_a_frozen_gate_is_saved_copied_and_moved_as_it_runs(kind: str, tmp_path)
     twin.load_state_dict(layer.state_dict())
     close(twin(x)[0], expected)
     assert list(twin.state_dict()) == list(build().state_dict())
-    for one in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        close(one(x)[0], expected)
-        held = snapshot(one, product)
-        train(one, torch.optim.AdamW(one.parameters(), 0.1, weight_decay=0.5))
-        close(snapshot(one, product), held, table=EXACTLY)  # a copy is frozen too
+    for twin_layer in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        close(twin_layer(x)[0], expected)
+        held = snapshot(twin_layer, product)
+        train(twin_layer, torch.optim.AdamW(twin_layer.parameters(), 0.1, weight_decay=0.5))
+        close(snapshot(twin_layer, product), held, table=EXACTLY)  # a copy is frozen too
     close(copy.deepcopy(layer).to(F64)(x.to(F64))[0].float(), expected)
     gw.save(layer, tmp_path / "model")
     close(gw.load(tmp_path / "model")(x)[0], expected)
@@ -244,8 +244,8 @@ def test_loading_into_a_frozen_gate_takes_the_new_values_and_holds_them(kind: st
     build, product = LAYERS[kind]
     layer, other = build(), build()
     with torch.no_grad():
-        for one in other.parameters():
-            one.normal_()
+        for parameter in other.parameters():
+            parameter.normal_()
     layer.freeze(product)
     layer.load_state_dict(other.state_dict())
     close(snapshot(layer, product), snapshot(other, product), table=EXACTLY)
@@ -255,7 +255,7 @@ def test_loading_into_a_frozen_gate_takes_the_new_values_and_holds_them(kind: st
     around.load_state_dict(nn.Sequential(build()).state_dict())
     layer.load_state_dict(other.state_dict())
     layer.reset_parameters()
-    close(snapshot(layer, product), snapshot(other, product), table=EXACTLY)  # held too
+    close(snapshot(layer, product), snapshot(other, product), table=EXACTLY)  # frozen values too
     x = torch.randn(4, 2, 3)
     twin = build()
     twin.load_state_dict(layer.state_dict())
@@ -289,18 +289,18 @@ def test_a_frozen_parametrized_gate():
     close(snapshot(layer, "f"), before)
     dropped = gw.LSTM(3, 5)
     parametrizations.orthogonal(dropped, "weight_hh_l0")
-    with pytest.raises(gw.ArgumentError, match="cannot be held alone"):
+    with pytest.raises(gw.ArgumentError, match="cannot be frozen by itself"):
         dropped.freeze("f")
 
 
 def test_names_that_module_itself_has():
     """A gate may be called `type` and a parameter `half`."""
     layer = make("learned", num_layers=2)
-    given = sequences(layer, 3, 2)
-    expected = run(layer, given)
+    inputs = sequences(layer, 3, 2)
+    expected = run(layer, inputs)
     twin = make("learned", num_layers=2, seed=5)
     twin.load_state_dict(layer.state_dict())
-    close(run(twin.double(), given), expected)
+    close(run(twin.double(), inputs), expected)
     layer.freeze("half")
     frozen = [name for name, one in layer.named_parameters() if not one.requires_grad]
     assert frozen == ["layers.0_forward.half", "layers.1_forward.half"]
@@ -354,8 +354,8 @@ def test_starts_leave_what_is_frozen(kind: str):
     build, product = LAYERS[kind]
     layer = build()
     with torch.no_grad():
-        for one in layer.parameters():
-            one.normal_()
+        for parameter in layer.parameters():
+            parameter.normal_()
     layer.freeze(product)
     before = snapshot(layer, product)
     gw.init.orthogonal_(layer)

@@ -20,7 +20,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import gatewright as gw
 from gatewright.errors import GatewrightError
-from gatewright.layers.states import state_sizes
 
 
 class Delayed(gw.Cell):
@@ -31,7 +30,7 @@ class Delayed(gw.Cell):
 
 
 class Named(gw.Cell):
-    """The state before the step has a name, and so a trace."""
+    """The state before the step has a name, so it is traced."""
 
     def step(self, x, h):
         before = h
@@ -63,7 +62,7 @@ class Constant(gw.Cell):
 
 
 class Drive(gw.Cell):
-    """The output is a product of the event alone, which the loop reads too."""
+    """The output is a product of the event only, which the loop reads too."""
 
     def step(self, x, h):
         drive = gw.linear(x)
@@ -77,7 +76,7 @@ DROP_INS = {
     "LSTM": (gw.LSTM, nn.LSTM),
     "GRU": (gw.GRU, nn.GRU),
 }
-#: Numbers around the widths of vectors (4, 8 and 16 lanes), and the smallest.
+#: Sizes around the widths of vectors (4, 8 and 16 lanes), and the smallest.
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17)
 BATCHES = (1, 2, 3, 4, 5, 8, 9)
 STEPS = (1, 1, 2, 3, 4, 7)
@@ -162,7 +161,7 @@ class Form:
 
 @dataclass
 class Call:
-    """The numbers of one call, and what is asked of its gradients."""
+    """The numbers of one call, and the gradients that it asks for."""
 
     form: Form
     batch_first: bool
@@ -174,7 +173,7 @@ class Call:
     further: dict[str, Tensor]
     lengths: list[int]
     starts: Tensor
-    #: Whether the event, and each state, asks for a gradient.
+    #: Whether the event, and each state, requires a gradient.
     asks: list[bool]
     #: "backward", "grad", "none", "no_grad" or "inference".
     mode: str
@@ -184,12 +183,12 @@ class Call:
         """New leaves with the call's numbers: the event, the states."""
         tensors = [self.event, *self.states]
         return [
-            relaid(one, self.layout).detach().requires_grad_(asks)
-            for one, asks in zip(tensors, self.asks, strict=True)
+            relaid(tensor, self.layout).detach().requires_grad_(asks)
+            for tensor, asks in zip(tensors, self.asks, strict=True)
         ]
 
     def arguments(self, leaves: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What a layer is called with."""
+        """The arguments of the layer's call."""
         event, *states = leaves
         kind = self.form.kind
         packed: Any = event
@@ -217,7 +216,7 @@ class Outcome:
     outline: Any = None
     tensors: list[Tensor] = field(default_factory=list)
     gradients: dict[str, Tensor | None] = field(default_factory=dict)
-    #: Whether all outputs were read, so that every gradient that is asked for exists.
+    #: Whether the loss reads all outputs, so that every requested gradient exists.
     all_read: bool = False
     error: Exception | None = None
 
@@ -273,7 +272,7 @@ class Pair:
         states = []
         if form.states:
             for name in layer.graph.states:
-                size = state_sizes(layer, name)[0]
+                size = layer.form.state_sizes(name)[0]
                 state = 0.5 * torch.randn(places, *rows, size, dtype=dtype)
                 states.append(state.abs() + 0.5 if name == "n" else state)
         further = {}
@@ -313,7 +312,7 @@ class Pair:
         form: Form | None = None,
         limit: float | None = None,
     ) -> list[Tensor]:
-        """Hold some calls of one form to the oracle's; return the last outputs."""
+        """Compare some calls of one form with the oracle's; return the last outputs."""
         form = form or self.draw_form(draw)
         outcome = Outcome()
         for _ in range(times):
@@ -322,14 +321,16 @@ class Pair:
         return outcome.tensors
 
     def hold(self, call: Call, forward: Forward, *, limit: float | None = None) -> Outcome:
-        """Hold one call to the oracle's."""
+        """Compare one call with the oracle's."""
         expected = perform(self.theirs, call, forward)
         weights = [one.detach().clone() for one in self.ours.parameters()]
         actual = perform(self.ours, call, forward)
         for before, after in zip(weights, self.ours.parameters(), strict=True):
             assert torch.equal(before, after) or before.isnan().any(), "a call changed a weight"
         agree(actual, expected, limit or LIMITS[self.dtype])
-        if expected.error is not None:  # after which the layers have summed up other gradients
+        if (
+            expected.error is not None
+        ):  # after an error the layers have accumulated different gradients
             for layer in self.both:
                 layer.zero_grad()
         return actual
@@ -340,19 +341,19 @@ def agree(actual: Outcome, expected: Outcome, limit: float) -> None:
     if expected.error is not None:
         expected_kinds = (GatewrightError, RuntimeError, ValueError, TypeError)
         right = actual.error is None or isinstance(actual.error, expected_kinds)
-        right = right or repr(actual.error) == repr(expected.error)  # a rule's own
+        right = right or repr(actual.error) == repr(expected.error)  # an error of the rule itself
         assert right, f"{actual.error!r} where the oracle raises {expected.error!r}"
         return
     if actual.error is not None:
         kind, message = type(actual.error).__name__, f"{actual.error} ".splitlines()[0]
         raise AssertionError(f"{kind}, unlike the oracle: {message}") from actual.error
     assert actual.outline == expected.outline, f"{actual.outline}, expected {expected.outline}"
-    for at, (one, other) in enumerate(zip(actual.tensors, expected.tensors, strict=True)):
-        require_close(one, other, f"output {at}", limit)
+    for index, (output, other) in enumerate(zip(actual.tensors, expected.tensors, strict=True)):
+        require_close(output, other, f"output {index}", limit)
     for name in {**actual.gradients, **expected.gradients}:
         gradient, other = actual.gradients.get(name), expected.gradients.get(name)
         if (gradient is None) != (other is None):
-            # Where some outputs are not read, no gradient and a gradient of zeros are one.
+            # Where some outputs are not read, no gradient and a gradient of zeros are the same.
             existing = gradient if other is None else other
             report = f"gradient of {name} is {gradient}, expected {other}"
             assert not expected.all_read and existing is not None and not existing.any(), report
@@ -385,7 +386,7 @@ def perform(layer: nn.Module, call: Call, forward: Forward) -> Outcome:
 
 
 def named_leaves(layer: nn.Module, leaves: list[Tensor]) -> dict[str, Tensor]:
-    """What a backward pass can give gradients to: the event, the states, the weights."""
+    """The leaves of a backward pass: the event, the states, the weights."""
     own = {f"argument {at}": one for at, one in enumerate(leaves)}
     return {**own, **dict(layer.named_parameters())}
 
@@ -398,14 +399,14 @@ def upstream(draw: random.Random, tensors: list[Tensor]) -> tuple[list[Tensor], 
     chosen = [draw.random() < 0.7 for _ in tensors]
     numbers = torch.Generator().manual_seed(draw.randrange(2**31))  # threads share torch's own
     some, gradients = [], []
-    for tensor, wanted in zip(tensors, chosen, strict=True):
+    for tensor, is_chosen in zip(tensors, chosen, strict=True):
         gradient = torch.randn(tensor.shape, dtype=tensor.dtype, generator=numbers)
         kind = draw.choice(("own", "own", "relaid", "expanded"))
         if kind == "relaid":
             gradient = relaid(gradient, draw.choice(LAYOUTS))
         if kind == "expanded":
             gradient = torch.ones((), dtype=tensor.dtype).expand(tensor.shape)
-        if tensor.requires_grad and (wanted or not any(chosen)):
+        if tensor.requires_grad and (is_chosen or not any(chosen)):
             some.append(tensor)
             gradients.append(gradient)
     return some, gradients
@@ -414,7 +415,7 @@ def upstream(draw: random.Random, tensors: list[Tensor]) -> tuple[list[Tensor], 
 def backward(
     layer: nn.Module, call: Call, leaves: list[Tensor], tensors: list[Tensor], outcome: Outcome
 ) -> None:
-    """Run the backward pass from random outputs, and note the gradients."""
+    """Run the backward pass from random outputs, and store the gradients."""
     draw = random.Random(call.draw_seed)
     some, gradients = upstream(draw, tensors)
     outcome.all_read = len(some) == len(tensors)
@@ -423,7 +424,8 @@ def backward(
         if some:
             torch.autograd.backward(some, gradients)
         outcome.gradients = {
-            name: None if one.grad is None else one.grad.clone() for name, one in named.items()
+            name: None if tensor.grad is None else tensor.grad.clone()
+            for name, tensor in named.items()
         }
         return
     asked = {name: one for name, one in named.items() if one.requires_grad}

@@ -1,10 +1,10 @@
-"""Random walks over the rules of `state_rules.py`, each in a process of its own.
+"""Random walks over the rules of `state_rules.py`, each in its own process.
 
     python -c "import walks; walks.main()" FIRST COUNT   # walks by their seeds
     python -c "import walks; walks.main()" 17:0,3,4      # some steps of one walk
 
 A walk is its seed: it decides the pair of layers, and the rule and the seed of every step. The
-process forks for each walk before it has run any kernel, so a crash ends that walk alone; a walk
+process forks for each walk before it has run any kernel, so a crash ends only that walk; a walk
 that fails is shrunk by leaving steps out.
 """
 
@@ -25,22 +25,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch._dynamo  # once, and not in every process that takes an optimizer's step
+import torch._dynamo  # imported once here, since an optimizer's step imports it in every process
 
 from state_rules import RULES, drawable
 from walk_subjects import draw_pair
 
 #: Steps of a walk.
 LENGTH = 20
-#: Seconds after which a walk is taken to hang.
+#: Seconds after which a walk counts as hanging.
 PATIENCE = 120
-#: Replays that shrinking may take.
+#: The most replays of shrinking.
 REPLAYS = 60
 
 
 @dataclass(frozen=True)
 class Walk:
-    """A pair of layers, and steps: the name of a rule and a seed for each."""
+    """A pair of layers, and the steps of a walk over rules."""
 
     seed: int
     steps: tuple[int, ...]
@@ -57,14 +57,14 @@ class Walk:
     def rules(self, drawable_rules: dict[str, float]) -> list[tuple[int, str]]:
         """The seed and the rule of each step; they do not depend on which steps are left out."""
         rules = []
-        for at in self.steps:
-            seed = 1000 * self.seed + at
+        for index in self.steps:
+            seed = 1000 * self.seed + index
             names, weights = list(drawable_rules), list(drawable_rules.values())
             rules.append((seed, random.Random(f"rule {seed}").choices(names, weights)[0]))
         return rules
 
     def take(self, log: Path) -> None:
-        """Run the walk in this process; note each step before it begins."""
+        """Run the walk in this process; log each step before it begins."""
         pair = draw_pair(self.seed)
         with log.open("w") as lines:
             print(f"{self.seed}: {pair.name}; {pair.forms}", file=lines, flush=True)
@@ -75,7 +75,7 @@ class Walk:
 
 @dataclass(frozen=True)
 class End:
-    """How a walk ended: its log, and what it printed where it failed."""
+    """The end of a walk: its log, and its output where it failed."""
 
     failed: bool
     log: str
@@ -88,7 +88,7 @@ class End:
 
     @property
     def kind(self) -> str:
-        """The last line of a failure, without numbers: shrinking keeps to one kind."""
+        """The last line of a failure, without numbers: shrinking looks for the same one."""
         lines = self.output.strip().splitlines() or [""]
         return "".join(one for one in lines[-1] if not one.isdigit())[:60]
 
@@ -126,7 +126,7 @@ def run(walk: Walk) -> End:
 
 
 def wait(process: int) -> int:
-    """The status of a process; it is killed when it takes too long."""
+    """Wait for a process and return its status; kill it when it takes too long."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         pid, status = os.waitpid(process, os.WNOHANG)
@@ -139,7 +139,7 @@ def wait(process: int) -> int:
 
 
 def shrink(walk: Walk, end: End) -> tuple[Walk, End]:
-    """Leave out steps for as long as the walk fails in the same way."""
+    """Leave out steps as long as the walk fails in the same way."""
     best, best_end = Walk(walk.seed, walk.steps[: walk.steps.index(end.last) + 1]), end
     limit = REPLAYS if "a hang" not in end.kind else 3
     replays, size = 0, max(len(best.steps) // 2, 1)
@@ -163,7 +163,7 @@ def shrink(walk: Walk, end: End) -> tuple[Walk, End]:
 
 
 def report(walk: Walk, end: End) -> str:
-    """What failed, and how to see it again."""
+    """Describe the failure, and how to reproduce it."""
     return (
         f"{end.log}{end.output.strip()[-6000:]}\n"
         f"again: cd tests; python -c 'import walks; walks.main()' {walk}\n"

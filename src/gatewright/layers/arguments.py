@@ -1,4 +1,4 @@
-"""What a layer's constructor may be given."""
+"""Checks of the arguments of constructors, and of the ways in which a layer is used."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gatewright.language.cell import Cell
 
 def check_arguments(input_size: Any, hidden_size: Any, num_layers: Any, dropout: Any) -> None:
     """Refuse sizes and probabilities that make no layer."""
-    given = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-    for name, value in given.items():
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    for name, value in sizes.items():
         check_size(name, value)
     if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
         raise ArgumentError(f"dropout={dropout!r}; expected a probability from 0 to 1")
@@ -32,14 +32,17 @@ def check_arguments(input_size: Any, hidden_size: Any, num_layers: Any, dropout:
 
 
 def check_flags(**flags: Any) -> None:
-    """Refuse what is not True or False, as torch does: a size in the place of a flag is a slip."""
+    """Refuse flags that are not True or False, as torch does.
+
+    A size in the position of a flag is a mistake that would pass silently.
+    """
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise ArgumentError(f"{name}={value!r}; expected True or False")
 
 
 def check_size(name: str, value: Any) -> None:
-    """Refuse what is no whole number from 1."""
+    """Refuse a size that is no whole number from 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise SizeError(f"{name}={value!r}; expected a whole number from 1")
 
@@ -66,7 +69,8 @@ def check_export(steps: int) -> None:
 def check_effect(graph: Graph, numbers: Mapping[str, int]) -> None:
     """Warn of a hidden size that changes nothing, unless it is the output's own."""
     sizes = {*graph.sizes.of.values()}
-    sizes |= {size for one in graph.sizes.agreements for size in (one.one, one.other)}
+    for equation in graph.sizes.agreements:
+        sizes |= {equation.one, equation.other}
     if "hidden" in sizes or number(graph.output.size, numbers) == numbers["hidden"]:
         return
     own = ", ".join(f"{name}: {term.size}" for name, term in graph.states.items())
@@ -79,7 +83,7 @@ def check_effect(graph: Graph, numbers: Mapping[str, int]) -> None:
 
 
 def _users_level() -> int:
-    """How many calls above the caller the user's code is: a drop-in adds one."""
+    """The number of calls between the caller and the user's code: a drop-in adds one."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals["__name__"].startswith("gatewright."):
         frame, level = frame.f_back, level + 1
@@ -87,7 +91,7 @@ def _users_level() -> int:
 
 
 def find_cell(cell: Cell | type[Cell] | str) -> Cell:
-    """A cell from an instance, a class or a name.
+    """The cell of an instance, a class or a name.
 
     Raises:
         ArgumentError: for anything else, and for a name that is not in `gatewright.CELLS`.

@@ -1,127 +1,188 @@
-"""What a run is given besides its states: checked, and packed as backends take it."""
+"""`pack_call`: the arguments of a call, checked and packed as backends read them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from gatewright.backends.reference import Run
 from gatewright.backends.step import expectations
+from gatewright.backends.step import starts as fresh_states
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph.sizes import number
-from gatewright.layers.readable import check_readable
-from gatewright.layers.sequences import Layout
-
-if TYPE_CHECKING:
-    from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.arguments import check_export
+from gatewright.layers.form import Form
+from gatewright.layers.readable import as_weights, check_readable
+from gatewright.layers.sequences import BatchLayout
+from gatewright.layers.states import PlaceStates, split_states
+from gatewright.layers.weights.store import Store
+from gatewright.layers.weights.stored_names import Place
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """The arguments of a call, checked and packed.
+class CallInputs:
+    """The arguments of one call, checked and packed.
 
     Attributes:
+        form: The cell and the sizes of the layer.
+        layout: The shape of the batch.
         event: The input, `(N, I)`.
         weights: Each of the graph's weights, by layer and direction and then by path.
         like: A tensor of the weights' dtype and device.
         further: The cell's further inputs, `(N, size)`.
-        marks: True where the states are new before a step, forwards and in reverse.
+        restarts: True where the states are new before a step, forwards and in reverse.
         states: The states before the first step, by layer and direction; None for the start.
-        held: Held values by their name in the trace, `(N, size)`.
+        hold: Held values by their name in the trace, `(N, size)`.
     """
 
-    layout: Layout
+    form: Form
+    layout: BatchLayout
     event: Tensor
-    weights: Mapping[tuple[int, bool], Mapping[str, Tensor]]
+    weights: Mapping[Place, Mapping[str, Tensor]]
     like: Tensor
     further: Mapping[str, Tensor]
-    marks: tuple[Tensor, Tensor] | None
-    states: Mapping[tuple[int, bool], Mapping[str, Tensor] | None]
-    held: Mapping[str, Tensor]
+    restarts: tuple[Tensor, Tensor] | None
+    states: Mapping[Place, PlaceStates | None]
+    hold: Mapping[str, Tensor]
 
 
-def as_weights(given: Any, like: Tensor, role: str) -> Tensor:
-    """A tensor as it was given, which must be of the weights' dtype and on their device.
-
-    Under autocast whatever arrives is converted.
+def pack_call(
+    form: Form,
+    stores: Mapping[Place, Store],
+    input: Any,
+    hx: Any = None,
+    *,
+    lengths: Any = None,
+    starts: Any = None,
+    inputs: Mapping[str, Any] | None = None,
+    hold: Mapping[str, Any] | None = None,
+) -> CallInputs:
+    """Check the arguments of a call, and pack them as backends read them.
 
     Raises:
-        ArgumentError: naming both.
+        ArgumentError, SizeError: naming the argument, what was given and what was expected.
+        BackendError: if torch exports more than one step to ONNX.
     """
-    check_readable(given, role)
-    tensor: Tensor = given
-    if given.device != like.device:
-        raise ArgumentError(
-            f"{role} is on {given.device} and the weights are on {like.device}; move one"
+    layout = BatchLayout.of(input, batch_first=form.batch_first, lengths=lengths)
+    event = layout.pack(input)
+    if event.shape[-1] != form.input_size:
+        raise SizeError(
+            f"input has {event.shape[-1]} values a step; expected input_size = {form.input_size}"
         )
-    if given.dtype == like.dtype:
-        return tensor
-    if torch.is_autocast_enabled(given.device.type) and given.is_floating_point():
-        return tensor.to(like.dtype)
-    other = f" or layer.to({given.dtype})" if given.is_floating_point() else ""
-    raise ArgumentError(
-        f"{role} is {given.dtype} and the weights are {like.dtype}; "
-        f"convert one, as in x.to({like.dtype}){other}"
+    for (layer, _), store in stores.items():
+        check_weights(store, form.sizes(layer))
+    # Read once a call, since a parametrization may be slow, or differ from call to call.
+    weights = {place: store.tensors() for place, store in stores.items()}
+    # A cell without weights computes in the dtype of its event.
+    like = next(iter(weights[0, False].values()), event)
+    event = as_weights(event, like, "input")
+    further = pack_further(form, layout, inputs or {}, like)
+    restarts = layout.restarts(starts) if starts is not None else None
+    states = dict(zip(stores, split_states(form, hx, layout, like), strict=True))
+    held = pack_held(form, layout, hold, like) if hold else {}
+    check_export(layout.steps)
+    return CallInputs(form, layout, event, weights, like, further, restarts, states, held)
+
+
+def plan_run(
+    call: CallInputs, place: Place, event: Tensor, *, training: bool, trace: bool = False
+) -> Run:
+    """The run of one layer in one direction: its event, and its part of a call's inputs.
+
+    Args:
+        event: The layer's input, `(N, size)`: the call's, or the output of the layer below.
+        training: Whether the cell's noises are drawn; else they have their expectation.
+        trace: Whether the run returns every named value.
+    """
+    form, graph, (layer, reverse) = call.form, call.form.graph, place
+    sizes, weights, states = form.sizes(layer), call.weights[place], call.states[place]
+    fresh = {}  # computed only for runs that read them
+    if states is None or call.restarts is not None:
+        fresh = fresh_states(graph, sizes, weights, call.layout.batch, call.like)
+    hold = {}
+    if call.hold:
+        trace_names = {name: form.trace_name(name, *place) for name in graph.values}
+        hold = {name: call.hold[long] for name, long in trace_names.items() if long in call.hold}
+    noises = expectations(graph, sizes, sum(call.layout.rows), call.like)
+    return Run(
+        graph=graph,
+        sizes=sizes,
+        weights=weights,
+        inputs={graph.equations.event: event, **call.further},
+        rows=call.layout.rows,
+        states=states or fresh,
+        fresh=fresh,
+        noises=draw_noises(form, call.layout, noises) if training else noises,
+        restart=call.restarts[reverse] if call.restarts is not None else None,
+        reverse=reverse,
+        hold=hold,
+        names=list(graph.values) if trace else (),
     )
 
 
-def pack_event(layer: Recurrent, layout: Layout, given: Tensor | PackedSequence) -> Tensor:
-    """The input, packed.
+def check_weights(store: Store, sizes: Mapping[str, int]) -> None:
+    """Refuse weights of another shape than the layer's, before autograd has seen them.
 
     Raises:
-        SizeError: if it has not as many values a step as the layer reads.
+        SizeError: naming the weight, its shape and the one expected.
     """
-    event = layout.pack(given)
-    if event.shape[-1] != layer.input_size:
-        raise SizeError(
-            f"input has {event.shape[-1]} values a step; expected input_size = {layer.input_size}"
-        )
-    return event
+    sources = store.sources()
+    for name, shape in store.shapes(sizes).items():
+        parameters, leaf = sources[name]
+        own = parameters.get(leaf)
+        if own is None:
+            continue
+        check_readable(own, f"the weight {name}")
+        if tuple(own.shape) != shape:
+            raise SizeError(
+                f"the weight {name} has shape {tuple(own.shape)}; expected {shape}: give it that "
+                "shape, or make a layer of its sizes"
+            )
 
 
 def pack_further(
-    layer: Recurrent, layout: Layout, inputs: Mapping[str, Any], like: Tensor
+    form: Form, layout: BatchLayout, inputs: Mapping[str, Any], like: Tensor
 ) -> dict[str, Tensor]:
     """The cell's further inputs, packed, each of the size that the cell reads.
 
     Raises:
         ArgumentError, SizeError: naming the input, what was given and what was expected.
     """
-    graph = layer.graph
-    wanted = graph.equations.inputs
-    if set(inputs) != set(wanted):
+    names = form.graph.equations.inputs
+    if set(inputs) != set(names):
         raise ArgumentError(
-            f"further inputs {sorted(inputs)} were given; {graph.equations.name} reads "
-            f"{sorted(wanted)}"
+            f"further inputs {sorted(inputs)} were given; {form.graph.equations.name} reads "
+            f"{sorted(names)}"
         )
-    found = {}
-    for name in wanted:
-        size = further_size(layer, name)
-        data = layout.data(inputs[name], f"further input {name}")
-        if tuple(data.shape) not in (layout.lead, (*layout.lead, 1), (*layout.lead, size)):
+    packed = {}
+    for name in names:
+        size, role = further_size(form, name), f"further input {name}"
+        value = layout.tensor(inputs[name], role)
+        if tuple(value.shape) not in (layout.lead, (*layout.lead, 1), (*layout.lead, size)):
             raise SizeError(
-                f"further input {name} has shape {tuple(data.shape)}; "
+                f"{role} has shape {tuple(value.shape)}; "
                 f"expected {(*layout.lead, size)}, or {layout.lead} for one value a step"
             )
-        packed = layout.pack(data)
-        packed = packed.unsqueeze(-1) if packed.dim() == 1 else packed
-        packed = packed.to(like.dtype) if packed.dtype == torch.bool else packed
-        found[name] = as_weights(packed, like, f"further input {name}").expand(-1, size)
-    return found
+        flat = layout.pack(value)
+        flat = flat.unsqueeze(-1) if flat.dim() == 1 else flat
+        flat = flat.to(like.dtype) if flat.dtype == torch.bool else flat
+        packed[name] = as_weights(flat, like, role).expand(-1, size)
+    return packed
 
 
-def further_size(layer: Recurrent, name: str) -> int:
-    """How many values a step a further input has.
+def further_size(form: Form, name: str) -> int:
+    """The number of values a step of a further input.
 
     Raises:
         SizeError: if it is not the same at each layer.
     """
-    term = layer.graph.inputs[name]
-    sizes = {number(term.size, layer.sizes(k)) for k in range(layer.num_layers)}
+    term = form.graph.inputs[name]
+    sizes = {number(term.size, form.sizes(layer)) for layer in range(form.num_layers)}
     if len(sizes) > 1:
         raise SizeError(
             f"further input {name} has the input's size, which differs by layer; "
@@ -131,7 +192,7 @@ def further_size(layer: Recurrent, name: str) -> int:
 
 
 def pack_held(
-    layer: Recurrent, layout: Layout, hold: Mapping[str, Any], like: Tensor
+    form: Form, layout: BatchLayout, hold: Mapping[str, Any], like: Tensor
 ) -> dict[str, Tensor]:
     """Held values, packed, by their name in the trace.
 
@@ -139,46 +200,41 @@ def pack_held(
         ArgumentError, SizeError: naming the value, what was given and what was expected.
     """
     places = {
-        layer.trace_name(name, *place): (name, place[0])
-        for place in layer.places
-        for name in layer.graph.values
+        form.trace_name(name, *place): (name, place[0])
+        for place in form.places
+        for name in form.graph.values
     }
-    found = {}
-    for long, given in hold.items():
-        if long not in places:
-            raise ArgumentError(f"hold names {long!r}; the trace has {list(places)}")
-        name, index = places[long]
-        shape = (*layout.lead, number(layer.graph.values[name].size, layer.sizes(index)))
-        if isinstance(given, PackedSequence):
-            given = layout.data(given, f"hold[{long!r}]")
+    packed = {}
+    for trace_name, value in hold.items():
+        if trace_name not in places:
+            raise ArgumentError(f"hold names {trace_name!r}; the trace has {list(places)}")
+        name, layer = places[trace_name]
+        shape = (*layout.lead, number(form.graph.values[name].size, form.sizes(layer)))
+        if isinstance(value, PackedSequence):
+            value = layout.tensor(value, f"hold[{trace_name!r}]")
         try:
-            value = torch.as_tensor(given, dtype=like.dtype, device=like.device)
+            tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
         except (TypeError, ValueError, RuntimeError):
             raise ArgumentError(
-                f"hold[{long!r}] is a {type(given).__name__}; give a number or a tensor"
+                f"hold[{trace_name!r}] is a {type(value).__name__}; give a number or a tensor"
             ) from None
         try:
-            found[long] = layout.pack(value.expand(shape))
+            packed[trace_name] = layout.pack(tensor.expand(shape))
         except RuntimeError:
             raise SizeError(
-                f"hold[{long!r}] has shape {tuple(value.shape)}; expected one that "
+                f"hold[{trace_name!r}] has shape {tuple(tensor.shape)}; expected one that "
                 f"broadcasts to {shape}"
             ) from None
-    return found
+    return packed
 
 
-def draw_noises(
-    layer: Recurrent, layout: Layout, sizes: Mapping[str, int], like: Tensor
-) -> list[Tensor]:
-    """The cell's noises for a run, packed: drawn in training, else their expectation."""
-    expected = expectations(layer.graph, sizes, sum(layout.rows), like)
-    if not layer.training:
-        return expected
-    drawn = []
-    for term, chance in zip(layer.graph.noises, expected, strict=True):
+def draw_noises(form: Form, layout: BatchLayout, chances: list[Tensor]) -> list[Tensor]:
+    """The cell's noises for a run in training, packed, from their expectations."""
+    noises = []
+    for term, chance in zip(form.graph.noises, chances, strict=True):
         if term.attributes["per"] == "step":
-            drawn.append(torch.bernoulli(chance))
+            noises.append(torch.bernoulli(chance))
         else:
             once = chance.new_full((layout.batch, chance.shape[1]), term.attributes["p"])
-            drawn.append(layout.repeat(torch.bernoulli(once)))
-    return drawn
+            noises.append(layout.repeat(torch.bernoulli(once)))
+    return noises

@@ -1,4 +1,4 @@
-"""What every module around a cell shares: its graph, how it prints, what it refuses."""
+"""`CellModule`: what layers and step cells share: their graph, how they print and copy."""
 
 from __future__ import annotations
 
@@ -11,21 +11,35 @@ from torch import nn
 from gatewright.errors import BackendError
 from gatewright.graph import Graph, build_graph
 from gatewright.language.cell import Cell
+from gatewright.layers.built_in import BuiltIn, options_of
 
-#: Where a layer keeps the forms of its calls (`fast_path.py`).
-PATH = "_fast_path"
-#: What follows from the rest of a module, and is no part of a copy.
-DERIVED = ("_graph", PATH)
+#: The attribute with the prepared calls of a layer (`fast_path.py`).
+FAST_PATH = "_fast_path"
+#: Attributes that are derived from the others, so that a copy makes its own.
+DERIVED = ("_graph", FAST_PATH)
 
 
 class CellModule(nn.Module):
-    """A module that runs a cell; `cell` and `bias` are set by whoever derives from it."""
+    """A module that runs a cell. Subclasses set `cell` and `bias`."""
 
     cell: Cell
     bias: bool
-    #: Arguments that choose between a class's cells, with their defaults; None where any cell
-    #: may be given.
-    options: ClassVar[Mapping[str, Any] | None] = None
+    #: The cell of a class that has one of its own, such as `LSTM`; None for any cell.
+    built_in: ClassVar[BuiltIn | None] = None
+    #: The arguments that choose among the forms of that cell, with their defaults.
+    options: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, built_in: BuiltIn | None = None, **further: Any) -> None:
+        super().__init_subclass__(**further)
+        if built_in is not None:
+            cls.built_in, cls.options = built_in, options_of(cls.__init__)
+
+    def choose_cell(self, **options: Any) -> Cell:
+        """Keep the options as attributes, and make the built-in cell that they choose."""
+        assert self.built_in is not None
+        for name, value in options.items():
+            setattr(self, name, value)
+        return self.built_in.cell(**options)
 
     @property
     def graph(self) -> Graph:
@@ -40,7 +54,7 @@ class CellModule(nn.Module):
     @property
     def products(self) -> tuple[str, ...]:
         """The names of the cell's products and parameters."""
-        return tuple(dict.fromkeys(one.product for one in self.graph.weights.values()))
+        return tuple(dict.fromkeys(weight.product for weight in self.graph.weights.values()))
 
     def __prepare_scriptable__(self) -> None:
         raise BackendError(
@@ -54,10 +68,10 @@ class CellModule(nn.Module):
         super().__setattr__(name, value)
 
     def _refuse_quantization(self, configuration: Any) -> None:
-        """Say what torch's quantization does to this layer, before it leaves it out.
+        """Refuse torch's quantization, which has no kernels for this layer.
 
-        It gives every module a configuration, None where a module is not to be quantized; a
-        type that it has no kernels for it would skip without a word.
+        torch sets a configuration on every module, None on those that are not to be quantized.
+        It would leave out a type that it does not know without a word.
         """
         kind = type(self).__name__
         fact = f"torch's quantization has no kernels for a gatewright {kind}"
@@ -78,12 +92,12 @@ class CellModule(nn.Module):
         self.prepare()
 
     def prepare(self) -> None:
-        """Make now what a run reads of the graph: torch.compile cannot trace the making."""
+        """Compute the stages of the graph ahead of a run: torch.compile cannot trace that."""
         assert self.graph.stages
 
     def extra_repr(self) -> str:
-        """The arguments, as torch prints its layers'; those at their default are left out."""
-        if self.options is None:
+        """The arguments that are not at their default, as torch prints those of its layers."""
+        if self.built_in is None:
             return ", ".join([repr(self.cell), *self.printed()])
         own = [
             f"{name}={getattr(self, name)!r}"
@@ -94,7 +108,7 @@ class CellModule(nn.Module):
         return ", ".join([input_size, hidden_size, *own, *further])
 
     def printed(self) -> list[str]:
-        """The sizes, and what else is not at its default."""
+        """The sizes, then the further arguments that are not at their default."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

@@ -1,4 +1,7 @@
-"""`check_cell`: whether a cell keeps the laws of cells. Anyone can run it on a cell of theirs."""
+"""`check_cell`: test whether a cell keeps the laws of cells. Anyone can run it on their cells.
+
+The laws are in `laws.py`, a file of their own, since each new law makes it longer.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import torch
 from gatewright.errors import CellError
 from gatewright.language.cell import Cell
 from gatewright.layers.arguments import find_cell
-from gatewright.layers.laws import LAWS, Broken, Case
+from gatewright.layers.laws import LAWS, Broken, LawCase
 
 
 def check_cell(
@@ -22,29 +25,29 @@ def check_cell(
 
     The laws: it reads the same twice; all values and gradients are finite from its start;
     the derived gradients are those of automatic differentiation; a sequence may be split and
-    the states carried over; rows of a batch do not touch; padding is never read; a restart
-    is a new sequence; it prints, draws, and comes back from a directory as it was.
+    the states carried over; rows of a batch are independent; padding is never read; a restart
+    is a new sequence; it prints, draws, and is the same after saving and loading.
 
     Args:
-        input_size, hidden_size: Sizes to check it at; by default small ones that fit.
-        backend: What to check it on.
+        input_size, hidden_size: Sizes of the checked layer; by default small ones that fit.
+        backend: The backend to check.
 
     Raises:
-        CellError: naming every broken law and what was seen.
+        CellError: naming every broken law and the observed difference.
 
     >>> import gatewright as gw
     >>> gw.check_cell("lstm")
     """
-    case = Case(find_cell(cell), input_size, hidden_size, backend, seed)
-    broken = []
+    case = LawCase(find_cell(cell), input_size, hidden_size, backend, seed)
+    failures = []
     for name, law in LAWS.items():
         torch.manual_seed(seed)
         try:
             law(case)
-        except Broken as found:
-            broken.append(f"  {name}: {found}")
+        except Broken as difference:
+            failures.append(f"  {name}: {difference}")
         except Exception as error:
-            broken.append(f"  {name}: raised {type(error).__name__}: {error}")
-    if broken:
-        count = f"{len(broken)} of {len(LAWS)} laws"
-        raise CellError(f"breaks {count}\n" + "\n".join(broken), cell=case.name)
+            failures.append(f"  {name}: raised {type(error).__name__}: {error}")
+    if failures:
+        count = f"{len(failures)} of {len(LAWS)} laws"
+        raise CellError(f"breaks {count}\n" + "\n".join(failures), cell=case.name)

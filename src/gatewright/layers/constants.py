@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
 
 from gatewright.errors import ArgumentError
+from gatewright.language.cell import Cell
 from gatewright.language.fixed import Constant, Shape
+from gatewright.layers.form import Form
+from gatewright.layers.weights.store import Store
+from gatewright.layers.weights.stored_names import Place
 
-if TYPE_CHECKING:
-    from gatewright.layers.recurrent import Recurrent
 
-
-def freeze_constants(layer: Recurrent) -> None:
+def freeze_constants(cell: Cell, form: Form, stores: Mapping[Place, Store]) -> None:
     """Freeze the weights that the cell fixes; others of the same product are learned."""
-    for _, parameter, _ in _constants(layer):
+    for _, parameter, _ in _constants(cell, form, stores):
         parameter.requires_grad_(False)
 
 
 @torch.no_grad()
-def write_constants(layer: Recurrent) -> None:
+def write_constants(cell: Cell, form: Form, stores: Mapping[Place, Store]) -> None:
     """Write the cell's values into the weights that it fixes.
 
     Raises:
         SizeError, ArgumentError: if the cell has no such values for the layer's sizes.
     """
-    for constant, parameter, shape in _constants(layer):
+    for constant, parameter, shape in _constants(cell, form, stores):
         table = constant.at(shape)
         if parameter.is_meta:
             continue
@@ -41,15 +41,16 @@ def write_constants(layer: Recurrent) -> None:
         parameter.copy_(values.view(shape))
 
 
-def _constants(layer: Recurrent) -> Iterator[tuple[Constant, nn.Parameter, Shape]]:
+def _constants(
+    cell: Cell, form: Form, stores: Mapping[Place, Store]
+) -> Iterator[tuple[Constant, nn.Parameter, Shape]]:
     """Each weight that the cell fixes, in each layer and direction, and its shape.
 
-    What a parametrization computes is left out: it has no values of its own to be written.
+    Values that a parametrization computes are left out, since they cannot be written.
     """
-    for number, reverse in layer.places:
-        store, sizes = layer.store(number, reverse), layer.sizes(number)
-        sources, shapes = store.sources(), store.shapes(sizes)
-        for path, constant in layer.cell.constants.items():
+    for (layer, _), store in stores.items():
+        sources, shapes = store.sources(), store.shapes(form.sizes(layer))
+        for path, constant in cell.constants.items():
             parameters, leaf = sources[path]
             if (parameter := parameters.get(leaf)) is not None:
                 yield constant, parameter, shapes[path]

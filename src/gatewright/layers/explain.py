@@ -1,4 +1,4 @@
-"""What runs and why: the text of `layer.explain(x)`."""
+"""`layer.explain(x)`: the text about which backend runs and why, and about the work."""
 
 from __future__ import annotations
 
@@ -21,92 +21,98 @@ from gatewright.language.node import closure
 from gatewright.schedule.work import Phase, count
 
 
-def explained(name: str, backend: str, task: Run) -> str:
-    """One layer in one direction: its backend, its stages, what is saved, and the work."""
-    graph, steps, elements = task.graph, len(task.rows), sum(task.rows)
-    chosen = pick(backend, task)
+def explained(name: str, backend: str, run: Run) -> str:
+    """One layer in one direction: its backend, its stages, the saved values, and the work."""
+    graph, steps, elements = run.graph, len(run.rows), sum(run.rows)
+    chosen = pick(backend, run)
     needed = closure([graph.output, *graph.updates.values()])
-    terms = [one for one in graph.forward if one in needed and one.operands]
-    early = [one for one in terms if graph.stages[one] == INPUTS]
-    loop = [one for one in terms if graph.stages[one] >= STATE]
-    last = max((graph.stages[one] for one in loop), default=STATE)
-    saved = [one for one in graph.adjoint.saved if one in needed]
-    size = next(iter(task.states.values())).element_size()
-    kept = size * elements * sum(number(one.size, task.sizes) for one in saved)
+    terms = [term for term in graph.forward if term in needed and term.operands]
+    early = [term for term in terms if graph.stages[term] == INPUTS]
+    loop = [term for term in terms if graph.stages[term] >= STATE]
+    last = max((graph.stages[term] for term in loop), default=STATE)
+    saved = [term for term in graph.adjoint.saved if term in needed]
+    size = next(iter(run.states.values())).element_size()
+    saved_bytes = size * elements * sum(number(term.size, run.sizes) for term in saved)
     names = {term: name for name, term in graph.values.items()}
     lines = [f"{name}: backend {chosen}, {steps} steps, {elements} rows in all"]
     for faster in list(BACKENDS)[: list(BACKENDS).index(chosen)]:
         asked = f'backend="{backend}" was asked for'
-        reason = BACKENDS[faster].why_not(task) or BACKENDS[faster].by_name or asked
+        reason = BACKENDS[faster].why_not(run) or BACKENDS[faster].by_name or asked
         lines.append(f"  not {faster}: {reason}")
     lines += [
         f"  before the loop: {len(early)} operations on all steps at once; "
         f"in the loop: {len(loop)}, in {last - STATE + 1} stage(s)",
-        f"  saved for the backward pass: {', '.join(names.get(one, one.op) for one in saved)}"
-        f" ({kept / 1e6:.2f} MB)",
-        *counted("a forward run", phases(task)),
-        *counted("a training step", phases(task, training=True)),
+        f"  saved for the backward pass: {', '.join(names.get(term, term.op) for term in saved)}"
+        f" ({saved_bytes / 1e6:.2f} MB)",
+        *counted("a forward run", phases(run)),
+        *counted("a training step", phases(run, training=True)),
     ]
     return "\n".join(lines)
 
 
-def phases(task: Run, *, training: bool = False) -> list[Phase]:
-    """What a run has to do; with `training`, the gradients of all that it reads as well."""
-    width = next(iter(task.states.values())).element_size()
+def phases(run: Run, *, training: bool = False) -> list[Phase]:
+    """The work of a run; with `training`, also that of the gradients of all that it reads."""
+    width = next(iter(run.states.values())).element_size()
     return count(
-        task.graph,
-        task.sizes,
-        steps=len(task.rows),
-        rows=sum(task.rows),
+        run.graph,
+        run.sizes,
+        steps=len(run.rows),
+        rows=sum(run.rows),
         width=width,
         training=training,
     )
 
 
-def counted(what: str, found: Sequence[Phase]) -> list[str]:
-    """The work of a run, in all and phase by phase."""
-    return [f"  {what}: {amount(found)}", *(f"    {one.name}: {amount([one])}" for one in found)]
+def counted(title: str, work: Sequence[Phase]) -> list[str]:
+    """The work of a run in total, then phase by phase."""
+    return [
+        f"  {title}: {amount(work)}",
+        *(f"    {phase.name}: {amount([phase])}" for phase in work),
+    ]
 
 
-def amount(found: Sequence[Phase]) -> str:
+def amount(work: Sequence[Phase]) -> str:
     """Operations and bytes."""
-    products = sum(one.products for one in found) / 1e6
-    pointwise = sum(one.pointwise for one in found) / 1e6
-    moved = sum(one.bytes for one in found) / 1e6
+    products = sum(phase.products for phase in work) / 1e6
+    pointwise = sum(phase.pointwise for phase in work) / 1e6
+    moved = sum(phase.bytes for phase in work) / 1e6
     return f"{products:.1f} MFLOP in products, {pointwise:.1f} in the rest; {moved:.2f} MB move"
 
 
 def measured(
-    forward: Callable[..., Any], given: Any, learned: Sequence[Tensor], tasks: Sequence[Run]
+    forward: Callable[..., Any],
+    input: Tensor | PackedSequence,
+    weights: Sequence[Tensor],
+    runs: Sequence[Run],
 ) -> list[str]:
-    """How near runs come to the machine's roof; see `backends/llvm/roof.py`.
+    """The time of runs as a share of the machine's roof; see `backends/llvm/roof.py`.
 
     Raises:
-        BackendError: if they do not run on the CPU, whose roof alone is measured.
+        BackendError: if they do not run on the CPU, the only device whose roof is measured.
     """
     from gatewright.backends.llvm.roof import roof, speed
 
-    like = next(iter(tasks[0].states.values()))
+    like = next(iter(runs[0].states.values()))
     if like.device.type != "cpu" or like.dtype not in NUMBERS:
         raise BackendError(
             "measure=True: the roof is measured for float32 and float64 on the CPU, and the "
             f"tensors are {like.dtype} on {like.device}; leave measure out"
         )
-    packed = isinstance(given, PackedSequence)
-    event = (given.data if packed else given).detach().clone().requires_grad_()
-    wanted = [event, *(one for one in learned if one.requires_grad)]
-    given = given._replace(data=event) if packed else event
+    packed = isinstance(input, PackedSequence)
+    event = (input.data if isinstance(input, PackedSequence) else input).detach().clone()
+    leaves = [event.requires_grad_(), *(weight for weight in weights if weight.requires_grad)]
+    sequence = input._replace(data=event) if isinstance(input, PackedSequence) else event
 
     def inference() -> None:
         with torch.no_grad():
-            forward(given)
+            forward(sequence)
 
     def training() -> None:
         # Not backward(): the user's gradients stay as they are.
         with torch.enable_grad():
-            output = forward(given)
+            output = forward(sequence)
             output = output.data if packed else output
-            torch.autograd.grad(output, wanted, torch.ones_like(output), allow_unused=True)
+            torch.autograd.grad(output, leaves, torch.ones_like(output), allow_unused=True)
 
     ceiling = roof(torch.get_num_threads(), 8 * like.element_size())
     memory = speed(ceiling.copied, ceiling.copied[-1][0])
@@ -114,20 +120,20 @@ def measured(
         f"roof of {ceiling.threads} thread(s): {ceiling.operations / 1e9:.0f} GFLOP/s, "
         f"{memory / 1e9:.0f} GB/s from memory"
     ]
-    for name, run in (("a forward run", inference), ("a training step", training)):
-        work = [one for task in tasks for one in phases(task, training=run is training)]
-        taken = seconds(run)
-        share = 100 * ceiling.seconds(work) / taken
-        lines.append(f"  {name} takes {1e3 * taken:.3f} ms, {share:.0f} % of the roof")
+    for name, step in (("a forward run", inference), ("a training step", training)):
+        work = [phase for run in runs for phase in phases(run, training=step is training)]
+        duration = seconds(step)
+        share = 100 * ceiling.seconds(work) / duration
+        lines.append(f"  {name} takes {1e3 * duration:.3f} ms, {share:.0f} % of the roof")
     return lines
 
 
-def seconds(run: Callable[[], Any], budget: float = 0.5) -> float:
-    """The median time of a call, after one that is not counted."""
-    run()
+def seconds(call: Callable[[], Any], budget: float = 0.5) -> float:
+    """The median time of a call, after a first one that is not counted."""
+    call()
     times: list[float] = []
     while len(times) < 5 or (sum(times) < budget and len(times) < 200):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
     return statistics.median(times)

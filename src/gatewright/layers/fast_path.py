@@ -1,16 +1,16 @@
-"""Repeated calls: what follows from the form of a call is made once, and kept by that form.
+"""Repeated calls: with shapes that were seen before, they skip the Python set-up.
 
-A `Form` is all that a call's answer depends on besides the numbers in its tensors. `prepare`
-sees nothing that the form does not hold, so two calls of one form cannot differ. The first call
-of a form goes the same way through autograd as all later ones, and saves the same tensors.
-Calls that cannot be prepared (lengths, noise, dropout, parametrized weights, transforms of
-torch.func) go the whole way each time: `Recurrent._run`.
+A `CallKey` is all that the answer of a call depends on, except the numbers in its tensors.
+`prepare` reads nothing that the key does not contain, so two calls with one key cannot differ.
+The first call with a key takes the same way through autograd as all later ones, and saves the
+same tensors. Calls that cannot be prepared (lengths, noise, dropout, parametrized weights,
+transforms of torch.func) are packed each time: `Recurrent.forward`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,51 +18,48 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.backends.choose import pick
-from gatewright.backends.llvm import extent, prepare_call, why_not_now
-from gatewright.graph import Graph
-from gatewright.layers.cell_module import PATH
-from gatewright.layers.sequences import Layout
-from gatewright.layers.states import state_sizes
+from gatewright.backends.llvm import prepare_call, why_not_now
+from gatewright.backends.storage import all_in_storage, extent
+from gatewright.layers.call_inputs import pack_call, plan_run
+from gatewright.layers.cell_module import FAST_PATH
+from gatewright.layers.cell_stack import CellStack
+from gatewright.layers.form import Form
+from gatewright.layers.sequences import BatchLayout
+from gatewright.layers.weights.store import Store
+from gatewright.layers.weights.stored_names import Place
 
 if TYPE_CHECKING:
     from gatewright.backends.llvm.fast_call import FastCall
-    from gatewright.layers.recurrent import Recurrent
 
-#: Forms that are kept of one layer, of some 10 kB each.
-MAX_FORMS = 512
+#: Keys that are kept of one layer, of some 10 kB each.
+MAX_KEYS = 512
 #: Types of tensors whose numbers are in memory of their own, if they are anywhere.
-PLAIN = (Tensor, nn.Parameter)
+PLAIN_TYPES = (Tensor, nn.Parameter)
 
 
-class Form(NamedTuple):
-    """All that the answer of a call depends on, besides the numbers in its tensors.
+class CallKey(NamedTuple):
+    """All that the answer of a call depends on, except the numbers in its tensors.
 
     Attributes:
         process: A forked process has none of its parent's threads.
-        threads: As many as torch may use.
+        threads: The number of threads that torch may use.
         grad, inference: Modes of torch.
-        graph: The cell's; what it returns follows from it.
+        form: The fields of the layer's `Form`.
         buffers: Names of the layer's buffers: gates of a drop-in are frozen there.
-        states: How states were passed: a type, such as a tuple's.
+        states: The form in which states were passed: a type, such as a tuple's.
         tensors: Of the input, the states and the weights: shape, strides, dtype, device,
-            whether it asks for gradients, whether its numbers are the negative ones of those
-            in memory.
+            whether it requires gradients, whether its numbers are the negatives of those in
+            memory.
     """
 
     process: int
     threads: int
     grad: bool
     inference: bool
-    graph: Graph
+    form: tuple[Any, ...]
     backend: str
     training: bool
-    batch_first: bool
     dropout: float
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    directions: int
-    places: tuple[tuple[int, bool], ...]
     buffers: tuple[str, ...]
     states: type
     tensors: tuple[tuple[Any, ...], ...]
@@ -70,42 +67,36 @@ class Form(NamedTuple):
 
 @dataclass(frozen=True)
 class PreparedCall:
-    """A form that is ready to run.
+    """The kernels of one key, ready to run on new tensors.
 
     Attributes:
         layout: Shape and order of the sequences.
-        direct: Whether the input is the first event as it is.
+        direct: Whether kernels read the input as it lies in memory.
         directions: Runs of each layer.
         runs: A run for each layer and direction.
-        ends: Bytes from the first number of each tensor to its end.
+        extents: Bytes from the first number of each tensor to the end of its last.
     """
 
-    layout: Layout
+    layout: BatchLayout
     direct: bool
     directions: int
     runs: Sequence[FastCall]
-    ends: Sequence[int]
+    extents: Sequence[int]
 
-    def in_memory(self, tensors: Sequence[Tensor]) -> bool:
-        """Check that all numbers of the tensors lie in their storage, which a user may resize."""
-        size = self.runs[0].dtype.itemsize
-        return all(
-            [
-                tensor.untyped_storage().nbytes() >= tensor.storage_offset() * size + end
-                and tensor.data_ptr()  # there is none behind torch's tensors of lazy zeros
-                for tensor, end in zip(tensors, self.ends, strict=True)
-            ]
-        )
+    def in_storage(self, tensors: Sequence[Tensor]) -> bool:
+        """Check that all numbers of the tensors lie in their storage."""
+        return all_in_storage(tensors, self.extents, self.runs[0].dtype.itemsize)
 
     def call(
         self, input: Tensor, states: Sequence[Tensor], weights: Sequence[Sequence[Tensor]]
     ) -> tuple[Any, Any]:
-        """Run: the output and the last states, in the user's form."""
+        """Return the output and the last states, in the user's form."""
         event = input if self.direct else self.layout.pack(input).contiguous()
         if len(self.runs) == 1:
             run = self.runs[0]
             output, *after = run([event, *(states or run.starts), *weights[0]])
         else:
+            # Each state is (L * D, B, size): the states of each place, and later back again.
             by_place = list(zip(*[state.unbind(0) for state in states], strict=True))
             outputs, last = [], []
             for place, (run, own) in enumerate(zip(self.runs, weights, strict=True)):
@@ -119,146 +110,153 @@ class PreparedCall:
             output = event
             after = [torch.stack(state) for state in zip(*last, strict=True)]
         if self.layout.batch_first and not self.layout.unbatched:
-            output = output.transpose_(0, 1)  # in place, so that it is no view, as torch's
+            output = output.transpose_(0, 1)  # in place: the result is no view, as in torch
         return output, after[0] if len(after) == 1 else tuple(after)
 
 
 class FastPath:
-    """The forms of one layer's calls so far."""
+    """The prepared calls of one layer."""
 
-    def __init__(self, layer: Recurrent) -> None:
-        self.sources = [layer.store(*place).sources() for place in layer.places]
+    def __init__(self, layer: CellStack) -> None:
+        self.sources = [store.sources() for store in layer.stores().values()]
         self.parameters = layer._parameters
-        #: The children of each module that has any: one that is replaced holds other weights.
+        #: The children of each module that has any: a replaced child has other weights.
         self.children = [module._modules for module in layer.modules() if module._modules]
         self.modules = [list(children.values()) for children in self.children]
-        #: None where calls of a form go the whole way.
+        #: None for keys of calls that cannot be prepared.
         self.prepared: dict[tuple[Any, ...], PreparedCall | None] = {}
 
-    def call(self, layer: Recurrent, input: Any, hx: Any) -> tuple[Any, Any] | None:
-        """The output and the last states, or None where the call has to go the whole way.
+    def call(self, layer: CellStack, input: Any, hx: Any) -> tuple[Any, Any] | None:
+        """The output and the last states, or None where the call cannot be prepared.
 
         Raises:
             ArgumentError, SizeError: where the arguments do not fit the layer.
         """
         states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
+        # From the modules' dictionaries: a lookup as an attribute of a module costs more.
         weights: list[list[Any]] = [
             [parameters.get(leaf) for parameters, leaf in place.values()] for place in self.sources
         ]
         tensors = [input, *states]
         for own in weights:
             tensors += own
-        form = self.form(layer, tensors, type(hx))
-        if form is None:
+        key = self.key(layer, tensors, type(hx))
+        if key is None:
             return None
         try:
-            prepared = self.prepared[form]
+            prepared = self.prepared[key]
         except KeyError:
-            prepared = prepare(layer, input, hx, states, Form(*form))
-            if len(self.prepared) >= MAX_FORMS:
-                # Another thread may have been faster.
+            prepared = prepare(CallKey(*key), layer.stores(), input, hx, states)
+            if len(self.prepared) >= MAX_KEYS:
+                # With a default: another thread may have removed it already.
                 self.prepared.pop(next(iter(self.prepared)), None)
-            self.prepared[form] = prepared
-        if prepared is None or not prepared.in_memory(tensors):
+            self.prepared[key] = prepared
+        if prepared is None or not prepared.in_storage(tensors):
             return None
         return prepared.call(input, states, weights)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Nothing, since a copy of the layer has its own."""
+        """None takes the place of a copy, since a copy of the layer makes its own."""
         return type(None), ()
 
-    def knows(self, layer: Recurrent) -> bool:
+    def is_current(self, layer: CellStack) -> bool:
         """Tell if the layer still has the modules that were there when this was made."""
         if self.parameters is not layer._parameters:
             return False
         return not self.children or self.modules == [[*c.values()] for c in self.children]
 
-    def form(
-        self, layer: Recurrent, tensors: Sequence[Any], states: type
-    ) -> tuple[Any, ...] | None:
-        """The fields of a call's form, or None if kernels could not even look at its tensors."""
+    def key(self, layer: CellStack, tensors: Sequence[Any], states: type) -> tuple[Any, ...] | None:
+        """The fields of a call's `CallKey`, or None if kernels cannot run now, or on its tensors.
+
+        A plain tuple, which is made four times faster than a named one.
+        """
         if why_not_now() is not None:
             return None
         strided = torch.strided
-        if not all([type(t) in PLAIN and t.layout is strided and not t.is_nested for t in tensors]):
+        if not all(
+            [type(t) in PLAIN_TYPES and t.layout is strided and not t.is_nested for t in tensors]
+        ):
             return None
-        lies = [
+        descriptions = [
             (t.shape, t.stride(), t.dtype, t.device, t.requires_grad, t.is_neg()) for t in tensors
         ]
-        # A plain tuple, which is made four times faster than a named one.
         return (
             os.getpid(),
             torch.get_num_threads(),
             torch.is_grad_enabled(),
             torch.is_inference_mode_enabled(),
-            layer.graph,
+            (  # the fields of `Form`; `layer.form` would make the object in each call
+                layer.graph,
+                layer.input_size,
+                layer.hidden_size,
+                layer.num_layers,
+                layer.directions,
+                layer.batch_first,
+            ),
             layer.backend,
             layer.training,
-            layer.batch_first,
             layer.dropout,
-            layer.input_size,
-            layer.hidden_size,
-            layer.num_layers,
-            layer.directions,
-            tuple(layer.places),
             tuple(layer._buffers),
             states,
-            tuple(lies),
+            tuple(descriptions),
         )
 
 
 def prepare(
-    layer: Recurrent, input: Tensor, hx: Any, states: Sequence[Tensor], form: Form
+    key: CallKey, stores: Mapping[Place, Store], input: Tensor, hx: Any, states: Sequence[Tensor]
 ) -> PreparedCall | None:
-    """A form made ready to run, or None where more than the numbers of its tensors may be new.
+    """The kernels of a call, or None where later calls may differ in more than numbers.
 
-    Of the tensors nothing is read but what the form holds.
+    Of the tensors only their descriptions in the key are read, never the numbers.
 
     Raises:
         ArgumentError, SizeError: where the arguments do not fit the layer.
     """
-    if any(negative for *_, negative in form.tensors) or form.graph.noises:
+    form = Form(*key.form)
+    if any(negative for *_, negative in key.tensors) or form.graph.noises:
         return None
-    if form.training and form.dropout and form.num_layers > 1:
+    if key.training and key.dropout and form.num_layers > 1:
         return None
     if not states and not all(isinstance(s, int | float) for s in form.graph.initial.values()):
         return None  # the starts are learned
-    if any(len(set(state_sizes(layer, name))) > 1 for name in form.graph.states):
-        return None  # a state is not one tensor
+    if any(form.differs_by_layer(name) for name in form.graph.states):
+        return None  # a state is a list of tensors
     if not all(state.is_contiguous() for state in states):
         return None
-    arguments = layer.pack_arguments(input, hx)
-    layout, event = arguments.layout, arguments.event
+    call = pack_call(form, stores, input, hx)
+    layout, event = call.layout, call.event
     rows = () if layout.unbatched else (layout.batch,)
-    shapes = (layout.steps, *rows), rows if len(layer.places) > 1 else (1, *rows)
+    shapes = (layout.steps, *rows), rows if len(stores) > 1 else (1, *rows)
     runs = []
     flows = input.requires_grad  # whether gradients reach the event of a layer
     below: list[Tensor] = []  # the weights of the layer below
-    for place in layer.places:
-        store, sizes = layer.store(*place), layer.sizes(place[0])
+    for place, store in stores.items():
+        layer, reverse = place
         shares = store.shares()
-        if place[0] and not place[1]:
+        if layer and not reverse:
+            # Any tensor will do for the output of the layer below: only its form is read.
             flows = flows or any(tensor.requires_grad for tensor in (*states, *below))
-            event = arguments.like.new_empty(sum(layout.rows), sizes["input"]).detach()
-            event.requires_grad_(flows and form.grad)
+            size = form.sizes(layer)["input"]
+            event = call.like.new_empty(sum(layout.rows), size).detach()
+            event.requires_grad_(flows and key.grad)
             below = []
-        task = layer.task(arguments, place, event)
-        if shares is None or pick(form.backend, task) != "llvm":
+        planned = plan_run(call, place, event, training=key.training)
+        if shares is None or pick(key.backend, planned) != "llvm":
             return None
         weights = {name: own[leaf] for name, (own, leaf) in store.sources().items()}
         below += weights.values()
-        run = prepare_call(task, shares, weights, shapes)
+        run = prepare_call(planned, shares, weights, shapes)
         if run is None:
             return None
         runs.append(run)
     direct = input.is_contiguous() and (layout.unbatched or not layout.batch_first)
-    ends = [extent(shape, strides) * dtype.itemsize for shape, strides, dtype, *_ in form.tensors]
-    return PreparedCall(layout, direct, form.directions, runs, ends)
+    extents = [extent(shape, strides) * dtype.itemsize for shape, strides, dtype, *_ in key.tensors]
+    return PreparedCall(layout, direct, form.directions, runs, extents)
 
 
-def fast_path(layer: Recurrent) -> FastPath:
-    """The forms of a layer's calls so far; a copy of the layer has its own."""
-    path: FastPath | None = layer.__dict__.get(PATH)
-    if path is None or not path.knows(layer):
-        path = layer.__dict__[PATH] = FastPath(layer)
+def fast_path(layer: CellStack) -> FastPath:
+    """The prepared calls of a layer; a copy of the layer has its own."""
+    path: FastPath | None = layer.__dict__.get(FAST_PATH)
+    if path is None or not path.is_current(layer):
+        path = layer.__dict__[FAST_PATH] = FastPath(layer)
     return path

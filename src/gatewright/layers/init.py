@@ -1,6 +1,6 @@
-"""Starts of the weights, beyond torch's own: `gw.init.orthogonal_(layer)` and its sisters.
+"""Initial values of weights beyond torch's own, such as `gw.init.orthogonal_(layer)`.
 
-Each changes a layer in place and returns it. What is frozen stays as it is.
+Each function changes a layer in place and returns it. Frozen weights stay as they are.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from gatewright.errors import ArgumentError
-from gatewright.graph.memory_gates import kept
+from gatewright.graph.memory_gates import kept as additive_path
 from gatewright.layers.init_gates import (
     check_layer,
     chrono_,
     forget_bias_,
-    found,
+    memory_keepers,
     set_bias,
     time_constants_,
 )
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def orthogonal_(layer: Recurrent, gain: float = 1.0) -> Recurrent:
-    """Start every hidden-to-hidden matrix as an orthogonal one, gate by gate.
+    """Make every hidden-to-hidden matrix orthogonal, gate by gate.
 
     Source: Saxe, McClelland and Ganguli 2014, "Exact solutions to the nonlinear dynamics of
     learning in deep linear neural networks", section 3.
@@ -59,10 +59,10 @@ def orthogonal_(layer: Recurrent, gain: float = 1.0) -> Recurrent:
 
 
 def identity_(layer: Recurrent, scale: float = 1.0) -> Recurrent:
-    """Start every hidden-to-hidden matrix as the identity, and its biases at 0.
+    """Make every hidden-to-hidden matrix the identity, and its biases 0.
 
-    With `nonlinearity="relu"` it is the IRNN, whose state stays as it is without input; a state
-    that reads itself through a vector (`ind_rnn`) gets ones.
+    With `nonlinearity="relu"` this is the IRNN, whose state stays as it is without input. A
+    state that reads itself through a vector (`ind_rnn`) gets ones.
     Source: Le, Jaitly and Hinton 2015, "A simple way to initialize recurrent networks of
     rectified linear units", section 3.
 
@@ -94,27 +94,28 @@ def identity_(layer: Recurrent, scale: float = 1.0) -> Recurrent:
 
 
 def horizon_(layer: Recurrent, steps: int) -> Recurrent:
-    """Start a layer for a memory of up to `steps` steps, in the way that its cell allows.
+    """Initialise a layer for a memory of up to `steps` steps, as far as its cell allows.
 
-    Where gates or leaks keep the memory, `chrono_`. Where none does, nothing can be carried on
-    as it is: `identity_` for a network of rectified units, `orthogonal_` for others, which
-    keep what they can through their matrix, and not as long as is asked. Where the cell carries
-    its memory on by numbers of its own (`scrn`, `cornn`, `antisymmetric_rnn`, `lstm_nfg`), no
-    weight says for how long, and the layer stays as it is. `gw.probes.gradient_horizon`
-    measures what came of it.
+    - A cell whose gates or leaks keep the memory: `chrono_`.
+    - A cell without them: `identity_` for rectified units, `orthogonal_` for others. These keep
+      what they can through their matrix, but not for as long as `steps`.
+    - A cell that carries its memory over by constants (`scrn`, `cornn`, `antisymmetric_rnn`,
+      `lstm_nfg`): no weight decides for how long, and the layer stays as it is.
+
+    `gw.probes.gradient_horizon` measures the result.
 
     Raises:
         ArgumentError: where `steps` is no number of steps, or the gate has no bias.
 
     Warns:
-        UserWarning: where the cell does not allow for so many steps (`horizon_limit`).
+        UserWarning: where the cell cannot be initialised for as many steps (`horizon_limit`).
 
     >>> import gatewright as gw
     >>> _ = gw.init.horizon_(gw.GRU(3, 4), 100)
     """
     if not isinstance(steps, int) or steps < 1:
         raise ArgumentError(f"steps={steps!r}; expected a number of steps from 1")
-    if found(check_layer(layer)):
+    if memory_keepers(check_layer(layer)):
         return chrono_(layer, max(steps, 3))
     if (limit := horizon_limit(layer)) is not None:
         warnings.warn(limit, stacklevel=2)
@@ -124,34 +125,34 @@ def horizon_(layer: Recurrent, steps: int) -> Recurrent:
 
 
 def horizon_limit(layer: Recurrent) -> str | None:
-    """Why `horizon_` cannot start a layer for as many steps as is asked; None where it can.
+    """The reason why `horizon_` cannot initialise a layer for many steps, or None if it can.
 
     >>> import gatewright as gw
     >>> print(horizon_limit(gw.LSTM(3, 4)))
     None
     """
     name = check_layer(layer).graph.equations.name
-    if found(layer):
+    if memory_keepers(layer):
         return None
     if states := carried(layer):
         return (
-            f"{name} carries {' and '.join(states)} on by numbers of its own, and no weight says "
-            "for how long: it stays as it is. Give the cell other numbers, or take one whose "
+            f"{name} carries {' and '.join(states)} over by constants, and no weight decides for "
+            "how long: it stays as it is. Give the cell other constants, or take a cell whose "
             "gate keeps its state (lstm, gru)"
         )
     if rectified(layer):
         return None
     return (
-        f"no gate of {name} keeps its state: with orthogonal matrices it keeps what it can, and "
-        "not as long as is asked. Take a cell whose gate keeps its state (lstm, gru)"
+        f"no gate of {name} keeps its state: with orthogonal matrices it keeps what it can, but "
+        "not for as long as asked. Take a cell whose gate keeps its state (lstm, gru)"
     )
 
 
 def carried(layer: Recurrent) -> list[str]:
-    """The states of which something is carried on as it is."""
-    return [state for state in layer.graph.states if len(kept(layer.graph, state)) > 1]
+    """The states of which a part is carried over to the next step unchanged."""
+    return [state for state in layer.graph.states if len(additive_path(layer.graph, state)) > 1]
 
 
 def rectified(layer: Recurrent) -> bool:
-    """Whether a cell's units are rectified ones."""
+    """Tell if a cell has rectified units."""
     return any(term.op == "relu" for term in layer.graph.forward)

@@ -1,4 +1,4 @@
-"""Starts of the gates that keep a memory: by their biases, whatever the gates are called."""
+"""Initial biases of the gates that keep a memory, whatever a cell calls them."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import torch
 from torch import Tensor
 
 from gatewright.errors import ArgumentError
-from gatewright.graph.memory_gates import Keeper, biases, keepers
+from gatewright.graph.memory_gates import Keeper, biases
+from gatewright.graph.memory_gates import keepers as keepers_of
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.weights.product import ProductWeights
 
-#: Products that keep the memory where the equations do not show it, and that let values in.
+#: Products that keep the memory where the equations do not show it, and the one that admits
+#: new values.
 KEEPS, ADMITS = ("f", "z"), "i"
 
 
 def forget_bias_(layer: Recurrent, value: float = 1.0, product: str | None = None) -> Recurrent:
-    """Start the bias of the gate that keeps the memory at `value`, so that it starts open.
+    """Set the bias of the gate that keeps the memory to `value`, so that the gate is open.
 
-    Where the gate has two biases, as in torch's layers, the second becomes 0.
+    Where the gate has two biases, as in torch's layers, the second is set to 0.
     Source: Gers, Schmidhuber and Cummins 2000; Jozefowicz et al. 2015, section 3.3.
 
     Args:
-        product: The product or parameter that holds the gate's bias; those that the cell's own
-            equations keep a state with, else "f" or "z". A gate that keeps when it is shut
-            starts at -value.
+        product: The product or parameter with the gate's bias. By default the gates that keep a
+            state in the cell's equations, else "f" or "z". A gate that keeps the state when it
+            is shut gets -value.
 
     Raises:
         ArgumentError: where there is no such gate, or it has no bias.
@@ -33,11 +35,11 @@ def forget_bias_(layer: Recurrent, value: float = 1.0, product: str | None = Non
     >>> import gatewright as gw
     >>> _ = gw.init.forget_bias_(gw.LSTM(3, 4), 2.0)
     """
-    for keeper in chosen(layer, product, "product"):
+    for keeper in chosen_keepers(layer, product, "product"):
         if keeper.kind == "rate":
             raise ArgumentError(
-                f"{keeper.biases[0]!r} is a leak and no gate; say for how many steps it is to "
-                "keep its state, with gw.init.time_constants_"
+                f"{keeper.biases[0]!r} is a leak and no gate; give the number of steps for which "
+                "it keeps its state, with gw.init.time_constants_"
             )
         start = torch.tensor(-float(value) if keeper.kind == "shut" else float(value))
         for place in layer.places:
@@ -48,20 +50,21 @@ def forget_bias_(layer: Recurrent, value: float = 1.0, product: str | None = Non
 def chrono_(
     layer: Recurrent, t_max: int, *, keeps: str | None = None, admits: str | None = None
 ) -> Recurrent:
-    """Start the memory's gates for dependencies of up to `t_max` steps.
+    """Initialise the memory's gates for dependencies of up to `t_max` steps.
 
-    The bias of the gate that keeps is log U(1, t_max - 1), drawn for each unit, and that
-    of the gate that admits its negative.
+    The bias of the gate that keeps the memory is log U(1, t_max - 1), drawn for each unit; the
+    gate that admits new values gets the negative of it.
     Source: Tallec and Ollivier 2018, "Can recurrent neural networks warp time?", eq. 16.
 
-    A leak, and gates that a state passes one after the other in a step, start so that together
-    they keep as much.
+    A leak, or several gates that a state passes in one step, are set so that together they keep
+    as much.
 
     Args:
-        keeps: The product or parameter that holds the bias of the gate that keeps; those that
-            the cell's own equations keep a state with, else "f" or "z". A gate that keeps when
-            it is shut gets the negative.
-        admits: The same of the gate that admits new values; that of "i" where there is one.
+        keeps: The product or parameter with the bias of the gate that keeps the memory. By
+            default the gates that keep a state in the cell's equations, else "f" or "z". A gate
+            that keeps the state when it is shut gets the negative.
+        admits: The product or parameter with the bias of the gate that admits new values; by
+            default "i" where there is one.
 
     Raises:
         ArgumentError: where there is no such gate, or it has no bias.
@@ -71,19 +74,19 @@ def chrono_(
     """
     if not isinstance(t_max, int) or t_max < 3:
         raise ArgumentError(f"t_max={t_max!r}; expected a number of steps from 3")
-    own = chosen(layer, keeps, "keeps")
-    kept = {name for keeper in own for name in keeper.biases}
+    keepers = chosen_keepers(layer, keeps, "keeps")
+    keeping = {name for keeper in keepers for name in keeper.biases}
     admitting = (admits,) if admits is not None else _admits(layer)
     for place in layer.places:
         drawn: dict[str, Tensor] = {}
-        for keeper in own:
+        for keeper in keepers:
             if keeper.state not in drawn:
                 like = next(_biases(layer, keeper.biases, place))[2]
                 # Drawn in float32: half precision has too few numbers near t_max.
                 odds = torch.empty(like.shape, device=like.device).uniform_(1.0, float(t_max - 1))
                 drawn[keeper.state] = odds
             set_bias(layer, keeper.biases, place, _bias(keeper, drawn[keeper.state]))
-        if admitting and not kept.intersection(admitting):
+        if admitting and not keeping.intersection(admitting):
             set_bias(layer, admitting, place, -next(iter(drawn.values())).log())
     return layer
 
@@ -91,13 +94,13 @@ def chrono_(
 def time_constants_(
     layer: Recurrent, steps: float | Tensor, *, product: str | None = None
 ) -> Recurrent:
-    """Start the gate that keeps so that, without input, 1/e of a memory is left after `steps`.
+    """Initialise the gate so that, without input, 1/e of a memory is left after `steps` steps.
 
-    The factor is exp(-1 / steps), so the bias is -log(exp(1 / steps) - 1).
-    Source: the leaky memory of Tallec and Ollivier 2018, section 2; for one time a unit.
+    The factor of each step is exp(-1 / steps), so the bias is -log(exp(1 / steps) - 1).
+    Source: the leaky memory of Tallec and Ollivier 2018, section 2, with a time for each unit.
 
     Args:
-        steps: A number, or one for each unit, `(H,)`; above 0.
+        steps: A number above 0, or one for each unit, `(H,)`.
         product: As in `forget_bias_`.
 
     Raises:
@@ -110,7 +113,7 @@ def time_constants_(
     if not bool((times > 0).all()):
         raise ArgumentError(f"steps={steps}; expected numbers above 0")
     odds = 1.0 / torch.expm1(1.0 / times)
-    for keeper in chosen(layer, product, "product"):
+    for keeper in chosen_keepers(layer, product, "product"):
         bias = _bias(keeper, odds)
         for place in layer.places:
             shape = next(_biases(layer, keeper.biases, place))[2].shape
@@ -124,39 +127,40 @@ def time_constants_(
 
 
 def check_layer(layer: Recurrent) -> Recurrent:
-    """Refuse what is no layer of ours."""
+    """Refuse a value that is no gatewright layer."""
     if not isinstance(layer, Recurrent):
         raise ArgumentError(f"layer is a {type(layer).__name__}; give a gatewright layer")
     return layer
 
 
-def found(layer: Recurrent) -> list[Keeper]:
+def memory_keepers(layer: Recurrent) -> list[Keeper]:
     """The gates that keep a layer's states: by its equations, else by their names."""
     named = [Keeper("", (name,), "open") for name in KEEPS if name in layer.products]
-    return keepers(layer.graph) or named[:1]
+    return keepers_of(layer.graph) or named[:1]
 
 
-def chosen(layer: Recurrent, given: str | None, argument: str) -> list[Keeper]:
-    """The gates to start: those that the caller names, or all that keep a state."""
-    own = found(check_layer(layer))
-    if given is not None:
-        return [one for one in own if given in one.biases] or [Keeper("", (given,), "open")]
-    if not own:
+def chosen_keepers(layer: Recurrent, product: str | None, argument: str) -> list[Keeper]:
+    """The gates to initialise: the one that the caller names, or all that keep a state."""
+    keepers = memory_keepers(check_layer(layer))
+    if product is not None:
+        named = [keeper for keeper in keepers if product in keeper.biases]
+        return named or [Keeper("", (product,), "open")]
+    if not keepers:
         raise ArgumentError(
             f"no gate of the cell keeps a state, and it has no product {' or '.join(KEEPS)}; "
             f"name one of {list(layer.products)} with {argument}="
         )
-    return own
+    return keepers
 
 
 def set_bias(
     layer: Recurrent, names: tuple[str, ...], place: tuple[int, bool], value: Tensor
 ) -> None:
-    """The value at the first of some biases, 0 at the others, since they add up."""
-    for at, (product, source, bias) in enumerate(_biases(layer, names, place)):
+    """Set the first of some biases to a value and the others to 0, since they add up."""
+    for position, (product, source, bias) in enumerate(_biases(layer, names, place)):
         if product.frozen:
             continue
-        start = (value if at == 0 else torch.zeros(())).expand_as(bias)
+        start = (value if position == 0 else torch.zeros(())).expand_as(bias)
         weight, own = product[source]
         product[source] = (weight, start) if own is not None else (start, None)
 
@@ -164,26 +168,27 @@ def set_bias(
 def _biases(
     layer: Recurrent, names: tuple[str, ...], place: tuple[int, bool]
 ) -> Iterator[tuple[ProductWeights, str, Tensor]]:
-    """(weights, source, tensor) of each bias of products, and of each parameter, by name."""
-    weights, none = layer.graph.weights, True
+    """(weights, source, tensor) of each bias of the named products, and of each parameter."""
+    weights, has_none = layer.graph.weights, True
     for name in names:
         product = layer.weights(name, *place)
         parameter = name in weights and weights[name].role == "parameter"
         for source, (weight, bias) in product.items():
-            if (one := weight if parameter else bias) is not None:
-                none = False
-                yield product, source, one
-    if none:
-        own = [name for keeper in found(layer) for name in keeper.biases if name not in names]
+            if (tensor := weight if parameter else bias) is not None:
+                has_none = False
+                yield product, source, tensor
+    if has_none:
+        keepers = memory_keepers(layer)
+        own = [name for keeper in keepers for name in keeper.biases if name not in names]
         hint = f"the memory's gate has it in {own[0]!r}" if own else "build it with bias=True"
         raise ArgumentError(f"{' and '.join(map(repr, names))} has no bias; {hint}")
 
 
 def _admits(layer: Recurrent) -> tuple[str, ...]:
-    """Where the gate that lets values in has its bias; nowhere if there is none."""
+    """The products with the biases of the gate that admits new values; none without a gate."""
     gate = layer.graph.values.get(ADMITS)
-    within = biases(gate.operands[0]) if gate is not None and gate.op == "sigmoid" else ()
-    return within or ((ADMITS,) if ADMITS in layer.products else ())
+    products = biases(gate.operands[0]) if gate is not None and gate.op == "sigmoid" else ()
+    return products or ((ADMITS,) if ADMITS in layer.products else ())
 
 
 def _bias(keeper: Keeper, odds: Tensor) -> Tensor:
@@ -198,6 +203,6 @@ def _bias(keeper: Keeper, odds: Tensor) -> Tensor:
     against = (1.0 + odds) * keeper.share - 1.0 if keeper.share != 1.0 else odds
     if not bool((against > 0).all()):
         raise ArgumentError(
-            f"{keeper.biases[0]!r} lets go of {keeper.share:g} at most; ask for longer times"
+            f"{keeper.biases[0]!r} forgets at most {keeper.share:g} a step; ask for longer times"
         )
     return -against.log()

@@ -1,4 +1,4 @@
-"""The laws of cells, each as a function that raises `Broken` where a cell breaks it."""
+"""The laws of cells: for each a function that raises `Broken` where a cell breaks it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from gatewright.errors import ArgumentError, SizeError, TooLarge
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell, StoredCell, stored_form
 from gatewright.language.reading import read
+from gatewright.layers.call_results import tensors_in
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.saving import load, save
 
+#: T and B of the sequences.
 STEPS, ROWS = 6, 3
-#: In float64; sums are taken in another order, so not to the last bit.
+#: In float64. Backends add up in another order, so results differ in their last bits.
 TOLERANCE = 1e-9
 
 
 class Broken(Exception):
-    """A law that does not hold, and what was seen."""
+    """A law that does not hold, with the observed difference."""
 
 
 @dataclass(frozen=True)
-class Case:
+class LawCase:
     """A cell with sizes, and random sequences for it."""
 
     cell: Cell
@@ -53,13 +55,13 @@ class Case:
     def layer(self) -> Recurrent:
         """A layer of the cell, in both directions, in float64 and eval mode."""
         torch.manual_seed(self.seed)
-        for given in self._sizes():
+        for sizes in self._sizes():
             try:
-                with warnings.catch_warnings():  # which size is tried is no concern of the user's
+                with warnings.catch_warnings():  # of sizes that the user did not choose
                     warnings.simplefilter("ignore", UserWarning)
                     layer = Recurrent(
                         self.cell,
-                        *given,
+                        *sizes,
                         bidirectional=True,
                         backend=self.backend,
                         dtype=torch.float64,
@@ -74,7 +76,7 @@ class Case:
     def _sizes(self) -> Iterator[tuple[int, int]]:
         hidden = [self.hidden_size] if self.hidden_size else [5, 6, 8, 12, 7, 10, *range(1, 129)]
         events = [self.input_size] if self.input_size else [3, *range(1, 129)]
-        # Distinct sizes first: where they may differ, an exchange of them must show.
+        # Distinct sizes first, so that a mix-up of the two shows.
         yield from sorted(
             product(events, hidden), key=lambda pair: (pair[0] != 3, pair[0] != pair[1])
         )
@@ -83,14 +85,13 @@ class Case:
     def inputs(self) -> dict[str, Tensor]:
         """The event and the further inputs, `(T, B, size)`; the latter positive."""
         graph, sizes = self.layer.graph, self.layer.sizes(0)
-        draw = torch.Generator().manual_seed(self.seed)
-        found = {}
+        generator = torch.Generator().manual_seed(self.seed)
+        inputs = {}
         for name, term in graph.inputs.items():
             shape = (STEPS, ROWS, number(term.size, sizes))
-            first = name == graph.equations.event
-            kind = torch.randn if first else torch.rand
-            found[name] = kind(shape, generator=draw, dtype=torch.float64)
-        return found
+            draw = torch.randn if name == graph.equations.event else torch.rand
+            inputs[name] = draw(shape, generator=generator, dtype=torch.float64)
+        return inputs
 
     @property
     def event(self) -> Tensor:
@@ -98,109 +99,125 @@ class Case:
         return next(iter(self.inputs.values()))
 
     def run(
-        self, times: slice = slice(None), rows: Any = slice(None), hx: Any = None, **how: Any
+        self, times: slice = slice(None), rows: Any = slice(None), hx: Any = None, **options: Any
     ) -> Any:
         """Outputs and states of a part of the sequences."""
-        event, *further = ((name, one[times][:, rows]) for name, one in self.inputs.items())
-        return self.layer(event[1], hx, **dict(further), **how)
+        return self.run_on(
+            {name: x[times][:, rows] for name, x in self.inputs.items()}, hx, options
+        )
+
+    def run_on(self, inputs: dict[str, Tensor], hx: Any, options: dict[str, Any]) -> Any:
+        """Outputs and states for the event and the further inputs."""
+        (_, event), *further = inputs.items()
+        return self.layer(event, hx, **dict(further), **options)
 
     def gradients(self, loss: Tensor) -> dict[str, Tensor]:
         """The gradients of a loss for every weight that is learned; zero where nothing flows."""
-        named = {name: one for name, one in self.layer.named_parameters() if one.requires_grad}
-        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        weights = {name: w for name, w in self.layer.named_parameters() if w.requires_grad}
+        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         return {
-            name: torch.zeros_like(one) if back is None else back
-            for (name, one), back in zip(named.items(), found, strict=True)
+            name: torch.zeros_like(weight) if gradient is None else gradient
+            for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
         }
 
 
 def tensors(states: Any) -> list[Tensor]:
     """The tensors of a layer's states."""
-    if isinstance(states, Tensor):
-        return [states]
-    return [one for part in states for one in tensors(part)]
+    return list(tensors_in(states))
 
 
-def same(one: Tensor, other: Tensor, what: str) -> None:
-    """Refuse two tensors that should be one; infinities of the same sign are equal."""
-    if one.shape != other.shape:
-        raise Broken(f"{what} has shape {tuple(one.shape)}, and {tuple(other.shape)}")
-    if not torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE):
-        raise Broken(f"{what} differs by {(one - other).abs().max().item():.2g}")
+def bare(states: list[Tensor]) -> Any:
+    """States in the form of a layer's `hx`."""
+    return states[0] if len(states) == 1 else tuple(states)
 
 
-def reading(case: Case) -> None:
+def squares(*results: Tensor) -> Tensor:
+    """A loss that all numbers of some tensors contribute to."""
+    return torch.stack([result.square().sum() for result in results]).sum()
+
+
+def same(a: Tensor, b: Tensor, title: str) -> None:
+    """Refuse two tensors that should be equal; infinities of the same sign are."""
+    if a.shape != b.shape:
+        raise Broken(f"{title} has shape {tuple(a.shape)}, and {tuple(b.shape)}")
+    if not torch.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE):
+        raise Broken(f"{title} differs by {(a - b).abs().max().item():.2g}")
+
+
+def reading(case: LawCase) -> None:
     """Reading the step again gives the same equations."""
     if isinstance(case.cell, StoredCell):
         return
     if not read(case.cell).same_as(case.cell.equations):
-        raise Broken("read twice, it has other equations; a step may depend on its fields alone")
+        raise Broken(
+            "read twice, it has other equations; a step may depend on nothing but the cell's fields"
+        )
     sizes = [case.layer.sizes(0)]
     if stored_form(case.cell, sizes) != stored_form(case.cell, sizes):
         raise Broken("computed twice, a fixed weight has other values; seed what is random in it")
 
 
-def finite(case: Case) -> None:
+def finite(case: LawCase) -> None:
     """Run from its start, all values and gradients are finite."""
     graph, weights = case.layer.graph, case.layer.pairs(0, False)
     start = starts(graph, case.layer.sizes(0), collect(graph, weights), ROWS, case.event)
-    given = [torch.stack([one, one]).detach().requires_grad_() for one in start.values()]
-    output, states = case.run(hx=given[0] if len(given) == 1 else tuple(given))
+    states = [torch.stack([s, s]).detach().requires_grad_() for s in start.values()]
+    output, after = case.run(hx=bare(states))
     if not output.isfinite().all():
         raise Broken("the output is not finite when it runs from its start")
-    if any(one.isnan().any() for one in tensors(states)):
+    if any(state.isnan().any() for state in tensors(after)):
         raise Broken("a state is NaN when it runs from its start")
-    for name, one in zip(
-        start,
-        torch.autograd.grad(output.sum(), given, retain_graph=True, allow_unused=True),
-        strict=True,
-    ):
-        if one is not None and not one.isfinite().all():
+    gradients = torch.autograd.grad(output.sum(), states, retain_graph=True, allow_unused=True)
+    for name, gradient in zip(start, gradients, strict=True):
+        if gradient is not None and not gradient.isfinite().all():
             raise Broken(f"the gradient of the start of {name} is not finite")
     for name, gradient in case.gradients(output.sum()).items():
         if not gradient.isfinite().all():
             raise Broken(f"the gradient of {name} is not finite from its start")
 
 
-def gradients(case: Case) -> None:
+def gradients(case: LawCase) -> None:
     """The derived adjoint of a step agrees with automatic differentiation."""
     graph, sizes = case.layer.graph, case.layer.sizes(0)
-    leaves = {name: one[0].clone() for name, one in case.inputs.items()}
+    inputs = {name: sequence[0].clone() for name, sequence in case.inputs.items()}
     states = {
         name: torch.randn(ROWS, number(term.size, sizes), dtype=torch.float64)
         for name, term in graph.states.items()
     }
-    weights = collect(graph, case.layer.pairs(0, False))
-    weights = {path: one.detach().clone() for path, one in weights.items()}
-    wanted = {**weights, **states, **leaves}
-    for one in wanted.values():
-        one.requires_grad_()
+    weights = {
+        path: weight.detach().clone()
+        for path, weight in collect(graph, case.layer.pairs(0, False)).items()
+    }
+    leaves = {**weights, **states, **inputs}
+    for leaf in leaves.values():
+        leaf.requires_grad_()
     names = [name for name, term in graph.values.items() if not term.boolean]
     adjoint = graph.adjoint_of(*names)
-    task = Run(
+    step = Run(
         graph,
         sizes,
         weights,
-        leaves,
+        inputs,
         [ROWS],
         states,
         states,
         expectations(graph, sizes, ROWS, next(iter(states.values())).detach()),
         names=names,
     )
-    result = run(task)
-    given = {"output": result.output} | result.values | result.states
-    seeds = {name: torch.randn_like(given[name]) for name in adjoint.seeds}
-    loss = sum((given[name] * seed).sum() for name, seed in seeds.items())
-    expected = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)  # type: ignore[arg-type]
+    result = run(step)
+    outcomes = {"output": result.output} | result.values | result.states
+    seeds = {name: torch.randn_like(outcomes[name]) for name in adjoint.seeds}
+    loss = torch.stack([(outcomes[name] * seed).sum() for name, seed in seeds.items()]).sum()
+    expected = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     with torch.no_grad():
-        derived = step_gradients(task, adjoint, seeds)
-    for (name, leaf), back in zip(wanted.items(), expected, strict=True):
+        derived = step_gradients(step, adjoint, seeds)
+    for (name, leaf), gradient in zip(leaves.items(), expected, strict=True):
         zero = torch.zeros_like(leaf)
-        same(derived.get(name, zero), zero if back is None else back, f"the gradient of {name}")
+        gradient = zero if gradient is None else gradient
+        same(derived.get(name, zero), gradient, f"the gradient of {name}")
 
 
-def modes(case: Case) -> None:
+def modes(case: LawCase) -> None:
     """Inference, training, a trace and the reference give the same values and gradients."""
     output, states = case.run()
     with torch.no_grad():
@@ -208,85 +225,82 @@ def modes(case: Case) -> None:
     same(inference, output, "in inference and in training, the output")
     for a, b in zip(tensors(after), tensors(states), strict=True):
         same(a, b, "in inference and in training, a state")
-    event, *further = case.inputs.items()
+    (_, event), *further = case.inputs.items()
     trace: Any = case.layer.trace
-    named = trace(event[1], **dict(further))
-    for name, value in trace(event[1], grad=True, **dict(further)).items():
+    values = trace(event, **dict(further))
+    for name, value in trace(event, grad=True, **dict(further)).items():
         if value.is_floating_point():
-            same(value, named[name], f"with gradients and without, the trace of {name}")
-    loss = [one.square().sum() for one in (output, *tensors(states))]
-    ours = case.gradients(torch.stack(loss).sum())
+            same(value, values[name], f"with gradients and without, the trace of {name}")
+    own = case.gradients(squares(output, *tensors(states)))
     backend, case.layer.backend = case.layer.backend, "reference"
     try:
         expected, finals = case.run()
     finally:
         case.layer.backend = backend
     same(output, expected, "the output, and what the reference computes,")
-    loss = [one.square().sum() for one in (expected, *tensors(finals))]
-    for name, gradient in case.gradients(torch.stack(loss).sum()).items():
-        same(ours[name], gradient, f"the gradient of {name}, and the reference's,")
+    for name, gradient in case.gradients(squares(expected, *tensors(finals))).items():
+        same(own[name], gradient, f"the gradient of {name}, and the reference's,")
 
 
-def splitting(case: Case) -> None:
-    """A sequence run in two parts, the states carried over, is the whole."""
-    whole, _ = case.run()
+def splitting(case: LawCase) -> None:
+    """A sequence run in two parts, with the states carried over, equals one run."""
+    output, _ = case.run()
     half = STEPS // 2
-    width = whole.shape[-1] // 2
+    width = output.shape[-1] // 2
     first, states = case.run(slice(None, half))
     second, _ = case.run(slice(half, None), hx=states)
-    same(torch.cat([first[..., :width], second[..., :width]]), whole[..., :width], "the output")
+    same(torch.cat([first[..., :width], second[..., :width]]), output[..., :width], "the output")
     late, states = case.run(slice(half, None))
     early, _ = case.run(slice(None, half), hx=states)
     reverse = torch.cat([early[..., width:], late[..., width:]])
-    same(reverse, whole[..., width:], "the output in reverse")
+    same(reverse, output[..., width:], "the output in reverse")
 
 
-def rows(case: Case) -> None:
-    """A row of a batch gives the same alone, and adds its own share to each gradient."""
-    whole, states = case.run()
-    total = [torch.zeros_like(one) for one in case.layer.parameters() if one.requires_grad]
+def rows(case: LawCase) -> None:
+    """A row of a batch gives the same by itself, and adds its own share to each gradient."""
+    output, states = case.run()
+    expected = case.gradients(squares(output))
+    totals = {name: torch.zeros_like(gradient) for name, gradient in expected.items()}
     for row in range(ROWS):
-        one, after = case.run(rows=[row])
-        same(one, whole[:, [row]], f"row {row} alone")
+        single, after = case.run(rows=[row])
+        same(single, output[:, [row]], f"row {row} by itself")
         for a, b in zip(tensors(after), tensors(states), strict=True):
-            same(a, b[:, [row]], f"the state of row {row} alone")
-        for sum_, gradient in zip(total, case.gradients(one.square().sum()).values(), strict=True):
-            sum_ += gradient
-    expected = case.gradients(whole.square().sum())
-    for (name, gradient), sum_ in zip(expected.items(), total, strict=True):
-        same(sum_, gradient, f"the gradient of {name}, row by row,")
+            same(a, b[:, [row]], f"the state of row {row} by itself")
+        for name, gradient in case.gradients(squares(single)).items():
+            totals[name] += gradient
+    for name, gradient in expected.items():
+        same(totals[name], gradient, f"the gradient of {name}, row by row,")
 
 
-def padding(case: Case) -> None:
-    """What stands behind a row's last step changes nothing, not even a gradient."""
+def padding(case: LawCase) -> None:
+    """The padding after a row's last step changes nothing, not even a gradient."""
     lengths = [STEPS, 0, STEPS - 2]
     clean, states = case.run(lengths=lengths)
-    expected = case.gradients(clean.square().sum())
-    dirty = {name: one.clone() for name, one in case.inputs.items()}
-    for one in dirty.values():
+    expected = case.gradients(squares(clean))
+    dirty = {name: sequence.clone() for name, sequence in case.inputs.items()}
+    for sequence in dirty.values():
         for row, length in enumerate(lengths):
-            one[length:, row] = float("nan")
-    event, *further = dirty.items()
-    output, after = case.layer(event[1], lengths=lengths, **dict(further))
+            sequence[length:, row] = float("nan")
+    output, after = case.run_on(dirty, None, {"lengths": lengths})
     same(output, clean, "with NaN in the padding, the output")
-    for one, other in zip(tensors(after), tensors(states), strict=True):
-        same(one, other, "with NaN in the padding, a state")
-    for name, gradient in case.gradients(output.square().sum()).items():
+    for a, b in zip(tensors(after), tensors(states), strict=True):
+        same(a, b, "with NaN in the padding, a state")
+    for name, gradient in case.gradients(squares(output)).items():
         same(gradient, expected[name], f"with NaN in the padding, the gradient of {name}")
-    alone, after = case.run(slice(None, lengths[2]), rows=[2])
-    same(clean[: lengths[2], [2]], alone, "a padded row and the same row alone: the output")
-    for one, other in zip(tensors(after), tensors(states), strict=True):
-        same(one, other[:, [2]], "a padded row and the same row alone: a state")
+    single, after = case.run(slice(None, lengths[2]), rows=[2])
+    same(clean[: lengths[2], [2]], single, "a padded row and the same row by itself: the output")
+    for a, b in zip(tensors(after), tensors(states), strict=True):
+        same(a, b[:, [2]], "a padded row and the same row by itself: a state")
 
 
-def restarts(case: Case) -> None:
-    """A start within a sequence is the beginning of a new one, in both directions."""
+def restarts(case: LawCase) -> None:
+    """A start within a sequence begins a new one, in both directions."""
     half = STEPS // 2
     starts = torch.zeros(STEPS, ROWS, dtype=torch.bool)
     starts[half, 1] = starts[0, 1] = True
-    width = case.run()[0].shape[-1] // 2
-    given = [torch.randn_like(one) for one in tensors(case.run()[1])]
-    hx = given[0] if len(given) == 1 else tuple(given)
+    output, states = case.run()
+    width = output.shape[-1] // 2
+    hx = bare([torch.randn_like(state) for state in tensors(states)])
     output, _ = case.run(hx=hx, starts=starts)
     first, _ = case.run(slice(None, half), rows=[1])
     second, _ = case.run(slice(half, None), rows=[1])
@@ -297,33 +311,33 @@ def restarts(case: Case) -> None:
     same(output[:, [0, 2]], free[:, [0, 2]], "another row's output")
 
 
-def printing(case: Case) -> None:
-    """The equations print, and the diagram is well-formed; a cell too large for one has none."""
+def printing(case: LawCase) -> None:
+    """The equations print, and the diagram is well-formed if the cell is not too large for it."""
     cell = case.cell
-    for printed in (str(cell), cell.latex(), cell.latex(names="lesson")):
-        if not printed.strip():
+    for text in (str(cell), cell.latex(), cell.latex(names="lesson")):
+        if not text.strip():
             raise Broken("it prints nothing")
     try:
-        drawn = cell.svg()
+        diagram = cell.svg()
     except TooLarge:
         return
-    ElementTree.fromstring(drawn)
+    ElementTree.fromstring(diagram)
 
 
-def saving(case: Case) -> None:
-    """A saved layer comes back with the same equations and the same output."""
+def saving(case: LawCase) -> None:
+    """A saved layer has the same equations and the same output after loading."""
     with tempfile.TemporaryDirectory() as directory:
         path = save(case.layer, Path(directory) / "model")
-        back = load(path).eval()
-    event, *further = case.inputs.items()
+        loaded = load(path).eval()
+    (_, event), *further = case.inputs.items()
     with torch.no_grad():
-        same(back(event[1], **dict(further))[0], case.run()[0], "loaded again, the output")
-    if str(back.cell) != str(case.cell):
+        same(loaded(event, **dict(further))[0], case.run()[0], "loaded again, the output")
+    if str(loaded.cell) != str(case.cell):
         raise Broken("loaded again, it prints other equations")
 
 
 #: The laws by name, in the order of the report.
-LAWS: dict[str, Callable[[Case], None]] = {
+LAWS: dict[str, Callable[[LawCase], None]] = {
     "reading": reading,
     "finite values": finite,
     "gradients": gradients,

@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from gatewright.layers.recurrent import Recurrent
-from gatewright.layers.weights.stored_names import file_names
+from gatewright.layers.cell_stack import CellStack
+from gatewright.layers.weights.stored_names import to_file_names
 from gatewright.layers.weights.torch import HELD, TorchWeights
 
 
 def plain_state(model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
-    """The state_dict without parametrizations and pruning: the values that they give now.
+    """The state_dict with the present values of parametrized and pruned weights.
 
-    Also the sorted names of the tensors that are not trained; a drop-in's frozen gate, which is
-    part of a larger tensor, is there under the name of the buffer that holds it.
+    Also the sorted names of the tensors that are not trained. A drop-in's frozen gate, which is
+    part of a larger tensor, is among them under the name of its buffer.
     """
     state = dict(model.state_dict())
     frozen = {
@@ -40,22 +40,22 @@ def plain_state(model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def freeze_again(model: nn.Module, frozen: Collection[str]) -> None:
-    """Freeze the tensors with these names in files; what is not there is ignored."""
+    """Freeze the tensors with these names of files; names of no tensor are ignored."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, parameter in _as_in_files(model, parameters).items():
         if name in frozen:
             parameter.requires_grad_(False)
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
-        for store in _stores(module):
-            for gate in store.held_in({name.removeprefix(prefix) for name in frozen}):
+        for store in _torch_stores(module):
+            for gate in store.frozen_in({name.removeprefix(prefix) for name in frozen}):
                 store.freeze(gate, True)
 
 
-def _stores(module: nn.Module) -> Iterator[TorchWeights]:
-    """The stores of a drop-in layer or step cell; none for other modules."""
+def _torch_stores(module: nn.Module) -> Iterator[TorchWeights]:
+    """The weights of a drop-in layer or step cell, by place; nothing for other modules."""
     store: Any = getattr(module, "store", None)
-    places = getattr(module, "places", [()])
+    places = getattr(module, "places", [()])  # a step cell has one place, which needs no name
     for place in places if store is not None else ():
         weights = store(*place)
         if isinstance(weights, TorchWeights):
@@ -63,20 +63,21 @@ def _stores(module: nn.Module) -> Iterator[TorchWeights]:
 
 
 def _computed(module: nn.Module) -> Iterator[tuple[str, Tensor, set[str]]]:
-    """Each tensor of a module that is computed from others: its name, its value, and theirs."""
+    """Each tensor of a module that is computed from others: its name, its value, their names."""
     if parametrize.is_parametrized(module):
         for name, chain in module.parametrizations.items():  # type: ignore[operator, union-attr]
             inside = f"parametrizations.{name}."
-            yield name, _at_rest(module, name, chain), {inside + one for one in chain.state_dict()}
+            yield name, _in_eval(module, name, chain), {inside + key for key in chain.state_dict()}
+    # What torch.nn.utils.prune leaves behind: the weight under another name, and a mask.
     for name in [key.removesuffix("_orig") for key in module._parameters if key.endswith("_orig")]:
-        whole, mask = module._parameters[f"{name}_orig"], module._buffers.get(f"{name}_mask")
-        if whole is not None and mask is not None:  # torch.nn.utils.prune
-            yield name, whole * mask, {f"{name}_orig", f"{name}_mask"}
+        original, mask = module._parameters[f"{name}_orig"], module._buffers.get(f"{name}_mask")
+        if original is not None and mask is not None:
+            yield name, original * mask, {f"{name}_orig", f"{name}_mask"}
 
 
-def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
-    """A parametrized tensor in eval mode: in training, spectral_norm moves with every call."""
-    modes = [(one, one.training) for one in chain.modules()]
+def _in_eval(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
+    """A parametrized tensor in eval mode: in training, each call changes spectral_norm."""
+    modes = [(part, part.training) for part in chain.modules()]
     chain.eval()
     try:
         value: Tensor = getattr(module, name)
@@ -87,8 +88,8 @@ def _at_rest(module: nn.Module, name: str, chain: nn.Module) -> Tensor:
 
 
 def _as_in_files(model: nn.Module, state: dict[str, Any]) -> dict[str, Any]:
-    """The same with the names that weights have in files."""
+    """The same mapping, in which the weights of all layers have the names of files."""
     for path, layer in model.named_modules():
-        if isinstance(layer, Recurrent):
-            file_names(layer, state, f"{path}." if path else "")
+        if isinstance(layer, CellStack):
+            to_file_names(state, f"{path}." if path else "", layer.places)
     return state

@@ -1,4 +1,4 @@
-"""Tensors that have no numbers where they say: found before anything reads their memory."""
+"""Checks of tensors before anything reads their numbers: a wrong address would be a crash."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.backends.llvm import in_memory
+from gatewright.backends.storage import in_storage
 from gatewright.errors import ArgumentError, SizeError
 
 
@@ -34,17 +34,16 @@ def why_unreadable(tensor: Tensor) -> str | None:
         return None
     if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         return None
-    storage = tensor.untyped_storage()
-    if not in_memory(tensor):
+    if not in_storage(tensor):
         return (
-            f"has storage of {storage.nbytes()} bytes for {tensor.numel()} numbers: it was freed "
-            "or resized; give the tensor while it holds its numbers"
+            f"has storage of {tensor.untyped_storage().nbytes()} bytes for {tensor.numel()} "
+            "numbers: it was freed or resized; give the tensor while it holds its numbers"
         )
     return None
 
 
 def check_readable(tensor: Any, role: str) -> None:
-    """Refuse what is no tensor, or one whose numbers cannot be read.
+    """Refuse a value that is no tensor, or a tensor whose numbers cannot be read.
 
     Raises:
         ArgumentError: naming the role, the reason and the remedy.
@@ -55,8 +54,33 @@ def check_readable(tensor: Any, role: str) -> None:
         raise ArgumentError(f"{role} {reason}")
 
 
+def as_weights(value: Any, like: Tensor, role: str) -> Tensor:
+    """The tensor itself if it has the dtype of the weights and is on their device.
+
+    Under autocast it is converted to their dtype.
+
+    Raises:
+        ArgumentError: naming both dtypes or devices.
+    """
+    check_readable(value, role)
+    tensor: Tensor = value
+    if tensor.device != like.device:
+        raise ArgumentError(
+            f"{role} is on {tensor.device} and the weights are on {like.device}; move one"
+        )
+    if tensor.dtype == like.dtype:
+        return tensor
+    if torch.is_autocast_enabled(tensor.device.type) and tensor.is_floating_point():
+        return tensor.to(like.dtype)
+    alternative = f" or layer.to({tensor.dtype})" if tensor.is_floating_point() else ""
+    raise ArgumentError(
+        f"{role} is {tensor.dtype} and the weights are {like.dtype}; "
+        f"convert one, as in x.to({like.dtype}){alternative}"
+    )
+
+
 def check_packed(packed: PackedSequence, role: str = "the input") -> None:
-    """Refuse a PackedSequence whose parts contradict each other; one made by hand may.
+    """Refuse a PackedSequence whose parts contradict each other, as those made by hand may.
 
     Raises:
         ArgumentError, SizeError: naming the part that is wrong.
@@ -72,8 +96,8 @@ def check_packed(packed: PackedSequence, role: str = "the input") -> None:
     rows = sizes.tolist()
     if not rows or min(rows) < 1 or any(a < b for a, b in pairwise(rows)):
         raise ArgumentError(
-            f"{role}'s batch_sizes are {_shown(rows)}; expected numbers from 1 that never grow; "
-            f"{remedy}"
+            f"{role}'s batch_sizes are {_shortened(rows)}; expected numbers from 1 that never "
+            f"grow; {remedy}"
         )
     if sum(rows) != len(packed.data):
         raise SizeError(
@@ -82,23 +106,23 @@ def check_packed(packed: PackedSequence, role: str = "the input") -> None:
         )
     for name in ("sorted_indices", "unsorted_indices"):
         _check_order(getattr(packed, name), rows[0], f"{role}'s {name}", remedy)
-    order, back = packed.sorted_indices, packed.unsorted_indices
-    if (order is None) != (back is None) or (
-        order is not None and not torch.equal(order[back], torch.arange(rows[0]).to(order))
+    order, inverse = packed.sorted_indices, packed.unsorted_indices
+    if (order is None) != (inverse is None) or (
+        order is not None and not torch.equal(order[inverse], torch.arange(rows[0]).to(order))
     ):
         raise ArgumentError(f"{role}'s sorted_indices and unsorted_indices disagree; {remedy}")
 
 
-def _check_order(order: Any, rows: int, what: str, remedy: str) -> None:
-    """Refuse indices that are no order of the rows."""
+def _check_order(order: Any, rows: int, title: str, remedy: str) -> None:
+    """Refuse indices that do not name each row once."""
     if order is None:
         return
-    check_readable(order, what)
+    check_readable(order, title)
     if order.dtype != torch.int64 or tuple(order.shape) != (rows,):
-        raise ArgumentError(f"{what} are no {rows} whole numbers; {remedy}")
+        raise ArgumentError(f"{title} are no {rows} whole numbers; {remedy}")
     if not torch.equal(order.cpu().sort().values, torch.arange(rows, device="cpu")):
-        raise ArgumentError(f"{what} do not name each of {rows} rows once; {remedy}")
+        raise ArgumentError(f"{title} do not name each of {rows} rows once; {remedy}")
 
 
-def _shown(rows: list[int]) -> str:
+def _shortened(rows: list[int]) -> str:
     return str(rows) if len(rows) <= 8 else f"{str(rows[:8])[:-1]}, …]"

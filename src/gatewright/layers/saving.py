@@ -1,11 +1,11 @@
 """`save` and `load`: a model as a directory, without pickle and without running its code.
 
-`config.json` holds what the model is, with the cell's equations; `model.safetensors` its
-weights. The first holds a checksum of either file, so that a damaged or edited directory is
-noticed. The path of a user's class is recorded for people, never imported.
+`config.json` describes the model, with the cell's equations; `model.safetensors` has its
+weights. The first contains a checksum of each of the two, so that a damaged or edited directory
+is noticed. The path of a user's class is recorded for people, never imported.
 
-A directory from a stranger is read with care: only regular files, the configuration held to the
-types of what is built from it, and the sizes that it claims compared with the header of the
+A directory may come from a stranger. Only regular files are read, the configuration has to have
+the types of the constructor's arguments, and its sizes have to agree with the header of the
 weights before anything is built.
 """
 
@@ -29,10 +29,11 @@ from gatewright.files import regular_file, user_path, write_directory
 from gatewright.language.cell import StoredCell, stored_form
 from gatewright.language.equations import Equations
 from gatewright.layers import torch_cells, torch_layers
+from gatewright.layers.built_in import BUILT_IN
 from gatewright.layers.plain_state import freeze_again, plain_state
 from gatewright.layers.recurrent import Recurrent
-from gatewright.layers.weights_file import (
-    Shape,
+from gatewright.layers.weights.file import (
+    TensorShape,
     disagreement,
     parse_tensors,
     read_shapes,
@@ -44,9 +45,9 @@ FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SEAL = "config_sha256"  # the key of the checksum of all other keys
 #: The largest configuration that is read, in bytes.
-MOST_CONFIG = 64 * 2**20
-#: Layers that a model may claim whose cell has no weights: nothing in the file speaks for them.
-MOST_EMPTY_LAYERS = 64
+MAX_CONFIG_BYTES = 64 * 2**20
+#: The largest num_layers of a model whose cell has no weights: no tensor in the file confirms it.
+MAX_EMPTY_LAYERS = 64
 #: The fields of `config.json`; `frozen` names the tensors that are not trained.
 FIELDS = {
     "format": str,
@@ -57,19 +58,19 @@ FIELDS = {
     SEAL: str,
 }
 
-#: Kind to the two functions that describe a module and build it again.
+#: By class: its kind, and the function that describes a module. By kind: that which rebuilds it.
 _DESCRIBE: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {}
 _REBUILD: dict[str, Callable[[Mapping[str, Any], str], nn.Module]] = {}
-#: Kinds whose class stands above the layers: it is imported when such a model is loaded.
-_ABOVE = {"model": "gatewright.training.model", "window": "gatewright.training.window"}
+#: Kinds whose class is in a higher package, which is imported when such a model is loaded.
+_HIGHER = {"model": "gatewright.training.model", "window": "gatewright.training.window"}
 
 
 def saveable(kind: str) -> Callable[[type], type]:
-    """Class decorator: modules of this class can be saved, under the name `kind`.
+    """Decorate a class whose modules can be saved, under the name `kind`.
 
-    `to_config()` gives what one was built with, in JSON's types; the class method
-    `from_config(config, path)` is the module again, with weights of any value. It refuses a
-    field of another type, with its place in the file, which begins with `path`.
+    Its `to_config()` returns the arguments of a module in JSON's types; its class method
+    `from_config(config, path)` rebuilds the module, with weights of any value. It refuses a
+    field of another type and names its place in the file, which begins with `path`.
     """
 
     def register(cls: Any) -> Any:
@@ -84,7 +85,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
     """A module's configuration.
 
     Raises:
-        ArgumentError: if it is of no class that can be saved.
+        ArgumentError: if its class cannot be saved.
     """
     if type(module) not in _DESCRIBE:
         raise ArgumentError(
@@ -102,14 +103,14 @@ def rebuild(config: Mapping[str, Any], path: str = "model") -> nn.Module:
         ModelError: if the configuration is damaged.
     """
     kind = config.get("kind")
-    if isinstance(kind, str) and kind in _ABOVE:
-        import_module(_ABOVE[kind])
+    if isinstance(kind, str) and kind in _HIGHER:
+        import_module(_HIGHER[kind])
     if not isinstance(kind, str) or kind not in _REBUILD:
         raise ModelError(f"{path}.kind is {kind!r}; this gatewright knows {sorted(_REBUILD)}")
     rest = {name: value for name, value in config.items() if name != "kind"}
     try:
-        # Weights are drawn, to be replaced; the user's random numbers go on as they were. What
-        # the constructor warns of was said when the model was made.
+        # The weights that are drawn here are replaced later; the user's generator is left as it
+        # was. The constructor gave its warnings when the model was first made.
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             return _REBUILD[kind](rest, path)
@@ -132,10 +133,10 @@ def rebuild(config: Mapping[str, Any], path: str = "model") -> nn.Module:
 def save(
     model: nn.Module, directory: str | os.PathLike[str], *, files: Mapping[str, bytes] | None = None
 ) -> Path:
-    """Write a layer or a model as a directory, whole or not at all.
+    """Write a layer or a model as a directory, completely or not at all.
 
-    What is frozen (`layer.freeze`, `requires_grad_(False)`) is frozen when it is loaded.
-    Parametrized and pruned weights are saved as the values that they have now.
+    Weights that are frozen (`layer.freeze`, `requires_grad_(False)`) are still frozen after
+    loading. Parametrized and pruned weights are saved with their present values.
 
     >>> import tempfile, gatewright as gw
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -145,7 +146,7 @@ def save(
 
     Args:
         directory: A new or empty directory.
-        files: Further files to be put beside, by name.
+        files: Further files of the directory, by name.
 
     Raises:
         ArgumentError: if the directory is not empty, or the model cannot be saved.
@@ -171,33 +172,33 @@ def save(
 def _check_saveable(
     model: nn.Module, described: Mapping[str, Any], state: Mapping[str, Tensor]
 ) -> None:
-    """Refuse what could not be loaded again."""
+    """Refuse a model that could not be loaded again."""
     kind = type(model).__name__
     for name, tensor in state.items():
         if tensor.is_meta:
             raise ArgumentError(f"{name} is on the meta device and has no values to be saved")
-    shapes = {name: Shape.of(tensor) for name, tensor in state.items()}
+    shapes = {name: TensorShape.of(tensor) for name, tensor in state.items()}
     difference = disagreement(shapes, _shapes_of(described))
     if difference is not None:
         raise ArgumentError(
             f"this {kind} cannot be saved: it was changed after it was made, and has "
             f"{difference}; undo the change, or save its state_dict with torch"
         )
-    if (spoilt := with_nan(state)) is not None:
-        raise ArgumentError(f"this {kind} cannot be saved: {spoilt} holds NaN; train again")
+    if (name_with_nan := with_nan(state)) is not None:
+        raise ArgumentError(f"this {kind} cannot be saved: {name_with_nan} holds NaN; train again")
 
 
-def _shapes_of(described: Mapping[str, Any]) -> dict[str, Shape]:
-    """The forms of the tensors of a described model; nothing is allocated."""
+def _shapes_of(described: Mapping[str, Any]) -> dict[str, TensorShape]:
+    """The shapes of the tensors of a described model; nothing is allocated."""
     with torch.device("meta"):
         state, _ = plain_state(rebuild(described))
-    return {name: Shape.of(tensor) for name, tensor in state.items()}
+    return {name: TensorShape.of(tensor) for name, tensor in state.items()}
 
 
 def load(
     directory: str | os.PathLike[str], *, device: Any = None, dtype: torch.dtype | None = None
 ) -> Any:
-    """The layer or model that `save` wrote, on any machine; nothing is unpickled.
+    """Read the layer or model that `save` wrote, on any machine; nothing is unpickled.
 
     >>> import tempfile, torch, gatewright as gw
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -215,9 +216,9 @@ def load(
         model = rebuild(config["model"])
     except ModelError as error:
         raise ModelError(f"{path} cannot be loaded: {error}") from error
-    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    if len(kinds) == 1:
-        model = model.to(kinds.pop())
+    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    if len(dtypes) == 1:
+        model = model.to(dtypes.pop())
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -227,7 +228,7 @@ def load(
 
 
 def _read_tensors(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights of a model whose forms are those that its configuration asks for."""
+    """The weights of a model, whose shapes have to agree with its configuration."""
     try:
         with regular_file(path) as (file, size):
             shapes = read_shapes(file, size, path)
@@ -254,7 +255,7 @@ def _check_layers(described: Mapping[str, Any], tensors: int) -> None:
     for place, part in (("model", described), ("model.body", described.get("body"))):
         arguments = part.get("arguments") if isinstance(part, dict) else None
         layers = arguments.get("num_layers") if isinstance(arguments, dict) else None
-        if isinstance(layers, int) and layers > max(tensors, MOST_EMPTY_LAYERS):
+        if isinstance(layers, int) and layers > max(tensors, MAX_EMPTY_LAYERS):
             raise ModelError(
                 f"weights and configuration do not agree: {place}.arguments.num_layers is "
                 f"{layers}; {WEIGHTS} has {tensors} tensors"
@@ -262,7 +263,7 @@ def _check_layers(described: Mapping[str, Any], tensors: int) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The configuration of a saved model, checked to be one of ours."""
+    """Read and check the configuration of a saved model."""
     try:
         if not path.is_dir():
             raise ModelError(f"{path} is no directory; give one that gatewright has saved")
@@ -270,7 +271,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise _unreadable(path, error) from error
     file = path / CONFIG
     try:
-        config = json.loads(_read(file, MOST_CONFIG))
+        config = json.loads(_read(file, MAX_CONFIG_BYTES))
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{file} is damaged: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
@@ -296,8 +297,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with the checksum of all else in it.
 
-    It is that of the content: neither spaces nor the order of the keys count, nor whether a
-    number is written 1 or 1.0, so that other tools may rewrite the file.
+    It is a checksum of the content: spaces, the order of the keys, and 1 or 1.0 make no
+    difference, so that other tools may rewrite the file.
     """
     rest = {key: value for key, value in config.items() if key != SEAL}
     text = json.dumps(_whole_numbers(rest), separators=(",", ":"), sort_keys=True)
@@ -305,13 +306,13 @@ def sealed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seal_of_text(config: Mapping[str, Any]) -> str:
-    """The checksum as version 0.1 wrote it, of the keys and numbers as they stand."""
+    """The checksum of version 0.1, of the keys and numbers as they are in the file."""
     rest = {key: value for key, value in config.items() if key != SEAL}
     return hashlib.sha256(json.dumps(rest, separators=(",", ":")).encode()).hexdigest()
 
 
 def _whole_numbers(value: Any) -> Any:
-    """A value of JSON with 1 for 1.0."""
+    """A value of JSON in which 1.0 is written 1."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list | tuple):
@@ -366,7 +367,7 @@ def _register(cls: type, names: tuple[str, ...]) -> None:
 
 
 def _hints(cls: Any, names: Iterable[str]) -> dict[str, Any]:
-    """The types of some arguments of a constructor, which are the schema of what is stored."""
+    """The types of some arguments of a constructor: the schema of a stored configuration."""
     hints = get_type_hints(cls.__init__)
     return {name: hints[name] for name in names}
 
@@ -374,18 +375,8 @@ def _hints(cls: Any, names: Iterable[str]) -> dict[str, Any]:
 _STEP = ("input_size", "hidden_size", "bias")
 _LAYER = (*_STEP, "num_layers", "batch_first", "dropout", "bidirectional")
 
-for _cls in (
-    Recurrent,
-    torch_layers.RNN,
-    torch_layers.LSTM,
-    torch_layers.GRU,
-    torch_layers.PeepholeLSTM,
-):
-    _register(_cls, (*_LAYER, *(_cls.options or ())))
-for _step in (
-    torch_cells.RNNCell,
-    torch_cells.LSTMCell,
-    torch_cells.GRUCell,
-    torch_cells.PeepholeLSTMCell,
-):
+_register(Recurrent, _LAYER)
+for _name in BUILT_IN:
+    _layer, _step = getattr(torch_layers, _name), getattr(torch_cells, f"{_name}Cell")
+    _register(_layer, (*_LAYER, *_layer.options))
     _register(_step, (*_STEP, *_step.options))

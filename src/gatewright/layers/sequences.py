@@ -1,4 +1,4 @@
-"""How the user's sequences lie in memory, and the packed form that backends run on.
+"""The user's form of a batch of sequences, and the packed form that backends run on.
 
 Outside: padded `(T, B, I)` or `(B, T, I)`, one sequence `(T, I)`, or a `PackedSequence`.
 Inside: rows sorted, the longest first, without padding, `(N, I)`; see `backends/reference.py`.
@@ -19,17 +19,17 @@ from gatewright.layers.readable import check_packed, check_readable
 
 
 @dataclass(frozen=True)
-class Layout:
+class BatchLayout:
     """The shape of one batch of sequences.
 
     Attributes:
         steps, batch: T and B of the padded form.
-        rows: How many rows run at each step.
+        rows: The number of rows that run at each step.
         order: The rows in descending length, where they are not in the user's order.
-        index: Where each packed element stands in the flattened `(T * B)`; None where there
+        index: The position of each packed element in the flattened `(T * B)`; None where there
             is no padding and no new order.
-        packed: The user's `PackedSequence`, if it was one.
-        batch_first, unbatched: The user's form, if it was padded.
+        packed: The user's `PackedSequence`, if it is one.
+        batch_first, unbatched: The user's form, if it is padded.
     """
 
     steps: int
@@ -42,45 +42,45 @@ class Layout:
     unbatched: bool = False
 
     @classmethod
-    def of(cls, given: Any, *, batch_first: bool, lengths: Any = None) -> Layout:
+    def of(cls, input: Any, *, batch_first: bool, lengths: Any = None) -> BatchLayout:
         """The layout of the user's input.
 
         Raises:
             SizeError, ArgumentError: naming the shape that was given and the one expected.
         """
-        if isinstance(given, PackedSequence):
+        if isinstance(input, PackedSequence):
             if lengths is not None:
                 raise ArgumentError("lengths were given with a PackedSequence, which has its own")
-            check_packed(given)
-            if given.data.dim() != 2:
+            check_packed(input)
+            if input.data.dim() != 2:
                 raise SizeError(
-                    f"the input's packed data has shape {tuple(given.data.shape)}; expected "
+                    f"the input's packed data has shape {tuple(input.data.shape)}; expected "
                     "(steps of all sequences, input)"
                 )
-            rows = given.batch_sizes.tolist()
-            index = _index(given.batch_sizes, rows[0], given.sorted_indices, given.data.device)
-            return cls(len(rows), rows[0], rows, given.sorted_indices, index, given)
-        if not isinstance(given, Tensor):
+            rows = input.batch_sizes.tolist()
+            index = _index(input.batch_sizes, rows[0], input.sorted_indices, input.data.device)
+            return cls(len(rows), rows[0], rows, input.sorted_indices, index, input)
+        if not isinstance(input, Tensor):
             raise ArgumentError(
-                f"input is a {type(given).__name__}; give a tensor or a PackedSequence"
+                f"input is a {type(input).__name__}; give a tensor or a PackedSequence"
             )
-        check_readable(given, "input")
-        if given.dim() not in (2, 3):
-            form = "(batch, time, input)" if batch_first else "(time, batch, input)"
+        check_readable(input, "input")
+        if input.dim() not in (2, 3):
+            axes = "(batch, time, input)" if batch_first else "(time, batch, input)"
             raise SizeError(
-                f"input has shape {tuple(given.shape)}; expected {form}, "
+                f"input has shape {tuple(input.shape)}; expected {axes}, "
                 "or (time, input) for one sequence"
             )
-        unbatched = given.dim() == 2
-        steps, batch = (given.shape[0], 1) if unbatched else given.shape[:2]
+        unbatched = input.dim() == 2
+        steps, batch = (input.shape[0], 1) if unbatched else input.shape[:2]
         if batch_first and not unbatched:
             steps, batch = batch, steps
         if lengths is None:
             return cls(steps, batch, [batch] * steps, batch_first=batch_first, unbatched=unbatched)
-        sizes = _check_lengths(lengths, steps, batch)
-        order = torch.argsort(sizes, descending=True, stable=True).to(given.device)
-        running = (sizes > torch.arange(steps, device="cpu").unsqueeze(1)).sum(1)
-        index = _index(running, batch, order, given.device)
+        counts = _check_lengths(lengths, steps, batch)
+        order = torch.argsort(counts, descending=True, stable=True).to(input.device)
+        running = (counts > torch.arange(steps, device="cpu").unsqueeze(1)).sum(1)
+        index = _index(running, batch, order, input.device)
         rows = [count for count in running.tolist() if count]
         return cls(steps, batch, rows, order, index, None, batch_first, unbatched)
 
@@ -93,54 +93,54 @@ class Layout:
             return (self.steps,)
         return (self.batch, self.steps) if self.batch_first else (self.steps, self.batch)
 
-    def data(self, given: Any, role: str) -> Tensor:
-        """The tensor of what goes along with the input.
+    def tensor(self, value: Any, role: str) -> Tensor:
+        """The tensor of a further argument, in the user's form.
 
         Raises:
-            ArgumentError: if it is none, or is packed in another way than the input.
+            ArgumentError: if it is no tensor, or is packed in another way than the input.
         """
-        if isinstance(given, PackedSequence):
-            if self.packed is None or not _packed_alike(given, self.packed):
+        if isinstance(value, PackedSequence):
+            if self.packed is None or not _packed_alike(value, self.packed):
                 raise ArgumentError(
                     f"{role} is packed in another way than the input; pack both with the "
                     "same lengths"
                 )
-            given = given.data
-        check_readable(given, role)
-        result: Tensor = given
+            value = value.data
+        check_readable(value, role)
+        result: Tensor = value
         return result
 
-    def pack(self, given: Tensor | PackedSequence) -> Tensor:
+    def pack(self, value: Tensor | PackedSequence) -> Tensor:
         """A sequence in the user's form as `(N, size)`, or `(N,)` if it has no last axis."""
-        if isinstance(given, PackedSequence):
-            data: Tensor = given.data
+        if isinstance(value, PackedSequence):
+            data: Tensor = value.data
             return data
         if self.packed is not None:
-            return given
-        flat: Tensor = self.time_major(given).flatten(0, 1)
+            return value
+        flat: Tensor = self.time_major(value).flatten(0, 1)
         return flat if self.index is None else flat.index_select(0, self.index)
 
-    def time_major(self, given: Tensor) -> Tensor:
+    def time_major(self, value: Tensor) -> Tensor:
         """A padded sequence as `(T, B, ...)`."""
         if self.unbatched:
-            return given.unsqueeze(1)
-        return given.transpose(0, 1) if self.batch_first else given
+            return value.unsqueeze(1)
+        return value.transpose(0, 1) if self.batch_first else value
 
     def padded(self, flat: Tensor) -> Tensor:
         """`(N, ...)` as `(T, B, ...)`, zero where a row is not running."""
         if self.index is not None:
-            whole = flat.new_zeros(self.steps * self.batch, *flat.shape[1:])
-            flat = whole.index_copy(0, self.index, flat)
+            zeros = flat.new_zeros(self.steps * self.batch, *flat.shape[1:])
+            flat = zeros.index_copy(0, self.index, flat)
         return flat.reshape(self.steps, self.batch, *flat.shape[1:])
 
     def unpack(self, flat: Tensor) -> Any:
         """`(N, size)` in the user's form."""
         if self.packed is not None:
             return self.packed._replace(data=flat)
-        whole = self.padded(flat)
+        padded = self.padded(flat)
         if self.unbatched:
-            return whole.squeeze(1)
-        return whole.transpose(0, 1) if self.batch_first else whole
+            return padded.squeeze(1)
+        return padded.transpose(0, 1) if self.batch_first else padded
 
     def sort(self, state: Tensor) -> Tensor:
         """`(B, size)` in the user's order, the longest row first."""
@@ -157,60 +157,62 @@ class Layout:
         return torch.cat([state[:running] for running in self.rows]) if self.rows else state[:0]
 
     def restarts(self, starts: Any) -> tuple[Tensor, Tensor]:
-        """`starts` as marks where the states are new before a step, forwards and in reverse.
+        """Marks `(N,)` of new states before a step, for running forwards and in reverse.
 
-        Running backwards, an episode ends at its first step, so the states are new before
-        the step in front of it.
+        In reverse an episode ends at its first step, so its states are new before the step
+        that comes earlier in the sequence: the marks move by one step.
         """
         flat = self.pack(self._check_starts(starts))
-        whole = self.padded(flat)
-        shifted = torch.cat([whole[1:], whole.new_zeros(1, self.batch)])[: self.steps].flatten(0, 1)
+        padded = self.padded(flat)
+        shifted = torch.cat([padded[1:], padded.new_zeros(1, self.batch)])[: self.steps]
+        shifted = shifted.flatten(0, 1)
         return flat, shifted if self.index is None else shifted[self.index]
 
     def _check_starts(self, starts: Any) -> Tensor:
-        data = self.data(starts, "starts")
-        if data.dtype != torch.bool:
+        marks = self.tensor(starts, "starts")
+        if marks.dtype != torch.bool:
             raise ArgumentError(
-                f"starts is {data.dtype}; give a boolean tensor, such as mask.bool()"
+                f"starts is {marks.dtype}; give a boolean tensor, such as mask.bool()"
             )
-        if tuple(data.shape) != self.lead:
+        if tuple(marks.shape) != self.lead:
             raise SizeError(
-                f"starts has shape {tuple(data.shape)}; expected {self.lead}, "
+                f"starts has shape {tuple(marks.shape)}; expected {self.lead}, "
                 "the input's shape without its last axis"
             )
-        return data
+        return marks
 
 
-def _packed_alike(one: PackedSequence, other: PackedSequence) -> bool:
-    a, b = one.sorted_indices, other.sorted_indices
+def _packed_alike(first: PackedSequence, second: PackedSequence) -> bool:
+    a, b = first.sorted_indices, second.sorted_indices
     ordered_alike = a is b if a is None or b is None else torch.equal(a, b)
-    return ordered_alike and torch.equal(one.batch_sizes, other.batch_sizes)
+    return ordered_alike and torch.equal(first.batch_sizes, second.batch_sizes)
 
 
 def _check_lengths(lengths: Any, steps: int, batch: int) -> Tensor:
     try:
-        sizes = torch.as_tensor(lengths, device="cpu").detach()
+        counts = torch.as_tensor(lengths, device="cpu").detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ArgumentError(f"lengths is no row of whole numbers: {error}") from None
-    if sizes.dim() == 0 and batch == 1:
-        sizes = sizes.unsqueeze(0)
-    whole = not (sizes.is_floating_point() or sizes.is_complex() or sizes.dtype == torch.bool)
-    if sizes.numel() and not whole:
-        raise ArgumentError(f"lengths is {sizes.dtype}; give whole numbers")
-    sizes = sizes.to(torch.int64)
-    if tuple(sizes.shape) != (batch,):
-        raise SizeError(f"lengths has shape {tuple(sizes.shape)}; expected ({batch},) = (batch,)")
-    if batch and (int(sizes.min()) < 0 or int(sizes.max()) > steps):
+    if counts.dim() == 0 and batch == 1:
+        counts = counts.unsqueeze(0)
+    fractions = counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool
+    if counts.numel() and fractions:
+        raise ArgumentError(f"lengths is {counts.dtype}; give whole numbers")
+    counts = counts.to(torch.int64)
+    if tuple(counts.shape) != (batch,):
+        raise SizeError(f"lengths has shape {tuple(counts.shape)}; expected ({batch},) = (batch,)")
+    if batch and (int(counts.min()) < 0 or int(counts.max()) > steps):
         raise SizeError(
-            f"lengths go from {int(sizes.min())} to {int(sizes.max())}; "
+            f"lengths go from {int(counts.min())} to {int(counts.max())}; "
             f"the input has {steps} steps, so expected 0 to {steps}"
         )
-    return sizes
+    return counts
 
 
 def _index(rows: Tensor, batch: int, order: Tensor | None, device: torch.device) -> Tensor:
-    """Where each packed element stands in `(T * B)`, time-major."""
+    """The position of each packed element in `(T * B)`, time-major."""
     every = torch.arange(batch, device="cpu")
     column = every if order is None else order.cpu()
-    place = torch.arange(len(rows), device="cpu").unsqueeze(1) * batch + column
-    return place[every < rows.unsqueeze(1)].to(device)
+    # (T, B): the position of each sorted row at each step; those that run are packed.
+    position = torch.arange(len(rows), device="cpu").unsqueeze(1) * batch + column
+    return position[every < rows.unsqueeze(1)].to(device)

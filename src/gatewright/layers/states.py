@@ -1,92 +1,78 @@
-"""States between the user's form, one tensor a state, and one mapping a layer and direction."""
+"""States: one tensor each for the user, one mapping for each layer and direction inside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.errors import ArgumentError, SizeError
-from gatewright.graph.sizes import number
-from gatewright.layers.call_inputs import as_weights
-from gatewright.layers.readable import check_readable
-from gatewright.layers.sequences import Layout
+from gatewright.layers.form import Form
+from gatewright.layers.readable import as_weights, check_readable
+from gatewright.layers.sequences import BatchLayout
 
-if TYPE_CHECKING:
-    from gatewright.layers.recurrent import Recurrent
-
-
-def state_sizes(layer: Recurrent, name: str) -> list[int]:
-    """A state's size at each layer."""
-    size = layer.graph.states[name].size
-    return [number(size, layer.sizes(k)) for k in range(layer.num_layers)]
+#: The states of one layer in one direction, by name, each `(B, size)`.
+PlaceStates = dict[str, Tensor]
 
 
 def split_states(
-    layer: Recurrent, hx: Any, layout: Layout, like: Tensor
-) -> Sequence[Mapping[str, Tensor] | None]:
-    """The user's states by place (layer by layer, forwards first), rows sorted as in `layout`.
+    form: Form, hx: Any, layout: BatchLayout, like: Tensor
+) -> Sequence[PlaceStates | None]:
+    """The user's states in the order of `form.places`, rows sorted; None for the starts.
 
     Raises:
         ArgumentError, SizeError: naming the state, its shape and the shape expected.
     """
-    places = layer.num_layers * layer.directions
+    count = form.num_layers * form.directions
     if hx is None:
-        return [None] * places
-    names = list(layer.graph.states)
-    given = (hx,) if len(names) == 1 else hx
-    if not isinstance(given, tuple | list) or len(given) != len(names):
+        return [None] * count
+    names = list(form.graph.states)
+    states = (hx,) if len(names) == 1 else hx
+    if not isinstance(states, tuple | list) or len(states) != len(names):
         expected = "one tensor" if len(names) == 1 else f"a tuple ({', '.join(names)})"
-        what = f"{len(given)} of them" if isinstance(given, tuple | list) else type(given).__name__
-        raise ArgumentError(f"the states are {expected}; given was {what}")
-    split: list[dict[str, Tensor]] = [{} for _ in range(places)]
-    for name, state in zip(names, given, strict=True):
+        several = isinstance(states, tuple | list)
+        value = f"{len(states)} of them" if several else type(states).__name__
+        raise ArgumentError(f"the states are {expected}; given was {value}")
+    split: list[PlaceStates] = [{} for _ in range(count)]
+    for name, state in zip(names, states, strict=True):
         if state is None:
             raise ArgumentError(f"state {name} is None; give all states or none")
-        for place, one in enumerate(_by_place(layer, name, state, layout)):
-            checked = as_weights(one, like, f"state {name}")
-            split[place][name] = layout.sort(checked)
+        for place_states, part in zip(split, _by_place(form, name, state, layout), strict=True):
+            place_states[name] = layout.sort(as_weights(part, like, f"state {name}"))
     return split
 
 
-def join_states(layer: Recurrent, after: Sequence[Mapping[str, Tensor]], layout: Layout) -> Any:
-    """The states after a run in the user's form."""
+def join_states(form: Form, by_place: Sequence[PlaceStates], layout: BatchLayout) -> Any:
+    """The states of all places, in the user's form and order of rows."""
     joined: list[Any] = []
-    for name in layer.graph.states:
-        by_place = [one[name].squeeze(0) if layout.unbatched else one[name] for one in after]
-        if _uneven(layer, name):
-            d = layer.directions
-            pairs = [by_place[k * d : (k + 1) * d] for k in range(layer.num_layers)]
-            joined.append([torch.stack(pair) for pair in pairs])
-        else:
-            alone = len(by_place) == 1
-            joined.append(by_place[0].unsqueeze(0) if alone else torch.stack(by_place))
+    for name in form.graph.states:
+        parts = [layout.unsort(states[name]) for states in by_place]
+        parts = [part.squeeze(0) for part in parts] if layout.unbatched else parts
+        if form.differs_by_layer(name):
+            d = form.directions
+            joined.append([torch.stack(parts[k * d : (k + 1) * d]) for k in range(form.num_layers)])
+        else:  # of a single part a view is enough
+            joined.append(parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts))
     return joined[0] if len(joined) == 1 else tuple(joined)
 
 
-def _uneven(layer: Recurrent, name: str) -> bool:
-    """Whether a state's size differs by layer, so that it is one tensor a layer."""
-    return layer.num_layers > 1 and len(set(state_sizes(layer, name))) > 1
-
-
-def _by_place(layer: Recurrent, name: str, state: Any, layout: Layout) -> list[Tensor]:
-    sizes, d = state_sizes(layer, name), layer.directions
+def _by_place(form: Form, name: str, state: Any, layout: BatchLayout) -> list[Tensor]:
+    sizes, d = form.state_sizes(name), form.directions
     rows = () if layout.unbatched else (layout.batch,)
-    if not _uneven(layer, name):
-        _check(state, name, (layer.num_layers * d, *rows, sizes[0]), "layers x directions")
+    if not form.differs_by_layer(name):
+        _check(state, name, (form.num_layers * d, *rows, sizes[0]), "layers x directions")
         parts = list(state)
     else:
-        if not isinstance(state, tuple | list) or len(state) != layer.num_layers:
+        if not isinstance(state, tuple | list) or len(state) != form.num_layers:
             raise ArgumentError(
                 f"state {name} has another size at each layer ({sizes}); give a list of "
-                f"{layer.num_layers} tensors, one a layer"
+                f"{form.num_layers} tensors, one a layer"
             )
-        for one, size in zip(state, sizes, strict=True):
-            _check(one, name, (d, *rows, size), "directions")
-        parts = [part for one in state for part in one]
+        for tensor, size in zip(state, sizes, strict=True):
+            _check(tensor, name, (d, *rows, size), "directions")
+        parts = [part for tensor in state for part in tensor]
     return [part.unsqueeze(0) if layout.unbatched else part for part in parts]
 
 
@@ -95,34 +81,3 @@ def _check(state: Any, name: str, shape: tuple[int, ...], first: str) -> None:
     if tuple(state.shape) != shape:
         axes = f"({first}, batch, size)" if len(shape) == 3 else f"({first}, size)"
         raise SizeError(f"state {name} has shape {tuple(state.shape)}; expected {shape} = {axes}")
-
-
-def without_views(results: Any, arguments: Any) -> Any:
-    """Results, nested or packed, that are no views, as those of torch: users detach them in place.
-
-    What lies in the memory of an argument, or has one number at several places, is copied:
-    users change results in place.
-    """
-    lent = {tensor.untyped_storage()._cdata for tensor in tensors_in(arguments)}
-
-    def owned(part: Any) -> Any:
-        if isinstance(part, PackedSequence):
-            return part._replace(data=owned(part.data))
-        if isinstance(part, tuple | list):
-            return type(part)(map(owned, part))
-        if part.untyped_storage()._cdata in lent or 0 in part.stride():
-            return part.clone()
-        if not part._is_view():
-            return part
-        return torch.ops.aten._unsafe_view(part, part.shape)
-
-    return owned(results)
-
-
-def tensors_in(parts: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples and lists."""
-    if isinstance(parts, Tensor):
-        yield parts
-    elif isinstance(parts, tuple | list):
-        for part in parts:
-            yield from tensors_in(part)

@@ -1,10 +1,10 @@
-"""`Stepper`: a layer, one streamed step at a time."""
+"""`Stepper`: a layer on a stream, one step at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from ctypes import memmove
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from numpy import ndarray
@@ -14,13 +14,14 @@ from safetensors.numpy import save as write_arrays
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from gatewright.backends.step import starts
+from gatewright.backends.step import starts as fresh_states
 from gatewright.backends.stream import Array, open_stream
 from gatewright.backends.weights import collect
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.layers.arguments import check_size
-from gatewright.layers.call_inputs import further_size
-from gatewright.layers.sequences import Layout
+from gatewright.layers.call_inputs import check_weights, further_size
+from gatewright.layers.cell_stack import CellStack
+from gatewright.layers.sequences import BatchLayout
 from gatewright.layers.states import join_states, split_states
 from gatewright.layers.stepper_arrays import (
     DTYPES,
@@ -30,21 +31,17 @@ from gatewright.layers.stepper_arrays import (
     as_rows,
     as_tensors,
 )
-from gatewright.layers.weights.product import check_weights
-
-if TYPE_CHECKING:
-    from gatewright.layers.recurrent import Recurrent
 
 STRIDED = torch.strided
-#: For a shape that is not an event's.
-NEITHER: Any = (None, None)
+#: The event and output buffers for an event of the wrong shape.
+NO_BUFFERS: Any = (None, None)
 
 
 class Stepper:
-    """A layer on a stream: a step at a time, on buffers that are made once.
+    """A layer on a stream: one step at a time, on buffers that are made once.
 
-    It computes what the layer computes, in eval mode and without gradients, and carries the
-    states from step to step. A step allocates nothing. `layer.stepper()` makes one.
+    It computes the same as the layer in eval mode without gradients, and carries the states
+    from step to step. A step allocates nothing. `layer.stepper()` makes a stepper.
 
     >>> import numpy as np, gatewright as gw
     >>> stepper = gw.LSTM(3, 4).stepper()
@@ -54,15 +51,15 @@ class Stepper:
     >>> h.shape
     torch.Size([1, 1, 4])
 
-    The weights are copied when it is made: after they changed, `refresh` takes them again.
-    It works for one thread at a time; several threads or streams want a stepper each.
+    The weights are copied when it is made; call `refresh` after they have changed. A stepper
+    serves one thread and one stream at a time: make several for several.
 
     Attributes:
         layer: The layer that it was made from.
         batch_size: Rows of each step, B.
         dtype: float32 or float64.
         backend: "llvm", or "reference" where the kernels cannot run the cell.
-        reason: Why not the kernels, or None.
+        reason: The reason why the kernels do not run, or None.
     """
 
     __slots__ = (
@@ -73,7 +70,7 @@ class Stepper:
         "_further",
         "_kind",
         "_size",
-        "_start",
+        "_starts",
         "_stream",
         "_tensors",
         "backend",
@@ -84,7 +81,7 @@ class Stepper:
     )
 
     def __init__(
-        self, layer: Recurrent, batch_size: int = 1, *, dtype: torch.dtype | None = None
+        self, layer: CellStack, batch_size: int = 1, *, dtype: torch.dtype | None = None
     ) -> None:
         check_size("batch_size", batch_size)
         if layer.bidirectional:
@@ -92,7 +89,7 @@ class Stepper:
                 "the layer is bidirectional: it reads a sequence from its end too, so it cannot "
                 "be streamed; use bidirectional=False, or call the layer on whole sequences"
             )
-        graph = layer.graph
+        form, graph = layer.form, layer.graph
         self.layer, self.batch_size = layer, batch_size
         self.dtype = dtype if dtype is not None else _dtype(layer)
         if self.dtype not in DTYPES:
@@ -101,50 +98,52 @@ class Stepper:
                 "give one, as in layer.stepper(dtype=torch.float32)"
             )
         for name in graph.equations.inputs:
-            further_size(layer, name)
-        sizes = [layer.sizes(k) for k in range(layer.num_layers)]
+            further_size(form, name)
+        sizes = [form.sizes(k) for k in range(form.num_layers)]
         with torch.device("cpu"):
-            made = open_stream(layer.backend, graph, sizes, batch_size, self.dtype)
-        self._stream, self.reason = made
+            self._stream, self.reason = open_stream(
+                layer.backend, graph, sizes, batch_size, self.dtype
+            )
         self.backend = self._stream.backend
+        # Looked up once: a step reads nothing but attributes of its own.
         self._advance = self._stream.advance
-        # What a step needs at hand, by the shape that the event is given in.
+        # The event and output buffers, by the shape in which the event comes.
         event, output = self._stream.inputs[graph.equations.event], self._stream.output
-        forms = {event.shape: (event, output)}
+        arrays = {event.shape: (event, output)}
         if batch_size == 1:
-            forms[event.shape[1:]] = (event[0], output[0])
+            arrays[event.shape[1:]] = (event[0], output[0])
         self._kind = event.dtype
-        self._arrays = forms
-        self._tensors = {shape: torch.from_numpy(one) for shape, (_, one) in forms.items()}
+        self._arrays = arrays
+        self._tensors = {shape: torch.from_numpy(out) for shape, (_, out) in arrays.items()}
         self._event, self._bytes, self._size = event.ctypes.data, event.nbytes, event.itemsize
         self._further = {name: self._stream.inputs[name] for name in graph.equations.inputs}
         self.refresh()
         self.reset()
 
     def step(self, x: Any, /, *, out: Any = None, **inputs: Any) -> Any:
-        """One step.
+        """Compute one step.
 
         Args:
             x: The event, `(B, I)`, or `(I,)` where B is 1: a numpy array, a tensor on the CPU,
                 or anything else with the buffer protocol, of the stepper's dtype.
-            out: Where the output is written too, of its shape and dtype.
-            **inputs: The cell's further inputs, `(B, size)`; one of size 1 may go without its
-                last axis, and where B is 1 it may be a number.
+            out: An array or tensor for the output, of its shape and dtype.
+            **inputs: The cell's further inputs, `(B, size)`; an input of size 1 may go without
+                its last axis, and where B is 1 it may be a number.
 
         Returns:
-            The output `(B, O)`, or `(O,)`: a tensor for a tensor, else an array. It is a view
-            of the stepper's own buffer, which the next step overwrites: copy what you keep, or
-            give `out`, which is returned then.
+            `out` if it is given. Else the output `(B, O)`, or `(O,)`: a tensor for a tensor,
+            an array for anything else. It is a view of the stepper's own buffer, which the
+            next step overwrites: copy what you keep.
 
         Raises:
             ArgumentError, SizeError: naming what was given and what was expected; the states
-                are those before the step then.
+                are still those before the step.
         """
-        # Each look at an attribute counts here: a step of 64 units takes less than 1 us.
+        # Every attribute counts here: a step of 64 units takes less than 1 us.
         kind = type(x)
         output: Any = None
         if kind is ndarray and x.dtype == self._kind:
-            event, output = self._arrays.get(x.shape, NEITHER)
+            event, output = self._arrays.get(x.shape, NO_BUFFERS)
             if output is not None:
                 event[...] = x
         elif (
@@ -155,7 +154,8 @@ class Stepper:
             and x.is_contiguous()
             and not x.is_neg()
             and not x.is_nested
-            # Freed or shrunk storage would be read beyond its end.
+            # As `backends/storage.py`, in line: freed or shrunk storage would be read beyond
+            # its end.
             and x.untyped_storage().nbytes() - x.storage_offset() * self._size >= self._bytes
             and (address := x.data_ptr())
         ):
@@ -181,92 +181,94 @@ class Stepper:
     # The states.
     @property
     def state(self) -> Any:
-        """The states in the form of the layer's: `(L, B, size)`, several as a tuple. Copies."""
-        parts = [
-            {name: torch.from_numpy(one.copy()) for name, one in layer.items()}
-            for layer in self._stream.states()
+        """Copies of the states as the layer returns them: `(L, B, size)`, several as a tuple."""
+        by_layer = [
+            {name: torch.from_numpy(state.copy()) for name, state in states.items()}
+            for states in self._stream.states()
         ]
-        return join_states(self.layer, parts, self._layout())
+        return join_states(self.layer.form, by_layer, self._layout())
 
     @state.setter
     def state(self, hx: Any) -> None:
         if hx is None:
             raise ArgumentError("the states are None; give them, or begin again with reset()")
-        given = as_tensors(hx)
-        first = given[0] if isinstance(given, tuple | list) and given else given
-        flat = self.batch_size == 1 and isinstance(first, Tensor) and first.dim() == 2
+        states = as_tensors(hx)
+        first = states[0] if isinstance(states, tuple | list) and states else states
+        unbatched = self.batch_size == 1 and isinstance(first, Tensor) and first.dim() == 2
         like = torch.empty(0, dtype=self.dtype, device="cpu")
-        for own, one in zip(
-            self._stream.states(),
-            split_states(self.layer, given, self._layout(unbatched=flat), like),
-            strict=True,
-        ):
-            for name, value in (one or {}).items():
-                own[name][...] = value.detach().numpy()
+        layout = self._layout(unbatched=unbatched)
+        by_layer = split_states(self.layer.form, states, layout, like)
+        for buffers, new in zip(self._stream.states(), by_layer, strict=True):
+            for name, value in (new or {}).items():
+                buffers[name][...] = value.detach().numpy()
 
     def reset(self, rows: Any = None) -> None:
-        """Begin again with the cell's starts: all rows, or those of a mask `(B,)` or of indices.
+        """Set the states to the cell's starts.
+
+        Args:
+            rows: The rows to reset, as a mask `(B,)` or as indices; all of them by default.
 
         Raises:
             ArgumentError: if `rows` is no such mask and names no rows.
         """
-        which = slice(None) if rows is None else as_choice(rows, self.batch_size)
-        for own, start in zip(self._stream.states(), self._start, strict=True):
-            for name, value in start.items():
-                own[name][which] = value[which]
+        chosen = slice(None) if rows is None else as_choice(rows, self.batch_size)
+        for buffers, starts in zip(self._stream.states(), self._starts, strict=True):
+            for name, start in starts.items():
+                buffers[name][chosen] = start[chosen]
 
     def save(self) -> bytes:
         """The states as bytes, in the format of safetensors; nothing is pickled."""
-        return write_arrays({name: one.copy() for name, one in self._named().items()})
+        return write_arrays({name: state.copy() for name, state in self._named().items()})
 
     def restore(self, saved: bytes) -> None:
-        """Go on from states that `save` gave.
+        """Continue from the states that `save` returned.
 
         Raises:
             ArgumentError: if these are not saved states of such a stepper; then nothing changes.
         """
         try:
-            found = read_arrays(bytes(saved))
+            states = read_arrays(bytes(saved))
         except (SafetensorError, TypeError, ValueError) as error:
             raise ArgumentError(
                 f"these are no states that a stepper saved ({error}); give what save() returned"
             ) from None
         own = self._named()
 
-        def forms(arrays: Mapping[str, Array]) -> dict[str, str]:
-            return {name: f"{one.dtype}{one.shape}" for name, one in arrays.items()}
+        def shapes(arrays: Mapping[str, Array]) -> dict[str, str]:
+            return {name: f"{array.dtype}{array.shape}" for name, array in arrays.items()}
 
-        if forms(found) != forms(own):
+        if shapes(states) != shapes(own):
             raise ArgumentError(
-                f"these are the states of another stepper: {forms(found)}; expected {forms(own)}"
+                f"these are the states of another stepper: {shapes(states)}; expected {shapes(own)}"
             )
-        for name, one in own.items():
-            one[...] = found[name]
+        for name, buffer in own.items():
+            buffer[...] = states[name]
 
     def refresh(self) -> None:
-        """Take the layer's weights as they are now. The states stay.
+        """Copy the layer's present weights; the states stay as they are.
 
-        The terms that follow from the weights alone are computed here, once.
+        Terms that depend only on the weights are computed here, once.
         """
-        layer, rows = self.layer, self.batch_size
-        for k in range(layer.num_layers):
-            check_weights(layer.store(k, False), layer.sizes(k))
+        layer, form = self.layer, self.layer.form
+        stores = [layer.store(k, False) for k in range(form.num_layers)]
+        for k, store in enumerate(stores):
+            check_weights(store, form.sizes(k))
         with torch.no_grad(), torch.device("cpu"):
             weights = [
                 {
-                    path: one.detach().to("cpu", self.dtype)
-                    for path, one in collect(layer.graph, layer.pairs(k, False)).items()
+                    path: weight.detach().to("cpu", self.dtype)
+                    for path, weight in collect(form.graph, store.pairs()).items()
                 }
-                for k in range(layer.num_layers)
+                for store in stores
             ]
             self._stream.load(weights)
             like = torch.empty(0, dtype=self.dtype)
-            self._start = [
-                {
-                    name: start.numpy().copy()
-                    for name, start in starts(layer.graph, layer.sizes(k), one, rows, like).items()
-                }
-                for k, one in enumerate(weights)
+            starts = [
+                fresh_states(form.graph, form.sizes(k), own, self.batch_size, like)
+                for k, own in enumerate(weights)
+            ]
+            self._starts = [
+                {name: start.numpy().copy() for name, start in states.items()} for states in starts
             ]
 
     def __repr__(self) -> str:
@@ -279,11 +281,11 @@ class Stepper:
     def __reduce__(self) -> NoReturn:
         raise ArgumentError(
             "a stepper is neither copied nor pickled, since its kernels know its buffers by "
-            "address; make another with layer.stepper() and hand over state, or save()"
+            "address; make another with layer.stepper(), and pass on state or save()"
         )
 
     def _take(self, x: Any) -> Any:
-        """Take an event that is not as a step would like it best; the output in its form."""
+        """Take an event that `step` cannot copy directly; return the output in its form."""
         name = self.layer.graph.equations.event
         array = as_array(name, x, self.dtype)
         if array.shape not in self._arrays:
@@ -305,17 +307,17 @@ class Stepper:
             buffer[...] = as_rows(f"further input {name}", inputs[name], buffer.shape, self.dtype)
 
     def _named(self) -> dict[str, Array]:
-        """The states by layer and name; views."""
+        """Views of the states, by layer and name."""
         return {
-            f"layers.{k}.{name}": one
-            for k, layer in enumerate(self._stream.states())
-            for name, one in layer.items()
+            f"layers.{k}.{name}": state
+            for k, states in enumerate(self._stream.states())
+            for name, state in states.items()
         }
 
-    def _layout(self, *, unbatched: bool = False) -> Layout:
-        return Layout(1, self.batch_size, [self.batch_size], unbatched=unbatched)
+    def _layout(self, *, unbatched: bool = False) -> BatchLayout:
+        return BatchLayout(1, self.batch_size, [self.batch_size], unbatched=unbatched)
 
 
-def _dtype(layer: Recurrent) -> torch.dtype:
+def _dtype(layer: CellStack) -> torch.dtype:
     """The dtype of a layer's weights, or torch's default where there are none."""
-    return next((one.dtype for one in layer.parameters()), torch.get_default_dtype())
+    return next((weight.dtype for weight in layer.parameters()), torch.get_default_dtype())

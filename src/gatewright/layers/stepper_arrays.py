@@ -1,4 +1,4 @@
-"""What a stepper is given, as numpy arrays: checked, and without a copy where that can be."""
+"""The arguments of a stepper as numpy arrays: checked, and without a copy where possible."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from gatewright.backends.stream import Array
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.layers.readable import check_readable
 
-#: What a stepper computes in, and numpy's names for it.
+#: The dtypes that a stepper computes in, and numpy's names for them.
 DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype("float32"),
     torch.float64: np.dtype("float64"),
 }
 
 
-def as_array(role: str, given: Any, dtype: torch.dtype, *, truth: bool = False) -> Array:
-    """A view of a tensor, of an array or of a buffer, which must have the dtype.
+def as_array(role: str, value: Any, dtype: torch.dtype, *, truth: bool = False) -> Array:
+    """A view of a tensor, an array or a buffer, which must have the dtype.
 
     Args:
-        truth: Whether booleans are taken too.
+        truth: Whether booleans are allowed too.
 
     Raises:
         ArgumentError: naming what was given and what was expected.
     """
-    if isinstance(given, Tensor):
-        check_readable(given, role)
-        if given.device.type != "cpu":
+    if isinstance(value, Tensor):
+        check_readable(value, role)
+        if value.device.type != "cpu":
             raise ArgumentError(
-                f"{role} is on {given.device}, and a stepper runs on the CPU; give x.cpu()"
+                f"{role} is on {value.device}, and a stepper runs on the CPU; give x.cpu()"
             )
-        if given.dtype != dtype and not (truth and given.dtype == torch.bool):
+        if value.dtype != dtype and not (truth and value.dtype == torch.bool):
             raise ArgumentError(
-                f"{role} is {given.dtype} and the stepper is {dtype}; "
+                f"{role} is {value.dtype} and the stepper is {dtype}; "
                 f"convert one, as in x.to({dtype})"
             )
-        return given.numpy(force=True)
+        return value.numpy(force=True)
     try:
-        array = given if isinstance(given, np.ndarray) else np.asarray(memoryview(given))
-    except (TypeError, ValueError, BufferError):  # of no memory, or of a type without a format
+        array = value if isinstance(value, np.ndarray) else np.asarray(memoryview(value))
+    except (TypeError, ValueError, BufferError):  # no buffer, or of a dtype without a format
         raise ArgumentError(
-            f"{role} is a {type(given).__name__}; give a numpy array, a tensor, or something "
+            f"{role} is a {type(value).__name__}; give a numpy array, a tensor, or something "
             "else with the buffer protocol"
         ) from None
     kind = DTYPES[dtype]
@@ -56,16 +56,16 @@ def as_array(role: str, given: Any, dtype: torch.dtype, *, truth: bool = False) 
     return array
 
 
-def as_rows(role: str, given: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Array:
+def as_rows(role: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Array:
     """A further input as `(B, size)`, or `(B, 1)` where it has one value a row.
 
     Raises:
         ArgumentError, SizeError: naming what was given and what was expected.
     """
     rows, size = shape
-    if isinstance(given, bool | int | float):
-        given = np.asarray(given, DTYPES[dtype])
-    array = as_array(role, given, dtype, truth=True)
+    if isinstance(value, bool | int | float):
+        value = np.asarray(value, DTYPES[dtype])
+    array = as_array(role, value, dtype, truth=True)
     allowed = [(rows, size), (rows, 1), (rows,)]
     if rows == 1:
         allowed += [(size,), (1,), ()]
@@ -77,7 +77,7 @@ def as_rows(role: str, given: Any, shape: tuple[int, ...], dtype: torch.dtype) -
 
 
 def as_output(out: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Array:
-    """Where an output can be written.
+    """The array to which an output is written.
 
     Raises:
         ArgumentError, SizeError: if it is of another shape or dtype, or read-only.
@@ -94,24 +94,24 @@ def as_output(out: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Array:
 
 
 def as_choice(rows: Any, count: int) -> Array:
-    """Some of the rows of a batch, from a mask or from indices.
+    """Rows of a batch, chosen by a mask or by indices, as an index of an array.
 
     Raises:
         ArgumentError: if it is neither.
     """
-    which = as_indices(rows)
-    if which.dtype == np.bool_ and which.shape == (count,):
-        return which
-    whole = np.issubdtype(which.dtype, np.integer) or which.size == 0
-    if not whole or not ((which >= 0) & (which < count)).all():
+    chosen = as_indices(rows)
+    if chosen.dtype == np.bool_ and chosen.shape == (count,):
+        return chosen
+    integers = np.issubdtype(chosen.dtype, np.integer) or chosen.size == 0
+    if not integers or not ((chosen >= 0) & (chosen < count)).all():
         raise ArgumentError(
             f"rows={rows!r}; give a mask of {count} booleans, or indices from 0 to {count - 1}"
         )
-    return which.astype(np.intp)
+    return chosen.astype(np.intp)
 
 
 def as_indices(rows: Any) -> Array:
-    """A mask or indices as an array of whatever type they have.
+    """A mask or indices as an array, of any dtype.
 
     Raises:
         ArgumentError: if they are no array at all.
@@ -125,15 +125,15 @@ def as_indices(rows: Any) -> Array:
         raise ArgumentError(f"rows is no row of indices: {error}") from None
 
 
-def as_tensors(given: Any) -> Any:
-    """States with tensors for arrays."""
-    if isinstance(given, tuple | list):
-        return type(given)(as_tensors(one) for one in given)
-    if not isinstance(given, np.ndarray):
-        return given
+def as_tensors(value: Any) -> Any:
+    """States, nested as they are, with tensors in the place of arrays."""
+    if isinstance(value, tuple | list):
+        return type(value)(as_tensors(state) for state in value)
+    if not isinstance(value, np.ndarray):
+        return value
     try:
-        return torch.from_numpy(given)
-    except (TypeError, ValueError) as error:  # a type, or strides, that torch has not
+        return torch.from_numpy(value)
+    except (TypeError, ValueError) as error:  # a dtype or strides unknown to torch
         raise ArgumentError(
             f"a state is an array that torch cannot read: {error}; give np.ascontiguousarray of "
             "floating-point numbers"

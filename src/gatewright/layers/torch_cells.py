@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gatewright.backends.step import one_step
 from gatewright.backends.weights import Pairs
-from gatewright.cells.gru import GRU
-from gatewright.cells.lstm import LSTM, PeepholeLSTM
-from gatewright.cells.rnn import ElmanRNN
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments
-from gatewright.layers.call_inputs import as_weights
+from gatewright.layers.built_in import BUILT_IN, as_gates
 from gatewright.layers.cell_module import CellModule
+from gatewright.layers.readable import as_weights
 from gatewright.layers.weights.named import NamedWeights
-from gatewright.layers.weights.product import ProductWeights, Store, product_weights
+from gatewright.layers.weights.product import ProductWeights, product_weights
+from gatewright.layers.weights.store import Store
 from gatewright.layers.weights.torch import TorchWeights
 
 
@@ -46,7 +45,7 @@ class StepCell(CellModule):
         self.prepare()
 
     def store(self) -> Store:
-        """Where the weights are kept: at their paths, such as `f.x.weight`."""
+        """The weights, at their paths, such as `f.x.weight`."""
         return NamedWeights(self, self.graph.weights.values())
 
     def pairs(self) -> Pairs:
@@ -54,7 +53,7 @@ class StepCell(CellModule):
         return self.store().pairs()
 
     def reset_parameters(self) -> None:
-        """Start the weights as torch does: uniform within 1 / sqrt(hidden size)."""
+        """Draw the weights as torch does: uniformly within 1 / sqrt(hidden size)."""
         self.store().reset(1.0 / math.sqrt(self.hidden_size))
 
     def weights(self, name: str) -> ProductWeights:
@@ -62,12 +61,12 @@ class StepCell(CellModule):
         return product_weights(self.store(), name, self.products)
 
     def forward(self, input: Tensor, hx: Any = None, *, values: bool = False) -> Any:
-        """One step.
+        """Compute one step.
 
         Args:
             input: `(B, I)` or `(I,)`.
-            hx: The states before it, `(B, H)` or `(H,)`: one bare, several as a tuple.
-                Without it, the cell's starts.
+            hx: The states before it, `(B, H)` or `(H,)`: a single one bare, several as a
+                tuple. Without it, the cell's starts.
             values: Whether every named value is returned too.
 
         Returns:
@@ -77,33 +76,35 @@ class StepCell(CellModule):
             ArgumentError, SizeError: naming what was given and what was expected.
         """
         pairs = self.pairs()
-        like = next((weight for one in pairs.values() for weight, _ in one.values()), input)
+        weights = (weight for sources in pairs.values() for weight, _ in sources.values())
+        like = next(weights, input)
         event = as_weights(input, like, "input")
         states = {} if hx is None else self._states(hx)
-        before = tuple(as_weights(one, like, f"state {name}") for name, one in states.items())
+        before = tuple(as_weights(state, like, f"state {name}") for name, state in states.items())
         return one_step(self.graph, event, before, pairs, values=values)
 
     def _states(self, hx: Any) -> dict[str, Any]:
         names = tuple(self.graph.states)
         states = (hx,) if len(names) == 1 else hx
         if not isinstance(states, tuple | list) or len(states) != len(names):
-            what = f"{len(hx)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
-            raise ArgumentError(f"the states are a tuple ({', '.join(names)}); given was {what}")
+            value = f"{len(hx)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
+            raise ArgumentError(f"the states are a tuple ({', '.join(names)}); given was {value}")
         return dict(zip(names, states, strict=True))
 
     def printed(self) -> list[str]:
-        given = [] if self.bias else ["bias=False"]
-        return [str(self.input_size), str(self.hidden_size), *given]
+        changed = [] if self.bias else ["bias=False"]
+        return [str(self.input_size), str(self.hidden_size), *changed]
 
 
 class TorchStepCell(StepCell):
-    """A step cell that keeps its weights under torch's names."""
+    """A step cell whose weights have torch's names."""
 
     def store(self) -> TorchWeights:
-        return TorchWeights(self, self.graph, "")
+        assert self.built_in is not None
+        return TorchWeights(self, self.graph, self.built_in.torch_gates)
 
 
-class RNNCell(TorchStepCell):
+class RNNCell(TorchStepCell, built_in=BUILT_IN["RNN"]):
     """`torch.nn.RNNCell`, with every named value on request.
 
     >>> import torch, gatewright as gw
@@ -111,7 +112,7 @@ class RNNCell(TorchStepCell):
     torch.Size([2, 4])
     """
 
-    options: ClassVar = {"nonlinearity": "tanh"}
+    nonlinearity: Literal["tanh", "relu"]
 
     def __init__(
         self,
@@ -122,11 +123,11 @@ class RNNCell(TorchStepCell):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.nonlinearity = nonlinearity
-        super().__init__(ElmanRNN(nonlinearity), input_size, hidden_size, bias, device, dtype)
+        cell = self.choose_cell(nonlinearity=nonlinearity)
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype)
 
 
-class LSTMCell(TorchStepCell):
+class LSTMCell(TorchStepCell, built_in=BUILT_IN["LSTM"]):
     """`torch.nn.LSTMCell`, with every named value on request.
 
     >>> import torch, gatewright as gw
@@ -134,8 +135,6 @@ class LSTMCell(TorchStepCell):
     >>> values["learn"].shape
     torch.Size([2, 4])
     """
-
-    options: ClassVar = {}
 
     def __init__(
         self,
@@ -145,10 +144,10 @@ class LSTMCell(TorchStepCell):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(LSTM(), input_size, hidden_size, bias, device, dtype)
+        super().__init__(self.choose_cell(), input_size, hidden_size, bias, device, dtype)
 
 
-class GRUCell(TorchStepCell):
+class GRUCell(TorchStepCell, built_in=BUILT_IN["GRU"]):
     """`torch.nn.GRUCell`, with every named value on request; `reset` as in `GRU`.
 
     >>> import torch, gatewright as gw
@@ -156,7 +155,7 @@ class GRUCell(TorchStepCell):
     torch.Size([2, 4])
     """
 
-    options: ClassVar = {"reset": "after"}
+    reset: Literal["after", "before"]
 
     def __init__(
         self,
@@ -168,11 +167,12 @@ class GRUCell(TorchStepCell):
         *,
         reset: Literal["after", "before"] = "after",
     ) -> None:
-        self.reset = reset
-        super().__init__(GRU(reset), input_size, hidden_size, bias, device, dtype)
+        super().__init__(
+            self.choose_cell(reset=reset), input_size, hidden_size, bias, device, dtype
+        )
 
 
-class PeepholeLSTMCell(StepCell):
+class PeepholeLSTMCell(StepCell, built_in=BUILT_IN["PeepholeLSTM"]):
     """One step of `PeepholeLSTM`, with every named value on request.
 
     >>> import torch, gatewright as gw
@@ -181,11 +181,9 @@ class PeepholeLSTMCell(StepCell):
     torch.Size([2, 4])
     """
 
-    options: ClassVar = {
-        "peephole": "diagonal",
-        "gates": ("i", "f", "o"),
-        "output_reads": "new",
-    }
+    peephole: Literal["diagonal", "full"]
+    gates: tuple[str, ...]
+    output_reads: Literal["new", "old"]
 
     def __init__(
         self,
@@ -199,8 +197,5 @@ class PeepholeLSTMCell(StepCell):
         gates: tuple[str, ...] = ("i", "f", "o"),
         output_reads: Literal["new", "old"] = "new",
     ) -> None:
-        self.peephole = peephole
-        self.gates = gates if isinstance(gates, str) else tuple(gates)
-        self.output_reads = output_reads
-        cell = PeepholeLSTM(peephole, self.gates, output_reads)
+        cell = self.choose_cell(peephole=peephole, gates=as_gates(gates), output_reads=output_reads)
         super().__init__(cell, input_size, hidden_size, bias, device, dtype)

@@ -1,52 +1,51 @@
-"""The drop-ins: `RNN`, `LSTM` and `GRU` as in `torch.nn`, and `PeepholeLSTM` beside them.
+"""The drop-ins: `RNN`, `LSTM` and `GRU` as in `torch.nn`; also `PeepholeLSTM`.
 
 `isinstance(gw.LSTM(...), torch.nn.LSTM)` is false on purpose. Code that asks for torch's class
-goes on to torch's kernels: quantization replaces the module, exporters and compilers lower it
-by its type, and none of them would run the layer that is there. What code reads of such a
-layer is here instead: `all_weights`, `_flat_weights`, `mode` and the names of the parameters.
-Ask for `(nn.LSTM, gw.LSTM)` where both are meant.
+then uses torch's kernels: quantization replaces the module, exporters and compilers lower it
+by its type, and none of them would run the layer that is there. The attributes that code reads
+of such a layer are here instead: `all_weights`, `_flat_weights`, `mode` and the names of the
+parameters. Ask for `(nn.LSTM, gw.LSTM)` where both are meant.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from gatewright.cells.gru import GRU as GRUEquations
-from gatewright.cells.lstm import LSTM as LSTMEquations
-from gatewright.cells.lstm import PeepholeLSTM as PeepholeEquations
-from gatewright.cells.rnn import ElmanRNN
 from gatewright.errors import ArgumentError
 from gatewright.layers.arguments import check_size
+from gatewright.layers.built_in import BUILT_IN, as_gates
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.weights.torch import TorchWeights
 
 
-class TorchNamed(Recurrent):
-    """A layer that keeps its weights under torch's names, and so exchanges its state_dict."""
+class TorchLayer(Recurrent):
+    """A layer whose weights have torch's names, so that it exchanges state_dicts with torch."""
 
-    #: The name by which `torch.nn.RNNBase` chooses its kernels; a GRU has it for either reset.
+    #: The name by which `torch.nn.RNNBase` chooses its kernels; the same for both GRUs.
     mode: str
-    #: As every recurrent layer of torch has it; of these, `LSTM` alone takes another.
+    #: All recurrent layers of torch have it; only `LSTM` takes another value.
     proj_size: int = 0
 
     def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
         for layer, reverse in self.places:
             self.store(layer, reverse).make(self.sizes(layer), device, dtype)
-        self.register_state_dict_pre_hook(_settle)
-        self.register_load_state_dict_post_hook(_hold_again)
+        self.register_state_dict_pre_hook(_write_frozen)
+        self.register_load_state_dict_post_hook(_read_frozen)
 
     def store(self, layer: int, reverse: bool) -> TorchWeights:
-        return TorchWeights(self, self.graph, f"_l{layer}" + ("_reverse" if reverse else ""))
+        assert self.built_in is not None
+        suffix = f"_l{layer}" + ("_reverse" if reverse else "")
+        return TorchWeights(self, self.graph, self.built_in.torch_gates, suffix)
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The parameters by layer and direction, as in torch."""
         return [[getattr(self, name) for name in names] for names in self._all_weights]
 
-    # Underscored, and read by code for torch's layers all the same.
+    # Private names, which code for torch's layers reads nevertheless.
     @property
     def _all_weights(self) -> list[list[str]]:
         """The parameters' names by layer and direction."""
@@ -61,20 +60,22 @@ class TorchNamed(Recurrent):
         return [weight for weights in self.all_weights for weight in weights]
 
     def flatten_parameters(self) -> None:
-        """Does nothing: there is no second copy of the weights. For code that calls it."""
+        """Do nothing: there is no second copy of the weights. For code that calls it."""
 
 
-def _settle(module: TorchNamed, *_: Any) -> None:
-    for place in module.places:
-        module.store(*place).settle()
+def _write_frozen(layer: TorchLayer, *_: Any) -> None:
+    """Before a state_dict is taken, write frozen gates into the parameters."""
+    for place in layer.places:
+        layer.store(*place).write_frozen()
 
 
-def _hold_again(module: TorchNamed, _: Any) -> None:
-    for place in module.places:
-        module.store(*place).hold_again()
+def _read_frozen(layer: TorchLayer, _: Any) -> None:
+    """After a state_dict is loaded, take frozen gates from the parameters."""
+    for place in layer.places:
+        layer.store(*place).read_frozen()
 
 
-class RNN(TorchNamed):
+class RNN(TorchLayer, built_in=BUILT_IN["RNN"]):
     """`torch.nn.RNN`, with the same arguments, returned values and state_dict.
 
     >>> import torch, gatewright as gw
@@ -82,11 +83,11 @@ class RNN(TorchNamed):
     >>> output.shape, h.shape
     (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
 
-    The equations stand in `cells/rnn.py`. Beyond torch: `lengths`, `starts`, `trace`,
-    `weights`, `freeze`; see `Recurrent`.
+    The equations are in `cells/rnn.py`. New here: `lengths`, `starts`, `trace`, `weights` and
+    `freeze`; see `Recurrent`.
     """
 
-    options: ClassVar = {"nonlinearity": "tanh"}
+    nonlinearity: Literal["tanh", "relu"]
 
     @property
     def mode(self) -> str:  # type: ignore[override]
@@ -107,9 +108,8 @@ class RNN(TorchNamed):
         *,
         backend: str = "auto",
     ) -> None:
-        self.nonlinearity = nonlinearity
         super().__init__(
-            ElmanRNN(nonlinearity),
+            self.choose_cell(nonlinearity=nonlinearity),
             input_size,
             hidden_size,
             num_layers,
@@ -123,7 +123,7 @@ class RNN(TorchNamed):
         )
 
 
-class LSTM(TorchNamed):
+class LSTM(TorchLayer, built_in=BUILT_IN["LSTM"]):
     """`torch.nn.LSTM`, with the same arguments, returned values and state_dict.
 
     >>> import torch, gatewright as gw
@@ -132,12 +132,11 @@ class LSTM(TorchNamed):
     >>> sorted(layer.trace(torch.zeros(5, 2, 3)))
     ['c', 'f', 'forget', 'g', 'h', 'i', 'learn', 'o', 'remember', 'use', 'x']
 
-    The equations stand in `cells/lstm.py`. Beyond torch: `lengths`, `starts`, `trace`,
-    `weights`, `freeze`; see `Recurrent`.
+    The equations are in `cells/lstm.py`. New here: `lengths`, `starts`, `trace`, `weights` and
+    `freeze`; see `Recurrent`.
     """
 
     mode = "LSTM"
-    options: ClassVar = {"proj_size": 0}
 
     def __init__(
         self,
@@ -160,9 +159,8 @@ class LSTM(TorchNamed):
                 f"proj_size={proj_size!r}; expected 0 for none, or a size below "
                 f"hidden_size = {hidden_size}"
             )
-        self.proj_size = proj_size
         super().__init__(
-            LSTMEquations(projection=proj_size),
+            self.choose_cell(proj_size=proj_size),
             input_size,
             hidden_size,
             num_layers,
@@ -176,7 +174,7 @@ class LSTM(TorchNamed):
         )
 
 
-class GRU(TorchNamed):
+class GRU(TorchLayer, built_in=BUILT_IN["GRU"]):
     """`torch.nn.GRU`, with the same arguments, returned values and state_dict.
 
     >>> import torch, gatewright as gw
@@ -189,12 +187,12 @@ class GRU(TorchNamed):
             it, as in the paper. The weights are the same; only "before" adds both biases
             of the new value.
 
-    The equations stand in `cells/gru.py`. Beyond torch: `lengths`, `starts`, `trace`,
-    `weights`, `freeze`; see `Recurrent`.
+    The equations are in `cells/gru.py`. New here: `lengths`, `starts`, `trace`, `weights` and
+    `freeze`; see `Recurrent`.
     """
 
     mode = "GRU"
-    options: ClassVar = {"reset": "after"}
+    reset: Literal["after", "before"]
 
     def __init__(
         self,
@@ -211,9 +209,8 @@ class GRU(TorchNamed):
         reset: Literal["after", "before"] = "after",
         backend: str = "auto",
     ) -> None:
-        self.reset = reset
         super().__init__(
-            GRUEquations(reset=reset),
+            self.choose_cell(reset=reset),
             input_size,
             hidden_size,
             num_layers,
@@ -227,8 +224,8 @@ class GRU(TorchNamed):
         )
 
 
-class PeepholeLSTM(Recurrent):
-    """An LSTM whose gates see the long-term memory, which torch has not.
+class PeepholeLSTM(Recurrent, built_in=BUILT_IN["PeepholeLSTM"]):
+    """An LSTM whose gates see the long-term memory; torch has no such layer.
 
     >>> import torch, gatewright as gw
     >>> layer = gw.PeepholeLSTM(3, 4, peephole="full", gates=("f",))
@@ -238,18 +235,16 @@ class PeepholeLSTM(Recurrent):
     Args:
         peephole: "diagonal" multiplies the memory by a vector (Gers and Schmidhuber 2000);
             "full" by a matrix, as the lesson teaches it.
-        gates: Which of "i", "f" and "o" see it.
+        gates: Those of "i", "f" and "o" that see it.
         output_reads: Whether o sees the "new" memory or the "old" one.
 
-    The other arguments are those of `LSTM`; the weights are kept by name, as in
-    `Recurrent`. The equations stand in `cells/lstm.py`.
+    The other arguments are those of `LSTM`; the weights are stored by name, as in
+    `Recurrent`. The equations are in `cells/lstm.py`.
     """
 
-    options: ClassVar = {
-        "peephole": "diagonal",
-        "gates": ("i", "f", "o"),
-        "output_reads": "new",
-    }
+    peephole: Literal["diagonal", "full"]
+    gates: tuple[str, ...]
+    output_reads: Literal["new", "old"]
 
     def __init__(
         self,
@@ -268,11 +263,8 @@ class PeepholeLSTM(Recurrent):
         output_reads: Literal["new", "old"] = "new",
         backend: str = "auto",
     ) -> None:
-        self.peephole = peephole
-        self.gates = gates if isinstance(gates, str) else tuple(gates)
-        self.output_reads = output_reads
         super().__init__(
-            PeepholeEquations(peephole, self.gates, output_reads),
+            self.choose_cell(peephole=peephole, gates=as_gates(gates), output_reads=output_reads),
             input_size,
             hidden_size,
             num_layers,

@@ -125,22 +125,6 @@ def prepare_call(
     return prepare(task, shares, weights, shapes)
 
 
-def in_memory(tensor: Tensor) -> bool:
-    """Check that all numbers of a tensor lie in its storage, which a user may free or resize."""
-    if not tensor.numel():
-        return True
-    end = tensor.storage_offset() + extent(tensor.shape, tensor.stride())
-    fits = tensor.untyped_storage().nbytes() >= end * tensor.element_size()
-    return fits and tensor.data_ptr() != 0
-
-
-def extent(shape: Sequence[int], strides: Sequence[int]) -> int:
-    """The numbers from the first one of a tensor to its last one, both included."""
-    if 0 in shape:
-        return 0
-    return 1 + sum([(n - 1) * stride for n, stride in zip(shape, strides, strict=True)])
-
-
 def why_no_stream(graph: Graph) -> str | None:
     """Why the kernels cannot stream a graph, or None."""
     from gatewright.backends.llvm.stepping import cannot

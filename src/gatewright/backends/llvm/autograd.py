@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import reference
-from gatewright.backends.llvm import extent, in_memory, why_not_read, why_watched
+from gatewright.backends.llvm import why_not_read, why_watched
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_list import Shape, prepared
 from gatewright.backends.llvm.forward import run_forward
@@ -18,6 +18,7 @@ from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import Result, Run, Section, at_hand
+from gatewright.backends.storage import byte_extent, in_storage
 from gatewright.errors import ArgumentError
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
@@ -113,13 +114,7 @@ class Saved:
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.forms = [
-            (
-                tensor.shape,
-                tensor.dtype,
-                tensor.stride(),
-                extent(tensor.shape, tensor.stride()) * tensor.element_size(),
-            )
-            for tensor in tensors
+            (tensor.shape, tensor.dtype, tensor.stride(), byte_extent(tensor)) for tensor in tensors
         ]
 
     def restored(self, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -161,7 +156,7 @@ NOTHING = torch.zeros(())
 def in_rows(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Gradients from outside as kernels read them: the numbers themselves, in whole rows."""
     for gradient in gradients:
-        if gradient is not None and not in_memory(gradient):
+        if gradient is not None and not in_storage(gradient):
             raise ArgumentError(
                 f"an upstream gradient of shape {tuple(gradient.shape)} has lost its memory: it "
                 "was freed or resized before the backward pass"

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm import build, extent
+from gatewright.backends.llvm import build
 from gatewright.backends.llvm.chain import NUMBERS as CALL
 from gatewright.backends.llvm.checked import Record, header
 from gatewright.backends.llvm.library import Built, Kernels, shared
 from gatewright.backends.llvm.memory import check_guards
 from gatewright.backends.llvm.threads import threads
 from gatewright.backends.llvm.verify import Access, Contents, Span, verify
+from gatewright.backends.storage import extent
 from gatewright.errors import KernelError
 from gatewright.graph import Term
 from gatewright.graph.sizes import number

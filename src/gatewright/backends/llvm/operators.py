@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm import in_memory
 from gatewright.backends.llvm.autograd import in_rows
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_list import Lie, Shape, prepared
@@ -22,6 +21,7 @@ from gatewright.backends.llvm.forward import forward_program, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.order import even
 from gatewright.backends.reference import Run
+from gatewright.backends.storage import in_storage
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph, Term
 from gatewright.graph.lowering import of_text
@@ -132,7 +132,7 @@ def check_memory(tensors: Sequence[Tensor]) -> None:
     """
     for tensor in tensors:
         real = type(tensor) in (Tensor, torch.nn.Parameter) and not tensor.is_meta
-        if real and not in_memory(tensor):
+        if real and not in_storage(tensor):
             raise ArgumentError(
                 f"a tensor of shape {tuple(tensor.shape)} has lost its memory: it was freed or "
                 "resized; give it while it holds its numbers"

@@ -1,88 +1,31 @@
-"""A layer's weights by product and source, as the user reads and writes them.
+"""The weights of a layer by product and source, as the user reads and writes them.
 
 `{"f": {"x": (W, b), "h": (W, None), "c*": (v, None)}}`: a product keeps its one bias at its
-first source; a parameter stands under its own name.
+first source; a parameter has its own name as its source.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewright.backends.weights import Pair, Pairs, Share
+from gatewright.backends.weights import Pair
 from gatewright.errors import ArgumentError, SizeError
-from gatewright.layers.readable import check_readable
-
-
-class Store(Protocol):
-    """Where one layer keeps the weights of one direction: by name, or as torch does."""
-
-    def make(self, sizes: Mapping[str, int], device: Any, dtype: torch.dtype | None) -> None:
-        """Create the parameters."""
-
-    def shapes(self, sizes: Mapping[str, int]) -> Mapping[str, tuple[int, ...]]:
-        """The shape of each tensor of `sources`."""
-
-    def reset(self, bound: float) -> None:
-        """Start them, uniform within `bound`."""
-
-    def pairs(self) -> Pairs:
-        """Every weight, live, by product and source."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Each of the graph's weights, live, by path."""
-
-    def shares(self) -> Mapping[str, Share] | None:
-        """What each of the graph's weights is of the tensors kept; None if one is computed."""
-
-    def sources(self) -> Mapping[str, tuple[dict[str, Any], str]]:
-        """Where each tensor of the shares is found, in a module's parameters."""
-
-    def computed(self, product: str) -> Set[str]:
-        """The sources of a product whose weights are computed from other ones."""
-
-    def freeze(self, product: str, frozen: bool) -> None:
-        """Hold a product's weights, or let them go."""
-
-    def frozen(self, product: str) -> bool:
-        """Tell if all weights of a product are held."""
-
-    def frozen_sources(self, product: str) -> Set[str]:
-        """The sources of a product whose matrix or vector is frozen."""
-
-
-def check_weights(store: Store, sizes: Mapping[str, int]) -> None:
-    """Refuse weights of another shape than the layer's, before autograd has seen them.
-
-    Raises:
-        SizeError: naming the weight, its shape and the one expected.
-    """
-    sources = store.sources()
-    for name, shape in store.shapes(sizes).items():
-        parameters, leaf = sources[name]
-        own = parameters.get(leaf)
-        if own is None:
-            continue
-        check_readable(own, f"the weight {name}")
-        if tuple(own.shape) != shape:
-            raise SizeError(
-                f"the weight {name} has shape {tuple(own.shape)}; expected {shape}: give it that "
-                "one, or make a layer of its sizes"
-            )
+from gatewright.layers.weights.store import Store
 
 
 class ProductWeights(Mapping[str, Pair]):
     """The weights of one product, by source: `layer.weights("f")["x"]` is `(W, b)`.
 
     The tensors are detached but share the layer's memory, so `W.zero_()` writes to it.
-    `weights["x"] = (W, b)` copies new values in; a bias left out (or None) stays. What a
-    parametrization computes can be read only.
+    `weights["x"] = (W, b)` copies new values in; a bias that is left out (or None) stays as it
+    is. Values that a parametrization computes can only be read.
 
     Attributes:
-        frozen: Whether all of them are held (`layer.freeze`): resets and `gw.init` skip them.
+        frozen: Whether all of them are frozen (`layer.freeze`): resets and `gw.init` skip them.
         frozen_sources: The sources whose matrix or vector is frozen, if only by `Cell.fixed`.
     """
 
@@ -104,8 +47,8 @@ class ProductWeights(Mapping[str, Pair]):
             )
         return self._pairs[source]
 
-    def __setitem__(self, source: str, given: Any) -> None:
-        weight, bias = self._pair(source, given)
+    def __setitem__(self, source: str, value: Any) -> None:
+        weight, bias = self._as_pair(source, value)
         own_weight, own_bias = self[source]
         if source in self._computed:
             raise ArgumentError(
@@ -114,31 +57,33 @@ class ProductWeights(Mapping[str, Pair]):
             )
         if bias is not None and own_bias is None:
             raise ArgumentError(f"{self._name}.{source} has no bias; give (W, None)")
+        # Both are checked before either is written.
         writes = [
-            (own, self._fitting(new, own, f"{self._name}.{source}.{what}"))
-            for own, new, what in ((own_weight, weight, "weight"), (own_bias, bias, "bias"))
+            (own, self._checked(new, own, f"{self._name}.{source}.{role}"))
+            for own, new, role in ((own_weight, weight, "weight"), (own_bias, bias, "bias"))
             if own is not None and new is not None
         ]
         for own, new in writes:
             own.copy_(new)
 
-    def _pair(self, source: str, given: Any) -> tuple[Any, Any]:
-        if not isinstance(given, tuple | list):
-            return given, None
-        if len(given) != 2:
+    def _as_pair(self, source: str, value: Any) -> tuple[Any, Any]:
+        if not isinstance(value, tuple | list):
+            return value, None
+        if len(value) != 2:
             raise ArgumentError(
-                f"{self._name}.{source} was given {len(given)} values; give (W, b) or (W, None)"
+                f"{self._name}.{source} was given {len(value)} values; give (W, b) or (W, None)"
             )
-        return given[0], given[1]
+        return value[0], value[1]
 
-    def _fitting(self, new: Any, own: Tensor, what: str) -> Tensor:
+    def _checked(self, new: Any, own: Tensor, title: str) -> Tensor:
+        """The new values as a tensor of the shape, dtype and device of the weight's own."""
         try:
             tensor = torch.as_tensor(new, dtype=own.dtype, device=own.device).detach()
         except (TypeError, ValueError, RuntimeError) as error:
-            raise ArgumentError(f"{what} was given {type(new).__name__}: {error}") from None
+            raise ArgumentError(f"{title} was given {type(new).__name__}: {error}") from None
         if tensor.shape != own.shape:
             raise SizeError(
-                f"{what} was given shape {tuple(tensor.shape)}; expected {tuple(own.shape)}"
+                f"{title} was given shape {tuple(tensor.shape)}; expected {tuple(own.shape)}"
             )
         return tensor
 

@@ -1,17 +1,18 @@
 """The names of a layer's weights: in its modules, and in files.
 
 In the module tree layer and direction are one level, `layers.<k>_<forward|reverse>`: torch.export
-rebuilds the tree from plain modules, and none of those can have a child that is called `forward`.
-`state_dict` and `named_parameters` agree on these names. A saved model has the two levels
+rebuilds the tree from plain modules, and none of those can have a child called `forward`.
+`state_dict` and `named_parameters` use these names. A saved model has two levels,
 `layers.<k>.<forward|reverse>.<product>.<source>.weight`; a state_dict with either loads.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
-if TYPE_CHECKING:
-    from gatewright.layers.recurrent import Recurrent
+#: A layer's number, and whether it reads the sequence in reverse.
+Place = tuple[int, bool]
 
 
 def direction(reverse: bool) -> str:
@@ -24,15 +25,15 @@ def place_name(layer: int, reverse: bool) -> str:
     return f"{layer}_{direction(reverse)}"
 
 
-def module_names(layer: Recurrent, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Give weights with the names of files those of the layer's modules, before they are loaded."""
-    for place in layer.places:
+def to_module_names(state: dict[str, Any], prefix: str, places: Iterable[Place]) -> None:
+    """Rename the weights of a file as a layer's modules name them, in place."""
+    for place in places:
         rename(state, *reversed(prefixes(prefix, *place)))
 
 
-def file_names(layer: Recurrent, state: dict[str, Any], prefix: str) -> None:
-    """Give a layer's weights the names that they have in files."""
-    for place in layer.places:
+def to_file_names(state: dict[str, Any], prefix: str, places: Iterable[Place]) -> None:
+    """Rename the weights of a layer's modules as files name them, in place."""
+    for place in places:
         rename(state, *prefixes(prefix, *place))
 
 

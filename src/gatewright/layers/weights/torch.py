@@ -1,7 +1,7 @@
-"""torch's names and gate orders: how a drop-in keeps its weights.
+"""torch's names and gate orders: the weights of a drop-in, stacked as torch stacks them.
 
 torch stacks a network's gates into one matrix for the input and one for the hidden state,
-`weight_ih_l0` and `weight_hh_l0`, with a bias for each. The order is data, here.
+`weight_ih_l0` and `weight_hh_l0`, with a bias for each.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from gatewright.backends.weights import Pair, Share, collect
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
-from gatewright.layers.weights.named import learned
+from gatewright.layers.weights.store import learned
 
-#: The products in the order in which torch stacks them, by cell.
-GATES = {"ElmanRNN": ("h",), "LSTM": ("i", "f", "g", "o"), "GRU": ("r", "z", "n")}
-
-#: How the names of the buffers begin that hold frozen gates.
+#: The beginning of the names of the buffers with frozen gates. `config.json` has these names.
 HELD = "held_"
 
 #: The source that each of torch's tensors belongs to.
@@ -29,32 +26,37 @@ SOURCES = {"weight_ih": "x", "bias_ih": "x", "weight_hh": "h", "bias_hh": "h", "
 
 
 class TorchWeights:
-    """The weights of one branch of a drop-in, kept on `module` under torch's names.
+    """The weights of one layer and direction of a drop-in, on `module` under torch's names.
 
-    `suffix` is "_l0" or "_l0_reverse"; a step cell has none. A frozen gate is part of a
-    larger tensor, which an optimizer may still move (weight decay, momentum); so its values
-    are held in buffers, and those are what runs and what is saved.
+    A frozen gate is part of a larger tensor, which an optimizer may still change (weight decay,
+    momentum). So its values are copied into buffers, and those are what runs and what is saved.
+
+    Args:
+        gates: The products in the order in which torch stacks them.
+        suffix: "_l0" or "_l0_reverse"; empty for a step cell.
     """
 
-    def __init__(self, module: nn.Module, graph: Graph, suffix: str) -> None:
+    def __init__(
+        self, module: nn.Module, graph: Graph, gates: tuple[str, ...], suffix: str = ""
+    ) -> None:
         self.module = module
         self.graph = graph
+        self.gates = gates
         self.suffix = suffix
-        self.gates = GATES[graph.equations.name]
-        self.bias = any(one.role == "bias" for one in graph.weights.values())
+        self.bias = any(weight.role == "bias" for weight in graph.weights.values())
         self.projected = "h.use.weight" in graph.weights
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Each parameter's name, and the gates that it stacks."""
-        found = {f"weight_ih{self.suffix}": self.gates, f"weight_hh{self.suffix}": self.gates}
+        names = {f"weight_ih{self.suffix}": self.gates, f"weight_hh{self.suffix}": self.gates}
         if self.bias:
-            found |= {f"bias_ih{self.suffix}": self.gates, f"bias_hh{self.suffix}": self.gates}
+            names |= {f"bias_ih{self.suffix}": self.gates, f"bias_hh{self.suffix}": self.gates}
         if self.projected:
-            found[f"weight_hr{self.suffix}"] = ("h",)
-        return found
+            names[f"weight_hr{self.suffix}"] = ("h",)
+        return names
 
     def make(self, sizes: Mapping[str, int], device: Any, dtype: torch.dtype | None) -> None:
-        """Create the parameters, in torch's order."""
+        """Create the parameters in torch's order, without values."""
         for name, shape in self.shapes(sizes).items():
             tensor = torch.empty(shape, device=device, dtype=dtype)
             self.module.register_parameter(name, nn.Parameter(tensor))
@@ -73,15 +75,15 @@ class TorchWeights:
         return {name: shapes[name.removesuffix(self.suffix)] for name in self.names()}
 
     def reset(self, bound: float) -> None:
-        """Uniform within `bound`, in torch's order: one seed gives the same weights.
+        """Draw uniformly within `bound`, in torch's order: one seed gives the same weights.
 
-        What is frozen stays, a gate that is held too.
+        Frozen values stay, also those of a single gate.
         """
         for name in self.names():
-            for one in learned(self.module, name):
-                if one.requires_grad:
-                    nn.init.uniform_(one, -bound, bound)
-        self.settle()
+            for parameter in learned(self.module, name):
+                if parameter.requires_grad:
+                    nn.init.uniform_(parameter, -bound, bound)
+        self.write_frozen()
 
     def pairs(self) -> dict[str, dict[str, Pair]]:
         """Every weight by product and source, as parts of torch's tensors."""
@@ -89,9 +91,9 @@ class TorchWeights:
             name: dict(zip(gates, self._split(name, gates), strict=True))
             for name, gates in self.names().items()
         }
-        found: dict[str, dict[str, Pair]] = {}
+        pairs: dict[str, dict[str, Pair]] = {}
         for gate in self.gates:
-            found[gate] = {
+            pairs[gate] = {
                 key: (
                     parts[f"weight_{half}{self.suffix}"][gate],
                     parts[f"bias_{half}{self.suffix}"][gate] if self.bias else None,
@@ -99,53 +101,58 @@ class TorchWeights:
                 for key, half in (("x", "ih"), ("h", "hh"))
             }
         if self.projected:
-            found["h"] = {"use": (parts[f"weight_hr{self.suffix}"]["h"], None)}
-        return found
+            pairs["h"] = {"use": (parts[f"weight_hr{self.suffix}"]["h"], None)}
+        return pairs
 
     def tensors(self) -> dict[str, Tensor]:
         """Each of the graph's weights, by path; torch's two biases are added up."""
         shares = self.shares()
         if shares is None:
             return collect(self.graph, self.pairs())
+        # Each tensor is chunked once, for all of its gates.
         parts: dict[tuple[tuple[str, ...], int], Sequence[Tensor]] = {}
-        found = {}
+        tensors = {}
         for path, (names, position, count) in shares.items():
             if (names, count) not in parts:
                 first, *rest = [getattr(self.module, name) for name in names]
-                whole = sum(rest, first)
-                parts[names, count] = whole.chunk(count) if count > 1 else (whole,)
-            found[path] = parts[names, count][position]
-        return found
+                stacked = sum(rest, first)
+                parts[names, count] = stacked.chunk(count) if count > 1 else (stacked,)
+            tensors[path] = parts[names, count][position]
+        return tensors
 
     def shares(self) -> dict[str, Share] | None:
-        """What each of the graph's weights is of torch's tensors; None while gates are held."""
+        """The part of torch's tensors that each of the graph's weights is.
+
+        None while gates are frozen, since their values are then read from buffers.
+        """
         if any(name.startswith(HELD) for name in self.module._buffers):
             return None
         ih, hh = f"bias_ih{self.suffix}", f"bias_hh{self.suffix}"
-        count, found = len(self.gates), {}
+        count, shares = len(self.gates), {}
         for position, gate in enumerate(self.gates):
             for half, key in (("ih", "x"), ("hh", "h")):
                 name = f"weight_{half}{self.suffix}"
-                found[f"{gate}.{key}.weight"] = Share((name,), position, count)
-            apart = f"{gate}.h.bias" in self.graph.weights  # as in the GRU's n
+                shares[f"{gate}.{key}.weight"] = Share((name,), position, count)
+            separate = f"{gate}.h.bias" in self.graph.weights  # as in the GRU's n
             if self.bias:
-                found[f"{gate}.x.bias"] = Share((ih,) if apart else (ih, hh), position, count)
-            if apart:
-                found[f"{gate}.h.bias"] = Share((hh,), position, count)
+                shares[f"{gate}.x.bias"] = Share((ih,) if separate else (ih, hh), position, count)
+            if separate:
+                shares[f"{gate}.h.bias"] = Share((hh,), position, count)
         if self.projected:
-            found["h.use.weight"] = Share((f"weight_hr{self.suffix}",))
-        return found
+            shares["h.use.weight"] = Share((f"weight_hr{self.suffix}",))
+        return shares
 
     def sources(self) -> dict[str, tuple[dict[str, Any], str]]:
-        """Where each tensor of the shares is found, in a module's parameters."""
+        """The parameters of a module and the name in them, for each tensor of the shares."""
         return {name: (self.module._parameters, name) for name in self.names()}
 
     def _split(self, name: str, gates: tuple[str, ...]) -> list[Tensor]:
+        """A parameter by gate; frozen gates come from their buffers."""
         parts = list(getattr(self.module, name).chunk(len(gates)))
         for position, gate in enumerate(gates):
-            held = self.module._buffers.get(held_name(name, gate))
-            if held is not None:
-                parts[position] = held
+            buffer = self.module._buffers.get(held_name(name, gate))
+            if buffer is not None:
+                parts[position] = buffer
         return parts
 
     def computed(self, product: str) -> set[str]:
@@ -158,15 +165,15 @@ class TorchWeights:
         return {SOURCES[name] for name in computed}
 
     def freeze(self, product: str, frozen: bool) -> None:
-        """Hold one gate's values, or let them go from where they were held.
+        """Freeze the values of one gate, or train them on from where they were frozen.
 
         Raises:
             ArgumentError: if they are computed by a parametrization.
         """
         if self.computed(product):
             raise ArgumentError(
-                f"{product} is part of a parametrized tensor and cannot be held alone; hold "
-                "what the tensor is computed from, with requires_grad_(False)"
+                f"{product} is part of a parametrized tensor and cannot be frozen by itself; "
+                "freeze what the tensor is computed from, with requires_grad_(False)"
             )
         for name, gates in self.names().items():
             buffer = held_name(name, product)
@@ -176,15 +183,15 @@ class TorchWeights:
                 part = self._part(name, product).detach().clone()
                 self.module.register_buffer(buffer, part, persistent=False)
             else:
-                self.settle()
+                self.write_frozen()
                 del self.module._buffers[buffer]
 
     def frozen(self, product: str) -> bool:
-        """Tell if all weights of a gate are held, alone or with the tensors they are part of."""
+        """Tell if all weights of a gate are frozen, by themselves or with their whole tensors."""
         names = [name for name, gates in self.names().items() if product in gates]
         return all(
             held_name(name, product) in self.module._buffers
-            or not any(one.requires_grad for one in learned(self.module, name))
+            or not any(parameter.requires_grad for parameter in learned(self.module, name))
             for name in names
         )
 
@@ -197,37 +204,37 @@ class TorchWeights:
             and name.startswith("weight")
             and (
                 held_name(name, product) in self.module._buffers
-                or not any(one.requires_grad for one in learned(self.module, name))
+                or not any(parameter.requires_grad for parameter in learned(self.module, name))
             )
         }
 
-    def held_in(self, buffers: Collection[str]) -> list[str]:
-        """The gates of which one of the named buffers holds a part."""
+    def frozen_in(self, buffers: Collection[str]) -> list[str]:
+        """The gates with a part in one of the named buffers."""
         return [
             gate
             for gate in self.gates
             if any(held_name(name, gate) in buffers for name in self.names())
         ]
 
-    def settle(self) -> None:
-        """Write held values into the parameters, as before the parameters are saved."""
-        for part, buffer in self._held():
+    def write_frozen(self) -> None:
+        """Write frozen values into the parameters, as before the parameters are saved."""
+        for part, buffer in self._frozen_parts():
             # A write that changes nothing would still make a pending backward pass fail.
             if not torch.equal(part, buffer):
                 part.copy_(buffer)
 
-    def hold_again(self) -> None:
-        """Take held values from the parameters, as after new ones are loaded."""
-        for part, buffer in self._held():
+    def read_frozen(self) -> None:
+        """Take frozen values from the parameters, as after new ones are loaded."""
+        for part, buffer in self._frozen_parts():
             buffer.copy_(part)
 
     def _part(self, name: str, gate: str) -> Tensor:
         gates = self.names()[name]
-        whole: Tensor = getattr(self.module, name)
-        return whole.chunk(len(gates))[gates.index(gate)]
+        stacked: Tensor = getattr(self.module, name)
+        return stacked.chunk(len(gates))[gates.index(gate)]
 
-    def _held(self) -> list[tuple[Tensor, Tensor]]:
-        """Each held gate's part of its parameter, detached, and what it is held at."""
+    def _frozen_parts(self) -> list[tuple[Tensor, Tensor]]:
+        """Each frozen gate's part of its parameter, detached, and the buffer with its values."""
         return [
             (self._part(name, gate).detach(), buffer)
             for name, gates in self.names().items()
@@ -237,5 +244,5 @@ class TorchWeights:
 
 
 def held_name(parameter: str, gate: str) -> str:
-    """The buffer that holds a frozen gate's part of a parameter."""
+    """The name of the buffer with a frozen gate's part of a parameter."""
     return f"{HELD}{gate}_{parameter}"

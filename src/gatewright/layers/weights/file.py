@@ -1,7 +1,7 @@
-"""The file of a model's weights: its header is read, and compared, before anything large is.
+"""The file of a model's weights. Its header is read and compared before anything large is.
 
-The format is that of safetensors: the length of the header in eight bytes, the header as JSON
-(for each tensor its dtype, its shape and where its bytes lie), then the bytes.
+The format is safetensors: the length of the header in eight bytes, the header as JSON (the
+dtype, the shape and the position of the bytes of each tensor), then the bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as read_tensors
 from torch import Tensor
@@ -21,63 +20,68 @@ from gatewright.errors import ModelError
 from gatewright.schema import typed_fields
 
 #: The largest header that safetensors itself reads, in bytes.
-MOST_HEADER = 100_000_000
-#: Tensors that are named in a message.
-NAMED = 3
+MAX_HEADER_BYTES = 100_000_000
+#: Tensors named in a message, at most.
+MAX_NAMES_SHOWN = 3
 _ENTRY = {"dtype": str, "shape": tuple[int, ...], "data_offsets": tuple[int, int]}
 FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The form of one tensor: its axes, and whether it holds floating-point numbers."""
+class TensorShape:
+    """The shape of one tensor, and whether it has floating-point numbers."""
 
     axes: tuple[int, ...]
     floating: bool
 
     @classmethod
-    def of(cls, tensor: Tensor) -> Shape:
-        """The form of a tensor in memory."""
+    def of(cls, tensor: Tensor) -> TensorShape:
+        """The shape of a tensor in memory."""
         return cls(tuple(tensor.shape), tensor.is_floating_point())
 
     def __str__(self) -> str:
         return f"{self.axes}" + ("" if self.floating else " of whole numbers")
 
 
-def read_shapes(file: BinaryIO, size: int, path: Path) -> dict[str, Shape]:
-    """The forms of all tensors of a file of `size` bytes, from its header.
+def read_shapes(file: BinaryIO, size: int, path: Path) -> dict[str, TensorShape]:
+    """The shapes of all tensors of a file of `size` bytes, from its header.
 
     Raises:
         ModelError: if it has no such header, or another size than the header says.
     """
     start = file.read(8)
     length = int.from_bytes(start, "little")
-    if len(start) < 8 or not 2 <= length <= min(MOST_HEADER, size - 8):
+    if len(start) < 8 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
         raise ModelError(f"{path} is damaged: it has no header of safetensors")
     try:
         header = json.loads(file.read(length))
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} is damaged: its header is no JSON ({error})") from error
+        raise ModelError(f"{path} is damaged: its header is not JSON ({error})") from error
     if not isinstance(header, dict):
-        raise ModelError(f"{path} is damaged: its header is no object")
+        raise ModelError(f"{path} is damaged: its header is not an object")
     header.pop("__metadata__", None)
-    entries = {name: typed_fields(one, _ENTRY, f"{path}: {name}") for name, one in header.items()}
+    entries = {
+        name: typed_fields(entry, _ENTRY, f"{path}: {name}") for name, entry in header.items()
+    }
     end = 8 + length + max([entry["data_offsets"][1] for entry in entries.values()], default=0)
     if end != size:
         raise ModelError(f"{path} is damaged: it has {size} bytes; its header says {end}")
     return {
-        name: Shape(entry["shape"], entry["dtype"] in FLOATS) for name, entry in entries.items()
+        name: TensorShape(entry["shape"], entry["dtype"] in FLOATS)
+        for name, entry in entries.items()
     }
 
 
-def disagreement(stored: Mapping[str, Shape], expected: Mapping[str, Shape]) -> str | None:
-    """The first way in which tensors differ from those of a model, or None."""
+def disagreement(
+    stored: Mapping[str, TensorShape], expected: Mapping[str, TensorShape]
+) -> str | None:
+    """The first difference between stored tensors and those of a model, or None."""
     missing = [name for name in expected if name not in stored]
     if missing:
         return f"no {_listed(missing)}"
-    more = [name for name in stored if name not in expected]
-    if more:
-        return f"{_listed(more)}, which the model does not have"
+    unknown = [name for name in stored if name not in expected]
+    if unknown:
+        return f"{_listed(unknown)}, which the model does not have"
     for name, shape in expected.items():
         if stored[name] != shape:
             return f"{name} has shape {stored[name]}; expected {shape}"
@@ -104,10 +108,9 @@ def parse_tensors(content: bytes, path: Path) -> dict[str, Tensor]:
 
 def with_nan(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the first tensor that holds a NaN, or None."""
-    names = (name for name, one in tensors.items() if bool(torch.isnan(one).any()))
-    return next(names, None)
+    return next((name for name, tensor in tensors.items() if bool(tensor.isnan().any())), None)
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    hidden = len(names) - MAX_NAMES_SHOWN
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")

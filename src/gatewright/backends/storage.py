@@ -1,0 +1,43 @@
+"""Checks that a tensor's numbers lie in its storage, which a user may free or resize.
+
+Kernels read raw addresses, so this is tested before each of their calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def extent(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """The count of numbers from a tensor's first one in memory to its last, both included."""
+    if 0 in shape:
+        return 0
+    return 1 + sum([(n - 1) * stride for n, stride in zip(shape, strides, strict=True)])
+
+
+def byte_extent(tensor: Tensor) -> int:
+    """The bytes from a tensor's first number to the end of its last."""
+    return extent(tensor.shape, tensor.stride()) * tensor.element_size()
+
+
+def all_in_storage(tensors: Sequence[Tensor], extents: Sequence[int], itemsize: int) -> bool:
+    """Check tensors of one dtype, whose `byte_extent` is known from an earlier call.
+
+    One list for all tensors: this runs before each repeated call of a layer.
+    """
+    return all(
+        [
+            tensor.untyped_storage().nbytes() >= tensor.storage_offset() * itemsize + length
+            and tensor.data_ptr()  # 0 for torch's tensors of lazy zeros
+            for tensor, length in zip(tensors, extents, strict=True)
+        ]
+    )
+
+
+def in_storage(tensor: Tensor) -> bool:
+    """Check that all numbers of a tensor lie in its storage."""
+    if not tensor.numel():
+        return True
+    return all_in_storage([tensor], [byte_extent(tensor)], tensor.element_size())
