@@ -53,7 +53,7 @@ def refused(source: str) -> CellError:
     return error
 
 
-TRUTH = "has no truth before the network runs"
+TRUTH = "which is unknown until the network runs"
 NUMBER = "turned into a number"
 WHOLE = "a value is one whole row of units"
 TENSORS = "it computes on tensors, and a step has none yet"
@@ -151,11 +151,11 @@ LINES: dict[str, tuple[str, str, str]] = {
     # Comparisons.
     "arithmetic with a comparison": (
         "f = (f > 0) * f",
-        "and no number",
+        "and not a number",
         "where(condition, 1.0, 0.0)",
     ),
-    "tanh of a comparison": ("f = tanh(f > 0)", "and no number", "where(condition, 1.0, 0.0)"),
-    "comparison of comparisons": ("f = where((f > 0) == (h > 0), f, h)", "no number", "where("),
+    "tanh of a comparison": ("f = tanh(f > 0)", "and not a number", "where(condition, 1.0, 0.0)"),
+    "comparison of comparisons": ("f = where((f > 0) == (h > 0), f, h)", "not a number", "where("),
     "product of a comparison": (
         "f = linear(f > 0)",
         "is a comparison",
@@ -173,7 +173,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "unnamed source": ("f = linear(x, 2 * h)", "a value that has no name", "linear(x, h=r * h)"),
     "same source twice": ("f = linear(h, h)", "two sources with the key `h`", "h2=h"),
     "no source": ("f = linear()", "linear was given no source", "linear(x, h)"),
-    "diagonal of nothing": ("f = diagonal()", "diagonal was given no source", "name what it reads"),
+    "diagonal of nothing": ("f = diagonal()", "diagonal was given no source", "name its sources"),
     "number as a source": (
         "f = linear(x, 1.0)",
         "linear was given a number",
@@ -187,8 +187,8 @@ LINES: dict[str, tuple[str, str, str]] = {
     "size of a diagonal": ("f = diagonal(h, size=3)", "diagonal was given size=3", "name="),
     "None as a source": ("f = linear(x, None)", "linear was given None", "a constant is a number"),
     "string as a source": ("f = linear(x, 'f')", "linear was given a str ('f')", "a constant"),
-    "bad name": ("f = linear(x, name='f.x')", "name='f.x' is no name", "letters, digits and _"),
-    "empty name": ("f = linear(x, name='')", "name='' is no name", "letters, digits and _"),
+    "bad name": ("f = linear(x, name='f.x')", "name='f.x' is not a valid name", "letters, digits and _"),
+    "empty name": ("f = linear(x, name='')", "name='' is not a valid name", "letters, digits and _"),
     "bias is no flag": ("f = linear(x, bias='no')", "bias='no'", "True or False"),
     "size 0": ("f = linear(x, size=0)", "size=0", '"hidden", "input", a number'),
     "negative size": ("f = linear(x, size=-3)", "size=-3", '"hidden", "input", a number'),
@@ -216,7 +216,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     ),
     "clash": (
         "f = tanh(linear(x)) * sigmoid(linear(x))",
-        "two products would keep their weights in one place: both are named `f` and read `x`",
+        "two products would share one weight: both are named `f` and read `x`",
         "linear(x, h, name=...)",
     ),
     "clash of an explicit name": (
@@ -271,7 +271,7 @@ LINES: dict[str, tuple[str, str, str]] = {
         "more than 20000 operations",
         "micro-steps",
     ),
-    "cell in itself": ("f = self(x, f)", "is no field of the cell", "self.inner(x, h, c)"),
+    "cell in itself": ("f = self(x, f)", "is not a field of the cell", "self.inner(x, h, c)"),
     "own step": (
         "f = self.step(x, f).states['h']",
         "the step calls itself",
@@ -279,11 +279,11 @@ LINES: dict[str, tuple[str, str, str]] = {
     ),
     "cell made in the step": (
         "f, _ = LSTMCellOfOurs()(x, h, h)",
-        "LSTM was applied",
+        "LSTM was called in the step",
         "make it a field",
     ),
     # What is returned.
-    "unknown state": ("return gw.state(h=f, c=f)", "names c, no state of the step", "state(h=...,"),
+    "unknown state": ("return gw.state(h=f, c=f)", "names c, unknown to the step", "state(h=...,"),
     "state without names": ("return gw.state(f)", "raised TypeError", "correct that line"),
     "missing state": ("return gw.state()", "leaves out h", "return state(h=..."),
     "comparison as a state": ("return gw.state(h=f > 0)", "state h is a comparison", "where("),
@@ -305,7 +305,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "array as a state": ("return gw.state(h=np.ones(3))", "a numpy.ndarray of shape (3,)", "param"),
     "forgotten output": (
         "output = linear(f)",
-        "`output` is not what the layer gives",
+        "`output` is not the output of the layer",
         "output=output",
     ),
 }
@@ -331,7 +331,7 @@ STEPS: dict[str, tuple[str, str, str, str, str]] = {
     "further default": ("self, x, h, *, d=1", "pass", "", "the argument d has a default", "field"),
     "reserved": ("self, x, h, *, lengths", "pass", "", "`lengths` is taken", "rename it"),
     "output": ("self, x, output", "pass", "", "`output` is taken", "rename it"),
-    "generator": ("self, x, h", "yield h", "", "step is no plain function", "def step(self, x, h)"),
+    "generator": ("self, x, h", "yield h", "", "step is not a plain function", "def step(self, x, h)"),
     "no return": ("self, x, h", "h = tanh(h)", "", "step returned None", "return gw.state(h=...)"),
     "bare value": ("self, x, h", "return h", "", "returned a value of the step", "gw.state(h=...)"),
     "tuple": ("self, x, h, c", "return h, c", "", "returned a tuple", "gw.state(h=..., c=...)"),
@@ -415,14 +415,14 @@ def test_a_step_must_be_there():
 
 @pytest.mark.parametrize("step", [3, "step", LSTM], ids=["number", "text", "class"])
 def test_a_step_must_be_a_function(step: Any):
-    with pytest.raises(CellError, match=r"Odd.*: step is no plain function\n  hint: write `def"):
+    with pytest.raises(CellError, match=r"Odd.*: step is not a plain function\n  hint: write `def"):
         type("Odd", (gw.Cell,), {"step": step})()
 
 
 def test_an_async_step_is_refused():
     source = cell_source("return gw.state(h=h)").replace("    def step", "    async def step")
     for body in ("return gw.state(h=h)", "yield h"):
-        with pytest.raises(CellError, match=r"Mine, line \d+: step is no plain function"):
+        with pytest.raises(CellError, match=r"Mine, line \d+: step is not a plain function"):
             run_source(source.replace("return gw.state(h=h)", body))
 
 
@@ -571,7 +571,7 @@ def test_a_learned_start_and_a_product_named_initial():
         "initial = tanh(linear(x, h))  #!\nreturn gw.state(h=initial)",
         attributes="initial = {'h': gw.parameter()}",
     )
-    assert "whose learned start is kept there" in refused(source).fact
+    assert "whose learned start has that name too" in refused(source).fact
 
 
 # Cells within cells.
@@ -584,7 +584,7 @@ class Inner(gw.Cell):
 def test_a_cell_applied_to_other_arguments(call: str):
     line = "from test_refusals import Inner; inner: gw.Cell = Inner()"
     error = refused(cell_source(f"h = {call}  #!\nreturn gw.state(h=h)", attributes=line))
-    assert error.fact == "inner was applied to other arguments"
+    assert error.fact == "inner was called with the wrong arguments"
     assert error.hint == "write inner(x, h, d=...)"
 
 
