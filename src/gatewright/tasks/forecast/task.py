@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gatewright.data import Series
 from gatewright.data.calendar import say_period, season_of
 from gatewright.draw.page.page import Section
-from gatewright.draw.plots.forecasts import Drawn, forecast_section
+from gatewright.draw.plots.forecasts import DrawnForecast, forecast_section
 from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks.forecast.future import Future, columns, said_times
 from gatewright.tasks.forecast.lags import boosting_left_out, lag_baselines
@@ -264,7 +264,7 @@ class Forecast(Task):
         return shown_forecasts(self, predicted, self.batches(part), stretch(part).series)
 
     def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
-        drawn = [Drawn(**one) for one in shown["forecasts"]]
+        drawn = [DrawnForecast(**one) for one in shown["forecasts"]]
         return [forecast_section(drawn, shown["targets"], whose)]
 
     def example(self, model: Any, part: Series | Stretch) -> Example:

@@ -52,7 +52,7 @@ def _row(comparison: Comparison, entry: Entry) -> Row:
         title=entry.title,
         about=entry.about,
         test=entry.test(metric),
-        shown=comparison.row(entry)[1:],
+        cells=comparison.row(entry)[1:],
         history={
             "train_loss": [one.train_loss for one in histories],
             "validation_loss": [one.validation_loss for one in histories],
