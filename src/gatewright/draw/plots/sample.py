@@ -40,8 +40,9 @@ def sample_section(example: Mapping[str, Any], whose: str) -> Section:
         tag("h3", "How surprised it is")
         + tag(
             "p",
-            "The beginning of the test part. The deeper the colour, the less the model expected the "
-            f"symbol: no colour is 0 bits, the full colour {MAX_BITS:g} or more. " + escape(whose),
+            "The beginning of the test part. The deeper the colour, the less the model expected "
+            f"the symbol: no colour is 0 bits, the full colour {MAX_BITS:g} or more. "
+            + escape(whose),
         )
         + tag("pre", real, class_="surprise")
         + written
