@@ -38,7 +38,7 @@ def evidence(model: Model, batch: Batch, z: Tensor, kept: Any) -> dict[str, Any]
         "target": model.task.aim(batch, kept, model),
         "lengths": batch.lengths,
         "each": model.task.every_step,
-        "given": batch.further,
+        "known": batch.further,
         "ordered": model.task.overlap,
     }
 
