@@ -177,7 +177,7 @@ def _name_shared(
             taken.add(name)
             titles[node] = write(name)
         if node in titles:
-            depth[node] = 0
+            depth[node] = 0  # it prints as a name
 
 
 def _stems(equations: Equations) -> dict[Node, str]:

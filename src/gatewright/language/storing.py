@@ -132,7 +132,7 @@ def _node(earlier: list[Node], entry: dict[str, Any]) -> Node:
         if not check(restored):
             raise ValueError(f"{op} has {key} = {value!r}")
         attributes[key] = tuple(restored) if isinstance(restored, list) else restored
-    keys = attributes.get("keys", ())
+    keys = attributes.get("keys", ())  # of a product: one for each operand
     # The keys of diagonal weights end with a star, and no others do.
     well_formed = all(key.endswith("*") == (op == "diagonal") for key in keys)
     if keys and (len(keys) != len(operands) or not well_formed):

@@ -31,7 +31,7 @@ def name_values(recorder: Recorder, scope: Scope, update: Update) -> None:
     # (`c = f * c + i * g`) names a weight like any other local variable.
     namers = sorted(bound.items(), key=lambda item: position[item[1]])
     namers += [*returned.items(), ("output", update.output.node)]
-    sources = {node: closure([node]) for _, node in namers}
+    sources = {node: closure([node]) for _, node in namers}  # all that each depends on
     for node in nodes:
         recorder.makers.setdefault(node, scope.cell)
         if node.op in OWNERS and node.attributes["name"] is None:

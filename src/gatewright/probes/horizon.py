@@ -126,6 +126,8 @@ def gradient_horizon(
     carried = upstream
     shape = (len(last), steps.batch)
     norms, totals, carries, gates, by_unit, by_channel = [], [], [], [], [], []
+    # `upstream` is the gradient of the end states with respect to the states `lag` steps earlier,
+    # one row for each direction that is followed; each turn goes one step further back.
     for lag in range(lags + 1):
         squares = [up.square().sum(0) for up in upstream]  # (E * B, size), over directions
         norms.append((torch.cat(squares, -1).sum(-1) / steps.units).sqrt().view(shape))

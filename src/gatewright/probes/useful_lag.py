@@ -106,6 +106,7 @@ def useful_lag(
     if known is not None:
         columns = _columns(known[rows])
         kernel += columns @ columns.T
+    # The kernel of k steps is the sum of the kernels of single lags, so each lag is added once.
     errors, lag = [], 0
     for k in histories:
         while lag < k:

@@ -24,7 +24,7 @@ def boxes(equations: Equations) -> dict[Node, list[Node]]:
     """
     uses = Counter(operand for node in equations.nodes for operand in node.operands)
     uses.update([*equations.updates.values(), equations.output])
-    affine: set[Node] = set()
+    affine: set[Node] = set()  # sums of products, scaled and shifted
 
     def fits(node: Node) -> bool:
         return node in affine and (is_number(node) or uses[node] == 1)
@@ -41,6 +41,7 @@ def boxes(equations: Equations) -> dict[Node, list[Node]]:
                 affine.add(node)
     members: dict[Node, list[Node]] = {}
     inside: set[Node] = set()
+    # From the last operation back, so that a box is as large as possible.
     for node in reversed(equations.nodes):
         unary = OPERATIONS[node.op].kind == "pointwise" and OPERATIONS[node.op].arity == 1
         nonlinearity = unary and node.op not in ("stop_gradient", "logical_not")

@@ -43,6 +43,7 @@ def arrange(picture: Picture) -> Grid:
             for wire in figure.inputs
             if wire.source.kind not in (*TERMINALS, "join") and wire.source.line is None
         ]
+        # Only the top of a column can have another operation above it.
         open_below = [
             source
             for source in sources
@@ -51,6 +52,7 @@ def arrange(picture: Picture) -> Grid:
         latest = max(open_below, key=lambda source: columns[source], default=None)
         column = len(tops)
         if figure.line is not None:
+            # A line runs from left to right, so its figures need rising columns.
             if latest is not None and columns[latest] > ends.get(figure.line, -1):
                 column = columns[latest]
             ends[figure.line] = column
@@ -58,6 +60,7 @@ def arrange(picture: Picture) -> Grid:
             if latest is not None and (latest.kind == "learned" or levels[latest] < MAX_LEVEL):
                 column = columns[latest]
             level = max([1, *(levels.get(source, 0) for source in sources)])
+            # A level is free if neither a figure nor a wire between two figures is on it.
             while (column, level) in grid or any(
                 (between, level) in grid
                 for source in sources

@@ -48,7 +48,7 @@ class Wire:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DiagramLayout:
     """The places and wires of a picture, in grid units."""
 
     picture: Picture
@@ -73,7 +73,7 @@ class _Pending:
         return self.source, self.reader, self.edge, self.role
 
 
-def lay_out(picture: Picture, edge_names: Mapping[str, str]) -> Layout:
+def lay_out(picture: Picture, edge_names: Mapping[str, str]) -> DiagramLayout:
     """Place a picture's figures and draw its wires.
 
     Args:
@@ -90,7 +90,7 @@ def lay_out(picture: Picture, edge_names: Mapping[str, str]) -> Layout:
         places = place(picture, grid, edge_names, room=2 * (attempt // SAME_GAPS))
         result = _wires(picture, places, urgent)
         if isinstance(result, list):
-            return Layout(picture, places, tuple(result))
+            return DiagramLayout(picture, places, tuple(result))
         urgent = [result, *(connection for connection in urgent if connection != result)]
     raise AssertionError("gaps this wide have a way for every wire")
 
@@ -113,7 +113,8 @@ def _wires(
     extra = costs(picture, ports)
     nets = {figure: index for index, figure in enumerate(picture.figures)}
     wires: list[Wire] = []
-    used: set[Point] = set()
+    used: set[Point] = set()  # ports, each of which takes a single wire
+    # Memories come first: they are straight, and all other wires go around them.
     for wire in _memories(picture, places):
         wires.append(wire)
         router.lay(nets[wire.source], list(wire.way))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatewright.draw.diagram.layout import Layout
+from gatewright.draw.diagram.layout import DiagramLayout
 from gatewright.draw.diagram.markup import write
 from gatewright.draw.diagram.measure import text_width
 from gatewright.draw.page.elements import short, tag
@@ -12,7 +12,7 @@ from gatewright.draw.page.elements import short, tag
 SIZE, SAMPLE, NEAR, FAR, MIDDLE = 12, 34, 8, 26, 26
 
 
-def legend(layout: Layout) -> tuple[str, float]:
+def legend(layout: DiagramLayout) -> tuple[str, float]:
     """The legend's markup and its width."""
     kinds = {figure.kind for figure in layout.picture.figures}
     roles = {wire.role for wire in layout.wires}

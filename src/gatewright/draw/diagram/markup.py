@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gatewright.draw.diagram.figures import Figure
-from gatewright.draw.diagram.layout import Layout, Wire
+from gatewright.draw.diagram.layout import DiagramLayout, Wire
 from gatewright.draw.diagram.place import NAME, SIGN, SMALL, UNIT, CellFrame, FigurePlace, Point
 from gatewright.draw.diagram.strokes import TIP, path, tip
 from gatewright.draw.page.elements import escape, short, tag
@@ -40,7 +40,7 @@ def write(
     )
 
 
-def values(layout: Layout, words: Mapping[str, str], equations: Mapping[str, str]) -> str:
+def values(layout: DiagramLayout, words: Mapping[str, str], equations: Mapping[str, str]) -> str:
     """All values of the cell, each as a group.
 
     Args:
@@ -174,7 +174,7 @@ def _leaves(name: str, point: Point) -> str:
     return write(name, point.x * UNIT + EDGE, point.y * UNIT, NAME, "gw-name", "start", low="t")
 
 
-def _output(layout: Layout) -> str:
+def _output(layout: DiagramLayout) -> str:
     point = layout.places.output
     y = point.y * UNIT - EDGE - NAME * 0.5
     return write(layout.picture.output_name, point.x * UNIT, y, NAME, "gw-name", low="t")

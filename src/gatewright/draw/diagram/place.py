@@ -129,7 +129,7 @@ def place(
     # The rows: names and frames above the lines, then the operations, the boxes, the buses.
     top = 5 if framed else 4
     lines = {index: top + 4 * index for index in range(len(picture.lines))}
-    pitch = 4 + room // 2
+    pitch = 4 + room // 2  # of the levels of operations
     above = max(lines.values(), default=top - 1)
     box_top = above + pitch * (max(levels.values(), default=0) + 1)
     bus = box_top + 6 + room // 2
@@ -211,6 +211,7 @@ def _entries(
             name = edge_names[figure.names[0]]
             half = label_units(name) // 2 + 1
             foot = max(_foot(picture, figure, places, default), half)
+            # Move right until the texts of two entries do not overlap.
             while any(foot - half < end and start < foot + half for start, end in taken):
                 foot += 1
             taken.append((foot - half, foot + half))

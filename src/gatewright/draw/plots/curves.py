@@ -45,7 +45,7 @@ def loss_curves(curves: Sequence[Curve], title: str) -> str:
 def share_curves(curves: Sequence[Curve], title: str) -> str:
     """Shares in percent as an SVG; the scale begins at the values late in the training."""
     late = [value for curve in curves for line in curve.values for value in line[len(line) // 3 :]]
-    low = max(0.0, math.floor(min(late) * 10 - 0.5) / 10)
+    low = max(0.0, math.floor(min(late) * 10 - 0.5) / 10)  # a multiple of 10 %
 
     def place(value: float) -> float:
         return (value - low) / (1.0 - low)
