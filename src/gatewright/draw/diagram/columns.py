@@ -35,8 +35,8 @@ def arrange(picture: Picture) -> Grid:
     columns: dict[Figure, int] = {}
     levels: dict[Figure, int] = {}
     grid: dict[tuple[int, int], Figure] = {}
-    tops: list[Figure] = []
-    ends: dict[int, int] = {}
+    tops: list[Figure] = []  # the highest figure of each column
+    ends: dict[int, int] = {}  # the last column of each line so far
     for figure in _visits(picture):
         sources = [
             wire.source
