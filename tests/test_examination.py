@@ -87,7 +87,7 @@ def tags() -> Model:
 
 
 def look(model: Model, part) -> object:
-    return examine_batch(model, model.task.batches(part).spread(100), part.name)
+    return examine_batch(model, model.task.batches(part).excerpt(100), part.name)
 
 
 @pytest.mark.parametrize("kind", ["classify", "tag"])
@@ -158,7 +158,7 @@ def test_overlapping_windows_do_not_predict_each_other():
     series = Series(("a",), (np.arange(420),), (smooth,), ("y",), period=1.0)
     task = replace(Forecast.of(series, horizon=20, window=60), per_window=False)
     model = make(task, series, shift_register(task.inputs, 5))
-    assert 1 <= examine_batch(model, task.batches(series).spread(300), "smooth").useful <= 5
+    assert 1 <= examine_batch(model, task.batches(series).excerpt(300), "smooth").useful <= 5
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from gatewright.language.recorder import RECORDER, Recorder
 
 USE_WHERE = "use where(condition, a, b), which chooses element by element"
 CONSTANTS = (
-    "a constant is a number or a field of the cell with a number; for a vector use parameter(), "
-    "which a layer can keep fixed (freeze)"
+    "a constant is a number or a field of the cell with a number; for a matrix use a product, "
+    "linear(m, name='A'), and for a vector parameter(); give values that are not learned in "
+    "`fixed` of the cell: fixed = {'A': {'m': matrix}}"
 )
 
 

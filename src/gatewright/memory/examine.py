@@ -54,7 +54,7 @@ def examine(
     """
     target = check_vacant(out) if out is not None else None
     model = model if isinstance(model, Model) else _loaded(model)
-    batch = model.task.batches(training_part(model, data)).spread(ROWS)
+    batch = model.task.batches(training_part(model, data)).excerpt(ROWS)
     examination = examine_batch(model.eval(), batch, str(data))
     if target is not None:
         write_directory(
@@ -75,7 +75,7 @@ def training_part(model: Model, data: str) -> Any:
             f"{data} is for the task {reading.task}; the model does {model.task.kind}. Give data "
             "like the data that it was trained on"
         )
-    ready, _ = model.task.ready(reading.data)
+    ready, _ = model.task.adapt(reading.data)
     if isinstance(model.task, Classify | Tag):
         ready = relabelled(ready, model.task.classes)
     return ready if reading.test is not None else model.task.split(ready)[0]
