@@ -1,4 +1,4 @@
-"""The diagram of a cell, measured in the SVG itself: what stands where, and what crosses what."""
+"""The diagram of a cell, measured in the SVG itself: positions, overlaps and crossings."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ class Shift(gw.Cell):
         return gw.state(a=x, b=a, c=b, output=y)
 
 
-class Kept(gw.Cell):
-    """Nothing happens to it, one is set to a number, and one to a learned vector."""
+class Unchanged(gw.Cell):
+    """A state that stays, a state set to a number, and a state set to a learned vector."""
 
     def step(self, x, h, a, b):
         return gw.state(h=h, a=0.5, b=parameter(size="hidden", name="start"))
@@ -133,8 +133,8 @@ class Odd(gw.Cell):
 
     def step(self, x, gedächtnis):
         größe_der_vergessenheit = sigmoid(linear(x, gedächtnis))
-        kept = where(größe_der_vergessenheit > 0.5, gedächtnis, 0.0)
-        new = tanh(linear(x)) * größe_der_vergessenheit**2 - kept / 3
+        rest = where(größe_der_vergessenheit > 0.5, gedächtnis, 0.0)
+        new = tanh(linear(x)) * größe_der_vergessenheit**2 - rest / 3
         return gw.state(gedächtnis=new)
 
 
@@ -197,7 +197,7 @@ CELLS: dict[str, gw.Cell] = {
     "stabilised": Stabilised(),
     "zoneout": Zoneout(),
     "shift": Shift(),
-    "kept": Kept(),
+    "unchanged": Unchanged(),
     "odd": Odd(),
     "wordy": Wordy(),
     **{f"random {seed}": Random(seed=seed, count=20 + 5 * seed) for seed in range(3)},
@@ -228,8 +228,8 @@ class Box(NamedTuple):
 
 
 @dataclass
-class Drawn:
-    """What can be measured in a drawing, in the coordinates of the whole."""
+class Shapes:
+    """The shapes of a drawing, in the coordinates of the page."""
 
     page: Box
     bodies: list[Box]
@@ -238,10 +238,10 @@ class Drawn:
     strokes: list[tuple[int, Box, str]]
 
 
-def measured(markup: str) -> Drawn:
+def measured(markup: str) -> Shapes:
     root = ET.fromstring(markup)
     left, top, width, height = map(float, root.get("viewBox", "").split())
-    drawn = Drawn(Box(left, top, left + width, top + height), [], [], [], [])
+    drawn = Shapes(Box(left, top, left + width, top + height), [], [], [], [])
 
     def visit(element: ET.Element, x: float, y: float, value: int) -> None:
         moved = re.fullmatch(r"translate\((.+),(.+)\)", element.get("transform", ""))
@@ -264,7 +264,7 @@ def measured(markup: str) -> Drawn:
                     drawn.texts.append((box, text))
             elif child.tag == SPACE + "path":
                 role = child.get("class", "")
-                drawn.strokes += [(value, one, role) for one in segments(child, x, y)]
+                drawn.strokes += [(value, stroke, role) for stroke in segments(child, x, y)]
             else:
                 visit(child, x, y, value)
 
@@ -276,7 +276,7 @@ def measured(markup: str) -> Drawn:
 def text_box(element: ET.Element, x: float, y: float) -> tuple[Box, str]:
     size = float(element.get("font-size", ""))
     width = text_width(element.text or "", size)
-    width += sum(text_width(one.text or "", float(one.get("font-size", ""))) for one in element)
+    width += sum(text_width(low.text or "", float(low.get("font-size", ""))) for low in element)
     shift = {"start": 0.0, "middle": -width / 2, "end": -width}[element.get("text-anchor", "start")]
     left, base = x + float(element.get("x", "")) + shift, y + float(element.get("y", ""))
     # The letters of a line, from the tops of capitals to a little below the base line.
@@ -286,32 +286,32 @@ def text_box(element: ET.Element, x: float, y: float) -> tuple[Box, str]:
 
 
 def segments(path: ET.Element, x: float, y: float) -> list[Box]:
-    found = []
-    here = (0.0, 0.0)
+    boxes = []
+    pen = (0.0, 0.0)
     for command, numbers in re.findall(r"([MLQh])([^MLQh]*)", path.get("d", "")):
         if command == "h":
-            points = [(here[0] + float(numbers), here[1])]
+            points = [(pen[0] + float(numbers), pen[1])]
         else:
-            pairs = [one.split(",") for one in numbers.split()]
+            pairs = [pair.split(",") for pair in numbers.split()]
             points = [(x + float(a), y + float(b)) for a, b in pairs]
         for point in points:
             if command != "M":
-                xs, ys = sorted((here[0], point[0])), sorted((here[1], point[1]))
-                found.append(Box(xs[0], ys[0], xs[1], ys[1]))
-            here = point
-    return found
+                xs, ys = sorted((pen[0], point[0])), sorted((pen[1], point[1]))
+                boxes.append(Box(xs[0], ys[0], xs[1], ys[1]))
+            pen = point
+    return boxes
 
 
 @pytest.fixture(scope="module", params=CELLS, ids=str)
-def case(request: Any) -> tuple[gw.Cell, str, Drawn]:
+def case(request: Any) -> tuple[gw.Cell, str, Shapes]:
     cell = CELLS[request.param]
     markup = svg(cell)
     return cell, markup, measured(markup)
 
 
 def test_no_two_figures_overlap(case):
-    for one, other in itertools.combinations(case[2].bodies, 2):
-        assert not one.meets(other, 4.0)
+    for first, second in itertools.combinations(case[2].bodies, 2):
+        assert not first.meets(second, 4.0)
 
 
 def test_no_wire_runs_through_or_along_a_figure(case):
@@ -322,37 +322,37 @@ def test_no_wire_runs_through_or_along_a_figure(case):
             assert not stroke.meets(inner)
             if stroke.meets(body, 6.0):  # it may come this near only to end there
                 width, height = stroke.right - stroke.left, stroke.bottom - stroke.top
-                beside = (
+                ends_there = (
                     body.top < stroke.top < body.bottom
                     if width > height
                     else (body.left < stroke.left < body.right)
                 )
-                assert beside or max(width, height) < 8.0
+                assert ends_there or max(width, height) < 8.0
 
 
 def test_no_name_touches_a_figure_a_wire_or_a_name(case):
     drawn = case[2]
-    for one, text in drawn.texts:
-        assert not [body for body in drawn.bodies if one.meets(body)], text
-        assert not [stroke for _, stroke, _ in drawn.strokes if one.meets(stroke, 1.0)], text
-    for (one, text), (other, second) in itertools.combinations(drawn.texts, 2):
-        assert not one.meets(other), (text, second)
+    for box, text in drawn.texts:
+        assert not [body for body in drawn.bodies if box.meets(body)], text
+        assert not [stroke for _, stroke, _ in drawn.strokes if box.meets(stroke, 1.0)], text
+    for (box, text), (other_box, other_text) in itertools.combinations(drawn.texts, 2):
+        assert not box.meets(other_box), (text, other_text)
 
 
-def test_a_sign_stands_within_its_figure(case):
+def test_a_sign_is_within_its_figure(case):
     for text, body, sign in case[2].inside:
         assert text.within(body), sign
-    for one, other in itertools.combinations(case[2].inside, 2):
-        assert not one[0].meets(other[0], -2.0), (one[2], other[2])
+    for first, second in itertools.combinations(case[2].inside, 2):
+        assert not first[0].meets(second[0], -2.0), (first[2], second[2])
 
 
 def test_wires_of_different_values_share_no_stretch(case):
-    for one, other in itertools.combinations(case[2].strokes, 2):
-        if one[0] != other[0]:
-            along = min(one[1].right, other[1].right) - max(one[1].left, other[1].left)
-            upright = min(one[1].bottom, other[1].bottom) - max(one[1].top, other[1].top)
-            flat = one[1].top == one[1].bottom == other[1].top == other[1].bottom
-            steep = one[1].left == one[1].right == other[1].left == other[1].right
+    for (value, a, _), (other_value, b, _) in itertools.combinations(case[2].strokes, 2):
+        if value != other_value:
+            along = min(a.right, b.right) - max(a.left, b.left)
+            upright = min(a.bottom, b.bottom) - max(a.top, b.top)
+            flat = a.top == a.bottom == b.top == b.bottom
+            steep = a.left == a.right == b.left == b.right
             assert not (flat and along > 0 and upright == 0)
             assert not (steep and upright > 0 and along == 0)
 
@@ -360,25 +360,25 @@ def test_wires_of_different_values_share_no_stretch(case):
 def test_a_memory_is_one_straight_line(case):
     cell, _, drawn = case
     lines = picture(cell.equations, {}).lines
-    strokes = [one for _, one, role in drawn.strokes if role == "gw-memory"]
+    strokes = [box for _, box, role in drawn.strokes if role == "gw-memory"]
     if lines:
-        strokes = [one for one in strokes if one.right - one.left != 34.0]  # the legend's
-    assert all(one.top == one.bottom for one in strokes)
-    heights = {one.top for one in strokes}
+        strokes = [box for box in strokes if box.right - box.left != 34.0]  # without the legend
+    assert all(box.top == box.bottom for box in strokes)
+    heights = {box.top for box in strokes}
     assert len(heights) == len(lines)
     for height, stations in zip(sorted(heights), lines.values(), strict=True):
-        parts = sorted(one for one in strokes if one.top == height)
+        parts = sorted(box for box in strokes if box.top == height)
         assert len(parts) == len(stations) + 1
-        for before, after in itertools.pairwise(parts):  # a figure stands in each gap
+        for before, after in itertools.pairwise(parts):  # a figure is in each gap
             middle = Box(before.right, height - 1, after.left, height + 1)
             assert [body for body in drawn.bodies if middle.within(body)]
 
 
 def test_everything_is_on_the_page(case):
     drawn = case[2]
-    for one in (*drawn.bodies, *(box for box, _ in drawn.texts)):
-        assert one.within(drawn.page)
-    assert all(one.within(drawn.page) for _, one, _ in drawn.strokes)
+    for box in (*drawn.bodies, *(box for box, _ in drawn.texts)):
+        assert box.within(drawn.page)
+    assert all(stroke.within(drawn.page) for _, stroke, _ in drawn.strokes)
 
 
 def test_every_reader_is_reached_once(case):
@@ -387,12 +387,12 @@ def test_every_reader_is_reached_once(case):
     edges = {name: name + "t-1" for name in (equations.event, *equations.inputs, *equations.states)}
     layout = lay_out(drawn, edges)
     place = {figure: index for index, figure in enumerate(drawn.figures)}
-    wanted = sorted(
-        (place[one.source], place[figure], one.diagonal)
+    expected = sorted(
+        (place[end.source], place[figure], end.diagonal)
         for figure in drawn.figures
-        for one in figure.inputs
+        for end in figure.inputs
     )
-    found = sorted(
+    connected = sorted(
         (
             drawn.figures.index(wire.source),
             drawn.figures.index(wire.reader),
@@ -401,7 +401,7 @@ def test_every_reader_is_reached_once(case):
         for wire in layout.wires
         if wire.reader is not None
     )
-    assert found == wanted
+    assert connected == expected
     out = [wire.source for wire in layout.wires if wire.reader is None]
     assert len(out) == len(equations.states) + 1
     for wire in layout.wires:
@@ -412,8 +412,8 @@ def test_every_reader_is_reached_once(case):
             start = spot.covers() if spot else {ends.enters[wire.source]}
             assert wire.way[0] in start
         else:
-            others = [one.way for one in layout.wires if one.source is wire.source]
-            assert any(wire.way[0] in way for way in others if set(way) != points)
+            ways = [other.way for other in layout.wires if other.source is wire.source]
+            assert any(wire.way[0] in way for way in ways if set(way) != points)
         if wire.reader is not None:
             assert wire.way[-1] in ends.figures[wire.reader].covers()
         else:
@@ -428,29 +428,29 @@ def test_it_is_the_same_every_time(case):
 
 def test_every_named_value_can_be_found(case):
     cell, markup, _ = case
-    found: set[str] = set()
+    names: set[str] = set()
     for group in ET.fromstring(markup).iter(SPACE + "g"):
         for key in ("data-name", "data-names", "data-inside"):
-            found.update(group.get(key, "").split())
-    constant = {n for n, one in cell.equations.names.items() if one.op in ("constant", "parameter")}
-    assert set(cell.equations.names) - constant <= found
+            names.update(group.get(key, "").split())
+    constant = {n for n, x in cell.equations.names.items() if x.op in ("constant", "parameter")}
+    assert set(cell.equations.names) - constant <= names
 
 
 def reads(cell: gw.Cell, **options: Any) -> set[tuple[str, str, bool]]:
-    """Who reads whom, by what stands on both."""
+    """The connections (source, reader, peephole), by the texts on the figures."""
 
     def called(figure: Any) -> str:
         return figure.label or figure.sign
 
     figures = picture(cell.equations, {}).figures
     return {
-        (called(one.source), called(figure), one.diagonal)
+        (called(end.source), called(figure), end.diagonal)
         for figure in figures
-        for one in figure.inputs
+        for end in figure.inputs
     }
 
 
-def test_the_lstm_is_the_lesson_s():
+def test_the_lstm_is_that_of_the_lesson():
     gates = {("[x, h]", gate, False) for gate in "gifo"}
     assert reads(LSTM()) == gates | {
         ("x", "[x, h]", False),
@@ -484,25 +484,25 @@ def test_a_peephole_is_a_wire_of_its_own():
         (gw.CELLS["elman_rnn"](), {}),
         (GRU(), {"h": ["×", "+"]}),
         (Stabilised(), {"c": ["×", "c"], "n": ["×", "+"], "m": ["+", "top"]}),
-        (Kept(), {"h": []}),
+        (Unchanged(), {"h": []}),
     ],
-    ids=lambda one: type(one).__name__,
+    ids=lambda argument: type(argument).__name__,
 )
 def test_memories_are_found(cell, memories):
-    found = picture(cell.equations, {}).lines
-    assert found.keys() == memories.keys()
-    for name, line in found.items():
+    lines = picture(cell.equations, {}).lines
+    assert lines.keys() == memories.keys()
+    for name, line in lines.items():
         if name != "c" or cell.equations.name == "LSTM":
-            assert [one.label or one.sign for one in line] == memories[name]
+            assert [figure.label or figure.sign for figure in line] == memories[name]
 
 
-def test_names_in_the_lesson_s_words():
+def test_names_in_the_lessons_words():
     texts = {text for _, text in measured(svg(LSTM(), names="lesson")).texts}
     assert {"Et", "STMt−1", "LTMt−1", "STMt", "LTMt", "learn", "forget", "remember"} <= texts
     assert "ht" not in texts
 
 
-def test_what_a_cell_is_called_is_escaped():
+def test_the_name_of_a_cell_is_escaped():
     markup = svg(CELLS["odd"])
     root = ET.fromstring(markup)
     assert "<b>" not in markup
@@ -512,7 +512,7 @@ def test_what_a_cell_is_called_is_escaped():
     hostile = svg(StoredCell(Equations.from_json(stored)))
     ET.fromstring(hostile)
     assert "<script" not in hostile
-    stored["names"] = {f"{name}\"<&>'": one for name, one in stored["names"].items()}
+    stored["names"] = {f"{name}\"<&>'": node for name, node in stored["names"].items()}
     with pytest.raises(ModelError, match="expected names of values"):
         Equations.from_json(stored)
 
@@ -520,7 +520,7 @@ def test_what_a_cell_is_called_is_escaped():
 def test_ids_are_unique_on_a_page():
     pages = [svg(CELLS[name]) for name in (*CLASSIC, "odd", "outer")]
     pages += [svg(LSTM(), names="lesson"), svg(LSTM(), theme="dark"), svg(LSTM(), id="mine")]
-    ids = [one for page in pages for one in re.findall(r'\bid="([^"]*)"', page)]
+    ids = [match for page in pages for match in re.findall(r'\bid="([^"]*)"', page)]
     assert len(ids) == len(set(ids)) == 3 * len(pages)
     assert "mine" in ids and "#mine " in pages[-1]
 
@@ -534,42 +534,42 @@ def test_it_can_be_read_aloud():
     assert description.text == str(LSTM())
 
 
-def test_a_value_tells_its_equation():
+def test_a_value_has_its_equation_as_a_tooltip():
     groups = ET.fromstring(svg(LSTM())).iter(SPACE + "g")
-    told = {one.get("data-name"): one.findtext(SPACE + "title") for one in groups}
-    assert told["forget"] == "forget = f * c"
-    assert told["f"] == "f = sigmoid(W_f [x, h] + b_f)"
+    tooltips = {group.get("data-name"): group.findtext(SPACE + "title") for group in groups}
+    assert tooltips["forget"] == "forget = f * c"
+    assert tooltips["f"] == "f = sigmoid(W_f [x, h] + b_f)"
 
 
 def test_themes():
-    automatic, light, dark = (svg(LSTM(), theme=one) for one in ("auto", "light", "dark"))
+    automatic, light, dark = (svg(LSTM(), theme=theme) for theme in ("auto", "light", "dark"))
     assert "prefers-color-scheme:dark" in automatic and "var(--gw-ink)" in automatic
-    for one in (light, dark):
-        assert "var(" not in one and "@media" not in one
+    for markup in (light, dark):
+        assert "var(" not in markup and "@media" not in markup
     assert light != dark
 
 
-def test_a_program_that_knows_no_variables_shows_the_light_colours():
-    """It leaves out what is within @supports; the rest has the colours written out."""
-    automatic, light = (svg(LSTM(), theme=one, id="mine") for one in ("auto", "light"))
+def test_a_program_without_css_variables_shows_the_light_colours():
+    """It skips @supports, and all other rules have fixed colours."""
+    automatic, light = (svg(LSTM(), theme=theme, id="mine") for theme in ("auto", "light"))
     plain = re.sub(r"@supports [^\n]*\{.*\}\n(?=</style>)", "", automatic, flags=re.DOTALL)
     assert plain == light
 
 
-def contrast(one: str, other: str) -> float:
+def contrast(first: str, second: str) -> float:
     def luminance(colour: str) -> float:
-        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
         red, green, blue = (
             p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
         )
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    low, high = sorted((luminance(one), luminance(other)))
+    low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("theme", [0, 1])
-def test_text_and_wires_can_be_told_from_their_ground(theme):
+def test_text_and_wires_contrast_with_their_ground(theme):
     from gatewright.draw.diagram.palette import COLOURS
 
     colours = {name: pair[theme] for name, pair in COLOURS.items()}
@@ -583,15 +583,15 @@ def test_text_and_wires_can_be_told_from_their_ground(theme):
 
 def test_a_file_has_a_ground_that_covers_it():
     first = ET.fromstring(svg(LSTM(), ground=True)).findall(f"{SPACE}rect")
-    assert [(one.get("class"), one.get("width"), one.get("height")) for one in first] == [
+    assert [(rect.get("class"), rect.get("width"), rect.get("height")) for rect in first] == [
         ("gw-ground", "100%", "100%")
     ]
     assert ET.fromstring(svg(LSTM())).findall(f"{SPACE}rect") == []
 
 
-def test_what_is_read_together_is_called_by_its_own_name():
+def test_joined_sources_are_called_by_their_own_names():
     figures = picture(gw.CELLS["gru_d"]().equations, {}).figures
-    assert [one.sign for one in figures if one.kind == "join"] == ["[x_hat, h_hat, mask]"]
+    assert [figure.sign for figure in figures if figure.kind == "join"] == ["[x_hat, h_hat, mask]"]
 
 
 def test_options():
@@ -606,7 +606,7 @@ def test_options():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"names": "letters"}, "names='letters' is not known"),
         ({"theme": "blue"}, "give one of auto, light, dark"),
@@ -614,18 +614,18 @@ def test_options():
         ({"id": '1"x'}, "begin with a letter"),
     ],
 )
-def test_bad_options_are_refused(options, said):
-    with pytest.raises(gw.GatewrightError, match=re.escape(said)):
+def test_bad_options_are_refused(options, message):
+    with pytest.raises(gw.GatewrightError, match=re.escape(message)):
         svg(LSTM(), **options)
 
 
-def test_what_no_one_could_read_is_refused():
+def test_a_diagram_that_nobody_could_read_is_refused():
     with pytest.raises(gw.GatewrightError, match=r"print\(cell\) shows its equations"):
         svg(Random(count=400))
 
 
 def test_pictures_of_pages_have_plain_colours_as_files():
-    """And a browser's day and night after them, with the same selectors, so that it wins."""
+    """The rules for light and dark browsers come later with the same selectors, so they win."""
     rules, _, themed = style().partition("@supports")
     assert "var(" not in rules and ".line.n1 {" in rules and "#" in rules
     for line in rules.splitlines()[:-1]:

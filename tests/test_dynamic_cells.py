@@ -392,7 +392,7 @@ def test_what_cannot_be_antisymmetric_is_refused():
 
     for step, fact in (
         (narrow, "size 4 meets size 3, and they must be equal"),
-        (both, "two products would keep their weights in one place"),
+        (both, "two products would share one weight"),
         (odd, "linear was given antisymmetric='yes'"),
     ):
         with pytest.raises(gw.CellError, match=fact):

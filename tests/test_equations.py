@@ -1,4 +1,4 @@
-"""Equations as JSON: they come back as they were, and damage is found before it is built."""
+"""Equations as JSON: they are restored exactly, and damage is refused before anything is built."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import copy
 import json
 from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import gatewright as gw
@@ -48,11 +49,11 @@ def through_json(cell: gw.Cell) -> Any:
 
 
 @pytest.mark.parametrize("cell", TREE, ids=lambda cell: type(cell).__name__)
-def test_equations_come_back_as_they_were(cell: gw.Cell):
-    found = Equations.from_json(through_json(cell))
-    assert found.same_as(cell.equations)
-    assert found.to_json() == cell.equations.to_json()
-    stored = StoredCell(found)
+def test_equations_are_restored_exactly(cell: gw.Cell):
+    restored = Equations.from_json(through_json(cell))
+    assert restored.same_as(cell.equations)
+    assert restored.to_json() == cell.equations.to_json()
+    stored = StoredCell(restored)
     assert str(stored) == str(cell) and stored.latex() == cell.latex()
     assert list(stored.graph.weights.values()) == list(cell.graph.weights.values())
     assert repr(stored) == f"<{type(cell).__name__}, from a saved model>"
@@ -60,8 +61,8 @@ def test_equations_come_back_as_they_were(cell: gw.Cell):
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(programs())
-def test_random_cells_come_back_as_they_were(program: Program):
+@hypothesis.given(programs())
+def test_random_cells_are_restored_exactly(program: Program):
     cell = build(program)
     assert StoredCell(Equations.from_json(through_json(cell))).equations.same_as(cell.equations)
 
@@ -70,7 +71,7 @@ def test_a_product_may_be_called_inf():
     assert Equations.from_json(through_json(ODD)).names.keys() >= {"inf"}
 
 
-def test_same_as_looks_at_what_is_said_alone():
+def test_same_as_compares_only_the_equations():
     renamed = type("Renamed", (LSTM,), {"__doc__": "Another."})()
     assert renamed.equations.same_as(LSTM().equations)
     assert not LSTM(projection=2).equations.same_as(LSTM().equations)
@@ -84,7 +85,7 @@ def test_another_version_is_refused(version: Any):
 
 
 @pytest.mark.parametrize("stored", [None, [], "lstm", 3, {}, {"nodes": []}])
-def test_what_is_no_cell_is_refused(stored: Any):
+def test_json_that_is_not_a_cell_is_refused(stored: Any):
     with pytest.raises(ModelError, match="the stored cell has version None"):
         Equations.from_json(stored)
 
@@ -94,7 +95,7 @@ def node_of(stored: Any, op: str) -> Any:
 
 
 def put(*path: Any) -> Any:
-    """Damage that puts a value at a place: the operation or key, then keys, then the value."""
+    """Damage that sets a value. The path begins with an operation or a key, the value is last."""
 
     def damage(stored: Any) -> None:
         *places, key, value = path
@@ -136,7 +137,7 @@ DAMAGE: dict[str, Any] = {
     "a noise per batch": put("noise", "per", "batch"),
     "an eps below 0": put("layer_norm", "eps", -1e-3),
     "an infinite parameter": put("parameter", "start", "inf"),
-    "two different weights in one place": put("parameter", "name", "inf"),
+    "two different weights with one name": put("parameter", "name", "inf"),
     "an attribute more": put("constant", "code", "import os"),
     "no states": put("states", []),
     "states that are text": put("states", "hm"),
@@ -164,7 +165,7 @@ DAMAGE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_found(name: str):
+def test_damage_is_refused(name: str):
     stored = through_json(ODD)
     DAMAGE[name](stored)
     with pytest.raises(ModelError, match="the stored cell is damaged") as caught:
@@ -204,14 +205,14 @@ def test_sizes_that_no_longer_fit_are_damage():
 
 
 def places(stored: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every entry of nested JSON."""
+    """The path to every entry of nested JSON."""
     inside = stored.items() if isinstance(stored, dict) else enumerate(stored)
-    found = []
+    paths = []
     for key, value in inside:
-        found.append((*path, key))
+        paths.append((*path, key))
         if isinstance(value, dict | list):
-            found += places(value, (*path, key))
-    return found
+            paths += places(value, (*path, key))
+    return paths
 
 
 JUNK = st.one_of(
@@ -226,15 +227,15 @@ JUNK = st.one_of(
     st.dictionaries(st.sampled_from(["h", "x", "learned"]), st.integers(0, 9), max_size=2),
 )
 STORED = {name: through_json(cell) for name, cell in (("odd", ODD), ("lstm", LSTM()))}
-PLACES = {name: [p for p in places(one) if p != ("version",)] for name, one in STORED.items()}
+PLACES = {name: [p for p in places(cell) if p != ("version",)] for name, cell in STORED.items()}
 
 
 @settings(
     max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-@given(st.data())
-def test_any_damage_is_found_or_harmless(data: st.DataObject):
-    """Deleted, retyped, swapped or doubled: a ModelError or a cell that works, nothing else."""
+@hypothesis.given(st.data())
+def test_any_damage_is_refused_or_harmless(data: st.DataObject):
+    """After any damage there is a ModelError or a cell that works, nothing else."""
     name = data.draw(st.sampled_from(sorted(STORED)))
     stored = copy.deepcopy(STORED[name])
     for _ in range(data.draw(st.integers(1, 3))):
@@ -258,13 +259,13 @@ def test_any_damage_is_found_or_harmless(data: st.DataObject):
                 )
                 inside[last], inside[other] = inside[other], inside[last]
         except (KeyError, IndexError, TypeError):
-            continue  # an earlier damage took the place away
+            continue  # an earlier damage removed this path
     try:
         cell = StoredCell(Equations.from_json(stored))
     except ModelError as error:
         assert str(error)
         return
-    # What is left is a cell: it prints, is stored again and has an adjoint.
+    # A harmless damage leaves a cell that prints, can be stored and has an adjoint.
     assert str(cell) and cell.latex()
     assert Equations.from_json(cell.equations.to_json()).same_as(cell.equations)
     assert cell.graph.adjoint

@@ -1,4 +1,4 @@
-"""The language: what a step may say, what it means, and how its weights are named."""
+"""The language: the operations of a step, their results, and the names of weights."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_arguments_are_event_states_and_further_inputs():
 def test_a_local_name_is_the_last_value_bound_to_it():
     def step(self: Any, x: Any, h: Any) -> Any:
         a = linear(x)
-        first = a  # noqa: F841  # named, and used no further
+        first = a  # noqa: F841  # named but not used
         a = tanh(a)
         a = a * h
         return gw.state(h=a)
@@ -107,7 +107,7 @@ def test_a_value_may_feed_any_number_of_others():
     assert sum(shared in node.operands for node in cell.equations.nodes) == 3
 
 
-def test_the_first_state_is_the_output_unless_another_is_said():
+def test_the_first_state_is_the_output_by_default():
     def step(self: Any, x: Any, h: Any) -> Any:
         h = tanh(linear(x, h))
         y = linear(h, size=2)
@@ -120,7 +120,7 @@ def test_the_first_state_is_the_output_unless_another_is_said():
     assert values["output"].shape == (4, 2) and h.shape == (4, 6)
 
 
-def test_names_with_an_underscore_in_front_stay_private():
+def test_names_that_begin_with_an_underscore_stay_private():
     def step(self: Any, x: Any, h: Any) -> Any:
         _a = linear(x, h)
         gate = sigmoid(_a)
@@ -221,7 +221,7 @@ def test_helper_methods_comprehensions_and_lambdas_run_in_the_step():
 
 def test_a_comprehension_reads_its_sources_by_the_names_of_the_step():
     def step(self: Any, x: Any, h: Any) -> Any:
-        parts = [linear(one, name="w") for one in (x, h)]
+        parts = [linear(value, name="w") for value in (x, h)]
         new = tanh(parts[0] + parts[1])
         return gw.state(h=new)
 
@@ -230,11 +230,11 @@ def test_a_comprehension_reads_its_sources_by_the_names_of_the_step():
 
 def test_a_comprehensions_own_name_is_a_name_in_every_python():
     def step(self: Any, x: Any, h: Any) -> Any:
-        parts = [linear(one, name="w") for one in (2 * h,)]
+        parts = [linear(double, name="w") for double in (2 * h,)]
         new = tanh(parts[0]) * x
         return gw.state(h=new)
 
-    assert paths(cell_of(step)) == ["w.one.weight", "w.one.bias"]
+    assert paths(cell_of(step)) == ["w.double.weight", "w.double.bias"]
 
 
 def test_pythons_own_sum_adds_values():
@@ -259,7 +259,7 @@ def test_a_product_is_named_by_the_first_named_value_it_flows_into():
     ]
 
 
-def test_else_by_name_and_else_by_the_state_or_output():
+def test_a_product_is_named_by_name_or_by_its_state_or_output():
     def step(self: Any, x: Any, h: Any, c: Any) -> Any:
         return gw.state(
             h=tanh(linear(x)), c=sigmoid(linear(h, name="gate")), output=linear(c, size=2)
@@ -281,11 +281,11 @@ def test_sources_are_keyed_by_name_or_by_keyword():
         *("r.x.weight", "r.x.bias", "r.h.weight", "r.c*.weight"),
         *("n.x.weight", "n.x.bias", "n.gated.weight", "n.h.weight"),
     ]
-    shapes = {path: one.shape for path, one in cell_of(step).graph.weights.items()}
+    shapes = {path: weight.shape for path, weight in cell_of(step).graph.weights.items()}
     assert shapes["r.c*.weight"] == ("hidden",) and shapes["n.x.weight"] == ("hidden", "input")
 
 
-def test_one_explicit_name_given_twice_is_one_weight():
+def test_the_same_explicit_name_twice_is_one_weight():
     def step(self: Any, x: Any, h: Any) -> Any:
         a = tanh(linear(h, name="w", bias=False))
         b = sigmoid(linear(h, name="w", bias=False))
@@ -301,7 +301,7 @@ def test_one_explicit_name_given_twice_is_one_weight():
 
 
 def moved(first: str) -> gw.Cell:
-    """A cell whose lines stand in one order or another."""
+    """A cell whose lines begin with the gate `first`."""
 
     class Gates(gw.Cell):
         def step(self, x: Any, h: Any) -> Any:
@@ -320,10 +320,10 @@ def moved(first: str) -> gw.Cell:
 
 
 def test_moving_a_line_leaves_every_weight_where_it_was():
-    one, other = moved("i"), moved("g")
-    assert paths(one) != paths(other) and sorted(paths(one)) == sorted(paths(other))
-    weights, x, h = random_weights(one), normal(4, 5), normal(4, 6, seed=2)
-    after = [cell(x, h, weights=weights) for cell in (one, other)]
+    first, second = moved("i"), moved("g")
+    assert paths(first) != paths(second) and sorted(paths(first)) == sorted(paths(second))
+    weights, x, h = random_weights(first), normal(4, 5), normal(4, 6, seed=2)
+    after = [cell(x, h, weights=weights) for cell in (first, second)]
     torch.testing.assert_close(*after, **TOLERANCE)
 
 
@@ -371,11 +371,11 @@ def test_a_product_of_heads_is_a_product_of_blocks(heads: int):
 
 def test_parameters_are_named_like_products():
     def step(self: Any, x: Any, h: Any) -> Any:
-        gain = parameter_of_one()
+        gain = parameter_from_1()
         new = gain * tanh(linear(x, h)) + gw.parameter(name="shift", size="hidden")
         return gw.state(h=new)
 
-    def parameter_of_one() -> Any:
+    def parameter_from_1() -> Any:
         return gw.parameter(start=1.0)
 
     weights = cell_of(step).graph.weights
@@ -431,7 +431,7 @@ def test_fields_are_constants_that_replace_changes():
     assert 0.2 in constants and 0.1 not in constants
 
 
-def test_what_is_no_field_is_not_listed_as_one():
+def test_only_fields_are_listed_as_fields():
     class Typed(gw.Cell):
         initial: ClassVar[dict[str, float]] = {"h": 1.0}
         rate: float = 0.5
@@ -452,7 +452,7 @@ def test_functions_take_numbers_too():
     torch.testing.assert_close(cell_of(step)(normal(4, 5), h, weights={}), expected, **TOLERANCE)
 
 
-def test_a_number_of_numpys_is_a_number():
+def test_a_numpy_number_is_a_number():
     def step(self: Any, x: Any, h: Any) -> Any:
         new = np.float64(0.5) * h + h * np.float32(2) + np.int64(1) - h / np.float64(4)
         return gw.state(h=new)
@@ -546,9 +546,9 @@ def test_an_inner_cell_of_several_states_gives_a_tuple():
 )
 @pytest.mark.parametrize("cell", [Gated(), Leaky(floor=0.3), Pair(), LSTM(projection=3)], ids=repr)
 def test_a_cell_survives_copying(cell: gw.Cell, again: Any):
-    found = again(cell)
-    assert type(found) is type(cell) and repr(found) == repr(cell)
-    assert found.equations.same_as(cell.equations)
+    copied = again(cell)
+    assert type(copied) is type(cell) and repr(copied) == repr(cell)
+    assert copied.equations.same_as(cell.equations)
 
 
 class Constructed(gw.Cell):
@@ -559,12 +559,12 @@ class Constructed(gw.Cell):
         return gw.state(h=self.rate * h)
 
 
-def test_a_constructor_of_ones_own_works_and_survives_copying():
+def test_a_custom_constructor_works_and_survives_copying():
     cell = pickle.loads(pickle.dumps(Constructed(0.75)))
     assert str(cell) == str(Constructed(0.75)) and "0.75" in str(cell)
 
 
-# What operations compute.
+# The results of operations.
 TORCH: dict[str, Any] = {
     **{name: getattr(torch, name) for name in ("sigmoid", "tanh", "exp", "expm1", "sin", "cos")},
     **{name: getattr(torch, name) for name in ("erf", "square", "sign", "relu")},
@@ -587,15 +587,15 @@ TORCH: dict[str, Any] = {
 POSITIVE = {"log", "log1p", "sqrt"}
 
 
-def pointwise_of_one() -> list[str]:
+def unary_functions() -> list[str]:
     return [
         name
-        for name, one in OPERATIONS.items()
-        if one.kind == "pointwise" and one.arity == 1 and not one.boolean
+        for name, operation in OPERATIONS.items()
+        if operation.kind == "pointwise" and operation.arity == 1 and not operation.boolean
     ]
 
 
-@pytest.mark.parametrize("name", pointwise_of_one())
+@pytest.mark.parametrize("name", unary_functions())
 def test_pointwise_functions_against_torch(name: str):
     ours = {"abs": abs, "negative": lambda a: -a}.get(name) or getattr(gw, name)
 
@@ -631,7 +631,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_operators_of_two_against_torch(name: str):
+def test_binary_operators_against_torch(name: str):
     ours, truth = PAIRS[name]
 
     def step(self: Any, x: Any, h: Any, c: Any) -> Any:
@@ -649,7 +649,7 @@ def heads_of(a: Tensor, heads: int | None) -> Tensor:
 
 
 def spread(a: Tensor, heads: int | None) -> Tensor:
-    """One value a head, at all its units; without heads one value a row."""
+    """The value of each head at all its units; without heads, one value for each row."""
     return a.expand(-1, heads, 6 // heads).flatten(1) if heads else a.flatten(1)
 
 
@@ -677,7 +677,7 @@ def test_row_operations_against_torch(name: str, heads: int | None):
 
 
 @pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
-def test_eps_is_taken(name: str):
+def test_eps_is_used(name: str):
     def step(self: Any, x: Any, h: Any) -> Any:
         return gw.state(h=getattr(gw, name)(h, eps=1))
 
@@ -686,14 +686,14 @@ def test_eps_is_taken(name: str):
     torch.testing.assert_close(cell_of(step)(normal(4, 5), h, weights={}), truth, **TOLERANCE)
 
 
-def test_noise_is_its_expectation_by_hand():
+def test_noise_is_its_expectation_in_a_step_by_hand():
     def step(self: Any, x: Any, h: Any) -> Any:
         m = gw.noise(0.25)
         once = gw.noise(0.5, per="sequence", size="hidden")
         return gw.state(h=m * h + once)
 
     cell = cell_of(step)
-    assert [one.attributes["per"] for one in cell.graph.noises] == ["step", "sequence"]
+    assert [noise.attributes["per"] for noise in cell.graph.noises] == ["step", "sequence"]
     h = normal(4, 6)
     assert torch.equal(cell(normal(4, 5), h, weights={}), 0.25 * h + 0.5)
 
@@ -735,7 +735,7 @@ def test_micro_steps_are_a_short_python_loop():
     torch.testing.assert_close(cell(x, h, weights=weights), expected, **TOLERANCE)
 
 
-def test_reading_is_the_same_every_time_and_leaves_nothing_behind():
+def test_reading_is_the_same_every_time():
     first, again = Gated(), Gated()
     assert first.equations.same_as(again.equations)
     assert not first.equations.same_as(LSTM().equations)
@@ -743,7 +743,7 @@ def test_reading_is_the_same_every_time_and_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_every_cell_that_ships_says_what_it_is(name: str):
+def test_every_cell_of_the_library_has_a_summary_and_a_source(name: str):
     cell = CELLS[name]()
     assert cell.equations.about.endswith(".")
     assert "Source:" in (type(cell).__doc__ or "")

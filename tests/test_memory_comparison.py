@@ -14,17 +14,17 @@ from gatewright import cli
 from gatewright.draw.plots.chart import Axis, Line, chart
 from gatewright.errors import ArgumentError
 from gatewright.memory import NETWORKS, TASKS, Budget
-from gatewright.memory.comparison import compare_memory
-from gatewright.memory.trial import FOLLOWED, flow
+from gatewright.memory.climb import MAX_LAG, flow
+from gatewright.memory.compare import compare_memory
 
-#: Enough for the shortest lag, and not for the others.
+#: Enough for the shortest lag, but not for the other.
 BUDGET = Budget(steps=250, rate=1e-2, held=64)
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     out = tmp_path_factory.mktemp("memory") / "out"
-    found = compare_memory(
+    comparison = compare_memory(
         out=out,
         networks=["window", "rnn", "chrono_lstm"],
         lags=[2, 12],
@@ -33,77 +33,77 @@ def compared(tmp_path_factory):
         budget=BUDGET,
         progress=False,
     )
-    return found, out
+    return comparison, out
 
 
-def test_what_was_learnt_and_what_is_left(compared):
-    found, _ = compared
-    window, rnn, chrono = found.rows
+def test_lags_learnt_and_shares_left(compared):
+    comparison, _ = compared
+    window, rnn, chrono = comparison.rows
     assert window.learnt == 2.0 and not window.flows("before")
-    assert max(found.scores(window, 12)) < 0.5
-    # As torch starts it, an RNN halves its state within two steps; a chrono start keeps it.
+    assert max(comparison.scores(window, 12)) < 0.5
+    # As torch initialises it, an RNN halves its state within two steps; a chrono start keeps it.
     assert rnn.half_life() < 2 < 15 < chrono.half_life()
     assert rnn.left("before")[10] < 0.05 < 0.3 < chrono.left("before")[10]
     assert not any(share > 0 for share in rnn.carried("before")[1:])
     assert chrono.carried("before")[30] > 0.3
-    assert len(chrono.left("before")) == FOLLOWED + 1
+    assert len(chrono.left("before")) == MAX_LAG + 1
 
 
-def test_the_table_the_page_and_the_file_say_the_same(compared):
-    found, out = compared
+def test_the_table_the_page_and_the_file_agree(compared):
+    comparison, out = compared
     assert sorted(path.name for path in out.iterdir()) == ["memory.html", "memory.json"]
     page = (out / "memory.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2 and page.count("<polyline") == 3 + 2 * 2
-    for row in found.rows:
-        cells = found.cells(row)
-        assert len(cells) == len(found.headings())
+    for row in comparison.rows:
+        cells = comparison.cells(row)
+        assert len(cells) == len(comparison.headings())
         for cell in cells:
             assert cell in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     stored = json.loads((out / "memory.json").read_text(encoding="utf-8"))
     assert stored["networks"]["rnn"][0]["climb"]["lags"] == [2, 12]
     assert stored["networks"]["window"][0]["before"] is None
-    assert found.verdict() in page.replace("&#x27;", "'")
+    assert comparison.verdict() in page.replace("&#x27;", "'")
 
 
 def test_a_climb_is_the_same_in_any_process(compared):
-    found, _ = compared
-    (kept,) = found.rows[1].trials
+    comparison, _ = compared
+    (single,) = comparison.rows[1].trials
     both = compare_memory(
         networks=["rnn"], lags=[2], seeds=2, units=12, budget=BUDGET, processes=2, progress=False
     )
-    one, other = both.rows[0].trials
-    assert (one.climb.seed, other.climb.seed) == (0, 1)
-    assert one.scores[2] == kept.scores[2]
-    assert one.before.left == kept.before.left != other.before.left
+    first, second = both.rows[0].trials
+    assert (first.climb.seed, second.climb.seed) == (0, 1)
+    assert first.scores[2] == single.scores[2]
+    assert first.before.left == single.before.left != second.before.left
 
 
 def test_the_flow_of_a_memory_that_only_leaks():
-    """f is 0.98 at every unit, and nothing else moves: what is left is known."""
+    """With f = 0.98 at every unit and all other weights 0, the share that is left is known."""
     model = NETWORKS["lstm"].reader(TASKS["recall"](lag=2), 4)
     with torch.no_grad():
-        for one in model.body.parameters():
-            one.zero_()
+        for weight in model.body.parameters():
+            weight.zero_()
     weight, _ = model.body.weights("f")["x"]
     model.body.weights("f")["x"] = (weight, torch.full((4,), math.log(0.98 / 0.02)))
-    found = flow(model)
-    # Half of the state is h, of which nothing is left after a step; c also shows in h.
-    slope = math.log(found.left[50] / found.left[150]) / 100
+    left = flow(model).left
+    # Half of the state is h, of which nothing is left after a step; c also acts on h.
+    slope = math.log(left[50] / left[150]) / 100
     assert slope == pytest.approx(-math.log(0.98), rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("arguments", "words"),
     [
         ({"networks": ["lstn"]}, "lstn"),
-        ({"networks": []}, "there are"),
+        ({"networks": []}, "give one or more of window"),
         ({"seeds": 0}, "seeds=0"),
         ({"lags": [5, 2]}, "rising"),
     ],
 )
-def test_refusals(given, words):
+def test_refusals(arguments, words):
     with pytest.raises(ArgumentError, match=words):
-        compare_memory(**given)
+        compare_memory(**arguments)
 
 
 @pytest.mark.parametrize("options", [["--networks", "lstn"], ["--out", "full"]], ids=" ".join)
@@ -123,7 +123,7 @@ def test_a_chart_places_its_points():
     svg = chart([Line("a", "n2", [(1, 0.0), (10, 0.5), (100, 1.0)])], x, y, "title")
     (points,) = [part.split('"')[1] for part in svg.split("points=")[1:]]
     (left, low), (middle, half), (right, high) = (
-        tuple(map(float, one.split(","))) for one in points.split()
+        tuple(map(float, pair.split(","))) for pair in points.split()
     )
     assert middle - left == pytest.approx(right - middle, abs=0.2) and left < middle
     assert low - half == pytest.approx(half - high, abs=0.2) and high < half

@@ -10,8 +10,8 @@ from torch import nn
 
 import gatewright as gw
 from gatewright.errors import ArgumentError, TrainingError
-from gatewright.memory import NETWORKS, TASKS, Budget, Reader, behavioural_horizon, learn
-from gatewright.memory.tasks import Examples, Task
+from gatewright.memory import NETWORKS, TASKS, Budget, StepReader, behavioural_horizon, learn
+from gatewright.memory.tasks import Examples, MemoryTask
 
 QUICK = Budget(steps=300, rate=1e-2)
 
@@ -20,7 +20,7 @@ def reader(name: str, units: int = 16):
     return lambda task: NETWORKS[name].reader(task, units)
 
 
-def shuffled(task: Task) -> Task:
+def shuffled(task: MemoryTask) -> MemoryTask:
     """The same inputs, with the answers of other rows."""
 
     def draw(count: int, generator: torch.Generator) -> Examples:
@@ -34,27 +34,26 @@ def shuffled(task: Task) -> Task:
 @pytest.mark.parametrize("name", ["rnn", "lstm", "lesson_lstm", "peephole_lstm", "gru"])
 def test_every_network_learns_a_short_lag(name):
     task = TASKS["recall"](lag=3)
-    learnt = learn(task, reader(name), QUICK)
-    assert learnt.score > 0.9 and learnt.loss < 0.5
-    assert learnt.steps == len(learnt.losses) < QUICK.steps  # it stopped when it was enough
+    result = learn(task, reader(name), QUICK)
+    assert result.score > 0.9 and result.loss < 0.5
+    assert result.steps == len(result.losses) < QUICK.steps  # it stopped early
 
 
-def test_what_is_shuffled_is_not_learnt():
-    """So the answer stands in the inputs alone, and no network sees the targets."""
-    # By chance 32 of 256; five standard deviations above it are 58.
+def test_shuffled_answers_are_not_learnt():
+    """So only the inputs have the answer, and no network sees the targets."""
+    # By chance 32 of 256 are right; five standard deviations above that is 58.
     assert learn(shuffled(TASKS["recall"](lag=3)), reader("lstm"), QUICK).score < 58 / 256
 
 
-def test_only_a_start_for_it_learns_a_long_lag():
-    """The same cell, the same budget: the chrono start is what makes the difference."""
+def test_only_a_chrono_start_learns_a_long_lag():
+    """The cell and the budget are the same; the chrono start makes the difference."""
     task, budget = TASKS["recall"](lag=40), Budget(steps=250, rate=1e-2)
     assert learn(task, reader("chrono_lstm", 24), budget).score > 0.9
     assert learn(task, reader("lstm", 24), budget).score < 0.3
 
 
 def test_a_window_sees_its_width_and_nothing_else():
-    learnt = learn(TASKS["recall"](lag=9), reader("window"), QUICK)
-    assert learnt.score > 0.9
+    assert learn(TASKS["recall"](lag=9), reader("window"), QUICK).score > 0.9
     assert learn(TASKS["recall"](lag=10), reader("window"), QUICK).score < 58 / 256
     x = torch.randn(25, 2, 4)
     window = NETWORKS["window"].build(4, 8)
@@ -66,18 +65,18 @@ def test_a_window_sees_its_width_and_nothing_else():
 
 @pytest.mark.parametrize("kind", ["adding", "embedded_reber"])
 def test_values_and_sets_are_learnt_too(kind):
-    """Within a budget that is small: the sum, and all of the grammar but its long lag."""
+    """A small budget suffices for the sum, and for the grammar without its long lag."""
     task = TASKS[kind](steps=4) if kind == "adding" else TASKS[kind]()
-    learnt = learn(task, reader("gru", 24), replace(QUICK, steps=250))
-    assert learnt.score > (0.9 if kind == "adding" else 0.4)
+    result = learn(task, reader("gru", 24), replace(QUICK, steps=250))
+    assert result.score > (0.9 if kind == "adding" else 0.4)
 
 
-def test_a_seed_says_all_and_the_callers_numbers_stay():
+def test_a_seed_decides_all_and_the_callers_random_state_stays():
     task, budget = TASKS["recall"](lag=2), Budget(steps=20, check=7)
     torch.manual_seed(11)
-    one, other = (learn(task, reader("rnn"), budget, seed=4) for _ in range(2))
-    assert one.losses == other.losses and len(one.losses) == 20
-    assert learn(task, reader("rnn"), budget, seed=5).losses != one.losses
+    first, second = (learn(task, reader("rnn"), budget, seed=4) for _ in range(2))
+    assert first.losses == second.losses and len(first.losses) == 20
+    assert learn(task, reader("rnn"), budget, seed=5).losses != first.losses
     number = torch.rand(())
     torch.manual_seed(11)
     assert torch.equal(number, torch.rand(()))
@@ -86,7 +85,7 @@ def test_a_seed_says_all_and_the_callers_numbers_stay():
 class Broken(nn.Module):
     """Its output is not a number from the third step on."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: MemoryTask) -> None:
         super().__init__()
         self.layer, self.calls = nn.Linear(task.inputs, task.outputs), 0
 
@@ -95,13 +94,13 @@ class Broken(nn.Module):
         return self.layer(x) * (torch.nan if self.calls >= 3 else 1.0)
 
 
-def test_a_loss_that_is_no_number_stops_with_its_step():
+def test_a_loss_that_is_not_finite_stops_with_its_step():
     with pytest.raises(TrainingError, match=r"recall\(lag=2.*step 3 \(seed 6\)"):
         learn(TASKS["recall"](lag=2), Broken, QUICK, seed=6)
 
 
 class Keeps(nn.Module):
-    """Knows the answer to delayed recall up to a lag, and nothing beyond it."""
+    """Knows the answer to delayed recall up to a lag, and guesses beyond it."""
 
     def __init__(self, reach: int) -> None:
         super().__init__()
@@ -115,16 +114,16 @@ class Keeps(nn.Module):
 def test_the_horizon_is_the_longest_lag_that_is_learnt():
     seen = []
     budget = Budget(steps=2, check=1)
-    found = behavioural_horizon(
+    result = behavioural_horizon(
         lambda task: Keeps(20),
         lags=(5, 20, 40, 60, 80),
         seeds=(0, 1),
         budget=budget,
-        on_learnt=lambda lag, seed, learnt: seen.append((lag, seed)),
+        on_learnt=lambda lag, seed, result: seen.append((lag, seed)),
     )
-    assert found.horizon == 20 and found.middle(20) == 1.0 and found.middle(80) is None
-    assert max(found.scores[40]) < 0.5 and found.chance == 1 / 8
-    # After two lags at which nobody learns there is no use in longer ones.
+    assert result.horizon == 20 and result.middle(20) == 1.0 and result.middle(80) is None
+    assert max(result.scores[40]) < 0.5 and result.chance == 1 / 8
+    # After two lags that no seed learns, longer ones are not tried.
     assert seen == [(lag, seed) for lag in (5, 20, 40, 60) for seed in (0, 1)]
     assert behavioural_horizon(lambda task: Keeps(0), lags=(2,), budget=budget).horizon == 0
     with pytest.raises(ArgumentError, match="rising"):
@@ -133,4 +132,4 @@ def test_the_horizon_is_the_longest_lag_that_is_learnt():
 
 def test_any_layer_can_be_read():
     layer = gw.Recurrent("peephole_lstm", 4, 6, num_layers=2)
-    assert Reader(layer, 6, 3)(torch.zeros(7, 2, 4)).shape == (7, 2, 3)
+    assert StepReader(layer, 6, 3)(torch.zeros(7, 2, 4)).shape == (7, 2, 3)

@@ -1,4 +1,4 @@
-"""Memory tasks: each is solved, from its inputs alone, by a solver that shares no code with it."""
+"""Memory tasks: an independent solver finds the answers to each from its inputs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from gatewright.errors import ArgumentError
-from gatewright.memory.tasks import TASKS, Examples, Task
+from gatewright.memory.tasks import TASKS, Examples, MemoryTask
 
 SOLVERS: dict[str, Callable[[Tensor], list]] = {}
 
 
 def solves(name: str):
-    """Register a solver: one sequence's inputs (T, I) to its answers, one a step.
+    """Register a solver from the inputs of a sequence, (T, I), to its answers.
 
-    None where it has none to give.
+    There is an answer for each step, or None where the task asks nothing.
     """
 
     def register(solver):
@@ -29,14 +29,14 @@ def solves(name: str):
 
 
 def symbols(x: Tensor) -> list[int]:
-    """The one-hot symbol of each step, -1 where there is none."""
+    """The symbol of each one-hot step, -1 for a step of zeros."""
     return [row.index(1.0) if 1.0 in row else -1 for row in x.tolist()]
 
 
 @solves("recall")
 def recall(x):
     keep = x[:, -2].tolist().index(1.0)
-    return [symbols(x[:, :-2])[keep] if asked else None for asked in x[:, -1].tolist()]
+    return [symbols(x[:, :-2])[keep] if question else None for question in x[:, -1].tolist()]
 
 
 @solves("adding")
@@ -46,28 +46,28 @@ def adding(x):
 
 @solves("copy")
 def copy(x):
-    shown = symbols(x)
-    word = [one for one in shown if one < 8]
-    silent = len(shown) - len(word)
-    assert shown.index(9) == silent - 1  # the delimiter stands just before the answer
+    sequence = symbols(x)
+    word = [symbol for symbol in sequence if symbol < 8]
+    silent = len(sequence) - len(word)
+    assert sequence.index(9) == silent - 1  # the delimiter is directly before the answer
     return [8] * silent + word
 
 
 @solves("selective_copy")
 def selective_copy(x):
-    shown = symbols(x)
-    word = [one for one in shown if one < 14]
-    return [None] * shown.index(15) + word
+    sequence = symbols(x)
+    word = [symbol for symbol in sequence if symbol < 14]
+    return [None] * sequence.index(15) + word
 
 
 @solves("temporal_order")
 def temporal_order(x):
-    shown = symbols(x)
-    first, second = (one - 4 for one in shown if one in (4, 5))
-    return [2 * first + second if one == 7 else None for one in shown]
+    sequence = symbols(x)
+    first, second = (symbol - 4 for symbol in sequence if symbol in (4, 5))
+    return [2 * first + second if symbol == 7 else None for symbol in sequence]
 
 
-#: The Reber grammar as a picture of it is read: state by state, what may be said.
+#: The arrows of a picture of the Reber grammar: (state, symbol) to the next state.
 ARROWS = {
     ("start", "B"): "1",
     ("1", "T"): "2",
@@ -86,28 +86,28 @@ ARROWS = {
 
 def reber_stream(x: Tensor, again: bool) -> list:
     """Read an embedded string, or strings without end, with a finite automaton."""
-    text = ["BTPSXVE"[one] if one >= 0 else "" for one in symbols(x)]
-    state, kept, answers = "first", "", []
-    for one in text:
-        if not one:
+    text = ["BTPSXVE"[symbol] if symbol >= 0 else "" for symbol in symbols(x)]
+    state, branch, answers = "first", "", []
+    for letter in text:
+        if not letter:
             answers.append(None)
             continue
         if state == "first":
-            assert one == "B"
+            assert letter == "B"
             state, may = "choose", "TP"
         elif state == "choose":
-            state, kept, may = "start", one, "B"
+            state, branch, may = "start", letter, "B"
         elif state == "last":
-            assert one == kept
+            assert letter == branch
             state, may = "close", "E"
         elif state == "close":
-            assert one == "E"
+            assert letter == "E"
             state, may = "first", "B"
         else:
-            state = ARROWS[state, one]
-            may = "".join(sign for at, sign in ARROWS if at == state)
+            state = ARROWS[state, letter]
+            may = "".join(sign for source, sign in ARROWS if source == state)
             if state == "over":
-                state, may = "last", kept
+                state, may = "last", branch
         if state == "first" and not again:
             answers.append(None)
         else:
@@ -127,19 +127,19 @@ def continual_reber(x):
 
 @solves("parity")
 def parity(x):
-    bits = [int(one) for (one,) in x.tolist()]
-    return [sum(bits[: at + 1]) % 2 for at in range(len(bits))]
+    bits = [int(bit) for (bit,) in x.tolist()]
+    return [sum(bits[: step + 1]) % 2 for step in range(len(bits))]
 
 
 def counted(x: Tensor, letters: str) -> list:
     signs = f"S{letters}T"
-    text = "".join(signs[one] for one in symbols(x) if one >= 0)
+    text = "".join(signs[symbol] for symbol in symbols(x) if symbol >= 0)
     n = text.count("a")
     assert text == "S" + "".join(letter * n for letter in letters) + "T"
     answers = []
-    for at in range(len(text) - 1):
-        may = {"a"} if at == 0 else {text[at + 1]}
-        if text[at] == "a":
+    for step in range(len(text) - 1):
+        may = {"a"} if step == 0 else {text[step + 1]}
+        if text[step] == "a":
             may = {"a", "b"}
         answers.append([float(sign in may) for sign in signs])
     return answers + [None] * (len(x) - len(answers))
@@ -158,9 +158,9 @@ def anbncn(x):
 @solves("measure_spikes")
 def measure_spikes(x):
     answers, last = [], 0
-    for at, (spike,) in enumerate(x.tolist()):
-        answers.append([(at - last - 10) / 10] if spike and at else None)
-        last = at if spike else last
+    for step, (spike,) in enumerate(x.tolist()):
+        answers.append([(step - last - 10) / 10] if spike and step else None)
+        last = step if spike else last
     return answers
 
 
@@ -178,12 +178,12 @@ def generate_spikes(x):
 @solves("periodic")
 def periodic(x):
     assert x[0] == 1 and not x[1:].any()
-    return [[0.5 - 0.5 * math.cos(2 * math.pi * at / 20)] for at in range(len(x))]
+    return [[0.5 - 0.5 * math.cos(2 * math.pi * step / 20)] for step in range(len(x))]
 
 
 @solves("mackey_glass")
 def mackey_glass(x):
-    """Each value ahead by Euler's method in steps of 1 / 400, from what was seen."""
+    """Integrate each value ahead by Euler's method in steps of 1 / 400."""
     series = [0.2244 * value + 0.9296 for (value,) in x.tolist()]
     fine, answers = 400, [None] * 34
     for end in (40, 100, 160):
@@ -198,40 +198,40 @@ def mackey_glass(x):
 
 
 def cubic(values: Tensor, fine: int) -> list[float]:
-    """Values between those of a grid, by a cubic through the four nearest."""
-    last, found = len(values) - 1, []
-    for at in range(last * fine + 1):
-        left = min(max(at // fine - 1, 0), last - 3)
-        place = at / fine - left
-        found.append(
+    """Values between those of a grid, by a cubic through the four nearest values."""
+    last, interpolated = len(values) - 1, []
+    for point in range(last * fine + 1):
+        left = min(max(point // fine - 1, 0), last - 3)
+        place = point / fine - left
+        interpolated.append(
             sum(
                 float(values[left + i])
                 * math.prod((place - j) / (i - j) for j in range(4) if j != i)
                 for i in range(4)
             )
         )
-    return found
+    return interpolated
 
 
-#: How far a solver's numbers may be off: exact but for float32, or for the integration.
+#: Tolerances of solvers with an error of their own, such as that of an integration.
 NEAR = {"mackey_glass": 0.02}
 
 
-def perfect(name: str, task: Task, examples: Examples) -> Tensor:
-    """The solver's answers as a network's outputs; where it has none, what cannot be right."""
+def perfect(name: str, task: MemoryTask, examples: Examples) -> Tensor:
+    """The solver's answers as a network's outputs, with NaN where it has no answer."""
     steps, rows = examples.scored.shape
     outputs = torch.full((steps, rows, task.outputs), math.nan)
     for row in range(rows):
         answers = SOLVERS[name](examples.inputs[:, row])
         assert len(answers) == steps
-        for at, answer in enumerate(answers):
+        for step, answer in enumerate(answers):
             if answer is None:
                 continue
             if task.kind == "class":
-                outputs[at, row] = torch.eye(task.outputs)[answer] * 20
+                outputs[step, row] = torch.eye(task.outputs)[answer] * 20
             else:
-                scale = (lambda one: 40 * one - 20) if task.kind == "set" else float
-                outputs[at, row] = torch.tensor([scale(one) for one in answer])
+                scale = (lambda value: 40 * value - 20) if task.kind == "set" else float
+                outputs[step, row] = torch.tensor([scale(value) for value in answer])
     return outputs
 
 
@@ -240,14 +240,14 @@ def test_the_solver_scores_and_only_scored_steps_count(name):
     task = TASKS[name]()
     examples = task.examples(3 if name == "mackey_glass" else 40, seed=5)
     assert examples.inputs.shape[2] == task.inputs and examples.inputs.dtype == torch.float32
-    assert examples.scored.any(0).all()  # something is asked of each row
+    assert examples.scored.any(0).all()  # each row has a question
     assert (examples.scored | ~examples.judged).all()
     outputs = perfect(name, task, examples)
-    if name == "mackey_glass":  # only some of its steps are solved, since it takes a while
-        given = examples.scored & ~outputs.isnan().any(-1)
-        assert given.sum() == 9
-        examples = Examples.of(examples.inputs, examples.targets, given)
-    # A loss that read a step it should not would be NaN.
+    if name == "mackey_glass":  # the solver is slow, so it solves only some steps
+        solved = examples.scored & ~outputs.isnan().any(-1)
+        assert solved.sum() == 9
+        examples = Examples.of(examples.inputs, examples.targets, solved)
+    # A loss that reads a step which is not scored would be NaN.
     assert task.loss(outputs, examples).item() < max(1e-6, NEAR.get(name, 0.0) ** 2)
     assert task.score(outputs, examples) > 1 - max(1e-6, NEAR.get(name, 0.0) ** 2)
     worse = outputs.flip(1).nan_to_num(0.0)  # another row's answer
@@ -258,13 +258,14 @@ def test_the_solver_scores_and_only_scored_steps_count(name):
 @pytest.mark.parametrize("name", TASKS)
 def test_a_seed_gives_the_same_examples_and_another_does_not(name):
     task = TASKS[name]()
-    one, same, other = (task.examples(5, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(one.inputs, same.inputs) and torch.equal(one.targets, same.targets)
+    first, same, other = (task.examples(5, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.inputs, same.inputs) and torch.equal(first.targets, same.targets)
     if name != "periodic":
-        assert one.inputs.shape != other.inputs.shape or not torch.equal(one.inputs, other.inputs)
+        shapes = first.inputs.shape, other.inputs.shape
+        assert shapes[0] != shapes[1] or not torch.equal(first.inputs, other.inputs)
 
 
-def constant(task: Task, examples: Examples, answer: list[float]) -> Tensor:
+def constant(task: MemoryTask, examples: Examples, answer: list[float]) -> Tensor:
     return torch.tensor(answer).expand(*examples.scored.shape, task.outputs)
 
 
@@ -293,7 +294,7 @@ def test_chance_of_classes(name):
 
 
 def test_the_memoryless_answer_to_copy():
-    """Blank until the delimiter, then all symbols alike: 10 log 8 / (T + 20)."""
+    """Blanks up to the delimiter, then uniform probabilities: the loss is 10 log 8 / (T + 20)."""
     task = TASKS["copy"](delay=30)
     examples = task.examples(500, seed=0)
     outputs = torch.full((*examples.scored.shape, 9), -1e9)
@@ -306,7 +307,7 @@ def test_the_memoryless_answer_to_copy():
 
 
 def test_chance_of_sets():
-    """All right but for one guess: a half of the embedded strings."""
+    """With one guess and all else right, half of the embedded strings are right."""
     task = TASKS["embedded_reber"]()
     examples = task.examples(600, seed=0)
     outputs = perfect("embedded_reber", task, examples).nan_to_num(0.0)
@@ -315,23 +316,23 @@ def test_chance_of_sets():
     assert task.score(outputs, examples) == pytest.approx(task.chance, abs=0.06)
     task = TASKS["anbn"](longest=10)
     examples = task.examples(600, seed=0)
-    now = examples.inputs.argmax(-1)  # S, a, b: what may follow if n were 1
+    now = examples.inputs.argmax(-1)  # the symbols that may follow S, a, b if n is 1
     outputs = torch.tensor([[-9.0, 9, -9, -9], [-9, 9, 9, -9], [-9, -9, -9, 9], [-9.0] * 4])[now]
     assert task.score(outputs, examples) == pytest.approx(task.chance, abs=0.04)
 
 
 @pytest.mark.parametrize(
-    ("name", "given", "words"),
+    ("name", "lengths", "words"),
     [
         ("recall", {"lag": 0}, "lag=0"),
         ("adding", {"steps": 1}, "at least 2"),
         ("temporal_order", {"steps": 9}, "at least 10"),
         ("anbn", {"shortest": 4, "longest": 3}, "shortest=4"),
-        ("measure_spikes", {"shortest": 9, "longest": 9}, "must be more"),
+        ("measure_spikes", {"shortest": 9, "longest": 9}, "longest must be larger"),
         ("periodic", {"shape": "saw"}, "saw"),
         ("selective_copy", {"steps": 3, "length": 5}, "steps - length"),
     ],
 )
-def test_refusals(name, given, words):
+def test_refusals(name, lengths, words):
     with pytest.raises(ArgumentError, match=words):
-        TASKS[name](**given)
+        TASKS[name](**lengths)

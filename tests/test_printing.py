@@ -1,4 +1,4 @@
-"""Printing: golden equations of every cell, the lesson's words, and LaTeX that stays correct."""
+"""Printing: the equations of cells as text, in the lesson's words and as LaTeX."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ OPTIONS: dict[str, tuple[gw.Cell, list[str]]] = {
 
 
 def right(cell: gw.Cell, name: str) -> str:
-    """The right side of one printed equation."""
+    """The right side of the printed equation of `name`."""
     for line in str(cell).splitlines()[1:]:
-        left, _, found = line.partition(" = ")
+        left, _, form = line.partition(" = ")
         if left.strip() == name:
-            return found
+            return form
     raise AssertionError(f"{name} is not printed:\n{cell}")
 
 
@@ -142,7 +142,7 @@ def test_the_lstm_in_latex():
     assert r"\left[E_{t}, \mathrm{STM}_{t-1}\right]" in LSTM().latex(names="lesson")
 
 
-# Brackets: a form, its text, its LaTeX; the names stand for values of their own.
+# Brackets: a form, its text and its LaTeX.
 FORMS: dict[str, tuple[Any, str, str]] = {
     "a - (b - c)": (lambda a, b, c: a - (b - c), "a - (b - c)", r"a - \left(b - c\right)"),
     "a - b - c": (lambda a, b, c: a - b - c, "a - b - c", "a - b - c"),
@@ -242,23 +242,23 @@ def test_brackets_are_kept(name: str):
     assert right(cell, "y") == text
     row = next(row for row in cell.latex().splitlines() if row.startswith("y &= "))
     assert latex in row
-    if name not in ("infinite", "noise", "two products"):  # given in part
+    if name not in ("infinite", "noise", "two products"):  # these list only a part
         assert row == f"y &= {latex} \\\\"
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_what_is_printed_means_what_was_written(name: str):
-    """Where the text is an expression of Python, reading it again prints it again."""
+def test_the_printed_text_means_the_same_as_the_code(name: str):
+    """Evaluating the text as Python, where it is Python, prints the same text again."""
     text = FORMS[name][1]
     if ";" in text or "_y" in text or "per" in text or "inf" in text:
         return
-    space = {one: getattr(gw, one) for one in OPERATIONS if hasattr(gw, one)}
+    space = {op: getattr(gw, op) for op in OPERATIONS if hasattr(gw, op)}
     again = form_cell(lambda a, b, c: eval(text, space, {"a": a, "b": b, "c": c}))
     assert right(again, "y") == text
 
 
 def balanced(latex: str) -> bool:
-    """Braces close in order, and every \\left has its \\right."""
+    """Tell if braces close in order and every \\left has its \\right."""
     depth = 0
     for sign in latex:
         depth += {"{": 1, "}": -1}.get(sign, 0)
@@ -268,14 +268,14 @@ def balanced(latex: str) -> bool:
 
 
 @pytest.mark.parametrize("names", ["code", "lesson"])
-@pytest.mark.parametrize("cell", [*(one() for one in CELLS.values())], ids=repr)
+@pytest.mark.parametrize("cell", [*(kind() for kind in CELLS.values())], ids=repr)
 def test_latex_is_balanced(cell: gw.Cell, names: str):
     latex = cell.latex(names=names)
     assert balanced(latex) and latex.count("&=") == latex.count("\\\\") + 1
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, one in OPERATIONS.items() if one.kind in ("pointwise", "row")]
+    "name", [n for n, op in OPERATIONS.items() if op.kind in ("pointwise", "row")]
 )
 def test_every_operation_prints_in_both_forms(name: str):
     operation = OPERATIONS[name]
@@ -312,11 +312,11 @@ def test_greek_names_and_long_names():
     assert r"\mathrm{time\_constant} &= \exp" in latex
 
 
-def test_a_value_without_a_name_that_is_used_twice_gets_a_free_one():
+def test_an_unnamed_value_that_is_used_twice_gets_a_free_name():
     def step(self: Any, x: Any, h: Any) -> Any:
         t1 = gw.tanh(gw.linear(x, h))
         _shared = t1 * t1 + 1
-        for _ in range(40):  # printed in full it would be 2 ** 40 pieces
+        for _ in range(40):  # without names it would print in 2 ** 40 pieces
             _shared = _shared * 0.5 + _shared * _shared
         return gw.state(h=_shared)
 
@@ -359,16 +359,16 @@ def test_a_cell_in_a_cell_prints_with_its_path():
     assert balanced(Outer().latex())
 
 
-def test_the_lesson_s_names_stand_only_where_they_fit():
+def test_the_lessons_words_are_used_only_where_they_fit():
     def words(name: str) -> list[str]:
-        shown = printing.text(gw.CELLS[name]().equations, names="lesson").splitlines()[1]
-        return [part.rpartition(": ")[2] for part in shown.split(", ")]
+        printed = printing.text(gw.CELLS[name]().equations, names="lesson").splitlines()[1]
+        return [part.rpartition(": ")[2] for part in printed.split(", ")]
 
     assert words("lstm") == words("peephole_lstm") == words("slstm") == ["E", "STM", "LTM"]
     assert words("gru") == words("elman_rnn") == ["E", "STM"]
 
 
-def test_a_state_that_is_not_carried_on_is_no_long_term_memory():
+def test_a_state_that_is_rewritten_is_not_a_long_term_memory():
     class Two(gw.Cell):
         def step(self, x, h, k):
             k = gw.tanh(gw.linear(x, k))

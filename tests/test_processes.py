@@ -36,7 +36,7 @@ print(len(outcome.history.train_loss))
 CLIMBS = """
 import sys
 sys.path[:] = [entry for entry in sys.path if entry not in ("", sys.argv[1])]
-from gatewright.memory.comparison import _pool
+from gatewright.memory.compare import _pool
 
 if __name__ == "__main__":
     with _pool(2) as pool:

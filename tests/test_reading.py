@@ -1,4 +1,4 @@
-"""What a table is, is found and said; what is read is what stands there, by other readers too."""
+"""Reading data: roles and tasks are found and reported, and values agree with other readers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import importlib
 import importlib.resources
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -88,7 +89,7 @@ def test_vowels_come_with_their_test_part():
         ),
     ],
 )
-def test_the_task_is_found_and_said(text: str, task: str, repr_: str, table):
+def test_the_task_is_found_and_reported(text: str, task: str, repr_: str, table):
     reading = read(table(text))
     assert reading.task == task and repr_ in repr(reading.data)
     assert (
@@ -98,8 +99,8 @@ def test_the_task_is_found_and_said(text: str, task: str, repr_: str, table):
 
 def test_the_same_table_from_any_library(table):
     text = "day,id,x,n,label\n" + "".join(
-        f"2024-01-{day:02d},{one},{day / 7!r},{day},{one.upper()}\n"
-        for one in "ab"
+        f"2024-01-{day:02d},{name},{day / 7!r},{day},{name.upper()}\n"
+        for name in "ab"
         for day in range(1, 6)
     )
     path = table(text)
@@ -111,16 +112,16 @@ def test_the_same_table_from_any_library(table):
     dated = frame.set_index("day")
     typed = frame.astype({"id": "category", "n": "Int64", "x": "Float64"})
     for source in (frame, arrow, path.with_suffix(".parquet"), dated, typed, pd.read_csv(path)):
-        found = read(source).data
-        assert isinstance(found, Recordings)
-        assert (found.classes, found.ids) == (expected.classes, expected.ids)
-        assert found.channel_names == ("x", "n")
-        np.testing.assert_array_equal(found.labels, expected.labels)
-        for one, other in zip(found.sequences, expected.sequences, strict=True):
-            np.testing.assert_array_equal(one, other)
+        data = read(source).data
+        assert isinstance(data, Recordings)
+        assert (data.classes, data.ids) == (expected.classes, expected.ids)
+        assert data.channel_names == ("x", "n")
+        np.testing.assert_array_equal(data.labels, expected.labels)
+        for sequence, other in zip(data.sequences, expected.sequences, strict=True):
+            np.testing.assert_array_equal(sequence, other)
 
 
-def test_the_index_and_a_column_alone(table):
+def test_an_index_with_a_single_column(table):
     months = pd.Series(range(5), index=pd.period_range("2020-01", periods=5, freq="M"), name="x")
     for source in (months, months.to_frame(), months.to_timestamp()):
         assert read(source).data.period == np.timedelta64(1, "M")
@@ -136,10 +137,10 @@ def test_polars_eager_and_lazy(table):
     path = table("time,x\n2024-01-01T00:00:00,1\n2024-01-01T00:30:00,2\n")
     expected = read(path).data
     for source in (polars.read_csv(path, try_parse_dates=True), polars.scan_csv(path)):
-        found = read(source).data
-        np.testing.assert_array_equal(found.values[0], expected.values[0])
-        np.testing.assert_array_equal(found.times[0], expected.times[0])
-        assert found.steps_a_season == 48
+        series = read(source).data
+        np.testing.assert_array_equal(series.values[0], expected.values[0])
+        np.testing.assert_array_equal(series.times[0], expected.times[0])
+        assert series.steps_a_season == 48
 
 
 def test_several_series_may_be_mixed_and_keep_their_rows(table):
@@ -173,7 +174,7 @@ def test_what_never_changes_is_static(table):
     assert labelled.data.sequences[0].tolist() == [[5, 7], [6, 7]]
 
 
-def test_a_row_without_a_label_in_a_labelled_sequence_is_said(table):
+def test_a_row_without_a_label_in_a_labelled_sequence_is_reported(table):
     reading = read(table("id,x,label\n1,5,a\n1,6,\n2,7,\n2,8,b\n"))
     assert reading.data.labels.tolist() == [0, 1]
     assert any("2 rows have no label (row 3 first)" in note for note in reading.notes)
@@ -265,13 +266,13 @@ def test_weekdays_are_regular():
 
 @pytest.mark.parametrize("form", ["{0}Q{1}", "{0}-Q{1}", "{0} Q{1}"])
 def test_quarters_are_regular(form: str, table):
-    cells = [form.format(2022 + at // 4, at % 4 + 1) for at in range(9)]
-    series = read(table("when,x\n" + "".join(f"{one},1.5\n" for one in cells))).data
+    cells = [form.format(2022 + quarter // 4, quarter % 4 + 1) for quarter in range(9)]
+    series = read(table("when,x\n" + "".join(f"{cell},1.5\n" for cell in cells))).data
     assert series.period == np.timedelta64(3, "M") and series.steps_a_season == 4
     assert str(series.times[0][-1])[:10] == "2024-01-01"
 
 
-def test_times_that_keep_to_no_step_are_said_to_be_irregular(table):
+def test_times_without_a_regular_step_are_reported_as_irregular(table):
     reading = read(table("t,x\n0,1\n1,2\n2,3\n2.5,4\n"))
     assert reading.data.period is None
     assert any("irregular: 2.5 follows 2.0 (row 5)" in note for note in reading.notes)
@@ -280,12 +281,12 @@ def test_times_that_keep_to_no_step_are_said_to_be_irregular(table):
 
 
 def test_tenths_are_regular(table):
-    rows = "".join(f"{at / 10},{at}\n" for at in range(50))
+    rows = "".join(f"{step / 10},{step}\n" for step in range(50))
     assert read(table("time,x\n" + rows)).data.period == pytest.approx(0.1)
 
 
 def test_zones_become_utc_and_are_named(table):
-    """A clock that was put back: the hour comes twice by the wall, once in UTC."""
+    """When the clock is put back, an hour comes twice in local time and once in UTC."""
     path = table("time,x\n2024-10-27T02:00:00+02:00,1\n2024-10-27T02:00:00+01:00,2\n")
     reading = read(path)
     assert reading.data.times[0].astype(str).tolist()[0].startswith("2024-10-27T00:00")
@@ -311,7 +312,7 @@ way = st.sampled_from(
 
 
 @settings(max_examples=200, deadline=None)
-@given(
+@hypothesis.given(
     form=way,
     times=st.lists(st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2199, 1, 1)), min_size=1),
 )
@@ -326,7 +327,7 @@ def test_times_are_what_pandas_parses(form: str, times: list):
 @pytest.mark.parametrize(
     ("cells", "first"),
     [
-        (["1/2/2024", "1/13/2024"], "2024-01-02"),  # the second one tells the month
+        (["1/2/2024", "1/13/2024"], "2024-01-02"),  # only the second has an unambiguous month
         (["1/2/2024", "13/2/2024"], "2024-02-01"),
         (["1/2/2024 12:30 AM", "1/13/2024 1:00 pm"], "2024-01-02T00:30"),
         (["2024-03"], "2024-03-01"),
@@ -340,7 +341,7 @@ def test_the_way_that_fits_all_cells(cells: list[str], first: str):
     assert column.done()[0] == np.datetime64(first, "ns")
 
 
-@given(day=st.dates(pd.Timestamp(1700, 1, 1).date(), pd.Timestamp(2199, 1, 1).date()))
+@hypothesis.given(day=st.dates(pd.Timestamp(1700, 1, 1).date(), pd.Timestamp(2199, 1, 1).date()))
 def test_the_fast_way_and_the_slow_way_agree(day):
     column = TimeCells()
     column.add([str(day)], 0)
@@ -353,7 +354,7 @@ def test_numbers_of_eight_digits_may_be_dates(table):
 
 
 def test_ts_files_are_the_vowels_that_are_bundled(tmp_path: Path):
-    """Written in the form of the published file, with as many decimals."""
+    """The bundled vowels are written in the form of the published file, with its decimals."""
     vowels = load_vowels().test
     lines = [
         ":".join(",".join(f"{value:.6f}" for value in channel) for channel in sequence.T)
@@ -368,29 +369,29 @@ def test_ts_files_are_the_vowels_that_are_bundled(tmp_path: Path):
     path = tmp_path / "JapaneseVowels_TEST.ts"
     path.write_text(header + "\n".join(lines) + "\n")
     reading = read(path)
-    found = reading.data
-    assert reading.task == "classify" and found.name == "JapaneseVowels"
-    assert found.classes == vowels.classes
-    np.testing.assert_array_equal(found.labels, vowels.labels)
-    for one, other in zip(found.sequences, vowels.sequences, strict=True):
-        np.testing.assert_array_equal(one, other)
+    data = reading.data
+    assert reading.task == "classify" and data.name == "JapaneseVowels"
+    assert data.classes == vowels.classes
+    np.testing.assert_array_equal(data.labels, vowels.labels)
+    for sequence, expected in zip(data.sequences, vowels.sequences, strict=True):
+        np.testing.assert_array_equal(sequence, expected)
 
 
 def pair(folder: Path, test: str) -> Path:
-    """Two files as an archive publishes them; the one to learn from."""
+    """Write two files as an archive publishes them, and return the training part."""
     (folder / "x_TRAIN.ts").write_text("%a remark\n@classLabel true a b\n@data\n1,2:a\n3:b\n")
     (folder / "x_TEST.ts").write_text(test)
     return folder / "x_TRAIN.ts"
 
 
 def test_a_published_split_is_kept(tmp_path: Path):
-    # The classes of the test part stand in another order, as they do in some archives.
+    # In some archives the classes of the test part have another order.
     path = pair(tmp_path, "@classLabel true b a\n@data\n5,6:b\n7:a\n8,9:b\n")
-    found = read(path)
-    assert len(found.data) == 2 and found.test.classes == found.data.classes == ("a", "b")
-    assert found.test.labels.tolist() == [1, 0, 1]
-    assert found.test.sequences[0].ravel().tolist() == [5, 6]
-    assert "x_TEST.ts beside it is the test part" in found.notes[0]
+    reading = read(path)
+    assert len(reading.data) == 2 and reading.test.classes == reading.data.classes == ("a", "b")
+    assert reading.test.labels.tolist() == [1, 0, 1]
+    assert reading.test.sequences[0].ravel().tolist() == [5, 6]
+    assert "x_TEST.ts beside it is the test part" in reading.notes[0]
     assert read(tmp_path / "x_TEST.ts").test is None
     assert read(path, labelled=False).test is None  # to predict from
 
@@ -417,20 +418,18 @@ def test_ts_without_labels_is_a_series(table):
 
 def test_new_data_need_no_labels(table):
     unlabelled = table("id,x\n1,5\n1,6\n2,5\n")
-    found = read(unlabelled, task="classify", labelled=False).data
-    assert found.classes == () and found.labels.tolist() == [-1, -1]
+    data = read(unlabelled, task="classify", labelled=False).data
+    assert data.classes == () and data.labels.tolist() == [-1, -1]
     half = table("id,x,label\n1,5,a\n1,6,a\n2,5,\n", "half.csv")
     assert read(half, labelled=False).data.labels.tolist() == [-1, -1]
     tagged = read(unlabelled, task="tag", labelled=False).data
     assert isinstance(tagged, Tagged) and tagged.labels[0].tolist() == [-1, -1]
-    one = table("id,x,label\n1,5,a\n2,6,a\n2,7,a\n", "one.csv")
-    assert read(one, task="classify", labelled=False).data.classes == ("a",)
+    single = table("id,x,label\n1,5,a\n2,6,a\n2,7,a\n", "one.csv")
+    assert read(single, task="classify", labelled=False).data.classes == ("a",)
 
 
 def test_classes_are_in_order(table):
-    path = table(
-        "id,x,class\n" + "".join(f"{at},{at},{10 - at}\n{at},0,{10 - at}\n" for at in range(10))
-    )
+    path = table("id,x,class\n" + "".join(f"{k},{k},{10 - k}\n{k},0,{10 - k}\n" for k in range(10)))
     assert read(path).data.classes == tuple(map(str, range(1, 11)))
 
 
@@ -449,8 +448,8 @@ def test_text_has_one_kind_of_line_end_and_every_piece(tmp_path: Path, monkeypat
     packed = path.with_suffix(".txt.gz")
     packed.write_bytes(gzip.compress(content.encode()))
     assert read(packed).data.decode(reading.data.codes) == expected
-    for one in (path, packed):
-        assert read(one, text="bytes").data.codes.tobytes() == content.encode()
+    for file in (path, packed):
+        assert read(file, text="bytes").data.codes.tobytes() == content.encode()
 
 
 def test_a_large_text_is_mapped(tmp_path: Path, monkeypatch):

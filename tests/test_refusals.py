@@ -1,7 +1,7 @@
-"""What cannot be a cell is refused when it is built: the cell, the line and the hint.
+"""Cells that cannot be read are refused when they are built, with the cell, the line and a hint.
 
-Each refused step is written as people would write it; the line that is at fault bears a
-`#!`, so the test knows its number. Where a hint is given as code, it is tried.
+Each refused step is written as people would write it. The wrong line is marked with `#!`, so
+the test knows its number. Hints that are code are tried.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def refused(source: str) -> CellError:
     return error
 
 
-TRUTH = "has no truth before the network runs"
+TRUTH = "which is unknown until the network runs"
 NUMBER = "turned into a number"
 WHOLE = "a value is one whole row of units"
 TENSORS = "it computes on tensors, and a step has none yet"
 
-# What is written, what the message says, and what the hint says: one case a line.
+# The line, a part of the message, and a part of the hint.
 LINES: dict[str, tuple[str, str, str]] = {
     # The truth of a value.
     "if on a gate": ("if f > 0.5: f = 2 * f", TRUTH, "where(condition, a, b)"),
@@ -118,12 +118,12 @@ LINES: dict[str, tuple[str, str, str]] = {
     "tensor times": ("f = torch.ones(3) * f", "a torch.Tensor of shape (3,)", "parameter()"),
     "times tensor": ("f = f * torch.ones(3)", "a torch.Tensor of shape (3,)", "parameter()"),
     "tanh of a tensor": ("f = tanh(torch.ones(3))", "tanh was given a torch.Tensor", "parameter()"),
-    # What a tensor can do and a value cannot.
+    # Methods and operators of tensors that values do not have.
     "index": ("f = f[0]", f"indexed or sliced; {WHOLE}", "products or states"),
     "slice": ("f = f[..., :3]", f"indexed or sliced; {WHOLE}", "products or states"),
     "unpack": ("i, f = f", f"iterated over or unpacked; {WHOLE}", "products or states"),
     "star": ("f = linear(*f)", f"iterated over or unpacked; {WHOLE}", "products or states"),
-    "for": ("for one in f: pass", f"iterated over or unpacked; {WHOLE}", "products or states"),
+    "for": ("for part in f: pass", f"iterated over or unpacked; {WHOLE}", "products or states"),
     "len": ("n = len(f)", "the length of a value", "size="),
     "reversed": ("n = list(reversed(f))", "the length of a value", "size="),
     "matmul": ("f = f @ h", "a cell owns its matrices", "linear(x, h)"),
@@ -139,7 +139,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "delete item": ("del f[0]", "a part of a value was deleted", "where(condition, a, b)"),
     "set attribute": ("f.flag = 1", "`flag` was set on a value", "local name"),
     "call": ("f = f(h)", "called like a function", "make it a field"),
-    # Foreign operands.
+    # Operands that are not values.
     "None": ("f = f + None", "add was given None", "a constant is a number"),
     "equals None": ("f = where(f == None, f, h)", "equal was given None", "a constant is a number"),
     "string": ("f = f + 'b'", "add was given a str ('b')", "a constant is a number"),
@@ -151,11 +151,11 @@ LINES: dict[str, tuple[str, str, str]] = {
     # Comparisons.
     "arithmetic with a comparison": (
         "f = (f > 0) * f",
-        "and no number",
+        "and not a number",
         "where(condition, 1.0, 0.0)",
     ),
-    "tanh of a comparison": ("f = tanh(f > 0)", "and no number", "where(condition, 1.0, 0.0)"),
-    "comparison of comparisons": ("f = where((f > 0) == (h > 0), f, h)", "no number", "where("),
+    "tanh of a comparison": ("f = tanh(f > 0)", "and not a number", "where(condition, 1.0, 0.0)"),
+    "comparison of comparisons": ("f = where((f > 0) == (h > 0), f, h)", "not a number", "where("),
     "product of a comparison": (
         "f = linear(f > 0)",
         "is a comparison",
@@ -173,7 +173,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "unnamed source": ("f = linear(x, 2 * h)", "a value that has no name", "linear(x, h=r * h)"),
     "same source twice": ("f = linear(h, h)", "two sources with the key `h`", "h2=h"),
     "no source": ("f = linear()", "linear was given no source", "linear(x, h)"),
-    "diagonal of nothing": ("f = diagonal()", "diagonal was given no source", "name what it reads"),
+    "diagonal of nothing": ("f = diagonal()", "diagonal was given no source", "name its sources"),
     "number as a source": (
         "f = linear(x, 1.0)",
         "linear was given a number",
@@ -187,8 +187,16 @@ LINES: dict[str, tuple[str, str, str]] = {
     "size of a diagonal": ("f = diagonal(h, size=3)", "diagonal was given size=3", "name="),
     "None as a source": ("f = linear(x, None)", "linear was given None", "a constant is a number"),
     "string as a source": ("f = linear(x, 'f')", "linear was given a str ('f')", "a constant"),
-    "bad name": ("f = linear(x, name='f.x')", "name='f.x' is no name", "letters, digits and _"),
-    "empty name": ("f = linear(x, name='')", "name='' is no name", "letters, digits and _"),
+    "bad name": (
+        "f = linear(x, name='f.x')",
+        "name='f.x' is not a valid name",
+        "letters, digits and _",
+    ),
+    "empty name": (
+        "f = linear(x, name='')",
+        "name='' is not a valid name",
+        "letters, digits and _",
+    ),
     "bias is no flag": ("f = linear(x, bias='no')", "bias='no'", "True or False"),
     "size 0": ("f = linear(x, size=0)", "size=0", '"hidden", "input", a number'),
     "negative size": ("f = linear(x, size=-3)", "size=-3", '"hidden", "input", a number'),
@@ -216,7 +224,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     ),
     "clash": (
         "f = tanh(linear(x)) * sigmoid(linear(x))",
-        "two products would keep their weights in one place: both are named `f` and read `x`",
+        "two products would share one weight: both are named `f` and read `x`",
         "linear(x, h, name=...)",
     ),
     "clash of an explicit name": (
@@ -271,7 +279,7 @@ LINES: dict[str, tuple[str, str, str]] = {
         "more than 20000 operations",
         "micro-steps",
     ),
-    "cell in itself": ("f = self(x, f)", "is no field of the cell", "self.inner(x, h, c)"),
+    "cell in itself": ("f = self(x, f)", "is not a field of the cell", "self.inner(x, h, c)"),
     "own step": (
         "f = self.step(x, f).states['h']",
         "the step calls itself",
@@ -279,11 +287,11 @@ LINES: dict[str, tuple[str, str, str]] = {
     ),
     "cell made in the step": (
         "f, _ = LSTMCellOfOurs()(x, h, h)",
-        "LSTM was applied",
+        "LSTM was called in the step",
         "make it a field",
     ),
-    # What is returned.
-    "unknown state": ("return gw.state(h=f, c=f)", "names c, no state of the step", "state(h=...,"),
+    # The result of the step.
+    "unknown state": ("return gw.state(h=f, c=f)", "names c, unknown to the step", "state(h=...,"),
     "state without names": ("return gw.state(f)", "raised TypeError", "correct that line"),
     "missing state": ("return gw.state()", "leaves out h", "return state(h=..."),
     "comparison as a state": ("return gw.state(h=f > 0)", "state h is a comparison", "where("),
@@ -305,7 +313,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "array as a state": ("return gw.state(h=np.ones(3))", "a numpy.ndarray of shape (3,)", "param"),
     "forgotten output": (
         "output = linear(f)",
-        "`output` is not what the layer gives",
+        "`output` is not the output of the layer",
         "output=output",
     ),
 }
@@ -331,7 +339,13 @@ STEPS: dict[str, tuple[str, str, str, str, str]] = {
     "further default": ("self, x, h, *, d=1", "pass", "", "the argument d has a default", "field"),
     "reserved": ("self, x, h, *, lengths", "pass", "", "`lengths` is taken", "rename it"),
     "output": ("self, x, output", "pass", "", "`output` is taken", "rename it"),
-    "generator": ("self, x, h", "yield h", "", "step is no plain function", "def step(self, x, h)"),
+    "generator": (
+        "self, x, h",
+        "yield h",
+        "",
+        "step is not a plain function",
+        "def step(self, x, h)",
+    ),
     "no return": ("self, x, h", "h = tanh(h)", "", "step returned None", "return gw.state(h=...)"),
     "bare value": ("self, x, h", "return h", "", "returned a value of the step", "gw.state(h=...)"),
     "tuple": ("self, x, h, c", "return h, c", "", "returned a tuple", "gw.state(h=..., c=...)"),
@@ -403,7 +417,7 @@ def test_a_step_that_cannot_be_read(name: str):
     assert hint in (error.hint or ""), error.hint
 
 
-def test_a_step_must_be_there():
+def test_a_cell_needs_a_step():
     class Empty(gw.Cell):
         pass
 
@@ -415,19 +429,19 @@ def test_a_step_must_be_there():
 
 @pytest.mark.parametrize("step", [3, "step", LSTM], ids=["number", "text", "class"])
 def test_a_step_must_be_a_function(step: Any):
-    with pytest.raises(CellError, match=r"Odd.*: step is no plain function\n  hint: write `def"):
+    with pytest.raises(CellError, match=r"Odd.*: step is not a plain function\n  hint: write `def"):
         type("Odd", (gw.Cell,), {"step": step})()
 
 
 def test_an_async_step_is_refused():
     source = cell_source("return gw.state(h=h)").replace("    def step", "    async def step")
     for body in ("return gw.state(h=h)", "yield h"):
-        with pytest.raises(CellError, match=r"Mine, line \d+: step is no plain function"):
+        with pytest.raises(CellError, match=r"Mine, line \d+: step is not a plain function"):
             run_source(source.replace("return gw.state(h=h)", body))
 
 
-def test_a_step_without_a_name_for_its_state_in_two_products_is_mended_as_said():
-    """The hints of the commonest refusals, tried."""
+def test_the_hints_for_two_products_with_one_name_work():
+    """They are the hints of the most common refusals."""
     wrong = "f = tanh(linear(x)) * sigmoid(linear(x))\nreturn gw.state(h=f + h)"
     named = "f = tanh(linear(x)) * sigmoid(linear(x, name='g'))\nreturn gw.state(h=f + h)"
     bound = "a = tanh(linear(x))\nf = a * sigmoid(linear(x))\nreturn gw.state(h=f + h)"
@@ -456,7 +470,7 @@ def test_a_step_without_a_name_for_its_state_in_two_products_is_mended_as_said()
         "output = f",
     ],
 )
-def test_what_the_mends_say_works(line: str):
+def test_the_hints_work(line: str):
     run_source(cell_source(f"f = sigmoid(linear(x, h))\n{line}\nreturn gw.state(h=f)"))
 
 
@@ -464,7 +478,7 @@ def test_the_line_is_that_of_the_step_also_in_helpers():
     source = cell_source(
         """
         twice = lambda value: value[0]
-        parts = [one for one in (x, h)]
+        parts = [part for part in (x, h)]
         f = linear(x, h)
         return gw.state(h=twice(f))  #!
         """
@@ -496,21 +510,21 @@ def test_a_loop_over_lines_names_the_line_at_fault():
 
 # Values that leave their step.
 def test_a_value_of_another_cells_step_is_refused():
-    kept: list[Any] = []
+    leaked: list[Any] = []
 
     class Leaks(gw.Cell):
         def step(self, x: Any, h: Any) -> Any:
-            kept.append(h)
+            leaked.append(h)
             return gw.state(h=h)
 
     class Takes(gw.Cell):
         def step(self, x: Any, h: Any) -> Any:
-            new = h + kept[0]
+            new = h + leaked[0]
             return gw.state(h=new)
 
     class TakesOnly(gw.Cell):
         def step(self, x: Any, h: Any) -> Any:
-            new = gw.tanh(kept[0])
+            new = gw.tanh(leaked[0])
             return gw.state(h=new)
 
     Leaks()
@@ -522,9 +536,9 @@ def test_a_value_of_another_cells_step_is_refused():
         assert "a value of another cell's step (Leaks)" in str(caught.value)
         assert "do not keep them" in str(caught.value)
     with pytest.raises(CellError, match="outside a step"):
-        kept[0] + 1
+        leaked[0] + 1
     with pytest.raises(CellError, match="outside a step"):
-        gw.tanh(kept[0])
+        gw.tanh(leaked[0])
 
 
 @pytest.mark.parametrize(
@@ -540,7 +554,7 @@ def test_a_value_of_another_cells_step_is_refused():
         lambda: gw.where(True, 1.0, 0.0),
     ],
 )
-def test_outside_a_step_there_is_nothing_to_write_down(call: Any):
+def test_functions_are_refused_outside_a_step(call: Any):
     with pytest.raises(CellError, match="outside a step") as caught:
         call()
     assert caught.value.hint
@@ -559,7 +573,7 @@ def test_a_built_cell_does_not_change():
 @pytest.mark.parametrize(
     "line", ["gates: list = []", "a: int = 1\n    b: int", "initial: dict = {}"]
 )
-def test_fields_that_cannot_be_fields(line: str):
+def test_fields_that_dataclasses_refuse(line: str):
     source = f"import gatewright as gw\nclass Mine(gw.Cell):\n    {line}\n"
     with pytest.raises(CellError, match="Mine: its fields cannot be read") as caught:
         exec(source, {"__name__": __name__})
@@ -571,7 +585,7 @@ def test_a_learned_start_and_a_product_named_initial():
         "initial = tanh(linear(x, h))  #!\nreturn gw.state(h=initial)",
         attributes="initial = {'h': gw.parameter()}",
     )
-    assert "whose learned start is kept there" in refused(source).fact
+    assert "whose learned start has that name too" in refused(source).fact
 
 
 # Cells within cells.
@@ -581,10 +595,10 @@ class Inner(gw.Cell):
 
 
 @pytest.mark.parametrize("call", ["self.inner(x, h)", "self.inner(x, h, h, d=x)", "self.inner(x)"])
-def test_a_cell_applied_to_other_arguments(call: str):
+def test_an_inner_cell_with_the_wrong_arguments(call: str):
     line = "from test_refusals import Inner; inner: gw.Cell = Inner()"
     error = refused(cell_source(f"h = {call}  #!\nreturn gw.state(h=h)", attributes=line))
-    assert error.fact == "inner was applied to other arguments"
+    assert error.fact == "inner was called with the wrong arguments"
     assert error.hint == "write inner(x, h, d=...)"
 
 

@@ -26,7 +26,7 @@ from recorded import Recorded, choosing, drawing
 from torch import Tensor, nn
 
 import gatewright as gw
-from gatewright.memory import Budget, Examples, Reader, Task
+from gatewright.memory import Budget, Examples, MemoryTask, StepReader
 
 BAI = "Bai et al. 2018, table 1; other split"
 LOWEST, KEYS, UNITS = 21, 88, 128
@@ -65,9 +65,9 @@ class Dropped(nn.Module):
 def network(cell: str, dropout: float) -> Any:
     """What builds a network that is read at every step."""
 
-    def build(task: Task) -> nn.Module:
+    def build(task: MemoryTask) -> nn.Module:
         layer = gw.Recurrent(cell, task.inputs, UNITS)
-        return Reader(Dropped(layer, dropout), UNITS, task.outputs)
+        return StepReader(Dropped(layer, dropout), UNITS, task.outputs)
 
     return build
 

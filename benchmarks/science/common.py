@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gatewright.memory import Budget, Learnt, Task, learn
+from gatewright.memory import Budget, LearningResult, MemoryTask, learn
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "science"
 #: 97.5 % points of Student's t, for a 95 % interval of a mean over n seeds.
@@ -42,11 +42,11 @@ class Entry:
     """
 
     name: str
-    task: Task
-    build: Callable[[Task], nn.Module]
+    task: MemoryTask
+    build: Callable[[MemoryTask], nn.Module]
     budget: Budget
     published: str = ""
-    measure: Callable[[Learnt], Mapping[str, float]] = field(default=lambda learnt: {})
+    measure: Callable[[LearningResult], Mapping[str, float]] = field(default=lambda learnt: {})
 
 
 def options(about: str) -> argparse.ArgumentParser:

@@ -11,8 +11,8 @@ import torch
 from common import Entry, options, perform
 from networks import network
 
-from gatewright.memory import TASKS, Budget, Learnt
-from gatewright.memory.tasks.task import Task
+from gatewright.memory import TASKS, Budget, LearningResult
+from gatewright.memory.tasks.task import MemoryTask
 
 #: Up to where it is tried.
 MOST = 500
@@ -20,10 +20,10 @@ BUDGET = Budget(steps=10_000, batch=16, rate=1e-2, check=200, enough=1.1)
 
 
 @torch.no_grad()
-def reach(learnt: Learnt, name: str) -> dict[str, float]:
+def reach(learnt: LearningResult, name: str) -> dict[str, float]:
     """The longest n up to which all are accepted."""
     for n in range(1, MOST + 1):
-        task: Task = TASKS[name](longest=n, shortest=n)
+        task: MemoryTask = TASKS[name](longest=n, shortest=n)
         examples = task.examples(1, seed=0)
         if task.score(learnt.model(examples.inputs), examples) < 1.0:
             return {"accepted to": float(n - 1)}

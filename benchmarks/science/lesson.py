@@ -19,9 +19,10 @@ import gatewright as gw
 from gatewright.draw.page.standalone import standalone
 from gatewright.draw.plots.chart import Axis, Line, chart
 from gatewright.memory import TASKS, Budget
-from gatewright.memory.comparison import MemoryComparison, Row, compare_memory
+from gatewright.memory.climb import Climb, ClimbResult, Flow
+from gatewright.memory.compare import compare_memory
+from gatewright.memory.comparison import MemoryComparison, NetworkRow
 from gatewright.memory.pictures import PERCENTS, left_chart, recall_chart
-from gatewright.memory.trial import Climb, Flow, Trial
 from gatewright.probes import gradient_horizon
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -56,7 +57,7 @@ def kept() -> MemoryComparison:
     stored = json.loads(KEPT.read_text())
     rows = []
     for name, trials in stored["networks"].items():
-        rows.append(Row(name, [trial(one) for one in trials]))
+        rows.append(NetworkRow(name, [trial(one) for one in trials]))
     return MemoryComparison(
         rows,
         stored["lags"],
@@ -68,7 +69,7 @@ def kept() -> MemoryComparison:
     )
 
 
-def trial(stored: dict) -> Trial:
+def trial(stored: dict) -> ClimbResult:
     """One trial of what was kept."""
 
     def flow(one: dict | None) -> Flow | None:
@@ -78,7 +79,7 @@ def trial(stored: dict) -> Trial:
         return Flow(tuple(one["left"]), carried, float(one["half_life"]))
 
     climb = {**stored["climb"], "budget": Budget(**stored["climb"]["budget"])}
-    return Trial(
+    return ClimbResult(
         Climb(**climb),
         {int(lag): score for lag, score in stored["scores"].items()},
         stored["learnt"],

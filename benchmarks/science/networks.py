@@ -7,9 +7,9 @@ from collections.abc import Callable
 from torch import nn
 
 import gatewright as gw
-from gatewright.memory import Reader, Task
+from gatewright.memory import MemoryTask, StepReader
 
-Build = Callable[[Task], nn.Module]
+Build = Callable[[MemoryTask], nn.Module]
 
 
 def network(
@@ -17,10 +17,10 @@ def network(
 ) -> Build:
     """A layer of a cell that is read at every step; `start` changes its weights before."""
 
-    def build(task: Task) -> nn.Module:
+    def build(task: MemoryTask) -> nn.Module:
         layer = gw.Recurrent(cell, task.inputs, units)
         start(layer)
-        return Reader(layer, units, task.outputs)
+        return StepReader(layer, units, task.outputs)
 
     return build
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gatewright.memory import Examples, Task
+from gatewright.memory import Examples, MemoryTask
 from gatewright.memory.learning import CHOOSE, TEST
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded(Task):
+class Recorded(MemoryTask):
     """A task whose examples are there, and no more of them.
 
     Attributes:

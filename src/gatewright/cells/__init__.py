@@ -1,4 +1,4 @@
-"""The cells that ship, by name. One family a file, equations only."""
+"""The cells of the library by name; each file has the equations of one family."""
 
 from difflib import get_close_matches
 
@@ -28,7 +28,7 @@ from gatewright.cells.slstm import SLSTM
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 
-#: Name to class, family by family; `gatewright.Recurrent` takes these names.
+#: Name to class, by family; `gatewright.Recurrent` takes these names.
 CELLS: dict[str, type[Cell]] = {
     "elman_rnn": ElmanRNN,
     "ind_rnn": IndRNN,
@@ -70,13 +70,13 @@ CELLS: dict[str, type[Cell]] = {
 
 
 def cell_class(name: str) -> type[Cell]:
-    """The class of a cell that ships.
+    """The class of a cell of the library.
 
     Raises:
-        ArgumentError: where none has this name, with what it may have been.
+        ArgumentError: if no cell has this name, with similar names.
     """
     if name not in CELLS:
-        alike = get_close_matches(name, CELLS)
-        meant = f"did you mean {' or '.join(alike)}? " if alike else ""
-        raise ArgumentError(f"there is no cell {name!r}; {meant}`gatewright cells` lists them")
+        similar = get_close_matches(name, CELLS)
+        question = f"did you mean {' or '.join(similar)}? " if similar else ""
+        raise ArgumentError(f"there is no cell {name!r}; {question}`gatewright cells` lists them")
     return CELLS[name]

@@ -1,4 +1,4 @@
-"""Networks in continuous time: each step is told how much time has passed."""
+"""Networks in continuous time: each step reads how much time has passed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from gatewright.language.functions import (
 
 
 class LeakyRNN(Cell):
-    """Leaky integrators: each unit moves to its target at a rate of its own, learned.
+    """Leaky integrators: each unit moves towards its target at its own learned rate.
 
-    Solves dh/dt = rate * (target - h) exactly for a target that stays from event to event,
-    so that any `dt` is stable.
+    The step is the exact solution of dh/dt = rate * (target - h) for a target that is constant
+    between two events, so it is stable for any `dt`.
 
     Source: Jaeger, Lukosevicius, Popovici and Siewert 2007, "Optimization and applications of
     echo state networks with leaky-integrator neurons", eq. 1, with a = 1 and rate = 1 / c.
 
-    Further inputs: `dt`, the time since the last event, one value a step.
+    Further inputs: `dt`, the time since the last event, one number for each step.
     """
 
     sizes: ClassVar = {"dt": 1}
@@ -42,15 +42,15 @@ class LeakyRNN(Cell):
 
 
 class CfC(Cell):
-    """Closed-form continuous-time: a gate over time leads from one answer to another.
+    """Closed-form continuous-time: as time passes, a gate goes from a near to a far answer.
 
     Source: Hasani et al. 2022, "Closed-form continuous-time neural networks", the model with
-    a shared backbone: its f, g and h are here rate, near and far, its gate 1 - s.
+    a shared backbone. Its f, g and h are called rate, near and far here, and its gate is 1 - s.
 
-    Further inputs: `dt`, the time since the last event, one value a step.
+    Further inputs: `dt`, the time since the last event, one number for each step.
 
     Attributes:
-        backbone: Units of the layer that rate, near and far share; "hidden", or a number.
+        backbone: Units of the layer that rate, near and far share: "hidden" or a number.
     """
 
     backbone: int | str = "hidden"
@@ -67,17 +67,17 @@ class CfC(Cell):
 
 
 class GRUD(Cell):
-    """GRU for values that are missing: what was last seen fades to the mean, and so does h.
+    """GRU for missing values: the last observed value fades to the mean, and h fades too.
 
     Source: Che et al. 2018, "Recurrent neural networks for multivariate time series with
-    missing values", eqs. 10 to 16. The state `last` is the last value that was observed, less
-    the mean; so it starts at the mean. z keeps the old memory, as in `GRU` (there, 1 - z).
+    missing values", eqs. 10 to 16. The state `last` is the last observed value minus the mean,
+    so its start 0 means the mean. z keeps the old memory, as in `GRU`; the paper writes 1 - z.
 
     Further inputs, each of the event's size: `mask`, 1 where the value was observed and 0
-    where it is missing (whatever stands there, NaN too, is not read); `delta`, the time since
+    where it is missing (a missing value is never read and may be NaN); `delta`, the time since
     each value was last observed.
 
-    The parameter `mean` starts at 0, the mean of standardised data. The paper holds it:
+    The parameter `mean` starts at 0, the mean of standardised data. In the paper it is fixed:
     `layer.weights("mean")["mean"] = means`, then `layer.freeze("mean")`.
     """
 

@@ -1,4 +1,4 @@
-"""Networks that step a differential equation whose solutions keep what they are given."""
+"""Networks that discretise a differential equation whose solutions remember."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from gatewright.language.functions import Update, linear, sigmoid, state, tanh
 
 
 class AntisymmetricRNN(Cell):
-    """A differential equation that by itself neither fades nor explodes, stepped forwards.
+    """A differential equation whose memory neither fades nor explodes, in Euler steps.
 
-    The eigenvalues of an antisymmetric matrix are imaginary: what the state holds turns, and
-    keeps its length but for the diffusion.
+    The eigenvalues of an antisymmetric matrix are imaginary: it rotates the state without
+    changing its length. Only the diffusion makes it shorter.
 
     Source: Chang, Chen, Haber and Chi 2019, "AntisymmetricRNN: a dynamical system view on
     recurrent neural networks", section 3 (the step with its diffusion, and the gated one).
 
     Attributes:
-        gated: Whether a gate, which reads the same matrix, says how far each unit moves.
+        gated: Add a gate, with the same matrix, for how far each unit moves.
         epsilon: Length of a step of the differential equation.
-        gamma: Diffusion: how much is taken off the matrix's diagonal, for stability.
+        gamma: Diffusion, which is subtracted from the diagonal of the matrix for stability.
     """
 
     gated: bool = False
@@ -38,11 +38,11 @@ class AntisymmetricRNN(Cell):
 
 
 class CoRNN(Cell):
-    """Damped, driven oscillators that pull at each other: y is where they are, z how fast.
+    """Damped, driven oscillators that are coupled: y is their position, z their velocity.
 
     Source: Rusch and Mishra 2021, "Coupled oscillatory recurrent neural network (coRNN)",
-    eq. 3, with the damping of the velocity before the step. The constants are those that the
-    authors used on images read pixel by pixel.
+    eq. 3, damping the velocity before the step. The defaults are the constants that the
+    authors used for images read pixel by pixel.
 
     Attributes:
         dt: Length of a step of the differential equation.
@@ -62,7 +62,7 @@ class CoRNN(Cell):
 
 
 class LEM(Cell):
-    """Two memories that follow each other, each unit at a pace that is learned anew each step.
+    """Two memories that follow each other; gates set the pace of each unit at each step.
 
     Source: Rusch, Mishra, Erichson and Mahoney 2022, "Long expressive memory for sequence
     modeling", eq. 3.

@@ -1,8 +1,8 @@
-"""The eight LSTMs that each change one thing, from "LSTM: a search space odyssey".
+"""The eight variants of the LSTM in "LSTM: a search space odyssey".
 
 Greff, Srivastava, Koutník, Steunebrink and Schmidhuber 2017, IEEE Transactions on Neural
-Networks and Learning Systems 28(10), section "Variants". The LSTM that they change, which the
-paper calls vanilla, is `PeepholeLSTM`.
+Networks and Learning Systems 28(10), section "Variants". Each changes one thing in the LSTM
+that the paper calls vanilla, which is `PeepholeLSTM` here.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from gatewright.language.functions import Update, diagonal, linear, sigmoid, sta
 
 
 def gate(x: Any, h: Any, c: Any) -> Any:
-    """A gate's factor, with a peephole to the long-term memory."""
+    """The value of a gate with a peephole to the long-term memory."""
     return sigmoid(linear(x, h) + diagonal(c=c))
 
 
 class NoInputGateLSTM(Cell):
-    """NIG, no input gate: whatever is new is learned in full, i = 1.
+    """NIG, no input gate: everything new is learned in full, i = 1.
 
     Source: Greff et al. 2017.
     """
@@ -36,9 +36,9 @@ class NoInputGateLSTM(Cell):
 
 
 class NoForgetGateLSTM(Cell):
-    """NFG, no forget gate: the long-term memory is never let go, f = 1.
+    """NFG, no forget gate: the long-term memory never forgets, f = 1.
 
-    Source: Greff et al. 2017; the LSTM of Hochreiter and Schmidhuber 1997 had none either.
+    Source: Greff et al. 2017; the LSTM of Hochreiter and Schmidhuber 1997 also had none.
     """
 
     def step(self, x: Any, h: Any, c: Any) -> Update:
@@ -52,7 +52,7 @@ class NoForgetGateLSTM(Cell):
 
 
 class NoOutputGateLSTM(Cell):
-    """NOG, no output gate: all of the long-term memory is used, o = 1.
+    """NOG, no output gate: the whole long-term memory is used, o = 1.
 
     Source: Greff et al. 2017.
     """
@@ -69,7 +69,7 @@ class NoOutputGateLSTM(Cell):
 
 
 class NoInputActivationLSTM(Cell):
-    """NIAF, no input activation function: what is new is learned unsquashed.
+    """NIAF, no input activation function: the new value is learned without its tanh.
 
     Source: Greff et al. 2017.
     """
@@ -87,9 +87,9 @@ class NoInputActivationLSTM(Cell):
 
 
 class NoOutputActivationLSTM(Cell):
-    """NOAF, no output activation function: the long-term memory is used unsquashed.
+    """NOAF, no output activation function: the long-term memory is used without its tanh.
 
-    Source: Greff et al. 2017. Only this one and NFG did clearly worse on all three data sets.
+    Source: Greff et al. 2017. Only this variant and NFG were clearly worse on all three data sets.
     """
 
     def step(self, x: Any, h: Any, c: Any) -> Update:
@@ -112,9 +112,9 @@ class NoPeepholesLSTM(LSTM):
 
 
 class CoupledLSTM(Cell):
-    """CIFG, coupled input and forget gate: as much is forgotten as is learned, f = 1 - i.
+    """CIFG, coupled input and forget gate: it forgets as much as it learns, f = 1 - i.
 
-    Source: Greff et al. 2017; it did as well as all three gates.
+    Source: Greff et al. 2017, where it did as well as the LSTM with all three gates.
     """
 
     def step(self, x: Any, h: Any, c: Any) -> Update:
@@ -129,9 +129,9 @@ class CoupledLSTM(Cell):
 
 
 class FullGateRecurrenceLSTM(Cell):
-    """FGR, full gate recurrence: each gate also reads what the three were a step ago.
+    """FGR, full gate recurrence: each gate also reads all three gates of the previous step.
 
-    Source: Greff et al. 2017; the gates of Hochreiter and Schmidhuber 1997 did so too.
+    Source: Greff et al. 2017; the gates of Hochreiter and Schmidhuber 1997 did the same.
     """
 
     def step(self, x: Any, h: Any, c: Any, i: Any, f: Any, o: Any) -> Update:

@@ -13,11 +13,11 @@ class GRU(Cell):
     """The gated recurrent unit: two gates on one memory.
 
     Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder",
-    eqs. 5 to 8 (reset "before" the product); "after" it is what cuDNN and torch compute.
-    z keeps the old memory, as in both.
+    eqs. 5 to 8, which reset "before" the product; cuDNN and torch reset "after" it. z keeps
+    the old memory, as in all of them.
 
     Attributes:
-        reset: Whether r acts "after" or "before" the product with the old memory.
+        reset: Apply r "after" or "before" the product with the old memory.
     """
 
     reset: Literal["after", "before"] = "after"

@@ -10,15 +10,15 @@ from gatewright.language.functions import Update, linear, sigmoid, state, tanh
 
 
 class RecurrentHighway(Cell):
-    """Several gated micro-steps within each step; the first alone reads the event.
+    """Several gated micro-steps within each step; only the first reads the event.
 
     Source: Zilly, Srivastava, Koutnik and Schmidhuber 2017, "Recurrent highway networks",
     eqs. 6 to 9.
 
     Attributes:
-        depth: Micro-steps in a step.
-        coupled: Whether what is carried is 1 - what is transformed, as in the paper's
-            experiments, or has a gate of its own.
+        depth: Number of micro-steps in a step.
+        coupled: Carry over 1 - t of the memory, as in the paper's experiments; without it,
+            the carry has its own gate c.
     """
 
     depth: int = 3

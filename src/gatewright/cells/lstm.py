@@ -37,24 +37,24 @@ class LSTM(Cell):
 
 
 class ProjectedLSTM(LSTM):
-    """LSTM whose short-term memory is smaller than the long-term one, by a matrix between.
+    """LSTM with a smaller short-term memory: a matrix projects what is used.
 
     Source: Sak, Senior and Beaufays 2014, "Long short-term memory recurrent neural network
     architectures for large scale acoustic modeling", eq. 6; as in torch's `proj_size`.
 
     Attributes:
-        projection: The size of the short-term memory. The paper's is a quarter of the hidden
-            size (512 of 2048); the default is that of 128.
+        projection: The size of the short-term memory. In the paper it is a quarter of the
+            hidden size (512 of 2048); the default is a quarter of 128.
     """
 
     projection: int = 32
 
 
 class LessonLSTM(Cell):
-    """LSTM whose use gate reads the forget gate's output, as the lesson also teaches it.
+    """LSTM whose use gate reads the output of the forget gate, a variant in the lesson.
 
-    `use = sigmoid(W_v [h, x] + b_v) * tanh(W_u forget + b_u)`, with a matrix of its own.
-    Source: the lesson; the other gates as in `LSTM`.
+    `use = sigmoid(W_v [h, x] + b_v) * tanh(W_u forget + b_u)`, with its own matrix.
+    Source: the lesson. The other gates are those of `LSTM`.
     """
 
     def step(self, x: Any, h: Any, c: Any) -> Update:
@@ -73,13 +73,13 @@ class LessonLSTM(Cell):
 class PeepholeLSTM(Cell):
     """LSTM whose gates also see the long-term memory.
 
-    Source: Gers and Schmidhuber 2000, "Recurrent nets that time and count" ("diagonal": the
-    memory times a vector); the lesson concatenates the memory into the matrix ("full").
+    Source: Gers and Schmidhuber 2000, "Recurrent nets that time and count", who multiply the
+    memory by a vector ("diagonal"). The lesson multiplies it by a matrix ("full").
 
     Attributes:
         peephole: "diagonal" or "full".
-        gates: Which of i, f and o see it.
-        output_reads: Whether o sees the "new" memory, as in the paper, or the "old" one.
+        gates: The gates with a peephole, of i, f and o.
+        output_reads: Let o see the "new" memory, as in the paper, or the "old" memory.
     """
 
     peephole: Literal["diagonal", "full"] = "diagonal"
@@ -95,7 +95,7 @@ class PeepholeLSTM(Cell):
             raise ArgumentError(f'output_reads={self.output_reads!r}; give "new" or "old"')
 
     def gate(self, name: str, x: Any, h: Any, c: Any) -> Any:
-        """A gate's factor, with a glimpse of the memory if the cell gives it one."""
+        """The value of a gate, with a peephole if the cell gives it one."""
         if name not in self.gates:
             return sigmoid(linear(x, h))
         if self.peephole == "full":

@@ -9,10 +9,10 @@ from gatewright.language.functions import Update, linear, log_sigmoid, sigmoid, 
 
 
 class MinGRU(Cell):
-    """A GRU whose gate and candidate read the event alone.
+    """A GRU whose gate and new value read only the event.
 
-    Source: Feng et al. 2024, "Were RNNs all we needed?", section 3.1, where z is what is 1 - z
-    here: z keeps the old memory, as in `GRU`.
+    Source: Feng et al. 2024, "Were RNNs all we needed?", section 3.1. As in `GRU`, z keeps
+    the old memory; the paper's z is 1 - z here.
     """
 
     def step(self, x: Any, h: Any) -> Update:
@@ -23,10 +23,11 @@ class MinGRU(Cell):
 
 
 class MinLSTM(Cell):
-    """An LSTM whose gates read the event alone, and share out one whole between them.
+    """An LSTM whose gates read only the event, and whose two factors add up to 1.
 
-    Source: Feng et al. 2024, "Were RNNs all we needed?", section 3.2: of the gates f and i,
-    keep is f / (f + i), by way of their logarithms so that it stands where both are closed.
+    Source: Feng et al. 2024, "Were RNNs all we needed?", section 3.2. With the gates f and i,
+    keep is f / (f + i), computed from their logarithms so that it is exact even if both are
+    nearly closed.
     """
 
     def step(self, x: Any, h: Any) -> Update:

@@ -9,10 +9,10 @@ from gatewright.language.functions import Update, linear, sigmoid, state, tanh
 
 
 class MultiplicativeLSTM(Cell):
-    """LSTM that reads, instead of h, a product of event and h: each event has its transition.
+    """LSTM that reads event times memory instead of h, so each event has its own transition.
 
     Source: Krause, Lu, Murray and Renals 2016, "Multiplicative LSTM for sequence modelling",
-    section 3, for m and what reads it; the memories are those of `LSTM`, as in Radford,
+    section 3, for m and the gates that read it. The memories are those of `LSTM`, as in Radford,
     Jozefowicz and Sutskever 2017, "Learning to generate reviews and discovering sentiment".
     """
 

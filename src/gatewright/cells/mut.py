@@ -1,7 +1,7 @@
 """The units of "An empirical exploration of recurrent network architectures".
 
-Jozefowicz, Zaremba and Sutskever 2015: the best three that an evolutionary search found. As in
-`GRU`, z keeps the old memory; the paper's z, how much is new, is 1 - z.
+Jozefowicz, Zaremba and Sutskever 2015: the best three cells of an evolutionary search. As in
+`GRU`, z keeps the old memory; the paper's z is the share of the new value, which is 1 - z here.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from gatewright.language.functions import Update, linear, sigmoid, state, tanh
 
 
 class MUT1(Cell):
-    """The GRU whose update gate reads the event alone, and which adds tanh(x) as it is.
+    """GRU whose update gate reads only the event, and whose new value adds tanh(x) directly.
 
-    The event has no matrix into the new value, so input and hidden size must be equal.
+    No matrix multiplies the event in the new value, so input and hidden size must be equal.
     Source: Jozefowicz et al. 2015, the equations of MUT1.
     """
 
@@ -28,9 +28,9 @@ class MUT1(Cell):
 
 
 class MUT2(Cell):
-    """The GRU whose reset gate adds the event as it is.
+    """GRU whose reset gate adds the event directly.
 
-    The event has no matrix into the reset gate, so input and hidden size must be equal.
+    No matrix multiplies the event in the reset gate, so input and hidden size must be equal.
     Source: Jozefowicz et al. 2015, the equations of MUT2.
     """
 
@@ -43,7 +43,7 @@ class MUT2(Cell):
 
 
 class MUT3(Cell):
-    """The GRU whose update gate reads tanh(h) instead of h.
+    """GRU whose update gate reads tanh(h) instead of h.
 
     Source: Jozefowicz et al. 2015, the equations of MUT3.
     """

@@ -1,4 +1,4 @@
-"""LSTMs with noise in the loop, against overfitting. In eval mode it is its expectation."""
+"""LSTMs with noise in the loop against overfitting; eval mode uses its expectation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gatewright.language.functions import Update, linear, noise, sigmoid, state,
 
 
 class ZoneoutLSTM(Cell):
-    """LSTM whose units each keep their memories for a step now and then.
+    """LSTM whose units keep their old memory in randomly chosen steps.
 
     Source: Krueger et al. 2017, "Zoneout: regularizing RNNs by randomly preserving hidden
-    activations", section 3; the defaults are those of its character-level Penn Treebank.
-    The new short-term memory is made from the long-term one before that zones out.
+    activations", section 3; the defaults are those for the character-level Penn Treebank.
+    The new short-term memory is computed from the long-term memory before its zoneout.
 
     Attributes:
         keep_c: The probability that a unit keeps its long-term memory.
@@ -40,11 +40,11 @@ class ZoneoutLSTM(Cell):
 
 
 class RecurrentDropoutLSTM(Cell):
-    """LSTM that drops parts of what it would learn, and nothing of what it remembers.
+    """LSTM that drops some of the new values, and nothing that it already remembers.
 
     Source: Semeniuta, Severyn and Barth 2016, "Recurrent dropout without memory loss", eq. 15,
-    with a mask a step. As there, nothing is scaled up in training; in eval mode g is scaled
-    down by 1 - p.
+    with a new mask at each step. As in the paper, nothing is scaled up in training; in eval
+    mode g is multiplied by 1 - p.
 
     Attributes:
         p: The probability that a unit's new value is dropped at a step.

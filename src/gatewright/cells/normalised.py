@@ -20,9 +20,9 @@ class LayerNormLSTM(Cell):
     """LSTM whose products and long-term memory are normalised over the units.
 
     Source: Ba, Kiros and Hinton 2016, "Layer normalization", supplementary eqs. 20 to 22, with
-    two things said otherwise. Each gate's product is normalised over its own units, where the
-    paper writes the four gates as one vector. And beta_1, beta_2 and b, which are only ever
-    added up, are one bias a gate. Gains start at 1.
+    two differences. Each gate's product is normalised over its own units; the paper writes the
+    four gates as one vector. And beta_1, beta_2 and b, which only ever occur as a sum, are one
+    bias for each gate. Gains start at 1.
     """
 
     def step(self, x: Any, h: Any, c: Any) -> Update:

@@ -9,10 +9,11 @@ from gatewright.language.functions import Update, linear, parameter, sigmoid, st
 
 
 class MGU(Cell):
-    """The minimal gated unit: the GRU with one gate, which both resets and updates.
+    """The minimal gated unit: a GRU with one gate, which both resets and updates.
 
     Source: Zhou, Wu, Zhang and Zhou 2016, "Minimal gated unit for recurrent neural networks",
-    table 1. As in all cells here, f keeps the old memory; the paper's f, how much is new, is u.
+    table 1. As in all cells here, f keeps the old memory; the paper's f, the share of the new
+    value, is called u.
     """
 
     def step(self, x: Any, h: Any) -> Update:
@@ -24,15 +25,15 @@ class MGU(Cell):
 
 
 class JANET(Cell):
-    """ "Just another network": the LSTM with the forget gate alone, and h = c.
+    """ "Just another network": an LSTM with only the forget gate, and one memory.
 
     Source: van der Westhuizen and Lasenby 2018, "The unreasonable effectiveness of the forget
-    gate", section 3. The paper starts the bias of f by the chrono rule, as
-    `gw.init.chrono_(layer, t_max)` does, and the other bias at 0.
+    gate", section 3. The paper initialises the bias of f by the chrono rule
+    (`gw.init.chrono_(layer, t_max)`), and the other bias with 0.
 
     Attributes:
-        beta: How much less the gate forgets than it learns: the new value's factor is
-            1 - sigmoid(a - beta), where the old one's is sigmoid(a). The paper uses 1.
+        beta: Opens the memory to new values: the old memory is multiplied by sigmoid(a), the
+            new value by 1 - sigmoid(a - beta). The paper uses 1.
     """
 
     beta: float = 1.0
@@ -49,12 +50,12 @@ class JANET(Cell):
 
 
 class FastGRNN(Cell):
-    """A gate and a new value from one shared pair of matrices, and two learned scalars.
+    """A gate and a new value that share their two matrices, and two learned numbers.
 
     Source: Kusupati et al. 2018, "FastGRNN: a fast, accurate, stable and tiny kilobyte sized
     gated recurrent neural network", section 3.2, without the compression (low rank, sparse and
-    quantised matrices). zeta and nu, which the paper holds within 0 and 1, are the sigmoids of
-    the learned numbers. The starts are those of the authors' code.
+    quantised matrices). The paper keeps zeta and nu between 0 and 1; here they are sigmoids of
+    the learned numbers. The initial values are those of the authors' code.
     """
 
     def step(self, x: Any, h: Any) -> Update:

@@ -10,7 +10,7 @@ from gatewright.language.functions import Update, diagonal, linear, relu, sigmoi
 
 
 class ElmanRNN(Cell):
-    """The network that feeds its last output back: its memory is one state, rewritten each step.
+    """The simple recurrent network: its only memory is its last output, rewritten each step.
 
     Source: Elman 1990, "Finding structure in time".
 
@@ -31,11 +31,12 @@ class ElmanRNN(Cell):
 
 
 class IndRNN(Cell):
-    """Independent units: each reads no other's memory, but its own times a number.
+    """Independent units: each reads only its own memory, times a learned number.
 
     Source: Li, Li, Cook, Zhu and Gao 2018, "Independently recurrent neural network (IndRNN):
-    building a longer and deeper RNN", section 3. Layers mix the units, so stack at least two;
-    the paper holds |u| at most gamma^(1/T) and starts it within, for sequences of T steps.
+    building a longer and deeper RNN", section 3. Only the next layer mixes the units, so
+    stack at least two. For sequences of T steps the paper keeps |u| at most gamma^(1/T), from
+    the start.
     """
 
     def step(self, x: Any, h: Any) -> Update:
@@ -44,15 +45,15 @@ class IndRNN(Cell):
 
 
 class SCRN(Cell):
-    """The structurally constrained network: a second memory that changes slowly, beside h.
+    """The structurally constrained network: next to h, a second memory that changes slowly.
 
     Source: Mikolov, Joulin, Chopra, Mathieu and Ranzato 2014, "Learning longer memory in
-    recurrent neural networks", the equations of SCRN, which have no biases. Its output U h + V s
-    is the layer's; f, the softmax over it, is left to the task.
+    recurrent neural networks", the equations of SCRN, which have no biases. The layer's output
+    is U h + V s; the softmax f over it is left to the task.
 
     Attributes:
-        context: Units of the slow memory; the paper has 40 beside 100 of h.
-        alpha: The share of the slow memory that is kept at a step.
+        context: Units of the slow memory; the paper has 40, and 100 of h.
+        alpha: The share of the slow memory that it keeps at each step.
     """
 
     context: int = 40

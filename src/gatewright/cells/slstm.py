@@ -1,4 +1,4 @@
-"""The LSTM with exponential gates: the scalar one of xLSTM."""
+"""The scalar LSTM of xLSTM, with exponential gates."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from gatewright.language.functions import (
 
 
 class SLSTM(Cell):
-    """LSTM with exponential gates, which can overrule all that was stored before.
+    """LSTM with exponential gates, so that a new event can outweigh everything stored before.
 
-    The memory c is read as a weighted mean: n adds up its weights. Both are kept divided by
-    exp(m), the greatest weight so far, so that no exponential is too large.
+    The memory is read as the weighted mean c / n, where n is the sum of the weights. Both are
+    stored divided by exp(m), the largest weight so far, so that no exponential overflows.
 
     Source: Beck et al. 2024, "xLSTM: extended long short-term memory", eqs. 8 to 17.
 
     Attributes:
-        heads: Blocks of the recurrent matrices; units see the others of their head alone.
-        forget: Whether the forget gate is a "sigmoid" or an "exponential" one.
+        heads: Blocks of the recurrent matrices; a unit sees only the units of its own head.
+        forget: The function of the forget gate, "sigmoid" or "exponential".
     """
 
     heads: int = 1
@@ -41,7 +41,7 @@ class SLSTM(Cell):
             raise ArgumentError(f'forget={self.forget!r}; give "sigmoid" or "exponential"')
 
     def read(self, name: str, x: Any, h: Any) -> Any:
-        """A gate's preactivation: the whole event, and the memory within each head."""
+        """The pre-activation of a gate: it reads the whole event, and the memory of each head."""
         return linear(x, name=name) + linear(h, name=name, heads=self.heads, bias=False)
 
     def step(self, x: Any, h: Any, c: Any, n: Any, m: Any) -> Update:

@@ -43,7 +43,7 @@ def memory(
         raise ArgumentError("give DATA too: memory MODEL DATA, a file or a bundled data set")
     if model is not None and networks is not None:
         raise ArgumentError("--networks goes with the lesson's comparison: leave out MODEL")
-    from gatewright.memory.comparison import compare_memory
+    from gatewright.memory.compare import compare_memory
     from gatewright.memory.examine import examine
     from gatewright.training.processes.pool import usable_cores
 

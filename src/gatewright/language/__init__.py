@@ -1,1 +1,1 @@
-"""The language: what a cell may say. Needs no torch."""
+"""The language that cells are written in. It does not need torch."""

@@ -1,4 +1,4 @@
-"""`Cell`: the class that a recurrent cell is written as."""
+"""`Cell`, the base class of recurrent cells."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from gatewright.language.functions import Update
 from gatewright.language.late_binding import above
 from gatewright.language.node import Size
 from gatewright.language.printing import latex, text
-from gatewright.language.reading import read
-from gatewright.language.values import READING, Value
+from gatewright.language.reading import inline, read
+from gatewright.language.recorder import RECORDER
+from gatewright.language.values import Value
 
 
 class CellType(type):
-    """Reads a cell as soon as it is built, so that what cannot be read is refused there."""
+    """Read every cell when it is built, so that errors appear there."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         cell = super().__call__(*args, **kwargs)
@@ -44,92 +45,95 @@ class Cell(metaclass=CellType):
     Leaky(floor=0.2)
 
     Subclasses are dataclasses: a typed class attribute is a field, and fields are the
-    constants of the cell. `step` takes the event, then the states, then, after `*`,
+    constants of the cell. `step` takes the event, then the states, then, after `*`, any
     further inputs of each step, and returns `gw.state(...)`. It runs once, on symbolic
     values, when the cell is built.
 
     Attributes:
-        initial: Each state's start, used where no state is passed and at every restart:
-            a number (0 where it is not named), -inf, or `gw.parameter()`.
-        sizes: Sizes of states and further inputs, where they do not follow from the
+        initial: The start of each state, used where no state is passed and at every
+            restart: a number (0 by default), -inf, or `gw.parameter()`.
+        sizes: Sizes of states and further inputs that cannot be inferred from the
             equations: "hidden", "input" or a number.
-        fixed: Weights that are not learned, by product and source, a parameter by its name:
-            `{"A": {"m": matrix}}`. Each is nested lists, an array or a tensor, or a function of
-            its shape, `matrix(rows, columns)`. It is a property where it follows from fields.
-        equations: What the step says.
-        constants: The fixed weights, also of the cells in the fields, by path.
+        fixed: Weights that are not learned, by product and source, or by the name of a
+            parameter: `{"A": {"m": matrix}}`. Each is nested lists, an array, a tensor, or a
+            function of its shape, `matrix(rows, columns)`. Make it a property if it depends on
+            fields.
+        equations: The equations of the step, as data.
+        constants: The fixed weights by path, including those of the cells in the fields.
     """
 
     initial: ClassVar[Mapping[str, Any]] = {}
     sizes: ClassVar[Mapping[str, Size]] = {}
     if TYPE_CHECKING:
-        #: One step: the event and the states to `gw.state(...)`. Each cell writes its own.
+        #: One step, from the event and the states to `gw.state(...)`. Each cell defines its own.
         step: ClassVar[Callable[..., Update]]
         equations: Equations
         constants: Mapping[str, Constant]
 
     @property
     def fixed(self) -> Mapping[str, Any]:
-        """Weights that are not learned; a class attribute, or a property that reads fields."""
+        """Weights that are not learned: a class attribute, or a property that reads fields."""
         return {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        about = cls.__dict__.get("__doc__")
+        docstring = cls.__dict__.get("__doc__")
         try:
             dataclasses.dataclass(eq=False)(cls)
         except (TypeError, ValueError) as error:
             raise CellError(
                 f"its fields cannot be read: {error}",
                 cell=cls.__name__,
-                hint="a field is a typed constant, such as `floor: float = 0.1`; several in one "
-                "are a tuple; `initial`, `sizes` and `fixed` are written without a type",
+                hint="a field is a typed constant, such as `floor: float = 0.1`; use a tuple for "
+                "several values; write `initial`, `sizes` and `fixed` without a type",
             ) from error
-        cls.__doc__ = about  # a dataclass without a docstring is given its signature as one
+        cls.__doc__ = docstring  # dataclass() writes the signature there if it is missing
 
     def _read(self) -> None:
-        """Take the equations from the step, and the constants from `fixed`."""
+        """Read the equations from the step, and the constants from `fixed`."""
         object.__setattr__(self, "equations", read(self))
-        _ = self.graph  # sizes that can never fit are refused here too
+        _ = self.graph  # raises for sizes that can never fit
         object.__setattr__(self, "constants", read_fixed(self))
 
     def fields(self) -> dict[str, Any]:
         """The cell's fields and their values."""
         kind: Any = type(self)  # a dataclass, unless it is Cell itself
-        known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-        return {one.name: getattr(self, one.name) for one in known if hasattr(self, one.name)}
+        names = [f.name for f in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     @property
     def graph(self) -> Any:
-        """The compiler's view: values with sizes and stages, and the adjoint."""
+        """The graph that is compiled: values with their sizes and stages, and the adjoint."""
         if "_graph" not in self.__dict__:
             object.__setattr__(self, "_graph", above("graph")(self.equations))
         return self.__dict__["_graph"]
 
     def __call__(self, *arguments: Any, values: bool = False, **keyed: Any) -> Any:
-        """One step by hand: `cell(x, h, c, weights=...)`.
+        """Compute one step: `cell(x, h, c, weights=...)`.
 
         Args:
             *arguments: The event `(B, I)` and the states `(B, H)`, or without the batch.
-                A state given as None takes its start.
-            values: Whether every named value is returned too, as `(states, values)`.
-            **keyed: Further inputs, and `weights`: a mapping from product to what
-                `layer.weights(product)` gives, such as
+                None as a state means its start.
+            values: Return every named value too, as `(states, values)`.
+            **keyed: Further inputs, and `weights`: a mapping from the name of a product to
+                the result of `layer.weights(product)`, such as
                 `{"f": {"x": (W, b), "h": (W, None), "c*": (v, None)}}`.
 
         Returns:
-            The states after the step: one bare, several as a tuple in the step's order.
+            The states after the step: a single state as it is, several as a tuple in the
+            order of the step.
 
-        In the step of another cell, where this one is a field, it applies to values.
+        In the step of another cell, which has this one as a field, the arguments and the
+        results are values of that step.
         """
-        reader = READING.get()
-        if reader is None:
+        recorder = RECORDER.get()
+        if recorder is None:
             return above("step")(self, *arguments, values=values, **keyed)
-        update = reader.inline(self, arguments, keyed)
+        update = inline(recorder, self, arguments, keyed)
         states = tuple(update.states.values())
-        bare: Value | tuple[Value, ...] = states[0] if len(states) == 1 else states
+        result: Value | tuple[Value, ...] = states[0] if len(states) == 1 else states
         named: dict[str, Value] = {**update.names, **update.states, "output": update.output}
-        return (bare, named) if values else bare
+        return (result, named) if values else result
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._refuse_change(f"`{name}` was set")
@@ -140,15 +144,15 @@ class Cell(metaclass=CellType):
         super().__delattr__(name)
 
     def _refuse_change(self, fact: str) -> None:
-        reader = READING.get()
-        if reader is not None and reader.runs(self):
-            raise reader.error(
+        recorder = RECORDER.get()
+        if recorder is not None and recorder.runs(self):
+            raise recorder.error(
                 f"{fact} on the cell within its step",
-                "use a local name; what the next step needs is a state",
+                "use a local name, or a state for a value that the next step needs",
             )
         if "equations" in self.__dict__:
             raise CellError(
-                f"{fact} on a cell that is built; its equations are read already",
+                f"{fact} on a cell that is built; its equations have been read",
                 cell=type(self).__name__,
                 hint="make a new cell: dataclasses.replace(cell, field=value)",
             )
@@ -165,7 +169,7 @@ class Cell(metaclass=CellType):
         return text(self.equations)
 
     def show(self, names: str = "code") -> None:
-        """Print the equations: `names="lesson"` in the lesson's words (E, STM, LTM)."""
+        """Print the equations; `names="lesson"` uses the lesson's words (E, STM, LTM)."""
         print(text(self.equations, names=names))
 
     def latex(self, names: str = "code") -> str:
@@ -174,16 +178,16 @@ class Cell(metaclass=CellType):
 
     def svg(self, **options: Any) -> str:
         """A diagram of the cell, laid out from its graph, as SVG."""
-        drawn: str = above("svg")(self, **options)
-        return drawn
+        drawing: str = above("svg")(self, **options)
+        return drawing
 
 
-#: The key of a stored cell's constants, next to those of its equations.
+#: The key of the constants in a stored cell, next to the keys of the equations.
 FIXED = "fixed"
 
 
 class StoredCell(Cell):
-    """A cell that came with a saved model: its equations and constants, without its class."""
+    """A cell that was loaded with a saved model: equations and constants, without its class."""
 
     def __init__(self, equations: Equations) -> None:
         self.__dict__.update(equations=equations, constants={})
@@ -194,7 +198,7 @@ class StoredCell(Cell):
 
     @classmethod
     def from_json(cls, stored: Any, path: str = "cell") -> StoredCell:
-        """Take what `stored_form` wrote; `path` is its place in a file, for messages.
+        """Restore what `stored_form` wrote; `path` is its place in a file, for messages.
 
         Raises:
             ModelError: if it is damaged.
@@ -207,7 +211,7 @@ class StoredCell(Cell):
         return cell
 
     def __getstate__(self) -> dict[str, Any]:
-        constants = {path: one.to_json(one.tables) for path, one in self.constants.items()}
+        constants = {path: c.to_json(c.tables) for path, c in self.constants.items()}
         return _with_fixed(self.equations, constants)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -218,9 +222,10 @@ class StoredCell(Cell):
 
 
 def stored_form(cell: Cell, sizes: Iterable[Mapping[str, int]]) -> dict[str, Any]:
-    """A cell in JSON's types: its equations, and its constants in layers of these sizes.
+    """A cell in the types of JSON: its equations, and its constants in layers of these sizes.
 
-    `StoredCell.from_json` takes it, in any process. Functions are not stored: their values are.
+    `StoredCell.from_json` restores it in any process. The values of functions are stored, not
+    the functions.
     """
     return _with_fixed(cell.equations, to_json(cell, sizes))
 

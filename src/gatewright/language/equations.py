@@ -1,7 +1,7 @@
-"""Equations: what a step says, as data that can be printed, compiled and stored.
+"""The equations of a step as data, which can be printed, compiled and stored.
 
-A saved model holds its cell in this form, so that it loads without the class of the
-cell and without running anyone's code.
+A saved model contains its cell in this form, so it loads without the class of the cell and
+without running code that came with it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gatewright.errors import ModelError
 from gatewright.language.node import Node, Size
 from gatewright.language.storing import restore, to_plain
 
-#: Raised by one whenever a stored cell of an older version would be read differently.
+#: Increased whenever the stored cells of an earlier version would be read differently.
 VERSION = 1
 
 
@@ -25,16 +25,16 @@ class Equations:
 
     Attributes:
         name: The cell's name; `about` is the first line of its docstring, and `origin`
-            the path of its class, for people only.
+            the path of its class, for people to read.
         nodes: All operations, each after its operands.
         event, states, inputs: The arguments of the step: the first, the other positional
             ones, and the keyword-only ones.
         updates: Each state after the step.
-        output: What the layer gives out.
-        names: Each named value; a state's name is the state after the step.
-        initial: Each state's start: a number, or a number wrapped as `{"learned": number}`
-            where it is learned from there.
-        sizes: Sizes that the cell states for its states and inputs.
+        output: The output of the layer.
+        names: Each named value; a state's name means the state after the step.
+        initial: Each state's start: a number, or `{"learned": number}` for a start that is
+            learned and has this number before training.
+        sizes: Sizes that the cell declares for its states and inputs.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Equations:
         return (self.event, *self.inputs)
 
     def to_json(self) -> dict[str, Any]:
-        """The equations in JSON's types; infinities are written as strings."""
+        """The equations in the types of JSON; infinities are written as strings."""
         index = {node: position for position, node in enumerate(self.nodes)}
         return {
             "version": VERSION,
@@ -69,7 +69,7 @@ class Equations:
             "nodes": [
                 {
                     "op": node.op,
-                    "operands": [index[one] for one in node.operands],
+                    "operands": [index[operand] for operand in node.operands],
                     **{key: to_plain(value) for key, value in node.attributes.items()},
                 }
                 for node in self.nodes
@@ -83,10 +83,10 @@ class Equations:
 
     @classmethod
     def from_json(cls, stored: Any, path: str = "cell") -> Equations:
-        """The equations that `to_json` wrote; `path` is their place in a file, for messages.
+        """Restore what `to_json` wrote; `path` is its place in a file, for messages.
 
         Raises:
-            ModelError: if anything is missing, of the wrong kind, or from a later version.
+            ModelError: if anything is missing, of the wrong type, or from another version.
         """
         version = stored.get("version") if isinstance(stored, dict) else None
         if version != VERSION:
@@ -107,11 +107,11 @@ class Equations:
             ) from error
 
     def same_as(self, other: Equations) -> bool:
-        """Whether both say the same, whatever they are called and wherever they come from."""
+        """Tell if two cells have the same equations, whatever their names and classes."""
         return self._content() == other._content()
 
     def _content(self) -> str:
         stored = self.to_json()
-        for name in ("name", "about", "origin"):
-            del stored[name]
+        for key in ("name", "about", "origin"):
+            del stored[key]
         return json.dumps(stored, sort_keys=True)

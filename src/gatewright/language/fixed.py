@@ -1,4 +1,4 @@
-"""Fixed weights: matrices and vectors that a cell brings along and that are never learned."""
+"""Fixed weights: matrices and vectors that belong to a cell and are never learned."""
 
 from __future__ import annotations
 
@@ -9,19 +9,33 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from gatewright.errors import ArgumentError, CellError, GatewrightError, ModelError, SizeError
+from gatewright.language.recorder import AnyCell
 from gatewright.language.values import describe
 from gatewright.schema import mismatch, typed, typed_fields
 
-if TYPE_CHECKING:
-    from gatewright.language.cell import Cell
-
 Shape = tuple[int, ...]
-#: The fields of one table in a stored cell. `values` is base64 of little-endian float64: exact, and
-#: 11 bytes a number where JSON's digits take about 20.
+#: The fields of a table in a stored cell. `values` is base64 of little-endian float64: exact, and
+#: 11 bytes for each number, where the digits of JSON take about 20.
 TABLE = {"shape": tuple[int, ...], "values": str}
+
+
+class CellWithGraph(AnyCell, Protocol):
+    """The part of a `Cell` that is read which fixed weights need."""
+
+    @property
+    def graph(self) -> Any:
+        """The graph, with the cell's weights by path."""
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """The values that the user gave, by product and source."""
+
+    @property
+    def constants(self) -> Mapping[str, Constant]:
+        """The fixed weights by path."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +43,9 @@ class Constant:
     """The values of one fixed weight.
 
     Attributes:
-        name: What the user calls it: `A.m`, or the name of a parameter.
-        tables: Its numbers by shape, row by row. A cell's own values have one shape; a stored
-            cell has all those that its layers had.
+        name: Its name for the user: `A.m`, or the name of a parameter.
+        tables: Its numbers by shape, row by row. The values of a cell have one shape; those of
+            a stored cell have all shapes that its layers had.
         function: Computes the values from the shape instead: `function(rows, columns)`.
     """
 
@@ -39,29 +53,29 @@ class Constant:
     tables: Mapping[Shape, array[float]]
     function: Callable[..., Any] | None = None
 
-    def at(self, shape: Shape) -> array[float]:
+    def table(self, shape: Shape) -> array[float]:
         """The numbers of a weight of this shape, row by row.
 
         Raises:
-            SizeError: if there are none of this shape.
+            SizeError: if it has no values of this shape.
             ArgumentError: if the function fails, or returns anything but finite numbers.
         """
         tables = self.tables if self.function is None else self._computed(shape)
         if shape not in tables:
             known = " or ".join(map(str, tables))
-            remedy = (
-                "return values of the shape that it is called with"
+            hint = (
+                "return values of the shape that the function is called with"
                 if self.function is not None
                 else "choose other sizes, or give a function of the shape in `fixed`"
             )
             raise SizeError(
-                f"the fixed weight {self.name} has shape {known}; expected {shape}: {remedy}"
+                f"the fixed weight {self.name} has shape {known}; expected {shape}: {hint}"
             )
         return tables[shape]
 
     def to_json(self, shapes: Iterable[Shape]) -> list[dict[str, Any]]:
         """The values of weights of these shapes."""
-        return [{"shape": list(one), "values": _encoded(self.at(one))} for one in shapes]
+        return [{"shape": list(s), "values": _encoded(self.table(s))} for s in shapes]
 
     def _computed(self, shape: Shape) -> dict[Shape, array[float]]:
         assert self.function is not None
@@ -73,7 +87,7 @@ class Constant:
             raise
         except Exception as error:
             raise ArgumentError(
-                f"{call} raised {type(error).__name__}: {error}; expected the values, of that shape"
+                f"{call} raised {type(error).__name__}: {error}; expected values of that shape"
             ) from error
         try:
             return _table(result)
@@ -81,13 +95,13 @@ class Constant:
             raise ArgumentError(f"{call} returned {error}; expected finite numbers") from None
 
 
-def read_fixed(cell: Cell) -> dict[str, Constant]:
+def read_fixed(cell: CellWithGraph) -> dict[str, Constant]:
     """The fixed weights of a cell and of the cells in its fields, by the path of the weight.
 
     Raises:
-        CellError: naming the entry, and the products and sources that there are.
+        CellError: naming the wrong entry, and the products and sources of the cell.
     """
-    weights = [one for one in cell.graph.weights.values() if one.role != "bias"]
+    weights = [weight for weight in cell.graph.weights.values() if weight.role != "bias"]
     constants = {
         path: constant for path, constant in _inherited(cell) if path in cell.graph.weights
     }
@@ -102,7 +116,7 @@ def read_fixed(cell: Cell) -> dict[str, Constant]:
             known = ", ".join(products)
             raise _refusal(
                 cell,
-                f"fixed names {product!r}, which is no product or parameter of the cell",
+                f"fixed names {product!r}, which is not a product or parameter of the cell",
                 f"the products and parameters are {known}; name one in its equation: "
                 "linear(m, name='A')",
             )
@@ -123,8 +137,8 @@ def read_fixed(cell: Cell) -> dict[str, Constant]:
     return constants
 
 
-def _inherited(cell: Cell) -> Iterator[tuple[str, Constant]]:
-    """The fixed weights of the cells in a cell's fields, under the names they have in it."""
+def _inherited(cell: CellWithGraph) -> Iterator[tuple[str, Constant]]:
+    """The fixed weights of the cells in the fields, by their path in the outer cell."""
     for name, value in cell.fields().items():
         several = isinstance(value, tuple | list)
         parts = enumerate(value) if several else [(None, value)]
@@ -134,7 +148,7 @@ def _inherited(cell: Cell) -> Iterator[tuple[str, Constant]]:
                 yield prefix + path, replace(constant, name=prefix + constant.name)
 
 
-def _constant(cell: Cell, name: str, values: Any) -> Constant:
+def _constant(cell: CellWithGraph, name: str, values: Any) -> Constant:
     if callable(values):
         return Constant(name, {}, values)
     try:
@@ -155,17 +169,17 @@ def _form(products: Mapping[str, Mapping[str, str]]) -> str:
     return f"write fixed = {{{product!r}: {entry}}}"
 
 
-def _refusal(cell: Cell, fact: str, hint: str) -> CellError:
+def _refusal(cell: CellWithGraph, fact: str, hint: str) -> CellError:
     return CellError(fact, cell=type(cell).__name__, hint=hint)
 
 
 def _table(values: Any) -> dict[Shape, array[float]]:
-    """Nested rows of numbers under their shape.
+    """Nested rows of numbers as a flat table, by their shape.
 
     Raises:
-        ValueError: saying what they are instead.
+        ValueError: with a description of values that are not a table of finite numbers.
     """
-    # Arrays and tensors of any library; a float becomes the same double.
+    # Arrays and tensors of any library; every float32 is exact as a Python float.
     nested = values.tolist() if hasattr(values, "tolist") else values
     shape: list[int] = []
     level = nested
@@ -179,7 +193,7 @@ def _table(values: Any) -> dict[Shape, array[float]]:
     table = array("d")
     _flatten(nested, shape, table)
     if not all(map(math.isfinite, table)):
-        raise ValueError("not finite: it holds NaN, infinity, or a number beyond float64")
+        raise ValueError("not finite: it has NaN, infinity, or a number beyond float64")
     return {tuple(shape): table}
 
 
@@ -189,34 +203,36 @@ def _flatten(nested: Any, shape: list[int], table: array[float]) -> None:
             raise ValueError(f"a table with {describe(nested)} in it")
         try:
             table.append(float(nested))
-        except OverflowError:  # a whole number of Python's beyond float64
+        except OverflowError:  # an int beyond float64
             table.append(math.inf)
         return
     if not isinstance(nested, tuple | list) or len(nested) != shape[0]:
         raise ValueError("a table whose rows differ in length")
     if len(shape) == 1 and set(map(type, nested)) == {float}:
-        table.extend(nested)  # a million numbers one by one take more than a second
+        table.extend(nested)  # one by one, a million numbers take more than a second
         return
     for row in nested:
         _flatten(row, shape[1:], table)
 
 
-# As JSON: for model directories and for the processes that train.
-def to_json(cell: Cell, sizes: Iterable[Mapping[str, int]]) -> dict[str, list[dict[str, Any]]]:
-    """The values of a cell's fixed weights in layers of these sizes, so without its functions."""
-    places = list(sizes)
+# JSON, for model directories and for training processes.
+def to_json(
+    cell: CellWithGraph, sizes: Iterable[Mapping[str, int]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The values of a cell's fixed weights in layers of these sizes, without its functions."""
+    all_sizes = list(sizes)
     weights = cell.graph.weights
     return {
-        path: constant.to_json(dict.fromkeys(weights[path].numbers(one) for one in places))
+        path: constant.to_json(dict.fromkeys(weights[path].numbers(entry) for entry in all_sizes))
         for path, constant in cell.constants.items()
     }
 
 
-def from_json(stored: Any, cell: Cell, path: str) -> dict[str, Constant]:
-    """The fixed weights that `to_json` wrote; `path` is their place in a file, for messages.
+def from_json(stored: Any, cell: CellWithGraph, path: str) -> dict[str, Constant]:
+    """Restore the fixed weights that `to_json` wrote; `path` is their place, for messages.
 
     Raises:
-        ModelError: if anything is missing or of the wrong kind.
+        ModelError: if anything is missing or of the wrong type.
     """
     constants = {}
     for name, entries in typed(stored, dict[str, list[Any]], path).items():
@@ -241,17 +257,17 @@ def _decoded(entry: Any, path: str) -> tuple[Shape, array[float]]:
     try:
         table.frombytes(base64.b64decode(fields["values"], validate=True))
     except ValueError as error:  # also binascii.Error
-        raise ModelError(f"{path}.values is no base64 of float64 ({error})") from None
+        raise ModelError(f"{path}.values is not base64 of float64 ({error})") from None
     table = _little_endian(table)
     if min(shape, default=0) < 1 or math.prod(shape) != len(table):
         raise ModelError(f"{path} has {len(table)} values; its shape is {shape}")
     if not all(map(math.isfinite, table)):
-        raise ModelError(f"{path}.values holds numbers that are not finite")
+        raise ModelError(f"{path}.values has numbers that are not finite")
     return shape, table
 
 
 def _little_endian(table: array[float]) -> array[float]:
-    """The same between this machine's order of bytes and the file's."""
+    """Convert between the byte order of this machine and that of the file."""
     if sys.byteorder == "big":
         table = array("d", table)
         table.byteswap()

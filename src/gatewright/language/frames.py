@@ -1,4 +1,4 @@
-"""Where in a running step one is: Python's own frames of it, with its lines and local names.
+"""Look into Python's frames of a running step: its current line and its local names.
 
 No source text is needed, so a cell typed into a plain interpreter reads like one from a file.
 """
@@ -6,52 +6,48 @@ No source text is needed, so a cell typed into a plain interpreter reads like on
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from types import CodeType, FrameType
+from typing import Any
 
-from gatewright.language.values import Value
-
-#: They share the step's names since Python 3.12, and have frames of their own before.
+#: Comprehensions have frames of their own before Python 3.12, and share the step's since.
 COMPREHENSIONS = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
 
 def frames_of(code: CodeType) -> list[FrameType]:
-    """The frames of comprehensions in the step, the innermost first, and the step's own.
+    """The frame of the step with this code, last, after those of comprehensions within it.
 
-    None at all where no step of this code is running.
+    Empty where no step with this code is running.
     """
     frame: FrameType | None = sys._getframe()
-    found: list[FrameType] = []
+    frames: list[FrameType] = []
     while frame is not None and frame.f_code is not code:
         if frame.f_code.co_name in COMPREHENSIONS:
-            found.append(frame)
+            frames.append(frame)
         frame = frame.f_back
-    return [*found, frame] if frame is not None else []
+    return [*frames, frame] if frame is not None else []
 
 
 def line_in(code: CodeType) -> int | None:
-    """The line of the step that is running."""
+    """The line of the step that is running now."""
     frames = frames_of(code)
     return frames[-1].f_lineno if frames else None
 
 
-def values_in(code: CodeType) -> dict[str, Value]:
-    """The values that have a name in the step at this moment."""
+def locals_in(code: CodeType) -> dict[str, Any]:
+    """The local variables of the running step, in the order of their first assignment."""
     frames = frames_of(code)
-    named = dict(frames[-1].f_locals) if frames else {}
-    return {name: bound for name, bound in named.items() if isinstance(bound, Value)}
+    return dict(frames[-1].f_locals) if frames else {}
 
 
-def name_in(code: CodeType, value: Value) -> str | None:
-    """The name that a value has in the step at this moment."""
+def visible_names(code: CodeType) -> Iterator[tuple[str, Any]]:
+    """Names and objects of the running step, then those of the comprehensions within it."""
     for frame in reversed(frames_of(code)):
-        for name, bound in frame.f_locals.items():
-            if isinstance(bound, Value) and bound.node is value.node:
-                return str(name)
-    return None
+        yield from frame.f_locals.items()
 
 
 def line_of(error: BaseException, code: CodeType) -> int | None:
-    """The line of the step from which an exception of the user's own came."""
+    """The line of the step in which an exception of the user's code was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code is not code:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""Mends: what to write instead of another library's function, or of a tensor's method."""
+"""Hints: the function to use instead of another library's, or of a method of tensors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from gatewright.language.operations import OPERATIONS
 
 _CHOOSE = "where(condition, a, b), which chooses element by element"
 _CLAMP = "minimum(maximum(value, low), high)"
-_SIZES = "size=, which says sizes; their numbers are known only when a layer is built"
+_SIZES = "size= to set sizes; their numbers are known only when a layer is built"
 _JOIN = "linear(x, h), which takes several sources, so that nothing has to be joined"
 _MATRIX = "linear(x, h), which makes the matrices and one bias"
-_WHOLE = "products or states of their own for the parts; a value is one whole row of units"
+_PARTS = "separate products or states for the parts; a value is one whole row of units"
 
 _INSTEAD = {
     "clamp": _CLAMP,
@@ -32,8 +32,8 @@ _INSTEAD = {
     "size": _SIZES,
     "ndim": _SIZES,
     "dim": _SIZES,
-    "chunk": _WHOLE,
-    "split": _WHOLE,
+    "chunk": _PARTS,
+    "split": _PARTS,
     "masked_fill": _CHOOSE,
     "heaviside": _CHOOSE,
     "sub": "the operator -",
@@ -50,7 +50,7 @@ _INSTEAD = {
 
 
 def instead(name: str) -> str:
-    """What the language has in the place of `name`, said after "use"."""
+    """The hint for a function or method called `name`."""
     if name in _INSTEAD:
         return f"use {_INSTEAD[name]}"
     operation = OPERATIONS.get(name)

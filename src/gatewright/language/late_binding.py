@@ -1,8 +1,8 @@
-"""What higher levels add to a cell: bound by name, imported at first use.
+"""Methods of a cell that higher levels implement, imported at first use.
 
-A cell draws itself, computes a step and knows its graph, though drawing, tensors and
-graphs live on higher levels than the language. This table is the only way up in the
-whole package; `tests/test_imports.py` sees to it.
+A cell draws itself, computes a step and builds its graph, but drawing, tensors and graphs
+are on higher levels than the language. This table is the only import of a higher level in
+the whole package; `tests/test_imports.py` enforces that.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ ABOVE = {
 
 
 def above(name: str) -> Any:
-    """The function that a higher level offers under `name`."""
+    """Import the function of a higher level that is listed under `name`."""
     module, function = ABOVE[name].split(":")
     return getattr(import_module(module), function)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-#: A size is a number, "input" or "hidden"; None where it follows from the equations.
+#: A size is a number, "input" or "hidden".
 Size = int | str
 
 
 class Node:
-    """One operation applied to operands. Compared by identity: two products that look
-    alike have weights of their own."""
+    """One operation applied to operands.
+
+    Nodes are compared by identity: two equal-looking products have separate weights.
+    """
 
     __slots__ = ("attributes", "line", "op", "operands")
 
@@ -33,7 +35,7 @@ class Node:
 
 
 def closure(roots: Iterable[Any], known: Collection[Any] = ()) -> set[Any]:
-    """All that `roots` are made of, themselves included, but not what `known` ones are made of."""
+    """All nodes that `roots` depend on, themselves included; the search stops at `known` ones."""
     seen: set[Any] = set()
     waiting = list(roots)
     while waiting:

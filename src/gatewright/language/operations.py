@@ -1,8 +1,7 @@
-"""The operations of the language, as one table: what each is called and how it prints.
+"""The operations of the language in one table: their names and printed forms.
 
-What an operation computes on tensors stands in the backends, its derivative in
-`graph/adjoint.py`. Operations of kind `defined` are made of others; their definition
-stands in `graph/definitions.py`, so no backend has to know them.
+The backends compute the operations on tensors, and `graph/adjoint.py` has their derivatives.
+Some operations are defined by others, in `graph/definitions.py`, and no backend knows them.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from typing import Literal
 
 Kind = Literal["leaf", "pointwise", "row", "product"]
 
-#: Precedence of a printed form: an operand that binds less tightly gets brackets. As in
-#: Python, where `&` and `|` bind more tightly than the comparisons that they combine.
+#: Precedences of the printed forms: an operand with a lower one gets brackets. As in Python,
+#: `&` and `|` bind more tightly than the comparisons that they combine.
 COMPARE, OR, AND, ADD, MULTIPLY, NEGATE, POWER, CALL = range(8)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation: `{}` in a form stands for an operand, in order."""
+    """An operation; each `{}` in its forms `text` and `latex` is replaced by an operand."""
 
     name: str
     kind: Kind
@@ -28,7 +27,7 @@ class Operation:
     latex: str
     precedence: int = CALL
     boolean: bool = False
-    #: Operands must be boolean (`where` asks this of its first operand alone).
+    #: All operands must be comparisons (of `where`, only the first must).
     logical: bool = False
 
 
@@ -36,9 +35,9 @@ def _call(
     name: str, arity: int = 1, latex: str | None = None, kind: Kind = "pointwise"
 ) -> Operation:
     holes = ", ".join(["{}"] * arity)
-    written = latex or rf"\mathrm{{{name}}}".replace("_", r"\_")
-    written = written.replace("{", "{{").replace("}", "}}")  # a form's own braces
-    return Operation(name, kind, arity, f"{name}({holes})", rf"{written}\left({holes}\right)")
+    function = latex or rf"\mathrm{{{name}}}".replace("_", r"\_")
+    function = function.replace("{", "{{").replace("}", "}}")  # literal braces in a form
+    return Operation(name, kind, arity, f"{name}({holes})", rf"{function}\left({holes}\right)")
 
 
 def _infix(
@@ -116,13 +115,13 @@ _TABLE = (
     _call("rms_norm", kind="row"),
 )
 
-#: Name to operation: everything that may stand in a cell.
+#: All operations of a cell, by name.
 OPERATIONS = {operation.name: operation for operation in _TABLE}
 
-#: Operations whose result has one value a row, where `heads` is not given.
+#: Operations whose result has size 1, unless `heads` is set.
 REDUCTIONS = frozenset({"sum", "mean"})
 
 
 def takes_boolean(op: str, position: int) -> bool:
-    """Whether an operation's operand must be a comparison rather than a number."""
+    """Tell if an operand of the operation must be a comparison rather than a number."""
     return OPERATIONS[op].logical or (op == "where" and position == 0)

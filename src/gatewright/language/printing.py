@@ -1,15 +1,16 @@
-"""Printing: a cell's equations as text or LaTeX, in the code's names or the lesson's."""
+"""Print a cell's equations as text or LaTeX, with the names of the code or of the lesson."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count
 
 from gatewright.errors import ArgumentError
 from gatewright.language.equations import Equations
 from gatewright.language.node import Node
 from gatewright.language.operations import ADD, CALL, MULTIPLY, NEGATE, OPERATIONS
-from gatewright.language.titles import name_shared
 
 GREEK = frozenset(
     # One string: as 24 quoted names they would fill a screen.
@@ -17,10 +18,16 @@ GREEK = frozenset(
     "tau phi chi psi omega".split()
 )
 
+#: Operations nested deeper than this are hard to follow, so a part gets a name and a line.
+MAX_NESTED = 12
+
 
 @dataclass(frozen=True)
 class Style:
-    """How one form of print writes names, numbers and products."""
+    """The functions and signs with which text, or LaTeX, writes names, numbers and products.
+
+    `before` and `after` write a state before and after the step.
+    """
 
     event: Callable[[str], str]
     before: Callable[[str], str]
@@ -34,11 +41,11 @@ class Style:
 
 
 def text(equations: Equations, names: str = "code") -> str:
-    """The equations, one a line.
+    """The equations, one on each line.
 
     Args:
-        names: "code" writes the step's own names, with `h'` for a state after the step;
-            "lesson" writes E for the event, STM and LTM for the first and second state.
+        names: "code" uses the names of the step, with `h'` for a state after the step;
+            "lesson" uses E for the event, STM and LTM for the first and second state.
     """
     lesson = _lesson(equations, names)
     style = Style(
@@ -61,16 +68,16 @@ def text(equations: Equations, names: str = "code") -> str:
 
 
 def latex(equations: Equations, names: str = "code") -> str:
-    """The equations as one LaTeX `aligned` block; the time index stands at x, h and c."""
+    """The equations as one LaTeX `aligned` block, with time indices on the event and the states."""
     lesson = _lesson(equations, names)
 
-    def at(name: str, when: str) -> str:
-        return f"{_latex_name(lesson.get(name, name))}_{{{when}}}"
+    def indexed(name: str, time: str) -> str:
+        return f"{_latex_name(lesson.get(name, name))}_{{{time}}}"
 
     style = Style(
-        event=lambda name: at(name, "t"),
-        before=lambda name: at(name, "t-1"),
-        after=lambda name: at(name, "t"),
+        event=lambda name: indexed(name, "t"),
+        before=lambda name: indexed(name, "t-1"),
+        after=lambda name: indexed(name, "t"),
         value=_latex_name,
         weight=lambda letter, name: f"{letter}_{{{_latex_name(name)}}}",
         number=_latex_number,
@@ -94,35 +101,35 @@ def _lesson(equations: Equations, names: str) -> dict[str, str]:
 
 
 def lesson_words(equations: Equations) -> dict[str, str]:
-    """The lesson's names, where they fit.
+    """The lesson's words for the event and the states that they fit.
 
-    The event is E; the first state is STM if it is the output, and the second LTM if the cell
-    carries it on, by sums and products alone.
+    The event is E. The first state is STM if it is the output. The second is LTM if the cell
+    carries it from step to step by sums and products only.
     """
     words = {equations.event: "E"}
-    first, *others = equations.states
+    first, *further = equations.states
     if equations.output is equations.updates[first]:
         words[first] = "STM"
-    if others and _carried(equations, others[0]):
-        words[others[0]] = "LTM"
+    if further and _carried(equations, further[0]):
+        words[further[0]] = "LTM"
     return words
 
 
 def _carried(equations: Equations, state: str) -> bool:
-    """Tell if a state reaches itself after the step through sums, products and choices only."""
-    waiting, seen = [equations.updates[state]], set()
-    while waiting:
-        node = waiting.pop()
+    """Tell if a state goes into its own next value through sums, products and choices only."""
+    pending, seen = [equations.updates[state]], set()
+    while pending:
+        node = pending.pop()
         if node.op == "state" and node.attributes["name"] == state:
             return True
         if node not in seen and node.op in ("add", "subtract", "multiply", "divide", "where"):
-            waiting += node.operands
+            pending += node.operands
         seen.add(node)
     return False
 
 
 def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
-    """Left and right side of each equation: the named values in their order, then the states."""
+    """The left and right side of each equation: named values in their order, then the states."""
     after = set(equations.states)
     titles: dict[Node, str] = {}
     for name, node in equations.names.items():
@@ -131,27 +138,67 @@ def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
     for name, node in equations.updates.items():
         if node.op not in ("event", "input", "state", "constant"):
             titles.setdefault(node, style.after(name))
-    name_shared(equations, style.value, titles)
+    _name_shared(equations, style.value, titles)
     lines = [
-        (titles[node], _written(node, equations, style, titles, top=True)[0])
+        (titles[node], _form(node, equations, style, titles, top=True)[0])
         for node in equations.nodes
         if node in titles
     ]
     for name, node in equations.updates.items():
         left = style.after(name)
         if titles.get(node) != left:
-            lines.append((left, _written(node, equations, style, titles)[0]))
+            lines.append((left, _form(node, equations, style, titles)[0]))
     if equations.output is not equations.updates[equations.states[0]]:
-        output = _written(equations.output, equations, style, titles)[0]
+        output = _form(equations.output, equations, style, titles)[0]
         if output != style.value("output"):
             lines.append((style.value("output"), output))
     return lines
 
 
-def _written(
+def _name_shared(
+    equations: Equations, write: Callable[[str], str], titles: dict[Node, str]
+) -> None:
+    """Name values that the step did not name, if they are used twice or are nested too deeply.
+
+    Without a name, a chain of values that are used twice would print in exponentially many
+    pieces, and a chain of nested ones as one endless line.
+    """
+    uses = Counter(operand for node in equations.nodes for operand in node.operands)
+    stems = _stems(equations)
+    taken = {"", *equations.names}
+    depth: dict[Node, int] = {}
+    for node in equations.nodes:
+        depth[node] = 1 + max((depth[operand] for operand in node.operands), default=0)
+        inner = node not in titles and OPERATIONS[node.op].kind != "leaf"
+        if inner and (uses[node] > 1 or depth[node] > MAX_NESTED):
+            stem = stems.get(node, "")
+            numbered = (f"{stem or 't'}{k}" for k in count(1))
+            name = next(name for name in chain([stem], numbered) if name not in taken)
+            taken.add(name)
+            titles[node] = write(name)
+        if node in titles:
+            depth[node] = 0  # it prints as a name
+
+
+def _stems(equations: Equations) -> dict[Node, str]:
+    """Names for unnamed values, so that micro-steps print as t1, s1, t2, s2.
+
+    A function of one product gets the product's name, any other value the key under which a
+    product reads it.
+    """
+    stems: dict[Node, str] = {}
+    for node in equations.nodes:
+        for key, source in zip(node.attributes.get("keys", ()), node.operands, strict=False):
+            stems.setdefault(source, key.removesuffix("*"))
+        if OPERATIONS[node.op].arity == 1 and node.operands[0].op == "linear":
+            stems[node] = node.operands[0].attributes["name"]
+    return stems
+
+
+def _form(
     node: Node, equations: Equations, style: Style, titles: dict[Node, str], top: bool = False
 ) -> tuple[str, int]:
-    """A node's printed form and how tightly it binds."""
+    """The printed form of a node, and its precedence."""
     if node in titles and not top:
         return titles[node], CALL
     attributes = node.attributes
@@ -161,35 +208,36 @@ def _written(
         return style.before(attributes["name"]), CALL
     if node.op == "constant":
         number = style.number(attributes["value"])
-        # A number that is written with a sign, or as a product, may need brackets.
+        # -2 and 3 \cdot 10^{4} need brackets in some places.
         scientific = style.form == "latex" and "^" in number
         return number, MULTIPLY if scientific else NEGATE if number[0] == "-" else CALL
     if node.op == "parameter":
         return style.weight("w", attributes["name"]), CALL
     if node.op == "noise":
         return _noise(attributes, style), CALL
-    written = [_written(one, equations, style, titles) for one in node.operands]
+    forms = [_form(operand, equations, style, titles) for operand in node.operands]
     if node.op in ("linear", "diagonal"):
-        alike = [
-            one
-            for one in equations.nodes
-            if one.op == node.op and one.attributes["name"] == attributes["name"]
+        same_name = [
+            product
+            for product in equations.nodes
+            if product.op == node.op and product.attributes["name"] == attributes["name"]
         ]
-        return _product(node, written, style, len(alike) > 1)
+        return _product(node, forms, style, len(same_name) > 1)
     operation = OPERATIONS[node.op]
-    form = operation.latex if style.form == "latex" else operation.text
-    inside = []
-    for position, (one, tightness) in enumerate(written):
+    template = operation.latex if style.form == "latex" else operation.text
+    operands = []
+    for position, (form, precedence) in enumerate(forms):
         # a - (b - c), a / (b * c) and (a ** b) ** c keep their brackets.
         strict = (node.op in ("subtract", "divide") and position == 1) or (
             node.op == "power" and position == 0
         )
-        loose = tightness < operation.precedence or (strict and tightness <= operation.precedence)
-        # No sign stands beside another: a * (-b), -(-a).
-        loose |= one.startswith("-") and (position > 0 or node.op == "negative")
-        bare = operation.precedence == CALL or (style.form == "latex" and node.op == "divide")
-        inside.append(one if bare or not loose else _bracketed(one, style))
-    result = form.format(*inside)
+        loose = precedence < operation.precedence or (strict and precedence <= operation.precedence)
+        # Two signs never follow each other: a * (-b), -(-a).
+        loose |= form.startswith("-") and (position > 0 or node.op == "negative")
+        # Brackets or a fraction bar already surround these operands.
+        enclosed = operation.precedence == CALL or (style.form == "latex" and node.op == "divide")
+        operands.append(_bracketed(form, style) if loose and not enclosed else form)
+    result = template.format(*operands)
     if "heads" in attributes:
         end = r"\right)" if style.form == "latex" else ")"
         result = result.removesuffix(end) + _heads(node, style) + end
@@ -199,29 +247,31 @@ def _written(
 def _product(
     node: Node, sources: list[tuple[str, int]], style: Style, several: bool
 ) -> tuple[str, int]:
-    """A product's form; where several have one name, their letters also carry the key."""
+    """The form of a product by weights, and its precedence.
+
+    `several` products may have the same name; their letters then include the key as well.
+    """
     keys = [key.removesuffix("*") for key in node.attributes["keys"]]
     name = node.attributes["name"] + (f"_{keys[0]}" if several else "")
     if node.op == "diagonal":
         letters = [style.weight("p", name if len(keys) == 1 else f"{name}_{key}") for key in keys]
-        # A factor of several parts is bracketed.
-        factors = [one if tight == CALL else _bracketed(one, style) for one, tight in sources]
-        terms = [f"{one}{style.times}{two}" for one, two in zip(letters, factors, strict=True)]
+        factors = [form if tight == CALL else _bracketed(form, style) for form, tight in sources]
+        terms = [f"{p}{style.times}{factor}" for p, factor in zip(letters, factors, strict=True)]
         return " + ".join(terms), MULTIPLY if len(terms) == 1 else ADD
-    first, tightness = sources[0]
-    if len(sources) == 1 and tightness == CALL and (style.form == "latex" or " " not in first):
-        inside = first
+    first, precedence = sources[0]
+    if len(sources) == 1 and precedence == CALL and (style.form == "latex" or " " not in first):
+        column = first
     else:
-        joined = ", ".join(one for one, _ in sources)
-        inside = rf"\left[{joined}\right]" if style.form == "latex" else f"[{joined}]"
+        joined = ", ".join(form for form, _ in sources)
+        column = rf"\left[{joined}\right]" if style.form == "latex" else f"[{joined}]"
     space = r"\, " if style.form == "latex" else " "
     matrix = style.weight("W", name)
     if node.attributes.get("antisymmetric"):
-        turned = matrix + (r"^{\top}" if style.form == "latex" else "^T")
-        matrix = _bracketed(f"{matrix} - {turned}", style)
+        transposed = matrix + (r"^{\top}" if style.form == "latex" else "^T")
+        matrix = _bracketed(f"{matrix} - {transposed}", style)
     if node.attributes["heads"] > 1:
         matrix = _bracketed(matrix + _heads(node, style), style)
-    result = f"{matrix}{space}{inside}"
+    result = f"{matrix}{space}{column}"
     if node.attributes["bias"]:
         return f"{result} + {style.weight('b', name)}", ADD
     return result, MULTIPLY
@@ -246,7 +296,7 @@ def _noise(attributes: dict[str, object], style: Style) -> str:
 def _number(number: float) -> str:
     if number.is_integer() and abs(number) < 1e15:
         return str(int(number))
-    # 15 digits are what a float holds of any number: 1 - 0.95 is 0.05, not 0.050000000000000044.
+    # A float has 15 reliable digits: 1 - 0.95 prints as 0.05, not as 0.050000000000000044.
     return f"{number:.15g}"
 
 

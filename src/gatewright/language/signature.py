@@ -1,4 +1,4 @@
-"""What a cell says before its step runs: the step's arguments, `initial` and `sizes`."""
+"""Read what a cell declares: the arguments of its step, `initial` and `sizes`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gatewright.errors import CellError
 from gatewright.language.functions import LearnedStart
 from gatewright.language.node import Size
+from gatewright.language.recorder import AnyCell, step_function
 from gatewright.language.values import describe
 
-if TYPE_CHECKING:
-    from gatewright.language.cell import Cell
-
-#: Names that a layer's call, or what it gives back, uses itself.
+#: Names that the call of a layer, or its result, already uses.
 RESERVED = frozenset(
     {"input", "hx", "lengths", "starts", "hold", "grad", "weights", "values", "output"}
 )
-LIKE_THIS = "write `def step(self, x, h): ...`"
+PLAIN_STEP = "write `def step(self, x, h): ...`"
 
-#: Makes the refusal of a fact, with its hint.
+#: Makes the error for a fact and a hint; `Recorder.error` is the one in use.
 Refuse = Callable[[str, str], CellError]
 
 
 @dataclass(frozen=True)
-class Arguments:
+class StepArguments:
     """A step's arguments: the first, the other positional ones, the keyword-only ones."""
 
     event: str
@@ -37,47 +34,42 @@ class Arguments:
     inputs: tuple[str, ...]
 
 
-def step_function(cell: Cell) -> FunctionType | None:
-    """The step as it was written, within any decorators; None where there is none."""
-    step = inspect.unwrap(getattr(type(cell), "step", None))  # type: ignore[arg-type]
-    return step if inspect.isfunction(step) else None
-
-
-def read_arguments(cell: Cell, refuse: Refuse) -> Arguments:
+def read_arguments(cell: AnyCell, refuse: Refuse) -> StepArguments:
     """The arguments of a cell's step."""
     if getattr(type(cell), "step", None) is None:
-        raise refuse("the cell has no step", LIKE_THIS)
+        raise refuse("the cell has no step", PLAIN_STEP)
     step = step_function(cell)
-    odd = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    if step is None or any(one(step) for one in odd):
-        raise refuse("step is no plain function", LIKE_THIS)
+    # A generator or a coroutine would return before its body has run.
+    unlike = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    if step is None or any(is_unlike(step) for is_unlike in unlike):
+        raise refuse("step is not a plain function", PLAIN_STEP)
     positional: list[str] = []
     inputs: list[str] = []
-    for one in list(inspect.signature(step).parameters.values())[1:]:
-        if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD):
+    for parameter in list(inspect.signature(step).parameters.values())[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise refuse(
-                f"step takes {one}, and a cell's states and inputs are known by name",
+                f"step takes {parameter}, but the states and inputs of a cell need names",
                 "name each argument: the event first, then the states, then, after `*`, "
                 "the further inputs of each step",
             )
-        if one.default is not one.empty:
+        if parameter.default is not parameter.empty:
             raise refuse(
-                f"the argument {one.name} has a default",
+                f"the argument {parameter.name} has a default",
                 "give a state's start in `initial`; make a constant a field of the cell",
             )
-        (inputs if one.kind is one.KEYWORD_ONLY else positional).append(one.name)
+        (inputs if parameter.kind is parameter.KEYWORD_ONLY else positional).append(parameter.name)
     if len(positional) < 2:
         raise refuse(
-            "step has no state, so nothing would be carried from step to step",
-            f"{LIKE_THIS}: the event, then at least one state",
+            "step has no state, so the cell could remember nothing",
+            f"{PLAIN_STEP}: the event, then at least one state",
         )
     taken = [name for name in (*positional[1:], *inputs) if name in RESERVED]
     if taken:
         raise refuse(f"the argument name `{taken[0]}` is taken by the layers", "rename it")
-    return Arguments(positional[0], tuple(positional[1:]), tuple(inputs))
+    return StepArguments(positional[0], tuple(positional[1:]), tuple(inputs))
 
 
-def read_initial(cell: Cell, arguments: Arguments, refuse: Refuse) -> dict[str, Any]:
+def read_initial(cell: AnyCell, arguments: StepArguments, refuse: Refuse) -> dict[str, Any]:
     """Each state's start: a number, or `{"learned": number}`."""
     initial: dict[str, Any] = {}
     for name, start in _mapping(cell, "initial", arguments, refuse).items():
@@ -98,9 +90,9 @@ def read_initial(cell: Cell, arguments: Arguments, refuse: Refuse) -> dict[str, 
 
 
 def read_sizes(
-    cell: Cell, arguments: Arguments, refuse: Refuse, check: Callable[[str, Any], Size]
+    cell: AnyCell, arguments: StepArguments, refuse: Refuse, check: Callable[[str, Any], Size]
 ) -> dict[str, Size]:
-    """The sizes that a cell states for its states and further inputs."""
+    """The sizes that a cell declares for its states and further inputs."""
     sizes: dict[str, Size] = {}
     for name, size in _mapping(cell, "sizes", arguments, refuse).items():
         if name not in (*arguments.states, *arguments.inputs):
@@ -110,11 +102,13 @@ def read_sizes(
     return sizes
 
 
-def _mapping(cell: Cell, name: str, arguments: Arguments, refuse: Refuse) -> Mapping[str, Any]:
-    given: Any = getattr(cell, name)
-    if not isinstance(given, Mapping):
+def _mapping(
+    cell: AnyCell, name: str, arguments: StepArguments, refuse: Refuse
+) -> Mapping[str, Any]:
+    declared: Any = getattr(cell, name)
+    if not isinstance(declared, Mapping):
         raise refuse(
-            f"{name} is {describe(given)}",
+            f"{name} is {describe(declared)}",
             f"name the states: {name} = {{'{arguments.states[0]}': ...}}",
         )
-    return given
+    return declared

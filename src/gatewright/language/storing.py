@@ -1,4 +1,8 @@
-"""Equations out of stored JSON: whatever is damaged is found here, before anything is built."""
+"""Restore equations from JSON, and refuse whatever is damaged before anything is built.
+
+A stored cell may have been edited by hand or by an attacker, so every attribute, operand and
+name is checked.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ Check = Callable[[Any], bool]
 
 
 def to_plain(value: Any) -> Any:
-    """An attribute in JSON's types; infinities, which JSON has not, are strings."""
+    """An attribute in the types of JSON, which has no infinities: they become strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, tuple):
@@ -23,11 +27,11 @@ def to_plain(value: Any) -> Any:
     return {k: to_plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-#: Letters of a name: a diagram with longer ones takes seconds, and nobody can read it.
-MOST_LETTERS = 200
-#: Letters of what is said of a cell.
-MOST_ABOUT = 500
-#: The fields of stored equations.
+#: Longer names take seconds to lay out in a diagram, and nobody can read them.
+MAX_NAME_LETTERS = 200
+#: Longest name, summary or origin of a cell.
+MAX_TEXT_LETTERS = 500
+#: The fields of stored equations and their types.
 FIELDS: dict[str, Any] = {
     "version": int,
     **dict.fromkeys(("name", "about", "origin", "event"), str),
@@ -42,19 +46,19 @@ FIELDS: dict[str, Any] = {
 
 
 def for_people(text: str) -> str:
-    """A text that is printed wherever its cell is named: on one line, and not endless."""
+    """A text that is printed with its cell: escaped to one line, and cut where it is too long."""
     escaped = printable(text)
-    return escaped if len(escaped) <= MOST_ABOUT else f"{escaped[:MOST_ABOUT]}…"
+    return escaped if len(escaped) <= MAX_TEXT_LETTERS else f"{escaped[:MAX_TEXT_LETTERS]}…"
 
 
-def restore(given: Any, path: str) -> dict[str, Any]:
-    """What `Equations` is made of.
+def restore(json: Any, path: str) -> dict[str, Any]:
+    """The fields of `Equations`.
 
     Raises:
-        ModelError: with the path of a field of another type.
-        KeyError, TypeError, ValueError, AttributeError: wherever else it is damaged.
+        ModelError: with the path of a field that has the wrong type.
+        KeyError, TypeError, ValueError, AttributeError: for any other damage.
     """
-    stored = typed_fields(given, FIELDS, path)
+    stored = typed_fields(json, FIELDS, path)
     nodes: list[Node] = []
     for position, entry in enumerate(stored["nodes"]):
         try:
@@ -67,23 +71,23 @@ def restore(given: Any, path: str) -> dict[str, Any]:
     learned = [f"initial.{k}" for k, v in stored["initial"].items() if isinstance(v, dict)]
     _check_weights(nodes, learned)
 
-    def at(position: Any) -> Node:
+    def node_at(position: Any) -> Node:
         return _earlier(nodes, position)
 
     states, inputs = _strings(stored["states"]), _strings(stored["inputs"])
     if set(stored["updates"]) != set(states):
         raise ValueError("its states do not agree with each other")
-    updates = {name: at(stored["updates"][name]) for name in states}
+    updates = {name: node_at(stored["updates"][name]) for name in states}
     initial = {name: _start(value) for name, value in stored["initial"].items()}
     if not states or not set(initial) <= set(states):
         raise ValueError("its states do not agree with each other")
-    leaves = [(one.op, one.attributes["name"]) for one in nodes if one.op in _ARGUMENTS]
-    told = [("event", stored["event"])]
-    told += [("state", name) for name in states] + [("input", name) for name in inputs]
-    if sorted(leaves) != sorted(told) or len(set(told)) < len(told):
+    leaves = [(node.op, node.attributes["name"]) for node in nodes if node.op in _ARGUMENTS]
+    declared = [("event", stored["event"])]
+    declared += [("state", name) for name in states] + [("input", name) for name in inputs]
+    if sorted(leaves) != sorted(declared) or len(set(declared)) < len(declared):
         raise ValueError("its arguments do not agree with each other")
-    output = at(stored["output"])
-    if any(OPERATIONS[one.op].boolean for one in (output, *updates.values())):
+    output = node_at(stored["output"])
+    if any(OPERATIONS[node.op].boolean for node in (output, *updates.values())):
         raise ValueError("a state or its output is a comparison")
     sizes = dict(stored["sizes"])
     if not set(sizes) <= {*states, *inputs} or not all(map(_is_size, sizes.values())):
@@ -96,7 +100,7 @@ def restore(given: Any, path: str) -> dict[str, Any]:
         "inputs": inputs,
         "updates": updates,
         "output": output,
-        "names": {name: at(position) for name, position in stored["names"].items()},
+        "names": {name: node_at(position) for name, position in stored["names"].items()},
         "initial": initial,
         "sizes": sizes,
     }
@@ -105,16 +109,17 @@ def restore(given: Any, path: str) -> dict[str, Any]:
 _ARGUMENTS = ("event", "input", "state")
 
 
-def _node(before: list[Node], entry: dict[str, Any]) -> Node:
+def _node(earlier: list[Node], entry: dict[str, Any]) -> Node:
+    """Restore one node, whose operands are among the earlier ones."""
     op, positions = entry.pop("op"), entry.pop("operands")
     operation = OPERATIONS[op]
-    operands = tuple(_earlier(before, position) for position in positions)
-    wanted = operation.arity if operation.arity is not None else max(1, len(operands))
-    if len(operands) != wanted:
+    operands = tuple(_earlier(earlier, position) for position in positions)
+    arity = operation.arity if operation.arity is not None else max(1, len(operands))
+    if len(operands) != arity:
         raise ValueError(f"{op} has {len(operands)} operands")
-    for place, one in enumerate(operands):
-        if OPERATIONS[one.op].boolean != takes_boolean(op, place):
-            raise ValueError(f"{op} takes no {one.op}")
+    for position, operand in enumerate(operands):
+        if OPERATIONS[operand.op].boolean != takes_boolean(op, position):
+            raise ValueError(f"{op} takes no {operand.op}")
     required, optional = _REQUIRED.get(op, {}), _OPTIONAL.get(op, {})
     if not set(required) <= set(entry) <= {*required, *optional}:
         raise ValueError(f"{op} has attributes {sorted(entry)}")
@@ -122,13 +127,15 @@ def _node(before: list[Node], entry: dict[str, Any]) -> Node:
     for key, value in entry.items():
         check = {**required, **optional}[key]
         infinite = check is _is_number and value in ("inf", "-inf")
-        found = float(value) if infinite or (check in _FLOATS and type(value) is int) else value
-        if not check(found):
+        whole_float = check in _FLOATS and type(value) is int  # some writers store 1.0 as 1
+        restored = float(value) if infinite or whole_float else value
+        if not check(restored):
             raise ValueError(f"{op} has {key} = {value!r}")
-        attributes[key] = tuple(found) if isinstance(found, list) else found
-    keys = attributes.get("keys", ())
-    starred = all(key.endswith("*") == (op == "diagonal") for key in keys)
-    if keys and (len(keys) != len(operands) or not starred):
+        attributes[key] = tuple(restored) if isinstance(restored, list) else restored
+    keys = attributes.get("keys", ())  # of a product: one for each operand
+    # The keys of diagonal weights end with a star, and no others do.
+    well_formed = all(key.endswith("*") == (op == "diagonal") for key in keys)
+    if keys and (len(keys) != len(operands) or not well_formed):
         raise ValueError(f"{op} has keys {keys}")
     return Node(op, operands, attributes)
 
@@ -140,45 +147,45 @@ def _earlier(nodes: list[Node], position: Any) -> Node:
 
 
 def _check_weights(nodes: list[Node], learned: list[str]) -> None:
-    """Refuse two different weights in one place."""
-    kept: dict[str, tuple[Any, ...]] = {place: ("parameter",) for place in learned}
+    """Refuse two different weights with the same stored name."""
+    details: dict[str, tuple[Any, ...]] = {path: ("parameter",) for path in learned}
     for node in nodes:
-        name, given = node.attributes.get("name"), node.attributes
         if OPERATIONS[node.op].kind != "product" and node.op != "parameter":
             continue
-        details = ("size", "heads", "antisymmetric", "start")
-        alike = (node.op, *(given.get(one) for one in details))
-        for place in [f"{name}.{key}" for key in given.get("keys", ())] or [str(name)]:
-            if kept.setdefault(place, alike) != alike:
-                raise ValueError(f"two different weights are called {place}")
-    for place, (op, *_) in kept.items():
-        if op == "parameter" and any(one.startswith(f"{place}.") for one in kept):
-            raise ValueError(f"a parameter and a product are called {place}")
+        name, attributes = node.attributes.get("name"), node.attributes
+        options = ("size", "heads", "antisymmetric", "start")
+        detail = (node.op, *(attributes.get(option) for option in options))
+        for path in [f"{name}.{key}" for key in attributes.get("keys", ())] or [str(name)]:
+            if details.setdefault(path, detail) != detail:
+                raise ValueError(f"two different weights are called {path}")
+    for path, (op, *_) in details.items():
+        if op == "parameter" and any(longer.startswith(f"{path}.") for longer in details):
+            raise ValueError(f"a parameter and a product are called {path}")
 
 
-def _strings(given: Any) -> tuple[str, ...]:
-    if not isinstance(given, list) or len(set(given)) < len(given):
-        raise ValueError(f"{given!r} is no list of names")
-    return tuple(_string(one) for one in given)
+def _strings(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(set(value)) < len(value):
+        raise ValueError(f"{value!r} is not a list of different names")
+    return tuple(_string(item) for item in value)
 
 
-def _string(given: Any) -> str:
-    if not isinstance(given, str):
-        raise ValueError(f"{given!r} is no text")
-    return given
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    return value
 
 
-def _start(given: Any) -> float | dict[str, float]:
-    """A state's start: a number, or `{"learned": number}`."""
-    learned = isinstance(given, dict)
-    number = given["learned"] if learned else given
+def _start(value: Any) -> float | dict[str, float]:
+    """The start of a state: a number, or `{"learned": number}`."""
+    learned = isinstance(value, dict)
+    number = value["learned"] if learned else value
     number = float(number) if number in ("inf", "-inf") or type(number) is int else number
-    if not _is_number(number) or (learned and (len(given) > 1 or not math.isfinite(number))):
-        raise ValueError(f"{given!r} is no start of a state")
+    if not _is_number(number) or (learned and (len(value) > 1 or not math.isfinite(number))):
+        raise ValueError(f"{value!r} is not the start of a state")
     return {"learned": number} if learned else number
 
 
-# What an attribute may be.
+# The checks of attributes.
 def _is_number(value: Any) -> bool:
     return type(value) is float and not math.isnan(value)
 
@@ -195,7 +202,7 @@ def _is_eps(value: Any) -> bool:
     return _is_finite(value) and value >= 0.0
 
 
-#: Those of them that take a float, which JSON may hold as a whole number.
+#: The checks of floats, which JSON may contain as whole numbers.
 _FLOATS = {_is_number, _is_finite, _is_probability, _is_eps}
 
 
@@ -216,14 +223,14 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MOST_LETTERS and value.isidentifier()
+    return isinstance(value, str) and len(value) <= MAX_NAME_LETTERS and value.isidentifier()
 
 
 def _is_path(value: Any) -> bool:
-    """A name, with those of the cells it is within (`inner.f`, `cells.0.f`)."""
+    """A name, after the fields of the cells around it (`inner.f`, `cells.0.f`)."""
     return (
         isinstance(value, str)
-        and len(value) <= MOST_LETTERS
+        and len(value) <= MAX_NAME_LETTERS
         and all(part.isidentifier() or part.isdecimal() for part in value.split("."))
     )
 
@@ -231,7 +238,7 @@ def _is_path(value: Any) -> bool:
 def _is_keys(value: Any) -> bool:
     return (
         isinstance(value, list)
-        and all(isinstance(one, str) and _is_name(one.removesuffix("*")) for one in value)
+        and all(isinstance(key, str) and _is_name(key.removesuffix("*")) for key in value)
         and len(set(value)) == len(value) > 0
     )
 
@@ -240,7 +247,7 @@ def _is_per(value: Any) -> bool:
     return value in ("step", "sequence")
 
 
-#: The attributes that each operation carries besides its operands, and those that it may.
+#: The attributes that each operation must have, and those that it may have.
 _REQUIRED: dict[str, dict[str, Check]] = {
     **{op: {"name": _is_name} for op in _ARGUMENTS},
     "constant": {"value": _is_number},

@@ -1,44 +1,38 @@
-"""Symbolic values: what `step` sees in place of tensors while it is being read."""
+"""Symbolic values: the objects that `step` computes with, in place of tensors, when it is read."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from gatewright.errors import CellError
 from gatewright.language.hints import instead
 from gatewright.language.node import Node
 from gatewright.language.operations import OPERATIONS, takes_boolean
+from gatewright.language.recorder import RECORDER, Recorder
 
-if TYPE_CHECKING:
-    from gatewright.language.reading import Reader
-
-#: The reader of the step that is being read, if one is.
-READING: ContextVar[Reader | None] = ContextVar("READING", default=None)
-
-WHERE = "use where(condition, a, b), which chooses element by element"
+USE_WHERE = "use where(condition, a, b), which chooses element by element"
 CONSTANTS = (
-    "a constant is a number, also one that is a field of the cell; a matrix is that of a product, "
-    "linear(m, name='A'), and a vector a parameter(); values that are not learned are given in "
+    "a constant is a number or a field of the cell with a number; for a matrix use a product, "
+    "linear(m, name='A'), and for a vector parameter(); give values that are not learned in "
     "`fixed` of the cell: fixed = {'A': {'m': matrix}}"
 )
 
 
 class Value:
-    """One value of a step, not known yet: it can be combined, but not looked into."""
+    """A value of a step whose numbers are not known yet: an operation can use it, `if` cannot."""
 
-    __slots__ = ("node", "reader")
+    __slots__ = ("node", "recorder")
     node: Node
-    reader: Reader
+    recorder: Recorder
     __hash__ = object.__hash__
 
-    def __init__(self, reader: Reader, node: Node) -> None:
-        object.__setattr__(self, "reader", reader)
+    def __init__(self, recorder: Recorder, node: Node) -> None:
+        object.__setattr__(self, "recorder", recorder)
         object.__setattr__(self, "node", node)
 
-    # Arithmetic and comparison: each makes a node.
+    # Arithmetic and comparisons: each records an operation.
     def __add__(self, other: Any) -> Value:
         return apply("add", self, other)
 
@@ -105,23 +99,23 @@ class Value:
     def __invert__(self) -> Value:
         return apply("logical_not", self)
 
-    # What people try, and why it cannot be read.
+    # Attempts that cannot be recorded, each with the reason and a hint.
     def refuse(self, fact: str, hint: str) -> NoReturn:
-        """Stop the reading at the line of the user's that is being run."""
-        raise (READING.get() or self.reader).error(fact, hint)
+        """Refuse the line of the step that is running."""
+        raise (RECORDER.get() or self.recorder).error(fact, hint)
 
     def __bool__(self) -> NoReturn:
         self.refuse(
             "`if`, `while`, `and`, `or`, `not`, `max` or `min` on a value of the step, "
-            "which has no truth before the network runs",
-            WHERE + "; `&`, `|` and `~` combine comparisons, and gatewright.maximum and "
-            "minimum take the place of max and min",
+            "which is unknown until the network runs",
+            USE_WHERE + "; combine comparisons with `&`, `|` and `~`, and replace max and min by "
+            "gatewright.maximum and minimum",
         )
 
     def __float__(self) -> NoReturn:
         self.refuse(
-            "a value of the step was turned into a number (float, int, round or a function "
-            "of `math`), which it becomes only when the network runs",
+            "a value of the step was turned into a number (by float, int, round or a function "
+            "of `math`), but has its numbers only when the network runs",
             "use gatewright's own functions, such as gatewright.exp in place of math.exp",
         )
 
@@ -130,29 +124,29 @@ class Value:
     def __getitem__(self, key: Any) -> NoReturn:
         self.refuse(
             "a value of the step was indexed or sliced; a value is one whole row of units",
-            "make the parts separate products or states, each with a size= of its own",
+            "make the parts separate products or states, each with its own size=",
         )
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
-        self.refuse("a part of a value was assigned to", WHERE)
+        self.refuse("a part of a value was assigned to", USE_WHERE)
 
     def __delitem__(self, key: Any) -> NoReturn:
-        self.refuse("a part of a value was deleted", WHERE)
+        self.refuse("a part of a value was deleted", USE_WHERE)
 
     def __iter__(self) -> NoReturn:
         self.refuse(
             "a value of the step was iterated over or unpacked; a value is one whole row of units",
-            "make the parts separate products or states, each with a size= of its own",
+            "make the parts separate products or states, each with its own size=",
         )
 
     def __len__(self) -> NoReturn:
         self.refuse(
             "the length of a value was asked for; sizes are known only when a layer is built",
-            "say sizes with size=, or use mean(...) where the sum is to be divided by the size",
+            "set sizes with size=; for a sum divided by the size use mean(...)",
         )
 
     def __contains__(self, item: Any) -> NoReturn:
-        self.refuse("`in` on a value of the step", "compare with ==, then " + WHERE)
+        self.refuse("`in` on a value of the step", "compare with ==, then " + USE_WHERE)
 
     def __matmul__(self, other: Any) -> NoReturn:
         self.refuse(
@@ -182,7 +176,7 @@ class Value:
         )
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):  # protocols that ask (copy, numpy, notebooks) get a plain no
+        if name.startswith("__"):  # copy, numpy and notebooks probe for protocols
             raise AttributeError(name)
         self.refuse(f"a value of the step has no attribute or method `{name}`", instead(name))
 
@@ -190,7 +184,7 @@ class Value:
         self.refuse(f"`{name}` was set on a value of the step", "use a local name instead")
 
     def __repr__(self) -> str:
-        return f"<value of {self.reader.cell_name}: {self.node.op}>"
+        return f"<value of {self.recorder.cell_name}: {self.node.op}>"
 
     def __format__(self, specification: str) -> str:
         return repr(self)
@@ -202,9 +196,9 @@ class Value:
         foreign(f"torch.{getattr(function, '__name__', function)}", args)
 
     def __array_ufunc__(self, function: Any, method: str, *operands: Any, **kwargs: Any) -> Value:
-        # A numpy scalar on the left of + - * / arrives here; it is a number like any other.
+        # `np.float64(2) * h` arrives here; a numpy scalar is a number like any other.
         name = {"true_divide": "divide"}.get(function.__name__, function.__name__)
-        numeric = all(isinstance(one, Value | numbers.Real) for one in operands)
+        numeric = all(isinstance(operand, Value | numbers.Real) for operand in operands)
         if method == "__call__" and numeric and name in ("add", "subtract", "multiply", "divide"):
             return apply(name, *operands)
         foreign(f"numpy.{function.__name__}", operands)
@@ -217,77 +211,84 @@ class Value:
 
 
 def foreign(called: str, operands: Any) -> NoReturn:
-    """Refuse another library's function, naming ours where there is one."""
+    """Refuse a function of another library, and name the one to use instead."""
     fact = f"{called} cannot be read: it computes on tensors, and a step has none yet"
     name = called.rsplit(".", 1)[1].strip("_")
     hint = instead(name)
-    given = [one for one in operands if not isinstance(one, Value) and hasattr(one, "shape")]
-    if given and name not in ("linear", "matmul", "mm"):
-        fact = f"{called} was given {describe(given[0])}; a step combines values and numbers"
+    arrays = [a for a in operands if not isinstance(a, Value) and hasattr(a, "shape")]
+    # For a product with an array, the hint about matrices helps more than that about constants.
+    if arrays and name not in ("linear", "matmul", "mm"):
+        fact = f"{called} was given {describe(arrays[0])}; a step combines values and numbers"
         hint = CONSTANTS
-    reader = READING.get()
-    raise CellError(fact, hint=hint) if reader is None else reader.error(fact, hint)
+    recorder = RECORDER.get()
+    raise CellError(fact, hint=hint) if recorder is None else recorder.error(fact, hint)
 
 
 def apply(op: str, *operands: Any, **attributes: Any) -> Value:
-    """The operation `op` on values and numbers, as a new value."""
-    reader = READING.get()
-    if reader is None:
-        given = ", ".join(describe(one) for one in operands)
+    """Record the operation `op` on values and numbers."""
+    recorder = RECORDER.get()
+    if recorder is None:
+        descriptions = ", ".join(describe(operand) for operand in operands)
         raise CellError(
-            f"{op} was given {given} outside a step",
+            f"{op} was given {descriptions} outside a step",
             hint=f"{op} belongs in the step of a cell; for tensors use torch",
         )
-    nodes = tuple(lift(reader, one, op).node for one in operands)
-    check_booleans(reader, op, nodes)
-    return reader.add(op, nodes, attributes)
+    values = [lift(recorder, operand, op) for operand in operands]
+    check_booleans(recorder, op, values)
+    return record(recorder, op, *values, **attributes)
 
 
-def check_booleans(reader: Reader, op: str, nodes: tuple[Node, ...]) -> None:
-    """Comparisons may be combined and chosen by, not calculated with."""
-    for position, node in enumerate(nodes):
-        wanted = takes_boolean(op, position)
-        given = OPERATIONS[node.op].boolean
-        if wanted and not given:
-            raise reader.error(
+def record(recorder: Recorder, op: str, *operands: Value, **attributes: Any) -> Value:
+    """Record an operation on values that are already checked."""
+    nodes = tuple(value.node for value in operands)
+    return Value(recorder, recorder.add(op, nodes, attributes))
+
+
+def check_booleans(recorder: Recorder, op: str, operands: list[Value]) -> None:
+    """Refuse arithmetic with comparisons, and numbers where a comparison belongs."""
+    for position, value in enumerate(operands):
+        expected = takes_boolean(op, position)
+        boolean = OPERATIONS[value.node.op].boolean
+        if expected and not boolean:
+            raise recorder.error(
                 f"{op} needs a comparison and was given a number",
                 "compare first, as in where(mask > 0, a, b)",
             )
-        if given and not wanted:
-            raise reader.error(
-                f"{op} was given a comparison, which is true or false and no number",
+        if boolean and not expected:
+            raise recorder.error(
+                f"{op} was given a comparison, which is true or false and not a number",
                 "turn it into numbers with where(condition, 1.0, 0.0)",
             )
 
 
-def lift(reader: Reader, given: Any, op: str) -> Value:
-    """A value for what stands in an expression: a value, or a number as a constant."""
-    if isinstance(given, Value):
-        if given.reader is not reader:
-            raise reader.error(
-                f"{op} was given a value of another cell's step ({given.reader.cell_name})",
+def lift(recorder: Recorder, operand: Any, op: str) -> Value:
+    """The operand of an expression as a value: itself, or a number as a constant."""
+    if isinstance(operand, Value):
+        if operand.recorder is not recorder:
+            raise recorder.error(
+                f"{op} was given a value of another cell's step ({operand.recorder.cell_name})",
                 "pass values through arguments and states; do not keep them on the cell",
             )
-        return given
-    if isinstance(given, numbers.Real):
-        number = float(given)
+        return operand
+    if isinstance(operand, numbers.Real):
+        number = float(operand)
         if math.isnan(number):
-            raise reader.error("a constant is NaN", "use a number")
-        return reader.add("constant", (), {"value": number})
-    raise reader.error(
-        f"{op} was given {describe(given)}; a step combines values and numbers",
+            raise recorder.error("a constant is NaN", "use a number")
+        return record(recorder, "constant", value=number)
+    raise recorder.error(
+        f"{op} was given {describe(operand)}; a step combines values and numbers",
         CONSTANTS,
     )
 
 
-def describe(given: Any) -> str:
-    """What a foreign object is, in words for a message."""
-    if given is None:
+def describe(thing: Any) -> str:
+    """An object in words, for a message."""
+    if thing is None:
         return "None"
-    if isinstance(given, Value):
+    if isinstance(thing, Value):
         return "a value of the step"
-    kind = f"{type(given).__module__}.{type(given).__qualname__}".removeprefix("builtins.")
-    shape = getattr(given, "shape", None)
+    kind = f"{type(thing).__module__}.{type(thing).__qualname__}".removeprefix("builtins.")
+    shape = getattr(thing, "shape", None)
     return f"a {kind}" + (
-        f" of shape {tuple(shape)}" if shape is not None else f" ({given!r})"[:60]
+        f" of shape {tuple(shape)}" if shape is not None else f" ({thing!r})"[:60]
     )

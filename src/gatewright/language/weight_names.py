@@ -1,103 +1,101 @@
-"""Naming: how a product gets the name under which its weights are kept.
+"""Name the weights of a step.
 
-By `name=`, else by the first named value that it flows into, else by the state it
-returns in. Never by position, so that moving a line never swaps gates in a saved model.
+A weight gets its name from `name=`, else from the first named value that it flows into, else
+from the state that it is returned in. The name never depends on the position, so moving a
+line never swaps the weights of two gates in a saved model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from gatewright.language.functions import Update
 from gatewright.language.node import Node, closure
+from gatewright.language.recorder import Recorder, Scope
 
-if TYPE_CHECKING:
-    from gatewright.language.functions import Update
-    from gatewright.language.reading import Reader, Scope
-
-#: Operations that own weights, and so need a name.
+#: Operations that have weights, and so need a name.
 OWNERS = frozenset({"linear", "diagonal", "parameter"})
 
 
-def name_values(reader: Reader, scope: Scope, update: Update) -> None:
-    """Name what one step made: its values in `scope.names`, its products in place."""
-    made = reader.nodes[scope.first :]
-    position = {node: index for index, node in enumerate(made)}
+def name_values(recorder: Recorder, scope: Scope, update: Update) -> None:
+    """Name the values of one step in `scope.names`, and its weights in their nodes."""
+    nodes = recorder.nodes[scope.first :]
+    position = {node: index for index, node in enumerate(nodes)}
     bound = {
         name: value.node
         for name, value in update.names.items()
         if value.node in position and not name.startswith("_")
     }
     returned = {name: value.node for name, value in update.states.items()}
-    # A rebound state's argument (`c = f * c + i * g`) names a product like any other local.
-    ends = sorted(bound.items(), key=lambda item: position[item[1]])
-    ends += [*returned.items(), ("output", update.output.node)]
-    reach = {end: closure([end]) for _, end in ends}
-    for node in made:
-        reader.makers.setdefault(node, scope.cell)
+    # The values that can give a name, the earliest first. A state that is assigned again
+    # (`c = f * c + i * g`) names a weight like any other local variable.
+    namers = sorted(bound.items(), key=lambda item: position[item[1]])
+    namers += [*returned.items(), ("output", update.output.node)]
+    sources = {node: closure([node]) for _, node in namers}  # all that each depends on
+    for node in nodes:
+        recorder.makers.setdefault(node, scope.cell)
         if node.op in OWNERS and node.attributes["name"] is None:
-            reader.implicit.add(node)
-            found = next((name for name, end in ends if node in reach[end]), None)
-            if found is not None:
-                node.attributes["name"] = scope.prefix + found
-    # `old = h` names the state before the step, of which `h` means the one after it.
-    kept = {
+            recorder.implicit.add(node)
+            name = next((name for name, namer in namers if node in sources[namer]), None)
+            if name is not None:
+                node.attributes["name"] = scope.prefix + name
+    # After `old = h`, `old` names the state before the step; `h` means the state after it.
+    aliases = {
         name: value.node
         for name, value in update.names.items()
         if value.node.attributes.get("name") not in (None, name)
         and value.node.op in ("event", "state", "input")
         and not (scope.prefix or name.startswith("_"))
     }
-    values = {name: node for name, node in ends[: len(bound)] if name not in returned}
-    named = kept | values | returned  # in the order in which they were made, the states last
+    values = {name: node for name, node in namers[: len(bound)] if name not in returned}
+    named = aliases | values | returned  # in the order of the step, the states last
     scope.names |= {scope.prefix + name: node for name, node in named.items()}
 
 
-def check_weights(reader: Reader, learned: Iterable[str]) -> None:
-    """Refuse two weights that would be kept in one place without being said to be one.
+def check_weights(recorder: Recorder, learned: Iterable[str]) -> None:
+    """Refuse two weights with the same stored name, unless they are shared on purpose.
 
-    `learned` names the states whose start is learned; each is kept as `initial.<state>`.
+    `learned` names the states whose start is learned and stored as `initial.<state>`.
     """
-    seen: dict[str, Node] = {}
-    for node in reader.nodes:
+    owners: dict[str, Node] = {}
+    for node in recorder.nodes:
         if node.op not in OWNERS or node.attributes["name"] is None:
             continue
         name = node.attributes["name"]
         keys = node.attributes.get("keys")
-        for place in [f"{name}.{key}" for key in keys] if keys else [name]:
-            other = seen.setdefault(place, node)
-            if other is not node and not may_share(reader, node, other):
-                what = f"both are named `{name}`"
-                what += f" and read `{place[len(name) + 1 :]}`" if keys else ""
-                raise reader.error(
-                    f"two products would keep their weights in one place: {what} "
-                    f"(the other stands in line {other.line})",
-                    "give one a name of its own, as in linear(x, h, name=...), or bind the "
-                    "parts to local names; to share weights, give both the same name=",
+        for path in [f"{name}.{key}" for key in keys] if keys else [name]:
+            owner = owners.setdefault(path, node)
+            if owner is not node and not may_share(recorder, node, owner):
+                source = f" and read `{path[len(name) + 1 :]}`" if keys else ""
+                raise recorder.error(
+                    f"two products would share one weight: both are named `{name}`{source} "
+                    f"(the first is in line {owner.line})",
+                    "give one a name of its own, as in linear(x, h, name=...), or assign the "
+                    "parts to local names; to share the weight, give both the same name=",
                     node.line,
                 )
     for state in learned:
-        if f"initial.{state}" in seen:
-            raise reader.error(
-                f"a product named `initial` reads `{state}`, whose learned start is kept there",
+        if f"initial.{state}" in owners:
+            raise recorder.error(
+                f"a product named `initial` reads `{state}`, whose learned start has that name too",
                 "give the product a name of its own with name=",
-                seen[f"initial.{state}"].line,
+                owners[f"initial.{state}"].line,
             )
-    for place, node in seen.items():
-        inside = next((one for one in seen if one.startswith(place + ".")), None)
-        if node.op == "parameter" and inside is not None:
-            raise reader.error(
-                f"a parameter and a product are both named `{place}`",
+    for path, node in owners.items():
+        inside = any(longer.startswith(path + ".") for longer in owners)
+        if node.op == "parameter" and inside:
+            raise recorder.error(
+                f"a parameter and a product are both named `{path}`",
                 "give one a name of its own with name=",
                 node.line,
             )
 
 
-def may_share(reader: Reader, node: Node, other: Node) -> bool:
-    """Whether two weights in one place are meant to be one."""
-    if reader.makers[node] is reader.makers[other] is not reader.cell:
-        return True  # a cell that is a field, applied twice
-    if node in reader.implicit or other in reader.implicit or node.op != other.op:
+def may_share(recorder: Recorder, node: Node, owner: Node) -> bool:
+    """Tell if two operations with the same stored name are meant to share the weight."""
+    if recorder.makers[node] is recorder.makers[owner] is not recorder.cell:
+        return True  # a cell that is a field, called twice
+    if node in recorder.implicit or owner in recorder.implicit or node.op != owner.op:
         return False
-    alike = ("size", "heads", "antisymmetric", "start")
-    return all(node.attributes.get(one) == other.attributes.get(one) for one in alike)
+    options = ("size", "heads", "antisymmetric", "start")
+    return all(node.attributes.get(key) == owner.attributes.get(key) for key in options)

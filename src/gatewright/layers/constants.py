@@ -29,7 +29,7 @@ def write_constants(cell: Cell, form: Form, stores: Mapping[Place, Store]) -> No
         SizeError, ArgumentError: if the cell has no such values for the layer's sizes.
     """
     for constant, parameter, shape in _constants(cell, form, stores):
-        table = constant.at(shape)
+        table = constant.table(shape)
         if parameter.is_meta:
             continue
         values = torch.tensor(table, dtype=parameter.dtype, device=parameter.device)

@@ -1,16 +1,16 @@
-"""The memory laboratory: how far back does a network remember, and why.
+"""The memory laboratory: how far back networks remember, and why.
 
-    gw.memory.TASKS                 tasks with a lag that is known
-    gw.memory.learn                 one network learns one task, under a stated budget
-    gw.memory.behavioural_horizon   the longest lag that is still learnt
+    gw.memory.TASKS                 tasks with a known lag
+    gw.memory.learn                 train one network on one task with a fixed budget
+    gw.memory.behavioural_horizon   find the longest lag that a network learns
 
-What can be measured without training anything stands in `gatewright.probes`.
+Measurements that need no training are in `gatewright.probes`.
 """
 
 from gatewright.memory.behaviour import BehaviouralHorizon, behavioural_horizon
-from gatewright.memory.learning import Budget, Learnt, learn
-from gatewright.memory.networks import NETWORKS, Reader
-from gatewright.memory.tasks import TASKS, Examples, Task
+from gatewright.memory.learning import Budget, LearningResult, learn
+from gatewright.memory.networks import NETWORKS, StepReader
+from gatewright.memory.tasks import TASKS, Examples, MemoryTask
 
 __all__ = [
     "NETWORKS",
@@ -18,9 +18,9 @@ __all__ = [
     "BehaviouralHorizon",
     "Budget",
     "Examples",
-    "Learnt",
-    "Reader",
-    "Task",
+    "LearningResult",
+    "MemoryTask",
+    "StepReader",
     "behavioural_horizon",
     "learn",
 ]

@@ -1,4 +1,4 @@
-"""The behavioural horizon: the longest lag that a network still learns to bridge."""
+"""The behavioural horizon: the longest lag that a network learns to bridge."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from statistics import median
 from torch import nn
 
 from gatewright.errors import ArgumentError
-from gatewright.memory.learning import Budget, Learnt, learn
-from gatewright.memory.tasks import TASKS, Task
+from gatewright.memory.learning import Budget, LearningResult, learn
+from gatewright.memory.tasks import TASKS, MemoryTask
 
-#: The score from which on a task counts as learnt.
+#: The score from which a task counts as learnt.
 LEARNT = 0.9
 LAGS = (2, 5, 10, 20, 50, 100, 200)
 
 
 @dataclass(frozen=True, slots=True)
 class BehaviouralHorizon:
-    """Which lags were learnt.
+    """The lags that a network was tried on, and its scores.
 
     Attributes:
-        lags: Those that were asked for, rising.
-        scores: Of each lag that was tried, one score a seed.
+        lags: All lags, rising.
+        scores: For each lag that was tried, the score of each seed.
         chance: The score without memory.
-        budget: What each training could spend.
-        seconds: Of processor time, for all trainings.
+        budget: The budget of each training.
+        seconds: Processor time of all trainings.
     """
 
     lags: Sequence[int]
@@ -36,45 +36,45 @@ class BehaviouralHorizon:
     seconds: float
 
     def middle(self, lag: int) -> float | None:
-        """The median score over seeds at a lag; None where it was not tried any more."""
+        """The median score over the seeds at a lag; None if the lag was not tried."""
         return median(self.scores[lag]) if lag in self.scores else None
 
     @property
     def horizon(self) -> int:
-        """The longest lag whose median score over seeds is at least 90 %; 0 if there is none."""
+        """The longest lag with a median score over the seeds of at least 90 %; 0 if none has."""
         learnt = [lag for lag in self.scores if median(self.scores[lag]) >= LEARNT]
         return max(learnt, default=0)
 
 
 def behavioural_horizon(
-    build: Callable[[Task], nn.Module],
+    build: Callable[[MemoryTask], nn.Module],
     *,
-    task: Callable[[int], Task] = TASKS["recall"],
+    task: Callable[[int], MemoryTask] = TASKS["recall"],
     lags: Sequence[int] = LAGS,
     budget: Budget | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     patience: int = 2,
-    on_learnt: Callable[[int, int, Learnt], None] = lambda lag, seed, learnt: None,
+    on_learnt: Callable[[int, int, LearningResult], None] = lambda lag, seed, result: None,
 ) -> BehaviouralHorizon:
-    """The longest lag that is still learnt to 90 %, each lag from a fresh start.
+    """Find the longest lag that a network learns to 90 %, each lag from a fresh start.
 
     >>> from gatewright.memory import NETWORKS
-    >>> found = behavioural_horizon(
+    >>> result = behavioural_horizon(
     ...     lambda task: NETWORKS["window"].reader(task, 12),
     ...     lags=(2,),
     ...     budget=Budget(steps=250, rate=1e-2),
     ... )
-    >>> found.horizon
+    >>> result.horizon
     2
 
     Args:
         build: Makes the model from the task; see `learn`.
         task: Makes the task from a lag.
         lags: Rising.
-        seeds: Each lag is learnt once with each.
-        patience: After this many lags in a row at which no seed learns, longer ones are not
-            tried; they count as not learnt.
-        on_learnt: Told of each training as it ends: lag, seed, what came of it.
+        seeds: Each lag is learnt once with each seed.
+        patience: After this many lags in a row that no seed learns, longer lags are not
+            tried and count as not learnt.
+        on_learnt: Called after each training with the lag, the seed and the result.
 
     Raises:
         ArgumentError: if the lags do not rise, or there is no seed.
@@ -89,9 +89,9 @@ def behavioural_horizon(
             break
         scores[lag] = []
         for seed in seeds:
-            learnt = learn(task(lag), build, budget, seed=seed)
-            scores[lag].append(learnt.score)
-            seconds += learnt.seconds
-            on_learnt(lag, seed, learnt)
+            result = learn(task(lag), build, budget, seed=seed)
+            scores[lag].append(result.score)
+            seconds += result.seconds
+            on_learnt(lag, seed, result)
         failed = failed + 1 if max(scores[lag]) < LEARNT else 0
     return BehaviouralHorizon(tuple(lags), scores, task(lags[0]).chance, budget, seconds)

@@ -1,87 +1,69 @@
-"""The lesson's comparison: how far back each network remembers, and why."""
+"""The results of the lesson's comparison: lags learnt, fading gradients, and their table."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import platform
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from multiprocessing import active_children, get_context
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
-from gatewright.errors import ArgumentError
 from gatewright.escaping import terminal_text
-from gatewright.files import check_vacant, write_directory
-from gatewright.memory.behaviour import LAGS, LEARNT
+from gatewright.memory.behaviour import LEARNT
+from gatewright.memory.climb import MAX_LAG, ClimbResult, Flow, scores_at
 from gatewright.memory.json_numbers import plain
 from gatewright.memory.learning import Budget
 from gatewright.memory.networks import NETWORKS
-from gatewright.memory.progress import progress_bar
-from gatewright.memory.tasks import TASKS
-from gatewright.memory.trial import FOLLOWED, Climb, Flow, Trial, perform, taken_together
-from gatewright.probes.lags import said
-from gatewright.processes import without_current_directory
+from gatewright.probes.lags import steps_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: What each training may spend: enough to tell the networks apart, within two minutes.
-BUDGET = Budget(steps=600, rate=5e-3)
-UNITS = 32
-
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One network: its trials, one a seed."""
+class NetworkRow:
+    """The results of one network, one for each seed."""
 
     network: str
-    trials: Sequence[Trial]
+    trials: Sequence[ClimbResult]
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The name of the network for people."""
         return NETWORKS[self.network].title
 
     @property
     def learnt(self) -> float:
-        """The longest lag that it learnt, as the median over seeds."""
+        """The longest lag that it learnt, as the median over the seeds."""
         return median(trial.learnt for trial in self.trials)
 
     def flows(self, when: Literal["before", "after"]) -> list[Flow]:
-        """The flow of each trial that has one, before or after learning."""
-        found = [trial.before if when == "before" else trial.after for trial in self.trials]
-        return [flow for flow in found if flow is not None]
+        """The flow of each seed before or after learning, without the seeds that have none."""
+        flows = [trial.before if when == "before" else trial.after for trial in self.trials]
+        return [flow for flow in flows if flow is not None]
 
     def half_life(self) -> float | None:
-        """Steps until half of the state is left at the start, the median over seeds."""
-        found = [flow.half_life for flow in self.flows("before")]
-        return median(found) if found else None
+        """Steps until half of the state is left before learning, the median over the seeds."""
+        half_lives = [flow.half_life for flow in self.flows("before")]
+        return median(half_lives) if half_lives else None
 
     def left(self, when: Literal["before", "after"]) -> list[float]:
-        """How much of the state is left by lag: the median over seeds; empty without."""
+        """The share of the state that is left by lag, the median over the seeds; or empty."""
         curves = [flow.left for flow in self.flows(when)]
         return [median(values) for values in zip(*curves, strict=True)]
 
     def carried(self, when: Literal["before", "after"]) -> list[float]:
-        """How much of it came by the additive path, likewise."""
+        """The share of that which came by the additive path, likewise."""
         curves = [flow.carried for flow in self.flows(when)]
         return [median(values) for values in zip(*curves, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryComparison:
-    """What each network learnt at each lag, and how its gradients fade."""
+    """The lags that each network learnt, and how its gradients fade."""
 
-    rows: Sequence[Row]
+    rows: Sequence[NetworkRow]
     lags: Sequence[int]
     seeds: int
     units: int
@@ -89,16 +71,16 @@ class MemoryComparison:
     chance: float
     made_with: Mapping[str, str]
 
-    def scores(self, row: Row, lag: int) -> list[float]:
-        """A network's score at a lag, one a seed; chance where it was not tried any more."""
-        return taken_together(row.trials, lag, self.chance)
+    def scores(self, row: NetworkRow, lag: int) -> list[float]:
+        """A network's scores at a lag, one for each seed; chance for a lag that was not tried."""
+        return scores_at(row.trials, lag, self.chance)
 
     def verdict(self) -> str:
-        """What came out, in two sentences."""
+        """The result in two sentences."""
         ranked = sorted(self.rows, key=lambda row: -row.learnt)
         far = "; ".join(f"{row.title}: {row.learnt:g}" for row in ranked)
         fading = "; ".join(
-            f"{row.title}: {said(half, FOLLOWED)}"
+            f"{row.title}: {steps_text(half, MAX_LAG)}"
             for row in ranked
             if (half := row.half_life()) is not None
         )
@@ -108,7 +90,7 @@ class MemoryComparison:
         )
 
     def headings(self) -> list[str]:
-        """The columns of the table."""
+        """The headings of the table."""
         return [
             "network",
             "lag learnt",
@@ -118,36 +100,37 @@ class MemoryComparison:
             "by addition",
         ]
 
-    def cells(self, row: Row) -> list[str]:
-        """A row of the table, in words."""
+    def cells(self, row: NetworkRow) -> list[str]:
+        """The cells of a row of the table, as texts."""
         each = " ".join(str(trial.learnt) for trial in row.trials)
-        half, at = row.half_life(), min(round(row.learnt), FOLLOWED)
+        half, lag = row.half_life(), min(round(row.learnt), MAX_LAG)
 
         def percents(before: Sequence[float], after: Sequence[float]) -> str:
-            if not (at and before and after):
+            if not (lag and before and after):
                 return "–"
-            return f"{_percent(before[at])} → {_percent(after[at])} %"
+            return f"{_percent(before[lag])} → {_percent(after[lag])} %"
 
         return [
             row.title,
             f"{row.learnt:g}",
             each,
-            "–" if half is None else said(half, FOLLOWED),
+            "–" if half is None else steps_text(half, MAX_LAG),
             percents(row.left("before"), row.left("after")),
             percents(row.carried("before"), row.carried("after")),
         ]
 
     def caption(self) -> str:
-        """What the table shows."""
+        """The caption of the table."""
         return (
-            f"Delayed recall of one of 8 symbols, lags {', '.join(map(str, self.lags))}; learnt "
-            f"is at least {LEARNT:.0%} right, chance is {self.chance:.1%}. {self.units} units, "
-            f"{self.seeds} {'seeds (medians)' if self.seeds > 1 else 'seed'}, at most "
+            f"Delayed recall of one of 8 symbols, lags {', '.join(map(str, self.lags))}; a lag is "
+            f"learnt if at least {LEARNT:.0%} are right, chance is {self.chance:.1%}. "
+            f"{self.units} units, {self.seeds} "
+            f"{'seeds (medians)' if self.seeds > 1 else 'seed'}, at most "
             f"{self.budget.steps} steps of {self.budget.batch} sequences for each lag. "
-            "Steps to half: until half of the state's gradient with respect to the state before "
-            "is left, as the network starts. Left at that lag: how much of it is left at the "
-            "longest lag learnt, at the start → after learning it; by addition: the share of that "
-            "which came by the additive path."
+            "Steps to half: steps until the gradient of the state with respect to an earlier "
+            "state has halved, before learning. Left at that lag: its share at the longest lag "
+            "learnt, before → after learning it. By addition: the share of that which came by "
+            "the additive path."
         )
 
     def table(self) -> Table:
@@ -155,21 +138,21 @@ class MemoryComparison:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
-        made = Table(
+        table = Table(
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),  # so that it fits 80 columns
             caption=self.caption(),
             caption_justify="left",
         )
-        for at, heading in enumerate(self.headings()):
+        for column, heading in enumerate(self.headings()):
             lines = heading.replace(" ", "\n", 1)
-            made.add_column(lines, justify="right" if at else "left", no_wrap=True)
+            table.add_column(lines, justify="right" if column else "left", no_wrap=True)
         for row in self.rows:
-            made.add_row(*map(terminal_text, self.cells(row)))
-        return made
+            table.add_row(*map(terminal_text, self.cells(row)))
+        return table
 
     def to_json(self) -> str:
-        """Every number, with the settings."""
+        """All numbers and the settings, as JSON."""
         return json.dumps(
             {
                 "networks": {
@@ -185,113 +168,8 @@ class MemoryComparison:
         )
 
 
-def compare_memory(
-    *,
-    out: str | os.PathLike[str] | None = None,
-    networks: Sequence[str] | None = None,
-    lags: Sequence[int] = LAGS,
-    seeds: int = 3,
-    units: int = UNITS,
-    budget: Budget = BUDGET,
-    processes: int = 1,
-    progress: bool = True,
-) -> MemoryComparison:
-    """How far back the lesson's networks remember: what they learn, and how gradients fade.
-
-    >>> found = compare_memory(networks=["rnn"], lags=[2], seeds=1, progress=False)
-    >>> found.rows[0].learnt
-    2
-
-    Args:
-        out: New directory for memory.html and memory.json; none is written unless given.
-        networks: Names from `gatewright.memory.NETWORKS`; all of them unless given.
-        lags: Rising.
-        seeds: How often each network climbs the lags; the seeds are 0, 1, ...
-        units: Of each network.
-        processes: How many climb at once, each on one thread. With more than one, a script
-            needs `if __name__ == "__main__"`, as for any process pool.
-        progress: Whether a progress bar is shown on the error stream.
-
-    Raises:
-        ArgumentError: before anything is computed.
-    """
-    from gatewright.memory.pictures import comparison_page
-
-    chosen = list(NETWORKS) if networks is None else list(dict.fromkeys(networks))
-    unknown = [name for name in chosen if name not in NETWORKS]
-    if unknown or not chosen:
-        raise ArgumentError(f"no networks are called {unknown}; there are: {', '.join(NETWORKS)}")
-    if seeds < 1 or units < 1 or processes < 1:
-        raise ArgumentError(f"seeds={seeds}, units={units}, processes={processes}; give 1 or more")
-    if not lags or list(lags) != sorted(set(lags)) or min(lags) < 1:
-        raise ArgumentError(f"lags={list(lags)}; give rising numbers of steps from 1")
-    target = check_vacant(out) if out is not None else None
-    climbs = [
-        Climb(name, seed, units, tuple(lags), budget) for seed in range(seeds) for name in chosen
-    ]
-    trials: dict[Climb, Trial] = {}
-    with progress_bar(len(climbs), shown=progress) as told, _pool(processes) as pool:
-        for trial in _performed(climbs, pool):
-            trials[trial.climb] = trial
-            told(f"{NETWORKS[trial.climb.network].title}: lag {trial.learnt}")
-    rows = [
-        Row(name, [trials[climb] for climb in climbs if climb.network == name]) for name in chosen
-    ]
-    made_with = {
-        "gatewright": version("gatewright"),
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
-    chance = TASKS["recall"](lag=lags[0]).chance
-    found = MemoryComparison(rows, tuple(lags), seeds, units, budget, chance, made_with)
-    if target is not None:
-        write_directory(
-            target,
-            {
-                "memory.html": comparison_page(found).encode(),
-                "memory.json": (found.to_json() + "\n").encode(),
-            },
-        )
-    return found
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[Executor | None]:
-    """Processes to climb in; None to climb in this one. None of them stays behind."""
-    if processes == 1:
-        yield None
-        return
-    # Not fork: torch's threads would not survive it.
-    with (
-        without_current_directory(),
-        ProcessPoolExecutor(processes, get_context("spawn"), _quiet) as pool,
-    ):
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():
-                child.terminate()
-            raise
-
-
-def _quiet() -> None:
-    """Ctrl-C is for the one who started us, and the other processes want the cores too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-def _performed(climbs: Sequence[Climb], pool: Executor | None) -> Iterator[Trial]:
-    """The trials as they end."""
-    if pool is None:
-        yield from map(perform, climbs)
-        return
-    for done in as_completed([pool.submit(perform, climb) for climb in climbs]):
-        yield done.result()
-
-
 def _percent(share: float) -> str:
-    """Two digits, however small."""
+    """A share in percent, with two digits however small it is."""
     if math.isnan(share):
         return "–"
     return f"{100 * share:.0f}" if share >= 0.095 else f"{100 * share:.2g}"

@@ -1,4 +1,4 @@
-"""The loss of a model that sees only the last steps of its history."""
+"""The loss of a model that sees only the last steps of a sequence."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 from gatewright.tasks.task import Batch
 from gatewright.training.model import Model
 
-#: Steps of history that the loss is measured with.
+#: Numbers of steps that the loss is measured with.
 HISTORIES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-#: A history is enough if no more than this share of what history brings is lost.
-LOST = 0.05
+#: A history is enough if it loses at most this share of the improvement by full history.
+MAX_LOST = 0.05
 
 
-def last_loss(model: Model, z: Tensor, kept: Any, batch: Batch, lengths: Tensor) -> Tensor:
-    """The loss of what the network reads; with gradients from each row's last step alone."""
-    outputs, _ = model.answer(z, kept, batch)
+def last_loss(model: Model, z: Tensor, prepared: Any, batch: Batch, lengths: Tensor) -> Tensor:
+    """The loss as a function of the network's input `z`, with gradients of the last steps only."""
+    outputs, _ = model.answer(z, prepared, batch)
     if model.task.every_step:
         last = (torch.arange(len(z))[:, None] == lengths - 1)[..., None]
         outputs = torch.where(last, outputs, outputs.detach())
@@ -29,15 +29,15 @@ def last_loss(model: Model, z: Tensor, kept: Any, batch: Batch, lengths: Tensor)
 
 @torch.no_grad()
 def loss_of_last(
-    model: Model, z: Tensor, kept: Any, batch: Batch, lengths: Tensor, k: int
+    model: Model, z: Tensor, prepared: Any, batch: Batch, lengths: Tensor, k: int
 ) -> float:
-    """The loss at each row's last step when it has seen k steps, from a fresh start."""
+    """The loss at the last step of each row, if the network sees only the k last steps."""
     left = lengths.clamp(max=k)
-    at = (lengths - left) + torch.arange(int(left.max()))[:, None]  # (k, B)
+    steps = (lengths - left) + torch.arange(int(left.max()))[:, None]  # (k, B)
     columns = torch.arange(len(lengths))
-    at = at.clamp(max=len(z) - 1)
-    cut = replace(batch, x=batch.x[at, columns], lengths=left)
-    outputs, _ = model.answer(z[at, columns], kept, cut)
+    steps = steps.clamp(max=len(z) - 1)  # padding
+    cut = replace(batch, x=batch.x[steps, columns], lengths=left)
+    outputs, _ = model.answer(z[steps, columns], prepared, cut)
     if not model.task.every_step:
         return model.task.loss(outputs, cut, model).item()
     last = replace(
@@ -50,9 +50,9 @@ def loss_of_last(
 
 
 def used(histories: Sequence[int], losses: Sequence[float]) -> int:
-    """The fewest steps from which on the loss stays within 5 % of what history brings."""
+    """The fewest steps from which the loss keeps all but 5 % of the improvement by history."""
     full = losses[-1]
-    limit = full + LOST * max(max(losses) - full, 0.0)
+    limit = full + MAX_LOST * max(max(losses) - full, 0.0)
     fewest = histories[-1]
     for k, loss in reversed(list(zip(histories, losses, strict=True))):
         if loss > limit:

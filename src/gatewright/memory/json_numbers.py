@@ -1,4 +1,4 @@
-"""Results in JSON's types."""
+"""Convert results to the types of JSON."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from typing import Any
 
 
-def plain(given: Any) -> Any:
-    """Mappings and sequences of numbers: six digits, and as a string what JSON has no number for.
+def plain(value: Any) -> Any:
+    """Round the numbers of nested results to six digits; infinities and NaN become strings.
 
     >>> plain({2: (0.123456789, float("inf"))})
     {'2': [0.123457, 'inf']}
     """
-    if isinstance(given, dict):
-        return {str(key): plain(value) for key, value in given.items()}
-    if isinstance(given, list | tuple):
-        return [plain(one) for one in given]
-    if isinstance(given, float):
-        return float(f"{given:.6g}") if math.isfinite(given) else str(given)
-    return given
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else str(value)
+    return value

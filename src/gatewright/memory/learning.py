@@ -1,4 +1,4 @@
-"""One network learns one memory task, under a budget that is stated."""
+"""Train one network on one memory task with a fixed budget."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.errors import TrainingError
-from gatewright.memory.tasks import Examples, Task
+from gatewright.memory.tasks import Examples, MemoryTask
 
-#: Seeds of what is learned from, chosen on and tested on never meet.
+#: Offsets of the seeds, so that examples to learn from, choose on and test on are different.
 LEARN, CHOOSE, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a network may spend on a task; the same for every network of a comparison.
+    """The budget of a training; it is the same for every network of a comparison.
 
     Attributes:
-        steps: Changes of the weights, at most.
-        batch: Fresh examples a step.
-        rate: Adam's learning rate, constant.
+        steps: The largest number of optimizer steps.
+        batch: New examples for each step.
+        rate: The constant learning rate of Adam.
         clip: The largest norm of the gradient.
-        check: Steps between two looks at the examples that are chosen on.
-        enough: The score at which learning stops early.
-        held: Examples to choose on, and as many others to test on.
+        check: Steps between two evaluations on the examples to choose on.
+        enough: The score at which training stops early.
+        held: Examples to choose the best weights on, and as many others to test on.
     """
 
     steps: int = 1000
@@ -41,16 +41,16 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """What came of it.
+class LearningResult:
+    """The result of a training.
 
     Attributes:
-        model: With the weights of the last look, the best one so far.
-        score: On examples that nothing was chosen on; see `Task.score`.
+        model: The model with the best weights.
+        score: On the examples to test on; see `MemoryTask.score`.
         loss: On the same examples.
-        losses: While learning, one a step.
-        steps: How many steps were taken.
-        seconds: Of processor time.
+        losses: The training loss of each step.
+        steps: The number of steps.
+        seconds: Processor time.
     """
 
     model: nn.Module
@@ -62,28 +62,28 @@ class Learnt:
 
 
 def learn(
-    task: Task,
-    build: Callable[[Task], nn.Module],
+    task: MemoryTask,
+    build: Callable[[MemoryTask], nn.Module],
     budget: Budget | None = None,
     *,
     seed: int = 0,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
-) -> Learnt:
-    """Train a network on fresh examples of a task until it scores enough or the budget is spent.
+) -> LearningResult:
+    """Train a network on new examples of a task until it scores enough or the budget is spent.
 
-    The weights at the best look are kept. Weights and examples depend on the seed alone, and
-    the caller's random numbers stay as they are.
+    The result has the weights of the best evaluation. Weights and examples depend only on the
+    seed, and the random state of the caller does not change.
 
     >>> from gatewright.memory import NETWORKS, TASKS
-    >>> found = learn(TASKS["recall"](lag=3), lambda task: NETWORKS["gru"].reader(task, 16))
-    >>> found.score > 0.9
+    >>> result = learn(TASKS["recall"](lag=3), lambda task: NETWORKS["gru"].reader(task, 16))
+    >>> result.score > 0.9
     True
 
     Args:
         build: Makes the model from the task: inputs `(T, B, I)` to outputs `(T, B, O)`.
 
     Raises:
-        TrainingError: where the loss is no longer a finite number, naming the step.
+        TrainingError: if the loss is not a finite number, naming the step.
     """
     budget = budget or Budget()
     started = time.process_time()
@@ -94,7 +94,7 @@ def learn(
         draw = torch.Generator().manual_seed(3 * seed + LEARN)
         optimizer = torch.optim.Adam(model.parameters(), budget.rate)
         losses: list[float] = []
-        best, kept = -math.inf, copied(model)
+        best, best_weights = -math.inf, copied(model)
         while len(losses) < budget.steps and best < budget.enough:
             ahead = min(budget.check, budget.steps - len(losses))
             model.train()
@@ -114,15 +114,16 @@ def learn(
                 on_step(len(losses), losses[-1])
             score, _ = judge(task, model, chosen_on)
             if score > best:
-                best, kept = score, copied(model)
-    model.load_state_dict(kept)
+                best, best_weights = score, copied(model)
+    model.load_state_dict(best_weights)
     model.eval()
-    score, left = judge(task, model, task.examples(budget.held, 3 * seed + TEST))
-    return Learnt(model, score, left, losses, len(losses), time.process_time() - started)
+    score, loss_at_end = judge(task, model, task.examples(budget.held, 3 * seed + TEST))
+    seconds = time.process_time() - started
+    return LearningResult(model, score, loss_at_end, losses, len(losses), seconds)
 
 
 @torch.no_grad()
-def judge(task: Task, model: nn.Module, examples: Examples) -> tuple[float, float]:
+def judge(task: MemoryTask, model: nn.Module, examples: Examples) -> tuple[float, float]:
     """The score and the loss of a model on examples."""
     model.eval()
     outputs = model(examples.inputs)
@@ -130,14 +131,12 @@ def judge(task: Task, model: nn.Module, examples: Examples) -> tuple[float, floa
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:
-    """The model's weights as they are now."""
-    return {name: one.detach().clone() for name, one in model.state_dict().items()}
+    """A copy of the model's weights."""
+    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}
 
 
 def parts(examples: Examples, size: int) -> list[Examples]:
-    """Examples in batches of `size`."""
-    pieces = (
-        one.split(size, dim=1)
-        for one in (examples.inputs, examples.targets, examples.scored, examples.judged)
-    )
-    return [Examples(*one) for one in zip(*pieces, strict=True)]
+    """Split examples into batches of `size`."""
+    tensors = (examples.inputs, examples.targets, examples.scored, examples.judged)
+    pieces = (tensor.split(size, dim=1) for tensor in tensors)
+    return [Examples(*batch) for batch in zip(*pieces, strict=True)]

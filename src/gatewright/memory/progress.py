@@ -1,4 +1,4 @@
-"""A progress bar on the error stream, so that standard output is the result alone."""
+"""A progress bar on the error stream, so that standard output has only the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Yields what is to be told, in a few words, of each piece of work that is done."""
+    """Show a bar and yield `advance(words)`; call it after each piece of work."""
     if not shown:
         yield lambda words: None
         return

@@ -1,4 +1,4 @@
-"""Which inputs and which units of a model carry the longest memory."""
+"""Find the inputs and the units of a model with the longest memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gatewright.training.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """An input: its share of the gradient, and how far back it is read, weighted by that."""
+    """An input: its share of the gradient, and its mean lag weighted by the gradient."""
 
     name: str
     share: float
@@ -27,17 +27,16 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """One layer in one direction.
+    """The units of one layer in one direction.
 
     Attributes:
         name: "l0.forward".
-        left: How much of its state is left after k steps, from k = 0.
-        half_life: Steps until that is half.
-        longest: (state, unit, half-life of what comes from it, time constant of its own), the
-            longest first.
-        keeps: Whether any of its states is carried on by a factor, rather than rewritten.
-        radius: The largest eigenvalue of the step's Jacobian, in size; the mean over steps.
-        gates: (gate, share of steps and units at which it is shut, and open).
+        left: The share of its state that is left after k steps, from k = 0.
+        half_life: Steps until half is left.
+        longest: (state, unit, half-life, time constant), the longest first.
+        keeps: Some state is multiplied by a factor at each step, rather than rewritten.
+        radius: The largest absolute eigenvalue of the step's Jacobian, as a mean over steps.
+        gates: (gate, share of steps and units at which it is shut, and at which it is open).
     """
 
     name: str
@@ -50,20 +49,20 @@ class Units:
 
 
 def channels(model: Model, gradient: Tensor) -> list[Channel]:
-    """Each input's share of the gradient's square, and its mean lag weighted by that."""
+    """Each input's share of the squared gradient, and its mean lag weighted by it."""
     squares = gradient.square()
     total = squares.sum()
     if model.task.symbols is not None or total == 0:
-        return []  # the channels of an embedding mean nothing to a reader
+        return []  # the channels of an embedding mean nothing to people
     seen = getattr(model.task, "seen", None)
-    names = seen.channels if seen is not None else [str(at) for at in range(gradient.shape[1])]
+    names = seen.channels if seen is not None else [str(k) for k in range(gradient.shape[1])]
     lags = arange(len(gradient), dtype=gradient.dtype)[:, None]
     mean = (squares * lags).sum(0) / squares.sum(0).clamp(min=1e-30)
-    found = [
+    inputs = [
         Channel(name, float(share), float(lag))
         for name, share, lag in zip(names, squares.sum(0) / total, mean, strict=True)
     ]
-    return sorted(found, key=lambda one: -one.lag)
+    return sorted(inputs, key=lambda channel: -channel.lag)
 
 
 def units(model: Model, z: Tensor, lengths: Tensor) -> list[Units]:
@@ -76,27 +75,27 @@ def units(model: Model, z: Tensor, lengths: Tensor) -> list[Units]:
     chosen = (lengths >= common).nonzero().flatten()[:8]
     events = z[:common, chosen]
     events = events.transpose(0, 1) if layer.batch_first else events
-    found = []
+    examined = []
     for place, (index, reverse) in enumerate(layer.places):
         flow = gradient_horizon(layer, events, lags=min(common - 1, 256), place=place, ends=1)
         constants = time_constants(layer, events, place=place)
-        units = [
+        by_unit = [
             (state, unit, steps_until(curve, 0.5), float(constants[state][unit]))
             for state, path in flow.paths.items()
             for unit, curve in enumerate(path.units.T.tolist())
         ]
-        units.sort(key=lambda one: (-one[2], -one[3]))
+        by_unit.sort(key=lambda entry: (-entry[2], -entry[3]))
         name = f"l{index}.{direction(reverse)}"
-        keeps = any(bool((one > 0).any()) for one in constants.values())
-        radius = spectrum(layer, events, place=place, at=4).abs()[..., 0].mean()
+        keeps = any(bool((constant > 0).any()) for constant in constants.values())
+        radius = spectrum(layer, events, place=place, count=4).abs()[..., 0].mean()
         saturated = saturation(layer, events)
         gates = tuple(
-            (gate, float(one.shut.mean()), float(one.open.mean()))
+            (gate, float(shares.shut.mean()), float(shares.open.mean()))
             for gate in factors(layer.graph)
-            for one in [saturated[layer.trace_name(gate, index, reverse)]]
+            for shares in [saturated[layer.trace_name(gate, index, reverse)]]
         )
         left = tuple(flow.state.tolist())
-        found.append(
-            Units(name, left, flow.half_life, tuple(units[:10]), keeps, float(radius), gates)
+        examined.append(
+            Units(name, left, flow.half_life, tuple(by_unit[:10]), keeps, float(radius), gates)
         )
-    return found
+    return examined

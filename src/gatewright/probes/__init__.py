@@ -1,11 +1,11 @@
-"""Probes: what can be measured of a network without training it.
+"""Probes: measurements of a network without training it.
 
 gw.probes.gradient_horizon   how far back the state depends on the past, and by which path
 gw.probes.input_horizon      how far back any model's losses depend on its inputs
-gw.probes.time_constants     steps that each unit keeps what it holds
+gw.probes.time_constants     how many steps each unit keeps its value
 gw.probes.saturation         how often each gate is shut, open, or in between
-gw.probes.useful_lag         how far back data are of use, before a network has learned
-gw.probes.memory_warning     where that is farther than a network can learn from
+gw.probes.useful_lag         how far back a linear model can use the data
+gw.probes.memory_warning     a warning if that is farther than a network can learn
 gw.probes.spectrum           the eigenvalues of the step's Jacobian
 """
 

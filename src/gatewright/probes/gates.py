@@ -1,4 +1,4 @@
-"""Saturation: how often a gate is shut, open, or in between."""
+"""Saturation: how often each gate is shut, open, or in between."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from gatewright.graph import Graph
 from gatewright.layers.recurrent import Recurrent
 
-#: Operations whose values lie between 0 and 1.
+#: Operations whose values are between 0 and 1.
 SQUASHES = frozenset({"sigmoid", "softmax"})
 #: Below this a gate counts as shut, and above 1 minus it as open (Karpathy, Johnson and
 #: Fei-Fei 2015, "Visualizing and understanding recurrent networks", section 4.2).
@@ -21,14 +21,14 @@ SHUT = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """Of one gate, for each unit: the share of steps at which it is shut, and open, `(size,)`."""
+    """For each unit of a gate, the share of steps at which it is shut, and open, `(size,)`."""
 
     shut: Tensor
     open: Tensor
 
 
 def factors(graph: Graph) -> list[str]:
-    """The named values of a cell that lie between 0 and 1 by what they are: its gates.
+    """The gates of a cell: its named values that a sigmoid or a softmax computes.
 
     >>> import gatewright as gw
     >>> gw.probes.factors(gw.CELLS["lstm"]().graph)
@@ -40,11 +40,11 @@ def factors(graph: Graph) -> list[str]:
 def saturation(
     layer: Recurrent, x: Tensor, *, lengths: Any = None, hold: Mapping[str, Any] | None = None
 ) -> dict[str, Saturation]:
-    """How saturated each gate is over real sequences, by its name in the trace.
+    """Measure the saturation of each gate over sequences, by its name in the trace.
 
     >>> import torch, gatewright as gw
-    >>> found = gw.probes.saturation(gw.LSTM(3, 8), torch.zeros(40, 2, 3))
-    >>> list(found), float(found["f"].shut.max())
+    >>> gates = gw.probes.saturation(gw.LSTM(3, 8), torch.zeros(40, 2, 3))
+    >>> list(gates), float(gates["f"].shut.max())
     (['i', 'f', 'o'], 0.0)
     """
     training = layer.training
@@ -58,13 +58,13 @@ def saturation(
     inside = torch.ones(steps, x.shape[1 - time_first], dtype=torch.bool)
     if lengths is not None:
         inside = torch.arange(steps)[:, None] < torch.as_tensor(lengths)
-    found = {}
+    gates = {}
     for place in layer.places:
         for gate in factors(layer.graph):
             name = layer.trace_name(gate, *place)
             value = values[name].transpose(0, 1) if layer.batch_first else values[name]
             rows = value[inside.to(value.device)]
-            found[name] = Saturation(
+            gates[name] = Saturation(
                 (rows < SHUT).double().mean(0), (rows > 1 - SHUT).double().mean(0)
             )
-    return found
+    return gates

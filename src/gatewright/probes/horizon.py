@@ -1,4 +1,4 @@
-"""The gradient horizon: how much of the state is left of what it was k steps ago."""
+"""The gradient horizon: the influence of the state k steps ago on the state now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewright.errors import ArgumentError
 from gatewright.layers.recurrent import Recurrent
 from gatewright.probes.lags import steps_until
-from gatewright.probes.steps import Steps
+from gatewright.probes.steps import RunSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Path:
 
     Attributes:
         total: By every path, `(K + 1,)`; 1 at lag 0.
-        carried: By the additive path alone: the state times its factor (the forget gate's,
-            say) at each step.
-        gates: By all others: the norm of the difference.
+        carried: Only by the additive path: at each step the state times its factor, such as
+            the forget gate.
+        gates: By all other paths: the norm of the difference.
         units: The total of each unit of the state, `(K + 1, size)`.
     """
 
@@ -34,22 +34,22 @@ class Path:
     units: Tensor
 
     def carried_share(self, lag: int) -> float:
-        """How much of what is left at a lag came by the additive path, 0 to 1."""
+        """The share of the gradient at a lag that came by the additive path, 0 to 1."""
         carried, gates = self.carried[lag].item(), self.gates[lag].item()
         return carried / (carried + gates) if carried + gates else math.nan
 
 
 @dataclass(frozen=True, slots=True)
 class GradientHorizon:
-    """How far back a layer's state depends on its past.
+    """The dependence of a layer's state on its past.
 
     Attributes:
-        state: The norm of dS_t / dS_{t-k} for k = 0 to K, S being all states together,
-            divided by the root of their number, so that it starts at 1: `(K + 1,)`.
+        state: The norm of dS_t / dS_{t-k} for k = 0 to K, where S is all states together,
+            divided by the root of their number so that it starts at 1: `(K + 1,)`.
         each: The same for each end step and row, `(K + 1, E, B)`; `state` is its mean.
-        paths: For each state by its name: how much comes from it, and by which path.
+        paths: The gradients with respect to each state, by name.
         inputs: The norm of dS_t / dx_{t-k} for each input channel, `(K + 1, I)`.
-        exact: Whether all units were followed; else random directions estimate the norms.
+        exact: All units were followed; otherwise random directions estimate the norms.
     """
 
     state: Tensor
@@ -87,32 +87,33 @@ def gradient_horizon(
     seed: int = 0,
     **inputs: Any,
 ) -> GradientHorizon:
-    """How much of the state of k steps ago is left in the state now, and by which path.
+    """Measure how much the state depends on the state k steps ago, and by which path.
 
-    The chain of the steps' Jacobians along a real run: the quantity whose vanishing or
-    exploding Bengio, Simard and Frasconi 1994 and Pascanu, Mikolov and Bengio 2013 describe.
-    The additive path follows from the cell's own graph (`Steps.step`).
+    It is the product of the steps' Jacobians along a real run, which vanishes or explodes
+    (Bengio, Simard and Frasconi 1994; Pascanu, Mikolov and Bengio 2013). The additive path
+    is read off the cell's graph (`RunSteps.step`).
 
     >>> import torch, gatewright as gw
     >>> layer = gw.LSTM(3, 8)
-    >>> found = gw.probes.gradient_horizon(layer, torch.randn(40, 2, 3))
-    >>> found.state.shape, found.half_life < 3
+    >>> horizon = gw.probes.gradient_horizon(layer, torch.randn(40, 2, 3))
+    >>> horizon.state.shape, horizon.half_life < 3
     (torch.Size([21]), True)
 
     Args:
-        x: Sequences in the layer's form, all of one length.
-        lags: The longest lag K; half the length unless given.
-        ends: From how many steps to look back: the last one, and others spread down to step K.
-        place: Which layer and direction, an index into `layer.places`.
-        directions: Up to how many units are followed exactly; a larger state is estimated
-            from this many random directions.
+        x: Sequences of equal length, in the layer's form.
+        lags: The longest lag K; half the length by default.
+        ends: The number of steps to look back from: the last step, and others spread evenly
+            down to step K.
+        place: The layer and direction, as an index into `layer.places`.
+        directions: The largest number of units that are followed exactly; larger states are
+            estimated with this many random directions.
         hold: Named values to fix, as in `layer.trace`.
-        inputs: The layer's further arguments: `hx`, `starts`, and inputs of the cell.
+        inputs: Further arguments of the layer: `hx`, `starts`, and inputs of the cell.
 
     Raises:
         ArgumentError: if the sequences are too short for the lags.
     """
-    steps = Steps(layer, x, place=place, hold=hold, **inputs)
+    steps = RunSteps(layer, x, place=place, hold=hold, **inputs)
     lags = steps.length // 2 if lags is None else lags
     if not 1 <= lags <= steps.length - 1 or ends < 1:
         raise ArgumentError(
@@ -124,28 +125,31 @@ def gradient_horizon(
     upstream = _upstream(steps, directions, len(last) * steps.batch, seed)
     carried = upstream
     shape = (len(last), steps.batch)
-    whole, totals, carries, gates, by_unit, by_channel = [], [], [], [], [], []
+    norms, totals, carries, gates, by_unit, by_channel = [], [], [], [], [], []
+    # `upstream` is the gradient of the end states with respect to the states `lag` steps earlier,
+    # one row for each direction that is followed; each turn goes one step further back.
     for lag in range(lags + 1):
         squares = [up.square().sum(0) for up in upstream]  # (E * B, size), over directions
-        whole.append((torch.cat(squares, -1).sum(-1) / steps.units).sqrt().view(shape))
+        norms.append((torch.cat(squares, -1).sum(-1) / steps.units).sqrt().view(shape))
         totals.append(_norms(upstream))
         carries.append(_norms(carried))
         gates.append(_norms([a - b for a, b in zip(upstream, carried, strict=True)]))
-        by_unit.append([one.sqrt().mean(0) for one in squares])
-        at = last - lag
-        states, event = steps.at(at)
+        by_unit.append([square.sqrt().mean(0) for square in squares])
+        chosen = last - lag
+        states, event = steps.leaves(chosen)
         *upstream, through_event = steps.back(
-            steps.step(at, states, event), [*states, event], upstream, at
+            steps.step(chosen, states, event), [*states, event], upstream, chosen
         )
         by_channel.append(through_event.square().sum(0).sqrt().mean(0))
-        carried = steps.back(steps.step(at, states, event, carried=True), states, carried, at)
-    each = torch.stack(whole)
+        after = steps.step(chosen, states, event, carried=True)
+        carried = steps.back(after, states, carried, chosen)
+    each = torch.stack(norms)
     paths = {
         name: Path(
-            total=torch.stack([one[index] for one in totals]),
-            carried=torch.stack([one[index] for one in carries]),
-            gates=torch.stack([one[index] for one in gates]),
-            units=torch.stack([one[index] for one in by_unit]),
+            total=torch.stack([by_state[index] for by_state in totals]),
+            carried=torch.stack([by_state[index] for by_state in carries]),
+            gates=torch.stack([by_state[index] for by_state in gates]),
+            units=torch.stack([by_state[index] for by_state in by_unit]),
         )
         for index, name in enumerate(steps.names)
     }
@@ -153,14 +157,14 @@ def gradient_horizon(
 
 
 def _norms(upstream: list[Tensor]) -> list[Tensor]:
-    """For each state the norm, over directions and units, as a mean over rows; 1 at lag 0."""
-    return [(one.square().sum((0, 2)) / one.shape[2]).sqrt().mean() for one in upstream]
+    """For each state the norm over directions and units, as a mean over rows; 1 at lag 0."""
+    return [(up.square().sum((0, 2)) / up.shape[2]).sqrt().mean() for up in upstream]
 
 
-def _upstream(steps: Steps, directions: int, rows: int, seed: int) -> list[Tensor]:
-    """What is followed back: every unit of every state, or random mixtures of all.
+def _upstream(steps: RunSteps, directions: int, rows: int, seed: int) -> list[Tensor]:
+    """The gradients at the end steps: one for every unit, or random mixtures of the units.
 
-    A mixture's squared norm is right on average, since E[v v'] is the identity.
+    The squared norm of a mixture is right on average, since E[v v'] is the identity.
     """
     like = next(iter(steps.before.values()))
     if steps.units <= directions:
@@ -170,5 +174,5 @@ def _upstream(steps: Steps, directions: int, rows: int, seed: int) -> list[Tenso
         mixed = torch.randn(directions, steps.units, generator=draw, dtype=like.dtype)
         mixed = (mixed / math.sqrt(directions)).to(like.device)
     return [
-        one[:, None].expand(-1, rows, -1).contiguous() for one in mixed.split(steps.sizes, dim=1)
+        part[:, None].expand(-1, rows, -1).contiguous() for part in mixed.split(steps.sizes, dim=1)
     ]

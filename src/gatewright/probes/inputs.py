@@ -1,4 +1,4 @@
-"""How far back a model's losses depend on its inputs, whatever the model is."""
+"""The input horizon: how far back the losses of any model depend on its inputs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class InputHorizon:
     """The norm of dloss_t / dx_{t-k} over lags.
 
     Attributes:
-        channels: The mean over rows of the gradient's size in each channel, `(K + 1, I)`.
-        rows: How many rows have a step at each lag, `(K + 1,)`.
+        channels: The norm of the gradient in each channel, over rows, `(K + 1, I)`.
+        rows: The number of rows with a step at each lag, `(K + 1,)`.
     """
 
     channels: Tensor
@@ -31,12 +31,12 @@ class InputHorizon:
 
     @property
     def half_life(self) -> float:
-        """Steps back until half of the greatest gradient is left."""
+        """Steps back until half of the largest gradient is left."""
         return steps_until(self.inputs.tolist(), 0.5)
 
     @property
     def horizon(self) -> float:
-        """Steps back until 1 % of the greatest gradient is left: how far back is read at all."""
+        """Steps back until 1 % of the largest gradient is left."""
         return steps_until(self.inputs.tolist(), 0.01)
 
 
@@ -44,21 +44,21 @@ class InputHorizon:
 def input_horizon(
     losses: Callable[[Tensor], Tensor], x: Tensor, ends: Tensor, *, lags: int | None = None
 ) -> InputHorizon:
-    """The size of dloss_t / dx_{t-k}, as a root mean square over rows.
+    """Measure the size of dloss_t / dx_{t-k}, as a root mean square over rows.
 
     >>> import torch, gatewright as gw
     >>> layer = gw.RNN(3, 8)
     >>> x = torch.randn(30, 2, 3)
-    >>> found = input_horizon(lambda x: layer(x)[0][-1].square().sum(-1), x, torch.tensor([29, 29]))
-    >>> found.inputs.shape
+    >>> horizon = input_horizon(lambda x: layer(x)[0][-1].sum(-1), x, torch.tensor([29, 29]))
+    >>> horizon.inputs.shape
     torch.Size([30])
 
     Args:
-        losses: From inputs `(T, B, I)` to one loss a row, `(B,)`, each a function of its own
-            row alone.
+        losses: Computes one loss for each row, `(B,)`, from inputs `(T, B, I)`; each loss
+            depends only on its own row.
         x: The inputs, `(T, B, I)`.
-        ends: `(B,)`, the step t of each row's loss, to which lags are counted back.
-        lags: The longest lag K; as far as the longest row goes unless given.
+        ends: `(B,)`, the step t of each row's loss, from which lags are counted back.
+        lags: The longest lag K; by default that of the longest row.
     """
     if x.dim() != 3 or ends.shape != x.shape[1:2]:
         raise ArgumentError(
@@ -66,21 +66,20 @@ def input_horizon(
             "expected (time, batch, channels) and (batch,)"
         )
     if not bool(((ends >= 0) & (ends < len(x))).all()):
-        raise ArgumentError(
-            f"ends must be steps from 0 to {len(x) - 1}; given were {ends.tolist()}"
-        )
+        raise ArgumentError(f"ends={ends.tolist()}; give steps from 0 to {len(x) - 1}")
     leaf = x.detach().clone().requires_grad_()
-    found = losses(leaf)
-    if found.shape != ends.shape:
+    values = losses(leaf)
+    if values.shape != ends.shape:
         raise ArgumentError(
-            f"losses gave shape {tuple(found.shape)}; expected {tuple(ends.shape)}, one a row"
+            f"losses gave shape {tuple(values.shape)}; expected {tuple(ends.shape)}, one for "
+            "each row"
         )
-    (gradient,) = torch.autograd.grad(found.sum(), leaf)
+    (gradient,) = torch.autograd.grad(values.sum(), leaf)
     lags = int(ends.max()) if lags is None else min(lags, int(ends.max()))
-    at = ends - torch.arange(lags + 1, device=x.device)[:, None]  # (K + 1, B)
-    index = at.clamp(min=0)[..., None].expand(-1, -1, x.shape[2])
+    steps = ends - torch.arange(lags + 1, device=x.device)[:, None]  # (K + 1, B)
+    index = steps.clamp(min=0)[..., None].expand(-1, -1, x.shape[2])
     squares = gradient.gather(0, index).square()
-    inside = at >= 0
+    inside = steps >= 0
     count = inside.sum(1)
     channels = (torch.where(inside[..., None], squares, 0.0).sum(1) / count[:, None]).sqrt()
     return InputHorizon(channels, count)

@@ -1,4 +1,4 @@
-"""From a curve over lags to one number: after how many steps how much is left."""
+"""Summarise a curve over lags as a number of steps."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 
 def steps_until(curve: Sequence[float], share: float) -> float:
-    """The lag from which on `curve` stays below `share` of its highest value.
+    """The lag from which `curve` stays below `share` of its highest value.
 
-    Between two lags the curve is taken to fall exponentially, so that the result of
-    `decay ** k` is exact. It is infinite where the curve has not fallen that far at its
-    last lag, and 0 where there is nothing that could fall.
+    The curve is interpolated exponentially between two lags, so the result is exact for
+    `decay ** k`. It is infinite if the curve has not fallen that far at its last lag, and 0 if
+    the curve is all zeros.
 
     >>> steps_until([0.5**k for k in range(10)], 0.25)
     2.0
@@ -25,13 +25,13 @@ def steps_until(curve: Sequence[float], share: float) -> float:
     if last == len(curve) - 1:
         return math.inf
     above, below = curve[last], curve[last + 1]
-    if below == 0.0:  # cut off: it falls within the next step
+    if below == 0.0:  # it falls to 0 within the next step
         return last + 1.0
     return last + math.log(above / limit) / math.log(above / below)
 
 
-def said(steps: float, most: int) -> str:
-    """A number of steps in words: with as many digits as it is worth, or "over 200"."""
+def steps_text(steps: float, longest: int) -> str:
+    """A number of steps as text, rounded by its size; "over 200" if it is infinite."""
     if math.isinf(steps):
-        return f"over {most}"
+        return f"over {longest}"
     return f"{steps:.1f}" if steps < 10 else f"{steps:.0f}"

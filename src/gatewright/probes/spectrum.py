@@ -1,4 +1,4 @@
-"""The spectrum of the step's Jacobian: what one step stretches, shrinks and turns."""
+"""The spectrum of the step's Jacobian: how much one step stretches, shrinks and rotates."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ import torch
 from torch import Tensor
 
 from gatewright.layers.recurrent import Recurrent
-from gatewright.probes.steps import Steps
+from gatewright.probes.steps import RunSteps
 
 
 @torch.enable_grad()  # type: ignore[no-untyped-call, untyped-decorator, unused-ignore]
 def step_jacobians(
-    layer: Recurrent, x: Tensor, *, at: int = 8, place: int = 0, **inputs: Any
+    layer: Recurrent, x: Tensor, *, count: int = 8, place: int = 0, **inputs: Any
 ) -> Tensor:
-    """dS_t / dS_{t-1} at `at` steps spread over the run, `(E, B, S, S)`.
+    """Compute dS_t / dS_{t-1} at `count` steps spread evenly over the run, `(E, B, S, S)`.
 
-    S counts all states' units, in the order of the cell's step; row i is what unit i after
-    the step depends on.
+    S is the number of units of all states, in the order of the cell's step. Row i has the
+    derivatives of unit i after the step.
 
     >>> import torch, gatewright as gw
-    >>> gw.probes.step_jacobians(gw.LSTM(3, 8), torch.randn(40, 2, 3), at=5).shape
+    >>> gw.probes.step_jacobians(gw.LSTM(3, 8), torch.randn(40, 2, 3), count=5).shape
     torch.Size([5, 2, 16, 16])
     """
-    steps = Steps(layer, x, place=place, **inputs)
-    chosen = torch.linspace(0, steps.length - 1, min(at, steps.length)).round().long()
-    states, event = steps.at(chosen)
+    steps = RunSteps(layer, x, place=place, **inputs)
+    chosen = torch.linspace(0, steps.length - 1, min(count, steps.length)).round().long()
+    states, event = steps.leaves(chosen)
     eye = torch.eye(steps.units, dtype=event.dtype, device=event.device)
-    upstream = [one[:, None].expand(-1, len(event), -1) for one in eye.split(steps.sizes, dim=1)]
-    found = steps.back(steps.step(chosen, states, event), states, upstream, chosen)
+    upstream = [part[:, None].expand(-1, len(event), -1) for part in eye.split(steps.sizes, dim=1)]
+    gradients = steps.back(steps.step(chosen, states, event), states, upstream, chosen)
     # (S after, E * B, S before)
-    rows = torch.cat(found, -1).movedim(0, 1)
+    rows = torch.cat(gradients, -1).movedim(0, 1)
     jacobians: Tensor = rows.unflatten(0, (len(chosen), steps.batch))
     return jacobians
 
 
 def spectrum(layer: Recurrent, x: Tensor, **options: Any) -> Tensor:
-    """The eigenvalues of the step's Jacobian, complex, `(E, B, S)`, the largest first.
+    """Compute the complex eigenvalues of the step's Jacobian, `(E, B, S)`, the largest first.
 
-    Below 1 in size what a step carries fades, above 1 it grows; at 1 it stays (Pascanu,
+    Below an absolute value of 1 the memory fades, above 1 it grows, at 1 it stays (Pascanu,
     Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks").
-    Options are those of `step_jacobians`.
+    The options are those of `step_jacobians`.
 
     >>> import torch, gatewright as gw
     >>> gw.probes.spectrum(gw.RNN(3, 8), torch.zeros(10, 2, 3)).abs().max() < 1

@@ -1,4 +1,4 @@
-"""Time constants: for how many steps each unit keeps what it holds."""
+"""Time constants: for how many steps each unit keeps its value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gatewright.layers.recurrent import Recurrent
-from gatewright.probes.steps import Steps
+from gatewright.probes.steps import RunSteps
 
 
 def time_constants(
@@ -20,37 +20,38 @@ def time_constants(
     hold: Mapping[str, Any] | None = None,
     **inputs: Any,
 ) -> dict[str, Tensor]:
-    """Steps after which 1/e of what a unit holds is left, by state, each `(size,)`.
+    """Measure the steps until 1/e of a unit's value is left, by state, each `(size,)`.
 
-    From the factor that a state is carried on with at each step (the forget gate's, or the
-    GRU's z; see `Steps.step`): -1 over the mean of its logarithm, over steps and rows. It is
-    infinite where the factor is 1, and 0 for a state that is not carried on but rewritten.
+    At each step a state is multiplied by a factor (the forget gate, or the GRU's z; see
+    `RunSteps.step`). The time constant is -1 over the mean logarithm of the factor, over steps
+    and rows: infinite if the factor is 1, and 0 for a state that is rewritten at each step.
 
     >>> import torch, gatewright as gw
-    >>> found = gw.probes.time_constants(gw.LSTM(3, 8), torch.zeros(40, 2, 3))
-    >>> 1 < found["c"].mean() < 2, float(found["h"].max())
+    >>> constants = gw.probes.time_constants(gw.LSTM(3, 8), torch.zeros(40, 2, 3))
+    >>> 1 < constants["c"].mean() < 2, float(constants["h"].max())
     (tensor(True), 0.0)
     """
-    steps = Steps(layer, x, place=place, hold=hold, **inputs)
+    steps = RunSteps(layer, x, place=place, hold=hold, **inputs)
     logs = [torch.zeros(size, dtype=steps.event.dtype) for size in steps.sizes]
     count = 0
     with torch.enable_grad():
-        for at in torch.arange(steps.length).split(max(1, 4096 // steps.batch)):
-            states, event = steps.at(at)
-            after = steps.step(at, states, event, carried=True)
+        # Chunks of about 4096 rows bound the memory.
+        for chunk in torch.arange(steps.length).split(max(1, 4096 // steps.batch)):
+            states, event = steps.leaves(chunk)
+            after = steps.step(chunk, states, event, carried=True)
             count += len(event)
-            for index, one in enumerate(after):
+            for index, state in enumerate(after):
                 factor = None
-                if one.requires_grad:
-                    # Carrying acts unit by unit, so the sum's gradient is each unit's own.
+                if state.requires_grad:
+                    # Units are independent here, so the sum's gradient has every factor.
                     (factor,) = torch.autograd.grad(
-                        one.sum(), states[index], allow_unused=True, retain_graph=True
+                        state.sum(), states[index], allow_unused=True, retain_graph=True
                     )
                 factor = torch.zeros_like(states[index]) if factor is None else factor
                 if steps.restart is not None:
-                    factor = torch.where(steps.restart[at].flatten(0, 1), 0.0, factor)
+                    factor = torch.where(steps.restart[chunk].flatten(0, 1), 0.0, factor)
                 logs[index] += factor.abs().log().sum(0)
     return {
-        name: (-count / one).clamp(min=0.0).where(one < 0.0, torch.inf)
-        for name, one in zip(steps.names, logs, strict=True)
+        name: (-count / log).clamp(min=0.0).where(log < 0.0, torch.inf)
+        for name, log in zip(steps.names, logs, strict=True)
     }

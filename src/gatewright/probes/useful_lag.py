@@ -1,4 +1,4 @@
-"""How far back data are of use, before any network has learned from them."""
+"""The useful lag: how far back data help a linear model, before any network is trained."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from torch import Tensor
 
 from gatewright.errors import ArgumentError, SizeError
 
-#: Samples that are looked at, folds, and ridges beside the mean of the kernel's diagonal.
+#: The largest number of samples, the folds, and ridges relative to the kernel's mean diagonal.
 SAMPLES, FOLDS, RIDGES = 500, 5, (1e-3, 1e-2, 1e-1, 1.0)
-#: Steps of history that are tried: each about 1.6 times the one before.
+#: Numbers of steps that are tried, each about 1.6 times the previous one.
 HISTORIES = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987)
 
 
 @dataclass(frozen=True, slots=True)
 class UsefulLag:
-    """What a linear model of the last k steps makes of the targets.
+    """The errors of linear models that read the last k steps.
 
     Attributes:
-        steps: The fewest steps of history that do as well as the best number of them, within
-            one standard error; 0 where no history is of use.
+        steps: The fewest steps of history that do as well as the best number, within one
+            standard error; 0 if history does not help.
         histories: The numbers of steps that were tried, k.
-        errors: Of each, the squared error on held-out samples, beside that without history.
+        errors: For each, the squared error on held-out samples relative to that without
+            history.
     """
 
     steps: int
@@ -33,14 +34,14 @@ class UsefulLag:
     errors: Sequence[float]
 
     def lost(self, steps: float) -> float:
-        """The share of what history brings that is lost where only so many steps are seen."""
+        """The share of the improvement by history that is lost if only `steps` steps are seen."""
         best = min(self.errors)
-        brings = self.errors[0] - best
-        if brings <= 0.0:
+        improvement = self.errors[0] - best
+        if improvement <= 0.0:
             return 0.0
-        # More history than is of use only costs the linear model, which nobody has to use.
+        # Useless history makes the linear model worse, but it could ignore it.
         reached = np.minimum.accumulate(self.errors)
-        return (float(np.interp(steps, self.histories, reached)) - best) / brings
+        return (float(np.interp(steps, self.histories, reached)) - best) / improvement
 
 
 def useful_lag(
@@ -49,16 +50,16 @@ def useful_lag(
     lengths: Tensor | None = None,
     *,
     each: bool = False,
-    given: Tensor | None = None,
+    known: Tensor | None = None,
     ordered: bool = False,
-    most: int | None = None,
+    longest: int | None = None,
     seed: int = 0,
 ) -> UsefulLag:
-    """How many steps back data help to predict their target, as far as a linear model can tell.
+    """Find how many steps back data help a linear model to predict their target.
 
-    Ridge regression on the last k steps, cross-validated, for k = 0, 1, 2, 3, 5, ...; the
-    smallest k within one standard error of the best (Breiman et al. 1984, section 3.4.3).
-    What only a nonlinear model could use, such as the parity of what was seen, it misses.
+    Cross-validated ridge regression on the last k steps for k = 0, 1, 2, 3, 5, ...; the result
+    is the smallest k within one standard error of the best (Breiman et al. 1984, section
+    3.4.3). It misses history that only a nonlinear model can use, such as a parity.
 
     >>> x = torch.randn(200, 4, 1)
     >>> useful_lag(x[10:], x[:-10].squeeze(-1)[..., None], each=True).steps  # x of 10 steps ago
@@ -66,19 +67,20 @@ def useful_lag(
 
     Args:
         x: The events, `(T, B, I)`, padded at the end.
-        target: What is to be predicted: classes, int64, or numbers; `(B, ...)` at the last
-            step of each row, or `(T, B, ...)` at every step.
-        lengths: `(B,)`; T unless given.
-        each: Whether there is a target at every step.
-        given: What is known of each target beside the events, `(B, ...)`, where there is one a
-            row: the calendar of a step to forecast, say. History has to bring more than that.
-        ordered: Whether rows follow each other in time and may overlap, as the windows of a
-            series do: neighbours are then held out together.
-        most: The longest history tried; the longest row unless given.
-        seed: Of which samples are looked at, where there are more than 500.
+        target: Classes, int64, or numbers to predict: `(B, ...)` at the last step of each
+            row, or `(T, B, ...)` at every step.
+        lengths: `(B,)`; T by default.
+        each: There is a target at every step.
+        known: Numbers that are known of each target in addition to the events, `(B, ...)`, if
+            there is one target for each row, such as the calendar of the step to forecast.
+            History has to improve on them.
+        ordered: Rows follow each other in time and may overlap, like the windows of a
+            series; neighbours are then held out together.
+        longest: The longest history to try; by default that of the longest row.
+        seed: The seed for choosing 500 samples if there are more.
 
     Raises:
-        SizeError, ArgumentError: naming what was given and expected.
+        SizeError, ArgumentError: naming what was given and what was expected.
     """
     if x.dim() != 3:
         raise SizeError(f"x has shape {tuple(x.shape)}; expected (time, batch, channels)")
@@ -87,23 +89,24 @@ def useful_lag(
     if tuple(target.shape[: len(lead)]) != lead:
         raise SizeError(f"target has shape {tuple(target.shape)}; expected {(*lead, '...')}")
     rows, ends = _samples(lengths, each, seed)
-    if given is not None and (each or len(given) != x.shape[1]):
+    if known is not None and (each or len(known) != x.shape[1]):
         raise SizeError(
-            f"given has shape {tuple(given.shape)}; expected {x.shape[1]} rows, one of each target"
+            f"known has shape {tuple(known.shape)}; expected {x.shape[1]} rows, one for each target"
         )
     if len(rows) < 4 * FOLDS:
         raise ArgumentError(f"there are {len(rows)} targets; at least {4 * FOLDS} are needed")
     y = _numbers(target[ends, rows] if each else target[rows])
     inside = _standardised(x.double(), lengths)
-    longest = int(lengths.max()) if most is None else min(most, int(lengths.max()))
-    histories = [k for k in HISTORIES if k < longest] + [longest]
-    # Neighbours in time are in one fold, so that none is predicted from the other.
-    at = torch.arange(len(rows))
-    folds = at * FOLDS // len(rows) if each or ordered else at % FOLDS
+    end = int(lengths.max()) if longest is None else min(longest, int(lengths.max()))
+    histories = [k for k in HISTORIES if k < end] + [end]
+    # Neighbours in time are in one fold, so that no sample is predicted from its neighbour.
+    index = torch.arange(len(rows))
+    folds = index * FOLDS // len(rows) if each or ordered else index % FOLDS
     kernel = x.new_zeros(len(rows), len(rows), dtype=torch.float64)
-    if given is not None:
-        known = _columns(given[rows])
-        kernel += known @ known.T
+    if known is not None:
+        columns = _columns(known[rows])
+        kernel += columns @ columns.T
+    # The kernel of k steps is the sum of the kernels of single lags, so each lag is added once.
     errors, lag = [], 0
     for k in histories:
         while lag < k:
@@ -114,12 +117,14 @@ def useful_lag(
         errors.append(_held_out(kernel, y, folds))
     best = min(range(len(histories)), key=lambda index: float(errors[index].mean()))
     enough = next(index for index in range(len(histories)) if _as_good(errors[index], errors[best]))
-    plain = errors[0].mean()
-    return UsefulLag(histories[enough], histories, [float(one.mean() / plain) for one in errors])
+    without = errors[0].mean()
+    return UsefulLag(
+        histories[enough], histories, [float(error.mean() / without) for error in errors]
+    )
 
 
 def _samples(lengths: Tensor, each: bool, seed: int) -> tuple[Tensor, Tensor]:
-    """The row and the step of each sample, at most `SAMPLES`, in order of row and step."""
+    """The rows and the steps of at most `SAMPLES` samples, in order of row and step."""
     if each:
         inside = torch.arange(int(lengths.max())) < lengths[:, None]
         rows, ends = inside.nonzero(as_tuple=True)
@@ -134,7 +139,7 @@ def _samples(lengths: Tensor, each: bool, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _numbers(target: Tensor) -> Tensor:
-    """Classes as one-hot vectors, each as rare as it is; numbers with mean 0, deviation 1."""
+    """Targets as columns: classes as centred one-hot vectors, numbers with mean 0, deviation 1."""
     if target.is_floating_point():
         return _columns(target)
     y = torch.nn.functional.one_hot(target - target.min()).double()
@@ -150,7 +155,7 @@ def _columns(values: Tensor) -> Tensor:
 
 
 def _standardised(x: Tensor, lengths: Tensor) -> Tensor:
-    """Each channel with mean 0 and deviation 1 over the steps that are there, 0 elsewhere."""
+    """Each channel with mean 0 and deviation 1 over the steps of the rows, and 0 in the padding."""
     inside = (torch.arange(len(x))[:, None] < lengths)[..., None]
     values = x[inside.squeeze(-1)]
     scaled = (x - values.mean(0)) / values.std(0).clamp(min=1e-12)
@@ -158,13 +163,13 @@ def _standardised(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _held_out(kernel: Tensor, y: Tensor, folds: Tensor) -> Tensor:
-    """The squared error of each sample, `(N,)`, when its fold is held out; the best ridge's."""
+    """The squared error of each sample, `(N,)`, if its fold is held out, for the best ridge."""
     scale = kernel.diagonal().mean()
     if scale == 0:
         ridges: Sequence[float] = (1.0,)
     else:
         ridges = [ridge * float(scale) for ridge in RIDGES]
-    found = y.new_zeros(len(ridges), len(y))
+    errors = y.new_zeros(len(ridges), len(y))
     for fold in range(FOLDS):
         held, rest = folds == fold, folds != fold
         mean = y[rest].mean(0)
@@ -174,11 +179,11 @@ def _held_out(kernel: Tensor, y: Tensor, folds: Tensor) -> Tensor:
             factor = torch.linalg.cholesky(own + ridge * eye)
             weights = torch.cholesky_solve(y[rest] - mean, factor)
             predicted = kernel[held][:, rest] @ weights + mean
-            found[index, held] = (predicted - y[held]).square().sum(1)
-    return found[found.mean(1).argmin()]
+            errors[index, held] = (predicted - y[held]).square().sum(1)
+    return errors[errors.mean(1).argmin()]
 
 
-def _as_good(one: Tensor, best: Tensor) -> bool:
-    """Whether the mean error is within one standard error of the best one's."""
-    worse = one - best
+def _as_good(errors: Tensor, best: Tensor) -> bool:
+    """Tell if the mean error is within one standard error of the best mean error."""
+    worse = errors - best
     return bool(worse.mean() <= worse.std() / len(worse) ** 0.5)

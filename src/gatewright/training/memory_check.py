@@ -35,7 +35,7 @@ def evidence(model: Model, batch: Batch, z: Tensor, context: Any) -> dict[str, A
         "target": model.task.readout_target(batch, context, model),
         "lengths": batch.lengths,
         "each": model.task.every_step,
-        "given": batch.further,
+        "known": batch.further,
         "ordered": model.task.overlap,
     }
 

@@ -1,1 +1,1 @@
-"""The diagram of a cell: a layout engine, and the drawing."""
+"""The diagram of a cell: a layout engine, and the drawing as SVG."""

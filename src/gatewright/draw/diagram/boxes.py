@@ -1,4 +1,4 @@
-"""Boxes: which operations of a cell are drawn as one learned box."""
+"""Find the operations of a cell that are drawn together as one learned box."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ PRODUCTS = ("linear", "diagonal")
 
 
 def is_number(node: Node) -> bool:
-    """Whether a node is the same at every step: a constant or a learned vector."""
+    """Tell if a node is the same at every step: a constant or a learned vector."""
     return node.op in ("constant", "parameter")
 
 
 def boxes(equations: Equations) -> dict[Node, list[Node]]:
-    """What each box stands for, with all that is drawn within it, last operation first.
+    """The members of each box by the node whose value it shows, the last operation first.
 
-    A box is a sum of products, scaled, shifted and normalised by what is learned or
-    constant, and the nonlinearity on top. What is read elsewhere too is not within it.
+    A box is a sum of products, possibly scaled, shifted and normalised by learned or constant
+    numbers, and a nonlinearity on top. A value that is read elsewhere too is not part of it.
     """
-    uses = Counter(one for node in equations.nodes for one in node.operands)
+    uses = Counter(operand for node in equations.nodes for operand in node.operands)
     uses.update([*equations.updates.values(), equations.output])
-    affine: set[Node] = set()
+    affine: set[Node] = set()  # sums of products, scaled and shifted
 
     def fits(node: Node) -> bool:
         return node in affine and (is_number(node) or uses[node] == 1)
@@ -33,28 +33,29 @@ def boxes(equations: Equations) -> dict[Node, list[Node]]:
         operands = node.operands
         if node.op in PRODUCTS or is_number(node):
             affine.add(node)
-        elif operands and all(fits(one) for one in operands):
+        elif operands and all(map(fits, operands)):
             plain = node.op in ("add", "subtract", "negative")
-            scaled = node.op == "multiply" and any(is_number(one) for one in operands)
+            scaled = node.op == "multiply" and any(map(is_number, operands))
             scaled = scaled or (node.op == "divide" and is_number(operands[1]))
             if plain or scaled or OPERATIONS[node.op].kind == "row":
                 affine.add(node)
-    found: dict[Node, list[Node]] = {}
+    members: dict[Node, list[Node]] = {}
     inside: set[Node] = set()
+    # From the last operation back, so that a box is as large as possible.
     for node in reversed(equations.nodes):
-        squashed = OPERATIONS[node.op].kind == "pointwise" and OPERATIONS[node.op].arity == 1
-        squashed = squashed and node.op not in ("stop_gradient", "logical_not")
-        if node in inside or not node.operands or not (node in affine or squashed):
+        unary = OPERATIONS[node.op].kind == "pointwise" and OPERATIONS[node.op].arity == 1
+        nonlinearity = unary and node.op not in ("stop_gradient", "logical_not")
+        if node in inside or not node.operands or not (node in affine or nonlinearity):
             continue
         parts: list[Node] = []
-        waiting = [] if node.op in PRODUCTS else list(node.operands)
-        if not all(fits(one) for one in waiting):
+        pending = [] if node.op in PRODUCTS else list(node.operands)
+        if not all(map(fits, pending)):
             continue
-        while waiting:
-            parts.append(waiting.pop())
+        while pending:
+            parts.append(pending.pop())
             if parts[-1].op not in PRODUCTS:
-                waiting.extend(parts[-1].operands)
-        if node.op in PRODUCTS or any(one.op in (*PRODUCTS, "parameter") for one in parts):
-            found[node] = [node, *parts]
+                pending.extend(parts[-1].operands)
+        if node.op in PRODUCTS or any(part.op in (*PRODUCTS, "parameter") for part in parts):
+            members[node] = [node, *parts]
             inside.update(parts)
-    return found
+    return members

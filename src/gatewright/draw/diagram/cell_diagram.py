@@ -1,7 +1,7 @@
-"""The diagram of a cell: `cell.svg()`.
+"""Draw the diagram of a cell: `cell.svg()`.
 
-One grammar for every cell: a box is learned, a circle works element by element, and a
-memory is a straight line.
+All cells are drawn with the same signs: a box is learned, a circle works element by element,
+and a memory is a straight line.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gatewright.errors import ArgumentError, TooLarge
 from gatewright.language.equations import Equations
 from gatewright.language.printing import lesson_words, text
 
-#: More figures than these are no diagram any more.
-MOST = 200
+#: A diagram with more figures cannot be read.
+MAX_FIGURES = 200
 THEMES = ("auto", "light", "dark")
-#: Pixels for the title above the drawing, for the legend below it, and around both.
+#: Pixels for the title above the drawing, for the legend below it, and for the margin.
 TITLE, LEGEND, MARGIN = 42, 44, 16
-#: The least width under a title; the title's font sizes and the distance of its lines.
-LEAST, LARGER, SMALLER, LEADING = 420, 20, 13, 18
-#: How much wider bold letters are.
+#: In pixels: the smallest width with a title, its two font sizes, and the height of its lines.
+MIN_WIDTH, LARGER, SMALLER, LEADING = 420, 20, 13, 18
+#: The width of bold letters relative to plain ones, at most.
 BOLD = 1.15
 
 
@@ -44,7 +44,7 @@ def svg(
     ground: bool = False,
     id: str | None = None,
 ) -> str:
-    """A cell's diagram, laid out from its equations, as one SVG element.
+    """Draw a cell's diagram, laid out from its equations, as one SVG element.
 
     >>> import gatewright as gw
     >>> drawing = gw.CELLS["lstm"]().svg(names="lesson")
@@ -53,20 +53,19 @@ def svg(
 
     Args:
         cell: A cell, or anything else with `equations`.
-        names: "code" writes the step's own names, "lesson" E, STM and LTM.
-        width: Its width in pixels; without it, its natural one, or that of its container
-            where that is narrower.
-        theme: "auto" follows the reader's light or dark setting where a browser shows it, and
-            is light in other programs; "light" and "dark" are the same everywhere.
-        title: Whether the cell's name and its first line stand above.
-        key: Whether the legend stands below.
-        ground: Whether it is painted on a ground of its own, light or dark, instead of what
-            lies behind it: for a file, whose reader may show it on either.
-        id: What the ids within begin with; without it, a digest of the content, so two
-            different diagrams may stand on one page.
+        names: "code" uses the names of the step, "lesson" E, STM and LTM.
+        width: The width in pixels. By default the diagram has its natural width, or that of
+            its container if that is narrower.
+        theme: "auto" follows the light or dark setting of a browser, and is light in other
+            programs; "light" and "dark" are the same everywhere.
+        title: Write the cell's name and the first line of its docstring above it.
+        key: Draw the legend below it.
+        ground: Paint a light or dark background: for a file that may be shown on either.
+        id: The beginning of all ids in the SVG. The default is a digest of the content, so
+            that different diagrams can be on one page.
 
-    Every named value is a group with `data-name`, a state before the step also with
-    `data-when="before"`; several names of one value are in `data-names`.
+    Every named value is a group with `data-name`, and a state before the step also has
+    `data-when="before"`. If a value has several names, they are in `data-names`.
 
     Raises:
         ArgumentError: if an option is not known.
@@ -103,17 +102,17 @@ def _document(
     width: int | None,
 ) -> str:
     drawn = picture(equations, words)
-    if len(drawn.figures) > MOST:
+    if len(drawn.figures) > MAX_FIGURES:
         raise TooLarge(
             f"{equations.name} has {len(drawn.figures)} figures to draw; a diagram of more than "
-            f"{MOST} cannot be read: print(cell) shows its equations"
+            f"{MAX_FIGURES} cannot be read: print(cell) shows its equations"
         )
     edge = (equations.event, *equations.inputs, *equations.states)
     layout = lay_out(drawn, {name: words.get(name, name) + "t-1" for name in edge})
     key_markup, key_width = legend(layout)
-    inner = max(layout.places.width * UNIT, key_width if key else 0, LEAST if title else 0)
-    about = wrapped(equations.about.replace("`", ""), SMALLER, inner, 2)
-    above = TITLE + LEADING * len(about) if title else 0
+    inner = max(layout.places.width * UNIT, key_width if key else 0, MIN_WIDTH if title else 0)
+    summary = wrapped(equations.about.replace("`", ""), SMALLER, inner, 2)
+    above = TITLE + LEADING * len(summary) if title else 0
     below = LEGEND if key else 0
     total_width = inner + 2 * MARGIN
     total_height = layout.places.height * UNIT + above + below + 2 * MARGIN
@@ -127,13 +126,13 @@ def _document(
     if title:
         for name in wrapped(equations.name, LARGER * BOLD, inner, 1):
             parts.append(write(name, MARGIN, MARGIN + 12, LARGER, "gw-title", "start"))
-        for index, line in enumerate(about):
+        for index, line in enumerate(summary):
             y = MARGIN + 36 + LEADING * index
             parts.append(write(line, MARGIN, y, SMALLER, "gw-muted", "start"))
     indent = MARGIN + (inner - layout.places.width * UNIT) // 2
-    told = {line.partition(" = ")[0].strip(): line.strip() for line in described.splitlines()[1:]}
-    told = {name: re.sub(r" +=", " =", line) for name, line in told.items()}
-    drawing = values(layout, words, told)
+    lines = [re.sub(r" +=", " =", line.strip()) for line in described.splitlines()[1:]]
+    tooltips = {line.partition(" = ")[0]: line for line in lines}
+    drawing = values(layout, words, tooltips)
     parts.append(tag("g", "\n" + drawing + "\n", transform=f"translate({indent},{MARGIN + above})"))
     if key:
         top = MARGIN + above + layout.places.height * UNIT

@@ -1,4 +1,4 @@
-"""Figures: what a diagram is made of, before anything has a place."""
+"""The figures of a diagram, before they have a place."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["event", "input", "state", "learned", "pointwise", "row", "source", "join"]
-#: Figures that a value enters the cell through.
+#: Figures through which values enter the cell.
 TERMINALS = ("event", "input", "state")
 
 
 @dataclass(frozen=True)
 class Input:
-    """A wire's end: what it brings, the letter it carries where order matters, whether it
-    is a peephole (a vector of weights instead of a matrix), and what a product calls it."""
+    """The end of a wire at its reader.
+
+    Attributes:
+        mark: The letter at its end, if the order of the operands matters.
+        diagonal: It is a peephole, with a vector of weights instead of a matrix.
+        key: The name under which a product reads it.
+    """
 
     source: Figure
     mark: str = ""
@@ -24,16 +29,16 @@ class Input:
 
 @dataclass(eq=False)
 class Figure:
-    """One thing that is drawn.
+    """A figure.
 
     Attributes:
-        sign: What stands on it, and `tag` the weights that it owns, as in W_f.
-        names: The values' names that it carries; `inside` those of values drawn within it.
-        label: The name that stands on the wire that leaves it.
-        group: The cell within the cell that it belongs to.
-        carries: How much it bends a memory that passes through it; 0 if none may.
-        learns: Whether it owns weights.
-        line: The memory on whose line it stands, by its index in `Picture.lines`.
+        sign: The text on it; `tag` the weights that it has, such as W_f.
+        names: The names of its value; `inside` those of values that are drawn as part of it.
+        label: The name on the wire that leaves it.
+        group: The inner cell that it belongs to.
+        carries: Its cost on the line of a memory; 0 if it cannot be on a line.
+        learns: It has weights.
+        line: The index in `Picture.lines` of the memory on whose line it is.
     """
 
     kind: Kind
@@ -51,12 +56,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Picture:
-    """All figures, each after those it reads.
+    """All figures, each after its sources.
 
     Attributes:
-        lines: Each memory: its state, and the figures that it passes on its way.
-        states: Each state before the step, and `updates` after it.
-        output: What the layer gives out, and `output_name` what is written there.
+        lines: The figures on the line of each memory, by state.
+        states: The states before the step; `updates` those after it.
+        output: The figure of the layer's output; `output_name` its text.
     """
 
     figures: tuple[Figure, ...]

@@ -1,4 +1,4 @@
-"""Joins: sources that several boxes read together, joined once as the lesson writes it, [h, x]."""
+"""Join sources that several boxes read together, as the lesson writes it: [h, x]."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from gatewright.draw.diagram.figures import TERMINALS, Figure, Input
 
 
 def join(figures: list[Figure]) -> list[Figure]:
-    """The figures with a join for what two boxes or more read together, largest gain first."""
+    """The figures, with joins of the sources that two or more boxes share, largest gain first."""
+    # Each turn adds the join that saves the most wires.
     while True:
         reads = {
-            box: [one.source for one in box.inputs if one.key and one.source.kind != "join"]
+            box: [wire.source for wire in box.inputs if wire.key and wire.source.kind != "join"]
             for box in figures
             if box.kind == "learned"
         }
@@ -20,34 +21,35 @@ def join(figures: list[Figure]) -> list[Figure]:
         for sources in _common(list(reads.values())):
             readers = [box for box, read in reads.items() if set(sources) <= set(read)]
             if len(readers) > 1:
-                gains[sources] = len(readers) * (len(sources) - 1)
+                gains[sources] = len(readers) * (len(sources) - 1)  # wires saved
         if not gains:
             return figures
         best = gains.most_common(1)[0][0]
         joined = Figure("join", "")
-        called: dict[Figure, str] = {}
+        keys: dict[Figure, str] = {}
         for box, read in reads.items():
             if set(best) <= set(read):
-                rest = [one for one in box.inputs if not one.key or one.source not in best]
-                called = {one.source: one.key for one in box.inputs if one.key} | called
+                rest = [wire for wire in box.inputs if not wire.key or wire.source not in best]
+                keys = {wire.source: wire.key for wire in box.inputs if wire.key} | keys
                 box.inputs = [Input(joined), *rest]
-        written = (_called(one, called[one]) for one in best)
-        joined.sign = f"[{', '.join(written)}]"
-        joined.inputs = [Input(one) for one in best]
-        after = max(figures.index(one) for one in best)
-        figures.insert(after + 1, joined)
+        names = (_name(source, keys[source]) for source in best)
+        joined.sign = f"[{', '.join(names)}]"
+        joined.inputs = [Input(source) for source in best]
+        last = max(figures.index(source) for source in best)
+        figures.insert(last + 1, joined)
 
 
-def _called(source: Figure, key: str) -> str:
-    """What is read, by its own name where it has one: GRU-D's x_hat, which products call x."""
+def _name(source: Figure, key: str) -> str:
+    """The name of a source, else its key: x_hat in GRU-D, which products read as x."""
     if source.kind in TERMINALS:
         return source.sign
     return source.names[0].rpartition(".")[2] if source.names else key
 
 
 def _common(reads: list[list[Figure]]) -> Iterator[tuple[Figure, ...]]:
-    for index, one in enumerate(reads):
-        for other in reads[index + 1 :]:
-            shared = tuple(source for source in one if source in other)
+    """The sets of sources that two boxes share."""
+    for index, first in enumerate(reads):
+        for second in reads[index + 1 :]:
+            shared = tuple(source for source in first if source in second)
             if len(shared) > 1:
                 yield shared

@@ -1,18 +1,18 @@
-"""Legend: the grammar in one row, telling only what the drawing shows."""
+"""The legend of a diagram: one row with only the kinds that the diagram shows."""
 
 from __future__ import annotations
 
-from gatewright.draw.diagram.layout import Layout
+from gatewright.draw.diagram.layout import DiagramLayout
 from gatewright.draw.diagram.markup import write
 from gatewright.draw.diagram.measure import text_width
 from gatewright.draw.page.elements import short, tag
 
-#: Its text's size, the width of a sample, and the gaps after a sample and after an entry.
-SIZE, SAMPLE, NEAR, FAR = 12, 34, 8, 26
-MIDDLE = 26
+#: In pixels: the font size, the width of a sample, the gaps after a sample and after an entry,
+#: and the middle of the row.
+SIZE, SAMPLE, NEAR, FAR, MIDDLE = 12, 34, 8, 26, 26
 
 
-def legend(layout: Layout) -> tuple[str, float]:
+def legend(layout: DiagramLayout) -> tuple[str, float]:
     """The legend's markup and its width."""
     kinds = {figure.kind for figure in layout.picture.figures}
     roles = {wire.role for wire in layout.wires}
@@ -31,10 +31,10 @@ def legend(layout: Layout) -> tuple[str, float]:
         entries.append(("join", "[ , ]: read together"))
     parts: list[str] = []
     x = 0.0
-    for kind, said in entries:
+    for kind, meaning in entries:
         parts.append(_sample(kind, x))
-        parts.append(write(said, x + SAMPLE + NEAR, MIDDLE, SIZE, "gw-muted", "start"))
-        x += SAMPLE + NEAR + text_width(said, SIZE) + FAR
+        parts.append(write(meaning, x + SAMPLE + NEAR, MIDDLE, SIZE, "gw-muted", "start"))
+        x += SAMPLE + NEAR + text_width(meaning, SIZE) + FAR
     return "".join(parts), max(0.0, x - FAR)
 
 

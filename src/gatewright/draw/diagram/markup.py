@@ -1,18 +1,18 @@
-"""Markup: a cell's layout as SVG. One group a value: its figure, its name and its wires."""
+"""Write a cell's layout as SVG, one group for each value: its figure, name and wires."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from gatewright.draw.diagram.figures import Figure
-from gatewright.draw.diagram.layout import Layout, Wire
-from gatewright.draw.diagram.place import NAME, SIGN, SMALL, UNIT, Frame, Place, Point
+from gatewright.draw.diagram.layout import DiagramLayout, Wire
+from gatewright.draw.diagram.place import NAME, SIGN, SMALL, UNIT, CellFrame, FigurePlace, Point
 from gatewright.draw.diagram.strokes import TIP, path, tip
 from gatewright.draw.page.elements import escape, short, tag
 
-#: Pixels between a wire's end at the cell's edge and what is written there.
+#: Pixels between a wire's end at the edge of the cell and its text.
 EDGE = 6
-#: Corner radii in pixels; what is not named is as round as can be: a circle or a pill.
+#: Corner radii in pixels; other kinds have round ends, as a circle or a pill.
 RADII = {"learned": 9.0, "row": 3.0, "join": 3.0}
 
 
@@ -25,7 +25,7 @@ def write(
     anchor: str = "middle",
     low: str = "",
 ) -> str:
-    """A text whose middle is at height `y`; `low` follows it as an index."""
+    """A text with its middle at height `y`; `low` follows it as an index."""
     content = escape(text)
     if low:
         content += tag("tspan", escape(low), dy=short(size * 0.25), font_size=short(size * 0.75))
@@ -40,18 +40,18 @@ def write(
     )
 
 
-def values(layout: Layout, words: Mapping[str, str], equations: Mapping[str, str]) -> str:
-    """All values of the cell, each as one group.
+def values(layout: DiagramLayout, words: Mapping[str, str], equations: Mapping[str, str]) -> str:
+    """All values of the cell, each as a group.
 
     Args:
-        words: What is written for the event and the states, where it is not their name.
-        equations: What is shown under the pointer, by name.
+        words: Texts for the event and the states that are not their names.
+        equations: Tooltips, by the name of the value.
     """
     under = _crossings(layout.wires)
     picture, places = layout.picture, layout.places
     groups = []
     for figure in picture.figures:
-        wires = [one for one in layout.wires if one.source is figure]
+        wires = [wire for wire in layout.wires if wire.source is figure]
         parts = [
             tag("title", escape(equations[name]))
             for name in figure.names[:1]
@@ -60,7 +60,7 @@ def values(layout: Layout, words: Mapping[str, str], equations: Mapping[str, str
         parts += [
             tag(
                 "g",
-                "".join(_wire(one, under.get(figure, set())) for one in wires),
+                "".join(_wire(wire, under.get(figure, set())) for wire in wires),
                 class_="gw-wires",
             )
         ]
@@ -70,8 +70,8 @@ def values(layout: Layout, words: Mapping[str, str], equations: Mapping[str, str
             parts.append(_enters(figure, places.enters[figure]))
         parts += [
             _leaves(words.get(name, name), places.leaves[name])
-            for name, one in picture.updates.items()
-            if one is figure
+            for name, updated in picture.updates.items()
+            if updated is figure
         ]
         if picture.output is figure:
             parts.append(_output(layout))
@@ -86,10 +86,10 @@ def values(layout: Layout, words: Mapping[str, str], equations: Mapping[str, str
                 data_when="before" if figure.kind == "state" else None,
             )
         )
-    return "\n".join([*(_frame(one) for one in places.frames), *groups])
+    return "\n".join([*map(_frame, places.frames), *groups])
 
 
-def _frame(frame: Frame) -> str:
+def _frame(frame: CellFrame) -> str:
     left, top = frame.left * UNIT, frame.top * UNIT
     width, height = frame.right * UNIT - left, frame.bottom * UNIT - top
     parts = [
@@ -100,21 +100,21 @@ def _frame(frame: Frame) -> str:
 
 
 def _crossings(wires: Iterable[Wire]) -> dict[Figure, set[Point]]:
-    """Where each value's upright wires pass under another value's."""
+    """The points where vertical wires of each value pass under those of another value."""
     across: dict[Point, Figure] = {}
     upright: dict[Point, Figure] = {}
     for wire in wires:
-        for one, other in zip(wire.way, wire.way[1:], strict=False):
-            taken = across if one.y == other.y else upright
-            taken[one] = taken[other] = wire.source
-    found: dict[Figure, set[Point]] = {}
+        for start, end in zip(wire.way, wire.way[1:], strict=False):
+            direction = across if start.y == end.y else upright
+            direction[start] = direction[end] = wire.source
+    crossings: dict[Figure, set[Point]] = {}
     for point, figure in upright.items():
         if across.get(point, figure) is not figure:
-            found.setdefault(figure, set()).add(point)
-    return found
+            crossings.setdefault(figure, set()).add(point)
+    return crossings
 
 
-def _body(figure: Figure, spot: Place) -> list[str]:
+def _body(figure: Figure, spot: FigurePlace) -> list[str]:
     x, y = spot.left * UNIT, spot.top * UNIT
     width, height = spot.width * UNIT, spot.height * UNIT
     cx, cy = x + width / 2, y + height / 2
@@ -152,12 +152,12 @@ def _wire(wire: Wire, under: set[Point]) -> str:
     return "".join(parts)
 
 
-#: The size of the letter at a wire's end.
+#: The font size of the letter at the end of a wire, in pixels.
 MARK = 11
 
 
 def mark_at(wire: Wire) -> tuple[float, float]:
-    """Where the letter at a wire's end stands: beside its arrow, in pixels."""
+    """The point in pixels of the letter at the end of a wire: next to its arrow."""
     end, before = wire.way[-1], wire.way[-2]
     dx, dy = end.x - before.x, end.y - before.y
     return end.x * UNIT - dx * 9 - abs(dy) * 9, end.y * UNIT - dy * 9 + abs(dx) * 9
@@ -174,7 +174,7 @@ def _leaves(name: str, point: Point) -> str:
     return write(name, point.x * UNIT + EDGE, point.y * UNIT, NAME, "gw-name", "start", low="t")
 
 
-def _output(layout: Layout) -> str:
+def _output(layout: DiagramLayout) -> str:
     point = layout.places.output
     y = point.y * UNIT - EDGE - NAME * 0.5
     return write(layout.picture.output_name, point.x * UNIT, y, NAME, "gw-name", low="t")

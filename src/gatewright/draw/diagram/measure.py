@@ -1,7 +1,7 @@
-"""Measure: how wide a text is at most, without a font at hand.
+"""Estimate the width of a text without its font.
 
-The page's own sans-serif is unknown here, so the estimate is that of a wide one (DejaVu
-Sans, which is wider than Helvetica, Arial, Segoe and Roboto).
+The sans-serif font of the reader is unknown, so the estimate is that of a wide font: DejaVu
+Sans is wider than Helvetica, Arial, Segoe and Roboto.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _WIDE = dict.fromkeys("mwMWOQ@%", 1.0) | dict.fromkeys("+−×÷=<>≤≥~^", 0.
 
 
 def text_width(text: str, size: float) -> float:
-    """The greatest width in pixels that `text` takes at a font size in pixels."""
+    """The largest width in pixels of `text` at a font size in pixels."""
     return size * sum(_em(letter) for letter in text)
 
 
@@ -29,18 +29,18 @@ def _em(letter: str) -> float:
     return 0.72 if letter.isupper() else 0.64 if letter.isascii() else 0.84
 
 
-def wrapped(text: str, size: float, width: float, most: int) -> list[str]:
-    """`text` in lines no wider than `width`, the last one cut where it takes more than `most`."""
+def wrapped(text: str, size: float, width: float, max_lines: int) -> list[str]:
+    """Wrap `text` into at most `max_lines` lines no wider than `width`, and cut the rest."""
     lines: list[str] = []
     for word in text.split():
         if lines and text_width(f"{lines[-1]} {word}", size) <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
-    kept = lines[:most]
-    if len(lines) > most:
-        kept[-1] += " …"
-    return [_cut(line, size, width) for line in kept]
+    visible = lines[:max_lines]
+    if len(lines) > max_lines:
+        visible[-1] += " …"
+    return [_cut(line, size, width) for line in visible]
 
 
 def _cut(text: str, size: float, width: float) -> str:

@@ -1,7 +1,7 @@
-"""Picture: a cell's equations as the figures of its diagram.
+"""Turn a cell's equations into the figures of its diagram.
 
-A learned product, what is added to it and the nonlinearity on top become one box; every
-other operation is a figure of its own.
+A learned product, the terms added to it and its nonlinearity become one box; every other
+operation is a separate figure.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from gatewright.language.equations import Equations
 from gatewright.language.node import Node
 from gatewright.language.operations import OPERATIONS
 
-#: How much an operation bends a memory that passes through it; what is not named, more.
+#: The cost of an operation on the line of a memory, which prefers cheap ones; 3 by default.
 CARRIES = {"add": 1, "multiply": 1, "subtract": 1}
 LETTERS = {"linear": "W", "diagonal": "p", "parameter": "w"}
 
 
 def picture(equations: Equations, words: Mapping[str, str]) -> Picture:
-    """The figures of a cell; `words` are other names for the event and the states."""
+    """The figures of a cell; `words` replace the names of the event and the states."""
     within = boxes(equations)
-    hidden = {one for root, members in within.items() for one in members if one is not root}
+    hidden = {node for root, members in within.items() for node in members if node is not root}
     names = _names(equations)
     weights = _weights(equations, within)
-    asked = _asked(equations)
-    made: dict[Node, Figure] = {}
+    visible = _visible_numbers(equations)
+    drawn: dict[Node, Figure] = {}
     for node in equations.nodes:
-        if node in hidden or (is_number(node) and node not in asked):
+        if node in hidden or (is_number(node) and node not in visible):
             continue
         if node in within or node.op == "parameter":
-            made[node] = _box(within.get(node, [node]), made, names, weights)
+            drawn[node] = _box(within.get(node, [node]), drawn, names, weights)
         else:
-            made[node] = _figure(node, words, made, names.get(node, ()))
-    for figure in made.values():
+            drawn[node] = _figure(node, words, drawn, names.get(node, ()))
+    for figure in drawn.values():
         plain = figure.kind in TERMINALS or set(figure.names) <= {*equations.states, "output"}
         figure.label = "" if plain else figure.names[0]
-    figures = join(list(made.values()))
+    figures = join(list(drawn.values()))
     _group(figures)
-    states = {node.attributes["name"]: made[node] for node in equations.nodes if node.op == "state"}
-    updates = {name: made[node] for name, node in equations.updates.items()}
-    output = made[equations.output]
-    state = next((words.get(name, name) for name, one in updates.items() if one is output), "")
+    leaves = [node for node in equations.nodes if node.op == "state"]
+    states = {node.attributes["name"]: drawn[node] for node in leaves}
+    updates = {name: drawn[node] for name, node in equations.updates.items()}
+    output = drawn[equations.output]
+    state = next((words.get(name, name) for name, f in updates.items() if f is output), "")
     lines = memories(figures, states, updates)
     return Picture(
         tuple(figures), lines, states, updates, output, state or output.label or "output"
@@ -53,7 +54,7 @@ def picture(equations: Equations, words: Mapping[str, str]) -> Picture:
 
 
 def _figure(
-    node: Node, words: Mapping[str, str], made: Mapping[Node, Figure], names: tuple[str, ...]
+    node: Node, words: Mapping[str, str], drawn: Mapping[Node, Figure], names: tuple[str, ...]
 ) -> Figure:
     if node.op in TERMINALS:
         name = node.attributes["name"]
@@ -63,12 +64,12 @@ def _figure(
         return Figure("source", f"noise {number(node.attributes['p'])}", names=names)
     if node.op == "constant":
         return Figure("source", number(node.attributes["value"]), names=names)
-    texts = {one: _inline(one) for one in node.operands if is_number(one)}
+    texts = {operand: _inline(operand) for operand in node.operands if is_number(operand)}
     sign, marks = of_operation(node, texts)
     wires = [
-        Input(made[one], mark)
-        for one, mark in dict(zip(node.operands, marks, strict=True)).items()
-        if one not in texts
+        Input(drawn[operand], mark)
+        for operand, mark in dict(zip(node.operands, marks, strict=True)).items()
+        if operand not in texts
     ]
     row, boolean = OPERATIONS[node.op].kind == "row", OPERATIONS[node.op].boolean
     return Figure(
@@ -77,64 +78,65 @@ def _figure(
         names=names,
         inputs=wires,
         carries=0 if row or boolean else CARRIES.get(node.op, 3),
-        learns=any(one.op == "parameter" for one in texts),
+        learns=any(operand.op == "parameter" for operand in texts),
     )
 
 
 def _box(
     members: list[Node],
-    made: Mapping[Node, Figure],
+    drawn: Mapping[Node, Figure],
     names: Mapping[Node, tuple[str, ...]],
     weights: Mapping[Node, str],
 ) -> Figure:
-    """One learned box; `members` begins with what it stands for and goes back."""
+    """A learned box. Its members begin with the node whose value it shows, the last operation."""
     root, members = members[0], members[::-1]
     inputs: dict[tuple[Figure, bool], Input] = {}
     for node in members:
         if node.op in PRODUCTS:
             diagonal = node.op == "diagonal"
-            for one, key in zip(node.operands, node.attributes["keys"], strict=True):
-                wire = Input(made[one], "", diagonal, "" if diagonal else key)
+            for operand, key in zip(node.operands, node.attributes["keys"], strict=True):
+                wire = Input(drawn[operand], "", diagonal, "" if diagonal else key)
                 inputs.setdefault((wire.source, diagonal), wire)
-    # A matrix speaks for the box where there is one: its bias, gain and peephole go with it.
-    letter = next(op for op in LETTERS if any(one.op == op for one in members))
-    owned = dict.fromkeys(weights[one] for one in members if one.op == letter)
-    rows = dict.fromkeys(of_unary(one.op) for one in members if OPERATIONS[one.op].kind == "row")
+    # If there is a matrix, its letter also represents its bias, gain and peephole.
+    letter = next(op for op in LETTERS if any(node.op == op for node in members))
+    owned = dict.fromkeys(weights[node] for node in members if node.op == letter)
+    rows = dict.fromkeys(of_unary(n.op) for n in members if OPERATIONS[n.op].kind == "row")
     signs = [] if OPERATIONS[root.op].arity != 1 or root.op == "negative" else [of_unary(root.op)]
-    signs += [one for one in rows if one not in signs]
+    signs += [sign for sign in rows if sign not in signs]
     return Figure(
         "learned",
         " ".join(signs),
         f"{LETTERS[letter]}_{' '.join(owned)}",
         names.get(root, ()),
-        tuple(name for one in members if one is not root for name in names.get(one, ())),
+        tuple(name for node in members if node is not root for name in names.get(node, ())),
         list(inputs.values()),
         learns=True,
     )
 
 
 def _weights(equations: Equations, within: Mapping[Node, list[Node]]) -> dict[Node, str]:
-    """What each owner of weights is called; boxes that share a name are told apart by key."""
-    found: dict[Node, str] = {}
+    """The printed name of each weight; boxes with the same name are distinguished by key."""
+    printed: dict[Node, str] = {}
     read: dict[str, set[tuple[str, ...]]] = {}
     keys: dict[Node, tuple[str, ...]] = {}
     for members in within.values():
-        for name in {one.attributes["name"] for one in members if one.op == "linear"}:
-            mine = [one for one in members if one.op == "linear" and one.attributes["name"] == name]
-            together = tuple(key for one in reversed(mine) for key in one.attributes["keys"])
-            keys |= dict.fromkeys(mine, together)
-            read.setdefault(name, set()).add(together)
+        products = [node for node in members if node.op == "linear"]
+        for name in {node.attributes["name"] for node in products}:
+            same = [node for node in products if node.attributes["name"] == name]
+            all_keys = tuple(key for node in reversed(same) for key in node.attributes["keys"])
+            keys |= dict.fromkeys(same, all_keys)
+            read.setdefault(name, set()).add(all_keys)
     for node in equations.nodes:
         if node.op in LETTERS:
             name = node.attributes["name"]
             several = node in keys and len(read[name]) > 1
-            found[node] = f"{name},{','.join(keys[node])}" if several else name
-    return found
+            printed[node] = f"{name},{','.join(keys[node])}" if several else name
+    return printed
 
 
-def _asked(equations: Equations) -> set[Node]:
-    """Nodes that must be drawn even if they are numbers: a state or a product reads them."""
-    read = [one for node in equations.nodes if node.op in PRODUCTS for one in node.operands]
+def _visible_numbers(equations: Equations) -> set[Node]:
+    """Nodes that are drawn even if they are numbers: states, the output, sources of products."""
+    read = [source for node in equations.nodes if node.op in PRODUCTS for source in node.operands]
     return {*equations.updates.values(), equations.output, *read}
 
 
@@ -145,30 +147,30 @@ def _inline(node: Node) -> str:
 
 
 def _names(equations: Equations) -> dict[Node, tuple[str, ...]]:
-    """The names of each node; those of states last, since they stand at the edge already.
+    """The names of each node; those of states last, since they are at the edge already.
 
-    Within a cell's field the states' names are not known, but a gate's is the longer.
+    The states of an inner cell are not known here, but the name of a gate is longer.
     """
-    found: dict[Node, tuple[str, ...]] = {}
+    names: dict[Node, tuple[str, ...]] = {}
     for name in sorted(
         equations.names,
         key=lambda name: (name in equations.states, -len(name) if "." in name else 0),
     ):
         node = equations.names[name]
-        found[node] = (*found.get(node, ()), name)
-    return found
+        names[node] = (*names.get(node, ()), name)
+    return names
 
 
 def _group(figures: list[Figure]) -> None:
-    """Say which cell within the cell each figure belongs to: by name, else by its readers."""
+    """Set the inner cell that each figure belongs to: by its name, else by its readers."""
     readers: dict[Figure, set[str]] = {}
     for figure in reversed(figures):
         if figure.kind in TERMINALS:
             continue
-        named = next((one for one in (*figure.names, figure.tag[2:]) if "." in one), "")
+        dotted = next((name for name in (*figure.names, figure.tag[2:]) if "." in name), "")
         around = readers.get(figure, set())
-        figure.group = named.rpartition(".")[0] or (
+        figure.group = dotted.rpartition(".")[0] or (
             next(iter(around)) if len(around) == 1 and not figure.names else ""
         )
-        for one in figure.inputs:
-            readers.setdefault(one.source, set()).add(figure.group)
+        for wire in figure.inputs:
+            readers.setdefault(wire.source, set()).add(figure.group)

@@ -1,7 +1,7 @@
-"""Place: where each figure of a picture stands, on a grid of UNIT pixels.
+"""Place the figures of a picture on a grid of UNIT pixels.
 
 From top to bottom: the memories as lines, the operations, the learned boxes in one row,
-and the wires that feed the boxes.
+and the wires that lead to the boxes.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gatewright.draw.diagram.figures import Figure, Picture
 from gatewright.draw.diagram.measure import text_width
 
 UNIT = 16
-#: With more columns than these, they stand closer.
+#: More columns than this are placed closer together.
 ROOMY = 8
 #: Font sizes in pixels: signs, names on wires, the small print of a box.
 SIGN, NAME, SMALL = 16, 15, 13
 
 
 class Point(NamedTuple):
-    """A point of the grid, x to the right and y down, or a direction on it."""
+    """A point of the grid, x to the right and y down, or a direction on the grid."""
 
     x: int
     y: int
@@ -33,10 +33,10 @@ UP, DOWN, LEFT, RIGHT = Point(0, -1), Point(0, 1), Point(-1, 0), Point(1, 0)
 
 
 @dataclass(frozen=True)
-class Place:
-    """A figure's rectangle in grid units, and from where its name is written.
+class FigurePlace:
+    """A figure's rectangle in grid units, and the place of its name.
 
-    `label` is the row's left end; the name stands centred on that row.
+    The name begins at `label`, is centred on that row and takes `label_units` units.
     """
 
     left: int
@@ -48,10 +48,11 @@ class Place:
 
     @property
     def middle(self) -> Point:
+        """The middle of the rectangle."""
         return Point(self.left + self.width // 2, self.top + self.height // 2)
 
     def covers(self) -> set[Point]:
-        """The grid points on the figure and under its name."""
+        """The grid points under the figure and under its name."""
         body = {
             Point(x, y)
             for x in range(self.left, self.left + self.width + 1)
@@ -62,8 +63,8 @@ class Place:
         }
 
 
-class Frame(NamedTuple):
-    """The rectangle around a cell within the cell, in grid units, and its name above it."""
+class CellFrame(NamedTuple):
+    """The rectangle around an inner cell in grid units, with the cell's name above it."""
 
     name: str
     left: float
@@ -74,27 +75,28 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Places:
-    """All places, and the ends of the wires that cross the cell's edge.
+class FigurePlaces:
+    """All places, and the ends of the wires that cross the edge of the cell.
 
     Attributes:
-        figures: Those that are drawn with a body.
-        enters: Where event, inputs and states come in; `leaves` where each state goes out.
-        output: Where the output goes up.
-        frames: Those of cells within the cell.
+        figures: The places of figures with a body.
+        enters: The points where event, inputs and states come in; `leaves` those where the
+            states go out.
+        output: The point where the output goes up.
+        frames: The frames around inner cells.
     """
 
-    figures: dict[Figure, Place]
+    figures: dict[Figure, FigurePlace]
     enters: dict[Figure, Point]
     leaves: dict[str, Point]
     output: Point
-    frames: tuple[Frame, ...]
+    frames: tuple[CellFrame, ...]
     width: int
     height: int
 
 
 def size(figure: Figure) -> tuple[int, int]:
-    """Width (even) and height of a figure."""
+    """The width and height of a figure in units; the width is even, so it has a middle."""
     if figure.kind == "learned":
         widest = max(
             text_width(figure.sign, SIGN + 2),
@@ -108,16 +110,18 @@ def size(figure: Figure) -> tuple[int, int]:
 
 
 def label_units(text: str) -> int:
-    """How many units a name on a wire takes."""
+    """The units that a name on a wire takes."""
     return math.ceil((text_width(text, NAME) + 6) / UNIT) if text else 0
 
 
-def place(picture: Picture, grid: Grid, edge_names: Mapping[str, str], room: int = 0) -> Places:
-    """Give every figure its place on the fine grid.
+def place(
+    picture: Picture, grid: Grid, edge_names: Mapping[str, str], room: int = 0
+) -> FigurePlaces:
+    """Give every figure its place on the grid.
 
     Args:
-        edge_names: What is written at the ends of the wires, for the width of the margins.
-        room: Further units between columns and rows, for wires that found no way.
+        edge_names: The texts at the ends of the wires, which set the width of the margins.
+        room: Additional units between columns and rows, if some wire found no way.
     """
     columns, levels, framed = grid.columns, grid.levels, grid.bands
     margin = max(label_units(edge_names[name]) for name in picture.states) + 1
@@ -125,11 +129,11 @@ def place(picture: Picture, grid: Grid, edge_names: Mapping[str, str], room: int
     # The rows: names and frames above the lines, then the operations, the boxes, the buses.
     top = 5 if framed else 4
     lines = {index: top + 4 * index for index in range(len(picture.lines))}
-    pitch = 4 + room // 2
+    pitch = 4 + room // 2  # of the levels of operations
     above = max(lines.values(), default=top - 1)
     box_top = above + pitch * (max(levels.values(), default=0) + 1)
     bus = box_top + 6 + room // 2
-    places: dict[Figure, Place] = {}
+    places: dict[Figure, FigurePlace] = {}
     for figure, column in columns.items():
         width, height = size(figure)
         if figure.kind == "learned":
@@ -145,7 +149,7 @@ def place(picture: Picture, grid: Grid, edge_names: Mapping[str, str], room: int
         if figure.kind == "learned":
             label = Point(middles[column] + 1, first - 1)
         units = label_units(figure.label)
-        places[figure] = Place(left, first, width, height, label, units)
+        places[figure] = FigurePlace(left, first, width, height, label, units)
     right = end + 3
     enters: dict[Figure, Point] = {}
     leaves: dict[str, Point] = {}
@@ -159,7 +163,7 @@ def place(picture: Picture, grid: Grid, edge_names: Mapping[str, str], room: int
     ground = max(low, bus + 3) + 1 + room
     entries = _entries(picture, places, edge_names, margin + 2, ground)
     edges = [right + margin, *(x + 1 + label_units(name) for (x, _), name in entries.values())]
-    return Places(
+    return FigurePlaces(
         figures=places,
         enters=enters | {figure: point for figure, (point, _) in entries.items()},
         leaves=leaves,
@@ -173,7 +177,7 @@ def place(picture: Picture, grid: Grid, edge_names: Mapping[str, str], room: int
 def _middles(
     columns: Mapping[Figure, int], x: int, room: int, framed: Mapping[str, tuple[int, int]]
 ) -> tuple[list[int], int]:
-    """Where each column's middle is, and where the next one would begin."""
+    """The middle of each column, and the beginning of the next one."""
     count = max(columns.values(), default=-1) + 1
     reach, names = [0] * count, [0] * count
     for figure, column in columns.items():
@@ -186,7 +190,7 @@ def _middles(
     for column in range(count):
         x += sum(column == first for first, _ in framed.values())
         middles.append(x + reach[column])
-        # A name may stand in the gap, since it leaves one way beside it.
+        # A name may use the gap: it leaves one free way next to it.
         x = middles[-1] + max(reach[column] + gap, names[column] + 1)
         x += sum(column == last for _, last in framed.values())
     return middles, x
@@ -194,46 +198,47 @@ def _middles(
 
 def _entries(
     picture: Picture,
-    places: Mapping[Figure, Place],
+    places: Mapping[Figure, FigurePlace],
     edge_names: Mapping[str, str],
     default: int,
     ground: int,
 ) -> dict[Figure, tuple[Point, str]]:
-    """Where event and inputs come in, and what is written there."""
-    found: dict[Figure, tuple[Point, str]] = {}
+    """The points where event and inputs come in, and their texts."""
+    entries: dict[Figure, tuple[Point, str]] = {}
     taken: list[tuple[int, int]] = []
     for figure in picture.figures:
         if figure.kind in ("event", "input"):
             name = edge_names[figure.names[0]]
             half = label_units(name) // 2 + 1
             foot = max(_foot(picture, figure, places, default), half)
+            # Move right until the texts of two entries do not overlap.
             while any(foot - half < end and start < foot + half for start, end in taken):
                 foot += 1
             taken.append((foot - half, foot + half))
-            found[figure] = Point(foot, ground), name
-    return found
+            entries[figure] = Point(foot, ground), name
+    return entries
 
 
 def _frames(
     framed: Mapping[str, tuple[int, int]],
-    places: Mapping[Figure, Place],
+    places: Mapping[Figure, FigurePlace],
     columns: Mapping[Figure, int],
     top: int,
     bottom: int,
-) -> Iterator[Frame]:
+) -> Iterator[CellFrame]:
     for name, (first, last) in framed.items():
-        spots = [places[one] for one, column in columns.items() if first <= column <= last]
+        spots = [places[figure] for figure, k in columns.items() if first <= k <= last]
         left = min(spot.left for spot in spots) - 1
         right = max(max(spot.left + spot.width, spot.label.x + spot.label_units) for spot in spots)
-        yield Frame(name, left, top - 2.2, right + 0.5, bottom + 0.8, Point(left, top - 3))
+        yield CellFrame(name, left, top - 2.2, right + 0.5, bottom + 0.8, Point(left, top - 3))
 
 
-def feet(figure: Figure, spot: Place) -> list[int]:
-    """Where a box may be read from below: one place a wire, around its middle.
+def feet(figure: Figure, spot: FigurePlace) -> list[int]:
+    """The columns where wires may enter a box from below, around its middle.
 
-    What comes down from a memory enters at the sides, as long as there is room.
+    Wires that come down from a memory enter at the sides, as long as there is room.
     """
-    from_above = sum(one.diagonal or one.source.line is not None for one in figure.inputs)
+    from_above = sum(wire.diagonal or wire.source.line is not None for wire in figure.inputs)
     wires = max(1, len(figure.inputs) - min(from_above, 3))
     middle = spot.middle.x
     if wires % 2:
@@ -242,10 +247,12 @@ def feet(figure: Figure, spot: Place) -> list[int]:
     return [*(middle - side for side in reversed(sides)), *(middle + side for side in sides)]
 
 
-def _foot(picture: Picture, figure: Figure, places: Mapping[Figure, Place], default: int) -> int:
-    """Below its first reader, so that it rises straight."""
+def _foot(
+    picture: Picture, figure: Figure, places: Mapping[Figure, FigurePlace], default: int
+) -> int:
+    """The column below the first reader of an entry, so that its wire is straight."""
     for reader in picture.figures:
-        if any(one.source is figure for one in reader.inputs):
+        if any(wire.source is figure for wire in reader.inputs):
             place = places[reader]
             return feet(reader, place)[-1] if reader.kind == "learned" else place.middle.x
     return default

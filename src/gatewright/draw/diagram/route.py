@@ -1,8 +1,8 @@
-"""Route: wires on the grid's lines, around every figure and name.
+"""Route wires along the grid, around every figure and name.
 
-Each wire is the cheapest way (A*) from what its value already has drawn to the figure that
-reads it, so readers of one value share a bus and branch off it. Wires of different values
-share no stretch and no corner: they may only cross, straight.
+Each wire is the cheapest way (A*) to its reader from the wires that its value already has, so
+readers of one value share a bus and branch off it. Wires of different values never share a
+stretch or a corner; they only cross, at right angles.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from gatewright.draw.diagram.place import DOWN, LEFT, RIGHT, UP, Point
 
 DIRECTIONS = (UP, DOWN, LEFT, RIGHT)
 OPPOSITE = {UP: DOWN, DOWN: UP, LEFT: RIGHT, RIGHT: LEFT}
-TURNS = {one: tuple(turn for turn in DIRECTIONS if turn != OPPOSITE[one]) for one in DIRECTIONS}
-#: What a way costs besides its length: a turn, passing over another wire, beginning at the
-#: side of a wire or at its end, and passing close before a figure.
+TURNS = {d: tuple(turn for turn in DIRECTIONS if turn != OPPOSITE[d]) for d in DIRECTIONS}
+#: Costs of a way in addition to its length: a turn, crossing another wire, branching off the
+#: side of a wire, continuing it straight on, and passing directly in front of a figure.
 BEND, CROSSING, BRANCH, STRAIGHT, DOORSTEP = 3.0, 4.0, 5.0, 0.0, 4.0
 
 
 @dataclass
 class Net:
-    """One value's wires: the points they lie on."""
+    """The wires of one value: their points, and those of them that are ends."""
 
     points: set[Point] = field(default_factory=set)
     ends: set[Point] = field(default_factory=set)
 
 
 class Router:
-    """Finds ways on a grid from which `blocked` points are taken out.
+    """Find ways on a grid without the `blocked` points.
 
     Args:
-        inner: Left, top, right and bottom, between which wires stay but for their ends.
-        doorsteps: Points before a figure's sides; passing there is possible but costs.
+        inner: Left, top, right and bottom; only the ends of wires may be outside.
+        doorsteps: Points in front of the sides of figures, which cost more.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class Router:
     ) -> None:
         self.left, self.top, self.right, self.bottom = inner
         self.blocked, self.doorsteps = blocked, doorsteps
-        #: Which net passes a point, sideways and upright.
+        #: The net that passes each point horizontally, and vertically.
         self.across: dict[Point, int] = {}
         self.upright: dict[Point, int] = {}
         self.nets: dict[int, Net] = {}
 
     def lay(self, net: int, way: list[Point]) -> None:
-        """Mark a way, given by all its points, as taken."""
+        """Add a way, with all its points, to a net."""
         mine = self.nets.setdefault(net, Net())
-        for one, other in pairwise(way):
-            taken = self.across if one.y == other.y else self.upright
-            taken[one] = taken[other] = net
+        for start, end in pairwise(way):
+            taken = self.across if start.y == end.y else self.upright
+            taken[start] = taken[end] = net
         mine.points.update(way)
 
     def find(
@@ -63,13 +63,13 @@ class Router:
         goals: Mapping[Point, Point],
         extra: Mapping[Point, float],
     ) -> list[Point] | None:
-        """The cheapest way, point by point, and None where there is none.
+        """The cheapest way, point by point; None if there is no way.
 
         Args:
-            ports: Where the source may be left, each with the direction out of it; used
-                while the net has no wires yet.
-            goals: Where the reader may be entered, each with the direction out of it.
-            extra: What using a port or goal costs besides.
+            ports: Points where the wire may leave its source, each with the direction out of
+                it; used only for the first wire of a net.
+            goals: Points where it may enter the reader, each with the direction out of it.
+            extra: Additional costs of ports and goals.
         """
         mine = self.nets.setdefault(net, Net())
         best: dict[tuple[Point, Point], float] = {}
@@ -77,7 +77,7 @@ class Router:
         queue: list[tuple[float, int, float, Point, Point]] = []
         count = 0
 
-        # What is left at least: the distance to the rectangle around the goals.
+        # A* needs a lower bound of the remaining cost: the distance to the goals' rectangle.
         left, right = min(goal.x for goal in goals), max(goal.x for goal in goals)
         top, bottom = min(goal.y for goal in goals), max(goal.y for goal in goals)
 
@@ -103,7 +103,7 @@ class Router:
                 continue
             if point in goals:
                 return _traced(came, (point, heading))
-            # A port is left straight, and no wire turns where it crosses another.
+            # A wire leaves its port straight, and never turns where it crosses another.
             straight = came[point, heading] is None or not self._free(point, net)
             for turn in (heading,) if straight else TURNS[heading]:
                 target = Point(point.x + turn.x, point.y + turn.y)
@@ -127,7 +127,7 @@ class Router:
             if self._free(point, net):
                 for heading in DIRECTIONS:
                     behind = Point(point.x - heading.x, point.y - heading.y)
-                    # A bus that is drawn on straight looks better than a stair.
+                    # A bus that continues straight on looks better than a staircase.
                     yield point, heading, STRAIGHT if behind in mine.points else BRANCH
 
     def _free(self, point: Point, net: int) -> bool:
@@ -136,7 +136,7 @@ class Router:
     def _step(
         self, point: Point, heading: Point, net: int, mine: Net, goals: Mapping[Point, Point]
     ) -> float | None:
-        """The cost of entering a point, None where it is closed."""
+        """The cost of entering a point; None if it is not allowed."""
         if point in goals:
             return 1.0 if goals[point] == OPPOSITE[heading] else None
         if not (self.left <= point.x <= self.right and self.top <= point.y <= self.bottom):
@@ -144,7 +144,7 @@ class Router:
         if point in self.blocked or point in mine.points:
             return None
         along, over = (self.across, self.upright) if heading.y == 0 else (self.upright, self.across)
-        # Where another net turns or branches it holds the point both ways, so none crosses there.
+        # Where another net turns or branches, it has the point in both directions: no crossing.
         if point in along:
             return None
         cost = 1.0 + (CROSSING if point in over else 0.0)

@@ -1,4 +1,4 @@
-"""Signs: what stands on the figure of each operation."""
+"""The signs on the figures of operations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gatewright.language.node import Node
 
-#: Operations of two operands between which order does not matter, or does.
+#: Operations of two operands whose order does not matter; `ORDERED`: whose order matters.
 SYMMETRIC = {
     "add": "+",
     "multiply": "×",
@@ -42,7 +42,7 @@ UNARY = {
 
 
 def number(value: float) -> str:
-    """A constant, as short as it can be said."""
+    """A constant with at most six digits."""
     return f"{value:.6g}".replace("inf", "∞").replace("-", "−")
 
 
@@ -52,15 +52,15 @@ def of_unary(op: str) -> str:
 
 
 def of_operation(node: Node, texts: Mapping[Node, str]) -> tuple[str, list[str]]:
-    """The sign, and for each operand the letter that its wire carries.
+    """The sign, and the letter at the end of each operand's wire.
 
     Args:
-        texts: Operands that are numbers; they stand in the sign and need no wire.
+        texts: Operands that are numbers; they are part of the sign and need no wire.
     """
     op, operands = node.op, node.operands
     if len(operands) == 1:
         return " ".join([of_unary(op), *texts.values()]), [""]
-    wired = [one for one in operands if one not in texts]
+    wired = [operand for operand in operands if operand not in texts]
     if op in SYMMETRIC or op in ORDERED:
         first, second = operands
         sign = SYMMETRIC.get(op) or ORDERED[op]
@@ -77,6 +77,7 @@ def of_operation(node: Node, texts: Mapping[Node, str]) -> tuple[str, list[str]]
         if first in texts:
             return f"{texts[first]} {sign}", ["", ""]
         return f"{sign} {texts[second]}", ["", ""]
-    parts = [texts.get(one, letter) for one, letter in zip(operands, "?ab", strict=True)]
-    marks = ["" if one in texts else letter for one, letter in zip(operands, "?ab", strict=True)]
+    lettered = list(zip(operands, "?ab", strict=True))  # where(condition, a, b)
+    parts = [texts.get(operand, letter) for operand, letter in lettered]
+    marks = ["" if operand in texts else letter for operand, letter in lettered]
     return f"? {parts[1]} : {parts[2]}", marks

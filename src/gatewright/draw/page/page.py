@@ -1,4 +1,4 @@
-"""A page that needs nothing but itself: head, style and sections around given markup."""
+"""Self-contained HTML pages: head, style and sections, without links to other files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from gatewright.draw.page.elements import escape, scrolling, tag
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: its key, its heading, a few plain words, and its markup."""
+    """A part of the page.
+
+    Attributes:
+        key: Its id and CSS class.
+        markup: Its content, as HTML.
+        lead: A plain sentence or two below the heading.
+        steps: The length of the sequence that its maps show, for the script.
+    """
 
     key: str
     heading: str
     markup: str
-    said: str = ""
-    steps: int | None = None  # of the sequence that its maps follow, for the script
+    lead: str = ""
+    steps: int | None = None
 
 
 def page(
@@ -30,7 +37,7 @@ def page(
     *,
     script: str = "",
 ) -> str:
-    """The whole page, as HTML; everything but the sections' markup and the script is plain text."""
+    """The page as HTML. Only the script and the markup of the sections are not escaped."""
     header = tag(
         "header",
         tag("p", escape(eyebrow), class_="eyebrow")
@@ -42,10 +49,10 @@ def page(
         '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        # No network: not even for the icon that browsers ask for on their own.
+        # Without it, browsers request an icon from the network.
         '<link rel="icon" href="data:,">'
         + tag("title", escape(title))
-        + tag("style", beside("report.css"))
+        + tag("style", asset("report.css"))
     )
     body = header + tag("main", "".join(map(_section, sections))) + tag("footer", escape(footer))
     body += tag("script", script) if script else ""
@@ -54,46 +61,46 @@ def page(
     )
 
 
-def beside(name: str) -> str:
-    """A style or a script that stands beside this module."""
+def asset(name: str) -> str:
+    """Read a style sheet or a script from this folder."""
     return files("gatewright.draw.page").joinpath(name).read_text(encoding="utf-8")
 
 
-def _section(given: Section) -> str:
-    said = tag("p", escape(given.said)) if given.said else ""
+def _section(section: Section) -> str:
+    lead = tag("p", escape(section.lead)) if section.lead else ""
     return tag(
         "section",
-        tag("h2", escape(given.heading), id=given.key) + said + given.markup,
-        aria_labelledby=given.key,
-        class_=given.key,
-        data_steps=given.steps,
+        tag("h2", escape(section.heading), id=section.key) + lead + section.markup,
+        aria_labelledby=section.key,
+        class_=section.key,
+        data_steps=section.steps,
     )
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
-    """A table of markup: the first column names the row, the others are numbers."""
-    first, *others = headings
+    """A table whose first column has row headings; all cells are markup."""
+    first, *numeric = headings
     head = tag("th", first, scope="col") + "".join(
-        tag("th", one, scope="col", class_="number") for one in others
+        tag("th", heading, scope="col", class_="number") for heading in numeric
     )
     body = "".join(
         tag(
             "tr",
             tag("th", row[0], scope="row")
-            + "".join(tag("td", one, class_="number") for one in row[1:]),
+            + "".join(tag("td", cell, class_="number") for cell in row[1:]),
         )
         for row in rows
     )
-    made = tag(
+    markup = tag(
         "table",
         tag("caption", escape(caption)) + tag("thead", tag("tr", head)) + tag("tbody", body),
         class_="result",
     )
-    return scrolling(made, label)
+    return scrolling(markup, label)
 
 
 def legend(names: Iterable[tuple[str, str]]) -> str:
-    """Which line colour stands for what: pairs of (colour, name)."""
+    """The legend of line colours, from pairs (colour, name)."""
     return tag(
         "ul",
         "".join(tag("li", swatch(slot) + escape(name)) for slot, name in names),
@@ -102,5 +109,5 @@ def legend(names: Iterable[tuple[str, str]]) -> str:
 
 
 def swatch(slot: str) -> str:
-    """A spot of a line's colour."""
+    """A small square in the colour of a line."""
     return tag("i", "", class_=f"swatch {slot}")

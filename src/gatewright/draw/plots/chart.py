@@ -1,4 +1,4 @@
-"""Lines over an axis of numbers: linear or logarithmic either way, with bands and dashes."""
+"""Line charts with linear or logarithmic axes, bands and dashes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ LEFT, RIGHT, TOP, BOTTOM = 58.0, 14.0, 12.0, 42.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Points that are joined.
+    """A line through points.
 
     Attributes:
-        name: What a pointer on it reads.
-        slot: Which of the page's line colours, as in "n2".
-        points: Pairs (x, y), x rising.
-        dashed: Drawn broken: what is compared with, beside what it becomes.
-        dots: Whether the points themselves are shown.
-        band: (x, low, high), the spread behind the line.
+        name: Its tooltip.
+        slot: One of the page's line colours, such as "n2".
+        points: Pairs (x, y) with rising x.
+        dashed: Draw it dashed, as the reference of another line.
+        dots: Draw the points too.
+        band: Triples (x, low, high): the spread behind the line.
     """
 
     name: str
@@ -36,10 +36,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis: its range, its words, and whether equal lengths are equal factors.
+    """An axis.
 
     Attributes:
-        marks: (value, text); round numbers unless given.
+        kind: "log" if equal lengths are equal factors.
+        marks: Pairs (value, text); round numbers by default.
     """
 
     low: float
@@ -49,7 +50,7 @@ class Axis:
     marks: Sequence[tuple[float, str]] = ()
 
     def place(self, value: float) -> float:
-        """Where a value stands, 0 to 1; what is beyond an end stands where a cover hides it."""
+        """The position of a value, 0 to 1. Values beyond an end get one that a cover hides."""
         if self.kind == "log":
             value = max(value, self.low * 1e-3)
             share = math.log(value / self.low) / math.log(self.high / self.low)
@@ -58,15 +59,15 @@ class Axis:
         return min(max(share, -0.15), 1.03)
 
     def labels(self) -> Sequence[tuple[float, str]]:
-        """The marks that are written."""
+        """The marks with their labels."""
         if self.marks:
             return self.marks
         if self.kind == "linear":
-            return [(at, f"{at:g}") for at in ticks(self.low, self.high)]
+            return [(value, f"{value:g}") for value in ticks(self.low, self.high)]
         first, last = math.log10(self.low), math.log10(self.high)
         powers = range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)
         step = max(1, math.ceil(len(powers) / 6))
-        return [(10.0**at, f"{10.0**at:g}") for at in powers if (at - powers[-1]) % step == 0]
+        return [(10.0**p, f"{10.0**p:g}") for p in powers if (p - powers[-1]) % step == 0]
 
 
 def chart(
@@ -77,36 +78,36 @@ def chart(
     *,
     levels: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """Lines over an axis, as an SVG; `levels` are horizontal lines with a word on them."""
-    wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    """A chart as an SVG; `levels` are horizontal lines with a label."""
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def at_x(value: float) -> float:
-        return LEFT + wide * x.place(value)
+        return LEFT + width * x.place(value)
 
     def at_y(value: float) -> float:
-        return TOP + high * (1.0 - y.place(value))
+        return TOP + height * (1.0 - y.place(value))
 
     parts = [_level(at_y(value), "grid") for value, _ in y.labels()]
-    for value, said in levels:
+    for value, label in levels:
         parts.append(_level(at_y(value), "level"))
         parts.append(
-            tag("text", escape(said), x=WIDTH - RIGHT, y=short(at_y(value) - 5), text_anchor="end")
+            tag("text", escape(label), x=WIDTH - RIGHT, y=short(at_y(value) - 5), text_anchor="end")
         )
     parts += [_drawn(line, at_x, at_y) for line in lines]
-    # What runs out of the picture goes behind these; a clip path would need an id of its own.
+    # Covers hide what leaves the picture; a clip path would need an id that is unique on the page.
     parts.append(tag("rect", class_="cover", x=0, y=0, width=WIDTH, height=TOP - 4))
-    bottom = TOP + high + 3
+    bottom = TOP + height + 3
     parts.append(tag("rect", class_="cover", x=0, y=bottom, width=WIDTH, height=HEIGHT - bottom))
     parts += [
-        tag("text", escape(said), x=LEFT - 8, y=short(at_y(value) + 4), text_anchor="end")
-        for value, said in y.labels()
+        tag("text", escape(label), x=LEFT - 8, y=short(at_y(value) + 4), text_anchor="end")
+        for value, label in y.labels()
     ]
     parts += [
-        tag("text", escape(said), x=short(at_x(value)), y=HEIGHT - 24, text_anchor="middle")
-        for value, said in x.labels()
+        tag("text", escape(label), x=short(at_x(value)), y=HEIGHT - 24, text_anchor="middle")
+        for value, label in x.labels()
     ]
     parts.append(
-        tag("text", escape(x.title), x=short(LEFT + wide / 2), y=HEIGHT - 5, text_anchor="middle")
+        tag("text", escape(x.title), x=short(LEFT + width / 2), y=HEIGHT - 5, text_anchor="middle")
     )
     return drawing("".join(parts), width=WIDTH, height=HEIGHT, title=title)
 

@@ -1,4 +1,4 @@
-"""The confusion matrix, as a table: it can be read out, copied and searched."""
+"""The confusion matrix as a table, which can be read aloud, copied and searched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gatewright.draw.page.page import Section
 def confusion_section(
     counts: Sequence[Sequence[int]], classes: Sequence[str], caption: str, what: str
 ) -> Section:
-    """The matrix as a section of a report; `what` is counted in it, in the plural."""
+    """The matrix as a section of a report; `what` names the counted things, in the plural."""
     wrong = sum(
         count for true, row in enumerate(counts) for to, count in enumerate(row) if true != to
     )
@@ -19,28 +19,28 @@ def confusion_section(
     times = {0: "never wrong", 1: "wrong once"}.get(wrong, f"wrong {wrong} times")
     return Section(
         "confusion",
-        "What is taken for what",
+        "Which classes are confused",
         scrolling(confusion_table(counts, classes, escape(caption)), "confusion matrix"),
-        said="Each row is one true class, each column what the best model took it for. "
+        lead="Each row is a true class, each column a prediction of the best model. "
         f"It was {times} in {total} {what}.",
     )
 
 
 def confusion_table(counts: Sequence[Sequence[int]], classes: Sequence[str], caption: str) -> str:
-    """`counts[true][predicted]` with a colour that is the share of the true class."""
+    """`counts[true][predicted]`; the colour is the share of the true class."""
     head = tag("td", "true ↓ &nbsp; predicted →", class_="corner") + "".join(
         tag("th", escape(name), scope="col") for name in classes
     )
-    head += tag("th", "found", scope="col", class_="found")
+    head += tag("th", "correct", scope="col", class_="correct")
     rows = [tag("tr", head)]
-    for at, (name, row) in enumerate(zip(classes, counts, strict=True)):
+    for true, (name, row) in enumerate(zip(classes, counts, strict=True)):
         total = sum(row)
-        cells = "".join(_cell(count, total, right=at == to) for to, count in enumerate(row))
-        found = f"{row[at]} of {total}" if total else "none"
+        cells = "".join(_cell(count, total, right=true == to) for to, count in enumerate(row))
+        correct = f"{row[true]} of {total}" if total else "none"
         rows.append(
             tag(
                 "tr",
-                tag("th", escape(name), scope="row") + cells + tag("td", found, class_="found"),
+                tag("th", escape(name), scope="row") + cells + tag("td", correct, class_="correct"),
             )
         )
     return tag("table", tag("caption", caption) + "".join(rows), class_="confusion")

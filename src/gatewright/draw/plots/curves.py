@@ -1,4 +1,4 @@
-"""Learning curves: one line a network, with a band from its worst to its best seed."""
+"""Learning curves: a line for each network, with a band from its worst to its best seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Curve:
     """A quantity over the epochs, once for each seed."""
 
     name: str
-    slot: str  # which of the page's line colours
+    slot: str  # one of the page's line colours
     values: Sequence[Sequence[float]]  # [seed][epoch]
 
 
@@ -37,24 +37,26 @@ def loss_curves(curves: Sequence[Curve], title: str) -> str:
         for times in (1, 2, 5)
         if low <= math.log10(times * 10.0**power) <= high
     ]
-    if len(marks) < 3:  # a range so narrow that its round numbers stand evenly
+    if len(marks) < 3:  # a narrow range is nearly linear
         marks = ticks(10**low, 10**high)
     return _panel(curves, place, [(mark, f"{mark:g}") for mark in marks], title)
 
 
 def share_curves(curves: Sequence[Curve], title: str) -> str:
-    """Shares in percent, with the scale cut to where the learning ends, as an SVG."""
+    """Shares in percent as an SVG; the scale begins at the values late in the training."""
     late = [value for curve in curves for line in curve.values for value in line[len(line) // 3 :]]
-    low = max(0.0, math.floor(min(late) * 10 - 0.5) / 10)
+    low = max(0.0, math.floor(min(late) * 10 - 0.5) / 10)  # a multiple of 10 %
 
     def place(value: float) -> float:
         return (value - low) / (1.0 - low)
 
-    return _panel(curves, place, [(at, f"{100 * at:g} %") for at in ticks(low, 1.0)], title)
+    return _panel(
+        curves, place, [(share, f"{100 * share:g} %") for share in ticks(low, 1.0)], title
+    )
 
 
 def plain_curves(curves: Sequence[Curve], title: str) -> str:
-    """Values that are better the lower they are, cut to where the learning ends, as an SVG."""
+    """Values that should be low, as an SVG; the scale ends at the values late in the training."""
     every = [value for curve in curves for line in curve.values for value in line]
     late = [value for curve in curves for line in curve.values for value in line[len(line) // 5 :]]
     low, high = min(every), max(late)
@@ -65,7 +67,7 @@ def plain_curves(curves: Sequence[Curve], title: str) -> str:
     def place(value: float) -> float:
         return (value - low) / (high - low)
 
-    return _panel(curves, place, [(at, f"{at:g}") for at in ticks(low, high)], title)
+    return _panel(curves, place, [(value, f"{value:g}") for value in ticks(low, high)], title)
 
 
 def _panel(
@@ -75,38 +77,40 @@ def _panel(
     title: str,
 ) -> str:
     epochs = max(len(line) for curve in curves for line in curve.values)
-    wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def x(epoch: float) -> float:
-        return LEFT + wide * (epoch - 1) / max(epochs - 1, 1)
+        return LEFT + width * (epoch - 1) / max(epochs - 1, 1)
 
     def y(value: float) -> float:
-        # Beyond an edge a line runs just out of sight, not across the axis.
-        return TOP + high * (1.0 - min(max(place(value), -0.2), 1.1))
+        # A line beyond an edge runs just outside, where a cover hides it.
+        return TOP + height * (1.0 - min(max(place(value), -0.2), 1.1))
 
     parts = [
         tag("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=short(y(mark)), y2=short(y(mark)))
         for mark, _ in marks
     ]
     parts += [_line(curve, x, y) for curve in curves]
-    # What runs out below goes behind this; a clip path would need an id of its own.
-    bottom = TOP + high + 1
+    # A cover hides what leaves the picture; a clip path would need an id unique on the page.
+    bottom = TOP + height + 1
     parts.append(tag("rect", class_="cover", x=0, y=bottom, width=WIDTH, height=HEIGHT - bottom))
     for value, text in marks:
         parts.append(
             tag("text", escape(text), x=LEFT - 8, y=short(y(value) + 4), text_anchor="end")
         )
-    for at in ticks(1, epochs) if epochs > 1 else [1]:
-        epoch = max(round(at), 1)
+    for mark in ticks(1, epochs) if epochs > 1 else [1]:
+        epoch = max(round(mark), 1)
         parts.append(
             tag("text", str(epoch), x=short(x(epoch)), y=HEIGHT - BOTTOM + 18, text_anchor="middle")
         )
-    parts.append(tag("text", "epoch", x=short(LEFT + wide / 2), y=HEIGHT - 4, text_anchor="middle"))
+    parts.append(
+        tag("text", "epoch", x=short(LEFT + width / 2), y=HEIGHT - 4, text_anchor="middle")
+    )
     return drawing("".join(parts), width=WIDTH, height=HEIGHT, title=title)
 
 
 def _line(curve: Curve, x: Callable[[float], float], y: Callable[[float], float]) -> str:
-    # Seeds that ended early are in the mean as long as they went on.
+    # A seed that stopped early is in the mean up to its last epoch.
     by_epoch = [
         [value for value in values if value is not None] for values in zip_longest(*curve.values)
     ]
@@ -116,8 +120,8 @@ def _line(curve: Curve, x: Callable[[float], float], y: Callable[[float], float]
     lower = _points(range(len(means), 0, -1), [min(values) for values in by_epoch][::-1], x, y)
     band = tag("polygon", class_=f"band {curve.slot}", points=f"{upper} {lower}")
     if len(means) == 1:  # a single epoch has no line
-        where = path.split(",")
-        return tag("circle", class_=f"dot {curve.slot}", cx=where[0], cy=where[1], r=3)
+        cx, cy = path.split(",")
+        return tag("circle", class_=f"dot {curve.slot}", cx=cx, cy=cy, r=3)
     line = tag(
         "polyline", tag("title", escape(curve.name)), class_=f"line {curve.slot}", points=path
     )

@@ -1,4 +1,4 @@
-"""Forecasts beside what came: the past, the truth, the median and the interval around it."""
+"""Forecasts and the truth: the past, the true values, the median and intervals around it."""
 
 from __future__ import annotations
 
@@ -13,59 +13,64 @@ LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 26.0
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """One forecast of one target from one moment."""
+class DrawnForecast:
+    """A forecast of one target from one moment."""
 
     target: str
-    times: Sequence[str]  # of the past and then of what came
+    times: Sequence[str]  # of the past, then of the forecast
     past: Sequence[float]
-    truth: Sequence[float]  # what came
+    truth: Sequence[float]  # the values that came
     quantiles: Sequence[Sequence[float]]  # [level][step], from the lowest to the highest
-    series: str = ""  # which one it is of, where there are several
+    series: str = ""  # its name, if there are several
 
 
-def of(one: Drawn) -> str:
-    """` of oslo`, where there are several series."""
-    return f" of {one.series}" if one.series else ""
+def of(forecast: DrawnForecast) -> str:
+    """` of oslo`, if there are several series."""
+    return f" of {forecast.series}" if forecast.series else ""
 
 
 def forecast_section(
-    drawn: Sequence[Drawn], targets: Mapping[str, Mapping[str, float]], whose: str
+    forecasts: Sequence[DrawnForecast], targets: Mapping[str, Mapping[str, float]], whose: str
 ) -> Section:
-    """Forecasts of a report, and the errors of each target in its own units."""
+    """Pictures of forecasts, and the errors of each target in its own units.
+
+    Args:
+        targets: By the target's name its `mae`, `crps` and `coverage` of the 80 % interval.
+        whose: A sentence about which model it is.
+    """
     panels = "".join(
         figure(
-            forecast_picture(one),
-            tag("b", escape(one.target))
-            + f"{escape(of(one))} · from {escape(one.times[len(one.past)])} on",
+            forecast_picture(forecast),
+            tag("b", escape(forecast.target))
+            + f"{escape(of(forecast))} · from {escape(forecast.times[len(forecast.past)])} on",
         )
-        for one in drawn
+        for forecast in forecasts
     )
     key = tag(
         "ul",
         "".join(
             tag("li", tag("i", "", class_=f"swatch {kind}") + text)
             for kind, text in (
-                ("truth", "what was and what came"),
-                ("median", "the forecast, its median"),
+                ("truth", "the past and the truth"),
+                ("median", "the median of the forecast"),
                 ("inside", "80 % interval and, darker, 40 %"),
             )
         ),
         class_="legend",
     )
     head = "".join(
-        tag("th", text, scope="col", class_="number" if at else None)
-        for at, text in enumerate(("target", "mean absolute error", "CRPS", "inside 80 %"))
+        tag("th", text, scope="col", class_="number" if column else None)
+        for column, text in enumerate(("target", "mean absolute error", "CRPS", "inside 80 %"))
     )
     rows = "".join(
         tag(
             "tr",
             tag("th", escape(name), scope="row")
-            + tag("td", f"{one['mae']:.3g}", class_="number")
-            + tag("td", f"{one['crps']:.3g}", class_="number")
-            + tag("td", f"{100 * one['coverage']:.1f} %", class_="number"),
+            + tag("td", f"{errors['mae']:.3g}", class_="number")
+            + tag("td", f"{errors['crps']:.3g}", class_="number")
+            + tag("td", f"{100 * errors['coverage']:.1f} %", class_="number"),
         )
-        for name, one in targets.items()
+        for name, errors in targets.items()
     )
     table = tag(
         "table",
@@ -76,17 +81,18 @@ def forecast_section(
     )
     return Section(
         "forecasts",
-        "Forecasts beside what came",
+        "Forecasts and the truth",
         key + tag("div", panels, class_="panels") + scrolling(table, "errors of each target"),
-        said="From moments spread evenly over the test part, not picked by how well they look. "
-        + ("Of the targets the first four are drawn." if len(targets) > 4 else ""),
+        lead="From moments spread evenly over the test part, not selected by how good they look. "
+        + ("Only the first four targets are drawn." if len(targets) > 4 else ""),
     )
 
 
-def forecast_picture(one: Drawn) -> str:
-    """One forecast, as an SVG."""
-    steps, history = len(one.times), len(one.past)
-    every = [*one.past, *one.truth, *one.quantiles[0], *one.quantiles[-1]]
+def forecast_picture(forecast: DrawnForecast) -> str:
+    """A forecast as an SVG."""
+    steps, history = len(forecast.times), len(forecast.past)
+    quantiles = forecast.quantiles
+    every = [*forecast.past, *forecast.truth, *quantiles[0], *quantiles[-1]]
     low, high = min(every), max(every)
     margin = 0.05 * (high - low) or 0.5
     low, high = low - margin, high + margin
@@ -99,7 +105,7 @@ def forecast_picture(one: Drawn) -> str:
 
     def points(first: int, values: Sequence[float]) -> str:
         return " ".join(
-            f"{short(x(first + at))},{short(y(value))}" for at, value in enumerate(values)
+            f"{short(x(step))},{short(y(value))}" for step, value in enumerate(values, first)
         )
 
     def band(lower: Sequence[float], upper: Sequence[float]) -> str:
@@ -108,23 +114,31 @@ def forecast_picture(one: Drawn) -> str:
 
     parts = []
     for mark in ticks(low, high, most=4):
-        at = short(y(mark))
-        parts.append(tag("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=at, y2=at))
+        height = short(y(mark))
+        parts.append(tag("line", class_="grid", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height))
         parts.append(tag("text", f"{mark:g}", x=LEFT - 8, y=short(y(mark) + 4), text_anchor="end"))
-    count = len(one.quantiles)
-    parts.append(band(one.quantiles[0], one.quantiles[-1]))
-    parts.append(band(one.quantiles[count // 2 - 2], one.quantiles[count // 2 + 2]))
+    median = len(quantiles) // 2
+    parts.append(band(quantiles[0], quantiles[-1]))
+    parts.append(band(quantiles[median - 2], quantiles[median + 2]))
     now = short(x(history - 0.5))
     parts.append(tag("line", class_="grid", x1=now, x2=now, y1=TOP, y2=HEIGHT - BOTTOM))
-    parts.append(tag("polyline", class_="line truth", points=points(0, [*one.past, *one.truth])))
-    middle = one.quantiles[count // 2]
+    parts.append(
+        tag("polyline", class_="line truth", points=points(0, [*forecast.past, *forecast.truth]))
+    )
+    middle = quantiles[median]
     parts.append(tag("polyline", class_="line median", points=points(history, middle)))
     if len(middle) == 1:  # a single step has no line
-        at_x, at_y = points(history, middle).split(",")
-        parts.append(tag("circle", class_="dot median", cx=at_x, cy=at_y, r=3.5))
+        cx, cy = points(history, middle).split(",")
+        parts.append(tag("circle", class_="dot median", cx=cx, cy=cy, r=3.5))
     for step, anchor in ((0, "start"), (history, "middle")):
         parts.append(
-            tag("text", escape(one.times[step]), x=short(x(step)), y=HEIGHT - 6, text_anchor=anchor)
+            tag(
+                "text",
+                escape(forecast.times[step]),
+                x=short(x(step)),
+                y=HEIGHT - 6,
+                text_anchor=anchor,
+            )
         )
-    title = f"{one.target}{of(one)}: forecast from {one.times[history]} on"
+    title = f"{forecast.target}{of(forecast)}: forecast from {forecast.times[history]} on"
     return drawing("".join(parts), width=WIDTH, height=HEIGHT, title=title)

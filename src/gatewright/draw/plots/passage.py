@@ -1,4 +1,4 @@
-"""One recording passing through a network: its gates over time, beside the cell's diagram."""
+"""A recording on its way through a network: the gates over time, next to the cell's diagram."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from gatewright.draw.plots.heatmap import HeatMap, heat_map, time_axis
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One gate: what it does, its equation, and the values that take part in it."""
+    """A gate: its meaning, its equation, and maps of its values."""
 
     title: str
     equation: str
-    says: str
+    meaning: str
     maps: Sequence[HeatMap]
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One recording on its way through one network."""
+    """A recording on its way through a network."""
 
     heading: str
-    about: str  # which recording, through which model
-    diagram: str  # the cell's, as an SVG
-    event: HeatMap | None  # the recording itself, where its events are values
+    about: str  # the recording and the model
+    diagram: str  # of the cell, as an SVG
+    event: HeatMap | None  # the recording, if its events are values
     gates: Sequence[Gate]
-    order: str  # how the units are ordered
+    order: str  # the order of the units, in words
     belief: Belief | None = None
-    symbols: Sequence[str] = ()  # the recording itself, where its events are symbols
+    symbols: Sequence[str] = ()  # the recording, if its events are symbols
     step_names: Sequence[str] = ()  # such as times, for the axes
 
     @property
     def steps(self) -> int:
-        """How long it is."""
+        """The length of the recording."""
         return len(self.gates[0].maps[0].values)
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What the readout would say after each step."""
+    """The probabilities that the readout computes after each step."""
 
     shares: Sequence[Sequence[float]]  # [time][class]
     classes: Sequence[str]
@@ -60,12 +60,12 @@ def passage_section(passage: Passage) -> Section:
     ).replace("></input>", ">")
     gates = "".join(_gate(gate) for gate in passage.gates)
     event = _event(passage)
-    belief = "" if passage.belief is None else _asked(passage.belief, passage.step_names)
+    belief = "" if passage.belief is None else _beliefs(passage.belief, passage.step_names)
     words = tag(
         "div",
         tag(
             "p",
-            "Time runs from left to right in every map, one row a unit; the units stand in the "
+            "In every map time runs from left to right, and each row is a unit; the units have the "
             f"same order everywhere: {escape(passage.order)}. Point at a map, or move the slider, "
             "to follow one step through all of them; the number is the mean over the units.",
         )
@@ -77,9 +77,8 @@ def passage_section(passage: Passage) -> Section:
         tag("div", passage.diagram, class_="diagram")
         + words
         + tag("div", event + gates + belief, class_="gates"),
-        class_="beside",
     )
-    return Section("passage", passage.heading, markup, said=passage.about, steps=steps)
+    return Section("passage", passage.heading, markup, lead=passage.about, steps=steps)
 
 
 def _event(passage: Passage) -> str:
@@ -87,26 +86,26 @@ def _event(passage: Passage) -> str:
         steps = "".join(
             tag("span", escape(_visible(symbol)), class_="symbol") for symbol in passage.symbols
         )
-        shown, said = tag("div", steps, class_="symbols"), "What comes in: one symbol a step."
+        content, words = tag("div", steps, class_="symbols"), "The input: one symbol at each step."
     else:
-        shown = tag("div", heat_map(passage.event, rows="channels"), class_="maps")
-        said = "What comes in: every channel of the recording, scaled as the network sees it."
-    return tag("div", tag("div", tag("h3", "the event") + tag("p", said)) + shown, class_="gate")
+        content = tag("div", heat_map(passage.event, rows="channels"), class_="maps")
+        words = "The input: every channel of the recording, scaled as the network reads it."
+    return tag("div", tag("div", tag("h3", "the event") + tag("p", words)) + content, class_="gate")
 
 
 def _visible(symbol: str) -> str:
     return {" ": "␣", "\n": "⏎", "\t": "⇥"}.get(symbol, symbol)
 
 
-def _asked(belief: Belief, step_names: Sequence[str]) -> str:
-    said = tag(
+def _beliefs(belief: Belief, step_names: Sequence[str]) -> str:
+    words = tag(
         "p",
-        "The readout asked after every step, where it was trained to be asked after the "
-        "last one alone: the probability of each class, the true one drawn bold.",
+        "The probability of each class after every step, the true class in bold. The readout "
+        "was trained only on the last step.",
     )
     return tag(
         "div",
-        tag("div", tag("h3", "what it would say") + said)
+        tag("div", tag("h3", "belief after each step") + words)
         + tag("div", _belief(belief, step_names), class_="maps"),
         class_="gate",
     )
@@ -116,24 +115,24 @@ def _gate(gate: Gate) -> str:
     words = (
         tag("h3", escape(gate.title))
         + tag("code", escape(gate.equation))
-        + tag("p", escape(gate.says))
+        + tag("p", escape(gate.meaning))
     )
-    maps = "".join(heat_map(one) for one in gate.maps)
+    maps = "".join(map(heat_map, gate.maps))
     return tag("div", tag("div", words) + tag("div", maps, class_="maps"), class_="gate")
 
 
 def _belief(belief: Belief, step_names: Sequence[str]) -> str:
-    """Probabilities by step, as lines over the same time axis as the maps."""
+    """Probabilities by step as lines, over the same time axis as the maps."""
     steps, height = len(belief.shares), 60.0
-    wide = 4.0 * steps
+    width = 4.0 * steps
     lines = []
-    for at, name in enumerate(belief.classes):
-        # The middle of a step's column, as the cursor stands there too.
+    for index, name in enumerate(belief.classes):
+        # The middle of a step's column, where the cursor is too.
         points = " ".join(
-            f"{short(4.0 * (step + 0.5))},{short(height * (1 - row[at]))}"
+            f"{short(4.0 * (step + 0.5))},{short(height * (1 - row[index]))}"
             for step, row in enumerate(belief.shares)
         )
-        kind = "true" if at == belief.true else "other"
+        kind = "true" if index == belief.true else "other"
         lines.append(
             tag(
                 "polyline",
@@ -146,7 +145,7 @@ def _belief(belief: Belief, step_names: Sequence[str]) -> str:
     lines.sort(key=lambda line: 'class="true"' in line)  # the true one on top
     svg = drawing(
         "".join(lines),
-        width=wide,
+        width=width,
         height=height,
         title="probability of each class after each step",
     ).replace("<svg ", '<svg preserveAspectRatio="none" ', 1)

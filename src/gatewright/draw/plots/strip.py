@@ -1,4 +1,4 @@
-"""What every seed reached, as dots on one scale, to see a mean's worth."""
+"""The result of every seed as a dot on a common scale, to show the spread around the mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTH, HEIGHT, EDGE = 220.0, 26.0, 14.0
 
 
 def strip_range(values: Sequence[float], percent: bool) -> tuple[float, float]:
-    """The scale that all strips of one table share: round, and with every dot inside."""
+    """The scale of all strips in a table: round numbers, with every dot inside."""
     low, high = min(values), max(values)
     step = (
         0.02 if percent else 10.0 ** math.floor(math.log10(max(high - low, abs(high) / 10, 1e-6)))
@@ -23,22 +23,22 @@ def strip_range(values: Sequence[float], percent: bool) -> tuple[float, float]:
 
 
 def strip(values: Sequence[float], scale: tuple[float, float], slot: str, percent: bool) -> str:
-    """One row: a dot a seed and a bar at their mean, as an SVG."""
+    """A row as an SVG: a dot for each seed, and a bar at their mean."""
     mean = sum(values) / len(values)
     middle = HEIGHT / 2
     parts = [tag("line", class_="grid", x1=EDGE, x2=WIDTH - EDGE, y1=middle, y2=middle)]
     parts += [
-        tag("circle", class_=f"dot {slot}", cx=short(_x(one, scale)), cy=middle, r=4)
-        for one in values
+        tag("circle", class_=f"dot {slot}", cx=short(_x(value, scale)), cy=middle, r=4)
+        for value in values
     ]
-    at = short(_x(mean, scale))
-    parts.append(tag("line", class_=f"line {slot}", x1=at, x2=at, y1=3, y2=HEIGHT - 3))
-    said = ", ".join(f"{100 * one:.1f} %" if percent else f"{one:.3f}" for one in sorted(values))
-    return drawing("".join(parts), width=WIDTH, height=HEIGHT, title=f"each seed: {said}")
+    x = short(_x(mean, scale))
+    parts.append(tag("line", class_=f"line {slot}", x1=x, x2=x, y1=3, y2=HEIGHT - 3))
+    numbers = ", ".join(f"{100 * v:.1f} %" if percent else f"{v:.3f}" for v in sorted(values))
+    return drawing("".join(parts), width=WIDTH, height=HEIGHT, title=f"each seed: {numbers}")
 
 
 def strip_axis(scale: tuple[float, float], percent: bool) -> str:
-    """The scale in numbers, to stand at the head of the strips, as an SVG."""
+    """The numbers of the scale as an SVG, for the heading of the strips."""
     times = 100 if percent else 1
     marks = ticks(*scale, most=3)
     parts = [

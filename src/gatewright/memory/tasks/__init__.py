@@ -1,7 +1,7 @@
-"""Memory tasks: sequences whose answer is known, and how long it has to be kept.
+"""Memory tasks: synthetic sequences with known answers and a known lag.
 
-Each is a function of its lengths that gives a `Task`; a task draws as many examples as are
-asked for, from a seed. What a network without memory reaches is stated with each.
+Each is a function from its lengths to a `MemoryTask`, which draws examples from a seed. Each
+states the score that a network without memory reaches.
 
     >>> task = TASKS["recall"](lag=20)
     >>> examples = task.examples(32, seed=0)
@@ -20,11 +20,11 @@ from gatewright.memory.tasks.copying import copy, recall, selective_copy
 from gatewright.memory.tasks.counting import anbn, anbncn, parity
 from gatewright.memory.tasks.order import temporal_order
 from gatewright.memory.tasks.reber import continual_reber, embedded_reber
-from gatewright.memory.tasks.task import Examples, Task
+from gatewright.memory.tasks.task import Examples, MemoryTask
 from gatewright.memory.tasks.timing import generate_spikes, measure_spikes, periodic
 
-#: Name to the function that makes the task from its lengths.
-TASKS: Mapping[str, Callable[..., Task]] = MappingProxyType(
+#: The functions that make a task from its lengths, by name.
+TASKS: Mapping[str, Callable[..., MemoryTask]] = MappingProxyType(
     {
         "recall": recall,
         "adding": adding,
@@ -43,4 +43,4 @@ TASKS: Mapping[str, Callable[..., Task]] = MappingProxyType(
     }
 )
 
-__all__ = ["TASKS", "Examples", "Task"]
+__all__ = ["TASKS", "Examples", "MemoryTask"]

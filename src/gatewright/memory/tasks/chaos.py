@@ -1,24 +1,24 @@
-"""Mackey and Glass's series: chaos with a delay in its equation."""
+"""The series of Mackey and Glass: a chaotic equation with a delay."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from gatewright.memory.tasks.task import Examples, Task, check_lengths
+from gatewright.memory.tasks.task import Examples, MemoryTask, check_lengths
 
-#: Of the series with delay 17, over 200 000 steps behind the first 1 000.
+#: Mean and deviation of the series with delay 17, over 200 000 steps after the first 1 000.
 MEAN, DEVIATION = 0.9296, 0.2244
-#: Steps of the integration in one unit of time, and units that are let pass first.
+#: Integration steps in one unit of time, and units of time before the series begins.
 FINE, PAST = 10, 200
 
 
-def mackey_glass(steps: int = 200, ahead: int = 84, delay: int = 17) -> Task:
+def mackey_glass(steps: int = 200, ahead: int = 84, delay: int = 17) -> MemoryTask:
     """Predict the series `ahead` steps ahead, at each step, from its values so far.
 
-    dx/dt = 0.2 x(t - delay) / (1 + x(t - delay)^10) - 0.1 x(t), one value a unit of time,
-    scaled to mean 0 and deviation 1 (for delay 17). Scored from step 2 delay on, so that
-    the delayed value can have been seen. Chance: the variance, 1.
+    dx/dt = 0.2 x(t - delay) / (1 + x(t - delay)^10) - 0.1 x(t), one value for each unit of
+    time, scaled to mean 0 and deviation 1 (for delay 17). It is scored from step 2 delay on,
+    when the delayed value has been seen. Chance: the variance, 1.
     Source: Mackey and Glass 1977, "Oscillation and chaos in physiological control systems";
     84 steps ahead as in Gers, Eck and Schmidhuber 2001, "Applying LSTM to time series
     predictable through time-window approaches".
@@ -34,7 +34,7 @@ def mackey_glass(steps: int = 200, ahead: int = 84, delay: int = 17) -> Task:
         scored[first:] = True
         return Examples.of(scaled[:steps], scaled[ahead:], scored)
 
-    return Task(
+    return MemoryTask(
         name=f"mackey_glass(steps={steps}, ahead={ahead}, delay={delay})",
         about=f"Predict Mackey and Glass's chaotic series {ahead} steps ahead.",
         source="Mackey and Glass 1977; Gers, Eck and Schmidhuber 2001",
@@ -49,10 +49,10 @@ def mackey_glass(steps: int = 200, ahead: int = 84, delay: int = 17) -> Task:
 
 
 def integrate(starts: Tensor, steps: int, delay: int) -> Tensor:
-    """The series `(steps, B)` behind a constant past, by Runge and Kutta's fourth order.
+    """The series `(steps, B)` after a constant past, by the Runge-Kutta method of fourth order.
 
-    The delayed value between two grid points is the mean of both, which keeps the error of
-    the second order in the step of 1 / 10.
+    The delayed value between two grid points is their mean, so the error is of second order
+    in the step of 1 / 10.
     """
     h, back = 1.0 / FINE, delay * FINE
     values = [starts] * (back + 1)
@@ -68,5 +68,5 @@ def integrate(starts: Tensor, steps: int, delay: int) -> Tensor:
 
 
 def slope(x: Tensor, delayed: Tensor) -> Tensor:
-    """dx/dt."""
+    """The derivative dx/dt."""
     return 0.2 * delayed / (1 + delayed**10) - 0.1 * x

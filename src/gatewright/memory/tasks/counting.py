@@ -1,4 +1,4 @@
-"""Tasks that need a counter: one bit of it for parity, a whole one for a^n b^n."""
+"""Tasks that need a counter: one bit for parity, a number for a^n b^n."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 
 from gatewright.errors import ArgumentError
 from gatewright.memory.tasks.reber import padded
-from gatewright.memory.tasks.task import Examples, Task, check_lengths, uniform
+from gatewright.memory.tasks.task import Examples, MemoryTask, check_lengths, uniform
 
 
-def parity(steps: int = 50) -> Task:
-    """Say at each step whether the ones so far are odd in number.
+def parity(steps: int = 50) -> MemoryTask:
+    """Tell at each step if the number of ones so far is odd.
 
-    One bit has to be kept, and changed by every one, so that no part of the past may be
-    forgotten. Source: Minsky and Papert 1969, "Perceptrons"; for recurrent networks
+    The network has to keep one bit that every one changes, so it may forget no part of the
+    past. Source: Minsky and Papert 1969, "Perceptrons"; for recurrent networks
     Hochreiter and Schmidhuber 1997, section 1. Chance: 1 / 2.
     """
     check_lengths(steps=steps)
@@ -27,9 +27,9 @@ def parity(steps: int = 50) -> Task:
             bits[..., None].float(), bits.cumsum(0) % 2, torch.ones(steps, count).bool()
         )
 
-    return Task(
+    return MemoryTask(
         name=f"parity(steps={steps})",
-        about=f"Say whether the number of ones is odd, through {steps} steps.",
+        about=f"Tell at each of {steps} steps if the number of ones is odd.",
         source="Minsky and Papert 1969; Hochreiter and Schmidhuber 1997, section 1",
         kind="class",
         inputs=1,
@@ -41,23 +41,22 @@ def parity(steps: int = 50) -> Task:
     )
 
 
-def anbn(longest: int = 10, shortest: int = 1) -> Task:
+def anbn(longest: int = 10, shortest: int = 1) -> MemoryTask:
     """The language a^n b^n, with n from `shortest` to `longest`: see `counting_task`."""
     return counting_task("ab", shortest, longest)
 
 
-def anbncn(longest: int = 10, shortest: int = 1) -> Task:
+def anbncn(longest: int = 10, shortest: int = 1) -> MemoryTask:
     """The language a^n b^n c^n, with n from `shortest` to `longest`: see `counting_task`."""
     return counting_task("abc", shortest, longest)
 
 
-def counting_task(letters: str, shortest: int, longest: int) -> Task:
-    """Say at each step which symbols may come next in S a^n b^n (c^n) T.
+def counting_task(letters: str, shortest: int, longest: int) -> MemoryTask:
+    """Predict at each step which symbols may come next in S a^n b^n (c^n) T.
 
-    While the first letter comes, it or the second may follow; from then on all is certain
-    for whoever has counted. Each n is equally likely. A string is accepted if every step is
-    right. Without counting one can always expect the end after the first b, which is right
-    for n = 1 alone; chance is the share of the shortest n.
+    After the first letter, it or the second letter may follow; after that a network that has
+    counted knows every symbol. Each n is equally likely. A string is accepted if every step
+    is right. A network that cannot count can assume the shortest n, so chance is its share.
     Source: Gers and Schmidhuber 2001, "LSTM recurrent networks learn simple context-free
     and context-sensitive languages", section III.
     """
@@ -69,7 +68,7 @@ def counting_task(letters: str, shortest: int, longest: int) -> Task:
     def string(n: int) -> tuple[str, list[str]]:
         blocks = [letter * n for letter in letters]
         nexts = [letters[0], *[letters[:2]] * n]
-        # Within a later block the same letter follows, at its end the next one.
+        # Within a later block the same letter follows, at its end the next letter.
         for letter, after in pairwise(symbols[2:]):
             nexts += [letter] * (n - 1) + [after]
         return f"S{''.join(blocks)}T", [*nexts, ""]
@@ -79,9 +78,9 @@ def counting_task(letters: str, shortest: int, longest: int) -> Task:
         return padded([string(n) for n in numbers], symbols)
 
     language = " ".join(f"{letter}^n" for letter in letters)
-    return Task(
+    return MemoryTask(
         name=f"{''.join(f'{letter}n' for letter in letters)}(n={shortest}..{longest})",
-        about=f"Say which symbols may come next in {language}, n from {shortest} to {longest}.",
+        about=f"Predict which symbols may come next in {language}, n from {shortest} to {longest}.",
         source="Gers and Schmidhuber 2001, section III",
         kind="set",
         inputs=len(symbols),

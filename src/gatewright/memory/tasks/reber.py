@@ -1,14 +1,14 @@
-"""Reber grammars: which symbols may come next, where the answer lies far back."""
+"""Reber grammars: predict the symbols that may come next, with a long lag."""
 
 from __future__ import annotations
 
 import torch
 
-from gatewright.memory.tasks.task import Examples, Task, check_lengths, one_hot, uniform
+from gatewright.memory.tasks.task import Examples, MemoryTask, check_lengths, one_hot, uniform
 
 SYMBOLS = "BTPSXVE"
 
-#: Reber's grammar: from each state the symbols that may come, and where they lead.
+#: Reber's grammar: for each state, the symbols that may come and the states they lead to.
 REBER: tuple[dict[str, int], ...] = (
     {"B": 1},
     {"T": 2, "P": 3},
@@ -22,36 +22,36 @@ REBER: tuple[dict[str, int], ...] = (
 
 
 def reber_string(generator: torch.Generator) -> tuple[str, list[str]]:
-    """A string of Reber's grammar, and behind each of its symbols those that may come next."""
+    """A string of Reber's grammar, and for each of its symbols those that may come next."""
     state, string, nexts = 0, "", []
     while REBER[state]:
         choices = list(REBER[state])
-        chosen = choices[int(uniform(0, len(choices) - 1, (), generator))]
-        string += chosen
-        state = REBER[state][chosen]
+        symbol = choices[int(uniform(0, len(choices) - 1, (), generator))]
+        string += symbol
+        state = REBER[state][symbol]
         nexts.append("".join(REBER[state]))
     return string, nexts
 
 
 def embedded_string(generator: torch.Generator) -> tuple[str, list[str]]:
-    """A string of the embedded grammar: its second symbol comes again before the last one."""
+    """A string of the embedded grammar, whose second symbol comes again before its last."""
     inner, nexts = reber_string(generator)
-    which = "TP"[int(uniform(0, 1, (), generator))]
-    # What is behind the inner string's end is what was chosen before it.
-    return f"B{which}{inner}{which}E", ["TP", "B", *nexts[:-1], which, "E", ""]
+    branch = "TP"[int(uniform(0, 1, (), generator))]
+    # After the inner string comes the branch that was chosen before it.
+    return f"B{branch}{inner}{branch}E", ["TP", "B", *nexts[:-1], branch, "E", ""]
 
 
-def embedded_reber() -> Task:
-    """The embedded Reber grammar: say at each step which symbols may come next.
+def embedded_reber() -> MemoryTask:
+    """The embedded Reber grammar: predict at each step which symbols may come next.
 
-    All but one of the answers need the last few symbols; the one before the end needs the
-    second symbol of the string, at least 5 steps back.
+    Nearly all answers depend on the last few symbols; the answer before the end depends on
+    the second symbol of the string, at least 5 steps back.
     Source: Smith and Zipser 1989; Hochreiter and Schmidhuber 1997, section 5.1. A string
-    counts as right if every step is; whoever guesses that one symbol gets 1 / 2.
+    counts as right if every step is; guessing that symbol is right for 1 / 2.
     """
-    return Task(
+    return MemoryTask(
         name="embedded_reber",
-        about="Say which symbols may come next in the embedded Reber grammar.",
+        about="Predict which symbols may come next in the embedded Reber grammar.",
         source="Smith and Zipser 1989; Hochreiter and Schmidhuber 1997, section 5.1",
         kind="set",
         inputs=len(SYMBOLS),
@@ -65,23 +65,24 @@ def embedded_reber() -> Task:
     )
 
 
-def continual_reber(strings: int = 10) -> Task:
-    """Embedded Reber strings one after the other, with nothing that says where one begins.
+def continual_reber(strings: int = 10) -> MemoryTask:
+    """Embedded Reber strings in one stream, without a mark where a string begins.
 
-    So the memory must be emptied by the network itself: the task that the forget gate was
-    made for. Source: Gers, Schmidhuber and Cummins 2000, "Learning to forget", section 4.1.
+    The network has to empty its memory by itself: the forget gate was invented for this task.
+    Source: Gers, Schmidhuber and Cummins 2000, "Learning to forget", section 4.1.
     A stream counts as right if every step is; guessing gets 1 / 2 of each string.
     """
     check_lengths(strings=strings)
 
     def stream(generator: torch.Generator) -> tuple[str, list[str]]:
         parts = [embedded_string(generator) for _ in range(strings)]
-        # Behind each E the next string begins.
-        return "".join(one for one, _ in parts), [one or "B" for _, nexts in parts for one in nexts]
+        # After each E the next string begins.
+        string = "".join(part for part, _ in parts)
+        return string, [symbols or "B" for _, nexts in parts for symbols in nexts]
 
-    return Task(
+    return MemoryTask(
         name=f"continual_reber(strings={strings})",
-        about=f"Say which symbols may come next, through {strings} strings without a break.",
+        about=f"Predict which symbols may come next, through {strings} strings without a break.",
         source="Gers, Schmidhuber and Cummins 2000, section 4.1",
         kind="set",
         inputs=len(SYMBOLS),
@@ -94,16 +95,16 @@ def continual_reber(strings: int = 10) -> Task:
 
 
 def padded(strings: list[tuple[str, list[str]]], symbols: str) -> Examples:
-    """Strings, and behind each symbol those that may come next, as examples.
+    """Strings, with the symbols that may come next, as examples of equal length.
 
-    A step is scored where something may come next; behind a string's end the input is zero.
+    A step is scored if some symbol may come next; after the end of a string the input is zero.
     """
     steps = max(len(string) for string, _ in strings)
-    shown = torch.full((steps, len(strings)), -1)
+    sequences = torch.full((steps, len(strings)), -1)
     targets = torch.zeros(steps, len(strings), len(symbols))
     for row, (string, nexts) in enumerate(strings):
-        shown[: len(string), row] = torch.tensor([symbols.index(one) for one in string])
+        sequences[: len(string), row] = torch.tensor([symbols.index(s) for s in string])
         for step, possible in enumerate(nexts):
-            for one in possible:
-                targets[step, row, symbols.index(one)] = 1.0
-    return Examples.of(one_hot(shown, len(symbols)), targets, targets.any(-1))
+            for symbol in possible:
+                targets[step, row, symbols.index(symbol)] = 1.0
+    return Examples.of(one_hot(sequences, len(symbols)), targets, targets.any(-1))

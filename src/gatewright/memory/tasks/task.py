@@ -1,4 +1,4 @@
-"""What a memory task is: how examples are drawn, and how answers are scored."""
+"""Memory tasks: how they draw examples and score answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Examples:
         targets: Classes `(T, B)`, int64; values `(T, B, O)`; or the symbols that may come
             next, `(T, B, O)`, each 0 or 1.
         scored: `(T, B)`, true where the loss counts.
-        judged: `(T, B)`, true where the score counts; `scored` unless a task says otherwise.
+        judged: `(T, B)`, true where the score counts; the same as `scored` by default.
     """
 
     inputs: Tensor
@@ -34,7 +34,7 @@ class Examples:
     def of(
         cls, inputs: Tensor, targets: Tensor, scored: Tensor, judged: Tensor | None = None
     ) -> Examples:
-        """Examples that are judged where they are scored, unless said otherwise."""
+        """Examples that are judged where they are scored, by default."""
         return cls(inputs, targets, scored, scored if judged is None else judged)
 
     def __len__(self) -> int:
@@ -42,23 +42,23 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class MemoryTask:
     """A memory task.
 
     Attributes:
         name: With its lengths, as in "recall(lag=20)".
-        about: What is to be done, in a sentence.
-        source: Where it comes from.
-        kind: What is asked for: the right "class", a "value", or the "set" of the symbols
+        about: The task in a sentence.
+        source: The paper that introduced it.
+        kind: The kind of answer: the right "class", a "value", or the "set" of the symbols
             that may come next.
-        inputs: Values of each step, I.
+        inputs: Numbers in each step, I.
         outputs: Classes, values or symbols, O.
-        lag: Steps between what has to be remembered and where it is asked for: the most, or
-            where there is no most, the fewest.
-        chance: What the best answer without memory reaches: the share of right answers, or
+        lag: Steps from the input that has to be remembered to the question for it: the
+            largest number, or if there is none, the smallest.
+        chance: The score of the best answer without memory: the share of right answers, or
             for values the mean squared error.
-        baseline: The loss of that answer, where it is known (nats, or squared error).
-        draw: Makes examples: how many, and the generator of the random numbers.
+        baseline: The loss of that answer, if it is known (nats, or squared error).
+        draw: Draws a number of examples with a generator of random numbers.
     """
 
     name: str
@@ -73,9 +73,9 @@ class Task:
     draw: Callable[[int, torch.Generator], Examples]
 
     def examples(self, count: int, seed: int) -> Examples:
-        """As many examples as asked for; the same seed gives the same ones."""
+        """Draw examples; the same seed gives the same examples."""
         if count < 1:
-            raise ArgumentError(f"count={count}; ask for at least one example")
+            raise ArgumentError(f"count={count}; give at least 1")
         return self.draw(count, torch.Generator().manual_seed(seed))
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -93,16 +93,16 @@ class Task:
         return self.losses(outputs[scored], examples.targets[scored]).mean()
 
     def score(self, outputs: Tensor, examples: Examples) -> float:
-        """How well it was done, 1 at best.
+        """The score of outputs, at most 1.
 
         Classes: the share of judged steps that are right. Sets: the share of sequences in
-        which every judged step has exactly the right set. Values: the share of chance's
-        squared error that is gone, so that chance is 0.
+        which every judged step has exactly the right set. Values: the share by which the
+        squared error is below that of chance, so that chance is 0.
         """
         if self.kind == "value":
-            asked = examples.judged
-            left = self.losses(outputs[asked], examples.targets[asked]).mean().item()
-            return 1.0 - left / self.chance
+            judged = examples.judged
+            error = self.losses(outputs[judged], examples.targets[judged]).mean().item()
+            return 1.0 - error / self.chance
         if self.kind == "class":
             right = outputs.argmax(-1) == examples.targets
             return right[examples.judged].double().mean().item()
@@ -110,19 +110,19 @@ class Task:
         return (right | ~examples.judged).all(0).double().mean().item()
 
 
-def check_lengths(**given: int) -> None:
+def check_lengths(**lengths: int) -> None:
     """Refuse lengths below 1."""
-    for name, value in given.items():
+    for name, value in lengths.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ArgumentError(f"{name}={value!r}; expected a whole number from 1")
 
 
 def one_hot(symbols: Tensor, count: int) -> Tensor:
-    """Symbols `(T, B)` as float vectors `(T, B, count)`; below 0 is all zeros."""
+    """Symbols `(T, B)` as one-hot vectors `(T, B, count)`; negative symbols become zeros."""
     vectors = functional.one_hot(symbols.clamp(min=0), count).float()
     return torch.where((symbols >= 0)[..., None], vectors, 0.0)
 
 
 def uniform(low: int, high: int, shape: tuple[int, ...], draw: torch.Generator) -> Tensor:
-    """Whole numbers from low to high, both included."""
+    """Random whole numbers from low to high, both included."""
     return torch.randint(low, high + 1, shape, generator=draw)

@@ -1,8 +1,8 @@
-"""Time itself as what is to be remembered: spikes that are measured or made, and rhythms.
+"""Tasks of timing: measure delays between spikes, generate spikes, generate rhythms.
 
-Source of the three: Gers, Schraudolph and Schmidhuber 2002, "Learning precise timing with
-LSTM recurrent networks", JMLR 3, sections 4 to 6. They train on a stream that never ends
-and change the weights as it runs; here each example is a part of it with a beginning.
+Source of all three: Gers, Schraudolph and Schmidhuber 2002, "Learning precise timing with
+LSTM recurrent networks", JMLR 3, sections 4 to 6. They train online on
+an endless stream; here each example is a part of it, with a beginning.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gatewright.errors import ArgumentError
-from gatewright.memory.tasks.task import Examples, Task, check_lengths, uniform
+from gatewright.memory.tasks.task import Examples, MemoryTask, check_lengths, uniform
 
 SOURCE = "Gers, Schraudolph and Schmidhuber 2002"
 
@@ -22,64 +22,63 @@ SOURCE = "Gers, Schraudolph and Schmidhuber 2002"
 def intervals(
     shortest: int, longest: int, spikes: int, count: int, draw: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The steps from each spike to the one before, `(spikes, B)`, and where each spike is."""
+    """The delays before each spike, `(spikes, B)`, and the step of each spike."""
     waits = uniform(shortest, longest, (spikes, count), draw)
     return waits, waits.cumsum(0)
 
 
-def measure_spikes(shortest: int = 10, longest: int = 20, spikes: int = 5) -> Task:
-    """Measure spike delays: at each spike, say how long ago the one before was.
+def measure_spikes(shortest: int = 10, longest: int = 20, spikes: int = 5) -> MemoryTask:
+    """Measure spike delays: at each spike, the time since the previous spike.
 
     The first spike is at the first step. The answer is the delay as a share of the range,
-    0 to 1, so that the mean's squared error is that of a uniform distribution.
+    0 to 1, so the squared error of the constant mean is the variance of a uniform distribution.
     """
     _check_range(shortest, longest, spikes)
-    steps, wide = spikes * longest + 1, longest - shortest
+    steps, spread = spikes * longest + 1, longest - shortest
 
     def draw(count: int, generator: torch.Generator) -> Examples:
         waits, places = intervals(shortest, longest, spikes, count, generator)
         train = torch.zeros(steps, count).scatter_(0, places, 1.0)
-        targets = torch.zeros(steps, count).scatter_(0, places, (waits - shortest) / wide)
+        targets = torch.zeros(steps, count).scatter_(0, places, (waits - shortest) / spread)
         scored = train > 0
         train[0] = 1.0
         return Examples.of(train[..., None], targets[..., None], scored)
 
-    return Task(
+    return MemoryTask(
         name=f"measure_spikes({shortest}..{longest}, spikes={spikes})",
-        about=f"Say how many steps passed between two spikes, {shortest} to {longest}.",
+        about=f"Tell how many steps passed between two spikes, {shortest} to {longest}.",
         source=SOURCE,
         kind="value",
         inputs=1,
         outputs=1,
         lag=longest,
-        chance=(wide + 2) / (12 * wide),  # the variance of 0, 1/w, ..., 1
-        baseline=(wide + 2) / (12 * wide),
+        chance=(spread + 2) / (12 * spread),  # the variance of 0, 1/w, ..., 1
+        baseline=(spread + 2) / (12 * spread),
         draw=draw,
     )
 
 
-def generate_spikes(shortest: int = 10, longest: int = 20, spikes: int = 5) -> Task:
-    """Generate timed spikes: wait for as long as the input says, spike, and so on.
+def generate_spikes(shortest: int = 10, longest: int = 20, spikes: int = 5) -> MemoryTask:
+    """Generate timed spikes: wait for as long as the input says, then spike, repeatedly.
 
-    The input is the current delay as a share of the range, 0 to 1, through the whole wait;
-    the answer is 1 at its last step and 0 before. No spike is fed back. Without a memory one
-    can only answer how often spikes are at all; where a spike is, is right or wrong by step,
-    and a row counts as right if all its steps are.
+    The input is the current delay as a share of the range, 0 to 1, during the whole wait; the
+    answer is 1 at its last step and 0 before. Spikes are not fed back. A row counts as right
+    if all its steps are, which a network without memory cannot reach.
     """
     _check_range(shortest, longest, spikes)
-    steps, wide = spikes * longest, longest - shortest
+    steps, spread = spikes * longest, longest - shortest
 
     def draw(count: int, generator: torch.Generator) -> Examples:
         waits, places = intervals(shortest, longest, spikes, count, generator)
-        at = torch.arange(steps)[:, None]
-        current = (at[:, None] >= places).sum(1)  # which wait a step belongs to
-        shown = waits.gather(0, current.clamp(max=spikes - 1))
+        step = torch.arange(steps)[:, None]
+        current = (step[:, None] >= places).sum(1)  # the index of the wait of each step
+        delays = waits.gather(0, current.clamp(max=spikes - 1))
         targets = torch.zeros(steps, count).scatter_(0, places - 1, 1.0)
-        scored = at < places[-1]
-        inputs = torch.where(scored, (shown - shortest) / wide, 0.0)
+        scored = step < places[-1]
+        inputs = torch.where(scored, (delays - shortest) / spread, 0.0)
         return Examples.of(inputs[..., None], targets[..., None], scored)
 
-    return Task(
+    return MemoryTask(
         name=f"generate_spikes({shortest}..{longest}, spikes={spikes})",
         about=f"Spike every {shortest} to {longest} steps, as the input says.",
         source=SOURCE,
@@ -97,10 +96,10 @@ def periodic(
     shape: Literal["cosine", "triangle", "rectangle"] = "cosine",
     period: int = 20,
     periods: int = 5,
-) -> Task:
-    """Generate a periodic function between 0 and 1 from a start signal alone.
+) -> MemoryTask:
+    """Generate a periodic function between 0 and 1, from a start signal only.
 
-    All examples are the same one. Chance: the variance of the function over its period.
+    All examples are the same. Chance: the variance of the function over its period.
     """
     check_lengths(period=period, periods=periods)
     if shape not in SHAPES:
@@ -117,7 +116,7 @@ def periodic(
         targets = wave.float().repeat(periods)[:, None, None].expand(-1, count, -1)
         return Examples.of(inputs, targets, torch.ones(steps, count, dtype=torch.bool))
 
-    return Task(
+    return MemoryTask(
         name=f"periodic({shape}, period={period}, periods={periods})",
         about=f"Generate a {shape} with a period of {period} steps from a start signal.",
         source=SOURCE,
@@ -142,4 +141,4 @@ SHAPES = {
 def _check_range(shortest: int, longest: int, spikes: int) -> None:
     check_lengths(shortest=shortest, longest=longest, spikes=spikes)
     if shortest >= longest:
-        raise ArgumentError(f"shortest={shortest} and longest={longest}; the second must be more")
+        raise ArgumentError(f"shortest={shortest} and longest={longest}; longest must be larger")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gatewright.data import Series
 from gatewright.draw.page.page import Section
-from gatewright.draw.plots.forecasts import Drawn, forecast_section
+from gatewright.draw.plots.forecasts import DrawnForecast, forecast_section
 from gatewright.tasks.forecast.future import time_labels
 from gatewright.tasks.forecast.metrics import errors
 from gatewright.tasks.forecast.task import Forecast
@@ -115,7 +115,7 @@ class ForecastPresentation(Presentation):
         }
 
     def sections(self, figures: Mapping[str, Any], subject: str) -> list[Section]:
-        drawn = [Drawn(**forecast) for forecast in figures["forecasts"]]
+        drawn = [DrawnForecast(**forecast) for forecast in figures["forecasts"]]
         return [forecast_section(drawn, figures["targets"], subject)]
 
     def example(self, model: Any, part: Series | Stretch) -> Example:

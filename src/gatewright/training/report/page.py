@@ -54,7 +54,7 @@ def _row(comparison: Comparison, entry: Entry) -> Row:
         title=entry.title,
         about=entry.about,
         test=entry.test(metric),
-        shown=comparison.row(entry)[1:],
+        cells=comparison.row(entry)[1:],
         history={
             "train_loss": [history.train_loss for history in histories],
             "validation_loss": [history.validation_loss for history in histories],
