@@ -1,7 +1,5 @@
 """The cells that ship, by name. One family a file, equations only."""
 
-from difflib import get_close_matches
-
 from gatewright.cells.continuous import GRUD, CfC, LeakyRNN
 from gatewright.cells.differential import LEM, AntisymmetricRNN, CoRNN
 from gatewright.cells.greff import (
@@ -27,6 +25,7 @@ from gatewright.cells.rnn import SCRN, ElmanRNN, IndRNN
 from gatewright.cells.slstm import SLSTM
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
+from gatewright.suggestions import did_you_mean
 
 #: Name to class, family by family; `gatewright.Recurrent` takes these names.
 CELLS: dict[str, type[Cell]] = {
@@ -69,14 +68,18 @@ CELLS: dict[str, type[Cell]] = {
 }
 
 
+#: Other names of cells that ship. The command line takes both; `rnn` is the lesson's word.
+ALIASES = {"rnn": "elman_rnn"}
+
+
 def cell_class(name: str) -> type[Cell]:
     """The class of a cell that ships.
 
     Raises:
-        ArgumentError: where none has this name, with what it may have been.
+        ArgumentError: for an unknown name, with the nearest that are known.
     """
-    if name not in CELLS:
-        alike = get_close_matches(name, CELLS)
-        meant = f"did you mean {' or '.join(alike)}? " if alike else ""
-        raise ArgumentError(f"there is no cell {name!r}; {meant}`gatewright cells` lists them")
-    return CELLS[name]
+    canonical = ALIASES.get(name, name)
+    if canonical not in CELLS:
+        nearest = did_you_mean(name, [*CELLS, *ALIASES])
+        raise ArgumentError(f"there is no cell {name!r}; {nearest}`gatewright cells` lists them")
+    return CELLS[canonical]

@@ -44,7 +44,7 @@ def bench(
     from gatewright.bench.run import bench as run
     from gatewright.bench.run import finish
 
-    found = run(
+    results = run(
         what,
         progress=progress and not as_json,
         cells=cells,
@@ -55,4 +55,4 @@ def bench(
         backend=backend,
         quick=quick,
     )
-    finish(found, out=out, as_json=as_json)
+    finish(results, out=out, as_json=as_json)
