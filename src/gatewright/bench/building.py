@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gatewright.bench.checks import cell_names
 from gatewright.bench.layers import CHOSEN
 from gatewright.bench.machine import Report, answer, in_process, silent, task_of_process
-from gatewright.bench.names import cell_names
 from gatewright.bench.table import Measurement, figure, text
 from gatewright.cells import CELLS
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from gatewright.backends.choose import check_backend
 from gatewright.bench.cases import GRID, Size
+from gatewright.bench.checks import cell_names, check_names
 from gatewright.bench.machine import Report, cores, in_process, silent
-from gatewright.bench.names import cell_names, check_names
 from gatewright.bench.peers import PEERS
 from gatewright.bench.results import Results
 from gatewright.cells import CELLS

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.bench.cases import GRID, Size, make_case
+from gatewright.bench.checks import cell_names
 from gatewright.bench.machine import (
     Report,
     answer,
@@ -20,7 +21,6 @@ from gatewright.bench.machine import (
     stay_on,
     task_of_process,
 )
-from gatewright.bench.names import cell_names
 from gatewright.bench.peers import BUILT_IN, PEERS
 from gatewright.bench.table import Measurement, figure, text
 from gatewright.cells import CELLS

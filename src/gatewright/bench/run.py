@@ -19,7 +19,7 @@ from gatewright.bench.results import Results, parse_sizes, store
 from gatewright.bench.stream import bench_stream
 from gatewright.bench.table import Measurement
 from gatewright.errors import ArgumentError, BackendError
-from gatewright.suggestions import did_you_mean
+from gatewright.names import comma_separated, did_you_mean
 
 #: The measurements, each with the options that it takes.
 TAKES: dict[str, tuple[str, ...]] = {
@@ -105,15 +105,6 @@ def finish(results: Results | Measurement, *, out: Path | None, as_json: bool) -
     if results.wrong:
         first = results.wrong[0]["reason"]
         raise BackendError(f"{len(results.wrong)} pairs were not timed: {first}")
-
-
-def comma_separated(text: str) -> list[str]:
-    """The parts of a comma-separated text.
-
-    >>> comma_separated("lstm, gru,")
-    ['lstm', 'gru']
-    """
-    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def thread_counts(text: str) -> list[int]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from gatewright.bench.cases import make_layer
+from gatewright.bench.checks import cell_names
 from gatewright.bench.contender import TOLERANCE
 from gatewright.bench.machine import (
     Report,
@@ -24,7 +25,6 @@ from gatewright.bench.machine import (
     stay_on,
     task_of_process,
 )
-from gatewright.bench.names import cell_names
 from gatewright.bench.peers import BUILT_IN, PEERS, absent, onnx_session
 from gatewright.bench.table import Measurement, figure, text
 from gatewright.bench.timing import in_turns, ratio

@@ -1,5 +1,7 @@
 """The cells that ship, by name. One family a file, equations only."""
 
+from collections.abc import Container
+
 from gatewright.cells.continuous import GRUD, CfC, LeakyRNN
 from gatewright.cells.differential import LEM, AntisymmetricRNN, CoRNN
 from gatewright.cells.greff import (
@@ -25,7 +27,7 @@ from gatewright.cells.rnn import SCRN, ElmanRNN, IndRNN
 from gatewright.cells.slstm import SLSTM
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
-from gatewright.suggestions import did_you_mean
+from gatewright.names import did_you_mean
 
 #: Name to class, family by family; `gatewright.Recurrent` takes these names.
 CELLS: dict[str, type[Cell]] = {
@@ -68,8 +70,20 @@ CELLS: dict[str, type[Cell]] = {
 }
 
 
-#: Other names of cells that ship. The command line takes both; `rnn` is the lesson's word.
+#: Other names of cells that ship, which are taken wherever a cell is named.
 ALIASES = {"rnn": "elman_rnn"}
+
+
+def known_name(name: str, known: Container[str]) -> str:
+    """A cell's name as `known` has it: a name of `ALIASES` and its cell are the same.
+
+    >>> known_name("rnn", CELLS), known_name("elman_rnn", {"window", "rnn"})
+    ('elman_rnn', 'rnn')
+    """
+    if name in known:
+        return name
+    others = [ALIASES.get(name, name), *(alias for alias, of in ALIASES.items() if of == name)]
+    return next((other for other in others if other in known), name)
 
 
 def cell_class(name: str) -> type[Cell]:
@@ -78,7 +92,7 @@ def cell_class(name: str) -> type[Cell]:
     Raises:
         ArgumentError: for an unknown name, with the nearest that are known.
     """
-    canonical = ALIASES.get(name, name)
+    canonical = known_name(name, CELLS)
     if canonical not in CELLS:
         nearest = did_you_mean(name, [*CELLS, *ALIASES])
         raise ArgumentError(f"there is no cell {name!r}; {nearest}`gatewright cells` lists them")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from gatewright.cells import known_name
 from gatewright.errors import ArgumentError
 from gatewright.escaping import terminal_text
 from gatewright.files import check_vacant, write_directory
@@ -28,6 +29,7 @@ from gatewright.memory.networks import NETWORKS
 from gatewright.memory.progress import progress_bar
 from gatewright.memory.tasks import TASKS
 from gatewright.memory.trial import FOLLOWED, Climb, Flow, Trial, perform, taken_together
+from gatewright.names import did_you_mean
 from gatewright.probes.lags import said
 from gatewright.processes import without_current_directory
 
@@ -217,10 +219,17 @@ def compare_memory(
     """
     from gatewright.memory.pictures import comparison_page
 
-    chosen = list(NETWORKS) if networks is None else list(dict.fromkeys(networks))
+    chosen = (
+        list(NETWORKS)
+        if networks is None
+        else list(dict.fromkeys(known_name(name, NETWORKS) for name in networks))
+    )
     unknown = [name for name in chosen if name not in NETWORKS]
     if unknown or not chosen:
-        raise ArgumentError(f"no networks are called {unknown}; there are: {', '.join(NETWORKS)}")
+        nearest = did_you_mean(unknown[0], NETWORKS) if unknown else ""
+        raise ArgumentError(
+            f"no networks are called {unknown}; {nearest}there are: {', '.join(NETWORKS)}"
+        )
     if seeds < 1 or units < 1 or processes < 1:
         raise ArgumentError(f"seeds={seeds}, units={units}, processes={processes}; give 1 or more")
     if not lags or list(lags) != sorted(set(lags)) or min(lags) < 1:

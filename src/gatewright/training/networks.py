@@ -18,6 +18,7 @@ from gatewright.language.equations import Equations
 from gatewright.layers.arguments import find_cell
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
+from gatewright.names import did_you_mean
 from gatewright.tasks.task import Task
 from gatewright.training.cell_file import cell_from_file, names_a_file
 from gatewright.training.window import Window
@@ -100,7 +101,8 @@ def find_network(given: str | Cell | type[Cell]) -> tuple[str, Network]:
         if given not in CELLS:
             known = ", ".join([*NETWORKS, *(name for name in CELLS if name not in NETWORKS)])
             raise ArgumentError(
-                f"no network is called {given!r}; there are: {known}. "
+                f"no network is called {given!r}; {did_you_mean(given, [*NETWORKS, *CELLS])}"
+                f"there are: {known}. "
                 "A cell of your own is given as file.py:ClassName"
             )
         return given, _of_cell(CELLS[given](), None)

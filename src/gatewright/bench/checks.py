@@ -1,21 +1,22 @@
-"""The names that a benchmark is given, checked: cells, peers."""
+"""Checks of the names that a benchmark takes: cells and peers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gatewright.cells import ALIASES
+from gatewright.cells import known_name
 from gatewright.errors import ArgumentError
-from gatewright.suggestions import did_you_mean
+from gatewright.names import did_you_mean
 
 
 def cell_names(names: Sequence[str], known: Iterable[str]) -> list[str]:
-    """The names of cells, with those of `gatewright.CELLS` in place of aliases such as rnn.
+    """The names of cells as `known` has them: rnn is taken for elman_rnn.
 
     Raises:
         ArgumentError: for an unknown cell, or none at all.
     """
-    canonical = [ALIASES.get(name, name) for name in names]
+    known = list(known)
+    canonical = [known_name(name, known) for name in names]
     check_names("cell", canonical, known)
     return canonical
 
