@@ -28,7 +28,7 @@ def load(data: str) -> Split:
     if data not in BUNDLED:
         names = ", ".join(sorted(BUNDLED))
         nearest = did_you_mean(data, BUNDLED)
-        raise DataError(f"there is no data set {data!r}; {nearest}the bundled ones are {names}")
+        raise DataError(f"no data set is called {data!r}; {nearest}there is: {names}")
     reading = BUNDLED[data](Request())
     if not isinstance(reading.data, Recordings) or reading.test is None:
         raise DataError(
