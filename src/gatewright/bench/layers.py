@@ -12,7 +12,7 @@ from gatewright.bench.peers import PEERS
 from gatewright.bench.results import Results
 from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError
-from gatewright.language.cell import Cell
+from gatewright.language.cell import Cell, stored_form
 from gatewright.training.cell_file import cell_from_file, names_a_file
 
 #: The cells that are measured where none are named.
@@ -56,8 +56,9 @@ def bench_layers(
     for count in threads:
         if count < 1:
             raise ArgumentError(f"threads={count}; expected a whole number from 1")
+    widths = [{"input": inputs, "hidden": hidden} for _, _, inputs, hidden in sizes]
     task = {
-        "cells": {name: own[name].equations.to_json() if name in own else None for name in names},
+        "cells": {name: stored_form(own[name], widths) if name in own else None for name in names},
         "peers": list(peers),
         "sizes": list(sizes),
         "trainings": list(trainings),

@@ -96,10 +96,11 @@ class Experiment:
     def runs(self) -> list[Run]:
         """Every network from every seed."""
         sizes = {name: self.size_of(name) for name in self.networks}
+        cells = {name: one.stored(self.task, sizes[name]) for name, one in self.networks.items()}
         return [
-            Run(self.task, name, sizes[name], seed, self.limited(name), network.cell)
+            Run(self.task, name, sizes[name], seed, self.limited(name), cells[name])
             for seed in range(self.seeds)
-            for name, network in self.networks.items()
+            for name in self.networks
         ]
 
     def limited(self, name: str) -> Recipe:
