@@ -16,7 +16,7 @@ from gatewright.backends.llvm.target import levels
 from gatewright.backends.triton.listing import kernel_text as triton_text
 
 PAGE = Path(__file__).resolve().parent / "kernels.md"
-#: Not the processor of whoever runs the script: the sample is the same on every machine.
+#: A fixed processor, so that the sample is the same on every machine.
 PROCESSOR = levels("x86_64-unknown-linux-gnu")["avx2"]
 #: The functions of the LLVM sample, from the outermost, and an explanation of each.
 FUNCTIONS = {
