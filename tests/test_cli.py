@@ -255,6 +255,8 @@ def test_an_option_has_the_same_names_in_every_command():
 
 
 def test_every_command_with_cells_takes_both_names():
+    memory = gatewright("memory", "runs/model", "vowels", "--networks", "rnn")
+    refused(memory, "--cells goes with the lesson's comparison")  # the earlier name still works
     with_cells = {
         name
         for name, command in COMMANDS.items()

@@ -183,7 +183,7 @@ def _partial(target: Path) -> Path:
 
 @contextmanager
 def _partial_directory(target: Path) -> Iterator[Path]:
-    """Yield a hidden sibling to be filled and renamed; remove it if it is still there at the end."""
+    """Yield a hidden sibling to be filled and renamed; remove it if it is there at the end."""
     lock: bool | None = False
     while lock is False:  # another writer may have removed it before we had our lock
         # Not tempfile.mkdtemp: its 0700 would stay on the finished directory.

@@ -101,17 +101,16 @@ def verify(case: Case, layer: Contender, peer: Contender, name: str) -> None:
     """Refuse a peer that does not compute what the layer does.
 
     Raises:
-        BackendError: naming the value and how far apart the two are.
+        BackendError: with the value that differs and its error.
     """
     expected, results = layer.values(), peer.values()
     for key, value in expected.items():
         if key not in results:
             raise BackendError(f"{name} gives no {key}")
-        theirs = np.asarray(results[key], np.float64)
-        mine = np.asarray(value, np.float64)
-        if theirs.shape != mine.shape:
-            raise BackendError(f"{name} gives {key} as {theirs.shape}, not {mine.shape}")
-        error = float(np.linalg.norm(theirs - mine)) / max(float(np.linalg.norm(mine)), 1e-30)
+        result, truth = (np.asarray(v, np.float64) for v in (results[key], value))
+        if result.shape != truth.shape:
+            raise BackendError(f"{name} gives {key} as {result.shape}, not {truth.shape}")
+        error = float(np.linalg.norm(result - truth)) / max(float(np.linalg.norm(truth)), 1e-30)
         if not error < TOLERANCE:
             raise BackendError(
                 f"{name} computes something else than {case.name} at {case.size}: "

@@ -36,16 +36,19 @@ def memory(
         typer.Option(
             "--cells",
             "--cell",
-            "--networks",
             help="Networks of the comparison, comma-separated: rnn,lstm,chrono_lstm.",
             show_default="all",
         ),
+    ] = None,
+    networks: Annotated[
+        str | None, typer.Option(hidden=True, help="The earlier name of --cells.")
     ] = None,
     seeds: options.Seeds = 3,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
 ) -> None:
     """Measure how many steps back networks remember: those of the lesson, or MODEL on DATA."""
+    cells = cells or networks
     if model is not None and data is None:
         raise ArgumentError("give DATA too: memory MODEL DATA, a file or a bundled data set")
     if model is not None and cells is not None:
