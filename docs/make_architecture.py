@@ -87,20 +87,28 @@ def last_name(path: str) -> str:
 def faults(steps: list[Step]) -> list[str]:
     """The steps that the code does not have, or not in this order."""
     wrong = []
-    reached: set[str] = set()  # the names of all calls so far
-    for caller, group in groupby(steps, key=lambda step: step.caller):
-        if reached and last_name(caller) not in reached:
-            wrong.append(f"{caller} is called by no function above it")
-        reached |= set(calls(caller))
-        remaining = calls(caller)
-        for step in group:
-            function(step.callee)  # fails if there is none
-            if step.call != last_name(step.callee):
-                wrong.append(f"{step.call} is not the name of {step.callee}")
-            if step.call in remaining:
-                remaining = remaining[remaining.index(step.call) + 1 :]
-            else:
-                wrong.append(f"{caller} does not call {step.call} at this point")
+    remaining: dict[str, list[str]] = {}  # by caller, its calls after those of the steps so far
+    entered: set[str] = set()  # functions that a step has called
+
+    def advance(caller: str, call: str) -> bool:
+        if call not in remaining[caller]:
+            return False
+        remaining[caller] = remaining[caller][remaining[caller].index(call) + 1 :]
+        return True
+
+    for step in steps:
+        function(step.callee)  # fails if there is none
+        if step.call != last_name(step.callee):
+            wrong.append(f"{step.call} is not the name of {step.callee}")
+        if step.caller not in remaining:
+            # A function is entered by a step, or by a call of a function above it.
+            by_call = any(advance(above, last_name(step.caller)) for above in remaining)
+            if remaining and step.caller not in entered and not by_call:
+                wrong.append(f"{step.caller} is called by no function above it")
+            remaining[step.caller] = calls(step.caller)
+        if not advance(step.caller, step.call):
+            wrong.append(f"{step.caller} does not call {step.call} at this point")
+        entered.add(step.callee)
     return wrong
 
 
