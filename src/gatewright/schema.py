@@ -60,7 +60,7 @@ def typed_fields(
     unknown = [name for name in value if name not in hints]
     if unknown:
         raise ModelError(
-            f"{path} has the field {_excerpt(unknown[0])}; expected only {', '.join(hints)}"
+            f"{path} has the field {shown(unknown[0])}; expected only {', '.join(hints)}"
         )
     missing = [name for name in hints if name not in value and name not in set(optional)]
     if missing:
@@ -85,10 +85,10 @@ def defaulted(kind: type) -> set[str]:
 
 def mismatch(path: str, value: Any, expected: str) -> ModelError:
     """The error for a value of another type than expected."""
-    return ModelError(f"{path} is {_excerpt(value)}; expected {expected}")
+    return ModelError(f"{path} is {shown(value)}; expected {expected}")
 
 
-def _excerpt(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value for a message, shortened where it is long."""
     if isinstance(value, dict):
         return "an object"
