@@ -1,9 +1,9 @@
-"""The figures of the bundled data sets, five seeds each, into `benchmarks/results/`.
+"""Measure the bundled data sets, five seeds each, into `benchmarks/results/`.
 
     python benchmarks/figures.py weather
     python benchmarks/figures.py prose --cells gru
 
-Every choice is made on validation; the test part is opened once, when all is trained. The
+Every choice is made on validation; the test part is used once, when everything is trained. The
 model directory, with its report, goes to `runs/`.
 """
 
@@ -23,25 +23,28 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Compare, print the table, and keep what was measured."""
+    """Compare, print the table, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", choices=["vowels", "weather", "prose"])
-    parser.add_argument("--cells", help="parted by commas; the lesson's networks unless given")
+    parser.add_argument("--cells", help="comma-separated; by default the lesson's networks")
     parser.add_argument("--seeds", type=int, default=5)
-    given = parser.parse_args()
-    found = compare(
-        given.data,
-        out=Path("runs") / f"{given.data}-{datetime.now():%Y%m%d-%H%M%S}",
-        cells=given.cells.split(",") if given.cells else None,
-        seeds=given.seeds,
+    options = parser.parse_args()
+    comparison = compare(
+        options.data,
+        out=Path("runs") / f"{options.data}-{datetime.now():%Y%m%d-%H%M%S}",
+        cells=options.cells.split(",") if options.cells else None,
+        seeds=options.seeds,
         say=print,
     )
     console = Console()
-    console.print(found.table(console=console))
-    print(found.verdict())
-    kept = {"machine": platform.processor() or platform.machine(), **json.loads(found.to_json())}
-    path = RESULTS / f"{given.data}-{date.today()}.json"
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    console.print(comparison.table(console=console))
+    print(comparison.verdict())
+    figures = {
+        "machine": platform.processor() or platform.machine(),
+        **json.loads(comparison.to_json()),
+    }
+    path = RESULTS / f"{options.data}-{date.today()}.json"
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(path)
 
 

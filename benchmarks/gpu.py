@@ -1,15 +1,15 @@
-"""The kernels for GPUs: how exact they are, and how fast beside cuDNN and a Python loop.
+"""The kernels for GPUs: their accuracy, and their speed against cuDNN and a Python loop.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --cells lstm --sizes 32,100,64,64 --seconds 1
 
 Each point is verified before it is timed: every value and gradient of the kernels, in float32,
-is at most four times as far from the reference in float64 as the reference in float32 is. Then
-the two run in turns, between events on the GPU. TF32 is off on both sides. What was measured
-goes to `benchmarks/results/gpu-DATE.json`, the raw times included.
+may be at most four times as far from the reference in float64 as the reference in float32 is.
+Then the two run in alternation, timed by events on the GPU. TF32 is off on both sides. The
+figures, with the raw times, go to `benchmarks/results/gpu-DATE.json`.
 
-`--device cpu` with TRITON_INTERPRET=1 goes the same way in Triton's interpreter, to try this
-script at small sizes; its times mean nothing, and it keeps none.
+`--device cpu` with TRITON_INTERPRET=1 does the same in Triton's interpreter, to try this script
+at small sizes; its times mean nothing and are not stored.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ from gatewright.bench.timing import FEWEST, MOST, ratio
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("lstm", "gru", "peephole_lstm")
-#: How much further from the truth the kernels may be than the reference, and what is the
-#: rounding of float32 in any case.
+#: The kernels' error may be this many times the reference's; and an error that is rounding in
+#: float32 in any case, relative by norm.
 TIMES, FLOOR = 4.0, 1e-6
 
 
 def main() -> None:
-    """Verify, time, print a line a point, and keep what was measured."""
+    """Verify and time each point, print a line for it, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--cells", default=",".join(CELLS), help="parted by commas")
-    parser.add_argument("--sizes", nargs="*", help="batch,time,input,hidden; the grid else")
+    parser.add_argument("--cells", default=",".join(CELLS), help="comma-separated")
+    parser.add_argument("--sizes", nargs="*", help="batch,time,input,hidden; by default the grid")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each pair")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    given = parser.parse_args()
-    sizes: list[Size] = [parsed(one) for one in given.sizes] if given.sizes else list(GRID)
+    options = parser.parse_args()
+    sizes: list[Size] = [parsed(text) for text in options.sizes] if options.sizes else list(GRID)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     rows = []
-    for name in given.cells.split(","):
+    for name in options.cells.split(","):
         for size in sizes:
             for training in (True, False):
                 case = make_case(name, gw.CELLS[name](), size, training=training, backend="triton")
-                rows.append(measured(moved(case, given.device), given.device, given.seconds))
-    if given.device == "cuda":
+                rows.append(measured(moved(case, options.device), options.device, options.seconds))
+    if options.device == "cuda":
         path = RESULTS / f"gpu-{date.today()}.json"
         path.write_text(json.dumps({"machine": gpu(), "rows": rows}) + "\n", encoding="utf-8")
         print(path)
@@ -102,20 +102,22 @@ def moved(case: Case, device: str) -> Case:
 
 
 def measured(case: Case, device: str, seconds: float) -> dict[str, Any]:
-    """One point: verified, timed beside the fastest that torch has for it, and printed."""
-    mine = ours(case)
-    further = further_off(case, mine)
+    """Verify one point, time it against the fastest that torch has for it, and print it."""
+    layer = ours(case)
+    further = further_off(case, layer)
     if further > TIMES:
         raise SystemExit(f"{case.name} at {case.size} is {further:.1f} times as far off")
     peer = "loop" if PEERS["torch"].why_not(case) else "torch"
     with torch.device(device):
-        other = PEERS[peer].make(case)
-    verify(case, mine, other, peer)
-    pairs = in_turns(mine.run, other.run, clock(device), seconds)
-    found = ratio(pairs)
+        contender = PEERS[peer].make(case)
+    verify(case, layer, contender, peer)
+    pairs = in_turns(layer.run, contender.run, clock(device), seconds)
+    estimate = ratio(pairs)
     run = "training" if case.training else "inference"
-    times = " ".join(f"{1e3 * float(np.median(one)):8.3f}" for one in zip(*pairs, strict=True))
-    print(f"{case.name:14} {case.size!s:20} {run:9} error x{further:4.1f}  ms {times}  {found}")
+    times = " ".join(
+        f"{1e3 * float(np.median(column)):8.3f}" for column in zip(*pairs, strict=True)
+    )
+    print(f"{case.name:14} {case.size!s:20} {run:9} error x{further:4.1f}  ms {times}  {estimate}")
     return {
         "cell": case.name,
         "size": case.size,
@@ -123,44 +125,44 @@ def measured(case: Case, device: str, seconds: float) -> dict[str, Any]:
         "peer": peer,
         "further_off": further,
         "seconds": pairs,
-        "ratio": [found.value, found.low, found.high],
+        "ratio": [estimate.value, estimate.low, estimate.high],
     }
 
 
-def further_off(case: Case, mine: Contender) -> float:
-    """How many times as far from the truth the kernels are as the reference, at most."""
+def further_off(case: Case, layer: Contender) -> float:
+    """The largest error of the kernels, as a multiple of the reference's error."""
     _, _, i, h = case.size
-    found = [mine.values()]
+    results = [layer.values()]
     for dtype in (torch.float32, torch.float64):
-        layer = make_layer(case.name, case.layer.cell, i, h, "reference")
-        layer.load_state_dict(case.layer.state_dict())
+        reference_layer = make_layer(case.name, case.layer.cell, i, h, "reference")
+        reference_layer.load_state_dict(case.layer.state_dict())
         device = case.gradient.device
 
         def converted(group: Mapping[str, Tensor], dtype: torch.dtype = dtype) -> dict[str, Tensor]:
-            asks = case.training
-            return {k: v.detach().to(dtype).requires_grad_(asks) for k, v in group.items()}
+            training = case.training
+            return {k: v.detach().to(dtype).requires_grad_(training) for k, v in group.items()}
 
-        other = replace(
+        same_case = replace(
             case,
             inputs=converted(case.inputs),
             states=converted(case.states),
             gradient=case.gradient.to(dtype),
         )
-        found.append(of_layer(other, layer.to(device, dtype)).values())
-    kernels, reference, truth = found
+        results.append(of_layer(same_case, reference_layer.to(device, dtype)).values())
+    kernels, reference, truth = results
     worst = 0.0
     for key, expected in truth.items():
         norm = float(np.linalg.norm(expected))
-        off, allowed = (
-            float(np.linalg.norm(np.asarray(one[key], np.float64) - expected)) / norm
-            for one in (kernels, reference)
+        error, allowed = (
+            float(np.linalg.norm(np.asarray(values[key], np.float64) - expected)) / norm
+            for values in (kernels, reference)
         )
-        worst = max(worst, off / (allowed + FLOOR / TIMES))
+        worst = max(worst, error / (allowed + FLOOR / TIMES))
     return worst
 
 
 def clock(device: str) -> Callable[[Callable[[], Any]], float]:
-    """What times a run, in seconds."""
+    """A function that times a run, in seconds."""
 
     def on_gpu(run: Callable[[], Any]) -> float:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -179,16 +181,16 @@ def clock(device: str) -> Callable[[Callable[[], Any]], float]:
 
 
 def in_turns(
-    mine: Callable[[], Any],
-    other: Callable[[], Any],
+    layer: Callable[[], Any],
+    peer: Callable[[], Any],
     timed: Callable[[Callable[[], Any]], float],
     seconds: float,
 ) -> list[tuple[float, float]]:
-    """Pairs of seconds, the two run one after the other; both are warm, since verified."""
+    """Pairs of seconds, the two in alternation; both are warm, since they were verified."""
     pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
     while len(pairs) < FEWEST or (time.perf_counter() < end and len(pairs) < MOST):
-        pairs.append((timed(mine), timed(other)))
+        pairs.append((timed(layer), timed(peer)))
     return pairs
 
 

@@ -1,14 +1,14 @@
-"""Public data sets that come inside packages: our networks beside what others have, run alike.
+"""Compare our networks with other packages' models on public data sets inside those packages.
 
     pip install 'gatewright[public]'
     python benchmarks/public.py                    # all of them, into benchmarks/results/
     python benchmarks/public.py GunPoint sunspots --seeds 5
 
-Nothing is downloaded, and nothing is copied into this repository. Recordings have the split that
-is published with them; of a series the last fifth is the test part. Recipes are the library's,
-untouched. Every choice, the peers' too, is made on validation, and the test part is opened once.
-A peer is a baseline like those of `compare`: it learns from the same part, is asked at the same
-origins and is measured by the same function.
+Nothing is downloaded, and nothing is copied into this repository. Recordings have their
+published split; of a series the last fifth is the test part. Recipes are the library's, unchanged.
+Every choice, the peers' too, is made on validation, and the test part is used once. A peer is a
+baseline like those of `compare`: it learns from the same part, forecasts from the same origins and
+is measured by the same function.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from gatewright.training.results import Comparison
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("window", "rnn", "gru")
-#: Origins at which the errors of a statistical model are taken for its intervals.
+#: Origins whose errors give a statistical model its intervals.
 ORIGINS = 100
 
 UCR = "no terms of its own in the file; in aeon's wheel, which is BSD-3-Clause"
@@ -49,7 +49,7 @@ UCR = "no terms of its own in the file; in aeon's wheel, which is BSD-3-Clause"
 
 @dataclass(frozen=True)
 class Public:
-    """A data set, where it lies in which package, and on what terms."""
+    """A data set: its package, its path in there, and its terms."""
 
     package: str
     path: str
@@ -59,10 +59,10 @@ class Public:
     @property
     def file(self) -> Path:
         """The file in the installed package."""
-        found = find_spec(self.package)
-        if found is None or found.origin is None:
+        package = find_spec(self.package)
+        if package is None or package.origin is None:
             sys.exit(f"{self.package} is not installed: pip install 'gatewright[public]'")
-        return Path(found.origin).parent / self.path
+        return Path(package.origin).parent / self.path
 
 
 def _archive(name: str, terms: str = UCR) -> Public:
@@ -90,32 +90,33 @@ DATA = {
 
 
 def main() -> None:
-    """Run, print a table for each, and keep what was measured."""
+    """Run each data set, print its table, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(DATA)}; all unless given")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(DATA)}; by default all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cells", default=",".join(CELLS))
-    given = parser.parse_args()
-    unknown = set(given.names) - set(DATA)
+    options = parser.parse_args()
+    unknown = set(options.names) - set(DATA)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(DATA)}")
-    wanted = {name: DATA[name] for name in given.names or DATA}
-    for public in (*wanted.values(), Public("aeon", "", ""), Public("statsmodels", "", "")):
-        _ = public.file  # says at once what is not installed
+    chosen = {name: DATA[name] for name in options.names or DATA}
+    for public in (*chosen.values(), Public("aeon", "", ""), Public("statsmodels", "", "")):
+        _ = public.file  # ends at once if a package is not installed
     path = RESULTS / f"public-{date.today()}.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"data": {}}
-    kept["machine"] = platform.processor() or platform.machine()
-    kept["peers"] = {name: version(name) for name in ("aeon", "statsmodels")}
-    for name, public in wanted.items():
-        found = run(public, given.cells.split(","), given.seeds)
-        entries = merged(found.entries)
-        metrics = found.task.metrics
-        print(f"\n{name}: {found.sizes['training']} to learn, {found.sizes['test']} to test")
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"data": {}}
+    figures["machine"] = platform.processor() or platform.machine()
+    figures["peers"] = {name: version(name) for name in ("aeon", "statsmodels")}
+    for name, public in chosen.items():
+        comparison = run(public, options.cells.split(","), options.seeds)
+        entries = merged(comparison.entries)
+        metrics = comparison.task.metrics
+        sizes = comparison.sizes
+        print(f"\n{name}: {sizes['training']} to learn, {sizes['test']} to test")
         for entry in entries:
             cells = [metric.spread(entry.test(metric)) for metric in metrics]
             print(f"  {entry.title:28} {'  '.join(cells)}", flush=True)
-        kept["data"][name] = {"terms": public.terms, **summary(found, entries)}
-        path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        figures["data"][name] = {"terms": public.terms, **summary(comparison, entries)}
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(path)
 
 
@@ -126,35 +127,38 @@ def run(public: Public, cells: Sequence[str], seeds: int) -> Comparison:
         peers = [exponential_smoothing(plan.task), autoregression(plan.task)]
     else:
         peers = aeon_classifiers(plan.training, seeds)
-    # Boosting on lags is left to `compare`: these series are short, and ridge is beside them.
-    own = [one for one in plan.baselines if one.name != "boosting"]
+    # Without boosting on lags: these series are short, and ridge on lags is among the baselines.
+    own = [baseline for baseline in plan.baselines if baseline.name != "boosting"]
     return replace(plan, baselines=[*own, *peers]).perform(None, progress=False)
 
 
 def merged(entries: Sequence[Entry]) -> list[Entry]:
-    """One entry for those of one title: a peer that was run from several seeds."""
-    found: dict[str, Entry] = {}
+    """Merge the entries of one title: a peer that was run from several seeds."""
+    by_title: dict[str, Entry] = {}
     for entry in entries:
-        before = found.get(entry.title)
-        trials = (*(before.trials if before else ()), *entry.trials)
-        found[entry.title] = replace(entry, trials=trials)
-    return list(found.values())
+        earlier = by_title.get(entry.title)
+        trials = (*(earlier.trials if earlier else ()), *entry.trials)
+        by_title[entry.title] = replace(entry, trials=trials)
+    return list(by_title.values())
 
 
-def summary(found: Comparison, entries: Sequence[Entry]) -> dict[str, Any]:
-    """What was measured, in JSON's types."""
+def summary(comparison: Comparison, entries: Sequence[Entry]) -> dict[str, Any]:
+    """The figures of a comparison, in JSON's types."""
     return {
-        "about": found.notes,
-        "sizes": found.sizes,
-        "recipe": {"epochs": found.recipe.epochs, "batch_size": found.recipe.batch_size},
-        "best_on_validation": found.best.title,
+        "about": comparison.notes,
+        "sizes": comparison.sizes,
+        "recipe": {
+            "epochs": comparison.recipe.epochs,
+            "batch_size": comparison.recipe.batch_size,
+        },
+        "best_on_validation": comparison.best.title,
         "entries": [
             {
                 "title": entry.title,
                 "parameters": entry.parameters,
                 "test": [trial.test for trial in entry.trials],
                 "validation": [trial.validation for trial in entry.trials],
-                "seconds_a_seed": statistics.mean(one.seconds for one in entry.histories)
+                "seconds_a_seed": statistics.mean(history.seconds for history in entry.histories)
                 if entry.is_network
                 else None,
             }
@@ -167,17 +171,17 @@ def summary(found: Comparison, entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def aeon_classifiers(training: Recordings, seeds: int) -> list[Baseline]:
-    """Its nearest neighbour under warping, and MiniRocket where all lengths are equal."""
+    """The nearest neighbour under time warping, and MiniRocket where all lengths are equal."""
     from aeon.classification.convolution_based import MiniRocketClassifier
     from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
 
-    found = [_aeon("1-NN, DTW (aeon)", lambda: KNeighborsTimeSeriesClassifier(distance="dtw"))]
+    peers = [_aeon("1-NN, DTW (aeon)", lambda: KNeighborsTimeSeriesClassifier(distance="dtw"))]
     if len(set(training.lengths.tolist())) == 1:
-        found += [
-            _aeon("MiniRocket (aeon)", lambda at=seed: MiniRocketClassifier(random_state=at))
+        peers += [
+            _aeon("MiniRocket (aeon)", lambda start=seed: MiniRocketClassifier(random_state=start))
             for seed in range(seeds)
         ]
-    return found
+    return peers
 
 
 def _aeon(title: str, make: Callable[[], Any]) -> Baseline:
@@ -185,8 +189,8 @@ def _aeon(title: str, make: Callable[[], Any]) -> Baseline:
         learned = make().fit(_cases(training), training.labels)
 
         def predict(part: Recordings) -> NDArray[np.float64]:
-            said = learned.predict(_cases(part))
-            return np.eye(len(part.classes))[said.astype(int)]
+            labels = learned.predict(_cases(part))
+            return np.eye(len(part.classes))[labels.astype(int)]
 
         return Fitted(predict, None)
 
@@ -195,8 +199,8 @@ def _aeon(title: str, make: Callable[[], Any]) -> Baseline:
 
 def _cases(part: Recordings) -> Any:
     """(N, C, T), or a list of (C, T_i) where the lengths differ."""
-    cases = [one.T.astype(np.float64) for one in part.sequences]
-    return np.stack(cases) if len({one.shape for one in cases}) == 1 else cases
+    cases = [sequence.T.astype(np.float64) for sequence in part.sequences]
+    return np.stack(cases) if len({case.shape for case in cases}) == 1 else cases
 
 
 # Series: the models of statsmodels, parameters from the training part, forecasts at every origin
@@ -231,7 +235,8 @@ def autoregression(task: Forecast) -> Baseline:
     from statsmodels.tsa.ar_model import AutoReg
 
     orders = sorted({2, 9, min(task.season, 24) + 1, min(2 * task.season, 48) + 1} - {1})
-    orders = [order for order in orders if order < task.window]  # as much as every origin has
+    # No longer than the values that every origin has.
+    orders = [order for order in orders if order < task.window]
     settings = [(order, differences) for order in orders for differences in (False, True)]
 
     def learn(past: NDArray[np.float64], setting: Any) -> Callable[[Any], Any]:
@@ -239,10 +244,10 @@ def autoregression(task: Forecast) -> Baseline:
         parameters = AutoReg(np.diff(past) if differences else past, order).fit().params
 
         def forecast(known: NDArray[np.float64]) -> NDArray[np.float64]:
-            said = list(np.diff(known) if differences else known)[-order:]
+            values = list(np.diff(known) if differences else known)[-order:]
             for _ in range(task.horizon):  # the constant, then the last value, the one before ...
-                said.append(parameters[0] + parameters[1:] @ said[: -order - 1 : -1])
-            ahead = np.array(said[order:])
+                values.append(parameters[0] + parameters[1:] @ values[: -order - 1 : -1])
+            ahead = np.array(values[order:])
             return known[-1] + np.cumsum(ahead) if differences else ahead
 
         return forecast
@@ -251,18 +256,18 @@ def autoregression(task: Forecast) -> Baseline:
 
 
 def _statistical(title: str, task: Forecast, learn: Any, settings: Sequence[Any]) -> Baseline:
-    """A model of one series, as a baseline: what it reads at an origin ends there."""
+    """A model of one series as a baseline, which at an origin reads only the values before it."""
 
     def fit(training: Any, setting: Any) -> Fitted:
         windows = task.batches(training)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on how an optimiser ended
+            warnings.simplefilter("ignore")  # an optimiser reports how it ended
             forecast = learn(_target(windows), setting)
 
-            def at_origins(given: Windows) -> NDArray[np.float64]:
-                series = _target(given)
-                said = [forecast(series[:origin]) for origin in given.origins]
-                return np.stack(said)[:, :, None]
+            def at_origins(part: Windows) -> NDArray[np.float64]:
+                series = _target(part)
+                forecasts = [forecast(series[:origin]) for origin in part.origins]
+                return np.stack(forecasts)[:, :, None]
 
             some = np.linspace(0, len(windows) - 1, min(ORIGINS, len(windows))).astype(int)
             seen = windows.take(some)

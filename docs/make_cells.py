@@ -1,10 +1,9 @@
-"""The pages on the cells, printed from the code: `docs/cells`, their pictures, and the list.
+"""Print the pages on the cells from the code: `docs/cells`, their pictures, and the list.
 
 python docs/make_cells.py
 
-What a cell says of itself (docstring, equations, diagram, sizes, weights) comes from the code;
-only when to use it is written beside this file, in `when.toml`. `tests/test_docs.py` fails where
-the pages are not what this makes.
+A cell's docstring, equations, diagram, sizes and weights come from the code; only the advice when
+to use it is in `when.toml`. `tests/test_docs.py` fails where the pages are not what this prints.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from gatewright.language.printing import text
 
 DOCS = Path(__file__).resolve().parent
 WHEN: dict[str, str] = tomllib.loads((DOCS / "when.toml").read_text(encoding="utf-8"))
-MADE = "<!-- made by docs/make_cells.py: change the cell or when.toml, then run it -->\n"
+HEADER = "<!-- made by docs/make_cells.py: change the cell or when.toml, then run it -->\n"
 BEGIN, END = "<!-- cells: made by docs/make_cells.py -->\n", "<!-- end of cells -->"
 #: Layers of torch.nn that a cell has a drop-in for.
 DROP_INS = {"elman_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "peephole_lstm": "PeepholeLSTM"}
@@ -32,13 +31,13 @@ DROP_INS = {"elman_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "peephole_lstm": "
 
 def main() -> None:
     """Write every page and picture."""
-    for path, content in made().items():
+    for path, content in pages().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
 
 
-def made() -> dict[Path, str]:
-    """Each file and what it must hold."""
+def pages() -> dict[Path, str]:
+    """Every file with its content."""
     families: dict[str, list[str]] = {}
     for name, kind in gw.CELLS.items():
         families.setdefault(kind.__module__.rpartition(".")[2], []).append(name)
@@ -50,11 +49,11 @@ def made() -> dict[Path, str]:
             files[DOCS / "images" / "cells" / f"{name}.svg"] = drawn + "\n"
     entry = DOCS / "README.md"
     before, _, rest = entry.read_text(encoding="utf-8").partition(BEGIN)
-    files[entry] = before + BEGIN + listed(families) + END + rest.partition(END)[2]
+    files[entry] = before + BEGIN + cell_list(families) + END + rest.partition(END)[2]
     return files
 
 
-def listed(families: dict[str, list[str]]) -> str:
+def cell_list(families: dict[str, list[str]]) -> str:
     """All cells, family by family, for the entry page."""
     rows = ["| family | cell | what it is |", "| --- | --- | --- |"]
     for family, names in families.items():
@@ -87,18 +86,20 @@ def page(family: str, names: list[str]) -> str:
             cell = gw.CELLS[name]()
             rows.append(f"| [`{name}`](#{name}) | {cell.equations.about} | {formula(cell)} |")
         head.append("\n".join(rows))
-    return MADE + "\n\n".join(filter(None, [*head, *(section(name) for name in names)])) + "\n"
+    return HEADER + "\n\n".join(filter(None, [*head, *(section(name) for name in names)])) + "\n"
 
 
 def section(name: str) -> str:
-    """All about one cell."""
+    """The section on one cell."""
     cell = gw.CELLS[name]()
     kind = type(cell).__name__
-    said, _, attributes = inspect.cleandoc(type(cell).__doc__ or "").partition("\nAttributes:")
-    about, _, more = said.partition("\n")
+    description, _, attributes = inspect.cleandoc(type(cell).__doc__ or "").partition(
+        "\nAttributes:"
+    )
+    about, _, more = description.partition("\n")
     equations = cell.equations
     drawing = f"../images/cells/{name}.svg"
-    spoken = equations.states[:2] == ("h", "c")
+    has_lesson_words = equations.states[:2] == ("h", "c")
     words = text(equations, names="lesson").partition("\n")[2]
     parts = [
         f"## {name}",
@@ -108,9 +109,9 @@ def section(name: str) -> str:
         f"[![Diagram of {kind}; its equations are below]({drawing})]({drawing})",
         fenced("text", str(cell).partition("\n")[2]),
         folded("In mathematical notation", fenced("math", cell.latex())),
-        folded("In the lesson's words", fenced("text", words)) if spoken else "",
+        folded("In the lesson's words", fenced("text", words)) if has_lesson_words else "",
         facts(cell),
-        fenced("python", how(name, cell)),
+        fenced("python", usage(name, cell)),
         options(cell, attributes),
     ]
     return "\n\n".join(filter(None, parts))
@@ -122,12 +123,12 @@ def fenced(kind: str, lines: str) -> str:
 
 
 def folded(title: str, content: str) -> str:
-    """What a reader opens to see."""
+    """A section that a click opens."""
     return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
 
 
 def facts(cell: gw.Cell) -> str:
-    """States, inputs, parameters and what a trace holds, as a list."""
+    """A list of the states, inputs, parameters and names of a trace."""
     equations, graph = cell.equations, cell.graph
     states = []
     for name, term in graph.states.items():
@@ -144,23 +145,23 @@ def facts(cell: gw.Cell) -> str:
         lines.append(f"- Further inputs of each step: {'; '.join(further)}")
     if graph.sizes.agreements:
         lines.append("- Sizes that must be equal: I = H")
-    sizes = {"input": wide(cell), "hidden": 64}
-    at = " and ".join(f"{LETTERS[name]} = {number}" for name, number in sizes.items())
+    sizes = {"input": input_size(cell), "hidden": 64}
+    example = " and ".join(f"{LETTERS[name]} = {number}" for name, number in sizes.items())
     count = f"{evaluated(cell, sizes):,}"
-    lines.append(f"- Parameters of a layer: {formula(cell)}; with {at}, {count}")
-    lines.append(f"- In a trace: {', '.join(f'`{one}`' for one in equations.names)}")
+    lines.append(f"- Parameters of a layer: {formula(cell)}; with {example}, {count}")
+    lines.append(f"- In a trace: {', '.join(f'`{name}`' for name in equations.names)}")
     return "\n".join(lines)
 
 
-def wide(cell: gw.Cell) -> int:
+def input_size(cell: gw.Cell) -> int:
     """The input size of the examples, whose hidden size is 64."""
     return 64 if cell.graph.sizes.agreements else 16
 
 
-def how(name: str, cell: gw.Cell) -> str:
-    """How a layer is made and run."""
-    sizes = f"input_size={wide(cell)}, hidden_size=64"
-    inputs = "".join(f", {one}={one}" for one in cell.equations.inputs)
+def usage(name: str, cell: gw.Cell) -> str:
+    """The code that makes and runs a layer."""
+    sizes = f"input_size={input_size(cell)}, hidden_size=64"
+    inputs = "".join(f", {key}={key}" for key in cell.equations.inputs)
     states = ", ".join(cell.equations.states)
     states = f"({states})" if len(cell.equations.states) > 1 else states
     lines = [
@@ -173,29 +174,29 @@ def how(name: str, cell: gw.Cell) -> str:
         lines += ["", f"# {like}", f"layer = gw.{own}(16, 64, batch_first=True)"]
     fields = cell.fields()
     if fields:
-        given = ", ".join(f"{field}={written(value)}" for field, value in fields.items())
+        defaults = ", ".join(f"{field}={written(value)}" for field, value in fields.items())
         lines += ["", "# with its options; these are the defaults"]
-        lines.append(f'cell = gw.CELLS["{name}"]({given})')
-        lines.append(f"layer = gw.Recurrent(cell, {wide(cell)}, 64, batch_first=True)")
+        lines.append(f'cell = gw.CELLS["{name}"]({defaults})')
+        lines.append(f"layer = gw.Recurrent(cell, {input_size(cell)}, 64, batch_first=True)")
     return "\n".join(lines)
 
 
 def written(value: object) -> str:
-    """A field's value as the code of this project writes it."""
+    """A field's value in the style of this project's code."""
     return repr(value).replace("'", '"')
 
 
 def options(cell: gw.Cell, attributes: str) -> str:
-    """The fields of a cell, with their defaults and what their docstring says."""
+    """A table of a cell's fields, with their defaults and descriptions."""
     fields = cell.fields()
     if not fields:
         return ""
-    told = {
-        name: " ".join(said.split()).replace("|", "\\|")
-        for name, said in re.findall(r"(?ms)^    (\w+): (.*?)(?=^    \w+: |\Z)", attributes)
+    descriptions = {
+        name: " ".join(words.split()).replace("|", "\\|")
+        for name, words in re.findall(r"(?ms)^    (\w+): (.*?)(?=^    \w+: |\Z)", attributes)
     }
     rows: Iterable[str] = (
-        f"| `{name}` | `{written(value)}` | {told.get(name, '')} |"
+        f"| `{name}` | `{written(value)}` | {descriptions.get(name, '')} |"
         for name, value in fields.items()
     )
     return "\n".join(["| option | default | what it is |", "| --- | --- | --- |", *rows])

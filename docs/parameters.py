@@ -1,4 +1,4 @@
-"""How many parameters a layer of a cell has, as a formula in I and H: the sizes of x and h."""
+"""The number of parameters of a layer, as a formula in I and H: the sizes of x and h."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import gatewright as gw
 LETTERS = {"input": "I", "hidden": "H"}
 
 
-def size(given: int | str) -> str:
-    """A size as it is written here: I, H or a number."""
-    return LETTERS[given] if isinstance(given, str) else str(given)
+def size(symbol: int | str) -> str:
+    """A size in the letters of these pages: I, H or a number."""
+    return LETTERS[symbol] if isinstance(symbol, str) else str(symbol)
 
 
 def monomials(cell: gw.Cell) -> Counter[str]:
-    """The parameters of a layer: how often each product of sizes stands in the sum."""
-    found: Counter[str] = Counter()
+    """The parameters of a layer as a sum: the count of each product of sizes in it."""
+    counts: Counter[str] = Counter()
     # Sizes that must be equal have one letter.
     known = {name: "H" for name in LETTERS} if cell.graph.sizes.agreements else LETTERS
     for weight in cell.graph.weights.values():
-        numbers = math.prod(one for one in weight.shape if isinstance(one, int))
-        letters = sorted(known[one] for one in weight.shape if isinstance(one, str))
-        # A matrix in heads has blocks on its diagonal alone.
+        numbers = math.prod(length for length in weight.shape if isinstance(length, int))
+        letters = sorted(known[length] for length in weight.shape if isinstance(length, str))
+        # A matrix in heads has only the blocks on its diagonal.
         assert weight.heads == 1, "the formula of a cell in heads would be a fraction"
-        found["".join(letters)] += numbers
-    return found
+        counts["".join(letters)] += numbers
+    return counts
 
 
 def formula(cell: gw.Cell) -> str:
-    """The parameters of a layer, as a sum of products of I and H; 4 H (H + I + 1), an LSTM."""
+    """The parameters of a layer in terms of I and H; 4 H (H + I + 1) for an LSTM."""
     terms = monomials(cell)
     times = math.gcd(*terms.values())
     shared = "H" if all("H" in letters for letters in terms) else ""
     inner = []
-    for letters, count in sorted(terms.items(), key=lambda one: (-len(one[0]), one[0])):
+    for letters, count in sorted(terms.items(), key=lambda item: (-len(item[0]), item[0])):
         rest = letters.replace("H", "", 1) if shared else letters
         factor = count // times
         rest = {"HH": "H²", "II": "I²", "HI": "H I"}.get(rest, rest)

@@ -2,8 +2,8 @@
 
     python examples/custom_cell.py
 
-The task: a signal's value and the number of steps since then; say the value again after a
-gap. The cell is an LSTM whose forget gate also sees the long-term memory.
+The task: repeat a value that was shown at the first step, after steps of noise.
+The cell is an LSTM whose forget gate also sees the long-term memory.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def recall(rows: int, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def main() -> int:
-    """Read, check, train, look inside, save and load."""
+    """Print the cell, check it, train it, look at a gate, save and load."""
     torch.manual_seed(0)
     cell = GlimpseLSTM()
     print(cell, end="\n\n")
     cell.show(names="lesson")
     gw.check_cell(cell)
-    print("\nIt keeps the laws of cells.\n")
+    print("\nThe cell keeps the laws of cells.\n")
 
     layer = gw.init.forget_bias_(gw.Recurrent(cell, 2, 16, batch_first=True), 1.0)
     head = nn.Linear(16, 1)
@@ -67,15 +67,15 @@ def main() -> int:
 
     x, _ = recall(1, 15)
     gates = layer.trace(x)
-    kept = gates["f"].mean(dim=(0, 2))
+    forget = gates["f"].mean(dim=(0, 2))
     print("\nforget factor f, mean over units, step by step:")
-    print(" ".join(f"{one:.2f}" for one in kept.tolist()))
+    print(" ".join(f"{value:.2f}" for value in forget.tolist()))
 
     with tempfile.TemporaryDirectory() as directory:
         path = gw.save(layer, Path(directory) / "glimpse")
-        again = gw.load(path)
-        assert torch.equal(again(x)[0], layer(x)[0])
-        print(f"\nsaved and loaded again, without its class: {again.cell!r}")
+        loaded = gw.load(path)
+        assert torch.equal(loaded(x)[0], layer(x)[0])
+        print(f"\nsaved and loaded again, without its class: {loaded.cell!r}")
     return 0
 
 

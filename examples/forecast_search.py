@@ -1,12 +1,12 @@
-"""Which network, and how far back should it read? A search over folds in order of time.
+"""Search for the network and the window of a forecast, over folds in order of time.
 
     pip install 'gatewright[sklearn]' pandas
     python examples/forecast_search.py
 
 `Forecaster` is an estimator of scikit-learn, so `GridSearchCV` tries its settings. The folds have
-to be those of `TimeSeriesSplit`: each network learns from what lies before the steps that it is
-scored on. A fold cut out of the middle would glue together what lies on its two sides; where a
-dataframe brings its dates, that is noticed and refused.
+to be those of `TimeSeriesSplit`: each network learns from steps before those that it is scored on.
+A fold in the middle would join the steps on its two sides as if nothing was between them; where a
+dataframe has its dates, that is noticed and refused.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit
 import gatewright as gw
 from gatewright.estimators import Forecaster
 
-TEST = 292  # days at the end, a fifth of all, which no choice may see
+TEST = 292  # days at the end, a fifth of all, which no choice may depend on
 
 
 def weather() -> pd.DataFrame:
-    """Four years in Seattle, by the day: the date, and four columns of numbers."""
+    """Four years of daily weather in Seattle: the date, and four columns of numbers."""
     series = gw.read("weather").data
     table = pd.DataFrame(series.values[0], columns=list(series.channels))
     return table.assign(date=series.times[0])
 
 
 def main(epochs: int = 30) -> int:
-    """Search, look at the folds, and open the test part once."""
+    """Search, print the scores on the folds, and use the test part once."""
     days = weather()
     past, test = days[:-TEST], days[-TEST:]
     week_ahead = Forecaster(
@@ -42,11 +42,11 @@ def main(epochs: int = 30) -> int:
         cv=TimeSeriesSplit(n_splits=2, test_size=200),
         error_score="raise",
     ).fit(past)
-    for tried, score in zip(
+    for setting, score in zip(
         search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
     ):
-        print(f"{tried['cell']:>6}, {tried['window']:2} days: MASE {-score:.3f} on the folds")
-    print(f"taken: {search.best_params_}")
+        print(f"{setting['cell']:>6}, {setting['window']:2} days: MASE {-score:.3f} on the folds")
+    print(f"chosen: {search.best_params_}")
     print(f"on the last {TEST} days: MASE {-search.score(test):.3f} (1: as wrong as last week)")
     low, middle, high = search.best_estimator_.predict_quantiles(days)[0, 0, [0, 4, 8]]
     print(f"the day after the last one: {middle:.1f} °C, 80 % from {low:.1f} to {high:.1f}")

@@ -1,10 +1,10 @@
-"""Values that arrive at any time: a cell that is told how much time has passed.
+"""Values that arrive at irregular times: a cell that reads how much time has passed.
 
     python examples/irregular_series.py
 
-The task: a few readings of a wave, each at a random time; say how fast it swings. From the
-values alone that can only be guessed. The same cell is trained with the true time differences,
-and with all of them set to their mean.
+The task: find the frequency of a wave from a few readings, each at a random time. Without the
+times it can only be guessed. The same cell is trained with the true time differences, and with
+all of them set to their mean.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ STEPS, HIDDEN = 12, 24
 def waves(rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Readings `(rows, steps, 1)`, the time since the last one `(rows, steps)`, and the target.
 
-    The target is the frequency, uniform in [-1, 1] after scaling, so that to say 0 is wrong by
-    a mean square of 1/3.
+    The target is the frequency, uniform in [-1, 1] after scaling, so that the constant answer 0
+    has a mean squared error of 1/3.
     """
     target = torch.rand(rows, 1) * 2 - 1
     dt = torch.rand(rows, STEPS) * 2
@@ -32,8 +32,8 @@ def waves(rows: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.sin((1.0 + 0.6 * target) * times + phase).unsqueeze(-1), dt, target
 
 
-def train(told: bool, updates: int) -> float:
-    """The mean square error on new waves, of a cell that is told the times or is not."""
+def train(with_times: bool, updates: int) -> float:
+    """Train the cell, with the times or without; return its mean squared error on new waves."""
     torch.manual_seed(0)
     layer = gw.Recurrent("cfc", 1, HIDDEN, batch_first=True)
     head = nn.Linear(HIDDEN, 1)
@@ -41,7 +41,7 @@ def train(told: bool, updates: int) -> float:
 
     def error(rows: int) -> Tensor:
         x, dt, target = waves(rows)
-        output, _ = layer(x, dt=dt if told else torch.ones_like(dt))
+        output, _ = layer(x, dt=dt if with_times else torch.ones_like(dt))
         return nn.functional.mse_loss(head(output[:, -1]), target)
 
     for _ in range(updates):
@@ -57,8 +57,9 @@ def train(told: bool, updates: int) -> float:
 def main(updates: int = 600) -> int:
     """Show the cell, then train it both ways."""
     print(gw.CELLS["cfc"](), end="\n\n")
-    for told, words in ((False, "all differences alike"), (True, "true time differences")):
-        print(f"{words}: mean square error {train(told, updates):.3f} (chance 0.333)", flush=True)
+    for with_times, title in ((False, "equal time differences"), (True, "true time differences")):
+        error = train(with_times, updates)
+        print(f"{title}: mean squared error {error:.3f} (chance 0.333)", flush=True)
     return 0
 
 

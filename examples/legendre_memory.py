@@ -4,8 +4,7 @@
     gatewright train vowels --cell examples/legendre_memory.py:LMU --out model
 
 The task: repeat a signal DELAY steps later. The memory of the cell holds the last `window` steps
-of one number as Legendre polynomials; what is learned is what to write into it, and how to read
-it.
+of one number as Legendre polynomials; the cell learns what to write into it, and how to read it.
 """
 
 from __future__ import annotations
@@ -58,8 +57,8 @@ def legendre(order: int, window: float) -> tuple[Tensor, Tensor]:
     a = scale * torch.where(i < j, -1.0, (-1.0) ** (i - j + 1))
     b = scale * (-1.0) ** i
     # The exponential of [[A, B], [0, 0]] has both discrete matrices in its upper rows.
-    whole = torch.cat([torch.cat([a, b], 1), torch.zeros(1, order + 1, dtype=a.dtype)])
-    discrete = torch.linalg.matrix_exp(whole)[:order]
+    block = torch.cat([torch.cat([a, b], 1), torch.zeros(1, order + 1, dtype=a.dtype)])
+    discrete = torch.linalg.matrix_exp(block)[:order]
     return discrete[:, :order], discrete[:, order:]
 
 
@@ -71,7 +70,7 @@ def delayed(rows: int, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def main() -> int:
-    """Check, train, see that the matrices are as they were, save and load."""
+    """Check, train, test that the matrices did not change, save and load."""
     torch.manual_seed(0)
     cell = LMU()
     print(cell, end="\n\n")
@@ -93,10 +92,10 @@ def main() -> int:
     assert torch.equal(layer.weights("A")["m"][0], before)
 
     with tempfile.TemporaryDirectory() as directory:
-        again = gw.load(gw.save(layer, Path(directory) / "lmu"))
-        assert torch.equal(again(x)[0], layer(x)[0])
-        assert again.weights("A").frozen
-        print(f"\nsaved and loaded again, with its matrices: {again.cell!r}")
+        loaded = gw.load(gw.save(layer, Path(directory) / "lmu"))
+        assert torch.equal(loaded(x)[0], layer(x)[0])
+        assert loaded.weights("A").frozen
+        print(f"\nsaved and loaded again, with its matrices: {loaded.cell!r}")
     return 0
 
 

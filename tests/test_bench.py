@@ -1,4 +1,4 @@
-"""The benchmark's tools: that peers compute the same, what is said of pairs, what is kept."""
+"""The benchmark's tools: peers compute the same, pairs are timed fairly, results are stored."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import torch
 import gatewright as gw
 from gatewright.backends.weights import collect
 from gatewright.bench import building, growing, memory, stream, worker
-from gatewright.bench.cases import QUICK, make_case
+from gatewright.bench.cases import QUICK, make_case, state_list
 from gatewright.bench.contender import ours, verify
+from gatewright.bench.jax_peer import in_jax
 from gatewright.bench.layers import bench_layers
-from gatewright.bench.loops import Loop
 from gatewright.bench.machine import in_process
 from gatewright.bench.peers import PEERS, RECURRENT, absent
-from gatewright.bench.results import Results, keep, parse_sizes
+from gatewright.bench.results import Results, parse_sizes, store
 from gatewright.bench.run import bench
 from gatewright.bench.timing import FEWEST, in_turns, mean_ratio, ratio
+from gatewright.bench.torch_loop import TorchLoop
 from gatewright.export import onnx as onnx_model
-from gatewright.export.jax import contender as in_jax
-from gatewright.export.source import write
+from gatewright.export.source import write_loop
 from odd_cells import CELLS, make, random_states, run, sequences
 from tolerances import close
 
@@ -35,7 +35,7 @@ SIZE = (3, 6, 4, 5)
 
 def case_of(name: str, *, training: bool):
     torch.manual_seed(0)
-    # The reference, whatever the kernels do, and with no time for building them.
+    # The reference needs no time to build kernels, and does not depend on them.
     return make_case(name, gw.CELLS[name](), SIZE, training=training, backend="reference")
 
 
@@ -61,41 +61,42 @@ def step(w, fixed, h, c, from_x):
 
 
 def test_an_lstm_is_written_as_one_writes_it_by_hand():
-    written = write(gw.CELLS["lstm"]().graph, {"input": 3, "hidden": 5})
-    assert written.source == LSTM_BY_HAND
-    assert written.weights[2] == tuple(f"{gate}.h.weight" for gate in "gifo")
+    source = write_loop(gw.CELLS["lstm"]().graph, {"input": 3, "hidden": 5})
+    assert source.text == LSTM_BY_HAND
+    assert source.weights[2] == tuple(f"{gate}.h.weight" for gate in "gifo")
 
 
 def test_a_gru_reads_its_memory_once():
-    written = write(gw.CELLS["gru"]().graph, {"input": 3, "hidden": 5})
-    assert written.source.count("linear(h,") == 1
+    source = write_loop(gw.CELLS["gru"]().graph, {"input": 3, "hidden": 5})
+    assert source.text.count("linear(h,") == 1
     # r and z have their bias at the event; n has one here too.
-    assert (5, 5, "n.h.bias") in written.weights
+    assert (5, 5, "n.h.bias") in source.weights
 
 
 @pytest.mark.parametrize("careful", [True, False], ids=["careful", "plain"])
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cells_loop_computes_what_the_layer_does(name: str, careful: bool):
     layer = make(name, backend="reference")
-    given = sequences(layer, 5, 2)
-    for one in given.values():
-        one.requires_grad_()
+    inputs = sequences(layer, 5, 2)
+    for x in inputs.values():
+        x.requires_grad_()
     states = random_states(layer, 2)
-    output, after = run(layer, given, states)
-    states, after = ([one] if isinstance(one, torch.Tensor) else one for one in (states, after))
+    expected, expected_last = run(layer, inputs, states)
     weights = collect(layer.graph, layer.pairs(0, False))
-    loop = Loop(write(layer.graph, layer.sizes(0), careful=careful), weights)
-    found, last = loop(list(given.values()), [one[0] for one in states])
-    close(found, output)
-    for one, other in zip(last, after, strict=True):
-        close(one, other[0])
+    loop = TorchLoop(write_loop(layer.graph, layer.sizes(0), careful=careful), weights)
+    output, last = loop(list(inputs.values()), [state[0] for state in state_list(states)])
+    close(output, expected)
+    for state, expected_state in zip(last, state_list(expected_last), strict=True):
+        close(state, expected_state[0])
     upstream = torch.randn_like(output)
-    mine = torch.autograd.grad(output, list(given.values()), upstream, allow_unused=True)
-    theirs = torch.autograd.grad(found, list(given.values()), upstream, allow_unused=True)
-    for one, other in zip(mine, theirs, strict=True):
-        assert (one is None) == (other is None)
-        if one is not None:
-            close(other, one)
+    gradients, expected_gradients = (
+        torch.autograd.grad(value, list(inputs.values()), upstream, allow_unused=True)
+        for value in (output, expected)
+    )
+    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
+        assert (gradient is None) == (expected_gradient is None)
+        if gradient is not None:
+            close(gradient, expected_gradient)
 
 
 # The peers.
@@ -121,13 +122,13 @@ def test_a_peer_computes_the_same_or_is_refused(peer, name, training):
     if PEERS[peer].why_not(case):
         assert training and peer == "onnxruntime"
         return
-    mine, other = ours(case), PEERS[peer].make(case)
-    verify(case, mine, other, peer)
-    assert set(other.values()) == set(mine.values())
+    layer, contender = ours(case), PEERS[peer].make(case)
+    verify(case, layer, contender, peer)
+    assert set(contender.values()) == set(layer.values())
     with torch.no_grad():
         next(case.layer.parameters())[0] += 0.05
     with pytest.raises(gw.BackendError, match=f"{peer} computes something else than {name}"):
-        verify(case, mine, other, peer)
+        verify(case, layer, contender, peer)
 
 
 @pytest.mark.parametrize("name", ["heads", "timed"])
@@ -155,13 +156,13 @@ def test_the_onnx_model_is_the_cell(name: str, cell: gw.Cell):
     case = make_case(name, cell, SIZE, training=False, backend="reference")
     model = onnx_model.model(cell, case.weights)
     check_model(model, full_check=True)
-    feeds = {key: one.numpy() for key, one in {**case.inputs, **case.states}.items()}
+    feeds = {key: x.numpy() for key, x in {**case.inputs, **case.states}.items()}
     output, *_ = ReferenceEvaluator(model).run(None, feeds)
     expected = ours(case).values()["output"]
     assert np.abs(output - expected).max() < 1e-5
 
 
-def test_what_onnx_has_no_node_for_is_said():
+def test_a_cell_without_a_node_in_onnx_has_a_reason():
     assert onnx_model.why_not(gw.CELLS["lesson_lstm"]()) == "ONNX has no node of this cell"
     assert "projection" in (onnx_model.why_not(gw.CELLS["lstm"](projection=2)) or "")
     assert "peepholes" in (onnx_model.why_not(gw.CELLS["peephole_lstm"](gates=("f",))) or "")
@@ -169,62 +170,62 @@ def test_what_onnx_has_no_node_for_is_said():
 
 
 @pytest.mark.parametrize("name", ["jax", "onnxruntime", "torchrecurrent"])
-def test_an_absent_peer_is_said_and_the_rest_is_measured(name: str, monkeypatch):
+def test_an_absent_peer_is_reported_and_the_rest_is_measured(name: str, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     reason = absent(PEERS[name])
     assert reason is not None and name in reason and "gatewright[bench]" in reason
-    said: list[dict] = []
-    monkeypatch.setattr(worker, "answer", lambda **line: said.append(line))
+    lines: list[dict] = []
+    monkeypatch.setattr(worker, "answer", lambda **line: lines.append(line))
     ceiling = worker.Roof(1, 1e9, [(1, 1e9)], [(1, 1e9)])
     missing = {name: reason, "loop": None}
     worker.measure(case_of("lstm", training=False), 1, missing, 0.0, ceiling)
-    assert said[0]["left_out"]["reason"] == reason
-    assert said[1]["row"]["peer"] == "loop" and len(said[1]["row"]["seconds"]) == FEWEST
+    assert lines[0]["left_out"]["reason"] == reason
+    assert lines[1]["row"]["peer"] == "loop" and len(lines[1]["row"]["seconds"]) == FEWEST
 
 
 def test_a_pair_that_computes_something_else_is_not_timed(monkeypatch):
-    said: list[dict] = []
-    monkeypatch.setattr(worker, "answer", lambda **line: said.append(line))
+    lines: list[dict] = []
+    monkeypatch.setattr(worker, "answer", lambda **line: lines.append(line))
     monkeypatch.setattr(worker, "in_turns", lambda *_: pytest.fail("it was timed"))
     case = case_of("lstm", training=False)
     case = replace(case, weights={**case.weights, "f.x.bias": torch.ones(5)})
     ceiling = worker.Roof(1, 1e9, [(1, 1e9)], [(1, 1e9)])
     worker.measure(case, 1, {"loop": None}, 0.0, ceiling)
-    assert [list(one) for one in said] == [["wrong"]]
-    assert "output is" in said[0]["wrong"]["reason"]
+    assert [list(line) for line in lines] == [["wrong"]]
+    assert "output is" in lines[0]["wrong"]["reason"]
 
 
-# What is said of pairs.
+# Timing.
 def test_pairs_are_taken_in_turns():
     calls: list[str] = []
     pairs = in_turns(lambda: calls.append("ours"), lambda: calls.append("peer"), 0.0)
     # Short runs are run twice, and the second one is timed.
     assert calls == ["ours", "ours", "peer", "peer"] * FEWEST
-    assert len(pairs) == FEWEST and all(one > 0 for pair in pairs for one in pair)
+    assert len(pairs) == FEWEST and all(seconds > 0 for pair in pairs for seconds in pair)
 
 
 def test_the_ratio_is_the_median_of_the_pairs():
     pairs = [(1.0, 2.0), (2.0, 6.0), (1.0, 100.0), (4.0, 4.0), (1.0, 3.0)]
-    found = ratio(pairs)
-    assert found.value == pytest.approx(3.0)
-    assert 0.99 < found.low < 3.0 < found.high < 100.1
+    estimate = ratio(pairs)
+    assert estimate.value == pytest.approx(3.0)
+    assert 0.99 < estimate.low < 3.0 < estimate.high < 100.1
 
 
 def test_the_interval_narrows_with_more_pairs_and_holds_the_truth():
     draw = np.random.default_rng(3)
-    pairs = [(1.0, float(one)) for one in 1.5 * np.exp(0.1 * draw.standard_normal(400))]
+    pairs = [(1.0, float(peer)) for peer in 1.5 * np.exp(0.1 * draw.standard_normal(400))]
     few, many = ratio(pairs[:10]), ratio(pairs)
     assert many.high - many.low < 0.5 * (few.high - few.low)
     assert many.low < 1.5 < many.high
 
 
 def test_the_mean_is_geometric():
-    found = mean_ratio([[(1.0, 2.0)] * 5, [(1.0, 8.0)] * 5])
-    assert found.value == pytest.approx(4.0) and found.low == pytest.approx(found.high)
+    mean = mean_ratio([[(1.0, 2.0)] * 5, [(1.0, 8.0)] * 5])
+    assert mean.value == pytest.approx(4.0) and mean.low == pytest.approx(mean.high)
 
 
-# What is kept.
-def test_the_command_measures_prints_and_keeps(tmp_path):
+# The command and its stored results.
+def test_the_command_measures_prints_and_stores(tmp_path):
     options = "--cells lstm --sizes 1x2x3x4 --threads 1 --seconds 0 --peers torch,plain --json"
     done = subprocess.run(
         [sys.executable, "-m", "gatewright", "bench", *options.split(), "--out", tmp_path],
@@ -232,36 +233,38 @@ def test_the_command_measures_prints_and_keeps(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    results = json.loads(done.stdout)
     (path,) = tmp_path.iterdir()
-    assert json.loads(path.read_text()) == found
-    assert found["format"] == 2 and found["wrong"] == []
-    assert {"cpu", "cores", "load", "system", "python", "versions", "date"} == set(found["machine"])
-    assert found["machine"]["versions"]["torch"] == torch.__version__
-    assert [one["peer"] for one in found["rows"]] == ["torch", "plain"] * 2
-    for row in found["rows"]:
+    assert json.loads(path.read_text()) == results
+    assert results["format"] == 2 and results["wrong"] == []
+    assert {"cpu", "cores", "load", "system", "python", "versions", "date"} == set(
+        results["machine"]
+    )
+    assert results["machine"]["versions"]["torch"] == torch.__version__
+    assert [row["peer"] for row in results["rows"]] == ["torch", "plain"] * 2
+    for row in results["rows"]:
         assert row["size"] == [1, 2, 3, 4] and row["threads"] == 1
         assert len(row["seconds"]) == FEWEST and row["least"] > 0
-    runs = [one["run"] for one in found["rows"]]
+    runs = [row["run"] for row in results["rows"]]
     assert runs == ["training"] * 2 + ["inference"] * 2
     # One product of the event and one of the memory, by four gates: forwards, and three times.
     products = 2 * 2 * 4 * 4 * (3 + 4)
-    assert found["rows"][-1]["operations"] == products + 2 * 4 * (4 + 13)
-    assert len(found["means"]) == 4 and all(one["points"] == 1 for one in found["means"])
-    assert found["roofs"][0]["operations"] > 1e8
+    assert results["rows"][-1]["operations"] == products + 2 * 4 * (4 + 13)
+    assert len(results["means"]) == 4 and all(row["points"] == 1 for row in results["means"])
+    assert results["roofs"][0]["operations"] > 1e8
 
 
-def test_nothing_that_is_there_is_overwritten(tmp_path, monkeypatch):
-    keep({"a": 1}, tmp_path, "layers")
+def test_no_file_is_overwritten(tmp_path, monkeypatch):
+    store({"a": 1}, tmp_path, "layers")
     (path,) = tmp_path.iterdir()
     monkeypatch.setattr("gatewright.bench.results.datetime", Frozen(path.stem[-15:]))
     with pytest.raises(gw.ArgumentError, match="cannot write"):
-        keep({"a": 2}, tmp_path, "layers")
+        store({"a": 2}, tmp_path, "layers")
     assert json.loads(path.read_text()) == {"a": 1}
 
 
 class Frozen:
-    """A clock that stands."""
+    """A clock that does not move."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -277,18 +280,24 @@ class Frozen:
     ("what", "options", "words"),
     [
         ("speed", {}, "--what speed; give one of layers, build, memory, curves, stream"),
-        ("layers", {"cells": "lstm,nope"}, "'nope' was given as cell; the cells are"),
-        ("layers", {"cells": " "}, "nothing was given as cell"),
-        ("layers", {"peers": "torhc"}, "'torhc' was given as peer; the peers are torch, loop"),
-        ("layers", {"sizes": "32x100"}, "'32x100' is no size; give batch, time"),
-        ("layers", {"sizes": "0x1x1x1"}, "'0x1x1x1' is no size"),
+        ("layer", {}, "--what layer; did you mean layers? give one of"),
+        ("layers", {"cells": "lstm,nope"}, "there is no cell 'nope'; the cells are"),
+        ("layers", {"cells": " "}, "no cell was given; the cells are elman_rnn"),
+        (
+            "layers",
+            {"peers": "torhc"},
+            "there is no peer 'torhc'; did you mean torch? the peers are torch",
+        ),
+        ("layers", {"sizes": "32x100"}, "'32x100' is not a size; give batch, time"),
+        ("layers", {"sizes": "0x1x1x1"}, "'0x1x1x1' is not a size"),
         ("layers", {"threads": "1,two"}, "--threads 1,two; give whole numbers"),
         ("layers", {"backend": "cuda"}, "backend='cuda' is not known"),
         ("build", {"peers": "torch"}, "--peers is for --what layers, not build"),
         ("memory", {"cells": "peephole_lstm"}, "the cells are lstm, gru, elman_rnn"),
+        ("stream", {"cells": "lstn"}, "there is no cell 'lstn'; did you mean lstm? the cells are"),
     ],
 )
-def test_what_is_not_known_is_refused(what, options, words):
+def test_unknown_names_are_refused(what, options, words):
     with pytest.raises(gw.ArgumentError) as caught:
         bench(what, progress=False, **options)
     assert words in str(caught.value)
@@ -308,13 +317,13 @@ def test_the_tables_name_every_pair():
 
     about = {"cell": "gru", "size": [1, 2, 3, 4], "threads": 2, "run": "training"}
     pairs = [(0.001, 0.002)] * 5
-    found = Results({})
-    found.add("row", {**about, "peer": "torch", "seconds": pairs, "least": 0.0005})
-    found.add("left_out", {**about, "peer": "jax", "reason": "jax is not installed"})
-    found.add("wrong", {**about, "peer": "loop", "reason": "loop computes something else"})
-    written = StringIO()
-    Console(width=150, file=written).print(found.shown())
-    text = written.getvalue()
+    results = Results({})
+    results.add("row", {**about, "peer": "torch", "seconds": pairs, "least": 0.0005})
+    results.add("left_out", {**about, "peer": "jax", "reason": "jax is not installed"})
+    results.add("wrong", {**about, "peer": "loop", "reason": "loop computes something else"})
+    printed = StringIO()
+    Console(width=150, file=printed).print(results.to_rich())
+    text = printed.getvalue()
     assert "2.00 (2.00 to 2.00)" in text and "50 %" in text
     assert "not against jax: gru: jax is not installed" in text
     assert "WRONG, not timed: loop computes something else" in text
@@ -331,34 +340,34 @@ def test_growth_is_judged_by_the_larger_half(power: float, verdict: str, monkeyp
         for name, sweep in growing.SWEEPS.items():
             for value in sweep.values:
                 for kind in ("training", "inference"):
-                    # What a call costs by itself hides the power where the values are small.
+                    # The fixed cost of a call hides the power where the values are small.
                     seconds = (value / sweep.values[-1]) ** power + 1e-9 * (value < 20)
                     yield {"with": name, "value": value, "run": kind, "seconds": seconds}
 
     monkeypatch.setattr(growing, "in_process", lines)
-    found = growing.bench_growing()
-    assert len(found.rows) == 2 * sum(len(one.values) for one in growing.SWEEPS.values())
-    said = [one for one in found.notes if one.startswith("T, training")]
-    assert f"exponent {power:.2f}" in said[0] and verdict in said[0]
-    assert found.page.count("<svg") == len(growing.SWEEPS) and verdict in found.page
+    curves = growing.bench_growing()
+    assert len(curves.rows) == 2 * sum(len(sweep.values) for sweep in growing.SWEEPS.values())
+    [note] = [n for n in curves.notes if n.startswith("T, training")]
+    assert f"exponent {power:.2f}" in note and verdict in note
+    assert curves.page.count("<svg") == len(growing.SWEEPS) and verdict in curves.page
 
 
 @pytest.mark.parametrize("gates", [1, 3])
 def test_the_gated_cell_has_as_many_gates(gates: int):
     weights = growing.Gated(gates=gates).graph.weights
-    assert len([one for one in weights.values() if one.role == "weight"]) == 2 * gates
+    assert len([w for w in weights.values() if w.role == "weight"]) == 2 * gates
 
 
-@pytest.mark.skipif(not memory.RESET.exists(), reason="only Linux says the peak")
-def test_the_peak_of_a_step_is_what_it_must_keep_and_little_more():
+@pytest.mark.skipif(not memory.RESET.exists(), reason="only Linux reports the peak")
+def test_the_peak_of_a_step_is_the_saved_values_and_little_more():
     (row,) = memory.bench_memory(["lstm"], [(32, 100, 64, 64)]).rows
     # The four factors, tanh(c), h and c in float32, at least; not ten times that.
-    kept = 4 * 7 * 32 * 100 * 64
-    assert kept < row["ours"] < 10 * kept
+    saved = 4 * 7 * 32 * 100 * 64
+    assert saved < row["ours"] < 10 * saved
     assert row["share"] == row["ours"] / row["torch"]
 
 
-def test_building_is_what_the_first_call_takes_more(monkeypatch):
+def test_building_is_the_time_of_the_first_call_beyond_later_ones(monkeypatch):
     clock = iter([0.0, 5.0, 5.0, 6.0, 6.0, 7.0, 7.0, 8.0, 8.0, 9.0, 9.0, 10.0])
     monkeypatch.setattr(building.time, "perf_counter", lambda: next(clock))
     assert building.beyond(lambda: None) == 4.0
@@ -375,31 +384,31 @@ def test_building_reads_the_second_time_from_the_cache(monkeypatch):
     monkeypatch.setattr(building, "in_process", lines)
     monkeypatch.setattr(building, "_imports", lambda: [1.0, 0.1, 0.05])
     rows = building.bench_building(["gru"]).rows
-    kinds = {one["from"]: one["inference"] for one in rows if one["cell"] == "gru"}
+    kinds = {row["from"]: row["inference"] for row in rows if row["cell"] == "gru"}
     assert kinds == {"scratch": 0.3, "cache": 0.01}
     assert rows[-2] == {"cell": "import of gatewright", "from": "", "seconds": 0.1}
 
 
 def test_a_users_own_cell_is_measured_by_its_equations(monkeypatch, tmp_path):
-    given: list[dict] = []
+    tasks: list[dict] = []
 
     def lines(module, task, environment):
-        given.append(task)
+        tasks.append(task)
         return iter(())
 
     monkeypatch.setattr("gatewright.bench.layers.in_process", lines)
     cell = CELLS["readout"][0]
     bench_layers({"mine": cell}, threads=[1], peers=["loop"])
-    assert given[0]["cells"] == {"mine": cell.equations.to_json()}
+    assert tasks[0]["cells"] == {"mine": cell.equations.to_json()}
     path = tmp_path / "my.py"
     path.write_text(
         "import gatewright as gw\n\nclass Mine(gw.Cell):\n"
         "    def step(self, x, h):\n        return gw.state(h=gw.tanh(gw.linear(x, h, name='h')))\n"
     )
     bench_layers([f"{path}:Mine", "gru"], threads=[1], peers=["loop"])
-    assert list(given[1]["cells"]) == [f"{path}:Mine", "gru"]
-    assert given[1]["cells"]["gru"] is None
-    assert given[1]["cells"][f"{path}:Mine"]["name"] == "Mine"
+    assert list(tasks[1]["cells"]) == [f"{path}:Mine", "gru"]
+    assert tasks[1]["cells"]["gru"] is None
+    assert tasks[1]["cells"][f"{path}:Mine"]["name"] == "Mine"
 
 
 @pytest.mark.parametrize("kind", ["_onnx", "_bound", "_torch"])
@@ -410,16 +419,18 @@ def test_streams_carry_their_states_as_ours_does(name: str, kind: str):
     layer = make_case(name, gw.CELLS[name](), (1, 2, 5, 5), training=False).layer
     peer = stream._torch(layer, name) if kind == "_torch" else getattr(stream, kind)(layer)
     assert stream.apart(layer.stepper().step, peer, 5) < 1e-5
-    # They are one step apart now, and so no longer the same.
-    mine = layer.stepper().step
-    mine(np.ones(5, np.float32))
-    assert stream.apart(mine, peer, 5, steps=1) > 1e-3
+    # One of them is a step ahead now, so they are no longer the same.
+    step = layer.stepper().step
+    step(np.ones(5, np.float32))
+    assert stream.apart(step, peer, 5, steps=1) > 1e-3
 
 
-def test_quick_gives_way_to_what_is_said(monkeypatch):
-    given: list[dict] = []
-    monkeypatch.setattr("gatewright.bench.run.bench_layers", lambda **how: given.append(how))
+def test_quick_gives_way_to_explicit_options(monkeypatch):
+    calls: list[dict] = []
+    monkeypatch.setattr(
+        "gatewright.bench.run.bench_layers", lambda **options: calls.append(options)
+    )
     bench("layers", progress=False, quick=True)
     bench("layers", progress=False, quick=True, sizes="1x2x3x4", seconds=0.0)
-    assert (given[0]["sizes"], given[0]["seconds"]) == (QUICK, 0.5)
-    assert (given[1]["sizes"], given[1]["seconds"]) == ([(1, 2, 3, 4)], 0.0)
+    assert (calls[0]["sizes"], calls[0]["seconds"]) == (QUICK, 0.5)
+    assert (calls[1]["sizes"], calls[1]["seconds"]) == ([(1, 2, 3, 4)], 0.0)

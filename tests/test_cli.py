@@ -1,7 +1,8 @@
-"""The command line: what it prints, and that bad requests end in exit code 2, unchanged."""
+"""The command line: its output, and bad requests end in exit code 2 and change nothing."""
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -11,9 +12,17 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import pytest
+import typer
+from llvmlite import ir
 
 from gatewright import cli
+from gatewright.backends.llvm.kernel import emit
+from gatewright.backends.llvm.library import Kernels
+from gatewright.backends.llvm.listing import kernel_text as llvm_text
+from gatewright.backends.llvm.target import target
+from gatewright.cells import CELLS
 from gatewright.errors import DataError
 from gatewright.training import experiment
 
@@ -74,22 +83,18 @@ def test_version():
 
 
 def test_cells_lists_every_cell_once_in_its_family():
-    from gatewright.cells import CELLS
-
     done = gatewright("cells")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     for name, kind in CELLS.items():
-        [at] = [k for k, line in enumerate(lines) if line.split()[:1] == [name]]
-        assert lines[at].split(None, 1)[1] == kind().equations.about
-        assert lines[at + 1].strip()  # where it is from
-        heading = next(line for line in reversed(lines[:at]) if line[:1].strip())
+        [row] = [k for k, line in enumerate(lines) if line.split()[:1] == [name]]
+        assert lines[row].split(None, 1)[1] == kind().equations.about
+        assert lines[row + 1].strip()  # its source
+        heading = next(line for line in reversed(lines[:row]) if line[:1].strip())
         assert heading == sys.modules[kind.__module__].__doc__.split("\n")[0]
 
 
 def test_one_cell_is_shown_in_full():
-    from gatewright.cells import CELLS
-
     shown = gatewright("cells", "lstm").stdout
     assert shown.startswith(f"{CELLS['lstm']()}\n")
     assert "Source: Hochreiter and Schmidhuber 1997" in shown and "projection: A smaller" in shown
@@ -103,8 +108,6 @@ def test_lesson_names():
 
 
 def test_cells_for_machines():
-    from gatewright.cells import CELLS
-
     described = json.loads(gatewright("cells", "--json").stdout)
     assert [cell["name"] for cell in described] == list(CELLS)
     for cell in described:
@@ -112,8 +115,6 @@ def test_cells_for_machines():
 
 
 def test_cells_as_latex():
-    from gatewright.cells import CELLS
-
     assert gatewright("cells", "gru", "--latex").stdout == f"{CELLS['gru']().latex()}\n"
 
 
@@ -157,7 +158,7 @@ def test_a_process_ends_as_it_should():
 def test_bad_arguments(arguments, word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused(gatewright(*arguments), word)
-    assert list(tmp_path.iterdir()) == []  # nothing was made
+    assert list(tmp_path.iterdir()) == []  # no file was written
 
 
 @pytest.mark.parametrize("kind", ["full directory", "file"])
@@ -182,7 +183,7 @@ def stop(error: BaseException):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("message", "expected"),
     [
         ("the file is damaged", "the file is damaged"),
         (
@@ -198,12 +199,12 @@ def stop(error: BaseException):
         ("gw.Recurrent(cell, ...)(x, name=...); x.time='1'", None),
     ],
 )
-def test_our_errors_become_one_message_in_options(given, said, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "app", stop(DataError(given)))
+def test_our_errors_become_one_message_in_options(message, expected, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "app", stop(DataError(message)))
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 2
-    assert capsys.readouterr() == ("", f"error: {said or given}\n")
+    assert capsys.readouterr() == ("", f"error: {expected or message}\n")
 
 
 def test_ctrl_c_ends_with_130(monkeypatch, capsys):
@@ -222,7 +223,7 @@ def test_a_bug_is_not_hidden(monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 @pytest.mark.parametrize("arguments", [("cells",), ("cells", "--json"), ("cells", "lstm")])
-def test_an_output_that_takes_no_more_is_said(arguments: tuple[str, ...]):
+def test_an_output_that_is_full_is_reported(arguments: tuple[str, ...]):
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "gatewright", *arguments]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
@@ -235,3 +236,165 @@ def test_themes_of_diagrams(tmp_path: Path):
     assert done.returncode == 0 and "var(" not in (tmp_path / "dark" / "lstm.svg").read_text()
     refused(gatewright("cells", "lstm", "--theme", "dark"), "--svg")
     refused(gatewright("cells", "lstm", "--svg", tmp_path / "x", "--theme", "blue"), "theme")
+
+
+# One vocabulary: the same names everywhere, and the nearest name for one that is not known.
+COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+def test_an_option_has_the_same_names_in_every_command():
+    names: dict[tuple[str, ...], set[str]] = {}
+    for command in COMMANDS.values():
+        for option in command.params:
+            for name in option.opts:
+                if name.startswith("--"):
+                    names.setdefault((name,), set()).add(option.name)
+    # --cell and --cells are one option, of one or several cells; the others have one meaning.
+    ambiguous = {name for (name,), meanings in names.items() if len(meanings) > 1}
+    assert ambiguous == {"--cell", "--cells"}
+
+
+def test_every_command_with_cells_takes_both_names():
+    memory = gatewright("memory", "runs/model", "vowels", "--networks", "rnn")
+    refused(memory, "--cells goes with the lesson's comparison")  # the earlier name still works
+    with_cells = {
+        name
+        for name, command in COMMANDS.items()
+        if any({"--cell", "--cells"} <= set(option.opts) for option in command.params)
+    }
+    assert with_cells == {"bench", "compare", "memory", "train"}
+
+
+class Reached(Exception):
+    """The library was called."""
+
+
+@pytest.mark.parametrize("option", ["--cell", "--cells"])
+@pytest.mark.parametrize("name", ["rnn", "elman_rnn"])
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        (("train", "vowels"), "gatewright.training.experiment.perform_all"),
+        (("compare", "vowels"), "gatewright.training.experiment.perform_all"),
+        (("bench",), "gatewright.bench.layers.in_process"),
+        (("bench", "--what", "build"), "gatewright.bench.building._imports"),
+        (("bench", "--what", "memory"), "gatewright.bench.memory.in_process"),
+        (("bench", "--what", "stream"), "gatewright.bench.stream.in_process"),
+        (("memory",), "gatewright.memory.comparison._performed"),
+    ],
+    ids=str,
+)
+def test_a_cell_has_the_same_names_in_every_command(
+    command, work, name, option, monkeypatch, tmp_path
+):
+    def reached(*arguments: object, **options: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr(work, reached)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Reached):
+        gatewright(*command, option, name, "--no-progress")
+
+
+def test_both_names_show_the_same_cell():
+    assert gatewright("cells", "rnn").stdout == gatewright("cells", "elman_rnn").stdout != ""
+
+
+def test_one_cell_is_trained_at_a_time():
+    refused(gatewright("train", "vowels", "--cells", "rnn,gru"), "compare takes several")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        ("train vowls", "did you mean vowels?"),
+        ("train vowels --cell lstn", "did you mean lstm or"),
+        ("train vowels --cell Gru", "did you mean gru or"),
+        ("compare vowels --cells lstm,gruu", "did you mean gru"),
+        ("cells lstn", "did you mean lstm or"),
+        ("cells lstm --kernel trion", "did you mean triton?"),
+        ("cells lstm --svg new --theme drak", "did you mean dark?"),
+        ("memory --cells chrono", "did you mean chrono_lstm?"),
+        ("train weather --task forcast", "did you mean forecast?"),
+        ("train weather --target precip", "Did you mean precipitation?"),
+        ("train weather --ignore wnid", "Did you mean wind?"),
+        ("train weather --fill linaer", "did you mean linear?"),
+        ("train prose --text bites", "did you mean bytes?"),
+        ("bench --backend refrence", "did you mean reference?"),
+        ("bench --peers torhc", "did you mean torch?"),
+        ("bench --cells lstn", "did you mean lstm or"),
+        ("bench --what laeyrs", "did you mean layers?"),
+        ("trian vowels", "Did you mean 'train'?"),
+        ("train vowels --seds 3", "--seeds"),
+        ("compare vowels --cels rnn", "--cells"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest(arguments: str, suggestion: str, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    refused(gatewright(*arguments.split()), suggestion)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Kernels.
+@pytest.mark.parametrize("backward", [False, True], ids=["inference", "backward"])
+@pytest.mark.parametrize("form", ["llvm", "asm", "triton"])
+@pytest.mark.parametrize("name", ["lstm", "min_gru", "layer_norm_lstm"])
+def test_the_kernel_of_a_cell_is_printed_with_comments(name: str, form: str, backward: bool):
+    done = gatewright("cells", name, "--kernel", form, *["--backward"] * backward)
+    assert done.returncode == 0, done.stderr
+    mark = ";" if form == "llvm" else "#"
+    header = [line for line in done.stdout.splitlines() if line.startswith(mark)]
+    assert f"{CELLS[name].__name__}, {'backward pass' if backward else 'inference'}" in header[0]
+    equations = {line.strip() for line in str(CELLS[name]()).splitlines()}
+    assert equations <= {line[1:].strip() for line in header}
+    # The buffers are explained, those of the table or those that are arguments.
+    assert any("known for all steps before" in line for line in header)
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["inference", "backward"])
+@pytest.mark.parametrize("name", ["gru", "layer_norm_lstm"])
+def test_the_printed_kernel_is_the_one_that_is_built(name: str, backward: bool):
+    """The text is a module of LLVM's with every function of the emitter, and nothing else."""
+    graph = CELLS[name]().graph
+    printed = llvm.parse_assembly(llvm_text(graph, backward=backward))
+    printed.verify()
+    kind = "loop_backward" if backward else "loop_inference"
+    plan = Kernels(graph, ((), (), False), 32).plans[kind]
+    module = ir.Module()
+    module.triple = target().triple
+    emit(module, kind, plan, target().numbers(32), target().registers)
+    emitted = llvm.parse_assembly(str(module))
+    functions = {function.name: str(function) for function in printed.functions}
+    assert functions == {function.name: str(function) for function in emitted.functions}
+
+
+def test_the_kernel_for_gpus_depends_on_the_size_and_needs_no_triton(monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    text = gatewright("cells", "lstm", "--kernel", "triton", "--hidden", "48").stdout
+    assert "hidden 48" in text and "u48 < 48" in text
+    ast.parse(text)
+
+
+def test_a_cell_of_the_users_is_shown_and_printed_as_a_kernel(tmp_path):
+    path = tmp_path / "my.py"
+    path.write_text(
+        "import gatewright as gw\n\nclass Mine(gw.Cell):\n"
+        "    def step(self, x, h):\n        return gw.state(h=gw.tanh(gw.linear(x, h, name='h')))\n"
+    )
+    assert "h' = tanh(W_h [x, h] + b_h)" in gatewright("cells", f"{path}:Mine").stdout
+    assert "Mine, inference" in gatewright("cells", f"{path}:Mine", "--kernel", "llvm").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ("--kernel llvm", "name the cell"),
+        ("lstm --kernel llvm --hidden 3", "--hidden goes with --kernel triton"),
+        ("lstm --backward", "--backward goes with --kernel"),
+        ("lstm --hidden 3", "--hidden goes with --kernel"),
+        ("lstm --kernel llvm --json", "--kernel and --json exclude each other"),
+        ("lstm --kernel llvm --names lesson", "--names"),
+    ],
+)
+def test_options_of_kernels_that_do_not_fit_are_refused(arguments: str, word: str):
+    refused(gatewright("cells", *arguments.split()), word)

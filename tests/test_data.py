@@ -77,7 +77,9 @@ def test_the_terms_travel_with_the_data(vowels):
 
 def test_names():
     assert list(BUNDLED) == ["vowels", "weather", "prose"]
-    with pytest.raises(DataError, match=r"called 'vowel'; there is: prose, vowels, weather"):
+    with pytest.raises(
+        DataError, match=r"called 'vowel'; did you mean vowels\? there is: prose, vowels, weather"
+    ):
         load("vowel")
     with pytest.raises(DataError, match="the task forecast; expected labelled recordings"):
         load("weather")

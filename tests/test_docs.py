@@ -1,9 +1,12 @@
-"""The documentation: what the script makes of the code, and links that lead somewhere."""
+"""The documentation: generated pages are fresh, links lead somewhere, the code runs."""
 
 from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -25,46 +28,96 @@ LINK = re.compile(r'\]\(([^()\s]+)\)|src="([^"]+)"')
 SIZES = {"input": 5, "hidden": 5}
 
 
+#: The scripts that make pages, and the files that belong to nobody else.
+SCRIPTS = {
+    "make_cells": {*DOCS.glob("cells/*"), *DOCS.glob("images/cells/*")},
+    "make_kernels": set(),
+    "make_architecture": set(),
+}
+
+
 @cache
-def script() -> ModuleType:
+def script(name: str = "make_cells") -> ModuleType:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(DOCS))  # it has a module of its own beside it
-        return importlib.import_module("make_cells")
+        patch.syspath_prepend(str(DOCS))  # it imports modules from its own folder
+        return importlib.import_module(name)
 
 
-def test_the_pages_are_what_the_code_says():
-    made = script().made()
-    there = {*DOCS.glob("cells/*"), *DOCS.glob("images/cells/*"), DOCS / "README.md"}
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_pages_are_those_of_the_code(name: str):
+    pages = script(name).pages()
     stale = [
         path.relative_to(ROOT).as_posix()
-        for path in sorted({*made, *there})
-        if not path.is_file() or path.read_text(encoding="utf-8") != made.get(path)
+        for path in sorted({*pages, *SCRIPTS[name]})
+        if not path.is_file() or path.read_text(encoding="utf-8") != pages.get(path)
     ]
-    assert stale == [], "run `python docs/make_cells.py`, and remove what it does not make"
+    assert stale == [], f"run `python docs/{name}.py`, and remove what it does not make"
 
 
-def test_every_cell_is_said_when_to_use():
+def test_every_cell_has_advice_when_to_use_it():
     assert script().WHEN.keys() == gw.CELLS.keys()
+
+
+# The architecture.
+@pytest.mark.parametrize("walk", ["layer", "training"])
+def test_the_functions_of_a_diagram_are_called_in_its_order(walk: str):
+    architecture = script("make_architecture")
+    steps = architecture.walks()[walk]
+    assert architecture.faults(steps) == []
+    # A diagram in another order, or with a function that is not called, is refused.
+    first, second = steps[:2]
+    assert architecture.faults([replace(second, caller=first.caller), *steps])
+    assert architecture.faults([replace(first, caller="gatewright.files:user_path"), *steps[1:]])
+
+
+def test_calls_are_read_in_the_order_in_which_they_are_made():
+    path = f"{__name__}:made_calls"
+    assert script("make_architecture").calls(path) == ["len", "str", "print", "strip"]
+
+
+def made_calls() -> None:
+    print(str(len("")))
+    "".strip()
+
+
+# The README.
+def test_the_readme_is_short_and_shows_the_installation_first():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    screen = "\n".join(text.splitlines()[:45])
+    assert "pip install" in screen and "x = torch.randn" in screen
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/layers.md"])
+def test_code_with_imports_runs(page: str, tmp_path: Path):
+    blocks = re.findall(r"(?s)```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"))
+    complete = [block for block in blocks if "import gatewright" in block]
+    assert complete
+    for number, block in enumerate(complete):
+        file = tmp_path / f"block{number}.py"
+        file.write_text(block, encoding="utf-8")
+        done = subprocess.run([sys.executable, file], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", gw.CELLS)
 def test_the_facts_are_those_of_a_layer(name: str):
     cell = gw.CELLS[name]()
     layer = gw.Recurrent(cell, 5, 5, backend="reference")
-    assert script().evaluated(cell, SIZES) == sum(one.numel() for one in layer.parameters())
-    # The formula is read as it is printed, with a sign where letters stand side by side.
+    assert script().evaluated(cell, SIZES) == sum(weight.numel() for weight in layer.parameters())
+    # The formula is read as it is printed, with a * between letters that follow each other.
     formula = script().formula(cell).replace("²", " ** 2")
     product = re.sub(r"(?<=[\dHI)]) (?=[(HI])", " * ", formula)
     assert eval(product, {"H": 5, "I": 5}) == script().evaluated(cell, SIZES)
-    inputs = {one: torch.ones(2, 1, 5) for one in cell.equations.inputs}
+    inputs = {key: torch.ones(2, 1, 5) for key in cell.equations.inputs}
     if cell.equations.sizes:
-        inputs = {one: torch.ones(2, 1, 1) for one in inputs}
+        inputs = {key: torch.ones(2, 1, 1) for key in inputs}
     traced = script().facts(cell).partition("In a trace: ")[2]
     assert re.findall(r"`([^`]+)`", traced) == list(layer.trace(torch.ones(2, 1, 5), **inputs))
 
 
 def anchors(page: Path) -> set[str]:
-    """What a Git host calls the headings of a page."""
+    """The anchors that a Git host makes of the headings of a page."""
     heads = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
@@ -72,10 +125,10 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path):
     prose = CODE.sub("", page.read_text(encoding="utf-8"))
-    found = LINK.findall(prose)
-    assert found
+    links = LINK.findall(prose)
+    assert links
     dead = []
-    for link in (one or other for one, other in found):
+    for link in (target or image for target, image in links):
         path, _, anchor = link.partition("#")
         if path.startswith("http"):
             continue

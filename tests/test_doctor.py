@@ -15,20 +15,20 @@ from test_cli import gatewright
 
 def test_the_report_names_everything_and_is_healthy():
     done = gatewright("doctor", "--json")
-    found = json.loads(done.stdout)
-    assert done.returncode == 0 and found["healthy"]
-    assert [one["name"] for one in found["checks"]] == list(LAYERS)
-    assert all(one["passed"] and one["error"] < 1e-4 for one in found["checks"])
-    assert found["machine"]["versions"]["torch"] and found["kernels"]["vector_bits"] >= 128
-    assert set(found["cache"]) == {"directory", "entries", "bytes", "reason"}
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["healthy"]
+    assert [each["name"] for each in report["checks"]] == list(LAYERS)
+    assert all(each["passed"] and each["error"] < 1e-4 for each in report["checks"])
+    assert report["machine"]["versions"]["torch"] and report["kernels"]["vector_bits"] >= 128
+    assert set(report["cache"]) == {"directory", "entries", "bytes", "reason"}
 
 
 def test_a_wrong_kernel_fails_the_self_test(monkeypatch: pytest.MonkeyPatch):
     assert check("GRU").passed
     streamed = self_test._streamed
     monkeypatch.setattr(self_test, "_streamed", lambda layer, x: streamed(layer, x) + 0.01)
-    found = check("GRU")
-    assert not found.passed and "kernels and reference differ by" in (found.reason or "")
+    failure = check("GRU")
+    assert not failure.passed and "kernels and reference differ by" in (failure.reason or "")
 
 
 PROGRAMS = {
@@ -39,20 +39,20 @@ PROGRAMS = {
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_self_test_that_dies_is_a_finding(program: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_self_test_that_dies_is_a_failure(program: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(doctor, "module_command", lambda name: [sys.executable, "-c", program])
     done = gatewright("doctor")
     assert done.returncode == 1 and "FAILED" in done.stdout and "please report" in done.stdout
-    (found,) = doctor.run_checks()
-    assert not found.passed and PROGRAMS[program] in (found.reason or "")
+    (failure,) = doctor.run_checks()
+    assert not failure.passed and PROGRAMS[program] in (failure.reason or "")
 
 
-def test_one_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch):
+def test_a_self_test_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(doctor, "PATIENCE", 0.5)
     hang = [sys.executable, "-c", "import time; time.sleep(60)"]
     monkeypatch.setattr(doctor, "module_command", lambda name: hang)
-    (found,) = doctor.run_checks()
-    assert found.reason == "it did not end within 0 seconds"
+    (failure,) = doctor.run_checks()
+    assert failure.reason == "it did not end within 0 seconds"
 
 
 def test_it_runs_in_the_checked_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -62,4 +62,4 @@ def test_it_runs_in_the_checked_build(monkeypatch: pytest.MonkeyPatch, tmp_path:
     )
     monkeypatch.setattr(doctor, "module_command", lambda name: [sys.executable, "-c", program])
     monkeypatch.setattr(doctor, "LAYERS", {"one": None})
-    assert [one.name for one in doctor.run_checks()] == ["1"]
+    assert [each.name for each in doctor.run_checks()] == ["1"]

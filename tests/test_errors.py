@@ -1,4 +1,4 @@
-"""One family of errors: drawn as it is, catchable as one, able to cross a process pool."""
+"""One family of errors: drawn as it is, caught by one class, able to cross a process pool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_tree_in_the_docstring_is_the_tree(kind):
         assert (base.__name__ in lines[0]) == issubclass(kind, base)
 
 
-def test_a_cell_error_says_cell_line_fact_and_mend():
+def test_a_cell_error_names_cell_line_fact_and_hint():
     error = CellError("`if` on the gate f", cell="MyCell", line=12, hint="use gw.where")
     assert str(error) == "MyCell, line 12: `if` on the gate f\n  hint: use gw.where"
     assert str(CellError("no state", cell="MyCell")) == "MyCell: no state"
@@ -37,7 +37,7 @@ def test_a_cell_error_says_cell_line_fact_and_mend():
 def test_a_cell_error_survives_copying(again):
     error = CellError("no state", cell="MyCell", line=3, hint="return gw.state(...)")
     error.add_note("seen in a worker")
-    found = again(error)
-    assert type(found) is CellError and str(found) == str(error)
-    assert (found.cell, found.line, found.hint) == ("MyCell", 3, "return gw.state(...)")
-    assert found.__notes__ == ["seen in a worker"]
+    copied = again(error)
+    assert type(copied) is CellError and str(copied) == str(error)
+    assert (copied.cell, copied.line, copied.hint) == ("MyCell", 3, "return gw.state(...)")
+    assert copied.__notes__ == ["seen in a worker"]

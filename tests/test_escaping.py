@@ -1,4 +1,4 @@
-"""Text from data and models does nothing where it is shown: terminal, HTML, SVG, Markdown."""
+"""Text from data and models has no effect on a terminal, in HTML, SVG or Markdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gatewright.memory.examine import examine
 from gatewright.training.train import train
 from in_process import training_here
 
-#: A column's name with everything in it that a terminal, a page or a table may obey.
+#: A column's name with everything that a terminal, a page or a table may interpret.
 EVIL = "speed [/s] [red] \x1b[2J\x07 <script>alert(1)</script> | [a](javascript:b) `c` *d* \u202e"
 
 
@@ -39,9 +39,9 @@ def test_markup_of_a_terminal_does_not_act():
 
 
 def test_markdown_and_html_are_text():
-    shown = markdown(EVIL)
-    assert "<" not in shown and "\x1b" not in shown and "\n" not in markdown("a\n# b")
-    assert all(f"\\{sign}" in shown for sign in "|[]`*")
+    escaped = markdown(EVIL)
+    assert "<" not in escaped and "\x1b" not in escaped and "\n" not in markdown("a\n# b")
+    assert all(f"\\{sign}" in escaped for sign in "|[]`*")
     ElementTree.fromstring(f"<a b='{escape(EVIL)}'>{escape(EVIL)}</a>")
 
 
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("hostile")
     data = folder / "wind <b>[m].csv"
     lines = [f'day,"{EVIL}",plain']
-    lines += [f"{at},{at % 7}.5,{at % 5}" for at in range(120)]
+    lines += [f"{day},{day % 7}.5,{day % 5}" for day in range(120)]
     data.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with training_here():
         train(
@@ -77,9 +77,9 @@ def test_names_of_columns_do_nothing_in_a_model_directory(trained: tuple[Path, P
 
 def test_names_of_columns_do_nothing_on_a_terminal(trained: tuple[Path, Path], tmp_path: Path):
     model, data = trained
-    seen = examine(model, data, out=tmp_path / "memory")
+    examination = examine(model, data, out=tmp_path / "memory")
     out = io.StringIO()
-    Console(file=out, width=200).print(*seen.tables())
+    Console(file=out, width=200).print(*examination.tables())
     assert "speed [/s] [red]" in out.getvalue() and "\x1b" not in out.getvalue()
     page = (tmp_path / "memory" / "memory.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page and "\x1b" not in page
@@ -94,15 +94,15 @@ def test_the_command_line_prints_no_control_characters(trained: tuple[Path, Path
     assert done.returncode == 2 and b"\x1b" not in done.stderr and b"error: " in done.stderr
 
 
-def test_the_name_of_a_cell_is_one_line_and_not_endless():
+def test_the_name_of_a_cell_is_one_line_of_bounded_length():
     kind = type(
         "A\x1b\n" + "b" * 10_000, (gw.CELLS["mgu"],), {"__doc__": "One.\x1b[2J " + "c" * 9999}
     )
     layer = gw.Recurrent(kind(), 2, 3)
     drawn = layer.cell.svg()
     ElementTree.fromstring(drawn)
-    for shown in (str(layer.cell), drawn):
-        assert "\x1b" not in shown and len(shown.splitlines()[0]) < 2000
+    for text in (str(layer.cell), drawn):
+        assert "\x1b" not in text and len(text.splitlines()[0]) < 2000
 
 
 def test_names_of_ten_thousand_letters_are_refused():

@@ -1,4 +1,4 @@
-"""The examples run, and say what they promise."""
+"""The examples run, and print what they promise."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def load(name: str) -> ModuleType:
 
 
 def errors(printed: str) -> list[float]:
-    """The mean square errors that an example has printed."""
-    return [float(one) for one in re.findall(r"mean squared? error (\d\.\d+)", printed)]
+    """The mean squared errors that an example has printed."""
+    return [float(error) for error in re.findall(r"mean squared error (\d\.\d+)", printed)]
 
 
 def test_a_custom_cell_learns_and_comes_back(capsys: pytest.CaptureFixture[str]):
     assert load("custom_cell").main() == 0
     printed = capsys.readouterr().out
-    found = errors(printed)
-    assert found[-1] < 0.25 * found[0]
+    losses = errors(printed)
+    assert losses[-1] < 0.25 * losses[0]
     assert "saved and loaded again, without its class" in printed
 
 
@@ -39,8 +39,8 @@ def test_the_time_differences_of_an_irregular_series_are_worth_knowing(
     capsys: pytest.CaptureFixture[str],
 ):
     assert load("irregular_series").main(updates=300) == 0
-    alike, told = errors(capsys.readouterr().out)
-    assert told < 0.5 * alike < 0.5 * 0.333
+    without_times, with_times = errors(capsys.readouterr().out)
+    assert with_times < 0.5 * without_times < 0.5 * 0.333
 
 
 def test_a_search_over_folds_in_order_of_time_beats_last_week(capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""A directory is written whole or not at all, whenever its writer dies."""
+"""A directory is written completely or not at all, whenever its writer dies."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FILES = {"config.json": b"{}", "model.safetensors": b"\x00\xff" * 5000, "README.
 KILLED_WRITER = """
 import os, signal, sys
 from gatewright.files import write_directory
-path, at = sys.argv[1], sys.argv[2]
+path, place = sys.argv[1], sys.argv[2]
 count = 0
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 real = os.fsync
 def fsync(descriptor):
     global count
-    if str(count) == at:
+    if str(count) == place:
         die()
     count += 1
     real(descriptor)
 os.fsync = fsync
-if at == "rename":
+if place == "rename":
     os.rename = die
 write_directory(path, {"config.json": b"{}", "model.safetensors": b"\\0" * 9999, "README.md": b"#"})
 """
@@ -57,7 +57,7 @@ def test_an_empty_directory_is_filled(tmp_path: Path) -> None:
     assert names(write_directory(tmp_path / "model", FILES)) == sorted(FILES)
 
 
-def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
+def test_existing_files_stay_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -71,8 +71,12 @@ def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
     assert names(tmp_path / "model") == ["mine.txt"]
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a place where none can write")
-def test_a_place_that_refuses_is_found_before_the_long_computation(tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    not Path("/proc/self").is_dir(), reason="needs a directory that nobody can write"
+)
+def test_a_directory_that_cannot_be_written_is_refused_before_the_long_computation(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(ArgumentError, match="/proc/nope"):
         check_vacant("/proc/nope/x")
     assert check_vacant(tmp_path / "a" / "b") and names(tmp_path) == []
@@ -121,13 +125,13 @@ def test_a_faster_writer_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
-@pytest.mark.parametrize("at", ["0", "1", "2", "3", "rename", "4"])
-def test_a_killed_writer_leaves_nothing_or_a_whole_directory(tmp_path: Path, at: str) -> None:
+@pytest.mark.parametrize("place", ["0", "1", "2", "3", "rename", "4"])
+def test_a_killed_writer_leaves_nothing_or_all_files(tmp_path: Path, place: str) -> None:
     target = tmp_path / "model"
-    killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(target), at])
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(target), place])
     assert killed.returncode == -signal.SIGKILL
     # Flush 4 is the one after the rename.
-    assert target.exists() == (at == "4")
+    assert target.exists() == (place == "4")
     if target.exists():
         assert names(target) == sorted(FILES)
     else:
@@ -136,14 +140,14 @@ def test_a_killed_writer_leaves_nothing_or_a_whole_directory(tmp_path: Path, at:
 
 @pytest.mark.skipif(os.name == "nt", reason="locks and signals are POSIX")
 def test_the_remains_of_killed_writers_go_at_the_next_write(tmp_path: Path) -> None:
-    """Whatever they were writing, however short ago."""
-    for name, at in (("model", "2"), ("other", "0"), ("third[1]\n", "rename")):
-        subprocess.run([sys.executable, "-c", KILLED_WRITER, str(tmp_path / name), at])
+    """Files and directories, however recent."""
+    for name, place in (("model", "2"), ("other", "0"), ("third[1]\n", "rename")):
+        subprocess.run([sys.executable, "-c", KILLED_WRITER, str(tmp_path / name), place])
     (tmp_path / ".file.csv.partial-0123456789ab").write_text("half")
     mine = (".model.partial-mine", ".partial-0123456789ab", "x.partial-0123456789ab")
     for name in mine:
         (tmp_path / name).mkdir()
-    # Each has swept what the one before it left.
+    # Each writer has removed the remains of the one before it.
     assert len(names(tmp_path)) == 2 + len(mine)
     check_vacant(tmp_path / "elsewhere")
     assert names(tmp_path) == sorted(mine)
@@ -163,11 +167,13 @@ def test_a_writer_at_work_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
     assert names(tmp_path) == ["first", "second"]
 
 
-def test_without_locks_the_old_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_old_remains_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "fcntl", None)
     old, young = tmp_path / ".model.partial-000000000000", tmp_path / ".model.partial-111111111111"
-    for left in (old, young):
-        left.mkdir()
+    for remains in (old, young):
+        remains.mkdir()
     long_ago = time.time() - 7200
     os.utime(old, (long_ago, long_ago))
     write_directory(tmp_path / "model", FILES)
@@ -175,7 +181,7 @@ def test_without_locks_the_old_ones_go(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("path", ["", "\0x", "a" * 5000, "a/" + "b" * 300, 3, b"model"])
-def test_what_is_no_path_is_refused(path: object, tmp_path: Path, monkeypatch) -> None:
+def test_a_path_that_no_file_can_have_is_refused(path: object, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ArgumentError, match=r"the path is|cannot write"):
         write_directory(path, FILES)  # type: ignore[arg-type]
@@ -191,13 +197,13 @@ def test_a_parent_that_cannot_be_listed_may_be_written(
     """As for an ordinary user; root may list everything."""
     parent = tmp_path / "unlisted"
     parent.mkdir()
-    opened = os.open
+    real_open = os.open
 
     def refuse(path: object, *_: object) -> list[str]:
         raise PermissionError(13, "Permission denied", str(path))
 
     def open_(path: object, *rest: int) -> int:
-        return refuse(path) if Path(str(path)) == parent else opened(path, *rest)  # type: ignore
+        return refuse(path) if Path(str(path)) == parent else real_open(path, *rest)  # type: ignore
 
     monkeypatch.setattr(os, "listdir", refuse)
     monkeypatch.setattr(os, "open", open_)

@@ -24,6 +24,7 @@ PACKAGE = Path(gatewright.__file__).parent
 LEVELS = {
     "errors": 0,
     "escaping": 0,
+    "names": 0,
     "files": 1,
     "processes": 1,
     "schema": 1,
@@ -124,7 +125,7 @@ def test_a_module_imports_only_from_below(path: Path):
 
 @pytest.mark.parametrize("path", [p for p in MODULES if top(p) == "cells"], ids=name_of)
 def test_a_cell_is_written_in_the_language_alone(path: Path):
-    own = {"gatewright.language", "gatewright.cells", "gatewright.errors"}
+    own = {"gatewright.language", "gatewright.cells", "gatewright.errors", "gatewright.names"}
     for line, name in imported(path):
         assert ".".join(name.split(".")[:2]) in own, f"{name_of(path)}:{line} imports {name}"
 

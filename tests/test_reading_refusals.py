@@ -142,7 +142,11 @@ def test_the_place_and_the_mend(fault: str, tmp_path: Path):
         (DAYS, {"known": "x"}, "every channel .* is known: nothing is left to forecast"),
         (DAYS, {"ignore": "x"}, "no column of numbers to learn from"),
         (DAYS, {"task": "classify"}, "no column .* looks like a label.* label="),
-        (DAYS, {"task": "clasify"}, "task is 'clasify'; expected one of 'forecast'"),
+        (
+            DAYS,
+            {"task": "clasify"},
+            "task is 'clasify'; did you mean classify. expected one of 'forecast'",
+        ),
         (DAYS, {"fill": "mean"}, "fill is 'mean'; expected one of"),
         (DAYS, {"time": "x", "target": "day"}, "row 2, column day: '2024-01-01' is not a number"),
         (LABELLED, {"task": "forecast", "label": "label"}, "does not go with the task forecast"),

@@ -6,17 +6,17 @@
     gw.Cell, gw.state                 write a cell: `def step(self, x, h, c)`
     gw.linear, gw.diagonal, ...       what a step may call; see `gatewright.language.functions`
     gw.Recurrent                      any cell as a layer
-    gw.RNN, gw.LSTM, gw.GRU           the layers of torch.nn; gw.PeepholeLSTM beside them
+    gw.RNN, gw.LSTM, gw.GRU           the layers of torch.nn; also gw.PeepholeLSTM
     gw.LSTMCell, gw.GRUCell, ...      one step at a time
     gw.init                           starts of the weights: orthogonal, forget bias, chrono
     gw.probes                         how far back a network remembers, and by which path
-    gw.memory                         memory tasks, and the longest lag that is still learnt
-    gw.train, gw.compare, gw.predict  from a file to a model, and the model at work
-    gw.read                           data of whichever format
+    gw.memory                         memory tasks, and the longest lag that a network learns
+    gw.train, gw.compare, gw.predict  make a model of a file, and use it
+    gw.read                           read data of many formats
     gw.save, gw.load                  a model directory, without pickle
-    gw.check_cell                     whether a cell keeps the laws of cells
+    gw.check_cell                     test that a cell keeps the laws of cells
 
-The language needs no torch, and is there at once; a layer imports torch when it is asked for.
+The language needs no torch and is imported at once; layers import torch when they are first used.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from gatewright.training.predict import predict
     from gatewright.training.train import compare, train
 
-#: What needs torch, and where it stands; imported when it is first asked for.
+#: The names that need torch, with their modules: imported at their first use.
 _LATER = {
     "Recurrent": "layers.recurrent",
     "RNN": "layers.torch_layers",
@@ -110,7 +110,7 @@ _LATER = {
     "save": "layers.saving",
 }
 
-#: Those of them that are modules.
+#: The names among them that are modules.
 _MODULES = {"init", "memory", "probes"}
 
 __version__ = version("gatewright")
@@ -120,9 +120,9 @@ def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"gatewright has no attribute {name!r}")
     module = import_module(f"gatewright.{_LATER[name]}")
-    found = module if name in _MODULES else getattr(module, name)
-    globals()[name] = found
-    return found
+    value = module if name in _MODULES else getattr(module, name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m gatewright` is `gatewright`."""
+"""`python -m gatewright` is the same as `gatewright`."""
 
 from gatewright.cli import main
 

@@ -11,7 +11,7 @@ from gatewright.bench.machine import machine
 from gatewright.processes import module_command, module_environment
 from gatewright.self_test import LAYERS, Check
 
-#: Seconds that the self-test may take; it takes a few.
+#: Time limit of the self-test in seconds; it takes a few.
 PATIENCE = 300.0
 
 
@@ -22,7 +22,7 @@ class Diagnosis:
     Attributes:
         machine: Processor, cores, system and versions.
         kernels: The target that kernels are built for; with `reason` where they cannot be built.
-        cache: Where built kernels are kept, how many there are, and why they are not used.
+        cache: The directory of built kernels, their number, and the reason if it is not used.
         gpus: The graphics processors that torch sees.
         checks: The results of the self-test.
     """
@@ -39,19 +39,19 @@ class Diagnosis:
         return all(check.passed for check in self.checks)
 
     def to_json(self) -> str:
-        """The whole report."""
+        """The report as JSON."""
         return json.dumps({**asdict(self), "healthy": self.healthy}, indent=1)
 
 
 def diagnose() -> Diagnosis:
-    """Look at this installation and run the self-test, which takes a few seconds.
+    """Examine this installation and run the self-test, which takes a few seconds.
 
     >>> diagnose().healthy                                              # doctest: +SKIP
     True
     """
     import torch
 
-    gpus = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]
+    gpus = [torch.cuda.get_device_name(device) for device in range(torch.cuda.device_count())]
     kernels, cache = _kernels()
     return Diagnosis(machine(), kernels, cache, gpus, run_checks())
 
@@ -76,9 +76,9 @@ def _kernels() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def run_checks() -> list[Check]:
-    """The self-test in a process of its own, with the checked build of the kernels."""
+    """Run the self-test in a process of its own, with the checked build of the kernels."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             module_command("gatewright.self_test"),
             env=module_environment(GATEWRIGHT_CHECKED="1"),
             capture_output=True,
@@ -88,15 +88,15 @@ def run_checks() -> list[Check]:
     except subprocess.TimeoutExpired:
         reason = f"it did not end within {PATIENCE:.0f} seconds"
         return [Check("self-test", False, reason=reason)]
-    checks = [Check(**json.loads(line)) for line in done.stdout.splitlines()]
-    if done.returncode or len(checks) < len(LAYERS):
-        checks.append(Check("self-test", False, reason=_ending(done)))
+    checks = [Check(**json.loads(line)) for line in process.stdout.splitlines()]
+    if process.returncode or len(checks) < len(LAYERS):
+        checks.append(Check("self-test", False, reason=_ending(process)))
     return checks
 
 
-def _ending(done: subprocess.CompletedProcess[str]) -> str:
+def _ending(process: subprocess.CompletedProcess[str]) -> str:
     """The way in which the process of the self-test ended."""
-    code = done.returncode
+    code = process.returncode
     ending = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-    lines = done.stderr.strip().splitlines()
+    lines = process.stderr.strip().splitlines()
     return f"its process {ending}" + (f": {lines[-1]}" if lines else "")

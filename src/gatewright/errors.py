@@ -4,14 +4,14 @@
     ├── CellError                   a cell that cannot be read, or breaks a law of cells
     ├── SizeError      ValueError   sizes or shapes that do not fit each other
     ├── ArgumentError  ValueError   an argument outside what is allowed
-    │   └── TooLarge   ValueError   more than can be drawn so that it can be read
+    │   └── TooLarge   ValueError   too much for a picture that can be read
     ├── DataError      ValueError   a data set or file that cannot be used
-    ├── ModelError                  a saved model that is damaged, or not one of ours
-    ├── TrainingError  RuntimeError a training that cannot go on
+    ├── ModelError                  a saved model that is damaged, or was not saved by Gatewright
+    ├── TrainingError  RuntimeError a training that cannot continue
     ├── BackendError   RuntimeError a backend was asked for by name and cannot run
-    └── KernelError    RuntimeError kernels and memory do not fit each other: a fault of ours
+    └── KernelError    RuntimeError kernels and memory do not fit each other: a bug of Gatewright
 
-A message says what was given, what was expected and what to do:
+A message has the fact, the expectation and what to do:
 ``state c has shape (4, 32); expected (4, 64) = (batch, hidden)``. Any other
 exception that escapes from this package is a bug.
 """
@@ -20,18 +20,17 @@ from __future__ import annotations
 
 
 class GatewrightError(Exception):
-    """Base of all of them: `except GatewrightError` catches whatever went wrong here."""
+    """The base of all errors: `except GatewrightError` catches each of them."""
 
 
 class CellError(GatewrightError):
-    """A cell that cannot be read: says which cell, which line, and how to correct it.
+    """A cell that cannot be read; the message names the cell, the line and a correction.
 
     >>> print(CellError("`if` on the gate f", cell="MyCell", line=12, hint="use gw.where"))
     MyCell, line 12: `if` on the gate f
       hint: use gw.where
 
-    The inner code may state the bare fact, and whoever knows the cell adds the
-    rest with `located`.
+    Inner code may raise the fact; the function that knows the cell adds the rest.
     """
 
     def __init__(
@@ -42,8 +41,8 @@ class CellError(GatewrightError):
         line: int | None = None,
         hint: str | None = None,
     ) -> None:
-        # Everything goes into `args` and none of it is formatted yet, so that
-        # the exception survives pickling (a process pool, pytest-xdist).
+        # All parts go into `args`, not yet formatted, so that the exception survives pickling
+        # (a process pool, pytest-xdist).
         super().__init__(fact, cell, line, hint)
         self.fact = fact
         self.cell = cell
@@ -72,7 +71,7 @@ class ArgumentError(GatewrightError, ValueError):
 
 
 class TooLarge(ArgumentError):
-    """More than can be drawn so that it can be read."""
+    """Too much for a picture that can be read."""
 
 
 class DataError(GatewrightError, ValueError):
@@ -84,15 +83,15 @@ class ModelError(GatewrightError):
 
 
 class TrainingError(GatewrightError, RuntimeError):
-    """A training that cannot go on: its loss is no longer a finite number, or its process died."""
+    """A training that cannot continue: its loss is not a finite number, or its process died."""
 
 
 class BackendError(GatewrightError, RuntimeError):
-    """A backend was asked for by name and cannot run here. There is no silent fallback."""
+    """A backend was chosen by name and cannot run here. There is no silent fallback."""
 
 
 class KernelError(GatewrightError, RuntimeError):
-    """Kernels and memory do not fit each other, which is a fault of Gatewright.
+    """Kernels and memory do not fit each other, which is a bug of Gatewright.
 
     Calls of kernels are verified before the first one runs, and the checked build compares
     every load and store with the bounds of its buffer. The message names the kernel and the

@@ -1,11 +1,11 @@
-"""Directories that are written whole or not at all.
+"""Write directories and files completely or not at all.
 
-A trained model is a directory. Whoever finds it, also after a crash, a full
-disk or a power cut, must find all of its files or none of them.
+A trained model is a directory. Also after a crash, a full disk or a power cut it must have all
+of its files, or not exist.
 
     write_directory("model", {"config.json": b"{}", "README.md": b"# A model"})
 
-Standard library only: every other module may import this one.
+Only the standard library is used: every other module may import this one.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# A killed writer leaves its unfinished sibling behind. Writers hold a lock on theirs, which
-# ends with them, so the next command that writes in the directory can tell and sweeps it.
+# A writer fills a hidden sibling and renames it. A killed writer leaves its sibling behind, but
+# not its lock on it, which ends with the process: so the next writer sees that it may remove it.
 _PARTIAL = re.compile(r"\..+\.partial-[0-9a-f]{12}", re.DOTALL)
-# Where there are no such locks, one is swept when it is older than this.
+# Where there are no such locks, a sibling is removed when it is older than this, in seconds.
 _STALE_AFTER_S = 3600.0
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path as the user gave it.
+    """Check a path that the user gave.
 
     Raises:
-        ArgumentError: if no file can have it: it is empty, or holds a zero byte.
+        ArgumentError: if no file can have it: it is empty, or contains a zero byte.
     """
     if not isinstance(path, str | os.PathLike):
         raise ArgumentError(f"the path is a {type(path).__name__}; give a text or a Path")
@@ -52,25 +52,25 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def regular_file(path: Path) -> Iterator[tuple[BinaryIO, int]]:
-    """A file to read and its size in bytes; a device, a pipe or a directory is refused.
+    """Open a file to read; yield it and its size in bytes. Devices, pipes, directories are refused.
 
     Raises:
-        OSError: if it cannot be opened, or is no regular file.
+        OSError: if it cannot be opened, or is not a regular file.
     """
-    # Without waiting for somebody to write into a pipe.
+    # Opening a pipe would otherwise wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         yield file, status.st_size
 
 
 def check_vacant(path: str | os.PathLike[str]) -> Path:
-    """The path, resolved, if `write_directory` may write there; `ArgumentError` if not.
+    """Return the path, resolved, if `write_directory` can write there; `ArgumentError` if not.
 
-    Vacant is what does not exist, or is an empty directory. Call it before the
-    long computation, not after it.
+    A vacant path does not exist, or is an empty directory. Call this before a long computation,
+    not after it.
     """
     user = user_path(path)
     try:
@@ -92,8 +92,8 @@ def check_vacant(path: str | os.PathLike[str]) -> Path:
 def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> Path:
     """Write `files` (name to content) as the directory `path`, atomically.
 
-    The files go into a hidden sibling, are flushed to the disk, and one rename
-    makes them appear under their name. `path` must be vacant (`check_vacant`).
+    The files are written into a hidden sibling and flushed to the disk; then one rename gives the
+    directory its name. `path` must be vacant (`check_vacant`).
     Returns the resolved path.
     """
     for name in files:
@@ -113,41 +113,42 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) ->
                     os.fsync(file.fileno())
             _sync_directory(partial)
             if os.name == "nt" and target.is_dir():
-                target.rmdir()  # Windows renames onto nothing, not even an empty directory
+                target.rmdir()  # Windows does not rename onto an empty directory
             os.rename(partial, target)
         _sync_directory(target.parent)
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # somebody was faster
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another writer was faster
             raise ArgumentError(_occupied(path)) from error
         raise ArgumentError(_failed(path, error)) from error
     return target
 
 
 def _check_place(target: Path) -> None:
-    """`ArgumentError` or `OSError` unless something can be made there, its parents too."""
-    # The nearest parent that exists decides whether the others can be made.
+    """Raise `ArgumentError` or `OSError` unless the target and its parents can be created."""
+    # The nearest parent that exists decides whether the others can be created.
     parent = next(p for p in target.parents if p.exists())
     if not parent.is_dir():
         raise ArgumentError(
-            f"cannot make {target}: {parent} is a file. Name a path whose parents are directories."
+            f"cannot create {target}: {parent} is a file. "
+            "Name a path whose parents are directories."
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ArgumentError(f"cannot write in {parent}: no permission. Name another directory.")
     _sweep(parent)
-    # A system may grant it and yet refuse: a disk that is read-only, /proc.
+    # The permission may be there and writing still fail: a read-only disk, /proc.
     with _partial_directory(parent / target.name):
         pass
 
 
 def check_new_file(path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """`ArgumentError` unless `write_file` may write there; call it before the computation."""
+    """Raise `ArgumentError` unless `write_file` can write there; call it before the computation."""
     target = user_path(path).absolute()
     try:
         if target.is_dir():
             raise ArgumentError(f"{os.fspath(path)} is a directory; name a file")
         if target.exists() and not overwrite:
             raise ArgumentError(
-                f"{os.fspath(path)} exists; name another file, or say overwrite=True"
+                f"{os.fspath(path)} exists; name another file, or give overwrite=True"
             )
         _check_place(target)
     except OSError as error:
@@ -155,9 +156,9 @@ def check_new_file(path: str | os.PathLike[str], *, overwrite: bool) -> None:
 
 
 def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool = False) -> None:
-    """Write one file, whole or not at all; what is there already stays unless `overwrite`.
+    """Write one file, completely or not at all; an existing file stays unless `overwrite`.
 
-    Directories above it are made where they are not there.
+    Missing parent directories are created.
     """
     check_new_file(path, overwrite=overwrite)
     target = Path(path).absolute()
@@ -176,15 +177,15 @@ def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool 
 
 
 def _partial(target: Path) -> Path:
-    """A hidden sibling that nobody else writes to."""
+    """A path for a hidden sibling that no other writer uses."""
     return target.with_name(f".{target.name}.partial-{secrets.token_hex(6)}")
 
 
 @contextmanager
 def _partial_directory(target: Path) -> Iterator[Path]:
-    """A hidden sibling to fill and rename; what is still there at the end goes."""
+    """Yield a hidden sibling to be filled and renamed; remove it if it is there at the end."""
     lock: bool | None = False
-    while lock is False:  # a command that sweeps may have been faster than our lock
+    while lock is False:  # another writer may have removed it before we had our lock
         # Not tempfile.mkdtemp: its 0700 would stay on the finished directory.
         partial = _partial(target)
         partial.mkdir()
@@ -193,7 +194,7 @@ def _partial_directory(target: Path) -> Iterator[Path]:
                 continue
             try:
                 yield partial
-            finally:  # Ctrl-C as well: nothing of ours stays behind
+            finally:  # also after Ctrl-C
                 shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -201,7 +202,7 @@ def _partial_directory(target: Path) -> Iterator[Path]:
 def _locked(path: Path) -> Iterator[bool | None]:
     """Hold a lock on a file or directory while it is written.
 
-    Yields whether it could be had; None where there are no such locks.
+    Yields True if the lock was taken, False if not, None where there are no such locks.
     """
     if fcntl is None:
         yield None
@@ -217,7 +218,7 @@ def _locked(path: Path) -> Iterator[bool | None]:
             lock: bool | None = path.exists()
         except BlockingIOError:
             lock = False
-        except OSError:  # some network file systems have none
+        except OSError:  # some network file systems have no locks
             lock = None
         yield lock
     finally:
@@ -225,32 +226,32 @@ def _locked(path: Path) -> Iterator[bool | None]:
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what writers left that are no longer alive, whatever they were writing."""
+    """Remove the hidden siblings of writers that are no longer alive."""
     try:
         names = os.listdir(directory)
-    except PermissionError:  # a directory that can be written and not listed
+    except PermissionError:  # the directory can be written but not listed
         return
     for name in names:
         if not _PARTIAL.fullmatch(name):
             continue
-        left = directory / name
-        with suppress(OSError), _locked(left) as free:
-            if free or (free is None and time.time() - left.stat().st_mtime > _STALE_AFTER_S):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        sibling = directory / name
+        with suppress(OSError), _locked(sibling) as free:
+            if free or (free is None and time.time() - sibling.stat().st_mtime > _STALE_AFTER_S):
+                shutil.rmtree(sibling) if sibling.is_dir() else sibling.unlink()
 
 
 def _sync_directory(path: Path) -> None:
-    """Flush the directory's own entries, without which a rename may be lost with the power."""
+    """Flush the directory's own entries, or a power cut may undo a rename."""
     if os.name == "nt":  # directories cannot be opened there
         return
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # it can be written and not read; the files are safe all the same
+    except PermissionError:  # it can be written but not read; the files themselves are flushed
         return
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems do not sync directories; the files are safe all the same.
+        # Some network file systems do not sync directories; the files themselves are flushed.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:
@@ -260,12 +261,12 @@ def _sync_directory(path: Path) -> None:
 def _occupied(path: str | os.PathLike[str]) -> str:
     return (
         f"{os.fspath(path)} exists and is not empty; expected a new or empty directory. "
-        "Name another one, or move this one away."
+        "Name another directory, or move this one away."
     )
 
 
 def _failed(path: str | os.PathLike[str], error: OSError) -> str:
     return (
         f"cannot write the directory {os.fspath(path)}: {error.strerror or error}. "
-        "Nothing was left there; name a directory that can be written."
+        "No files were left there; name a directory that can be written."
     )

@@ -1,6 +1,6 @@
-"""Python processes of our own: `python -m gatewright...`, whatever the current directory holds.
+"""Start Python processes that run our modules, safe from files in the current directory.
 
-Standard library only, as `files`.
+Only the standard library is used, as in `files`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Where this package was imported from: a checkout, or site-packages.
+#: The folder that this package was imported from: a checkout's `src`, or site-packages.
 ROOT = str(Path(__file__).resolve().parents[1])
 
 
@@ -25,9 +25,9 @@ def module_command(module: str) -> list[str]:
 
 
 def module_environment(**variables: str) -> dict[str, str]:
-    """The environment for `module_command`, in which this very package is found.
+    """The environment for `module_command`, in which Python imports this very package.
 
-    Empty entries of PYTHONPATH go, since Python takes them for the current directory.
+    Empty entries of PYTHONPATH are left out: Python takes them for the current directory.
     """
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     path = os.pathsep.join([ROOT, *filter(None, others)])
@@ -36,9 +36,9 @@ def module_environment(**variables: str) -> dict[str, str]:
 
 @contextmanager
 def without_current_directory() -> Iterator[None]:
-    """Keep the current directory off the path of the Python processes that start meanwhile.
+    """Keep the current directory off the path of the Python processes started inside.
 
-    For those that multiprocessing starts, whose command is not ours to write.
+    For processes of multiprocessing, whose command we do not write.
     """
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"

@@ -1,9 +1,9 @@
-"""Values out of JSON, held to type hints: a file that was edited says here which field is wrong.
+"""Check values of JSON against type hints; a damaged file is refused with the wrong field's path.
 
     typed([1, 2.5], tuple[float, ...], "model.task.seen.low")     (1.0, 2.5)
     typed("two", int, "model.task.window")                        ModelError
 
-The hints of dataclasses and constructors are the schema, so it is written nowhere else.
+The type hints of dataclasses and constructors are the schema; there is no other.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gatewright.errors import ModelError
 
-#: Letters of a value that a message shows.
-SHOWN = 60
+#: A message shows at most this many letters of a value.
+MAX_LETTERS_SHOWN = 60
 PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def typed(value: Any, hint: Any, path: str) -> Any:
-    """A value of JSON as the hint has it: lists become tuples, whole numbers floats and back.
+    """Convert a value of JSON to the type of a hint: lists to tuples, whole numbers to floats.
 
     Raises:
-        ModelError: naming the field's path, the value and what was expected.
+        ModelError: with the field's path, its value and the expected type.
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is Any:
         return value
     if origin in (Union, UnionType):
-        return _one_of(value, arguments, path)
+        return _alternative(value, arguments, path)
     if origin is Literal:
         if any(type(value) is type(option) and value == option for option in arguments):
             return value
@@ -50,7 +50,7 @@ def typed(value: Any, hint: Any, path: str) -> Any:
 def typed_fields(
     value: Any, hints: Mapping[str, Any], path: str, *, optional: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """An object of JSON with exactly these fields, each as its hint has it.
+    """Convert an object of JSON with exactly these fields, each to the type of its hint.
 
     Raises:
         ModelError: for a field that is missing, unknown or of another type.
@@ -65,7 +65,7 @@ def typed_fields(
     missing = [name for name in hints if name not in value and name not in set(optional)]
     if missing:
         raise ModelError(f"{path}.{missing[0]} is missing")
-    return {name: typed(one, hints[name], f"{path}.{name}") for name, one in value.items()}
+    return {name: typed(item, hints[name], f"{path}.{name}") for name, item in value.items()}
 
 
 def stored_hints(kind: type) -> dict[str, Any]:
@@ -76,34 +76,37 @@ def stored_hints(kind: type) -> dict[str, Any]:
 
 def defaulted(kind: type) -> set[str]:
     """The fields of a dataclass that have a default."""
-    every = fields(kind)
-    return {one.name for one in every if (one.default, one.default_factory) != (MISSING, MISSING)}
+    return {
+        field.name
+        for field in fields(kind)
+        if (field.default, field.default_factory) != (MISSING, MISSING)
+    }
 
 
 def mismatch(path: str, value: Any, expected: str) -> ModelError:
-    """The refusal of a value."""
+    """The error for a value of another type than expected."""
     return ModelError(f"{path} is {shown(value)}; expected {expected}")
 
 
 def shown(value: Any) -> str:
-    """A value for a message, cut where it is long."""
+    """A value for a message, shortened where it is long."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
         return f"a list of {len(value)}"
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= MAX_LETTERS_SHOWN else f"{text[:MAX_LETTERS_SHOWN]}…"
 
 
-def _one_of(value: Any, options: Sequence[Any], path: str) -> Any:
-    """As the first option that the value fits."""
+def _alternative(value: Any, options: Sequence[Any], path: str) -> Any:
+    """Convert to the first alternative of a union that the value fits."""
     refusals = []
     for option in options:
         try:
             return typed(value, option, path)
         except ModelError as refusal:
             refusals.append(refusal)
-    # The refusal of the option that came farthest, such as the element of a list.
+    # The error of the alternative that got deepest into the value, such as a list's element.
     raise max(refusals, key=lambda refusal: len(str(refusal).partition(" is ")[0]))
 
 
@@ -125,7 +128,7 @@ def _container(value: Any, kind: Any, arguments: tuple[Any, ...], path: str) -> 
     if issubclass(kind, Mapping):
         if not isinstance(value, dict):
             raise mismatch(path, value, "an object")
-        return {key: typed(one, arguments[1], f"{path}.{key}") for key, one in value.items()}
+        return {key: typed(item, arguments[1], f"{path}.{key}") for key, item in value.items()}
     if not isinstance(value, list | tuple):
         raise mismatch(path, value, "a list")
     if kind is tuple and arguments[-1] is not Ellipsis:
@@ -135,7 +138,7 @@ def _container(value: Any, kind: Any, arguments: tuple[Any, ...], path: str) -> 
     else:
         hints = (arguments[0],) * len(value)
     items = [
-        typed(item, hint, f"{path}[{at}]")
-        for at, (item, hint) in enumerate(zip(value, hints, strict=True))
+        typed(item, hint, f"{path}[{index}]")
+        for index, (item, hint) in enumerate(zip(value, hints, strict=True))
     ]
     return items if kind is list else tuple(items)

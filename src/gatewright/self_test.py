@@ -1,7 +1,7 @@
-"""`python -m gatewright.self_test`: kernels held to the reference, in a few seconds.
+"""`python -m gatewright.self_test`: compare kernels with the reference, in a few seconds.
 
 `gatewright doctor` runs it in a process of its own, with the checked build of the kernels, so
-that a crash is a finding too. It prints one line of JSON for each check.
+that a crash is reported too. It prints one line of JSON for each check.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
 
-#: Largest error of a result, relative by norm, in float32.
+#: The largest allowed error of a result, relative by norm, in float32.
 TOLERANCE = 1e-4
-#: T, B, I, H: odd, so that no vector of the processor fits them evenly.
+#: T, B, I, H: odd, so that they are no multiples of a vector of the processor.
 STEPS, ROWS, INPUTS, HIDDEN = 7, 3, 5, 13
 LAYERS: dict[str, Callable[..., Recurrent]] = {
     "RNN": RNN,
@@ -31,7 +31,7 @@ LAYERS: dict[str, Callable[..., Recurrent]] = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: its name, the largest relative error, its time, and the reason of a failure."""
+    """One check: its name, its largest relative error, its time, and the reason if it failed."""
 
     name: str
     passed: bool
@@ -41,18 +41,18 @@ class Check:
 
 
 def check(name: str) -> Check:
-    """Hold one layer's kernels to the reference: outputs, all gradients, and streamed steps."""
-    begun = time.perf_counter()
+    """Compare one layer's kernels with the reference: outputs, all gradients, streamed steps."""
+    began = time.perf_counter()
     torch.manual_seed(0)
     kernels, reference = (LAYERS[name](INPUTS, HIDDEN, backend=b) for b in ("llvm", "reference"))
     reference.load_state_dict(kernels.state_dict())
     x = torch.randn(STEPS, ROWS, INPUTS)
     expected = _results(reference, x)
-    # The second call of a form takes the fast path.
+    # The second call with the same shapes takes the fast path.
     errors = [_error(_results(kernels, x), expected) for _ in range(2)]
     errors.append(_error([_streamed(kernels, x)], [expected[0]]))
     largest = max(errors)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - began
     if largest <= TOLERANCE:
         return Check(name, True, largest, seconds)
     reason = f"kernels and reference differ by {largest:.2g}; expected at most {TOLERANCE:.0e}"
@@ -68,7 +68,7 @@ def _results(layer: Recurrent, x: Tensor) -> list[Tensor]:
 
 
 def _streamed(layer: Recurrent, x: Tensor) -> Tensor:
-    """The output, step by step."""
+    """The output of a stepper, step by step."""
     stepper = layer.stepper(ROWS)
     return torch.stack([stepper.step(event).clone() for event in x])
 
@@ -79,15 +79,15 @@ def _error(results: list[Tensor], expected: list[Tensor]) -> float:
         float((a - b).norm() / b.norm().clamp(min=1e-12))
         for a, b in zip(results, expected, strict=True)
     ]
-    return max(error if error == error else float("inf") for error in errors)
+    return max(error if error == error else float("inf") for error in errors)  # NaN is not equal
 
 
 def main() -> None:
-    """Run all checks; an error of one is its finding."""
+    """Run all checks; an exception is the failure of its check."""
     for name in LAYERS:
         try:
             result = check(name)
-        except Exception as error:  # the finding, whatever it is
+        except Exception as error:  # of any kind: it is reported
             result = Check(name, False, reason=f"{type(error).__name__}: {error}")
         print(json.dumps(asdict(result)), flush=True)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gatewright.backends import llvm, reference, triton
 from gatewright.backends.reference import Result, Run
 from gatewright.errors import ArgumentError, BackendError
+from gatewright.names import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def check_backend(name: str) -> str:
     """
     if name != "auto" and name not in BACKENDS:
         known = ", ".join(["auto", *BACKENDS])
-        raise ArgumentError(f"backend={name!r} is not known; give one of {known}")
+        nearest = did_you_mean(name, BACKENDS)
+        raise ArgumentError(f"backend={name!r} is not known; {nearest}give one of {known}")
     return name
 
 

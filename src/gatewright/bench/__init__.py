@@ -1,1 +1,1 @@
-"""Benchmarks: how fast a cell runs beside what else there is, and what bounds it."""
+"""Benchmarks: the speed of a cell next to its peers, and the limits that bound it."""

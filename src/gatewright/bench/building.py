@@ -1,8 +1,8 @@
-"""How long it takes until a cell runs: imports, building its kernels, taking them from the disk.
+"""The time until a cell runs: imports, and its kernels built or read from the disk.
 
-Each measurement has a process of its own. Building is what a first call takes more than the
-next ones. The first cell of a process also waits for llvmlite to load, so a cell that is not
-reported goes first.
+Each measurement has a process of its own. The time to build is that of the first call beyond
+that of later ones. The first cell of a process also waits for llvmlite to load, so a cell that
+is not reported goes first.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gatewright.bench.layers import CHOSEN, check
-from gatewright.bench.machine import answer, in_process, task_of_process
-from gatewright.bench.table import Found, figure, text
+from gatewright.bench.checks import cell_names
+from gatewright.bench.layers import CHOSEN
+from gatewright.bench.machine import Report, answer, in_process, silent, task_of_process
+from gatewright.bench.table import Measurement, figure, text
 from gatewright.cells import CELLS
 
+#: Run first in each process and not reported: it waits for llvmlite to load.
 FIRST = "ind_rnn"
 SIZE = (4, 4, 64, 64)  # T, B, I, H
+#: Repetitions of each measurement, of which the median is reported.
 TIMES = 3
 
-#: Run by a bare interpreter: `python -m gatewright...` would have imported it already.
+#: Run by a bare interpreter: `python -m gatewright...` would have imported the package already.
 IMPORTS = """
 import json, time
 start = time.perf_counter()
@@ -42,20 +45,20 @@ print(json.dumps([after_torch - start, after_package - after_torch, after_layers
 def bench_building(
     cells: Sequence[str] = CHOSEN,
     *,
-    told: Callable[[str, float], None] = lambda text, share: None,
-) -> Found:
+    report: Report = silent,
+) -> Measurement:
     """Import time, and build time cold and from the cache.
 
     Raises:
-        ArgumentError: for a name that is not known.
-        BackendError: if a process of it fails.
+        ArgumentError: for an unknown cell.
+        BackendError: if a process that measures fails.
     """
-    check("cell", cells, CELLS)
+    cells = cell_names(cells, CELLS)
     imports = [_imports() for _ in range(TIMES)]
-    torch, package, layers = (statistics.median(one) for one in zip(*imports, strict=True))
-    found = Found(
+    torch, package, layers = (statistics.median(times) for times in zip(*imports, strict=True))
+    measurement = Measurement(
         "build",
-        "Until a cell runs: what its first call takes more",
+        "Until a cell runs: time of its first call beyond that of later ones",
         [
             text("cell"),
             text("from"),
@@ -64,33 +67,33 @@ def bench_building(
             figure("ms", "seconds", 1e3, ".1f"),
         ],
     )
-    for late, where in enumerate(("scratch", "cache")):
-        times: dict[str, list[dict[str, Any]]] = {}
+    for position, origin in enumerate(("scratch", "cache")):
+        lines_of: dict[str, list[dict[str, Any]]] = {}
         for turn in range(TIMES):
-            told(f"from {where}", (TIMES * late + turn) / (2 * TIMES))
+            report(f"from {origin}", (TIMES * position + turn) / (2 * TIMES))
             with tempfile.TemporaryDirectory() as directory:
                 environment = {"GATEWRIGHT_CACHE": directory}
                 task = {"cells": list(cells)}
-                for _ in range(1 if where == "scratch" else 2):
+                for _ in range(1 if origin == "scratch" else 2):  # the first run fills the cache
                     lines = list(in_process("gatewright.bench.building", task, environment))
                 for line in lines:
-                    times.setdefault(line["cell"], []).append(line)
-        for cell, some in times.items():
+                    lines_of.setdefault(line["cell"], []).append(line)
+        for cell, lines in lines_of.items():
             medians = {
-                key: statistics.median(one[key] for one in some)
+                key: statistics.median(line[key] for line in lines)
                 for key in ("inference", "training")
             }
-            found.rows.append({"cell": cell, "from": where, **medians})
-    for name, taken in (("torch", torch), ("gatewright", package), ("layers", layers)):
-        found.rows.append({"cell": f"import of {name}", "from": "", "seconds": taken})
-    return found
+            measurement.rows.append({"cell": cell, "from": origin, **medians})
+    for name, seconds in (("torch", torch), ("gatewright", package), ("layers", layers)):
+        row = {"cell": f"import of {name}", "from": "", "seconds": seconds}
+        measurement.rows.append(row)
+    return measurement
 
 
 def _imports() -> list[float]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", IMPORTS], capture_output=True, text=True, check=True
-    )
-    return [float(one) for one in json.loads(done.stdout)]
+    command = [sys.executable, "-P", "-c", IMPORTS]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [float(seconds) for seconds in json.loads(process.stdout)]
 
 
 def main() -> None:
@@ -110,13 +113,13 @@ def main() -> None:
             layer(x)[0].sum().backward()
 
         # Inference first: it needs none of the kernels of training.
-        taken = {"inference": beyond(infer), "training": beyond(train)}
+        seconds = {"inference": beyond(infer), "training": beyond(train)}
         if position:
-            answer(cell=name, **taken)
+            answer(cell=name, **seconds)
 
 
 def beyond(run: Callable[[], None]) -> float:
-    """What a first call takes more than the typical later one."""
+    """The seconds of a first call beyond those of a typical later one."""
     times = []
     for _ in range(6):
         begin = time.perf_counter()

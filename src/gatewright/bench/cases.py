@@ -1,4 +1,4 @@
-"""What is measured: the design's grid, and one case of it made ready to run."""
+"""The grid of sizes that is measured, and a case of it: a layer on a batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRID: tuple[Size, ...] = (
 )
 QUICK = GRID[:2]
 
-#: Cells that have a layer of their own, which is what their users run.
+#: Cells that have a layer of their own, which their users run.
 DROP_INS: dict[str, Callable[..., Recurrent]] = {
     "lstm": LSTM,
     "gru": GRU,
@@ -39,13 +39,14 @@ DROP_INS: dict[str, Callable[..., Recurrent]] = {
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One layer on one batch: what every contender is given.
+    """One layer on one batch, which every contender computes.
 
     Attributes:
         name: The cell's name; `size` is (B, T, I, H).
         layer: Ours, with random weights; see `make_layer`.
         inputs: The event and the further inputs, `(T, B, size)`, positive but for the event.
-        states: Before the first step, `(1, B, size)`, such as the cell comes to by itself.
+        states: Before the first step, `(1, B, size)`: those that the cell reaches in three steps,
+            since random ones may lie where the cell never gets.
         gradient: Of the output, for training.
         weights: By path, detached.
     """
@@ -61,7 +62,7 @@ class Case:
 
 
 def make_layer(name: str, cell: Cell, i: int, h: int, backend: str = "auto") -> Recurrent:
-    """A layer as its users make it, in evaluation mode: noises at their expectation."""
+    """A layer as its users make it, in evaluation mode: noise is at its expectation."""
     make = DROP_INS.get(name, partial(Recurrent, cell))
     return make(i, h, backend=backend).eval()
 
@@ -69,22 +70,26 @@ def make_layer(name: str, cell: Cell, i: int, h: int, backend: str = "auto") -> 
 def make_case(
     name: str, cell: Cell, size: Size, *, training: bool, backend: str = "auto", seed: int = 0
 ) -> Case:
-    """A case in float32, the same for the same arguments; all that can asks for gradients."""
+    """Make a case in float32, the same for the same arguments.
+
+    In training all inputs and states ask for gradients.
+    """
     torch.manual_seed(seed)
     b, t, i, h = size
     layer = make_layer(name, cell, i, h, backend)
     graph, sizes = layer.graph, layer.sizes(0)
     inputs: dict[str, Tensor] = {}
-    for one, term in graph.inputs.items():
+    for key, term in graph.inputs.items():
         shape = (t, b, number(term.size, sizes))
-        inputs[one] = torch.rand(shape) if inputs else torch.randn(shape)
+        # Further inputs are times and masks, which are not negative.
+        inputs[key] = torch.rand(shape) if inputs else torch.randn(shape)
     with torch.no_grad():
         event, *further = inputs.values()
-        start = dict(zip(list(inputs)[1:], (one[:3] for one in further), strict=True))
-        _, states = layer(event[:3], **start)
+        first = dict(zip(list(inputs)[1:], (x[:3] for x in further), strict=True))
+        _, states = layer(event[:3], **first)
         output_size = number(graph.output.size, sizes)
-    for given in inputs.values():
-        given.requires_grad_(training)
+    for x in inputs.values():
+        x.requires_grad_(training)
     return Case(
         name,
         size,
@@ -92,14 +97,14 @@ def make_case(
         layer,
         inputs,
         {
-            state: one.detach().clone().requires_grad_(training)
-            for state, one in zip(graph.states, listed(states), strict=True)
+            key: state.detach().clone().requires_grad_(training)
+            for key, state in zip(graph.states, state_list(states), strict=True)
         },
         torch.randn(t, b, output_size),
-        {path: one.detach() for path, one in collect(graph, layer.pairs(0, False)).items()},
+        {path: w.detach() for path, w in collect(graph, layer.pairs(0, False)).items()},
     )
 
 
-def listed(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    """The states of a layer: bare where there is one."""
+def state_list(states: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The states that a layer returned, as a list; a single state comes as a bare tensor."""
     return [states] if isinstance(states, Tensor) else list(states)

@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewright.bench.cases import Case, listed
+from gatewright.bench.cases import Case, state_list
 from gatewright.errors import BackendError
 
-#: How far two may be apart, relative by norm, in float32.
+#: The largest difference of two contenders, relative by norm, in float32.
 TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Contender:
-    """What is timed, and what it finds.
+    """A run that is timed, and its results, which are verified first.
 
     Attributes:
         run: One forward run, or one training step: all gradients, and no update.
-        values: What such a run computes: the output, the states after it, and in training
-            the gradients of inputs and first states, and the norm of those of all matrices,
-            however they are stacked.
+        values: The results of such a run: the output, the states after it, and in training
+            the gradients of inputs and first states, and one norm of the gradients of all
+            matrices, which does not depend on how they are stacked.
     """
 
     run: Callable[[], Any]
@@ -39,43 +39,44 @@ Forward = Callable[[Sequence[Tensor], Sequence[Tensor]], tuple[Tensor, Any]]
 def of_torch(case: Case, module: nn.Module, forward: Forward) -> Contender:
     """A contender that is a module of torch."""
     inputs, states = list(case.inputs.values()), list(case.states.values())
-    asking = [*inputs, *states, *module.parameters()]
+    leaves = [*inputs, *states, *module.parameters()]
 
     def infer() -> tuple[Tensor, Any]:
         with torch.no_grad():
             return forward(inputs, states)
 
     def train() -> tuple[Tensor, Any]:
-        for one in asking:
-            one.grad = None
-        output, after = forward(inputs, states)
+        for leaf in leaves:
+            leaf.grad = None
+        output, last = forward(inputs, states)
         output.backward(case.gradient)
-        return output, after
+        return output, last
 
     run = train if case.training else infer
 
     def values() -> dict[str, Any]:
-        output, after = run()
-        found: dict[str, Any] = {"output": output.detach().cpu().numpy()}
-        for name, one in zip(case.states, listed(after), strict=True):
-            found[f"state {name}"] = one.detach().reshape(case.states[name].shape).cpu().numpy()
+        output, last = run()
+        results: dict[str, Any] = {"output": output.detach().cpu().numpy()}
+        for name, state in zip(case.states, state_list(last), strict=True):
+            shape = case.states[name].shape
+            results[f"state {name}"] = state.detach().reshape(shape).cpu().numpy()
         if case.training:
-            for name, one in {**case.inputs, **case.states}.items():
-                found[f"gradient of {name}"] = _gradient(one).cpu().numpy()
-            squares = [_gradient(one).square().sum() for one in matrices(module)]
-            found["gradients of matrices"] = np.sqrt(sum(float(one) for one in squares))
-        return found
+            for name, leaf in {**case.inputs, **case.states}.items():
+                results[f"gradient of {name}"] = _gradient(leaf).cpu().numpy()
+            squares = [_gradient(matrix).square().sum() for matrix in matrices(module)]
+            results["gradients of matrices"] = np.sqrt(sum(float(square) for square in squares))
+        return results
 
     return Contender(run, values)
 
 
-def _gradient(one: Tensor) -> Tensor:
-    return torch.zeros_like(one) if one.grad is None else one.grad
+def _gradient(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
 
 
 def matrices(module: nn.Module) -> list[Tensor]:
-    """The weights that are matrices, which stacking only rearranges."""
-    return [one for one in module.parameters() if one.dim() > 1]
+    """The weights that are matrices: their norm stays the same however they are stacked."""
+    return [weight for weight in module.parameters() if weight.dim() > 1]
 
 
 def ours(case: Case) -> Contender:
@@ -90,27 +91,26 @@ def of_layer(case: Case, layer: nn.Module) -> Contender:
 
     def forward(inputs: Sequence[Tensor], states: Sequence[Tensor]) -> tuple[Tensor, Any]:
         hx = tuple(states) if several else states[0]
-        output, after = layer(inputs[0], hx, **dict(zip(further, inputs[1:], strict=True)))
-        return output, after
+        output, last = layer(inputs[0], hx, **dict(zip(further, inputs[1:], strict=True)))
+        return output, last
 
     return of_torch(case, layer, forward)
 
 
-def verify(case: Case, one: Contender, other: Contender, name: str) -> None:
-    """Refuse a pair that does not compute the same.
+def verify(case: Case, layer: Contender, peer: Contender, name: str) -> None:
+    """Refuse a peer that does not compute what the layer does.
 
     Raises:
-        BackendError: naming the value and how far apart the two are.
+        BackendError: with the value that differs and its error.
     """
-    expected, found = one.values(), other.values()
+    expected, results = layer.values(), peer.values()
     for key, value in expected.items():
-        if key not in found:
+        if key not in results:
             raise BackendError(f"{name} gives no {key}")
-        theirs = np.asarray(found[key], np.float64)
-        mine = np.asarray(value, np.float64)
-        if theirs.shape != mine.shape:
-            raise BackendError(f"{name} gives {key} as {theirs.shape}, not {mine.shape}")
-        error = float(np.linalg.norm(theirs - mine)) / max(float(np.linalg.norm(mine)), 1e-30)
+        result, truth = (np.asarray(v, np.float64) for v in (results[key], value))
+        if result.shape != truth.shape:
+            raise BackendError(f"{name} gives {key} as {result.shape}, not {truth.shape}")
+        error = float(np.linalg.norm(result - truth)) / max(float(np.linalg.norm(truth)), 1e-30)
         if not error < TOLERANCE:
             raise BackendError(
                 f"{name} computes something else than {case.name} at {case.size}: "

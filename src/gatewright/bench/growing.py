@@ -1,4 +1,4 @@
-"""How the cost of a layer grows: with T, B, H and the number of gates."""
+"""The growth of a layer's cost with T, B, H and the number of gates."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from typing import Any
 
 from gatewright.bench.cases import Size, make_case
 from gatewright.bench.contender import ours
-from gatewright.bench.machine import answer, in_process, stay_on, task_of_process
-from gatewright.bench.table import Found, figure, text
+from gatewright.bench.machine import (
+    Report,
+    answer,
+    in_process,
+    silent,
+    stay_on,
+    task_of_process,
+)
+from gatewright.bench.table import Measurement, figure, text
 from gatewright.cells.lstm import LSTM
 from gatewright.language.cell import Cell
 from gatewright.language.functions import Update, linear, sigmoid, state, tanh
 from gatewright.layers.explain import seconds
 
-#: How much an exponent may be above what is expected.
+#: An exponent may be this much above the expected one.
 SLACK = 0.1
 
 
 class Gated(Cell):
-    """As many gates as are asked for, each with matrices of its own."""
+    """A cell of `gates` gates, each with matrices of its own."""
 
     gates: int = 1
 
@@ -36,11 +43,11 @@ class Gated(Cell):
 
 @dataclass(frozen=True)
 class Sweep:
-    """One quantity that grows, the others held.
+    """One quantity that grows while the others stay the same.
 
     Attributes:
-        expected: The exponent of its largest part: a product is quadratic in H.
-        case: The cell and the size at a value.
+        expected: The exponent of the largest part of the work: a product is quadratic in H.
+        case: The cell and the size (B, T, I, H) for a value.
     """
 
     label: str
@@ -81,20 +88,20 @@ def bench_growing(
     *,
     threads: int = 1,
     quick: bool = False,
-    told: Callable[[str, float], None] = lambda text, share: None,
-) -> Found:
-    """Times of a training step and a forward run as each quantity grows, and their exponents.
+    report: Report = silent,
+) -> Measurement:
+    """Time a training step and a forward run as each quantity grows, and fit the exponents.
 
-    The exponent is that of the larger half of the values, where what a call costs by itself no
+    The exponent is that of the larger half of the values, where the fixed cost of a call no
     longer shows. "As it should be" is at most 0.1 above the expected one.
 
     Args:
-        quick: The three smallest values of each.
+        quick: Measure only the three smallest values of each.
 
     Raises:
         BackendError: if the process that measures fails.
     """
-    found = Found(
+    measurement = Measurement(
         "curves",
         "How the cost grows",
         [
@@ -106,26 +113,27 @@ def bench_growing(
         ],
     )
     task = {"threads": threads, "values": 3 if quick else 100}
-    total = 2 * sum(len(one.values[: task["values"]]) for one in SWEEPS.values())
+    total = 2 * sum(len(sweep.values[: task["values"]]) for sweep in SWEEPS.values())
     for line in in_process("gatewright.bench.growing", task):
         line["each"] = line["seconds"] / line["value"]
-        found.rows.append(line)
-        told(f"{line['with']} = {line['value']}, {line['run']}", len(found.rows) / total)
+        measurement.rows.append(line)
+        done = len(measurement.rows) / total
+        report(f"{line['with']} = {line['value']}, {line['run']}", done)
     for name, sweep in SWEEPS.items():
         for run in ("training", "inference"):
-            points = curve(found.rows, name, run)
+            points = curve(measurement.rows, name, run)
             power = exponent(points[len(points) // 2 - 1 :])
             right = power <= sweep.expected + SLACK
             verdict = "as it should be" if right else "MORE THAN IT SHOULD BE"
-            found.notes.append(
+            measurement.notes.append(
                 f"{name}, {run}: exponent {power:.2f}, expected {sweep.expected:g}: {verdict}"
             )
-    found.page = pictures(found)
-    return found
+    measurement.page = pictures(measurement)
+    return measurement
 
 
-def pictures(found: Found) -> str:
-    """The curves as a page: both scales logarithmic, so that a power is a straight line."""
+def pictures(measurement: Measurement) -> str:
+    """Draw the curves as a page: both scales logarithmic, so that a power is a straight line."""
     from gatewright.draw.page.elements import escape, tag
     from gatewright.draw.page.elements import figure as framed
     from gatewright.draw.page.page import Section, legend, page
@@ -134,13 +142,13 @@ def pictures(found: Found) -> str:
     slots = {"training": "n1", "inference": "n2"}
     panels = []
     for name, sweep in SWEEPS.items():
-        lines = [Line(run, slots[run], _ms(found, name, run), dots=True) for run in slots]
+        lines = [Line(run, slots[run], _ms(measurement, name, run), dots=True) for run in slots]
         sizes, times = zip(*(point for line in lines for point in line.points), strict=True)
-        marks = [(one, f"{one:,}") for one in dict.fromkeys(sizes)]
-        # The last mark is wider than what stands right of the axis.
+        marks = [(size, f"{size:,}") for size in dict.fromkeys(sizes)]
+        # The text of the last mark needs room on the right of the axis.
         x = Axis(min(sizes), max(sizes) ** 1.05, sweep.label, "log", marks)
         y = Axis(min(times) / 1.5, max(times) * 1.5, "ms", "log")
-        notes = [one for one in found.notes if one.startswith(f"{name},")]
+        notes = [note for note in measurement.notes if note.startswith(f"{name},")]
         drawn = chart(lines, x, y, f"Milliseconds against {sweep.label}")
         panels.append(
             framed(drawn, tag("b", f"ms against {name}") + escape(" · " + "; ".join(notes)))
@@ -149,8 +157,8 @@ def pictures(found: Found) -> str:
     return page(
         "How the cost of a layer grows",
         "Gatewright · a benchmark",
-        "Each point is a median; what is not named in a picture is held.",
-        f"{found.machine['cpu']}, {found.machine['date']}",
+        "Each point is a median; the quantities that a picture does not name stay the same.",
+        f"{measurement.machine['cpu']}, {measurement.machine['date']}",
         [
             Section(
                 "growth",
@@ -162,14 +170,14 @@ def pictures(found: Found) -> str:
     )
 
 
-def _ms(found: Found, name: str, run: str) -> list[tuple[float, float]]:
-    return [(value, 1e3 * seconds) for value, seconds in curve(found.rows, name, run)]
+def _ms(measurement: Measurement, name: str, run: str) -> list[tuple[float, float]]:
+    return [(value, 1e3 * seconds) for value, seconds in curve(measurement.rows, name, run)]
 
 
 def curve(rows: Sequence[Mapping[str, Any]], name: str, run: str) -> list[tuple[float, float]]:
     """(value, seconds) of one sweep."""
     return [
-        (one["value"], one["seconds"]) for one in rows if (one["with"], one["run"]) == (name, run)
+        (row["value"], row["seconds"]) for row in rows if (row["with"], row["run"]) == (name, run)
     ]
 
 

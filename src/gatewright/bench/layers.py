@@ -1,13 +1,13 @@
-"""The grid: every cell, size and thread count against every peer, verified and timed in turns."""
+"""The grid: each cell, size and number of threads against each peer, verified, then timed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from gatewright.backends.choose import check_backend
 from gatewright.bench.cases import GRID, Size
-from gatewright.bench.machine import cores, in_process
+from gatewright.bench.checks import cell_names, check_names
+from gatewright.bench.machine import Report, cores, in_process, silent
 from gatewright.bench.peers import PEERS
 from gatewright.bench.results import Results
 from gatewright.cells import CELLS
@@ -15,6 +15,7 @@ from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell, stored_form
 from gatewright.training.cell_file import cell_from_file, names_a_file
 
+#: The cells that are measured where none are named.
 CHOSEN = ("lstm", "gru", "elman_rnn", "peephole_lstm")
 
 
@@ -27,62 +28,55 @@ def bench_layers(
     trainings: Sequence[bool] = (True, False),
     seconds: float = 2.0,
     backend: str = "auto",
-    told: Callable[[str, float], None] = lambda text, share: None,
+    report: Report = silent,
 ) -> Results:
     """Measure cells against their peers.
 
     Args:
-        cells: Names from `gatewright.CELLS` or `file.py:MyCell`, or cells by names of your own.
+        cells: Names from `gatewright.CELLS` or `file.py:MyCell`, or your cells by name.
         peers: Names from `gatewright.bench.peers.PEERS`.
         sizes: (batch, time, input, hidden) of each point.
-        threads: Numbers of threads; each has a process of its own, held to as many cores.
-        trainings: Whether training steps, forward runs or both are measured.
-        seconds: How long each pair is measured.
-        told: Called after each pair with what it was and the share that is done.
+        threads: Numbers of threads; each has a process of its own, bound to as many cores.
+        trainings: True for training steps, False for forward runs; both by default.
+        seconds: The time for each pair.
+        report: Called after each pair with its cell and the share that is done.
 
     Raises:
-        ArgumentError: naming what is not known.
+        ArgumentError: for an unknown cell, peer or backend.
         BackendError: if a process of the benchmark fails.
     """
     own: dict[str, Cell] = dict(cells) if isinstance(cells, Mapping) else {}
-    if not own:
-        files = [one for one in cells if names_a_file(one)]
-        check("cell", [one for one in cells if one not in files] or CHOSEN[: len(files)], CELLS)
-        own = {one: cell_from_file(one) for one in files}
-    names = list(cells)
-    check("peer", peers, PEERS)
+    if own:
+        names = list(own)
+    else:
+        own = {name: cell_from_file(name) for name in cells if names_a_file(name)}
+        names = cell_names(list(cells), {**CELLS, **own})
+    check_names("peer", peers, PEERS)
     check_backend(backend)
-    most = len(cores())
-    for one in threads:
-        if one < 1:
-            raise ArgumentError(f"threads={one}; expected a whole number from 1")
-    widths = [{"input": events, "hidden": hidden} for _, _, events, hidden in sizes]
+    for count in threads:
+        if count < 1:
+            raise ArgumentError(f"threads={count}; expected a whole number from 1")
+    widths = [{"input": inputs, "hidden": hidden} for _, _, inputs, hidden in sizes]
     task = {
-        "cells": {n: stored_form(own[n], widths) if n in own else None for n in names},
+        "cells": {name: stored_form(own[name], widths) if name in own else None for name in names},
         "peers": list(peers),
         "sizes": list(sizes),
         "trainings": list(trainings),
         "seconds": seconds,
         "backend": backend,
     }
-    results = Results(settings={**task, "cells": names, "threads": list(threads), "cores": most})
+    results = Results(
+        settings={**task, "cells": names, "threads": list(threads), "cores": len(cores())}
+    )
     total = len(threads) * len(names) * len(peers) * len(sizes) * len(trainings)
     done = 0
     for count in threads:
         environment = {"OMP_NUM_THREADS": str(count), "JAX_PLATFORMS": "cpu"}
         worker = "gatewright.bench.worker"
         for line in in_process(worker, {**task, "threads": count}, environment):
-            kind, found = next(iter(line.items()))
-            results.add(kind, found)
+            kind, row = next(iter(line.items()))
+            results.add(kind, row)
             if kind != "roof":
                 done += 1
-                told(f"{found['cell']}, {count} thread(s), {found['run']}", done / total)
+                report(f"{row['cell']}, {count} thread(s), {row['run']}", done / total)
     return results
-
-
-def check(kind: str, given: Sequence[str], known: Mapping[str, Any]) -> None:
-    """Refuse names that are not known."""
-    unknown = [name for name in given if name not in known]
-    if unknown or not given:
-        said = ", ".join(map(repr, unknown)) or "nothing"
-        raise ArgumentError(f"{said} was given as {kind}; the {kind}s are {', '.join(known)}")

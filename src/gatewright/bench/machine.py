@@ -1,4 +1,4 @@
-"""What figures were taken on, and a process of its own for what must have one."""
+"""The machine that figures are measured on, and processes that measure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,14 @@ from typing import Any
 from gatewright.errors import BackendError
 from gatewright.processes import module_command, module_environment
 
+#: Called with a text and the share of the measurement that is done, from 0 to 1.
+Report = Callable[[str, float], None]
+
 PACKAGES = ("gatewright", "torch", "llvmlite", "numpy", "onnxruntime", "jax", "torchrecurrent")
+
+
+def silent(text: str, share: float) -> None:
+    """Report nothing."""
 
 
 def machine() -> dict[str, Any]:
@@ -27,7 +34,7 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text().splitlines()
-        model = next((one.split(":")[1].strip() for one in lines if "model name" in one), model)
+        model = next((line.split(":")[1].strip() for line in lines if "model name" in line), model)
     return {
         "cpu": model,
         "cores": len(cores()),
@@ -50,21 +57,21 @@ def cores() -> list[int]:
     """One processor of each core that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 1))
-    found: dict[str, int] = {}
+    first_of: dict[str, int] = {}
     for cpu in sorted(os.sched_getaffinity(0)):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         key = siblings.read_text().strip() if siblings.exists() else str(cpu)
-        found.setdefault(key, cpu)
-    return list(found.values())
+        first_of.setdefault(key, cpu)
+    return list(first_of.values())
 
 
 def can_stay() -> bool:
-    """Whether the system lets a process be held to some of its cores."""
+    """True where the system lets a process be bound to some of its cores."""
     return hasattr(os, "sched_setaffinity")
 
 
 def stay_on(threads: int) -> None:
-    """Use so many cores and no more. Before JAX starts, since it asks only once."""
+    """Bind this process to `threads` cores. Call it before JAX starts, which asks only once."""
     import torch
 
     if can_stay() and threads <= len(cores()):
@@ -75,25 +82,27 @@ def stay_on(threads: int) -> None:
 def in_process(
     module: str, task: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """What a module of ours prints, a JSON object a line, in a new process that reads the task.
+    """Run one of our modules in a new process, and yield the JSON objects that it prints.
+
+    The module reads `task` from its standard input, see `task_of_process`.
 
     Raises:
-        BackendError: if the process fails, with the end of what it said.
+        BackendError: if the process fails, with the last lines of its error stream.
     """
     with (
-        tempfile.TemporaryFile("w+") as complaints,
+        tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
             module_command(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=errors,
             text=True,
             env=module_environment(**(environment or {})),
         ) as process,
     ):
         assert process.stdin and process.stdout
         try:
-            with contextlib.suppress(BrokenPipeError):  # it has ended, and says why below
+            with contextlib.suppress(BrokenPipeError):  # it has ended; the reason is read below
                 process.stdin.write(json.dumps(task))
                 process.stdin.close()
             for line in process.stdout:
@@ -102,16 +111,16 @@ def in_process(
             process.kill()
             raise
         if process.wait():
-            complaints.seek(0)
-            said = complaints.read().strip()[-2000:]
-            raise BackendError(f"{module} ended with {process.returncode}: {said}")
+            errors.seek(0)
+            ending = errors.read().strip()[-2000:]
+            raise BackendError(f"{module} ended with {process.returncode}: {ending}")
 
 
 def task_of_process() -> dict[str, Any]:
-    """The task that `in_process` gave to this process."""
+    """The task of this process, which `in_process` started."""
     return dict(json.load(sys.stdin))
 
 
 def answer(**fields: Any) -> None:
-    """Hand one line to the process that started this one."""
+    """Send one line to the process that started this one."""
     print(json.dumps(fields), flush=True)

@@ -1,21 +1,28 @@
-"""Peak memory of a training step, ours beside `torch.nn`'s, each in a process of its own.
+"""Peak memory of a training step, ours and `torch.nn`'s, each in a process of its own.
 
-It is the most that the process had in memory during the step, less what it had before: what is
-kept for the backward pass, buffers, gradients. Read from the system (Linux), so that memory
-which no allocator of torch's knows of is counted too.
+The figure is the largest memory of the process during the step, less its memory before: values
+saved for the backward pass, buffers and gradients. It is read from the system (Linux), so that
+memory that torch's allocators do not know of is counted too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gatewright.bench.cases import GRID, Size, make_case
-from gatewright.bench.layers import check
-from gatewright.bench.machine import answer, in_process, stay_on, task_of_process
+from gatewright.bench.checks import cell_names
+from gatewright.bench.machine import (
+    Report,
+    answer,
+    in_process,
+    silent,
+    stay_on,
+    task_of_process,
+)
 from gatewright.bench.peers import BUILT_IN, PEERS
-from gatewright.bench.table import Found, figure, text
+from gatewright.bench.table import Measurement, figure, text
 from gatewright.cells import CELLS
 from gatewright.errors import BackendError
 
@@ -26,20 +33,20 @@ def bench_memory(
     cells: Sequence[str] = ("lstm", "gru"),
     sizes: Sequence[Size] = GRID,
     threads: int = 1,
-    told: Callable[[str, float], None] = lambda text, share: None,
-) -> Found:
-    """Peak memory of one training step at each size.
+    report: Report = silent,
+) -> Measurement:
+    """Measure the peak memory of one training step at each size.
 
     Raises:
-        ArgumentError: for a cell that torch has not.
-        BackendError: where the system does not say it.
+        ArgumentError: for a cell that torch does not have.
+        BackendError: where the system does not report the peak.
     """
-    check("cell", cells, BUILT_IN)
+    cells = cell_names(cells, BUILT_IN)
     if not RESET.exists():
         raise BackendError("peak memory is read from /proc, which this system does not have")
-    found = Found(
+    measurement = Measurement(
         "memory",
-        "Peak memory of a training step, above what was there before it",
+        "Peak memory of a training step, beyond the memory before it",
         [
             text("cell"),
             ("(B, T, I, H)", lambda row: "{}, {}, {}, {}".format(*row["size"])),
@@ -51,13 +58,13 @@ def bench_memory(
     for cell in cells:
         for size in sizes:
             row: dict[str, Any] = {"cell": cell, "size": size}
-            for who in ("ours", "torch"):
-                task = {"cell": cell, "size": size, "who": who, "threads": threads}
+            for layer in ("ours", "torch"):
+                task = {"cell": cell, "size": size, "layer": layer, "threads": threads}
                 (line,) = in_process("gatewright.bench.memory", task)
-                row[who] = line["bytes"]
-            found.rows.append({**row, "share": row["ours"] / row["torch"]})
-            told(f"{cell}, {size}", len(found.rows) / len(cells) / len(sizes))
-    return found
+                row[layer] = line["bytes"]
+            measurement.rows.append({**row, "share": row["ours"] / row["torch"]})
+            report(f"{cell}, {size}", len(measurement.rows) / len(cells) / len(sizes))
+    return measurement
 
 
 def main() -> None:
@@ -66,9 +73,9 @@ def main() -> None:
 
     task = task_of_process()
     stay_on(task["threads"])
-    make = ours if task["who"] == "ours" else PEERS["torch"].make
+    make = ours if task["layer"] == "ours" else PEERS["torch"].make
     cell = CELLS[task["cell"]]()
-    # Libraries, kernels and threads are there before.
+    # A small step first, so that libraries, kernels and threads are not counted.
     make(make_case(task["cell"], cell, (2, 3, 8, 8), training=True)).run()
     run = make(make_case(task["cell"], cell, task["size"], training=True)).run
     before = status("VmRSS")
@@ -78,8 +85,9 @@ def main() -> None:
 
 
 def status(key: str) -> int:
-    """Bytes that the system says of this process."""
-    line = next(one for one in STATUS.read_text().splitlines() if one.startswith(f"{key}:"))
+    """An entry of the system's report on this process, in bytes."""
+    lines = STATUS.read_text().splitlines()
+    line = next(line for line in lines if line.startswith(f"{key}:"))
     return 1024 * int(line.split()[1])
 
 

@@ -1,4 +1,4 @@
-"""The peers: what a cell is compared with, each with the same weights as ours."""
+"""The peers that a cell is compared with, each with the same weights as ours."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 from gatewright.bench.cases import DROP_INS, Case
 from gatewright.bench.contender import Contender, of_layer, of_torch
-from gatewright.bench.loops import Loop
-from gatewright.bench.renamed_lstm import RETYPED
+from gatewright.bench.jax_peer import in_jax
+from gatewright.bench.renamed_lstm import OUR_NAMES, Notebook
+from gatewright.bench.torch_loop import TorchLoop
 from gatewright.cells.gru import GRU
-from gatewright.export import jax as jax_scan
 from gatewright.export import onnx as onnx_model
-from gatewright.export.source import write
+from gatewright.export.source import write_loop
 from gatewright.layers.recurrent import Recurrent
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One thing to be compared with.
+    """A library or a way of writing a cell that ours is compared with.
 
     Attributes:
-        about: What it is, for the table's foot.
-        why_not: Why it has no such case, or None.
-        make: The case on it.
-        package: What has to be installed for it, if that is not here with us.
+        about: A description, for the foot of the table.
+        why_not: The reason why it has no such case, or None.
+        make: The case as it computes it.
+        package: A package that has to be installed for it; empty where torch is enough.
     """
 
     about: str
@@ -38,9 +38,9 @@ class Peer:
 
 
 def absent(peer: Peer) -> str | None:
-    """Why a peer cannot run here, or None."""
+    """Return the reason why a peer cannot run here, or None."""
     try:
-        # Named one by one: nothing here is imported by a computed name.
+        # Each package by name, since tests/test_imports.py allows no computed import.
         if peer.package == "jax":
             import jax  # noqa: F401
         elif peer.package == "onnxruntime":
@@ -78,20 +78,21 @@ def _built_in(case: Case) -> Contender:
 def _loop(careful: bool) -> Callable[[Case], Contender]:
     def make(case: Case) -> Contender:
         layer = case.layer
-        loop = Loop(write(layer.graph, layer.sizes(0), careful=careful), case.weights)
+        source = write_loop(layer.graph, layer.sizes(0), careful=careful)
+        loop = TorchLoop(source, case.weights)
 
         def forward(inputs: Sequence[Tensor], states: Sequence[Tensor]) -> tuple[Tensor, Any]:
-            output, after = loop(inputs, [one[0] for one in states])
-            return output, after
+            output, last = loop(inputs, [state[0] for state in states])
+            return output, last
 
         return of_torch(case, loop, forward)
 
     return make
 
 
-#: Layers of torchrecurrent that are the same cell: the name, and for each of its tensors ours
-#: by path, stacked; what is not named stays zero (it has a second bias). Then its options. A
-#: minus turns a gate round: theirs says how much is new where ours says how much is kept.
+#: Layers of torchrecurrent that are the same cell: its name there; for each of its tensors the
+#: paths of ours that are stacked in it; its options. Tensors that are not named stay zero (it has
+#: a second bias). A minus negates a gate: theirs is the share of the new value, ours of the old.
 RECURRENT: dict[str, tuple[str, dict[str, list[str]], dict[str, str]]] = {
     "peephole_lstm": (
         "PeepholeLSTM",
@@ -140,10 +141,10 @@ def _recurrent(case: Case) -> Contender:
     name, tensors, options = RECURRENT[case.name]
     layer = getattr(torchrecurrent, name)(i, h, **options)
     with torch.no_grad():
-        for key, one in layer.cells[0].named_parameters():
-            one.zero_()
+        for key, parameter in layer.cells[0].named_parameters():
+            parameter.zero_()
             if key in tensors:
-                one.copy_(torch.cat([_signed(path, case.weights) for path in tensors[key]]))
+                parameter.copy_(torch.cat([_signed(path, case.weights) for path in tensors[key]]))
     return of_layer(case, layer)
 
 
@@ -159,7 +160,8 @@ def _no_onnx(case: Case) -> str | None:
 
 def _onnx(case: Case) -> Contender:
     session = onnx_session(onnx_model.model(case.layer.cell, case.weights))
-    feeds = {name: one.numpy() for name, one in {"x": case.inputs["x"], **case.states}.items()}
+    tensors = {"x": case.inputs["x"], **case.states}
+    feeds = {name: tensor.numpy() for name, tensor in tensors.items()}
 
     def run() -> Any:
         return session.run(None, feeds)
@@ -171,30 +173,29 @@ def _onnx(case: Case) -> Contender:
 
 
 def onnx_session(model: Any) -> Any:
-    """A session with as many threads as torch has, which rest when it does not run."""
+    """A session with as many threads as torch has, which sleep while it does not run."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.inter_op_num_threads = 1
-    # They would go on spinning into what is timed next.
+    # Without it they would go on spinning while the next run is timed.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     text = model.SerializeToString()
     return onnxruntime.InferenceSession(text, options, providers=["CPUExecutionProvider"])
 
 
 def _no_retyped(case: Case) -> str | None:
-    return None if case.name == "lstm" else "only the LSTM was typed again"
+    return None if case.name == "lstm" else "only the LSTM was written again"
 
 
 def _retyped(case: Case) -> Contender:
-    cell, names = RETYPED
     _, _, i, h = case.size
-    layer = Recurrent(cell(), i, h, backend=case.layer.backend)
+    layer = Recurrent(Notebook(), i, h, backend=case.layer.backend)
     with torch.no_grad():
         for product, sources in layer.pairs(0, False).items():
             for source, (weight, bias) in sources.items():
-                path = f"{names[product]}.{names[source]}"
+                path = f"{OUR_NAMES[product]}.{OUR_NAMES[source]}"
                 weight.copy_(case.weights[f"{path}.weight"])
                 if bias is not None:
                     bias.copy_(case.weights[f"{path}.bias"])
@@ -219,8 +220,8 @@ PEERS: dict[str, Peer] = {
         "torchrecurrent's layer", _no_recurrent, _recurrent, package="torchrecurrent"
     ),
     "onnxruntime": Peer("ONNX Runtime, inference", _no_onnx, _onnx, package="onnxruntime"),
-    "jax": Peer("JAX's scan, jitted", lambda case: None, jax_scan.contender, package="jax"),
-    "retyped": Peer("our own LSTM, typed again with other names", _no_retyped, _retyped),
+    "jax": Peer("JAX's scan, jitted", lambda case: None, in_jax, package="jax"),
+    "retyped": Peer("our own LSTM, written again with other names", _no_retyped, _retyped),
 }
 
 assert set(BUILT_IN) <= set(DROP_INS)

@@ -1,4 +1,4 @@
-"""The LSTM typed again, with other names and in another order: no cell is a special case."""
+"""The LSTM written again, with other names and in another order: no cell is a special case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatewright.language.functions import Update, linear, sigmoid, state, tanh
 
 
 class Notebook(Cell):
-    """What somebody writes who never saw ours."""
+    """The LSTM as somebody writes it who never saw ours."""
 
     def step(self, event: Any, short: Any, long: Any) -> Update:
         keep = sigmoid(linear(event, short))
@@ -21,8 +21,5 @@ class Notebook(Cell):
         return state(short=short, long=long)
 
 
-#: The cell, and our names of its products and sources.
-RETYPED = (
-    Notebook,
-    {"keep": "f", "write": "i", "read": "o", "idea": "g", "event": "x", "short": "h"},
-)
+#: Our names of its products and sources.
+OUR_NAMES = {"keep": "f", "write": "i", "read": "o", "idea": "g", "event": "x", "short": "h"}

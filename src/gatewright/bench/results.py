@@ -1,4 +1,4 @@
-"""What a benchmark found: kept as JSON, shown as a table."""
+"""The results of the grid, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-#: Raised by one whenever the stored form changes.
+#: The version of the stored form, raised whenever it changes.
 FORMAT = 2
 
 
@@ -27,11 +27,11 @@ class Results:
     """The rows of the grid.
 
     Attributes:
-        settings: What was asked for.
+        settings: The arguments of the benchmark.
         roofs: The machine's roof for each number of threads.
-        rows: One for each pair that was timed: the seconds are pairs (ours, peer).
+        rows: A row for each pair that was timed; its `seconds` are pairs (ours, peer).
         left_out: Pairs that do not exist here, each with the reason.
-        wrong: Pairs that do not compute the same, and were not timed.
+        wrong: Pairs that do not compute the same and were not timed, each with the reason.
     """
 
     settings: dict[str, Any]
@@ -43,18 +43,18 @@ class Results:
     wrong: list[dict[str, Any]] = field(default_factory=list)
     page: str = ""  # no pictures
 
-    def add(self, kind: str, found: dict[str, Any]) -> None:
-        """Take one line of a worker."""
-        places = {
+    def add(self, kind: str, row: dict[str, Any]) -> None:
+        """Add one line of a worker."""
+        lists = {
             "roof": self.roofs,
             "row": self.rows,
             "left_out": self.left_out,
             "wrong": self.wrong,
         }
-        places[kind].append(found)
+        lists[kind].append(row)
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, the raw times included."""
+        """All results, with the raw times."""
         return {
             "format": FORMAT,
             "what": self.what,
@@ -82,26 +82,26 @@ class Results:
             for key, points in groups.items()
         ]
 
-    def shown(self) -> Group:
-        """Tables for people: each point, the means over the sizes, what is not there."""
+    def to_rich(self) -> Group:
+        """Tables for rich to print: each point, the means over the sizes, the pairs left out."""
         from rich.console import Group
 
         return Group(*self.points(), self.summary(), *self.notes())
 
     def points(self) -> Iterator[Table]:
-        """Each pair, a table with a line for each size."""
+        """A table for each pair, with a line for each size."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
         tables: dict[str, Table] = {}
         for row in self.rows:
             threads = "1 thread" if row["threads"] == 1 else f"{row['threads']} threads"
-            title = f"{row['cell']} beside {row['peer']}, {row['run']}, {threads}"
+            title = f"{row['cell']} against {row['peer']}, {row['run']}, {threads}"
             if title not in tables:
                 tables[title] = Table("(B, T, I, H)", title=title, box=SIMPLE_HEAD)
                 for heading in ("ours, ms", "peer, ms", "ratio (95 %)", "of the roof"):
                     tables[title].add_column(heading, justify="right", no_wrap=True)
-            ours, peer = (statistics.median(one) for one in zip(*row["seconds"], strict=True))
+            ours, peer = (statistics.median(s) for s in zip(*row["seconds"], strict=True))
             tables[title].add_row(
                 "{}, {}, {}, {}".format(*row["size"]),
                 f"{1e3 * ours:.3f}",
@@ -121,31 +121,31 @@ class Results:
         for title in ("cell", "peer", "run", "threads", "sizes", "ratio (95 %)"):
             table.add_column(title)
         for key, points, mean in self.means():
-            table.add_row(*(str(one) for one in key.values()), str(points), str(mean))
+            table.add_row(*map(str, key.values()), str(points), str(mean))
         return table
 
     def notes(self) -> list[str]:
-        """The machine, what was left out and why, and what is wrong."""
+        """The machine, the pairs left out with their reasons, and the wrong ones."""
         lines = [f"{self.machine['cpu']}, {self.machine['cores']} cores"]
-        for one in self.roofs:
+        for roof in self.roofs:
             lines.append(
-                f"roof of {one['threads']} thread(s): {one['operations'] / 1e9:.0f} GFLOP/s, "
-                f"{one['copied'][-1][1] / 1e9:.0f} GB/s from memory"
+                f"roof of {roof['threads']} thread(s): {roof['operations'] / 1e9:.0f} GFLOP/s, "
+                f"{roof['copied'][-1][1] / 1e9:.0f} GB/s from memory"
             )
-        without: dict[tuple[str, str], list[str]] = {}
-        for one in self.left_out:
-            cells = without.setdefault((one["peer"], one["reason"]), [])
-            if one["cell"] not in cells:
-                cells.append(one["cell"])
+        cells_without: dict[tuple[str, str], list[str]] = {}
+        for pair in self.left_out:
+            cells = cells_without.setdefault((pair["peer"], pair["reason"]), [])
+            if pair["cell"] not in cells:
+                cells.append(pair["cell"])
         lines += [
             f"not against {peer}: {', '.join(cells)}: {reason}"
-            for (peer, reason), cells in without.items()
+            for (peer, reason), cells in cells_without.items()
         ]
-        return lines + [f"WRONG, not timed: {one['reason']}" for one in self.wrong]
+        return lines + [f"WRONG, not timed: {pair['reason']}" for pair in self.wrong]
 
 
-def keep(found: dict[str, Any], directory: Path, name: str) -> Path:
-    """Write what was found as a new file of a directory, named by what it is and the time.
+def store(figures: dict[str, Any], directory: Path, name: str) -> Path:
+    """Write the figures as a new file in a directory, called `name` and the time.
 
     Raises:
         ArgumentError: if it cannot be written there.
@@ -154,7 +154,7 @@ def keep(found: dict[str, Any], directory: Path, name: str) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            json.dump(found, file)
+            json.dump(figures, file)
             file.write("\n")
     except OSError as error:
         raise ArgumentError(f"cannot write {path}: {error.strerror}; name another --out") from None
@@ -162,19 +162,19 @@ def keep(found: dict[str, Any], directory: Path, name: str) -> Path:
 
 
 def parse_sizes(text: str) -> list[tuple[int, int, int, int]]:
-    """Sizes as the command line is given them: `32x100x64x64,1x100x64x64`.
+    """Read sizes as the command line has them: `32x100x64x64,1x100x64x64`.
 
     Raises:
-        ArgumentError: naming the part that is none.
+        ArgumentError: for a part that is not a size.
     """
-    found = []
+    sizes = []
     for part in text.split(","):
         numbers: Sequence[str] = part.strip().split("x")
-        if len(numbers) != 4 or not all(one.isdecimal() and int(one) > 0 for one in numbers):
+        if len(numbers) != 4 or not all(n.isdecimal() and int(n) > 0 for n in numbers):
             raise ArgumentError(
-                f"{part.strip()!r} is no size; give batch, time, input and hidden size, "
+                f"{part.strip()!r} is not a size; give batch, time, input and hidden size, "
                 "as in 32x100x64x64"
             )
         b, t, i, h = map(int, numbers)
-        found.append((b, t, i, h))
-    return found
+        sizes.append((b, t, i, h))
+    return sizes

@@ -1,7 +1,7 @@
-"""One streamed step: our stepper beside a call of ONNX Runtime and of `torch.nn`, batch 1.
+"""One streamed step, batch 1: our stepper, a call of `torch.nn` and one of ONNX Runtime.
 
 Each carries its states from step to step. ONNX Runtime is measured twice: as it is mostly called
-(arrays in, arrays out), and with its buffers bound beforehand, two sets in turns.
+(arrays in, arrays out), and with its buffers bound beforehand, two sets in alternation.
 """
 
 from __future__ import annotations
@@ -15,17 +15,24 @@ import numpy as np
 import torch
 
 from gatewright.bench.cases import make_layer
+from gatewright.bench.checks import cell_names
 from gatewright.bench.contender import TOLERANCE
-from gatewright.bench.layers import check
-from gatewright.bench.machine import answer, in_process, stay_on, task_of_process
+from gatewright.bench.machine import (
+    Report,
+    answer,
+    in_process,
+    silent,
+    stay_on,
+    task_of_process,
+)
 from gatewright.bench.peers import BUILT_IN, PEERS, absent, onnx_session
-from gatewright.bench.table import Found, figure, text
+from gatewright.bench.table import Measurement, figure, text
 from gatewright.bench.timing import in_turns, ratio
 from gatewright.cells import CELLS
 from gatewright.export import onnx as onnx_model
 
 UNITS = (64, 256, 512)
-#: Steps in one timed run: a clock is read twice in it.
+#: Steps in one timed run, so that the two readings of the clock do not count.
 STEPS = 50
 
 #: One step: an event `(H,)` to an output `(H,)`.
@@ -37,16 +44,16 @@ def bench_stream(
     *,
     units: Sequence[int] = UNITS,
     seconds: float = 2.0,
-    told: Callable[[str, float], None] = lambda text, share: None,
-) -> Found:
-    """Microseconds of a step, I = H, on one thread.
+    report: Report = silent,
+) -> Measurement:
+    """Time a step, I = H, on one thread.
 
     Raises:
-        ArgumentError: for a cell that the peers have not.
+        ArgumentError: for a cell that the peers do not have.
         BackendError: if the process that measures fails.
     """
-    check("cell", cells, BUILT_IN)
-    found = Found(
+    cells = cell_names(cells, BUILT_IN)
+    measurement = Measurement(
         "stream",
         "One streamed step, batch 1, one thread",
         [
@@ -62,13 +69,15 @@ def bench_stream(
     environment = {"OMP_NUM_THREADS": "1"}
     for line in in_process("gatewright.bench.stream", task, environment):
         if "note" in line:
-            found.notes.append(line["note"])
+            measurement.notes.append(line["note"])
         elif "reason" in line:
-            found.wrong.append(line)
+            measurement.wrong.append(line)
         else:
-            found.rows.append(line)
-            told(f"{line['cell']}, {line['units']}", len(found.rows) / (6 * len(cells)))
-    return found
+            measurement.rows.append(line)
+            # Three sizes, against torch and ONNX Runtime: at least six rows for each cell.
+            done = len(measurement.rows) / (6 * len(cells))
+            report(f"{line['cell']}, {line['units']}", done)
+    return measurement
 
 
 def main() -> None:
@@ -87,33 +96,33 @@ def main() -> None:
                 peers["onnxruntime"] = partial(_onnx, layer)
                 peers["onnxruntime, bound"] = partial(_bound, layer)
             for peer, make in peers.items():
-                about = {"cell": name, "units": units, "peer": peer}
+                row = {"cell": name, "units": units, "peer": peer}
                 error = apart(layer.stepper().step, make(), units)
                 if not error < TOLERANCE:
-                    answer(**about, reason=f"{peer} streams something else: {error:.2g} away")
+                    answer(**row, reason=f"{peer} streams something else: {error:.2g} away")
                     continue
                 x = np.random.default_rng(0).standard_normal(units).astype(np.float32)
-                mine, theirs = repeated(layer.stepper().step, x), repeated(make(), x)
-                pairs = in_turns(mine, theirs, task["seconds"])
-                each = [(a / STEPS, b / STEPS) for a, b in pairs]
-                ours, other = (statistics.median(one) for one in zip(*each, strict=True))
-                answer(**about, seconds=each, ours=ours, theirs=other)
+                our_run, peer_run = repeated(layer.stepper().step, x), repeated(make(), x)
+                pairs = in_turns(our_run, peer_run, task["seconds"])
+                per_step = [(a / STEPS, b / STEPS) for a, b in pairs]
+                ours, theirs = (statistics.median(s) for s in zip(*per_step, strict=True))
+                answer(**row, seconds=per_step, ours=ours, theirs=theirs)
 
 
-def apart(one: Step, other: Step, units: int, steps: int = 20) -> float:
-    """How far two are apart after some steps, relative by norm; NaN counts as far."""
+def apart(step: Step, peer: Step, units: int, steps: int = 20) -> float:
+    """The largest difference of two over some steps, relative by norm, or NaN."""
     draw = np.random.default_rng(1)
     worst = 0.0
     for _ in range(steps):
         x = draw.standard_normal(units).astype(np.float32)
-        mine, theirs = np.array(one(x)), np.array(other(x)).reshape(-1)
-        error = float(np.linalg.norm(mine - theirs) / np.linalg.norm(mine))
-        worst = error if not error <= worst else worst
+        ours, theirs = np.array(step(x)), np.array(peer(x)).reshape(-1)
+        error = float(np.linalg.norm(ours - theirs) / np.linalg.norm(ours))
+        worst = error if not error <= worst else worst  # a NaN replaces any number
     return worst
 
 
 def repeated(step: Step, x: Any) -> Callable[[], None]:
-    """A run of many steps."""
+    """A run of `STEPS` steps."""
 
     def run() -> None:
         for _ in range(STEPS):
@@ -140,7 +149,7 @@ def _session(layer: Any) -> tuple[Any, list[str]]:
     from gatewright.backends.weights import collect
 
     weights = collect(layer.graph, layer.pairs(0, False))
-    model = onnx_model.model(layer.cell, {path: one.detach() for path, one in weights.items()})
+    model = onnx_model.model(layer.cell, {path: w.detach() for path, w in weights.items()})
     return onnx_session(model), list(layer.graph.states)
 
 
@@ -172,13 +181,14 @@ def _bound(layer: Any) -> Step:
     sets = [[zeros() for _ in names] for _ in range(2)]
     output = zeros()
     turns = []
-    for before, after in (sets, sets[::-1]):
+    # Each step reads one set of states and writes the other.
+    for old, new in (sets, sets[::-1]):
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", event)
         binding.bind_ortvalue_output("output", output)
-        for name, given, left in zip(names, before, after, strict=True):
-            binding.bind_ortvalue_input(name, given)
-            binding.bind_ortvalue_output(f"{name}_after", left)
+        for name, state, new_state in zip(names, old, new, strict=True):
+            binding.bind_ortvalue_input(name, state)
+            binding.bind_ortvalue_output(f"{name}_after", new_state)
         turns.append(binding)
     number = 0
 

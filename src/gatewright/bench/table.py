@@ -1,4 +1,4 @@
-"""What a measurement found that is no pair of the grid: rows, a table of them, JSON."""
+"""The result of a measurement that compares no pairs: rows, their table, and JSON."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from gatewright.escaping import terminal_text
 if TYPE_CHECKING:
     from rich.console import Group
 
-#: A column's title, and how a row's value is written in it.
+#: A column's title, and the text of its value in a row.
 Column = tuple[str, Callable[[dict[str, Any]], str]]
 
 
 @dataclass
-class Found:
+class Measurement:
     """Rows of figures.
 
     Attributes:
         what: "build", "memory", "curves" or "stream".
-        title: Of the table.
-        columns: Of the table; `rows` hold more than they show.
-        notes: What came out, in sentences under the table.
-        wrong: Pairs that do not compute the same, and were not timed, each with the reason.
+        title: The table's title.
+        columns: The table's columns; `rows` hold more than they show.
+        notes: The conclusions, as sentences under the table.
+        wrong: Pairs that do not compute the same and were not timed, each with the reason.
         page: The figures as pictures, in HTML; empty where there are none.
     """
 
@@ -49,8 +49,8 @@ class Found:
             "wrong": self.wrong,
         }
 
-    def shown(self) -> Group:
-        """The table, the notes, the machine."""
+    def to_rich(self) -> Group:
+        """The table, the notes and the machine, to be printed by rich."""
         from rich.console import Group
         from rich.table import Table
 
@@ -58,8 +58,8 @@ class Found:
         for title, _ in self.columns:
             table.add_column(title, no_wrap=True)
         for row in self.rows:
-            table.add_row(*(terminal_text(written(row)) for _, written in self.columns))
-        wrong = [f"WRONG, not timed: {one['reason']}" for one in self.wrong]
+            table.add_row(*(terminal_text(text_of(row)) for _, text_of in self.columns))
+        wrong = [f"WRONG, not timed: {pair['reason']}" for pair in self.wrong]
         return Group(
             table, *self.notes, *wrong, f"{self.machine['cpu']}, {self.machine['cores']} cores"
         )
@@ -70,6 +70,6 @@ def text(key: str) -> Column:
     return key, lambda row: str(row[key])
 
 
-def figure(title: str, key: str, times: float, form: str) -> Column:
-    """A column of figures, each times a factor."""
-    return title, lambda row: "–" if row.get(key) is None else format(row[key] * times, form)
+def figure(title: str, key: str, factor: float, form: str) -> Column:
+    """A column of figures, each multiplied by `factor` and formatted as `form`."""
+    return title, lambda row: "–" if row.get(key) is None else format(row[key] * factor, form)

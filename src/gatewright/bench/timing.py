@@ -1,4 +1,4 @@
-"""Timing two in turns, and what can be said of their ratio."""
+"""Timing two runs in alternation, and the ratio of their times with its interval."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 
+#: Seconds of ours and of the peer, pair by pair.
 Pairs = Sequence[tuple[float, float]]
 
-#: A run shorter than this is run once more before it is timed: the other's threads may still be
-#: spinning, and its data be in the caches.
+#: A run shorter than this, in seconds, is run once more before it is timed: the threads of the
+#: other may still be spinning, and its data be in the caches.
 SHORT = 0.005
+#: The numbers of pairs that are timed, whatever the time limit.
 FEWEST, MOST = 5, 200
+#: Samples of the bootstrap.
 RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A median, or a mean of medians, and the interval that holds it with 95 %."""
+class RatioEstimate:
+    """A median ratio, or a mean of medians, with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -34,9 +37,9 @@ class Estimate:
 def in_turns(
     ours: Callable[[], Any], peer: Callable[[], Any], seconds: float
 ) -> list[tuple[float, float]]:
-    """Pairs of seconds (ours, peer), the two run one after the other for a while.
+    """Time the two in alternation for about `seconds`; return pairs (ours, peer) in seconds.
 
-    Both are taken to be warm: they were verified.
+    Both must be warm, which verifying them has done.
     """
     pairs: list[tuple[float, float]] = []
     last = [0.0, 0.0]
@@ -52,12 +55,12 @@ def in_turns(
     return pairs
 
 
-def ratio(pairs: Pairs) -> Estimate:
+def ratio(pairs: Pairs) -> RatioEstimate:
     """The peer's time divided by ours: the median of the ratios, its interval by bootstrap."""
     return mean_ratio([pairs])
 
 
-def mean_ratio(points: Sequence[Pairs]) -> Estimate:
+def mean_ratio(points: Sequence[Pairs]) -> RatioEstimate:
     """The geometric mean over several points of their median ratios."""
     draw = np.random.default_rng(0)
     medians, resampled = [], []
@@ -68,4 +71,4 @@ def mean_ratio(points: Sequence[Pairs]) -> Estimate:
         resampled.append(np.median(ratios[picks], axis=1))
     means = np.exp(np.mean(np.log(resampled), axis=0))
     low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(float(np.exp(np.mean(np.log(medians)))), float(low), float(high))
+    return RatioEstimate(float(np.exp(np.mean(np.log(medians)))), float(low), float(high))

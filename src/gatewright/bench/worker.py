@@ -1,4 +1,4 @@
-"""The process that measures the grid on one number of threads; it prints a JSON object a line."""
+"""The process that measures the grid with one number of threads, a line of JSON for each pair."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gatewright.schedule.work import Phase, count
 
 
 def main() -> None:
-    """Measure what standard input says."""
+    """Measure the task that comes by standard input."""
     task = task_of_process()
     threads = task["threads"]
     stay_on(threads)  # before JAX starts
@@ -33,7 +33,7 @@ def main() -> None:
     )
     missing = {name: absent(PEERS[name]) for name in task["peers"]}
     if "jax" in missing and not can_stay():
-        missing["jax"] = "this system cannot hold JAX to a number of threads"
+        missing["jax"] = "this system cannot bind JAX to a number of threads"
     for name, stored in task["cells"].items():
         cell = CELLS[name]() if stored is None else StoredCell.from_json(stored)
         for training in task["trainings"]:
@@ -46,41 +46,45 @@ def main() -> None:
 def measure(
     case: Case, threads: int, missing: dict[str, str | None], seconds: float, ceiling: Roof
 ) -> None:
-    """One case against each peer: verified, then timed."""
-    about = {
+    """Verify one case against each peer, then time it.
+
+    Args:
+        missing: The peers, each with the reason why it cannot run here, or None.
+    """
+    key = {
         "cell": case.name,
         "size": case.size,
         "threads": threads,
         "run": "training" if case.training else "inference",
     }
-    mine: Contender | None = None
+    layer: Contender | None = None  # made when the first peer needs it
     work = phases(case)
-    for name, lack in missing.items():
+    for name, absence in missing.items():
         peer = PEERS[name]
-        reason = lack or peer.why_not(case)
+        reason = absence or peer.why_not(case)
         if reason is not None:
-            answer(left_out={**about, "peer": name, "reason": reason})
+            answer(left_out={**key, "peer": name, "reason": reason})
             continue
-        mine = mine or ours(case)
-        other = peer.make(case)
+        layer = layer or ours(case)
+        contender = peer.make(case)
         try:
-            verify(case, mine, other, name)
+            verify(case, layer, contender, name)
         except BackendError as error:
-            answer(wrong={**about, "peer": name, "reason": str(error)})
+            answer(wrong={**key, "peer": name, "reason": str(error)})
             continue
         row: dict[str, Any] = {
-            **about,
+            **key,
             "peer": name,
-            "seconds": in_turns(mine.run, other.run, seconds),
-            "operations": sum(one.operations for one in work),
-            "bytes": sum(one.bytes for one in work),
+            "seconds": in_turns(layer.run, contender.run, seconds),
+            "operations": sum(phase.operations for phase in work),
+            "bytes": sum(phase.bytes for phase in work),
             "least": ceiling.seconds(work),
         }
         answer(row=row)
 
 
 def phases(case: Case) -> list[Phase]:
-    """What a case has to do."""
+    """The work of a case: its operations and bytes, phase by phase."""
     b, t, _, _ = case.size
     width = case.gradient.element_size()
     sizes = case.layer.sizes(0)

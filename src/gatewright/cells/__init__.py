@@ -1,6 +1,6 @@
 """The cells of the library by name; each file has the equations of one family."""
 
-from difflib import get_close_matches
+from collections.abc import Container
 
 from gatewright.cells.continuous import GRUD, CfC, LeakyRNN
 from gatewright.cells.differential import LEM, AntisymmetricRNN, CoRNN
@@ -27,6 +27,7 @@ from gatewright.cells.rnn import SCRN, ElmanRNN, IndRNN
 from gatewright.cells.slstm import SLSTM
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
+from gatewright.names import did_you_mean
 
 #: Name to class, by family; `gatewright.Recurrent` takes these names.
 CELLS: dict[str, type[Cell]] = {
@@ -69,14 +70,30 @@ CELLS: dict[str, type[Cell]] = {
 }
 
 
+#: Other names of cells that ship, which are taken wherever a cell is named.
+ALIASES = {"rnn": "elman_rnn"}
+
+
+def known_name(name: str, known: Container[str]) -> str:
+    """A cell's name as `known` has it: a name of `ALIASES` and its cell are the same.
+
+    >>> known_name("rnn", CELLS), known_name("elman_rnn", {"window", "rnn"})
+    ('elman_rnn', 'rnn')
+    """
+    if name in known:
+        return name
+    others = [ALIASES.get(name, name), *(alias for alias, of in ALIASES.items() if of == name)]
+    return next((other for other in others if other in known), name)
+
+
 def cell_class(name: str) -> type[Cell]:
     """The class of a cell of the library.
 
     Raises:
-        ArgumentError: if no cell has this name, with similar names.
+        ArgumentError: for an unknown name, with the nearest that are known.
     """
-    if name not in CELLS:
-        similar = get_close_matches(name, CELLS)
-        question = f"did you mean {' or '.join(similar)}? " if similar else ""
-        raise ArgumentError(f"there is no cell {name!r}; {question}`gatewright cells` lists them")
-    return CELLS[name]
+    canonical = known_name(name, CELLS)
+    if canonical not in CELLS:
+        nearest = did_you_mean(name, [*CELLS, *ALIASES])
+        raise ArgumentError(f"there is no cell {name!r}; {nearest}`gatewright cells` lists them")
+    return CELLS[canonical]

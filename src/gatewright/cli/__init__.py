@@ -1,10 +1,10 @@
-"""The command line: each command parses, then calls one function of the library.
+"""The command line: each command parses its options, then calls one function of the library.
 
-`gatewright --help` must answer at once, so this module imports nothing heavy: what a
-command needs (torch above all) it imports inside.
+`gatewright --help` must answer at once, so nothing heavy is imported here: a command imports
+what it needs, torch above all, when it runs.
 
-Exit codes: 0 done; 1 the self-test of `doctor` failed; 2 the request cannot be met, with
-`error: ...` on stderr and nothing changed; 130 stopped by Ctrl-C. Anything else is a bug and
+Exit codes: 0 done; 1 the self-test of `doctor` failed; 2 the request cannot be met:
+`error: ...` on stderr, and nothing is changed; 130 stopped by Ctrl-C. Anything else is a bug and
 shows its traceback.
 """
 
@@ -23,19 +23,19 @@ from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
 from gatewright.errors import GatewrightError
 
-#: Errors of an output that takes no more.
-UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+#: Errors of an output that is full or broken.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 __all__ = ["app", "bench", "cells", "doctor", "main", "memory", "training"]
 
 
 def main() -> None:
-    """Run the command line; the one place where an error becomes a message."""
+    """Run the command line. Only here does an error become a message."""
     try:
         try:
             app()
         finally:
-            sys.stdout.flush()  # what is still held back is written, or fails, here
+            sys.stdout.flush()  # the buffered rest is written, or fails, here
     except GatewrightError as error:
         print(f"error: {on_screen(str(error))}", file=sys.stderr)
         sys.exit(2)
@@ -43,15 +43,16 @@ def main() -> None:
         print("stopped by Ctrl-C", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.filename is not None or error.errno not in UNWRITTEN:
+        if error.filename is not None or error.errno not in FULL:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more is tried
+        # The interpreter would try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"error: cannot write the output: {error.strerror}", file=sys.stderr)
         sys.exit(2)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"gatewright {version('gatewright')}")
         raise typer.Exit()
 
@@ -60,7 +61,9 @@ def _print_version(wanted: bool) -> None:
 def _options(
     _: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """Options that stand before the command."""
+    """The options in front of a command."""

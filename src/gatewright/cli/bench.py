@@ -1,4 +1,4 @@
-"""`gatewright bench`: how fast cells are beside their peers."""
+"""`gatewright bench`: the speed of cells next to their peers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ from typing import Annotated
 
 import typer
 
+from gatewright.cli import options
 from gatewright.cli.app import app
 
 
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Option(help="What to measure: layers, build, memory, curves or stream.")
+        str, typer.Option(help="The measurement: layers, build, memory, curves or stream.")
     ] = "layers",
-    cells: Annotated[
-        str | None, typer.Option(help="Parted by commas: lstm,my.py:MyCell.", show_default="four")
-    ] = None,
+    cells: Annotated[str | None, options.cells_option("four of them")] = None,
     peers: Annotated[
         str | None,
-        typer.Option(help="torch,loop,plain,torchrecurrent,onnxruntime,jax", show_default="all"),
+        typer.Option(
+            help="Peers, comma-separated: torch,loop,plain,torchrecurrent,onnxruntime,jax.",
+            show_default="all",
+        ),
     ] = None,
     sizes: Annotated[
         str | None,
-        typer.Option(help="Batch, time, input, hidden: 32x100x64x64.", show_default="the grid"),
+        typer.Option(
+            help="Batch, time, input and hidden size: 32x100x64x64.", show_default="the grid"
+        ),
     ] = None,
     threads: Annotated[
         str | None, typer.Option(help="Numbers of threads: 1,2.", show_default="1,2")
@@ -32,19 +36,21 @@ def bench(
     seconds: Annotated[
         float | None, typer.Option(min=0.0, help="Time for each pair.", show_default="2")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="Ours, by name.", show_default="auto")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="The smallest sizes alone.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="A directory for the raw figures, as a new file.")
+    backend: Annotated[
+        str | None, typer.Option(help="The backend of our layers.", show_default="auto")
     ] = None,
-    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Only the smallest sizes.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A directory for a new file with the raw figures.")
+    ] = None,
+    progress: options.Progress = True,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Time cells beside their peers, each verified first; or builds, memory, growth."""
+    """Verify cells against their peers and time them; or measure builds, memory, growth."""
     from gatewright.bench.run import bench as run
     from gatewright.bench.run import finish
 
-    found = run(
+    results = run(
         what,
         progress=progress and not as_json,
         cells=cells,
@@ -55,4 +61,4 @@ def bench(
         backend=backend,
         quick=quick,
     )
-    finish(found, out=out, as_json=as_json)
+    finish(results, out=out, as_json=as_json)

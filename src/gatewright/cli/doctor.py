@@ -1,12 +1,11 @@
-"""`gatewright doctor`: a report on this installation, to be pasted into a bug report."""
+"""`gatewright doctor`: a report on this installation, for a bug report."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from gatewright.cli import options
 from gatewright.cli.app import app
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show versions, processor, kernels and cache, and run a self-test of a few seconds.
 
@@ -39,7 +38,7 @@ def doctor(
 
 
 def _facts(diagnosis: Diagnosis) -> Table:
-    """Versions, processor, kernels and cache, a line each."""
+    """A line each for versions, processor, kernels and cache."""
     from rich.table import Table
 
     from gatewright.escaping import terminal_text
@@ -66,7 +65,7 @@ def _facts(diagnosis: Diagnosis) -> Table:
 
 
 def _checks(diagnosis: Diagnosis) -> Table:
-    """The self-test, a check a line."""
+    """The self-test, with a line for each check."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

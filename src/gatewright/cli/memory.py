@@ -1,4 +1,4 @@
-"""`gatewright memory`: how far back a network remembers."""
+"""`gatewright memory`: how many steps back a network remembers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from gatewright.cli import options
 from gatewright.cli.app import app
-from gatewright.cli.options import new_run, parted
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
+from gatewright.names import comma_separated
 
 
 @app.command()
@@ -30,47 +31,57 @@ def memory(
             show_default="runs/memory-DATE-TIME",
         ),
     ] = None,
-    networks: Annotated[
+    cells: Annotated[
         str | None,
-        typer.Option(help="Only these, parted by commas: rnn,lstm.", show_default="all"),
+        typer.Option(
+            "--cells",
+            "--cell",
+            help="Networks of the comparison, comma-separated: rnn,lstm,chrono_lstm.",
+            show_default="all",
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Train each network this many times.")] = 3,
-    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    networks: Annotated[
+        str | None, typer.Option(hidden=True, help="The earlier name of --cells.")
+    ] = None,
+    seeds: options.Seeds = 3,
+    progress: options.Progress = True,
+    as_json: options.AsJson = False,
 ) -> None:
-    """How far back does a network remember? The lesson's networks, or MODEL on DATA."""
+    """Measure how many steps back networks remember: those of the lesson, or MODEL on DATA."""
+    cells = cells or networks
     if model is not None and data is None:
         raise ArgumentError("give DATA too: memory MODEL DATA, a file or a bundled data set")
-    if model is not None and networks is not None:
-        raise ArgumentError("--networks goes with the lesson's comparison: leave out MODEL")
+    if model is not None and cells is not None:
+        raise ArgumentError("--cells goes with the lesson's comparison: leave out MODEL")
     from gatewright.memory.compare import compare_memory
     from gatewright.memory.examine import examine
     from gatewright.training.processes.pool import usable_cores
 
-    out = out or new_run("memory")
+    out = out or options.new_run("memory")
     if model is not None and data is not None:
-        seen = examine(model, data, out=out)
+        examination = examine(model, data, out=out)
         if as_json:
-            print(seen.to_json())
+            print(examination.to_json())
             return
         from rich.console import Console
 
-        Console().print(*seen.tables())
-        for line in (seen.verdict(), *(f"- {one}" for one in seen.advice)):
+        Console().print(*examination.tables())
+        advice = [f"- {sentence}" for sentence in examination.advice]
+        for line in (examination.verdict(), *advice):
             print(printable(line))
         print(f"the pictures are in {out / 'memory.html'}")
         return
-    found = compare_memory(
+    comparison = compare_memory(
         out=out,
-        networks=None if networks is None else parted(networks),
+        networks=None if cells is None else comma_separated(cells),
         seeds=seeds,
         processes=usable_cores(),
         progress=progress and not as_json,
     )
     if as_json:
-        print(found.to_json())
+        print(comparison.to_json())
         return
     from rich.console import Console
 
-    Console().print(found.table())
-    print(f"{found.verdict()}\nthe pictures are in {out / 'memory.html'}")
+    Console().print(comparison.table())
+    print(f"{comparison.verdict()}\nthe pictures are in {out / 'memory.html'}")

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what becomes of them."""
+"""The options of the command line. An option has the same name and meaning in every command."""
 
 from __future__ import annotations
 
@@ -11,15 +11,33 @@ from typing import Annotated, Any
 
 import typer
 
+from gatewright.names import comma_separated
+
 Data = Annotated[
     str,
     typer.Argument(
         help="A file (.csv, .tsv, .parquet, .json, .jsonl, .ts, .tsf, any text), or a bundled "
-        "data set: "
-        "vowels, weather, prose.",
+        "data set: vowels, weather, prose.",
         show_default=False,
     ),
 ]
+# A command with one cell takes --cells too, and one with several takes --cell.
+Cell = Annotated[
+    str,
+    typer.Option("--cell", "--cells", help="A cell that ships, or your own: my.py:MyCell."),
+]
+
+
+def cells_option(default: str) -> Any:
+    """The option for several cells; `default` is the text for its default."""
+    return typer.Option(
+        "--cells",
+        "--cell",
+        help="Cells, comma-separated: rnn,lstm,my.py:MyCell.",
+        show_default=default,
+    )
+
+
 Out = Annotated[
     Path | None,
     typer.Option(help="A new directory for the result.", show_default="runs/DATA-DATE-TIME"),
@@ -36,72 +54,61 @@ Memory = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Steps back that a network starts to remember (gw.init.horizon_); "
-        "--horizon is how far ahead a forecast looks.",
-        show_default="as its cell starts",
+        help="Start the networks with a memory of this many steps (gw.init.horizon_). "
+        "How far a forecast looks ahead is --horizon.",
+        show_default="the cell's own start",
     ),
 ]
 Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def _column(help: str) -> Any:
-    return typer.Option(help=help, show_default="found", rich_help_panel="Reading the data")
+def _reading(help: str, default: str) -> Any:
+    return typer.Option(help=help, show_default=default, rich_help_panel="Reading the data")
 
 
-def _columns(help: str) -> Any:
-    return typer.Option(
-        help=f"{help}, parted by commas.", show_default="none", rich_help_panel="Reading the data"
-    )
-
-
-Task = Annotated[str | None, _column("forecast, classify, tag or next symbol.")]
-Target = Annotated[
-    str | None,
-    typer.Option(
-        help="Columns to forecast, parted by commas.",
-        show_default="all",
-        rich_help_panel="Reading the data",
-    ),
+Task = Annotated[str | None, _reading("forecast, classify, tag or next symbol.", "inferred")]
+Target = Annotated[str | None, _reading("Columns to forecast, comma-separated.", "all")]
+Time = Annotated[str | None, _reading("The column of times.", "inferred")]
+Id = Annotated[str | None, _reading("The column that names the series of a row.", "inferred")]
+Label = Annotated[str | None, _reading("The column of classes.", "inferred")]
+Known = Annotated[str | None, _reading("Columns whose future is known, comma-separated.", "none")]
+Static = Annotated[
+    str | None, _reading("Columns that do not change over time, comma-separated.", "none")
 ]
-Time = Annotated[str | None, _column("The column of times.")]
-Id = Annotated[str | None, _column("The column that tells series apart.")]
-Label = Annotated[str | None, _column("The column of classes.")]
-Known = Annotated[str | None, _columns("Columns whose future is known")]
-Static = Annotated[str | None, _columns("Columns that do not change over time")]
-Ignore = Annotated[str | None, _columns("Columns to leave out")]
-Text = Annotated[str | None, _column("Read a text as characters or as bytes.")]
+Ignore = Annotated[str | None, _reading("Columns to leave out, comma-separated.", "none")]
+Text = Annotated[str | None, _reading("Read a text as characters or as bytes.", "inferred")]
 Fill = Annotated[
     str | None,
-    typer.Option(
-        help="What to do about what is missing: linear, previous or drop.",
-        show_default="refuse it",
-        rich_help_panel="Reading the data",
+    _reading("How to fill missing values: linear, previous or drop.", "refuse them"),
+]
+Decimal = Annotated[str | None, _reading("The decimal mark: . or a comma.", "inferred")]
+Thousands = Annotated[
+    str | None, _reading("The mark between thousands: . or , or a space or '.", "inferred")
+]
+Encoding = Annotated[
+    str | None, _reading("The encoding of the file: utf-8, cp1252, ...", "inferred")
+]
+Timezone = Annotated[
+    str | None,
+    _reading(
+        "The time zone of the times, if they follow summer time: Europe/Berlin, ...", "inferred"
     ),
 ]
 
 
-def _form(help: str) -> Any:
-    return typer.Option(help=help, show_default="found", rich_help_panel="Reading the data")
+def horizon_option(default: str) -> Any:
+    """The option for the steps of a forecast; `default` is the text for its default."""
+    return typer.Option(min=1, help="Steps that a forecast looks ahead.", show_default=default)
 
 
-Decimal = Annotated[str | None, _form("The decimal mark: . or a comma.")]
-Thousands = Annotated[str | None, _form("The mark between thousands: . or , or a space or '.")]
-Encoding = Annotated[str | None, _form("The encoding of the file: utf-8, cp1252, ...")]
-Timezone = Annotated[
-    str | None, _form("The zone whose clock, with summer time, the times show: Europe/Berlin, ...")
-]
-
-Horizon = Annotated[
-    int | None,
-    typer.Option(min=1, help="Of a forecast: steps to tell.", show_default="a season, or 8"),
-]
+Horizon = Annotated[int | None, horizon_option("a season, or 8")]
 Window = Annotated[
     int | None,
-    typer.Option(min=1, help="Of a forecast: steps to read.", show_default="4 horizons"),
+    typer.Option(min=1, help="Steps that a forecast reads.", show_default="4 horizons"),
 ]
 
-#: The options that say how to read data and for what, by their names in Python.
+#: The options that say how to read data and for which task, by their names in Python.
 READING: dict[str, Any] = {
     "horizon": Horizon,
     "window": Window,
@@ -120,42 +127,39 @@ READING: dict[str, Any] = {
     "encoding": Encoding,
     "timezone": Timezone,
 }
+#: Those that take several names.
+SEVERAL = ("target", "known", "static", "ignore")
 
 
 def reads_data(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with all options of `READING`, which arrive as its `**reading` where given."""
-    own = inspect.signature(command, eval_str=True)
-    plain = [one for one in own.parameters.values() if one.kind is not one.VAR_KEYWORD]
-    more = [
+    """Add all options of `READING` to a command, which gets them as its `**reading`."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
         for name, option in READING.items()
     ]
 
     @functools.wraps(command)
-    def run(**given: Any) -> None:
-        asked = {name: given.pop(name) for name in READING}
-        command(**given, **reading(**asked))
+    def run(**values: Any) -> None:
+        options = {name: values.pop(name) for name in READING}
+        command(**values, **reading(**options))
 
-    run.__signature__ = own.replace(parameters=[*plain, *more])  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in (*plain, *more)}
+    # typer reads the options from the signature and the annotations.
+    run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
     return run
 
 
-def reading(**given: Any) -> dict[str, Any]:
-    """What was given of the options above, as arguments of `gatewright.data.read`."""
-    several = ("target", "known", "static", "ignore")
+def reading(**options: Any) -> dict[str, Any]:
+    """The options above that were given, as arguments of `gatewright.data.read`."""
     return {
-        name: parted(value) if name in several else value
-        for name, value in given.items()
+        name: comma_separated(value) if name in SEVERAL else value
+        for name, value in options.items()
         if value is not None
     }
 
 
-def parted(names: str) -> list[str]:
-    """Names that were given parted by commas."""
-    return [name for part in names.split(",") if (name := part.strip())]
-
-
 def new_run(name: str) -> Path:
-    """Where a result goes that was given no place."""
+    """The directory of a result for which no --out was given."""
     return Path("runs") / f"{Path(name).stem}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,4 +1,4 @@
-"""`gatewright train`, `compare` and `predict`: from a file to a model, and the model at work."""
+"""`gatewright train`, `compare`, `predict` and `sample`: make a model of a file, and use it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
-from gatewright.cli.options import new_run, parted, reads_data
+from gatewright.cli.options import new_run, reads_data
 from gatewright.cli.wording import on_screen
+from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
+from gatewright.names import comma_separated
 
 if TYPE_CHECKING:
     from gatewright.training.results import Comparison
@@ -23,9 +25,7 @@ if TYPE_CHECKING:
 @reads_data
 def train(
     data: options.Data,
-    cell: Annotated[
-        str, typer.Option(help="A cell that ships, or your own: my.py:MyCell.")
-    ] = "lstm",
+    cell: options.Cell = "lstm",
     out: options.Out = None,
     seeds: options.Seeds = 1,
     epochs: options.Epochs = None,
@@ -36,6 +36,8 @@ def train(
     **reading: Any,
 ) -> None:
     """Train one network on your data; Ctrl-C keeps the best model so far."""
+    if "," in cell:
+        raise ArgumentError(f"--cell is {cell}; train takes one cell, and compare takes several")
     from gatewright.training.train import train as run
 
     out = out or new_run(data)
@@ -48,7 +50,7 @@ def train(
         hidden_size=hidden,
         memory=memory,
         progress=progress and not as_json,
-        say=_say,
+        say=_report,
         **reading,
     )
     _show(trained, out, as_json)
@@ -59,12 +61,7 @@ def train(
 def compare(
     data: options.Data,
     out: options.Out = None,
-    cells: Annotated[
-        str | None,
-        typer.Option(
-            help="Only these, parted by commas: rnn,lstm,my.py:MyCell.", show_default="the lesson's"
-        ),
-    ] = None,
+    cells: Annotated[str | None, options.cells_option("the lesson's")] = None,
     seeds: options.Seeds = 5,
     epochs: options.Epochs = None,
     budget: Annotated[
@@ -78,7 +75,7 @@ def compare(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Time limit: fewer seeds and epochs, and no slow baselines.",
+            help="A time limit: fewer seeds and epochs, and no slow baselines.",
             show_default="none; the time is estimated first",
         ),
     ] = None,
@@ -86,14 +83,17 @@ def compare(
     as_json: options.AsJson = False,
     **reading: Any,
 ) -> None:
-    """Train networks side by side, beside simple methods; Ctrl-C keeps what is finished."""
+    """Compare networks with each other and with simple methods.
+
+    Ctrl-C keeps the trainings that are finished.
+    """
     from gatewright.training.train import compare as run
 
     out = out or new_run(data)
     comparison = run(
         data,
         out=out,
-        cells=None if cells is None else parted(cells),
+        cells=None if cells is None else comma_separated(cells),
         seeds=seeds,
         epochs=epochs,
         budget=budget,
@@ -101,7 +101,7 @@ def compare(
         memory=memory,
         minutes=minutes,
         progress=progress and not as_json,
-        say=_say,
+        say=_report,
         **reading,
     )
     _show(comparison, out, as_json)
@@ -109,20 +109,21 @@ def compare(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A directory that train or compare has written.")],
+    model: Annotated[
+        Path, typer.Argument(help="The directory of a model that train or compare wrote.")
+    ],
     data: options.Data,
     out: Annotated[
         Path | None,
-        typer.Option(help="A .csv or .parquet file to write.", show_default="CSV on the screen"),
+        typer.Option(help="A .csv or .parquet file to write.", show_default="print CSV"),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="--out may be there.")] = False,
-    horizon: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of a forecast: steps to tell.", show_default="the model's"),
-    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace --out if it exists.")
+    ] = False,
+    horizon: Annotated[int | None, options.horizon_option("the model's")] = None,
     unknown: Annotated[
         str,
-        typer.Option(help="Of a static column's new category: refuse it, or forecast it as other."),
+        typer.Option(help="A new category in a static column: refuse it, or forecast it as other."),
     ] = "refuse",
     ignore: options.Ignore = None,
     fill: options.Fill = None,
@@ -132,7 +133,7 @@ def predict(
     timezone: options.Timezone = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Answer new data with a trained model, as a table."""
+    """Apply a trained model to new data; the result is a table."""
     from gatewright.training.predict import predict as run
 
     reading = options.reading(
@@ -153,7 +154,7 @@ def predict(
         **reading,
     )
     for remark in predicted.remarks:
-        _say(f"note: {remark}")
+        _report(f"note: {remark}")
     if as_json:
         table = {"columns": predicted.written, "remarks": predicted.remarks}
         print(json.dumps(table, allow_nan=False))
@@ -161,33 +162,36 @@ def predict(
         table_text = predicted.to_csv()
         print(printable(table_text, keep="\n\t") if sys.stdout.isatty() else table_text, end="")
     else:
-        _say(f"{len(next(iter(predicted.columns.values())))} rows in {out}")
+        _report(f"{len(next(iter(predicted.columns.values())))} rows in {out}")
 
 
 @app.command()
 def sample(
-    model: Annotated[Path, typer.Argument(help="A directory with a model of the next symbol.")],
-    prompt: Annotated[str, typer.Option(help="What it goes on from.")] = "",
-    symbols: Annotated[int, typer.Option(min=1, help="How many symbols to write.")] = 400,
+    model: Annotated[Path, typer.Argument(help="The directory of a model of the next symbol.")],
+    prompt: Annotated[str, typer.Option(help="The text that it continues.")] = "",
+    symbols: Annotated[int, typer.Option(min=1, help="Symbols to write.")] = 400,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="0 keeps to the likeliest, 1 to the model's odds.")
+        float,
+        typer.Option(
+            min=0.0, help="0 takes the likeliest symbol, 1 draws by the model's probabilities."
+        ),
     ] = 0.8,
-    seed: Annotated[int, typer.Option(help="Another one writes another text.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Let a model of a text write."""
+    """Let a model of a text write a text."""
     from gatewright.training.predict import sample as run
 
     text = run(model, prompt, symbols=symbols, temperature=temperature, seed=seed)
     if as_json:
         print(json.dumps({"prompt": prompt, "text": text}))
-    else:  # a file gets what was written; a terminal must not obey it
-        whole = prompt + text
-        print(printable(whole, keep="\n\t") if sys.stdout.isatty() else whole)
+    else:  # control characters go to a file as they are, and never to a terminal
+        written = prompt + text
+        print(printable(written, keep="\n\t") if sys.stdout.isatty() else written)
 
 
-def _say(line: str) -> None:
-    """On the error stream, so that standard output is the result alone."""
+def _report(line: str) -> None:
+    """Print on the error stream, so that standard output holds only the result."""
     print(on_screen(line), file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""What the library says, in the command line's words: `--fill linear` for `fill='linear'`."""
+"""Messages of the library in the command line's words: `--fill linear` for `fill='linear'`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 from gatewright.escaping import printable
 
-#: Arguments of the library whose option is called otherwise.
-_OTHERWISE = {"hidden_size": "hidden"}
+#: Arguments of the library whose option has another name.
+_OPTIONS = {"hidden_size": "hidden", "networks": "cells"}
 _NAMES = (
     "task|target|time|id|label|known|static|ignore|text|fill|decimal|thousands|encoding|"
     "timezone|horizon|window|memory|minutes|unknown|cell|cells|"
-    "seeds|epochs|budget|hidden_size"
+    "seeds|epochs|budget|hidden_size|networks|backend|theme"
 )
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _ARGUMENT = re.compile(
@@ -19,13 +19,13 @@ _ARGUMENT = re.compile(
 )
 
 
-def on_screen(said: str) -> str:
-    """A message in the command line's words, in which no control character acts."""
-    return printable(in_options(said), keep="\n")
+def on_screen(message: str) -> str:
+    """A message in the command line's words, with its control characters escaped."""
+    return printable(in_options(message), keep="\n")
 
 
-def in_options(said: str) -> str:
-    """A message whose hints are arguments of Python, with the options in their place.
+def in_options(message: str) -> str:
+    """Replace the arguments of Python that a message names by the options.
 
     >>> in_options("write a number, or say fill='linear', 'previous' or 'drop'")
     'write a number, or say --fill linear, previous or drop'
@@ -33,13 +33,13 @@ def in_options(said: str) -> str:
     'say which one is with --label. Its columns are: a, b'
     """
 
-    def option(found: re.Match[str]) -> str:
-        name = _OTHERWISE.get(found["name"], found["name"])
-        values = found["values"]
+    def option(match: re.Match[str]) -> str:
+        name = _OPTIONS.get(match["name"], match["name"])
+        values = match["values"]
         if values is None:
             return f"--{name}"
         # A value with a space keeps its quotes, as a shell wants it.
-        plain = re.sub(_QUOTED, lambda one: one[0] if " " in one[0] else one[0][1:-1], values)
+        plain = re.sub(_QUOTED, lambda q: q[0] if " " in q[0] else q[0][1:-1], values)
         return f"--{name} {plain}"
 
-    return _ARGUMENT.sub(option, said).replace("overwrite=True", "--overwrite")
+    return _ARGUMENT.sub(option, message).replace("overwrite=True", "--overwrite")

@@ -11,6 +11,7 @@ from gatewright.data.request import Reading, Request
 from gatewright.data.vowels import read_vowels
 from gatewright.data.weather import read_weather
 from gatewright.errors import DataError
+from gatewright.names import did_you_mean
 
 # A new bundled data set is one file beside this one and one line here.
 BUNDLED: Mapping[str, Callable[[Request], Reading]] = MappingProxyType(
@@ -25,7 +26,9 @@ def load(data: str) -> Split:
     Recordings('vowels', n=270, channels=12, steps=7..26, classes=9)
     """
     if data not in BUNDLED:
-        raise DataError(f"no data set is called {data!r}; there is: {', '.join(sorted(BUNDLED))}")
+        names = ", ".join(sorted(BUNDLED))
+        nearest = did_you_mean(data, BUNDLED)
+        raise DataError(f"no data set is called {data!r}; {nearest}there is: {names}")
     reading = BUNDLED[data](Request())
     if not isinstance(reading.data, Recordings) or reading.test is None:
         raise DataError(

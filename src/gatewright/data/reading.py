@@ -22,6 +22,7 @@ from gatewright.data.missing import Fill
 from gatewright.data.open_file import Encoding, find_encoding, inner_suffix, steady
 from gatewright.data.request import Names, Reading, Request, Task, Unit, as_names
 from gatewright.errors import DataError
+from gatewright.names import did_you_mean
 
 # Endings of files with data that would be misread as prose.
 OTHER_DATA = {
@@ -158,8 +159,8 @@ def read(
     except FileNotFoundError:
         names = ", ".join(sorted(BUNDLED))
         raise DataError(
-            f"there is no file {str(path)!r}, and no bundled data set of this name; expected a "
-            f"path, or one of: {names}"
+            f"there is no file {str(path)!r}, and no bundled data set of this name; "
+            f"{did_you_mean(str(path), BUNDLED)}expected a path, or one of: {names}"
         ) from None
 
 

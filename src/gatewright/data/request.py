@@ -15,6 +15,7 @@ from gatewright.data.tagged import Tagged
 from gatewright.data.text import Text
 from gatewright.data.times import zone_of
 from gatewright.errors import ArgumentError
+from gatewright.names import did_you_mean
 
 Task = Literal["forecast", "classify", "tag", "next symbol"]
 Unit = Literal["characters", "bytes"]
@@ -51,7 +52,8 @@ class Request:
         ):
             if not isinstance(given, str | None) or given not in choices:
                 listed = ", ".join(repr(choice) for choice in choices if choice is not None)
-                raise ArgumentError(f"{name} is {given!r}; expected one of {listed}")
+                nearest = did_you_mean(str(given), filter(None, choices))
+                raise ArgumentError(f"{name} is {given!r}; {nearest}expected one of {listed}")
         for name in ("time", "id", "label"):
             value = getattr(self, name)
             if not isinstance(value, str | None):

@@ -1,1 +1,1 @@
-"""The text of a cell for other runtimes, printed from its graph."""
+"""Printers of a cell, from its graph and weights: Python source, JAX, ONNX."""

@@ -1,71 +1,62 @@
-"""The written loop in JAX: a jitted `lax.scan`, its gradients by JAX."""
+"""Any cell in JAX: its written loop as the body of a `lax.scan`, which JAX differentiates."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from gatewright.bench.cases import Case
-from gatewright.bench.contender import Contender
-from gatewright.bench.loops import functions, stacked
-from gatewright.export.source import write
+from gatewright.export.source import write_loop
+from gatewright.graph import Graph
 
 
-def contender(case: Case) -> Contender:
-    """The case in JAX, compiled."""
-    import jax
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A cell over a sequence, as a function of JAX that is not compiled yet.
+
+    Attributes:
+        run: `run(weights, inputs, states)` to `(output, states)`: inputs and output `(T, B, size)`,
+            states `(B, size)`, in the cell's order.
+        weights: JAX arrays, several gates stacked in one where they read the same sources.
+    """
+
+    run: Callable[[Sequence[Any], Sequence[Any], Sequence[Any]], tuple[Any, tuple[Any, ...]]]
+    weights: list[Any]
+
+
+def scan(graph: Graph, sizes: Mapping[str, int], weights: Mapping[str, Tensor]) -> Scan:
+    """A cell as a scan.
+
+    Args:
+        sizes: The numbers of the letters, such as `{"input": 3, "hidden": 5}`.
+        weights: By path, as in the cell's graph; they are copied.
+    """
+    from jax import lax
     from jax import numpy as jnp
 
-    layer = case.layer
-    written = write(layer.graph, layer.sizes(0))
-    before, step = functions(written, _namespace())
-    w = [jnp.asarray(stacked(one, case.weights).numpy()) for one in written.weights]
-    inputs = [jnp.asarray(one.detach().numpy()) for one in case.inputs.values()]
-    states = [jnp.asarray(one.detach().numpy()[0]) for one in case.states.values()]
-    gradient = jnp.asarray(case.gradient.numpy())
+    source = write_loop(graph, sizes)
+    before, step = source.functions(_namespace())
 
-    def forward(w: Any, inputs: Any, states: Any) -> Any:
+    def run(
+        w: Sequence[Any], inputs: Sequence[Any], states: Sequence[Any]
+    ) -> tuple[Any, tuple[Any, ...]]:
         timed, fixed = before(w, *inputs)
 
-        def body(carried: Any, now: Any) -> Any:
-            output, after = step(w, fixed, *carried, *now)
-            return tuple(after), output
+        def body(carried: Any, values: Any) -> tuple[tuple[Any, ...], Any]:
+            output, new_states = step(w, fixed, *carried, *values)
+            return tuple(new_states), output
 
-        after, output = jax.lax.scan(body, tuple(states), tuple(timed))
-        return output, after
+        last, output = lax.scan(body, tuple(states), tuple(timed))
+        return output, last
 
-    def train(w: Any, inputs: Any, states: Any, gradient: Any) -> Any:
-        output, back, after = jax.vjp(forward, w, inputs, states, has_aux=True)
-        return output, after, back(gradient)
-
-    compiled_forward, compiled_train = jax.jit(forward), jax.jit(train)
-
-    def run() -> Any:
-        if case.training:
-            return jax.block_until_ready(compiled_train(w, inputs, states, gradient))
-        return jax.block_until_ready(compiled_forward(w, inputs, states))
-
-    def values() -> dict[str, Any]:
-        output, after, *gradients = run()
-        found: dict[str, Any] = {"output": np.asarray(output)}
-        for name, one in zip(case.states, after, strict=True):
-            found[f"state {name}"] = np.asarray(one)[None]
-        if case.training:
-            of_w, of_inputs, of_states = gradients[0]
-            for name, one in zip(case.inputs, of_inputs, strict=True):
-                found[f"gradient of {name}"] = np.asarray(one)
-            for name, one in zip(case.states, of_states, strict=True):
-                found[f"gradient of {name}"] = np.asarray(one)[None]
-            squares = [float((np.asarray(one) ** 2).sum()) for one in of_w if one.ndim > 1]
-            found["gradients of matrices"] = np.sqrt(sum(squares))
-        return found
-
-    return Contender(run, values)
+    return Scan(run, [jnp.asarray(weight.numpy()) for weight in source.stacked(weights)])
 
 
 def _namespace() -> dict[str, Any]:
-    """What the written source calls, in JAX."""
+    """The functions that the written source calls, in JAX."""
     import jax
     from jax import lax, nn
     from jax import numpy as jnp
@@ -83,14 +74,16 @@ def _namespace() -> dict[str, Any]:
     def split(a: Any, sizes: Any) -> Any:
         return jnp.split(a, np.cumsum(sizes)[:-1], -1)
 
-    def row(function: Any) -> Any:
-        def over(a: Any, heads: int | None = None, **how: Any) -> Any:
-            if heads is None:
-                return function(a, **how)
-            parts = a.reshape(*a.shape[:-1], heads, -1)
-            return jnp.broadcast_to(function(parts, **how), parts.shape).reshape(a.shape)
+    def by_heads(function: Any) -> Any:
+        """A function of the last axis that can be applied to each head's part of it."""
 
-        return over
+        def apply(a: Any, heads: int | None = None, **options: Any) -> Any:
+            if heads is None:
+                return function(a, **options)
+            parts = a.reshape(*a.shape[:-1], heads, -1)
+            return jnp.broadcast_to(function(parts, **options), parts.shape).reshape(a.shape)
+
+        return apply
 
     def layer_norm(a: Any, eps: float = 1e-5) -> Any:
         centred = a - a.mean(-1, keepdims=True)
@@ -119,9 +112,9 @@ def _namespace() -> dict[str, Any]:
         "log_sigmoid": nn.log_sigmoid,
         "hard_sigmoid": nn.hard_sigmoid,
         "hard_tanh": nn.hard_tanh,
-        "sum": row(lambda a: a.sum(-1, keepdims=True)),
-        "mean": row(lambda a: a.mean(-1, keepdims=True)),
-        "softmax": row(lambda a: nn.softmax(a, -1)),
-        "layer_norm": row(layer_norm),
-        "rms_norm": row(rms_norm),
+        "sum": by_heads(lambda a: a.sum(-1, keepdims=True)),
+        "mean": by_heads(lambda a: a.mean(-1, keepdims=True)),
+        "softmax": by_heads(lambda a: nn.softmax(a, -1)),
+        "layer_norm": by_heads(layer_norm),
+        "rms_norm": by_heads(rms_norm),
     }

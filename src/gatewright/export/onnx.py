@@ -1,7 +1,7 @@
-"""The cells that ONNX has as one node, as a model: made node by node with `onnx.helper`.
+"""The cells that ONNX has as one node, as an ONNX model.
 
-Gate orders: LSTM i, o, f, c and its peepholes i, o, f; GRU z, r, h. A GRU of torch's kind is
-`linear_before_reset=1`.
+Gate orders: LSTM i, o, f, c and its peepholes i, o, f; GRU z, r, h. A GRU like torch's, which
+applies the reset after the product, has `linear_before_reset=1`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from gatewright.cells.lstm import LSTM, PeepholeLSTM
 from gatewright.cells.rnn import ElmanRNN
 from gatewright.language.cell import Cell
 
-#: Our products in ONNX's order, by the node's type.
-ORDER = {"LSTM": ("i", "o", "f", "g"), "GRU": ("z", "r", "n"), "RNN": ("h",)}
+#: Our gates in ONNX's order, by the type of the node.
+GATE_ORDER = {"LSTM": ("i", "o", "f", "g"), "GRU": ("z", "r", "n"), "RNN": ("h",)}
+#: The node's type for a cell.
+NODE_TYPES: dict[type[Cell], str] = {
+    LSTM: "LSTM",
+    PeepholeLSTM: "LSTM",
+    GRU: "GRU",
+    ElmanRNN: "RNN",
+}
 
 
 def why_not(cell: Cell) -> str | None:
-    """Why ONNX has no node for a cell, or None."""
-    kind = _kind(cell)
-    if kind is None:
+    """Return the reason why ONNX has no node for a cell, or None."""
+    if type(cell) not in NODE_TYPES:
         return "ONNX has no node of this cell"
     if isinstance(cell, LSTM) and cell.projection:
         return "ONNX's LSTM has no projection"
@@ -36,61 +42,57 @@ def why_not(cell: Cell) -> str | None:
 
 
 def model(cell: Cell, weights: Mapping[str, Tensor]) -> Any:
-    """A model from `x (T, B, I)` and the states `(1, B, H)` to `output (T, B, H)` and states.
+    """A model from `x (T, B, I)` and the states `h, c (1, B, H)` to the output and new states.
+
+    The results are `output (T, B, H)`, `h_after` and, for an LSTM, `c_after`, `(1, B, H)`.
 
     Args:
+        cell: One for which `why_not` returns None.
         weights: By path, as in the cell's graph.
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    kind = _kind(cell)
-    assert kind is not None
-    order = ORDER[kind]
-    hidden = weights[f"{order[0]}.x.weight"].shape[0]
+    node_type = NODE_TYPES[type(cell)]
+    gates = GATE_ORDER[node_type]
+    hidden = weights[f"{gates[0]}.x.weight"].shape[0]
 
     def stack(source: str, role: str) -> np.ndarray[Any, Any]:
+        """The matrices or biases of all gates, with a first axis for the one direction."""
         zeros = np.zeros(hidden, np.float32)
-        parts = [weights.get(f"{gate}.{source}.{role}") for gate in order]
-        return np.concatenate([zeros if one is None else one.numpy() for one in parts])[None]
+        parts = [weights.get(f"{gate}.{source}.{role}") for gate in gates]
+        return np.concatenate([zeros if part is None else part.numpy() for part in parts])[None]
 
-    biases = np.concatenate([stack("x", "bias"), stack("h", "bias")], 1)
-    given = {"W": stack("x", "weight"), "R": stack("h", "weight"), "B": biases}
-    states = ["h", "c"] if kind == "LSTM" else ["h"]
-    inputs = ["x", "W", "R", "B", "", *states]
+    constants = {
+        "W": stack("x", "weight"),
+        "R": stack("h", "weight"),
+        "B": np.concatenate([stack("x", "bias"), stack("h", "bias")], 1),
+        "axis": np.array([1]),  # of the directions, which the output leaves out
+    }
+    states = ["h", "c"] if node_type == "LSTM" else ["h"]
+    inputs = ["x", "W", "R", "B", "", *states]  # "": no lengths
     if isinstance(cell, PeepholeLSTM):
         peepholes = [weights[f"{gate}.c*.weight"].numpy() for gate in ("i", "o", "f")]
-        given["P"] = np.concatenate(peepholes)[None]
+        constants["P"] = np.concatenate(peepholes)[None]
         inputs.append("P")
-    how: dict[str, Any] = {"hidden_size": hidden}
+    attributes: dict[str, Any] = {"hidden_size": hidden}
     if isinstance(cell, GRU):
-        how["linear_before_reset"] = int(cell.reset == "after")
+        attributes["linear_before_reset"] = int(cell.reset == "after")
     if isinstance(cell, ElmanRNN):
-        how["activations"] = [cell.nonlinearity.capitalize()]
-    after = [f"{one}_after" for one in states]
-    given["axis"] = np.array([1])
+        attributes["activations"] = [cell.nonlinearity.capitalize()]
+
+    def value(name: str, *shape: int | str | None) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    new_states = [f"{state}_after" for state in states]
     graph = helper.make_graph(
         [
-            helper.make_node(kind, inputs, ["directions", *after], **how),
+            helper.make_node(node_type, inputs, ["directions", *new_states], **attributes),
             helper.make_node("Squeeze", ["directions", "axis"], ["output"]),
         ],
         type(cell).__name__,
-        [
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["T", "B", None]),
-            *(
-                helper.make_tensor_value_info(s, TensorProto.FLOAT, [1, "B", hidden])
-                for s in states
-            ),
-        ],
-        [
-            helper.make_tensor_value_info("output", TensorProto.FLOAT, ["T", "B", hidden]),
-            *(helper.make_tensor_value_info(s, TensorProto.FLOAT, [1, "B", hidden]) for s in after),
-        ],
-        [numpy_helper.from_array(one, name) for name, one in given.items()],
+        [value("x", "T", "B", None), *(value(name, 1, "B", hidden) for name in states)],
+        [value("output", "T", "B", hidden), *(value(name, 1, "B", hidden) for name in new_states)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     opset = [helper.make_opsetid("", 17)]
     return helper.make_model(graph, opset_imports=opset, ir_version=8)
-
-
-def _kind(cell: Cell) -> str | None:
-    kinds = {LSTM: "LSTM", PeepholeLSTM: "LSTM", GRU: "GRU", ElmanRNN: "RNN"}
-    return kinds.get(type(cell))

@@ -13,6 +13,7 @@ from multiprocessing import active_children, get_context
 
 import torch
 
+from gatewright.cells import known_name
 from gatewright.errors import ArgumentError
 from gatewright.files import check_vacant, write_directory
 from gatewright.memory.behaviour import LAGS
@@ -23,6 +24,7 @@ from gatewright.memory.networks import NETWORKS
 from gatewright.memory.pictures import comparison_page
 from gatewright.memory.progress import progress_bar
 from gatewright.memory.tasks import TASKS
+from gatewright.names import did_you_mean
 from gatewright.processes import without_current_directory
 
 #: The budget of each training: large enough to separate the networks, within two minutes.
@@ -60,10 +62,17 @@ def compare_memory(
     Raises:
         ArgumentError: before anything is computed.
     """
-    chosen = list(NETWORKS) if networks is None else list(dict.fromkeys(networks))
+    chosen = (
+        list(NETWORKS)
+        if networks is None
+        else list(dict.fromkeys(known_name(name, NETWORKS) for name in networks))
+    )
     unknown = [name for name in chosen if name not in NETWORKS]
     if unknown or not chosen:
-        raise ArgumentError(f"networks={chosen}; give one or more of {', '.join(NETWORKS)}")
+        nearest = did_you_mean(unknown[0], NETWORKS) if unknown else ""
+        raise ArgumentError(
+            f"no networks are called {unknown}; {nearest}there are: {', '.join(NETWORKS)}"
+        )
     if seeds < 1 or units < 1 or processes < 1:
         raise ArgumentError(f"seeds={seeds}, units={units}, processes={processes}; give 1 or more")
     if not lags or list(lags) != sorted(set(lags)) or min(lags) < 1:

@@ -17,6 +17,7 @@ from gatewright.language.cell import Cell, StoredCell, stored_form
 from gatewright.layers.arguments import find_cell
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
+from gatewright.names import did_you_mean
 from gatewright.tasks.task import Task
 from gatewright.training.cell_file import cell_from_file, names_a_file
 from gatewright.training.window import WindowNetwork
@@ -105,8 +106,8 @@ def find_network(cell: str | Cell | type[Cell]) -> tuple[str, Network]:
         if cell not in CELLS:
             known = ", ".join([*NETWORKS, *(name for name in CELLS if name not in NETWORKS)])
             raise ArgumentError(
-                f"no network is called {cell!r}; there are: {known}. "
-                "Give a cell of your own as file.py:ClassName"
+                f"no network is called {cell!r}; {did_you_mean(cell, [*NETWORKS, *CELLS])}"
+                f"there are: {known}. Give a cell of your own as file.py:ClassName"
             )
         return cell, _of_cell(CELLS[cell](), is_named=True)
     return _named_by_cell(find_cell(cell))

@@ -211,6 +211,7 @@ def _emit_terms(
         return known[term]
 
     for term in nest.terms:
+        f.b.comment(repr(term))  # for those who read the kernel: `gatewright cells --kernel llvm`
         if term in sums:
             total = sums[term]
             for other in nest.sums[term].others:

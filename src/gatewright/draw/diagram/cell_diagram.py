@@ -21,6 +21,7 @@ from gatewright.draw.page.elements import escape, short, tag
 from gatewright.errors import ArgumentError, TooLarge
 from gatewright.language.equations import Equations
 from gatewright.language.printing import lesson_words, text
+from gatewright.names import did_you_mean
 
 #: A diagram with more figures cannot be read.
 MAX_FIGURES = 200
@@ -73,7 +74,10 @@ def svg(
     """
     equations: Equations = cell.equations
     if theme not in THEMES:
-        raise ArgumentError(f"theme={theme!r} is not known; give one of {', '.join(THEMES)}")
+        nearest = did_you_mean(theme, THEMES)
+        raise ArgumentError(
+            f"theme={theme!r} is not known; {nearest}give one of {', '.join(THEMES)}"
+        )
     if width is not None and not width > 0:
         raise ArgumentError(f"width={width!r}; give a number of pixels")
     if id is not None and not re.fullmatch(r"[A-Za-z][\w-]*", id):

@@ -1,4 +1,4 @@
-"""The written loop in torch: what runs where a cell has no built-in layer."""
+"""The written loop in torch: the peer of cells for which no library has a layer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gatewright.backends.operations import POINTWISE, product
-from gatewright.export.source import Stack, Written
+from gatewright.export.source import LoopSource
 
 
 def _linear(source: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -20,23 +20,23 @@ def _linear(source: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     return result if bias is None else result + bias
 
 
-def _clamp(which: str) -> Callable[[Any, Any], Tensor]:
-    """maximum and minimum, where either side may be a number."""
-    both: Callable[[Tensor, Tensor], Tensor] = getattr(torch, which)
-    key = "min" if which == "maximum" else "max"
+def _clamp(name: str) -> Callable[[Any, Any], Tensor]:
+    """`maximum` or `minimum`, where either side may be a number."""
+    of_tensors: Callable[[Tensor, Tensor], Tensor] = getattr(torch, name)
+    key = "min" if name == "maximum" else "max"
 
     def function(a: Any, b: Any) -> Tensor:
         if isinstance(a, Tensor) and isinstance(b, Tensor):
-            return both(a, b)
+            return of_tensors(a, b)
         tensor, limit = (a, b) if isinstance(a, Tensor) else (b, a)
-        found: Tensor = tensor.clamp(**{key: limit})
-        return found
+        result: Tensor = tensor.clamp(**{key: limit})
+        return result
 
     return function
 
 
-def over_heads(reduce: Callable[[Tensor], Tensor], a: Tensor, heads: int | None) -> Tensor:
-    """A reduction over the last axis, or over that of each head, spread over its units."""
+def _over_heads(reduce: Callable[[Tensor], Tensor], a: Tensor, heads: int | None) -> Tensor:
+    """A reduction over the last axis, or over each head's part of it, spread over its units."""
     if heads is None:
         return reduce(a)
     parts = a.unflatten(-1, (heads, -1))
@@ -44,18 +44,18 @@ def over_heads(reduce: Callable[[Tensor], Tensor], a: Tensor, heads: int | None)
 
 
 def _row(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    return lambda a, heads=None: over_heads(function, a, heads)
+    return lambda a, heads=None: _over_heads(function, a, heads)
 
 
 def _layer_norm(a: Tensor, heads: int | None = None, eps: float = 1e-5) -> Tensor:
-    return over_heads(lambda one: functional.layer_norm(one, one.shape[-1:], eps=eps), a, heads)
+    return _over_heads(lambda b: functional.layer_norm(b, b.shape[-1:], eps=eps), a, heads)
 
 
 def _rms_norm(a: Tensor, heads: int | None = None, eps: float = 1e-5) -> Tensor:
-    return over_heads(lambda one: functional.rms_norm(one, one.shape[-1:], eps=eps), a, heads)
+    return _over_heads(lambda b: functional.rms_norm(b, b.shape[-1:], eps=eps), a, heads)
 
 
-#: What the written source calls, in torch.
+#: The functions that the written source calls, in torch.
 TORCH: dict[str, Any] = {
     **POINTWISE,
     "inf": float("inf"),
@@ -82,27 +82,13 @@ TORCH: dict[str, Any] = {
 }
 
 
-def functions(written: Written, namespace: Mapping[str, Any]) -> tuple[Any, Any]:
-    """`before` and `step` of a written loop, as functions."""
-    names = dict(namespace)
-    exec(compile(written.source, "<written loop>", "exec"), names)  # our own text
-    return names["before"], names["step"]
-
-
-def stacked(stack: Stack, weights: Mapping[str, Tensor]) -> Tensor:
-    """The tensor that a `w[k]` is."""
-    like = next(iter(weights.values()))
-    parts = [like.new_zeros(one) if isinstance(one, int) else weights[one] for one in stack]
-    return parts[0].detach().clone() if len(parts) == 1 else torch.cat(parts).detach()
-
-
-class Loop(nn.Module):
+class TorchLoop(nn.Module):
     """A written loop with weights of its own; one layer, one direction, `(T, B, size)`."""
 
-    def __init__(self, written: Written, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, source: LoopSource, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.before, self.step = functions(written, TORCH)
-        self.stacks = nn.ParameterList(stacked(one, weights) for one in written.weights)
+        self.before, self.step = source.functions(TORCH)
+        self.stacks = nn.ParameterList(source.stacked(weights))
         self.weights = list(self.stacks)  # a plain list is read faster, at every step
 
     def forward(
@@ -112,7 +98,7 @@ class Loop(nn.Module):
         w, step = self.weights, self.step
         timed, fixed = self.before(w, *inputs)
         outputs = []
-        for now in zip(*(one.unbind(0) for one in timed), strict=True):
-            output, states = step(w, fixed, *states, *now)
+        for values in zip(*(value.unbind(0) for value in timed), strict=True):
+            output, states = step(w, fixed, *states, *values)
             outputs.append(output)
         return torch.stack(outputs), states
