@@ -14,19 +14,17 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, Index
+from gatewright.backends.llvm.ir import POINTER, Function, Numbers
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.products import Tile, emit_products, levels
+from gatewright.backends.llvm.products import emit_products
 from gatewright.backends.llvm.row_reductions import emit_whole
 from gatewright.backends.llvm.rows import Rows, size_of
 from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest, reads_whole
 from gatewright.schedule.slots import OFFSETS, ROWS, STEPS, Plan
-
-#: Bytes of a product's source that are walked through for all blocks, then for the next rows:
-#: with the matrices, they stay in the second cache. A multiple of the rows of every tile.
-ROWS_BYTES, TALL = 1 << 18, 24
+from gatewright.schedule.tiling import ROW_MULTIPLE, SOURCE_BYTES, Tile, Tiling
 
 
 def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: int) -> None:
@@ -52,7 +50,7 @@ def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: 
         last = f.b.select(f.b.icmp_signed("<", end, running), end, running)
         offset = f.load_index(offsets, turn)
         # A few rows at a time go through all nests and all blocks: they stay in the cache.
-        with f.strides(first, last, chunk) as (begin, until):
+        with f.chunks(first, last, chunk) as (begin, until):
             for walk in walks:
                 f.b.call(walk, [table, offset, begin, until, me, team])
                 with f.b.if_then(f.b.icmp_signed(">", team, f.index(1))):
@@ -72,10 +70,10 @@ def _chunk(f: Function, plan: Plan, table: ir.Value) -> ir.Value:
             size = size_of(f, plan, table, group.source.size)
             longer = f.b.icmp_signed(">", size, longest)
             longest = f.b.select(longer, size, longest)
-    fitting = f.b.sdiv(f.index(ROWS_BYTES // f.numbers.bytes), longest)
-    whole = f.b.mul(f.b.sdiv(fitting, f.index(TALL)), f.index(TALL))
-    enough = f.b.icmp_signed(">", whole, f.index(TALL))
-    return f.b.select(enough, whole, f.index(TALL))
+    fitting = f.b.sdiv(f.index(SOURCE_BYTES // f.numbers.bytes), longest)
+    whole = f.b.mul(f.b.sdiv(fitting, f.index(ROW_MULTIPLE)), f.index(ROW_MULTIPLE))
+    enough = f.b.icmp_signed(">", whole, f.index(ROW_MULTIPLE))
+    return f.b.select(enough, whole, f.index(ROW_MULTIPLE))
 
 
 def _emit_nest(
@@ -85,21 +83,20 @@ def _emit_nest(
 
     `(table, offset, first row, last row, thread, threads)`.
     """
-    stairs = levels(len(nest.sums), registers)
+    tiling = Tiling.of(nest, registers)
     terms = _emit_terms(module, f"{name}_terms", plan, nest, numbers)
     functions = {
-        (rows, blocks): _emit_tile(
+        tile: _emit_tile(
             module,
-            f"{name}_{rows}x{blocks}",
+            f"{name}_{tile.rows}x{tile.blocks}",
             plan,
             nest,
             numbers,
-            Tile(rows, blocks),
+            tile,
             terms,
-            registers,
+            tiling,
         )
-        for blocks, tall in stairs
-        for rows in tall
+        for tile in tiling.tiles
     }
     f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
     f.function.linkage = "internal"
@@ -112,19 +109,19 @@ def _emit_nest(
     alone = f.b.icmp_signed("==", f.b.sub(last, first), f.index(1))
     if not nest.sums:  # one row after the other, as they lie in memory
         with f.loop(first, last) as one, f.loop(done, count) as at:
-            f.b.call(functions[1, 1], [table, offset, one, at])
+            f.b.call(functions[Tile(1, 1)], [table, offset, one, at])
         f.b.ret_void()
         return f.function
-    for level, (blocks, tall) in enumerate(stairs):
+    for level, column in enumerate(tiling.columns):
         # The widest tiles are for a row that stands alone.
-        end = f.b.select(alone, count, done) if level == 0 and len(stairs) > 1 else count
-        with f.carrying(done, end, blocks, []) as (block, _, _):
-            row: ir.Value = first
-            for rows in tall:
-                with f.carrying(row, last, rows, []) as (position, _, _):
-                    f.b.call(functions[rows, blocks], [table, offset, position, block])
-                row = f.reached
-        done = f.reached
+        end = f.b.select(alone, count, done) if level == 0 and len(tiling.columns) > 1 else count
+        with f.loop(done, end, column[0].blocks) as block:
+            row: Index = first
+            for tile in column:
+                with f.loop(row, last, tile.rows) as position:
+                    f.b.call(functions[tile], [table, offset, position, block])
+                row = position.end
+        done = block.end
     f.b.ret_void()
     return f.function
 
@@ -137,7 +134,7 @@ def _emit_tile(
     numbers: Numbers,
     tile: Tile,
     terms: ir.Function,
-    registers: int,
+    tiling: Tiling,
 ) -> ir.Function:
     """Emit one tile: `(table, offset, first row, first block)`."""
     f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
@@ -150,7 +147,7 @@ def _emit_tile(
     unit = f.b.mul(block, f.index(numbers.lanes))
     if nest.sums:
         _emit_hints(f, plan, nest, rows, tile, unit)
-    sums = emit_products(f, plan, nest, rows, tile, table, block, registers)
+    sums = emit_products(f, plan, nest, rows, tile, table, block, tiling)
     for r in range(tile.rows):
         for j in range(tile.blocks):
             at = f.b.add(unit, f.index(j * numbers.lanes))

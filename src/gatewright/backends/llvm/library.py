@@ -20,8 +20,7 @@ from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.moves import emit_clear, emit_copy
 from gatewright.backends.llvm.pack import emit_pack
 from gatewright.backends.llvm.threads import emit_parallel, openmp
-from gatewright.backends.llvm.totals import emit_totals
-from gatewright.backends.llvm.weight_gradients import emit_outer
+from gatewright.backends.llvm.weight_gradients import emit_outer, emit_totals
 from gatewright.errors import SizeError
 from gatewright.graph import Graph, Term
 from gatewright.schedule.loop import Nest, Part, Schedule, schedule

@@ -70,7 +70,7 @@ def horner(f: Function, x: ir.Value, coefficients: tuple[float, ...]) -> ir.Valu
     """A polynomial, the highest power first."""
     total = f.splat(coefficients[0])
     for one in coefficients[1:]:
-        total = f.call("llvm.fma", total, x, f.splat(one))
+        total = f.fma(total, x, f.splat(one))
     return total
 
 
@@ -84,11 +84,11 @@ def clamp(f: Function, x: ir.Value, low: float, high: float) -> ir.Value:
 def reduce(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """n as integers and r, with x = n ln 2 + r."""
     bits = f.numbers.bits
-    shifted = f.call("llvm.fma", x, f.splat(LOG2_E), f.splat(ROUND[bits]))
+    shifted = f.fma(x, f.splat(LOG2_E), f.splat(ROUND[bits]))
     n = f.b.fsub(shifted, f.splat(ROUND[bits]))
     high, low = LN2[bits]
-    r = f.call("llvm.fma", n, f.splat(-high), x)
-    r = f.call("llvm.fma", n, f.splat(-low), r)
+    r = f.fma(n, f.splat(-high), x)
+    r = f.fma(n, f.splat(-low), r)
     whole = f.b.sub(f.b.bitcast(shifted, f.numbers.integers), _rounding_bits(f))
     return whole, r
 
@@ -109,8 +109,8 @@ def small_expm1(f: Function, r: ir.Value) -> ir.Value:
     """exp(r) - 1 on [-ln 2 / 2, ln 2 / 2]."""
     b = f.b
     if f.numbers.bits == 32:
-        return f.call("llvm.fma", b.fmul(horner(f, r, EXP32), r), r, r)
-    return f.call("llvm.fma", b.fmul(horner(f, r, EXP64), r), r, r)
+        return f.fma(b.fmul(horner(f, r, EXP32), r), r, r)
+    return f.fma(b.fmul(horner(f, r, EXP64), r), r, r)
 
 
 def exp(f: Function, x: ir.Value) -> ir.Value:
@@ -130,7 +130,7 @@ def expm1(f: Function, x: ir.Value) -> ir.Value:
     half = f.b.ashr(n, f.integer_splat(1))
     rest = power_of_two(f, f.b.sub(n, half))
     one = power_of_two(f, f.b.sub(f.integer_splat(0), half))
-    value = f.call("llvm.fma", rest, small_expm1(f, r), f.b.fsub(rest, one))
+    value = f.fma(rest, small_expm1(f, r), f.b.fsub(rest, one))
     return f.b.fmul(value, power_of_two(f, half))
 
 
@@ -153,9 +153,9 @@ def log(f: Function, x: ir.Value) -> ir.Value:
     half = b.fmul(f.splat(0.5), b.fmul(a, a))
     series = b.fmul(square, horner(f, square, LOG[bits]))
     high, low = LN2[bits]
-    value = f.call("llvm.fma", s, b.fadd(half, series), b.fmul(k, f.splat(low)))
+    value = f.fma(s, b.fadd(half, series), b.fmul(k, f.splat(low)))
     value = b.fsub(a, b.fsub(half, value))
-    value = f.call("llvm.fma", k, f.splat(high), value)
+    value = f.fma(k, f.splat(high), value)
     value = b.select(b.fcmp_ordered("==", x, f.splat(math.inf)), x, value)
     value = b.select(b.fcmp_ordered("==", x, zero), f.splat(-math.inf), value)
     return b.select(b.fcmp_unordered("<", x, zero), f.splat(math.nan), value)
@@ -190,7 +190,7 @@ def tanh(f: Function, x: ir.Value) -> ir.Value:
     # expm1(2x) / (expm1(2x) + 2), with expm1(y) = 2^n expm1(r) + (2^n - 1).
     n, r = reduce(f, clamp(f, b.fadd(x, x), -60.0, 60.0))
     scale = power_of_two(f, n)
-    grown = f.call("llvm.fma", scale, small_expm1(f, r), b.fsub(scale, f.splat(1.0)))
+    grown = f.fma(scale, small_expm1(f, r), b.fsub(scale, f.splat(1.0)))
     return b.fdiv(grown, b.fadd(grown, f.splat(2.0)))
 
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from threading import Barrier
-from typing import Any
 
 import torch
 from llvmlite import ir
 
 from gatewright.backends.llvm import build
-from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX
+from gatewright.backends.llvm.ir import POINTER, Function, Numbers
 from gatewright.schedule.work import Phase
 
 #: Bytes of the memory that is read and copied: from a core's own cache to the main memory.
@@ -149,45 +149,41 @@ def _accumulators() -> int:
 
 
 def _module(numbers: Numbers) -> ir.Module:
-    """`compute`, `read` and `copy`, each `(address, first turn, last turn)`."""
+    """Emit `compute`, `read` and `copy`, each `(address, first turn, last turn)`."""
     module = ir.Module("roof")
-    kind = [POINTER, INDEX, INDEX]
-    f = Function(module, "compute", kind, numbers)
+    kinds = [POINTER, INDEX, INDEX]
+    f = Function(module, "compute", kinds, numbers)
     address, begin, end = f.arguments
-    half = f.load(address)  # not a constant, which would be computed while it is built
-    sums = [half] * _accumulators()
-    with f.carrying(begin, end, 1, sums) as (_, values, tell):  # x / 2 + 1 / 2 ends at 1
-        tell([f.call("llvm.fma", one, half, half) for one in values])
-    f.store(_total(f, sums), f.address(address, f.index(numbers.lanes)))
+    half = f.load(address)  # from memory, since LLVM would compute with a constant itself
+    # x / 2 + 1 / 2 tends to 1, and neither grows nor becomes denormal.
+    with f.loop(begin, end, 1, [half] * _accumulators()) as turn:
+        turn.update([f.fma(value, half, half) for value in turn.values])
+    f.store(_total(f, turn.results), f.address(address, numbers.lanes))
     f.b.ret_void()
     for name in ("read", "copy"):
-        f = Function(module, name, kind, numbers)
+        f = Function(module, name, kinds, numbers)
         table, begin, end = f.arguments
         source, target = f.load_pointer(table, 0), f.load_pointer(table, 1)
         count = f.load_index(table, 2)
-        sums = [f.splat(0.0)] * ABREAST
-        with f.carrying(begin, end, 1, sums) as (_, outer, tell_outer):
-            inner: list[Any] = list(outer)
-            step = ABREAST * numbers.lanes
-            with f.carrying(f.index(0), count, step, inner) as (at, values, tell):
-                places = [
-                    f.b.add(at, f.index(position * numbers.lanes)) for position in range(ABREAST)
-                ]
-                loaded = [f.load(f.address(source, place)) for place in places]
+        with f.loop(begin, end, 1, [f.splat(0.0)] * ABREAST) as turn:
+            with f.loop(0, count, ABREAST * numbers.lanes, turn.values) as position:
+                places = [position + i * numbers.lanes for i in range(ABREAST)]
+                vectors = [f.load(f.address(source, place)) for place in places]
                 if name == "read":
-                    tell([f.b.fadd(*pair) for pair in zip(values, loaded, strict=True)])
+                    sums = zip(position.values, vectors, strict=True)
+                    position.update([f.b.fadd(total, vector) for total, vector in sums])
                 else:
-                    for one, place in zip(loaded, places, strict=True):
-                        f.store(one, f.address(target, place))
-            tell_outer(inner)
+                    for vector, place in zip(vectors, places, strict=True):
+                        f.store(vector, f.address(target, place))
+            turn.update(position.results)
         if name == "read":
-            f.store(_total(f, sums), target)
+            f.store(_total(f, turn.results), target)
         f.b.ret_void()
     return module
 
 
 def _total(f: Function, sums: Sequence[ir.Value]) -> ir.Value:
     total = sums[0]
-    for one in sums[1:]:
-        total = f.b.fadd(total, one)
+    for vector in sums[1:]:
+        total = f.b.fadd(total, vector)
     return total
