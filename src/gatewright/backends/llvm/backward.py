@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.llvm.call_list import (
-    TILE,
     Piece,
     Program,
     Shape,
-    Table,
     content,
     rows_of,
 )
@@ -22,10 +20,12 @@ from gatewright.backends.llvm.forward import forward_program
 from gatewright.backends.llvm.library import Kernels, source
 from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.verify import Access, Contents, Span
+from gatewright.backends.llvm.weight_gradients import OuterTable, TotalsTable
 from gatewright.backends.order import Order
 from gatewright.errors import KernelError
 from gatewright.graph import Term
 from gatewright.schedule.loop import Part
+from gatewright.schedule.tiling import TILE_ROWS
 
 
 @dataclass(frozen=True)
@@ -321,7 +321,7 @@ class BackwardProgram(Program):
         for first, width, members in merged(columns, self.lanes):
             target = self.columns(members, Block(1, width, width, vector=True))
             total, room = self.shape.total, self.room(width)
-            table: Table = [first, first.length, total, target, width]
+            table = TotalsTable(first, first.length, total, target, width).entries
             accesses = [
                 Access("read", first, total, width, room),
                 Access("write", target, 1, width, width),
@@ -385,8 +385,17 @@ class BackwardProgram(Program):
             value: What they hold.
         """
         width, units = shape
-        table: Table = [left, left.length, right, right.length, target, target.length]
-        table += [self.shape.total, target.length // self.lanes, self.index(index)]
+        table = OuterTable(
+            left,
+            left.length,
+            right,
+            right.length,
+            target,
+            target.length,
+            self.shape.total,
+            target.length // self.lanes,
+            self.index(index),
+        ).entries
         work = width * target.length // 64 * self.shape.total
         first, count = self.rows(index, self.shape.total)
         accesses = [
@@ -395,7 +404,7 @@ class BackwardProgram(Program):
             Access("read", right, count, units, target.length, value, first),
             Access("write", target, width, target.length, target.length),
         ]
-        self.call(self.shared["outer"], table, width, TILE, self.threads(work), accesses)
+        self.call(self.shared["outer"], table, width, TILE_ROWS, self.threads(work), accesses)
 
     def columns(self, members: list[tuple[int, Column]], block: Block) -> Span:
         """Memory for the gradients of columns, and each as a result within it."""

@@ -20,15 +20,18 @@ from gatewright.backends.llvm.chain import NUMBERS as CALL
 from gatewright.backends.llvm.checked import Record, header
 from gatewright.backends.llvm.library import Built, Kernels, shared
 from gatewright.backends.llvm.memory import check_guards
+from gatewright.backends.llvm.moves import ClearTable, CopyTable
+from gatewright.backends.llvm.pack import MatrixTable, PackTable
 from gatewright.backends.llvm.threads import threads
 from gatewright.backends.llvm.verify import Access, Contents, Span, verify
 from gatewright.errors import KernelError
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
 from gatewright.schedule.slots import FREE, Group, Plan
+from gatewright.schedule.tiling import TILE_ROWS
 
-#: Rows of a tile, and multiplications or numbers that are worth a thread of their own.
-TILE, WORTH = 6, 1 << 15
+#: Multiplications or numbers that are worth a thread of their own.
+WORTH = 1 << 15
 #: Multiplications in a step for which threads share its units: they wait twice for each other.
 TOGETHER = 1 << 17
 #: The arrays of the order of the steps, which are bases too.
@@ -295,8 +298,17 @@ class Program:
 
         Two arrays of the order, `read` and `write`, pick the rows.
         """
-        table: Table = [target, target.length, source, source.length]
-        table += [self.index(write), self.index(read), units, int(add)]
+        rows_written, rows_read = self.index(write), self.index(read)
+        table = CopyTable(
+            target,
+            target.length,
+            source,
+            source.length,
+            rows_written,
+            rows_read,
+            units,
+            int(add),
+        ).entries
         first, count = self.rows(read, rows)
         reads = Access("read", source, count, units, units, content, first)
         # Where the rows are picked by an index, some of what is there stays.
@@ -312,7 +324,7 @@ class Program:
     def clear(self, target: Span, rows: int, units: int) -> None:
         """Fill rows with zeros."""
         room = self.room(units)
-        table: Table = [target, target.length, room]
+        table = ClearTable(target, target.length, room).entries
         writes = Access("write", target, rows, room, room)
         self.call(self.shared["clear"], table, rows, 1, self.threads(rows * units), [writes])
 
@@ -334,8 +346,8 @@ class Program:
                 if block > length * len(group.products) * self.lanes:
                     # A lane that has no unit of a head is not written, and multiplied in vain.
                     self.clear(self.places[name], 1, count)
-                table: Table = [self.places[name], length, units, each, block]
-                table.append(len(group.products))
+                products = len(group.products)
+                table = PackTable(self.places[name], length, units, each, block, products).entries
                 kind_of_write = "write" if len(self.accesses) == calls else "update"
                 accesses = [Access(kind_of_write, self.places[name], 1, count, count)]
                 for product in group.products:
@@ -344,7 +356,7 @@ class Program:
                     if product.op == "transposed":
                         by_unit, by_place = by_place, by_unit
                     matrix = self.own(f"given {given}", self.lengths[f"given {given}"], 1)
-                    table += [matrix, by_head, by_unit, by_place]
+                    table += MatrixTable(matrix, by_head, by_unit, by_place).entries
                     read = Lie((group.heads, each, length), (by_head, by_unit, by_place)).extent
                     accesses.append(Access("read", matrix, 1, read, read))
                 threads = self.threads(count)
@@ -378,7 +390,7 @@ class Program:
                 table[group.slot] = self.places[f"{part} matrices {group.slot}"]
                 table[group.slot + 1] = self.block(group)
         rows = shape.batch if part == "loop" else shape.total
-        grain = 1 if rows < 2 * TILE * shape.threads else TILE
+        grain = 1 if rows < 2 * TILE_ROWS * shape.threads else TILE_ROWS
         if part == "loop" and rows < 2 * shape.threads and rows * self.step(plan) >= TOGETHER:
             grain = 0
         accesses = [*self.accesses_of(part, plan), *self.packed_matrices(part, plan)]

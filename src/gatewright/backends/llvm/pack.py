@@ -8,16 +8,44 @@ numbers of its own head's source only; a block with units of several heads has o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 
 from gatewright.backends.llvm.index import INDEX, Index
 from gatewright.backends.llvm.ir import POINTER, Function, Numbers
 from gatewright.backends.llvm.row_reductions import heads_of
+from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
 
-#: Slots of the table: where the packed matrices go, places along the source, units, units of a
-#: head, numbers of a block, products; then for each product its matrix, and the numbers from
-#: head to head, from unit to unit and from place to place.
-TARGET, LENGTH, UNITS, EACH, BLOCK, PRODUCTS, FREE = range(7)
+
+@dataclass(frozen=True)
+class PackTable(KernelTable[Pointer, Number]):
+    """The table of `pack`; a `MatrixTable` follows for each product.
+
+    Attributes:
+        target: The packed matrices.
+        length: K, the numbers of a head's source.
+        units, head_units: The units in all, and those of a head.
+        block: The numbers of a block in the packed matrices.
+        products: How many matrices are packed.
+    """
+
+    target: Pointer
+    length: Number
+    units: Number
+    head_units: Number
+    block: Number
+    products: Number
+
+
+@dataclass(frozen=True)
+class MatrixTable(KernelTable[Pointer, Number]):
+    """A matrix to be packed, and its strides from head to head, unit to unit and k to k."""
+
+    matrix: Pointer
+    by_head: Number
+    by_unit: Number
+    by_k: Number
 
 
 def emit_pack(module: ir.Module, numbers: Numbers) -> None:
@@ -26,10 +54,9 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
     b, lanes = f.b, f.index(numbers.lanes)
     table, first_block, end_block = f.arguments
     f.table(table)
-    target = f.load_pointer(table, TARGET)
-    length, units, products = (f.load_index(table, s) for s in (LENGTH, UNITS, PRODUCTS))
-    head_units, block_numbers = f.load_index(table, EACH), f.load_index(table, BLOCK)
-    step = products * lanes  # from one k to the next
+    slots = PackTable[ir.Value, Index].load(f, table)
+    length, units, head_units = slots.length, slots.units, slots.head_units
+    step = slots.products * lanes  # from one k to the next
     with f.loop(first_block, end_block) as block:
         unit = block * lanes
         left = units - unit
@@ -37,21 +64,21 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
         count = f.select(full, lanes, left)
         first, last = heads_of(f, unit, units, head_units)
         one_head = b.and_(full, first == last)
-        block_start = f.address(target, block * block_numbers)
-        with f.loop(0, products) as product:
-            slot = FREE + product * 4
-            matrix = f.load_pointer(table, slot)
-            by_head, by_unit, by_k = (f.load_index(table, slot + after) for after in (1, 2, 3))
+        block_start = f.address(slots.target, block * slots.block)
+        with f.loop(0, slots.products) as product:
+            slot = PackTable.size() + product * MatrixTable.size()
+            source = MatrixTable[ir.Value, Index].load(f, table, slot)
+            by_unit, by_k = source.by_unit, source.by_k
 
-            def start(unit: Index, head: Index) -> ir.Value:
-                within = (unit - head * head_units) * by_unit
-                return f.address(matrix, head * by_head + within)
+            def start(unit: Index, head: Index, source: MatrixTable[ir.Value, Index]) -> ir.Value:
+                within = (unit - head * head_units) * source.by_unit
+                return f.address(source.matrix, head * source.by_head + within)
 
             panel = f.address(block_start, product * lanes)
             units_adjacent = b.and_(one_head, by_unit == 1)
             with b.if_else(units_adjacent) as (then, otherwise):
                 with then:  # a vector in memory is a vector of the panel
-                    vectors = start(unit, first)
+                    vectors = start(unit, first, source)
                     with f.loop(0, length) as k:
                         vector = f.load(f.address(vectors, k * by_k))
                         f.store(vector, f.address(panel, k * step))
@@ -61,7 +88,7 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                     rows_adjacent = b.and_(one_head, by_k == 1)
                     squares = f.select(rows_adjacent, length, 0)
                     with f.loop(0, squares, numbers.lanes) as k:
-                        corner = f.address(start(unit, first), k)
+                        corner = f.address(start(unit, first, source), k)
                         rows = [
                             f.load(f.address(corner, f.index(lane) * by_unit))
                             for lane in range(numbers.lanes)
@@ -70,11 +97,11 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                             f.store(vector, f.address(panel, (k + ahead) * step))
                     with f.loop(0, count) as lane:
                         head = (unit + lane) // head_units
-                        source = start(unit + lane, head)
+                        unit_start = start(unit + lane, head, source)
                         panels_before = (head - first) * (length * step)
                         column = f.address(panel, panels_before + lane)
                         with f.loop(k.end, length) as rest:
-                            number = f.load_scalar(f.address(source, rest * by_k))
+                            number = f.load_scalar(f.address(unit_start, rest * by_k))
                             f.store_scalar(number, f.address(column, rest * step))
                     # Lanes after the last unit are multiplied and never read. Any finite
                     # number will do; what the memory holds may be slow (denormal) or trap.

@@ -14,10 +14,13 @@ the sum of the packed rows.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 
 from gatewright.backends.llvm.index import INDEX, Index
 from gatewright.backends.llvm.ir import POINTER, Function, Numbers
+from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
 from gatewright.schedule.tiling import (
     GRADIENT_DEPTH,
     TOTAL_BLOCKS,
@@ -26,9 +29,28 @@ from gatewright.schedule.tiling import (
     gradient_tile,
 )
 
-#: Slots of outer's table: addresses and row lengths of left, right and result; packed rows; blocks
-#: of one vector in a row of the result; the index of the right row of each packed one.
-LEFT, LEFT_LENGTH, RIGHT, RIGHT_LENGTH, RESULT, RESULT_LENGTH, COUNT, BLOCKS, ROWS = range(9)
+
+@dataclass(frozen=True)
+class OuterTable(KernelTable[Pointer, Number]):
+    """The table of `outer`.
+
+    Attributes:
+        left, right, result: The first rows of both sides and of the result.
+        left_length, right_length, result_length: The numbers from row to row.
+        count: The number of packed rows.
+        blocks: The vectors in a row of the result.
+        rows: The row of the right for each packed row.
+    """
+
+    left: Pointer
+    left_length: Number
+    right: Pointer
+    right_length: Number
+    result: Pointer
+    result_length: Number
+    count: Number
+    blocks: Number
+    rows: Pointer
 
 
 def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
@@ -39,16 +61,13 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
     f = Function(module, "outer", [POINTER, INDEX, INDEX], numbers)
     table, first, end = f.arguments
     f.table(table)
-    left, right, result = (f.load_pointer(table, slot) for slot in (LEFT, RIGHT, RESULT))
-    lengths = [f.load_index(table, s) for s in (LEFT_LENGTH, RIGHT_LENGTH, RESULT_LENGTH)]
-    count, blocks = f.load_index(table, COUNT), f.load_index(table, BLOCKS)
-    rows = f.load_pointer(table, ROWS)
-    depth_end = (count + (GRADIENT_DEPTH - 1)) // GRADIENT_DEPTH * GRADIENT_DEPTH
+    slots = OuterTable[ir.Value, Index].load(f, table)
+    depth_end = (slots.count + (GRADIENT_DEPTH - 1)) // GRADIENT_DEPTH * GRADIENT_DEPTH
     with f.loop(0, depth_end, GRADIENT_DEPTH) as n:
-        depth = f.minimum(count - n, GRADIENT_DEPTH)
+        depth = f.minimum(slots.count - n, GRADIENT_DEPTH)
         block_begin = f.index(0)
         for width in (tile.blocks, 1):
-            with f.loop(block_begin, blocks, width) as block:
+            with f.loop(block_begin, slots.blocks, width) as block:
                 unit = block * numbers.lanes
                 row_begin: Index = first
                 for height in (tile.rows, 1):
@@ -57,12 +76,14 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
                             tiles[height, width],
                             [
                                 table,
-                                f.address(left, n * lengths[0] + row),
-                                f.address(right, unit),
-                                f.address(result, row * lengths[2] + unit),
-                                f.address(rows, n, INDEX),
+                                f.address(slots.left, n * slots.left_length + row),
+                                f.address(slots.right, unit),
+                                f.address(slots.result, row * slots.result_length + unit),
+                                f.address(slots.rows, n, INDEX),
                                 n,
-                                *lengths,
+                                slots.left_length,
+                                slots.right_length,
+                                slots.result_length,
                                 depth,
                             ],
                         )
@@ -81,9 +102,9 @@ def _emit_tile(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
     table, *pointers, first, left_length, right_length, result_length, depth = f.arguments
-    slots = LEFT, RIGHT, RESULT, ROWS
     left, right, result, rows = [
-        f.belongs(pointer, table, slot) for pointer, slot in zip(pointers, slots, strict=True)
+        f.belongs(pointer, table, OuterTable.slot(name))
+        for pointer, name in zip(pointers, ("left", "right", "result", "rows"), strict=True)
     ]
     lanes = numbers.lanes
     places = [(r, j) for r in range(tile.rows) for j in range(tile.blocks)]
@@ -110,9 +131,16 @@ def _emit_tile(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
     return f.function
 
 
-#: Slots of totals' table: the rows, numbers from row to row, how many rows, the sums, how many
-#: sums.
-SOURCE, LENGTH, ROW_COUNT, SUMS, UNITS = range(5)
+@dataclass(frozen=True)
+class TotalsTable(KernelTable[Pointer, Number]):
+    """The table of `totals`: the rows, the numbers from row to row, how many rows there are;
+    the sums, and how many numbers they are."""
+
+    source: Pointer
+    length: Number
+    count: Number
+    result: Pointer
+    units: Number
 
 
 def emit_totals(module: ir.Module, numbers: Numbers) -> None:
@@ -120,9 +148,7 @@ def emit_totals(module: ir.Module, numbers: Numbers) -> None:
     f = Function(module, "totals", [POINTER, INDEX, INDEX], numbers)
     table, first, end = f.arguments
     f.table(table)
-    units = f.load_index(table, UNITS)
-    source, result = f.load_pointer(table, SOURCE), f.load_pointer(table, SUMS)
-    length, count = f.load_index(table, LENGTH), f.load_index(table, ROW_COUNT)
+    slots = TotalsTable[ir.Value, Index].load(f, table)
     block_begin: Index = first
     for width in (TOTAL_BLOCKS, 1):
         with f.loop(block_begin, end, width) as block:
@@ -130,15 +156,17 @@ def emit_totals(module: ir.Module, numbers: Numbers) -> None:
             offsets = [unit + j * numbers.lanes for j in range(width)]
             begin, totals = f.index(0), [f.splat(0.0)] * width
             for depth in (TOTAL_DEPTH, 1):
-                with f.loop(begin, count, depth, totals) as n:
+                with f.loop(begin, slots.count, depth, totals) as n:
                     with f.loop(0, depth, 1, [f.splat(0.0)] * width) as d:
-                        row = (n + d) * length
-                        vectors = [f.load(f.address(source, row + offset)) for offset in offsets]
+                        row = (n + d) * slots.length
+                        vectors = [
+                            f.load(f.address(slots.source, row + offset)) for offset in offsets
+                        ]
                         d.update([f.b.fadd(s, v) for s, v in zip(d.values, vectors, strict=True)])
                     n.update([f.b.fadd(a, p) for a, p in zip(n.values, d.results, strict=True)])
                 begin, totals = n.end, n.results
             for offset, total in zip(offsets, totals, strict=True):
                 # The memory after the sums may belong to another call.
-                f.store_first(total, f.address(result, offset), units - offset)
+                f.store_first(total, f.address(slots.result, offset), slots.units - offset)
         block_begin = block.end
     f.b.ret_void()
