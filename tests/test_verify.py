@@ -36,7 +36,7 @@ REFUSED = {
         "the frame ends at 48, and the block has 40",
     ),
     "vectors beyond a row": (
-        [access("write", ROWS.beside(4), rows=3, units=4, reach=8)],
+        [access("write", ROWS.from_unit(4), rows=3, units=4, reach=8)],
         "a row has 8 numbers, and it ends at 12",
     ),
     "lent memory": ([access("write", LENT)], "lent for reading"),
@@ -57,7 +57,7 @@ REFUSED = {
     "a part of a value that was replaced": (
         [
             access("write", content="a"),
-            access("write", ROWS.behind(2), rows=1, content="b"),
+            access("write", ROWS.from_row(2), rows=1, content="b"),
             access("read", content="a"),
         ],
         "not all of it holds",
@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_refused(name: str):
 def test_what_fits_is_not_refused():
     check(
         access("write", content="a"),
-        access("write", ROWS.behind(2), rows=2, content="b"),
+        access("write", ROWS.from_row(2), rows=2, content="b"),
         access("read", rows=2, content="a"),
         access("read", rows=2, content="b", first=2),
         access("update", units=4),
@@ -119,7 +119,7 @@ def shifted(apart: Callable[..., Span]) -> Callable[..., Span]:
     """Gradients that begin one row too late."""
 
     def wrong(self: BackwardProgram, whole: int, rows: int, length: int) -> Span:
-        return apart(self, whole, rows, length).behind(1)
+        return apart(self, whole, rows, length).from_row(1)
 
     return wrong
 

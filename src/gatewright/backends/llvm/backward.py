@@ -298,7 +298,7 @@ class BackwardProgram(Program):
         if f"{name} seed {seed}" in self.places:
             return self.places[f"{name} seed {seed}"]
         # The gradient of a state after each step: behind those of the fresh and the first ones.
-        return self.places[f"loop gradient {seed}"].behind(2 * self.shape.batch)
+        return self.places[f"loop gradient {seed}"].from_row(2 * self.shape.batch)
 
     def leaves(self, name: str, part: Part, own: dict[Term, Term]) -> None:
         """The gradients of what a part reads besides states."""
@@ -358,7 +358,10 @@ class BackwardProgram(Program):
         length = self.room(part)
         target = self.columns([(0, column)], Block(column.units, length, part))
         for head in range(heads):
-            left, right = column.span.beside(head * out), self.places[stands].beside(head * part)
+            left, right = (
+                column.span.from_unit(head * out),
+                self.places[stands].from_unit(head * part),
+            )
             rows = index
             if head * part + length > self.room(units):
                 # In whole vectors it would be read beyond the end of its row.
@@ -366,7 +369,7 @@ class BackwardProgram(Program):
                 within, rows = self.places[f"{stands} {head}"], "every"
                 self.copy(right, within, total, part, read=index, content=value)
                 right = within
-            self.outer(left, right, target.behind(head * out), (out, part), rows, value)
+            self.outer(left, right, target.from_row(head * out), (out, part), rows, value)
 
     def outer(
         self,
@@ -418,7 +421,7 @@ class BackwardProgram(Program):
         whole = self.together(block.rows, block.length)
         for at, column in members:
             written = (1, column.units) if block.vector else (column.units, block.length)
-            self.result(self.positions[column.term], whole.beside(at * block.step), written)
+            self.result(self.positions[column.term], whole.from_unit(at * block.step), written)
         return whole
 
     def home(self, members: list[tuple[int, Column]], block: Block) -> Span | None:
@@ -448,7 +451,7 @@ class BackwardProgram(Program):
         self.missing[first.whole] -= sum(numbers)
         if self.missing[first.whole] < 0:
             raise KernelError(f"a piece of the gradient of tensor {first.whole} is written twice")
-        return self.homes[first.whole].beside(first.offset)
+        return self.homes[first.whole].from_unit(first.offset)
 
     def result(self, position: int, span: Span, written: tuple[int, int]) -> None:
         """Note where a gradient of what was given stands, and the shape of what is written."""
@@ -473,7 +476,7 @@ class BackwardProgram(Program):
                 span, units = self.places[f"loop gradient {state}"], self.units(term)
                 target = self.together(batch, units)
                 self.result(first + i, target, (batch, units))
-                here = span if i >= len(states) else span.behind(batch)
+                here = span if i >= len(states) else span.from_row(batch)
                 self.copy(here, target, batch, units)
 
 

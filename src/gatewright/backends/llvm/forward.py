@@ -114,7 +114,7 @@ def begin(program: Program, first: int) -> None:
         units, target = program.units(term), program.places[f"loop state {state}"]
         value = content(f"state {state}")
         given = program.own(f"given {first + i}", units, batch)
-        program.copy(given, target.behind(batch), batch, units, content=value)
+        program.copy(given, target.from_row(batch), batch, units, content=value)
         if program.shape.fresh:
             fresh = program.own(f"given {first + len(states) + i}", units, batch)
             program.copy(fresh, target, batch, units, content=value)
