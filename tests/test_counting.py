@@ -124,12 +124,12 @@ def test_between_two_sizes_the_speed_is_between():
 def test_the_roofs_kernels_do_what_they_count(bits: int):
     numbers = build.numbers(bits)
     library = build.Library(build.object_code(roof._module(numbers)))
-    copy = roof._Walk(library, "copy", numbers, 8192)
+    copy = roof._Sweep(library, "copy", numbers, 8192)
     copy.arrays[0].copy_(torch.arange(len(copy.arrays[0])))
     copy(1)
     assert torch.equal(copy.arrays[0], copy.arrays[1])
     assert copy.bytes == 8192
-    read = roof._Walk(library, "read", numbers, 8192)
+    read = roof._Sweep(library, "read", numbers, 8192)
     read(3)
     # Three turns over ones, summed up in the lanes.
     assert read.arrays[-1][: numbers.lanes].sum().item() == 3 * 8192 // numbers.bytes

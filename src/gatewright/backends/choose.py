@@ -16,16 +16,18 @@ class Backend:
 
     Attributes:
         by_name: Why it runs only where it is asked for by name; "" if "auto" may choose it.
+        describe: Lines for `layer.explain` on the way in which it runs a task.
     """
 
     run: Callable[[Run], Result]
     why_not: Callable[[Run], str | None]
     by_name: str = ""
+    describe: Callable[[Run], list[str]] = lambda run: []
 
 
 #: The fastest first; the last one runs everything.
 BACKENDS: dict[str, Backend] = {
-    "llvm": Backend(llvm.run, llvm.why_not),
+    "llvm": Backend(llvm.run, llvm.why_not, describe=llvm.describe),
     "triton": Backend(
         triton.run,
         triton.why_not,

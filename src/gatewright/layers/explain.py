@@ -44,6 +44,7 @@ def explained(name: str, backend: str, task: Run) -> str:
         f"in the loop: {len(loop)}, in {last - STATE + 1} stage(s)",
         f"  saved for the backward pass: {', '.join(names.get(one, one.op) for one in saved)}"
         f" ({kept / 1e6:.2f} MB)",
+        *(f"  {line}" for line in BACKENDS[chosen].describe(task)),
         *counted("a forward run", phases(task)),
         *counted("a training step", phases(task, training=True)),
     ]

@@ -108,10 +108,9 @@ class Tiling:
 
     def __str__(self) -> str:
         passes = -(-self.gates // gates_per_pass(self.gates, self.accumulators))
-        sizes = ", ".join(f"{tile.rows} x {tile.blocks}" for tile in self.tiles)
+        tiles = ", ".join(f"{tile.rows}x{tile.blocks}" for tile in self.tiles)
         return (
-            f"{self.gates} gates in {passes} pass(es) over K, {self.accumulators} vectors of sums "
-            f"in registers, tiles (rows x vectors of units) {sizes}"
+            f"{self.gates} sum(s) in {passes} pass(es) over K, in tiles of {tiles} rows x vectors"
         )
 
 

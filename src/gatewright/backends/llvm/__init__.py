@@ -113,6 +113,13 @@ def run(task: Run) -> Result:
     return run_kernels(task)
 
 
+def describe(run: Run) -> list[str]:
+    """The tiling of the kernels of a run, line by line."""
+    from gatewright.backends.llvm.describe import describe as describe_tiling
+
+    return describe_tiling(run)
+
+
 def prepare_call(
     task: Run,
     shares: Mapping[str, Share],
