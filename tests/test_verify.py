@@ -1,4 +1,4 @@
-"""Call lists are verified before they run: what does not fit its memory is refused."""
+"""Call lists are verified before they run: an access that does not fit is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def access(kind: str, span: Span = ROWS, rows: int = 4, units: int = 8, **more: 
 
 
 def check(*accesses: Access) -> None:
-    verify([("kernel", [one]) for one in accesses], LENGTHS, {1}, Contents())
+    verify([("kernel", [access]) for access in accesses], LENGTHS, {1}, Contents())
 
 
 REFUSED = {
@@ -44,9 +44,12 @@ REFUSED = {
         [access("write"), access("write", Span(1, 16, 4, 16, 24), rows=2, units=4)],
         "16 to 24 overlap 8 to 40",
     ),
-    "what nobody wrote": ([access("read")], "not all of it holds"),
-    "a row that nobody wrote": ([access("write", rows=3), access("read")], "not all of it holds"),
-    "a column that nobody wrote": (
+    "memory that was not written": ([access("read")], "not all of it holds"),
+    "a row that was not written": (
+        [access("write", rows=3), access("read")],
+        "not all of it holds",
+    ),
+    "a column that was not written": (
         [access("write", units=7, reach=8), access("read")],
         "not all of it holds",
     ),
@@ -62,18 +65,18 @@ REFUSED = {
         ],
         "not all of it holds",
     ),
-    "an update of what nobody wrote": ([access("update")], "not all of it holds"),
+    "an update of memory that was not written": ([access("update")], "not all of it holds"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_does_not_fit_is_refused(name: str):
+def test_an_access_that_does_not_fit_is_refused(name: str):
     accesses, message = REFUSED[name]
     with pytest.raises(gw.errors.KernelError, match=message):
         check(*accesses)
 
 
-def test_what_fits_is_not_refused():
+def test_accesses_that_fit_are_not_refused():
     check(
         access("write", content="a"),
         access("write", ROWS.from_row(2), rows=2, content="b"),
@@ -84,7 +87,7 @@ def test_what_fits_is_not_refused():
     )
 
 
-def test_rectangles_without_others():
+def test_the_parts_of_a_rectangle_outside_of_another():
     area = (0, 4, 0, 4)
     cells = {(row, column) for row in range(4) for column in range(4)}
     for hole in [(1, 3, 1, 3), (0, 4, 0, 4), (2, 9, -3, 2), (5, 6, 0, 4), (0, 4, 3, 4)]:
@@ -107,7 +110,7 @@ def run(layer: gw.Recurrent) -> None:
 
 
 def short(place: Callable[..., None]) -> Callable[..., None]:
-    """Buffers that have one row less than they should."""
+    """Buffers with one row too few."""
 
     def wrong(self: Program, block: str, rows: int, *buffers: tuple[str, int]) -> None:
         place(self, block, rows - (rows > 1), *buffers)
@@ -125,7 +128,7 @@ def shifted(apart: Callable[..., Span]) -> Callable[..., Span]:
 
 
 def unwritten(clear: Callable[..., None]) -> Callable[..., None]:
-    """Gradients that nobody sets to zero before they are added to."""
+    """Gradients that are not set to zero before they are added to."""
 
     def wrong(self: Program, target: Span, rows: int, units: int) -> None:
         pass
@@ -147,11 +150,11 @@ def test_a_wrong_program_is_refused_before_it_runs(
     with pytest.raises(gw.errors.KernelError, match="refused before it ran"):
         run(gw.GRU(16, 16))
     library.kernels.cache_clear()
-    # Of the two passes at most the forward one was right.
+    # At most the forward pass was right, and ran.
     assert len(ran) <= 1
 
 
-def test_addresses_are_as_many_as_blocks():
+def test_a_wrong_number_of_addresses_is_refused():
     layer = gw.GRU(16, 16)
     with torch.no_grad():
         layer(torch.randn(3, 2, 16))
@@ -162,7 +165,7 @@ def test_addresses_are_as_many_as_blocks():
 
 
 def test_memory_that_two_values_share_holds_the_later_one():
-    """The saved value takes the place of the pre-activation, which is refused afterwards."""
+    """The saved value reuses the buffer of the pre-activation, which is refused afterwards."""
     layer = gw.LSTM(16, 16)
     run(layer)
     kernels = library.kernels(layer.graph, ((), (), True), 32)
@@ -186,7 +189,7 @@ def test_memory_that_two_values_share_holds_the_later_one():
             verify([("again", [early])], lengths, writable, program.contents)
 
 
-def test_two_passes_agree_on_what_is_kept():
+def test_both_passes_agree_on_the_saved_memory():
     layer = gw.LSTM(16, 16)
     run(layer)
     kernels = library.kernels(layer.graph, ((), (), True), 32)
