@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.index import INDEX
-from gatewright.backends.llvm.ir import POINTER, VOID, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER
+from gatewright.backends.llvm.ir import VOID, Function, Numbers
 
 #: The numbers of a call: the kernel for one thread, that for several (0 where there is none),
 #: its table behind the first one in bytes, rows, grain, threads.

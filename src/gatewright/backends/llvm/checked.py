@@ -22,9 +22,8 @@ from functools import cache
 import numpy as np
 from llvmlite import ir
 
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
 from gatewright.errors import KernelError
-
-INDEX, POINTER = ir.IntType(64), ir.PointerType()
 
 #: Positions in front of a table.
 RECORD, SLOTS, ENDS = -1, -2, -3
@@ -96,42 +95,43 @@ def emit_check(module: ir.Module) -> ir.Function:
     b = ir.IRBuilder(function.append_basic_block("entry"))
     table, slot, address, size, write = function.args
 
-    def constant(value: int) -> ir.Value:
-        return ir.Constant(INDEX, value)
+    def element(base: ir.Value, position: Index | int) -> ir.Value:
+        return b.gep(base, [Index.of(b, position)], source_etype=INDEX)
 
-    def element(base: ir.Value, position: ir.Value) -> ir.Value:
-        return b.gep(base, [position], source_etype=INDEX)
+    def read(position: Index | int) -> Index:
+        return Index(b, b.load(element(table, position), typ=INDEX))
 
-    def read(position: ir.Value) -> ir.Value:
-        return b.load(element(table, position), typ=INDEX)
+    def select(condition: ir.Value, first: Index, second: Index) -> Index:
+        return Index(b, b.select(condition, first, second))
 
-    whole = b.icmp_signed("==", slot, constant(WHOLE_TABLE))
-    start, position = b.ptrtoint(table, INDEX), b.ptrtoint(address, INDEX)
-    slots = b.mul(read(constant(SLOTS)), constant(8))
+    whole = Index(b, slot) == WHOLE_TABLE
+    start, position = Index(b, b.ptrtoint(table, INDEX)), Index(b, b.ptrtoint(address, INDEX))
+    slots = read(SLOTS) * (INDEX.width // 8)
     # Both sides of a `select` are computed. WHOLE_TABLE as a slot is a valid position in front of
     # the table, so the number that is read there does no harm, and is not used.
-    begin = b.select(whole, start, read(slot))
-    end = b.select(whole, b.add(start, slots), read(b.sub(constant(ENDS), slot)))
+    begin = select(whole, start, read(Index(b, slot)))
+    end = select(whole, start + slots, read(ENDS - Index(b, slot)))
+    # Addresses are compared as unsigned integers.
     inside = b.and_(b.icmp_unsigned(">=", position, begin), b.icmp_unsigned("<=", position, end))
-    # Compared with the bytes that are left, since position + size could overflow.
-    inside = b.and_(inside, b.icmp_unsigned("<=", size, b.sub(end, position)))
+    # The size is compared with the bytes that are left, since position + size could overflow.
+    inside = b.and_(inside, b.icmp_unsigned("<=", size, end - position))
     # A masked access of no lane touches no memory.
-    inside = b.or_(inside, b.icmp_signed("==", size, constant(0)))
+    inside = b.or_(inside, Index(b, size) == 0)
     with b.if_then(inside):
         b.ret(address)
-    record = b.inttoptr(read(constant(RECORD)), POINTER)
+    record = b.inttoptr(read(RECORD), POINTER)
     # Several threads may find a violation at once: only one of them writes the record.
-    first = b.cmpxchg(record, constant(0), constant(1), "acq_rel", "acquire")
+    first = b.cmpxchg(record, Index(b, 0), Index(b, 1), "acq_rel", "acquire")
     with b.if_then(b.extract_value(first, 1)):
         facts = {
             TABLE: start,
             SLOT: slot,
-            PLACE: b.sub(position, begin),
+            PLACE: position - begin,
             SIZE: size,
             WRITES: write,
-            BUFFER: b.sub(end, begin),
+            BUFFER: end - begin,
         }
         for place, fact in facts.items():
-            b.store(fact, element(record, constant(place)))
-    b.ret(element(record, constant(SPARE)))
+            b.store(fact, element(record, place))
+    b.ret(element(record, SPARE))
     return function

@@ -11,7 +11,8 @@ from typing import Any
 
 from llvmlite import ir
 
-INDEX = ir.IntType(64)
+#: The types of integers and of addresses.
+INDEX, POINTER = ir.IntType(64), ir.PointerType()
 
 
 class Index(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
@@ -34,9 +35,14 @@ class Index(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
         """The value's name in the emitted text."""
         return str(self.value.get_reference())
 
+    @classmethod
+    def of(cls, b: ir.IRBuilder, value: Index | ir.Value | int) -> Index:
+        """An Index of itself, of a constant, or of an integer from llvmlite."""
+        return value if isinstance(value, Index) else Index(b, value)
+
     def operand(self, value: Index | int) -> Index:
         """The other operand of an operator, as an Index."""
-        return value if isinstance(value, Index) else Index(self.b, value)
+        return self.of(self.b, value)
 
     def __add__(self, other: Index | int) -> Index:
         return Index(self.b, self.b.add(self, self.operand(other)))

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from gatewright.backends.llvm.checked import WHOLE_TABLE, emit_check
-from gatewright.backends.llvm.index import INDEX, Index, LoopIndex
+from gatewright.backends.llvm.index import INDEX, POINTER, Index, LoopIndex
 
 INT32 = ir.IntType(32)
-POINTER = ir.PointerType()
 VOID = ir.VoidType()
 
 
@@ -93,7 +92,7 @@ class Function:
     # Integers.
     def index(self, value: Index | ir.Value | int) -> Index:
         """An Index of a constant or of an integer from llvmlite."""
-        return value if isinstance(value, Index) else Index(self.b, value)
+        return Index.of(self.b, value)
 
     def select(self, condition: ir.Value, first: Index | int, second: Index | int) -> Index:
         """The first of two integers if the condition holds, else the second."""

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.index import INDEX, Index
-from gatewright.backends.llvm.ir import POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.products import emit_products
-from gatewright.backends.llvm.row_reductions import emit_whole
+from gatewright.backends.llvm.row_reductions import emit_row_reduction
 from gatewright.backends.llvm.rows import Rows, size_of
 from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.graph.terms import Term
@@ -214,7 +214,7 @@ def _emit_terms(
                 total = f.b.fadd(total, value(other))
             known[term] = total
         elif reads_whole(term):
-            known[term] = emit_whole(f, plan, table, rows, term, unit)
+            known[term] = emit_row_reduction(f, plan, table, rows, term, unit)
         else:
             known[term] = POINTWISE[term.op](f, *(value(one) for one in term.operands))
         for place in plan.stores.get(term, ()):

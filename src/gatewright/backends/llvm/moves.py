@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.index import INDEX, Index
-from gatewright.backends.llvm.ir import POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
 
 
@@ -56,7 +56,7 @@ def emit_copy(module: ir.Module, numbers: Numbers) -> None:
         with f.loop(0, slots.units, numbers.lanes) as unit:
             place = f.address(goal, unit)
             vector = f.load(f.address(start, unit))
-            # A selection, since 0 times what is there would be NaN where that is infinite.
+            # Selected, not multiplied by 0: memory that is not added to may hold NaN.
             f.store(b.select(adding, b.fadd(f.load(place), vector), vector), place)
         with f.loop(unit.end, slots.units) as rest:
             place = f.address(goal, rest)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.index import INDEX, Index
-from gatewright.backends.llvm.ir import POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.row_reductions import heads_of
 from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
 
@@ -90,7 +90,7 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                     with f.loop(0, squares, numbers.lanes) as k:
                         corner = f.address(start(unit, first, source), k)
                         rows = [
-                            f.load(f.address(corner, f.index(lane) * by_unit))
+                            f.load(f.address(corner, lane * by_unit))
                             for lane in range(numbers.lanes)
                         ]
                         for ahead, vector in enumerate(f.transposed(rows)):

@@ -21,8 +21,8 @@ import torch
 from llvmlite import ir
 
 from gatewright.backends.llvm import build
-from gatewright.backends.llvm.index import INDEX
-from gatewright.backends.llvm.ir import POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER
+from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.schedule.work import Phase
 
 #: Bytes that are read and copied: from what a core's first cache holds to the main memory.

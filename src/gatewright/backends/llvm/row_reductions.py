@@ -24,7 +24,7 @@ REDUCED: dict[str, tuple[float, str, str]] = {
 }
 
 
-def emit_whole(
+def emit_row_reduction(
     f: Function, plan: Plan, table: ir.Value, rows: Rows, term: Term, unit: Index
 ) -> ir.Value:
     """Emit one block of a reduction or an `expand`, from unit `unit` on."""

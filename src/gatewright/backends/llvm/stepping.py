@@ -19,7 +19,8 @@ from torch import Tensor
 
 from gatewright.backends.llvm import build, cache
 from gatewright.backends.llvm.checked import ENDS, Record, header
-from gatewright.backends.llvm.ir import POINTER, Function, Numbers
+from gatewright.backends.llvm.index import POINTER
+from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.library import BUILDING
 from gatewright.backends.llvm.mathematics import POINTWISE

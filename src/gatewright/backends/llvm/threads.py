@@ -17,8 +17,8 @@ import torch
 from llvmlite import ir
 
 from gatewright.backends.forked import forked
-from gatewright.backends.llvm.index import INDEX, Index
-from gatewright.backends.llvm.ir import INT32, POINTER, VOID, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.ir import INT32, VOID, Function, Numbers
 
 #: Looks at a barrier's counter before the processor is offered to other threads. A barrier of two
 #: running threads takes 0.08 microseconds, so a thread that has looked so often waits for one

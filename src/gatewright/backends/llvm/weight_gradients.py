@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.index import INDEX, Index
-from gatewright.backends.llvm.ir import POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
 from gatewright.schedule.tiling import (
     GRADIENT_DEPTH,
@@ -108,7 +108,7 @@ def _emit_tile(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
     ]
     lanes = numbers.lanes
     places = [(r, j) for r in range(tile.rows) for j in range(tile.blocks)]
-    addresses = [f.address(result, f.index(r) * result_length + j * lanes) for r, j in places]
+    addresses = [f.address(result, r * result_length + j * lanes) for r, j in places]
     # Before the first packed row the result's memory may hold anything, also NaN.
     begins = first == 0
     carried = [f.b.select(begins, f.splat(0.0), f.load(address)) for address in addresses]
