@@ -25,7 +25,9 @@ TILE_ROWS = 6
 #: 0.8 s with less unrolling and fewer of LLVM's passes.
 K_LOOP_PRODUCTS = 4
 #: Sums in registers that hide the latency of a fused multiply-add: it takes about four cycles,
-#: and two can start in each.
+#: and two can start in each. A row by itself gets as many blocks as that needs. With AVX2 an
+#: LSTM run at (128, 1, 256, 256) then takes 4.20 ms instead of 4.91, and an Elman network 1.13
+#: instead of 1.39; with AVX-512 there is no difference beyond the noise of 2 %.
 SUMS_IN_FLIGHT = 8
 #: Bytes of a product's source that go through all blocks of a nest, and all nests of a step,
 #: before the next rows do. They stay in the second-level cache, with room for the matrices. An
