@@ -29,14 +29,14 @@ K_LOOP_PRODUCTS = 4
 #: LSTM run at (128, 1, 256, 256) then takes 4.20 ms instead of 4.91, and an Elman network 1.13
 #: instead of 1.39; with AVX-512 there is no difference beyond the noise of 2 %.
 SUMS_IN_FLIGHT = 8
-#: Bytes of a product's source that go through all blocks of a nest, and all nests of a step,
-#: before the next rows do. They stay in the second-level cache, with room for the matrices. An
-#: LSTM trained at (16, 256, 512, 512) takes 502 ms, and 523 with all rows at once; at
-#: (32, 128, 128, 128) it is 36.3 and 36.7.
-SOURCE_BYTES = 1 << 18
-#: The rows taken through at once are a multiple of every tile's rows, so that none is cut: these
-#: are 24 or 12 divided by an integer.
-ROW_MULTIPLE = 24
+#: Bytes that a chunk of rows of a product's source may have. A chunk goes through all blocks of
+#: a nest, and all nests of a step, before the next one does; it stays in the second-level cache,
+#: with room for the matrices. An LSTM trained at (16, 256, 512, 512) takes 502 ms, and 523 with
+#: all rows at once; at (32, 128, 128, 128) it is 36.3 and 36.7.
+CHUNK_BYTES = 1 << 18
+#: The rows of a chunk are a multiple of this, and so of every tile's rows (which are 24 or 12
+#: divided by an integer), so that no tile is cut.
+CHUNK_ROWS = 24
 #: Packed rows that a tile of a weight's gradient sums before the next tile does, so that they are
 #: still in the cache for it; also the distance at which it prefetches. An LSTM trained at
 #: (16, 256, 512, 512) takes 498 ms with 128, 552 with 8, 628 with 1024, and 802 with all rows;

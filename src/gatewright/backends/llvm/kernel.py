@@ -24,7 +24,7 @@ from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest, reads_whole
 from gatewright.schedule.slots import OFFSETS, ROWS, STEPS, Plan
-from gatewright.schedule.tiling import ROW_MULTIPLE, SOURCE_BYTES, Tile, Tiling
+from gatewright.schedule.tiling import CHUNK_ROWS, CHUNK_BYTES, Tile, Tiling
 
 
 def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: int) -> None:
@@ -70,10 +70,10 @@ def _chunk(f: Function, plan: Plan, table: ir.Value) -> ir.Value:
             size = size_of(f, plan, table, group.source.size)
             longer = f.b.icmp_signed(">", size, longest)
             longest = f.b.select(longer, size, longest)
-    fitting = f.b.sdiv(f.index(SOURCE_BYTES // f.numbers.bytes), longest)
-    whole = f.b.mul(f.b.sdiv(fitting, f.index(ROW_MULTIPLE)), f.index(ROW_MULTIPLE))
-    enough = f.b.icmp_signed(">", whole, f.index(ROW_MULTIPLE))
-    return f.b.select(enough, whole, f.index(ROW_MULTIPLE))
+    fitting = f.b.sdiv(f.index(CHUNK_BYTES // f.numbers.bytes), longest)
+    whole = f.b.mul(f.b.sdiv(fitting, f.index(CHUNK_ROWS)), f.index(CHUNK_ROWS))
+    enough = f.b.icmp_signed(">", whole, f.index(CHUNK_ROWS))
+    return f.b.select(enough, whole, f.index(CHUNK_ROWS))
 
 
 def _emit_nest(
