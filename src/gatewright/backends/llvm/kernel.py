@@ -24,7 +24,7 @@ from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest, reads_whole
 from gatewright.schedule.slots import OFFSETS, ROWS, STEPS, Plan
-from gatewright.schedule.tiling import CHUNK_ROWS, CHUNK_BYTES, Tile, Tiling
+from gatewright.schedule.tiling import CHUNK_BYTES, CHUNK_ROWS, Tile, Tiling
 
 
 def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: int) -> None:
