@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.operations import evaluate
-from gatewright.backends.reference import Run, run
+from gatewright.backends.reference import run
+from gatewright.backends.run import Run
 from gatewright.graph import Adjoint, Graph, Term
 from gatewright.graph.recompute import LEAVES
 from gatewright.graph.sizes import number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ from gatewright.errors import ArgumentError, CellError, SizeError
 from gatewright.graph import build_graph
 from gatewright.graph.recompute import LEAVES, MOST_RECOMPUTED
 from gatewright.graph.stages import stages
+from gatewright.graph.terms import Expression
 from gatewright.language.operations import OPERATIONS
+from gatewright.schedule.loop import ScheduleOptions, schedule
+from gatewright.schedule.single_step import schedule_step
 from odd_cells import CLASSIC
 from random_cells import Program, build, programs
 
@@ -253,17 +257,38 @@ def test_a_long_chain_of_cheap_operations_is_no_deep_recursion():
 def test_asking_twice_gives_the_same_adjoint():
     graph = GRU().graph
     first, again = graph.adjoint_of("r"), graph.adjoint_of("r")
-    assert list(first.order) == list(again.order)
+    assert list(map(repr, first.order)) == list(map(repr, again.order))
     compare(graph)
 
 
 def test_derived_terms_are_merged_and_simplified():
-    terms = LSTM().graph.terms
+    terms = LSTM().graph.terms.extended()
     a, b = terms.all[0], terms.all[1]
     assert terms.make("add", a, b) is terms.make("add", b, a)
     assert terms.make("subtract", a, b) is not terms.make("subtract", b, a)
-    assert a + 0.0 is a and 1.0 * a is a and a - 0.0 is a and a / 1.0 is a and operator.neg(-a) is a
-    assert (0.0 * a).op == "multiply"  # it is NaN where a is infinite
+    x = Expression(terms, a)
+    for same in (x + 0.0, 1.0 * x, x - 0.0, x / 1.0, operator.neg(-x)):
+        assert same.term is a
+    assert (0.0 * x).op == "multiply"  # it is NaN where a is infinite
+
+
+def test_adjoints_and_schedules_leave_the_graph_unchanged():
+    """Threads derive from one graph at once, and get what a single thread gets."""
+    graph = GRU(reset="before").graph
+    before = list(graph.terms.all)
+
+    def derived(_: int) -> list[str]:
+        work = schedule.__wrapped__(graph, ScheduleOptions(("r", "n")))
+        step = schedule_step.__wrapped__(graph)
+        terms = [*graph.adjoint_of("z").order, *work.loop.adjoint.order, *step.updates.values()]
+        return [repr(term) for term in terms]
+
+    with ThreadPoolExecutor(8) as pool:
+        first, *others = pool.map(derived, range(32))
+    assert all(other == first for other in others)
+    assert list(graph.terms.all) == before
+    with pytest.raises(AssertionError, match="frozen"):
+        graph.terms.constant(0.125)
 
 
 # Stages.
@@ -315,7 +340,7 @@ def test_further_inputs_and_noises_are_known_before_the_loop():
 
     cell = cell_of(step)
     assert stages_of(cell) == {"x": 1, "dt": 1, "decay": 1, "mask": 1, "seen": 1, "h": 2}
-    run_held = stages(cell.graph.forward, given={cell.graph.values["h"]})
+    run_held = stages(cell.graph.forward, held={cell.graph.values["h"]})
     assert run_held[cell.graph.values["h"]] == 1
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 import gatewright as gw
 from gatewright import linear, softmax, tanh
 from gatewright.backends import choose
-from gatewright.backends.llvm.library import cannot, scheduled
-from gatewright.backends.reference import Run
+from gatewright.backends.llvm.library import unsupported_graph
+from gatewright.backends.run import Run
+from gatewright.schedule.loop import ScheduleOptions, schedule
 from random_cells import Program, build, programs
 from test_kernels import F32, F64, LAYOUTS, everything, held_to_reference, task_of
 from tolerances import close
@@ -260,9 +261,10 @@ def test_kernels_run_whatever_the_language_says(program: Program):
     """And the backward pass finds the source of every product: a leaf, kept, or a state."""
     graph = build(program).graph
     names = tuple(name for name, term in graph.values.items() if not term.boolean)
-    assert cannot(graph, names) is None
-    way = (names, (), True)
-    for part in (scheduled(graph, way).before, scheduled(graph, way).loop):
+    assert unsupported_graph(graph, names) is None
+    way = ScheduleOptions(names)
+    work = schedule(graph, way)
+    for part in (work.before, work.loop):
         for one in part.adjoint.weights if part is not None else ():
-            there = {*part.kept, *part.loop.step_leaves}
+            there = {*part.saved, *part.loop.step_leaves}
             assert one.right is None or one.right.op == "state" or one.right in there

@@ -67,7 +67,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(choose.BACKENDS, "llvm", choose.BACKENDS["triton"])
     if os.environ.get("TRITON_INTERPRET") != "1":
         monkeypatch.setattr(loop, "built", triton_stand_in.built)
-        monkeypatch.setattr(triton, "_why_not_there", lambda like: None)
+        monkeypatch.setattr(triton, "_why_no_device", lambda like: None)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -117,11 +117,11 @@ sys.path.insert(0, {tests!r})
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from gatewright.backends.triton import build
-from gatewright.backends.triton.loop import Loop
+from gatewright.backends.triton.loop import LoopKernels
 from gatewright.backends.triton.tiles import Tiles
 from test_kernels import VARIANTS
 
-loop = Loop(VARIANTS["gru_before"].graph, ((), (), True), (("hidden", 33), ("input", 7)))
+loop = LoopKernels(VARIANTS["gru_before"].graph, ((), (), True), (("hidden", 33), ("input", 7)))
 for number, dtype, capability in (("fp32", torch.float32, 90), ("bf16", torch.bfloat16, 80)):
     for kind in ("training", "backward"):
         _, text = loop.printed(kind, {tiles}, dtype)
@@ -240,7 +240,7 @@ def test_what_cannot_run_is_said(monkeypatch: pytest.MonkeyPatch):
             h = 0.5 * h + y
             return gw.state(h=h, output=y)
 
-    monkeypatch.setattr(triton, "_why_not_there", lambda like: None)
+    monkeypatch.setattr(triton, "_why_no_device", lambda like: None)
     early = gw.Recurrent(Early(), 3, 5, backend="triton")
     with pytest.raises(gw.BackendError, match="the output does not depend on a state"):
         early(torch.randn(4, 2, 3))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gatewright.errors import ArgumentError
-from gatewright.graph.memory_gates import kept
+from gatewright.graph.memory_gates import additive_path
 from gatewright.layers.init_gates import (
     check_layer,
     chrono_,
@@ -147,7 +147,7 @@ def horizon_limit(layer: Recurrent) -> str | None:
 
 def carried(layer: Recurrent) -> list[str]:
     """The states of which something is carried on as it is."""
-    return [state for state in layer.graph.states if len(kept(layer.graph, state)) > 1]
+    return [state for state in layer.graph.states if len(additive_path(layer.graph, state)) > 1]
 
 
 def rectified(layer: Recurrent) -> bool:

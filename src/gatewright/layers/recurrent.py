@@ -12,8 +12,8 @@ from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import check_backend, run_on
-from gatewright.backends.llvm import why_watched
-from gatewright.backends.reference import Run
+from gatewright.backends.conditions import why_watched
+from gatewright.backends.run import Run
 from gatewright.backends.step import starts as fresh_states
 from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError

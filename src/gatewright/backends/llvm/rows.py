@@ -6,7 +6,7 @@ from llvmlite import ir
 
 from gatewright.backends.llvm.ir import Function
 from gatewright.language.node import Size
-from gatewright.schedule.slots import AFTER, BEFORE, Place, Plan
+from gatewright.schedule.slots import AFTER, BEFORE, Plan, RowAccess
 
 
 def size_of(f: Function, plan: Plan, table: ir.Value, size: Size) -> ir.Value:
@@ -42,7 +42,7 @@ class Rows:
             self.indexed[how, r] = self.f.load_index(array, self.packed[r])
         return self.indexed[how, r]
 
-    def address(self, place: Place, r: int) -> ir.Value:
+    def address(self, place: RowAccess, r: int) -> ir.Value:
         """The first unit of row r in a buffer."""
         f = self.f
         base = f.load_pointer(self.table, place.slot)
