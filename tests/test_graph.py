@@ -1,4 +1,4 @@
-"""The graph: sizes, stages, and the adjoint of everything held to autograd."""
+"""The graph: sizes, stages, and the adjoint of everything compared with autograd."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import operator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 
 import gatewright as gw
 from adjoint import SIZES, compare
@@ -39,7 +40,7 @@ VARIANTS = [
 
 
 def cell_of(step: Any, **attributes: Any) -> gw.Cell:
-    """A cell with the given step."""
+    """Make a cell with this step."""
     return type("Made", (gw.Cell,), {"step": step, **attributes})()  # type: ignore[no-any-return]
 
 
@@ -95,8 +96,8 @@ def unary(name: str) -> Any:
 
 FORMS |= {
     name: unary(name)
-    for name, one in OPERATIONS.items()
-    if one.kind == "pointwise" and one.arity == 1 and name not in FORMS
+    for name, operation in OPERATIONS.items()
+    if operation.kind == "pointwise" and operation.arity == 1 and name not in FORMS
 }
 
 
@@ -132,7 +133,7 @@ def test_the_adjoint_of_each_cell_is_autograd(cell: gw.Cell):
 @settings(
     max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-@given(programs())
+@hypothesis.given(programs())
 def test_the_adjoint_of_random_cells_is_autograd(program: Program):
     compare(build(program).graph)
 
@@ -190,7 +191,7 @@ def test_saved_and_recomputed_terms_belong_to_the_step(cell: gw.Cell):
     step = set(graph.forward)
     assert set(adjoint.saved) <= step and set(adjoint.recomputed) <= step
     assert not set(adjoint.saved) & set(adjoint.recomputed)
-    assert not {one.op for one in (*adjoint.saved, *adjoint.recomputed)} & LEAVES
+    assert not {term.op for term in (*adjoint.saved, *adjoint.recomputed)} & LEAVES
     assert {one.op for one in adjoint.recomputed} <= {"add", "subtract", "multiply"}
 
 
@@ -199,7 +200,7 @@ def test_the_lstm_saves_its_four_gates_and_the_squashed_memory():
     saved = set(graph.adjoint.saved)
     gates = {graph.values[name] for name in "gifo"}
     assert gates <= saved
-    assert [one.op for one in sorted(saved - gates, key=lambda one: one.index)] == ["tanh"]
+    assert [term.op for term in sorted(saved - gates, key=lambda term: term.index)] == ["tanh"]
 
 
 def test_a_chain_of_cheap_operations_is_saved_rather_than_recomputed():
@@ -230,7 +231,7 @@ def test_terms_off_the_loop_are_known():
     assert {one for one in adjoint.states.values()} <= adjoint.loop
 
 
-def test_seeds_of_a_name_that_is_not_there_are_refused():
+def test_seeds_of_an_unknown_name_are_refused():
     with pytest.raises(ArgumentError, match=r"\['nothing'\] are not among the values"):
         LSTM().graph.adjoint_of("nothing")
 
@@ -344,7 +345,7 @@ def test_further_inputs_and_noises_are_known_before_the_loop():
     assert run_held[cell.graph.values["h"]] == 1
 
 
-def test_what_no_next_state_needs_can_leave_the_loop():
+def test_values_that_no_next_state_needs_can_leave_the_loop():
     graph = PeepholeLSTM().graph
     assert not graph.after  # h is a state: all is needed
 
@@ -456,18 +457,18 @@ def test_sizes_that_can_never_agree_are_refused_with_the_cell():
 
 
 def test_equal_values_of_the_user_are_terms_of_their_own():
-    """Each named value can be held on its own, also where two say the same."""
+    """Each named value can be held by itself, also where two have the same formula."""
 
     def step(self: Any, x: Any, h: Any) -> Any:
         a = gw.tanh(gw.linear(x, h))
-        one = gw.square(a)
-        two = gw.square(a)
-        three = gw.tanh(a)
-        four = gw.tanh(a)
-        return gw.state(h=one * two + three * four)
+        first = gw.square(a)
+        second = gw.square(a)
+        third = gw.tanh(a)
+        fourth = gw.tanh(a)
+        return gw.state(h=first * second + third * fourth)
 
     values = cell_of(step).graph.values
-    assert len({values[name] for name in ("one", "two", "three", "four")}) == 4
+    assert len({values[name] for name in ("first", "second", "third", "fourth")}) == 4
     compare(cell_of(step).graph)
 
 

@@ -203,14 +203,14 @@ def _(
 
 @torch.library.custom_op("gatewright::loops_backward", mutates_args=())
 def loops_backward(
-    kept: Tensor,
+    saved: Tensor,
     known: Sequence[Tensor],
     states: Sequence[Tensor],
     fresh: Sequence[Tensor],
     restart: Tensor | None,
     gradients: Sequence[Tensor],
     present: Sequence[bool],
-    asked: Sequence[bool],
+    requested: Sequence[bool],
     cell: str,
     names: str,
     held: str,
@@ -221,8 +221,7 @@ def loops_backward(
 ) -> list[Tensor]:
     """Compute the gradients of all tensors, empty where none is requested.
 
-    `gradients` are those upstream ones that are `present`. The names of the arguments belong to
-    the operator's schema, which programs that torch has stored refer to.
+    `gradients` are those upstream ones that are `present`.
     """
     decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
     order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
@@ -234,30 +233,30 @@ def loops_backward(
     upstream += rows[len(decoded.returned) :]
     every = [*known, *states, *fresh]
     positions = [*decoded.positions, *range(len(known), len(every))]
-    shape = decoded.shape.backward(upstream, [asked[i] for i in positions])
+    shape = decoded.shape.backward(upstream, [requested[i] for i in positions])
     addresses = [tensor.data_ptr() for tensor in decoded.tensors]
     shapes = [tensor.shape for tensor in decoded.tensors]
-    back = run_backward(decoded.built, shape, order, addresses, kept, upstream, shapes)
+    back = run_backward(decoded.built, shape, order, addresses, saved, upstream, shapes)
     by_position = dict(zip(positions, back, strict=True))
     results = []
-    for i, (tensor, requested) in enumerate(zip(every, asked, strict=True)):
+    for i, (tensor, needed) in enumerate(zip(every, requested, strict=True)):
         gradient = by_position.get(i)
         if gradient is not None:
             # A copy: the gradients of several weights may be parts of one tensor, which an
             # operator must not return.
             results.append(gradient.clone(memory_format=torch.contiguous_format))
         else:
-            results.append(tensor.new_zeros(tensor.shape if requested else 0))
+            results.append(tensor.new_zeros(tensor.shape if needed else 0))
     return results
 
 
 @loops_backward.register_fake
 def _(
-    kept: Any, known: Any, states: Any, fresh: Any, restart: Any, gradients: Any, present: Any,
-    asked: Any, *plan: Any,
+    saved: Any, known: Any, states: Any, fresh: Any, restart: Any, gradients: Any, present: Any,
+    requested: Any, *plan: Any,
 ) -> list[Tensor]:  # fmt: skip
-    every = zip((*known, *states, *fresh), asked, strict=True)
-    return [tensor.new_empty(tensor.shape if requested else 0) for tensor, requested in every]
+    every = zip((*known, *states, *fresh), requested, strict=True)
+    return [tensor.new_empty(tensor.shape if needed else 0) for tensor, needed in every]
 
 
 def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
