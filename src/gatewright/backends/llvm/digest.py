@@ -24,19 +24,8 @@ from gatewright.graph import Graph
 #: Part of every name. Increase it if a kernel changes for a reason that is not in the source of
 #: the emitters, such as an option of LLVM that is read from the environment.
 EMITTER_VERSION = 1
-#: The modules that emit functions or decide which functions a module has.
-EMITTERS = (
-    "backends.llvm.build",
-    "backends.llvm.chain",
-    "backends.llvm.kernel",
-    "backends.llvm.library",
-    "backends.llvm.moves",
-    "backends.llvm.pack",
-    "backends.llvm.step_kernel",
-    "backends.llvm.threads",
-    "backends.llvm.totals",
-    "backends.llvm.weight_gradients",
-)
+#: The modules that assemble the functions of a kernel; all others that emit are imported by them.
+EMITTERS = ("backends.llvm.library", "backends.llvm.step_kernel")
 PACKAGE = Path(__file__).parents[2]
 #: One import of ours, over several lines where it is in parentheses.
 IMPORT = re.compile(rb"^[ \t]*from gatewright\.([\w.]+) import (\([^)]*\)|[^\n(]*)", re.MULTILINE)
@@ -79,8 +68,10 @@ def emitting_sources() -> dict[str, bytes]:
     sources: dict[str, bytes] = {}
     waiting = list(EMITTERS)
     while waiting:
-        path = _file_of(waiting.pop())
-        if path is None or path in sources:
+        module = waiting.pop()
+        path = _file_of(module)
+        assert path is not None, f"gatewright.{module} is imported and has no file"
+        if path in sources:
             continue
         sources[path] = (PACKAGE / path).read_bytes()
         for match in IMPORT.findall(sources[path]):
