@@ -17,7 +17,8 @@ from gatewright.backends.conditions import why_not_read, why_watched
 from gatewright.backends.run import Run
 from gatewright.graph import Term
 
-_NOTHING = torch.empty(0)
+#: A placeholder that expands to any size: the output may be a held value that was not passed.
+_NOTHING = torch.zeros(())
 
 
 def needs_operations(tensors: Sequence[Tensor], upstream: Sequence[Tensor | None]) -> bool:
@@ -73,7 +74,7 @@ def gradients_by_operations(
     known = dict(zip(terms, tensors, strict=False))
     states = dict(zip(graph.states, tensors[len(known) :], strict=False))
     fresh = dict(zip(graph.states, tensors[len(known) + len(states) :], strict=False))
-    # Held values that no term reads are not passed to the kernels; any placeholder will do.
+    # Held values that no term reads are not passed to the kernels; a placeholder will do.
     hold = {name: known.get(graph.values[name], value) for name, value in run.hold.items()}
     # Values that follow from weights only never went through the kernels, and are unknown here.
     names = [name for name in run.names if graph.values[name] in returned]
