@@ -24,7 +24,7 @@ from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends import choose, llvm
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from random_cells import Program, build, programs

@@ -52,6 +52,8 @@ def held_to_paper(
 ) -> None:
     """Outputs, final states and every gradient are those of the plain step in a loop.
 
+    The step gets the weights that are learned.
+
     Args:
         given: The event and the further inputs, `(T, B, size)`.
         start: The states, `(1, B, size)`.
@@ -59,7 +61,7 @@ def held_to_paper(
     """
     event, *further = given
     loose = {name: given[name] for name in further} | (drawn or {})
-    weights = own_weights(layer)
+    weights = {name: one for name, one in own_weights(layer).items() if one.requires_grad}
     for one in (*given.values(), *start):
         one.requires_grad_()
 

@@ -41,7 +41,7 @@ def wrong_index_of_a_stepper() -> None:
     stepper = gw.GRU(5, 16).stepper(2)
     stepper.step(torch.zeros(2, 5))
     stream = stepper._stream
-    stream.layers[0].space.halves[1].add_(10_000)
+    stream.layers[0].memory.halves[1].add_(10_000)
     stepper.step(torch.zeros(2, 5))
     stepper.step(torch.zeros(2, 5))
 
@@ -57,7 +57,7 @@ def wrong_weight() -> None:
             self,
             [
                 span._replace(end=span.end - 1)
-                if list(self.bases)[span.base] == "given 1"
+                if list(self.bases)[span.base] == "input 1"
                 else span
                 for span in map(spanned, table)
             ],

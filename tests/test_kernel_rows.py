@@ -13,8 +13,9 @@ from torch import Tensor
 import gatewright as gw
 from gatewright import linear, softmax, tanh
 from gatewright.backends import choose
-from gatewright.backends.llvm.library import cannot, scheduled
-from gatewright.backends.reference import Run
+from gatewright.backends.llvm.library import unsupported_graph
+from gatewright.backends.run import Run
+from gatewright.schedule.loop import ScheduleOptions, schedule
 from random_cells import Program, build, programs
 from test_kernels import F32, F64, LAYOUTS, everything, held_to_reference, task_of
 from tolerances import close
@@ -261,11 +262,11 @@ def test_kernels_run_every_cell_of_the_language(program: Program):
     """The backward pass also has the source of every product: a leaf, a saved value or a state."""
     graph = build(program).graph
     names = tuple(name for name, term in graph.values.items() if not term.boolean)
-    assert cannot(graph, names) is None
-    way = (names, (), True)
-    for part in (scheduled(graph, way).before, scheduled(graph, way).loop):
+    assert unsupported_graph(graph, names) is None
+    work = schedule(graph, ScheduleOptions(names))
+    for part in (work.before, work.loop):
         for gradient in part.adjoint.weights if part is not None else ():
-            available = {*part.kept, *part.loop.step_leaves}
+            available = {*part.saved, *part.loop.step_leaves}
             assert (
                 gradient.right is None
                 or gradient.right.op == "state"

@@ -26,11 +26,11 @@ import gatewright as gw
 from gatewright.backends import choose, llvm
 from gatewright.backends.llvm import call_list, library
 from gatewright.backends.llvm.call_list import Program as KernelProgram
-from gatewright.backends.llvm.library import cannot
+from gatewright.backends.llvm.library import unsupported_graph
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.memory import Pool
 from gatewright.backends.llvm.threads import openmp
-from gatewright.backends.reference import Result, Run
+from gatewright.backends.run import Result, Run
 from gatewright.backends.step import starts as fresh_states
 from gatewright.bench.growing import Gated
 from gatewright.errors import SizeError
@@ -267,7 +267,7 @@ def test_a_cell_that_kernels_cannot_run_runs_on_the_reference(
     monkeypatch.delitem(POINTWISE, "erf")
     monkeypatch.setitem(ODD, "odd", (Odd(), 3, 5))
     layer = make("odd")
-    assert cannot(layer.graph) == "they have no erf yet"
+    assert unsupported_graph(layer.graph) == "they have no erf yet"
     inputs = sequences(layer, 4, 3)
     expected = run(make("odd", backend="reference"), inputs)
     # The kernels do not run at all: here they would raise.
@@ -474,7 +474,7 @@ def dirty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     library.kernels.cache_clear()
     taken: list[Tensor] = []
     gaps: dict[int, list[list[int]]] = {}  # the begins of the gaps in blocks of each length
-    place, ready = KernelProgram.place, KernelProgram.ready
+    place, ready = KernelProgram.place, KernelProgram.complete
     begins: dict[tuple[KernelProgram, str], list[int]] = {}
 
     def take(self: Pool, dtype: torch.dtype, *shape: int) -> Tensor:
@@ -495,7 +495,7 @@ def dirty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(Pool, "take", take)
     monkeypatch.setattr(KernelProgram, "place", placed)
-    monkeypatch.setattr(KernelProgram, "ready", done)
+    monkeypatch.setattr(KernelProgram, "complete", done)
     yield
     library.kernels.cache_clear()
     assert len(taken) > 10 and begins

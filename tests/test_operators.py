@@ -13,7 +13,7 @@ from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends.llvm import operators
-from gatewright.backends.reference import Run, at_hand
+from gatewright.backends.run import Run
 from tolerances import close, gradients
 
 # A cell's own named values, a further input, one state; two states; a start that is learned.
@@ -57,7 +57,7 @@ def arguments(cell: str, monkeypatch: pytest.MonkeyPatch, *, restart: bool) -> A
     found: list[Any] = []
     original = operators.loops
     monkeypatch.setattr(operators, "loops", lambda *given: found.append(given) or original(*given))
-    operators.call(task, at_hand(task))
+    operators.call(task, task.known_terms())
     return found[0]
 
 

@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 import pytest
 
 import gatewright as gw
-from gatewright.backends.llvm import build, cache, library, target
+from gatewright.backends.llvm import build, digest, library, target
 from gatewright.backends.llvm.target import Target
 from odd_cells import CELLS
 
@@ -75,7 +75,7 @@ def assembled(goal: Target, cell: gw.Cell, bits: int, monkeypatch: Any) -> tuple
     monkeypatch.setenv("GATEWRIGHT_CACHE", "")
     monkeypatch.setattr(build, "optimised", optimised)
     monkeypatch.setattr(build, "Library", Collected)
-    for module in (build, cache):
+    for module in (build, digest):
         monkeypatch.setattr(module, "target", lambda: goal)
     library.Kernels(cell.graph, ((), (), True), bits).function("loop_training")
     return texts[0], codes[0]
@@ -114,10 +114,10 @@ def test_calls_in_assembly_are_recognised():
 def test_each_processor_has_cache_entries_of_its_own(monkeypatch: pytest.MonkeyPatch):
     names = set()
     for goal in TARGETS.values():
-        monkeypatch.setattr(cache, "target", lambda goal=goal: goal)
-        cache.host.cache_clear()
-        names.add(cache.key(CELLS["lstm"][0].graph, 32))
-    cache.host.cache_clear()
+        monkeypatch.setattr(digest, "target", lambda goal=goal: goal)
+        digest.host.cache_clear()
+        names.add(digest.key(CELLS["lstm"][0].graph, 32))
+    digest.host.cache_clear()
     assert len(names) == len(TARGETS)
 
 

@@ -10,9 +10,10 @@ import torch
 
 import gatewright as gw
 from gatewright.backends.llvm import library
-from gatewright.backends.llvm.backward import BackwardProgram
+from gatewright.backends.llvm.backward_program import BackwardProgram
 from gatewright.backends.llvm.call_list import Program
 from gatewright.backends.llvm.verify import Access, Contents, Span, verify, without
+from gatewright.schedule.buffers import Buffer
 
 #: Four rows of eight numbers in block 1, which has 40 numbers; block 2 is lent.
 ROWS = Span(1, 8, 8, 8, 40)
@@ -173,16 +174,16 @@ def test_memory_that_two_values_share_holds_the_later_one():
     shared = [
         (leaf, term)
         for leaf, term in kernels.replaced.items()
-        if program.places.get(f"before kept {leaf.index}")
-        == program.places.get(f"loop kept {term.index}")
+        if program.places.get(("before", Buffer("value", leaf)))
+        == program.places.get(("loop", Buffer("value", term)))
     ]
     assert shared
     for leaf, term in shared:
-        span = program.places[f"loop kept {term.index}"]
+        span = program.places["loop", Buffer("value", term)]
         access_ = Access("read", span, program.shape.total, 16, 16, f"value {term.index}")
         names = dict(enumerate(program.bases))
         lengths = {i: program.lengths.get(name, 0) for i, name in names.items()}
-        writable = {program.bases["kept"]}
+        writable = {program.bases["saved"]}
         verify([("again", [access_])], lengths, writable, program.contents)
         early = access_._replace(content=f"value {leaf.index}")
         with pytest.raises(gw.errors.KernelError, match="not all of it holds"):
@@ -194,5 +195,5 @@ def test_both_passes_agree_on_the_saved_memory():
     run(layer)
     kernels = library.kernels(layer.graph, ((), (), True), 32)
     shape = next(shape for kind, shape in kernels.programs if kind == "backward")
-    forward = replace(shape, present=(), asked=(), pieces=(), wholes=())
+    forward = replace(shape, present=(), requested=(), pieces=(), wholes=())
     assert ("training", forward) in kernels.programs

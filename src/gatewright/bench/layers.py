@@ -12,7 +12,7 @@ from gatewright.bench.peers import PEERS
 from gatewright.bench.results import Results
 from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError
-from gatewright.language.cell import Cell
+from gatewright.language.cell import Cell, stored_form
 from gatewright.training.cell_file import cell_from_file, names_a_file
 
 CHOSEN = ("lstm", "gru", "elman_rnn", "peephole_lstm")
@@ -56,8 +56,9 @@ def bench_layers(
     for one in threads:
         if one < 1:
             raise ArgumentError(f"threads={one}; expected a whole number from 1")
+    widths = [{"input": events, "hidden": hidden} for _, _, events, hidden in sizes]
     task = {
-        "cells": {name: own[name].equations.to_json() if name in own else None for name in names},
+        "cells": {n: stored_form(own[n], widths) if n in own else None for n in names},
         "peers": list(peers),
         "sizes": list(sizes),
         "trainings": list(trainings),

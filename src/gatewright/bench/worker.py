@@ -14,7 +14,6 @@ from gatewright.bench.timing import in_turns
 from gatewright.cells import CELLS
 from gatewright.errors import BackendError
 from gatewright.language.cell import StoredCell
-from gatewright.language.equations import Equations
 from gatewright.schedule.work import Phase, count
 
 
@@ -36,7 +35,7 @@ def main() -> None:
     if "jax" in missing and not can_stay():
         missing["jax"] = "this system cannot hold JAX to a number of threads"
     for name, stored in task["cells"].items():
-        cell = CELLS[name]() if stored is None else StoredCell(Equations.from_json(stored))
+        cell = CELLS[name]() if stored is None else StoredCell.from_json(stored)
         for training in task["trainings"]:
             for size in task["sizes"]:
                 case = make_case(name, cell, size, training=training, backend=task["backend"])

@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.language.cell import StoredCell
-from gatewright.language.equations import Equations
 from gatewright.layers.saving import load, save
 from gatewright.tasks.task import Task
 from gatewright.training.experiment import check_counts
@@ -113,7 +112,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         settings = self.get_params(deep=False)
         if not isinstance(self.cell, str):
             _, network = find_network(self.cell)
-            settings["cell"] = network.cell
+            settings["cell"] = network.stored(self.model_.task, self.model_.hidden_size)
         if isinstance(self.random_state, np.random.RandomState):
             settings["random_state"] = None  # its position is over; a new fit draws anew
         learned = {
@@ -146,7 +145,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
                     f"{directory} holds a {kind}, not a {cls.__name__}: load it with {kind}.load"
                 )
             if isinstance(settings["cell"], dict):
-                settings["cell"] = StoredCell(Equations.from_json(settings["cell"]))
+                settings["cell"] = StoredCell.from_json(settings["cell"])
             estimator = cls(**settings)
             for name, value in stored["learned"].items():
                 is_array = isinstance(value, dict)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from gatewright.errors import CellError, ModelError
 from gatewright.language.equations import Equations
+from gatewright.language.fixed import Constant, from_json, read_fixed, to_json
 from gatewright.language.functions import Update
 from gatewright.language.late_binding import above
 from gatewright.language.node import Size
@@ -22,8 +23,7 @@ class CellType(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         cell = super().__call__(*args, **kwargs)
         if "equations" not in cell.__dict__:
-            object.__setattr__(cell, "equations", read(cell))
-            _ = cell.graph  # sizes that can never fit are refused here too
+            cell._read()
         return cell
 
 
@@ -53,7 +53,11 @@ class Cell(metaclass=CellType):
             a number (0 where it is not named), -inf, or `gw.parameter()`.
         sizes: Sizes of states and further inputs, where they do not follow from the
             equations: "hidden", "input" or a number.
+        fixed: Weights that are not learned, by product and source, a parameter by its name:
+            `{"A": {"m": matrix}}`. Each is nested lists, an array or a tensor, or a function of
+            its shape, `matrix(rows, columns)`. It is a property where it follows from fields.
         equations: What the step says.
+        constants: The fixed weights, also of the cells in the fields, by path.
     """
 
     initial: ClassVar[Mapping[str, Any]] = {}
@@ -62,6 +66,12 @@ class Cell(metaclass=CellType):
         #: One step: the event and the states to `gw.state(...)`. Each cell writes its own.
         step: ClassVar[Callable[..., Update]]
         equations: Equations
+        constants: Mapping[str, Constant]
+
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """Weights that are not learned; a class attribute, or a property that reads fields."""
+        return {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -73,9 +83,15 @@ class Cell(metaclass=CellType):
                 f"its fields cannot be read: {error}",
                 cell=cls.__name__,
                 hint="a field is a typed constant, such as `floor: float = 0.1`; several in one "
-                "are a tuple; `initial` and `sizes` are written without a type",
+                "are a tuple; `initial`, `sizes` and `fixed` are written without a type",
             ) from error
         cls.__doc__ = about  # a dataclass without a docstring is given its signature as one
+
+    def _read(self) -> None:
+        """Take the equations from the step, and the constants from `fixed`."""
+        object.__setattr__(self, "equations", read(self))
+        _ = self.graph  # sizes that can never fit are refused here too
+        object.__setattr__(self, "constants", read_fixed(self))
 
     def fields(self) -> dict[str, Any]:
         """The cell's fields and their values."""
@@ -138,11 +154,12 @@ class Cell(metaclass=CellType):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("equations", "_graph")}
+        derived = ("equations", "constants", "_graph")
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        object.__setattr__(self, "equations", read(self))
+        self._read()
 
     def __str__(self) -> str:
         return text(self.equations)
@@ -161,21 +178,52 @@ class Cell(metaclass=CellType):
         return drawn
 
 
+#: The key of a stored cell's constants, next to those of its equations.
+FIXED = "fixed"
+
+
 class StoredCell(Cell):
-    """A cell that came with a saved model: its equations, without its class."""
+    """A cell that came with a saved model: its equations and constants, without its class."""
 
     def __init__(self, equations: Equations) -> None:
-        self.__dict__["equations"] = equations
+        self.__dict__.update(equations=equations, constants={})
         try:
             _ = self.graph
         except CellError as error:
             raise ModelError(f"the stored cell is damaged: {error.fact}") from error
 
+    @classmethod
+    def from_json(cls, stored: Any, path: str = "cell") -> StoredCell:
+        """Take what `stored_form` wrote; `path` is its place in a file, for messages.
+
+        Raises:
+            ModelError: if it is damaged.
+        """
+        if not isinstance(stored, dict) or FIXED not in stored:
+            return cls(Equations.from_json(stored, path))
+        equations = {name: value for name, value in stored.items() if name != FIXED}
+        cell = cls(Equations.from_json(equations, path))
+        cell.__dict__["constants"] = from_json(stored[FIXED], cell, f"{path}.{FIXED}")
+        return cell
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.equations.to_json()
+        constants = {path: one.to_json(one.tables) for path, one in self.constants.items()}
+        return _with_fixed(self.equations, constants)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__["equations"] = Equations.from_json(state)
+        self.__dict__.update(StoredCell.from_json(state).__dict__)
 
     def __repr__(self) -> str:
         return f"<{self.equations.name}, from a saved model>"
+
+
+def stored_form(cell: Cell, sizes: Iterable[Mapping[str, int]]) -> dict[str, Any]:
+    """A cell in JSON's types: its equations, and its constants in layers of these sizes.
+
+    `StoredCell.from_json` takes it, in any process. Functions are not stored: their values are.
+    """
+    return _with_fixed(cell.equations, to_json(cell, sizes))
+
+
+def _with_fixed(equations: Equations, constants: Mapping[str, Any]) -> dict[str, Any]:
+    return equations.to_json() | ({FIXED: constants} if constants else {})

@@ -20,8 +20,9 @@ READING: ContextVar[Reader | None] = ContextVar("READING", default=None)
 
 WHERE = "use where(condition, a, b), which chooses element by element"
 CONSTANTS = (
-    "a constant is a number, also one that is a field of the cell; a vector is parameter(), "
-    "which a layer can hold fixed (freeze)"
+    "a constant is a number, also one that is a field of the cell; a matrix is that of a product, "
+    "linear(m, name='A'), and a vector a parameter(); values that are not learned are given in "
+    "`fixed` of the cell: fixed = {'A': {'m': matrix}}"
 )
 
 

@@ -66,7 +66,7 @@ def check_export(steps: int) -> None:
 def check_effect(graph: Graph, numbers: Mapping[str, int]) -> None:
     """Warn of a hidden size that changes nothing, unless it is the output's own."""
     sizes = {*graph.sizes.of.values()}
-    sizes |= {size for one in graph.sizes.agreements for size in (one.one, one.other)}
+    sizes |= {size for one in graph.sizes.agreements for size in (one.first, one.second)}
     if "hidden" in sizes or number(graph.output.size, numbers) == numbers["hidden"]:
         return
     own = ", ".join(f"{name}: {term.size}" for name, term in graph.states.items())

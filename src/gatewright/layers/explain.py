@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import BACKENDS, pick
 from gatewright.backends.llvm import NUMBERS
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
 from gatewright.errors import BackendError
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import INPUTS, STATE

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.choose import pick
-from gatewright.backends.llvm import extent, prepare_call, why_not_now
+from gatewright.backends.choose import pick, prepare_call
+from gatewright.backends.conditions import extent, why_not_now
+from gatewright.backends.run import PreparedRun
 from gatewright.graph import Graph
 from gatewright.layers.cell_module import PATH
 from gatewright.layers.sequences import Layout
 from gatewright.layers.states import state_sizes
 
 if TYPE_CHECKING:
-    from gatewright.backends.llvm.fast_call import FastCall
     from gatewright.layers.recurrent import Recurrent
 
 #: Forms that are kept of one layer, of some 10 kB each.
@@ -83,7 +83,7 @@ class PreparedCall:
     layout: Layout
     direct: bool
     directions: int
-    runs: Sequence[FastCall]
+    runs: Sequence[PreparedRun]
     ends: Sequence[int]
 
     def in_memory(self, tensors: Sequence[Tensor]) -> bool:

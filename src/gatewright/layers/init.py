@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gatewright.errors import ArgumentError
-from gatewright.graph.memory_gates import kept
+from gatewright.graph.memory_gates import additive_path
 from gatewright.layers.init_gates import (
     check_layer,
     chrono_,
@@ -48,7 +48,8 @@ def orthogonal_(layer: Recurrent, gain: float = 1.0) -> Recurrent:
             if product.frozen:
                 continue
             for source, (weight, _) in product.items():
-                if source in layer.graph.states and weight.dim() > 1:
+                frozen = source in product.frozen_sources
+                if source in layer.graph.states and weight.dim() > 1 and not frozen:
                     start = torch.empty_like(weight)
                     # A matrix with heads has a block for each.
                     for block in start if start.dim() == 3 else (start,):
@@ -78,11 +79,12 @@ def identity_(layer: Recurrent, scale: float = 1.0) -> Recurrent:
                 source
                 for source, (weight, _) in product.items()
                 if source in states and weight.dim() == 2 and weight.shape[0] == weight.shape[1]
+                if source not in product.frozen_sources
             ]
             for source in square:
                 weight, bias = product[source]
                 product[source] = (scale * torch.eye(len(weight)).to(weight), bias)
-            if name in states and (own := f"{name}*") in product:
+            if name in states and (own := f"{name}*") in product.keys() - product.frozen_sources:
                 vector, bias = product[own]
                 product[own] = (torch.full_like(vector, scale), bias)
                 square.append(own)
@@ -147,7 +149,7 @@ def horizon_limit(layer: Recurrent) -> str | None:
 
 def carried(layer: Recurrent) -> list[str]:
     """The states of which something is carried on as it is."""
-    return [state for state in layer.graph.states if len(kept(layer.graph, state)) > 1]
+    return [state for state in layer.graph.states if len(additive_path(layer.graph, state)) > 1]
 
 
 def rectified(layer: Recurrent) -> bool:

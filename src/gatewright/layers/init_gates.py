@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewright.errors import ArgumentError
-from gatewright.graph.memory_gates import Keeper, biases, keepers
+from gatewright.graph.memory_gates import MemoryGate, biases, memory_gates
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.weights.product import ProductWeights
 
@@ -130,17 +130,17 @@ def check_layer(layer: Recurrent) -> Recurrent:
     return layer
 
 
-def found(layer: Recurrent) -> list[Keeper]:
+def found(layer: Recurrent) -> list[MemoryGate]:
     """The gates that keep a layer's states: by its equations, else by their names."""
-    named = [Keeper("", (name,), "open") for name in KEEPS if name in layer.products]
-    return keepers(layer.graph) or named[:1]
+    named = [MemoryGate("", (name,), "open") for name in KEEPS if name in layer.products]
+    return memory_gates(layer.graph) or named[:1]
 
 
-def chosen(layer: Recurrent, given: str | None, argument: str) -> list[Keeper]:
+def chosen(layer: Recurrent, given: str | None, argument: str) -> list[MemoryGate]:
     """The gates to start: those that the caller names, or all that keep a state."""
     own = found(check_layer(layer))
     if given is not None:
-        return [one for one in own if given in one.biases] or [Keeper("", (given,), "open")]
+        return [one for one in own if given in one.biases] or [MemoryGate("", (given,), "open")]
     if not own:
         raise ArgumentError(
             f"no gate of the cell keeps a state, and it has no product {' or '.join(KEEPS)}; "
@@ -186,7 +186,7 @@ def _admits(layer: Recurrent) -> tuple[str, ...]:
     return within or ((ADMITS,) if ADMITS in layer.products else ())
 
 
-def _bias(keeper: Keeper, odds: Tensor) -> Tensor:
+def _bias(keeper: MemoryGate, odds: Tensor) -> Tensor:
     """The bias with which a gate, or several in series, keep odds / (1 + odds) of a state."""
     if keeper.series > 1:
         odds = 1.0 / torch.expm1(torch.log1p(1.0 / odds) / keeper.series)

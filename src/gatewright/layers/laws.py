@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.adjoint import step_gradients
-from gatewright.backends.reference import Run, run
+from gatewright.backends.reference import run
+from gatewright.backends.run import Run
 from gatewright.backends.step import expectations, starts
 from gatewright.backends.weights import collect
 from gatewright.errors import ArgumentError, SizeError, TooLarge
 from gatewright.graph.sizes import number
-from gatewright.language.cell import Cell, StoredCell
+from gatewright.language.cell import Cell, StoredCell, stored_form
 from gatewright.language.reading import read
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.saving import load, save
@@ -105,8 +106,8 @@ class Case:
         return self.layer(event[1], hx, **dict(further), **how)
 
     def gradients(self, loss: Tensor) -> dict[str, Tensor]:
-        """The gradients of a loss for every weight; zero where nothing flows."""
-        named = dict(self.layer.named_parameters())
+        """The gradients of a loss for every weight that is learned; zero where nothing flows."""
+        named = {name: one for name, one in self.layer.named_parameters() if one.requires_grad}
         found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         return {
             name: torch.zeros_like(one) if back is None else back
@@ -135,6 +136,9 @@ def reading(case: Case) -> None:
         return
     if not read(case.cell).same_as(case.cell.equations):
         raise Broken("read twice, it has other equations; a step may depend on its fields alone")
+    sizes = [case.layer.sizes(0)]
+    if stored_form(case.cell, sizes) != stored_form(case.cell, sizes):
+        raise Broken("computed twice, a fixed weight has other values; seed what is random in it")
 
 
 def finite(case: Case) -> None:
@@ -241,7 +245,7 @@ def splitting(case: Case) -> None:
 def rows(case: Case) -> None:
     """A row of a batch gives the same alone, and adds its own share to each gradient."""
     whole, states = case.run()
-    total = [torch.zeros_like(one) for one in case.layer.parameters()]
+    total = [torch.zeros_like(one) for one in case.layer.parameters() if one.requires_grad]
     for row in range(ROWS):
         one, after = case.run(rows=[row])
         same(one, whole[:, [row]], f"row {row} alone")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.backends.llvm import in_memory
+from gatewright.backends.conditions import in_memory
 from gatewright.errors import ArgumentError, SizeError
 
 

@@ -12,8 +12,8 @@ from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import check_backend, run_on
-from gatewright.backends.llvm import why_watched
-from gatewright.backends.reference import Run
+from gatewright.backends.conditions import why_watched
+from gatewright.backends.run import Run
 from gatewright.backends.step import starts as fresh_states
 from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
@@ -35,6 +35,7 @@ from gatewright.layers.call_inputs import (
     pack_held,
 )
 from gatewright.layers.cell_module import CellModule
+from gatewright.layers.constants import freeze_constants, write_constants
 from gatewright.layers.explain import explained, measured
 from gatewright.layers.fast_path import fast_path
 from gatewright.layers.sequences import Layout
@@ -73,7 +74,8 @@ class Recurrent(CellModule):
         bidirectional: Whether a second network reads the sequence backwards; D = 2.
         backend: "auto", or the name of one that must run.
 
-    Weights are kept by name: `layers.<k>_<forward|reverse>.<product>.<source>.weight`.
+    Weights are kept by name: `layers.<k>_<forward|reverse>.<product>.<source>.weight`. Those that
+    the cell fixes (`Cell.fixed`) are frozen.
 
     Raises:
         ArgumentError, SizeError: where the arguments do not fit the cell or each other.
@@ -115,6 +117,7 @@ class Recurrent(CellModule):
             self.graph.sizes.check(self.sizes(layer))
         check_effect(self.graph, self.sizes(0))
         self.make_weights(device, dtype)
+        freeze_constants(self)
         self.reset_parameters()
         self.prepare()
 
@@ -153,9 +156,13 @@ class Recurrent(CellModule):
         return self.store(layer, reverse).pairs()
 
     def reset_parameters(self) -> None:
-        """Start the weights as torch does: uniform within 1 / sqrt(hidden size)."""
+        """Start the weights as torch does: uniform within 1 / sqrt(hidden size).
+
+        What is frozen stays, and what the cell fixes (`Cell.fixed`) gets the cell's values.
+        """
         for place in self.places:
             self.store(*place).reset(1.0 / math.sqrt(self.hidden_size))
+        write_constants(self)
 
     def weights(self, name: str, layer: int = 0, reverse: bool = False) -> ProductWeights:
         """The weights of one product: a mapping from source to `(weight, bias)`.
@@ -173,6 +180,8 @@ class Recurrent(CellModule):
 
     def freeze(self, name: str, frozen: bool = True) -> None:
         """Hold a product's weights in all layers and directions, or let them go again.
+
+        Matrices that a cell always has are given in its `fixed`.
 
         Raises:
             ArgumentError: if there is no such product.

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from gatewright.errors import ArgumentError, GatewrightError, ModelError
 from gatewright.files import regular_file, user_path, write_directory
-from gatewright.language.cell import StoredCell
+from gatewright.language.cell import StoredCell, stored_form
 from gatewright.language.equations import Equations
 from gatewright.layers import torch_cells, torch_layers
 from gatewright.layers.plain_state import freeze_again, plain_state
@@ -341,17 +341,19 @@ def _unreadable(path: Path, error: OSError) -> ModelError:
 def _register(cls: type, names: tuple[str, ...]) -> None:
     def config(module: Any) -> dict[str, Any]:
         arguments = {name: getattr(module, name) for name in names}
+        recurrent = isinstance(module, Recurrent)
+        sizes = [module.sizes(layer) for layer in range(module.num_layers)] if recurrent else []
         return {
             "arguments": {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()},
-            "cell": module.cell.equations.to_json(),
+            "cell": stored_form(module.cell, sizes),
         }
 
     def build(stored: Mapping[str, Any], path: str) -> nn.Module:
         parts = typed_fields(dict(stored), {"arguments": Any, "cell": Any}, path)
         arguments = typed_fields(parts["arguments"], _hints(cls, names), f"{path}.arguments")
-        equations = Equations.from_json(parts["cell"], f"{path}.cell")
         if cls is Recurrent:
-            return Recurrent(StoredCell(equations), **arguments)
+            return Recurrent(StoredCell.from_json(parts["cell"], f"{path}.cell"), **arguments)
+        equations = Equations.from_json(parts["cell"], f"{path}.cell")
         module: Any = cls(**arguments)
         if not module.cell.equations.same_as(equations):
             raise ModelError(

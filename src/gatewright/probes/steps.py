@@ -16,7 +16,6 @@ from torch import Tensor
 
 from gatewright.backends.choose import run_on
 from gatewright.backends.operations import evaluate
-from gatewright.backends.reference import at_hand
 from gatewright.errors import ArgumentError
 from gatewright.graph import Term
 from gatewright.graph.memory_gates import CARRIES
@@ -117,7 +116,7 @@ class Steps:
             hold={name: chosen(one) for name, one in task.hold.items()},
             weights={path: one.detach() for path, one in task.weights.items()},
         )
-        values: dict[Term, Tensor] = at_hand(here)
+        values: dict[Term, Tensor] = here.known_terms()
         for name, one in zip(self.names, states, strict=True):
             values[self.graph.states[name]] = one
         for term in self.terms:

@@ -160,7 +160,9 @@ def in_words(seconds: float) -> str:
 
 def _step_seconds(plan: Experiment, name: str) -> float:
     """The median time of a training step on one thread, as the processes that train have it."""
-    run = Run(plan.task, name, plan.size_of(name), 0, plan.recipe, plan.networks[name].cell)
+    size = plan.size_of(name)
+    cell = plan.networks[name].stored(plan.task, size)
+    run = Run(plan.task, name, size, 0, plan.recipe, cell)
     rest, _ = run.parts(plan.training)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -28,7 +28,7 @@ class Run:
     hidden_size: int
     seed: int
     recipe: Recipe
-    cell: Mapping[str, Any] | None = None  # equations of a cell that `network` does not name
+    cell: Mapping[str, Any] | None = None  # `Network.stored`, where `network` does not name it
 
     def to_json(self) -> dict[str, Any]:
         """In JSON's types, for a process of its own."""

@@ -13,8 +13,7 @@ from torch import nn
 
 from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError
-from gatewright.language.cell import Cell, StoredCell
-from gatewright.language.equations import Equations
+from gatewright.language.cell import Cell, StoredCell, stored_form
 from gatewright.layers.arguments import find_cell
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
@@ -38,7 +37,13 @@ class Network:
     about: str
     build: Callable[[Task, int], nn.Module]  # (the task, hidden size) to the module
     cost: float  # time of a training step beside the others; only the progress bar asks
-    cell: dict[str, Any] | None = None  # the equations of a cell that has no name here
+    cell: Cell | None = None  # one that has no name here
+
+    def stored(self, task: Task, hidden_size: int) -> dict[str, Any] | None:
+        """The JSON of a cell that has no name here, for another process; None if it has one."""
+        if self.cell is None:
+            return None
+        return stored_form(self.cell, [{"input": task.inputs, "hidden": hidden_size}])
 
 
 def _layer(kind: Any) -> Callable[[Task, int], nn.Module]:
@@ -103,41 +108,41 @@ def find_network(given: str | Cell | type[Cell]) -> tuple[str, Network]:
                 f"no network is called {given!r}; there are: {known}. "
                 "A cell of your own is given as file.py:ClassName"
             )
-        return given, _of_cell(CELLS[given](), None)
+        return given, _of_cell(CELLS[given](), named=True)
     return _own(find_cell(given))
 
 
 def stored_network(name: str, cell: Mapping[str, Any] | None) -> Network:
-    """The network that `find_network` found, from its name and its `cell`, in any process."""
+    """The network that `find_network` found, in any process, from its name and its stored cell."""
     if cell is None:
         return find_network(name)[1]
-    return _of_cell(StoredCell(Equations.from_json(dict(cell))), dict(cell))
+    return _of_cell(StoredCell.from_json(dict(cell)), named=False)
 
 
 def _own(cell: Cell) -> tuple[str, Network]:
-    return cell.equations.name, _of_cell(cell, cell.equations.to_json())
+    return cell.equations.name, _of_cell(cell, named=False)
 
 
-def _of_cell(cell: Cell, stored: dict[str, Any] | None) -> Network:
+def _of_cell(cell: Cell, *, named: bool) -> Network:
     if cell.equations.inputs:
         raise ArgumentError(
             f"{cell.equations.name} reads {', '.join(cell.equations.inputs)} besides the event, "
             "which these data do not have; use it as a layer: "
             "gatewright.Recurrent(cell, ...)(x, name=...)"
         )
-    about = (type(cell).__doc__ or "").strip().split("\n", 1)[0] if stored is None else ""
+    about = (type(cell).__doc__ or "").strip().split("\n", 1)[0] if named else ""
     return Network(
         cell.equations.name,
         about or "A cell of your own.",
         lambda task, hidden_size: Recurrent(cell, task.inputs, hidden_size),
         cost=10,
-        cell=stored,
+        cell=None if named else cell,
     )
 
 
 def parameters(module: nn.Module) -> int:
-    """How many numbers the module learns."""
-    return sum(parameter.numel() for parameter in module.parameters())
+    """How many numbers the module learns; what is frozen does not count."""
+    return sum(one.numel() for one in module.parameters() if one.requires_grad)
 
 
 def solve_hidden_size(name: str, build: Callable[[int], nn.Module], budget: int) -> int:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from gatewright.backends.llvm.library import scheduled
 from gatewright.backends.llvm.target import target
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
+from gatewright.schedule.loop import ScheduleOptions, schedule
 from gatewright.schedule.tiling import Tiling
 
 
 def describe(run: Run) -> list[str]:
     """One line for each nest of products that a forward run has."""
-    schedule = scheduled(run.graph, (tuple(run.names), tuple(sorted(run.hold)), True))
-    parts = {"before the loop": schedule.before, "in the loop": schedule.loop}
+    work = schedule(run.graph, ScheduleOptions(tuple(run.names), tuple(sorted(run.hold))))
+    parts = {"before the loop": work.before, "in the loop": work.loop}
     size = next(iter(run.states.values())).element_size()
     lanes, registers = target().bits // (8 * size), target().registers
     return [

@@ -9,7 +9,7 @@ from llvmlite import ir
 from gatewright.backends.llvm.index import Index
 from gatewright.backends.llvm.ir import Function
 from gatewright.language.node import Size
-from gatewright.schedule.slots import AFTER, BEFORE, Place, Plan
+from gatewright.schedule.slots import AFTER, BEFORE, Plan, RowAccess
 
 
 def size_of(f: Function, plan: Plan, table: ir.Value, size: Size) -> Index:
@@ -50,8 +50,8 @@ class Rows:
             self.indexed[how, r] = self.f.load_index(array, self.packed[r])
         return self.indexed[how, r]
 
-    def address(self, place: Place, r: int) -> ir.Value:
+    def address(self, access: RowAccess, r: int) -> ir.Value:
         """The address of the first unit of row r in a buffer."""
-        base = self.f.load_pointer(self.table, place.slot)
-        length = self.f.load_index(self.table, place.slot + 1)
-        return self.f.address(base, self.position(place.how, r) * length)
+        base = self.f.load_pointer(self.table, access.slot)
+        length = self.f.load_index(self.table, access.slot + 1)
+        return self.f.address(base, self.position(access.how, r) * length)

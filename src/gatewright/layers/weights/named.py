@@ -121,6 +121,16 @@ class NamedWeights:
         own = [self.place(weight) for weight in self.places if weight.product == product]
         return not any(one.requires_grad for place in own for one in learned(*place))
 
+    def frozen_sources(self, product: str) -> set[str]:
+        """The sources of a product whose matrix or vector is frozen."""
+        return {
+            weight.source or product
+            for weight in self.places
+            if weight.product == product
+            and weight.role != "bias"
+            and not any(one.requires_grad for one in learned(*self.place(weight)))
+        }
+
 
 def learned(module: nn.Module, name: str) -> list[nn.Parameter]:
     """What is learned of a tensor: itself, or what its parametrization computes it from."""

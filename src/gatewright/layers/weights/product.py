@@ -50,6 +50,9 @@ class Store(Protocol):
     def frozen(self, product: str) -> bool:
         """Tell if all weights of a product are held."""
 
+    def frozen_sources(self, product: str) -> Set[str]:
+        """The sources of a product whose matrix or vector is frozen."""
+
 
 def check_weights(store: Store, sizes: Mapping[str, int]) -> None:
     """Refuse weights of another shape than the layer's, before autograd has seen them.
@@ -80,12 +83,14 @@ class ProductWeights(Mapping[str, Pair]):
 
     Attributes:
         frozen: Whether all of them are held (`layer.freeze`): resets and `gw.init` skip them.
+        frozen_sources: The sources whose matrix or vector is frozen, if only by `Cell.fixed`.
     """
 
     def __init__(self, name: str, store: Store) -> None:
         self._name = name
         self._computed = store.computed(name)
         self.frozen = store.frozen(name)
+        self.frozen_sources = store.frozen_sources(name)
         self._pairs = {
             key: (weight.detach(), None if bias is None else bias.detach())
             for key, (weight, bias) in store.pairs()[name].items()

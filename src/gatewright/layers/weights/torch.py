@@ -188,6 +188,19 @@ class TorchWeights:
             for name in names
         )
 
+    def frozen_sources(self, product: str) -> set[str]:
+        """The sources of a gate whose matrix is frozen, or the whole tensor that it is part of."""
+        return {
+            SOURCES[name.removesuffix(self.suffix)]
+            for name, gates in self.names().items()
+            if product in gates
+            and name.startswith("weight")
+            and (
+                held_name(name, product) in self.module._buffers
+                or not any(one.requires_grad for one in learned(self.module, name))
+            )
+        }
+
     def held_in(self, buffers: Collection[str]) -> list[str]:
         """The gates of which one of the named buffers holds a part."""
         return [
