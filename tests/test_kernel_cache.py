@@ -228,7 +228,7 @@ def test_the_least_recently_used_entries_are_removed_first(
     built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cache, "MOST_BYTES", 4000)
-    monkeypatch.setattr(cache, "KEPT_BYTES", 2500)
+    monkeypatch.setattr(cache, "LEFT_BYTES", 2500)
     cache.write("first", bytes(1000))
     base = tmp_path / "of" / "kernels"
     (base / "second.0123").write_bytes(bytes(100))

@@ -1,4 +1,4 @@
-"""The directory in which built kernels are kept, for every backend."""
+"""The directory of built kernels, which all backends share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def directory() -> Path | None:
-    """Return the directory of the cache, or None if nothing is to be kept.
+    """Return the directory of the cache, or None if nothing is to be stored.
 
     It is `gatewright` in the user's cache directory, or the value of the environment variable
-    `GATEWRIGHT_CACHE`, of which an empty value keeps nothing.
+    `GATEWRIGHT_CACHE`, of which an empty value stores nothing.
     """
     name = os.environ.get("GATEWRIGHT_CACHE")
     if name is not None:

@@ -66,7 +66,7 @@ def gradients_by_operations(
         terms: The terms that the kernels received.
         returned: The terms that they returned, in front of the last states.
         tensors: The values of `terms`, then the first states, then the fresh ones if any.
-        upstream: The gradients of what the kernels returned.
+        upstream: The gradients of the tensors that the kernels returned.
         sources: The tensors from which `tensors` were made.
     """
     further = torch.is_grad_enabled()

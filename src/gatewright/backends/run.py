@@ -57,7 +57,7 @@ class Run:
             yield from group.values()
 
     def needs_input_gradients(self) -> bool:
-        """Tell if gradients of what comes in at each step are asked for."""
+        """Tell if gradients of inputs or held values, which have a row a step, are needed."""
         steps = (*self.inputs.values(), *self.hold.values())
         return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in steps)
 

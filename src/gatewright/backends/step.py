@@ -53,7 +53,7 @@ def one_step(
         states: In the step's order; a state that is None or left out takes its start.
 
     Raises:
-        ArgumentError, SizeError: naming the argument that does not fit, and what was expected.
+        ArgumentError, SizeError: naming the argument that does not fit, and the expected form.
     """
     names = list(graph.states)
     if len(states) > len(names):
@@ -106,7 +106,7 @@ def check_tensors(arguments: Mapping[str, Any], weights: Pairs) -> None:
     """Refuse arguments that are no tensors, or have another dtype than the weights.
 
     Raises:
-        ArgumentError: naming the argument, what it is and what was expected.
+        ArgumentError: naming the argument, its type and the expected one.
     """
     pairs = [pair for sources in weights.values() for pair in sources.values()]
     learned = {tensor.dtype for pair in pairs for tensor in pair if tensor is not None}

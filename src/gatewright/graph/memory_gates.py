@@ -1,6 +1,6 @@
 """Memory gates: the gates that carry a state from step to step, and the biases that set them.
 
-They are recognised by the graph, whatever the user calls them.
+They are recognised by the terms of the graph, not by their names.
 """
 
 from __future__ import annotations

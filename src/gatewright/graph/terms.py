@@ -32,7 +32,7 @@ class Term:
     In addition to the language's pointwise operations there are
 
     - `event`, `input`, `state`, `noise`, `weight`, `seed`: values from outside (`weight` with
-      the attribute `weight`; `seed`, an upstream gradient, with the `name` of what it is of);
+      the attribute `weight`; `seed`, an upstream gradient, with the `name` of its value);
     - `product(source, weight)` and `transposed(gradient, weight)`: W source, W' gradient;
     - `sum(a)` and `largest(a)`: one value a row, or with the attribute `heads` one a head;
     - `expand(a)`: one value a row, or a head, at all its units of the term's size;

@@ -2,9 +2,9 @@
 
 A run is a sequence of phases, each of which needs the results of the previous one: all steps
 at once from the inputs, the loop, back through both, the gradients of the weights. A phase
-reads and writes each value once, whatever the cache; the matrices of a loop are read again at
-every step, since the next step waits for this one. Values that stay within a step are not
-counted, nor are the states of the first and the last step.
+reads and writes each value once, in cache or not; the matrices of a loop are read again at every
+step, since the next step waits for this one. Values that stay within a step are not counted, nor
+are the states of the first and the last step.
 """
 
 from __future__ import annotations

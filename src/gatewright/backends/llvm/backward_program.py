@@ -253,7 +253,7 @@ class BackwardProgram(Program):
             return self.places[result]
         seed = next(buffer for buffer, leaf in part.adjoint.seeds.items() if leaf is term)
         place = self.places[name, seed]
-        # The gradient of a state after each step: behind those of the fresh and the first ones.
+        # The gradients of a state after each step follow those of the fresh and the first ones.
         return place.from_row(2 * self.shape.batch) if seed.kind == "gradient" else place
 
     def _leaves(self, name: str, part: SchedulePart, own: dict[Term, Term]) -> None:

@@ -28,9 +28,9 @@ from gatewright.backends.cache_directory import directory, report_once
 DIGEST = 32
 #: The limit of the bytes of all entries, and the bytes that eviction leaves.
 MOST_BYTES, LEFT_BYTES = 256 * 2**20, 192 * 2**20
-#: An entry's time of last use is written once in so many seconds, at most.
+#: Seconds before an entry's time of last use is written again.
 USE_INTERVAL = 3600.0
-#: Files of unfinished writers are removed after so many seconds.
+#: Seconds after which the file of an unfinished writer is removed.
 STALE = 3600.0
 SECRET = Path("secret", "key")
 

@@ -37,7 +37,7 @@ class Piece(NamedTuple):
     Attributes:
         whole: The position of the whole tensor.
         offset: The numbers of the whole's gradient in front of the piece's. All gradients are
-            contiguous, whatever the strides of the tensors.
+            contiguous, even if the tensors are not.
         shape: The shape of the piece.
     """
 

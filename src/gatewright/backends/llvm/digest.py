@@ -27,7 +27,7 @@ EMITTER_VERSION = 1
 #: The modules that assemble the functions of a kernel; all others that emit are imported by them.
 EMITTERS = ("backends.llvm.library", "backends.llvm.step_kernel")
 PACKAGE = Path(__file__).parents[2]
-#: One import of ours, over several lines where it is in parentheses.
+#: One import from this package, over several lines where it is in parentheses.
 IMPORT = re.compile(rb"^[ \t]*from gatewright\.([\w.]+) import (\([^)]*\)|[^\n(]*)", re.MULTILINE)
 
 

@@ -59,7 +59,7 @@ class FastCall:
     Attributes:
         views: A view for each tensor that the kernels read, and for each state.
         offsets: The whole and the offset in bytes of each view.
-        sums: Pairs of wholes whose sums are wholes too, behind the others.
+        sums: Pairs of wholes whose sums are wholes too, and follow the others.
         dtype: The number type of all tensors.
         starts: The states before the first step, for calls that bring none.
     """

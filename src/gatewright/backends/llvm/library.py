@@ -30,7 +30,7 @@ from gatewright.schedule.slots import Plan, plan_backward, plan_forward, unsuppo
 
 P = TypeVar("P")
 S = TypeVar("S")
-#: Programs that are kept of one cell's kernels, of some 25 KB: enough for hundreds of lengths.
+#: Most programs of one cell's kernels, of some 25 KB each: enough for hundreds of lengths.
 PROGRAMS = 2048
 #: llvmlite builds one module at a time.
 BUILDING = RLock()
@@ -64,7 +64,7 @@ class BuiltKernel:
         Args:
             table: The offset of the kernel's table from the first one, in bytes.
             rows: The number of rows.
-            grain: Each thread takes a multiple of so many rows; 0 makes threads share units.
+            grain: Each thread takes a multiple of this many rows; 0 makes threads share units.
             threads: The number of threads.
         """
         if grain:
@@ -232,7 +232,7 @@ class Kernels:
         return self.functions[name]
 
     def program(self, kind: str, shape: S, make: Callable[[Kernels, str, S], P]) -> P:
-        """Return the program of a kind for a shape; it is made once, and the latest are kept."""
+        """Return the program of a kind for a shape; it is made once."""
         program: P | None = self.programs.get((kind, shape))
         if program is None:
             program = make(self, kind, shape)

@@ -28,7 +28,7 @@ LARGE = 1 << 18
 WAITING, LARGER = 16, 2.0
 #: Whether this process uses the checked build.
 CHECKED = checked()
-#: A waiting block is freed after so many others have come back.
+#: A waiting block is freed after this many others have come back.
 LONG = 100
 
 

@@ -1,6 +1,6 @@
 """The kernels as operators of `torch.library`, so that programs compiled by torch can run them.
 
-A traced layer is one call of `gatewright::loops`, whatever the number of steps. Arguments other
+A traced layer is one call of `gatewright::loops`, for any number of steps. Arguments other
 than tensors are text and numbers, and the cell is passed as it is stored, so that another
 process can run a compiled program.
 """
@@ -285,7 +285,7 @@ def backward(ctx: Any, gradients: Sequence[Tensor | None]) -> Any:
 
 
 def divided(every: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
-    """Divide a list into several, of so many members."""
+    """Divide a list into several, with these counts of members."""
     rest = iter(every)
     return [[next(rest) for _ in range(count)] for count in counts]
 

@@ -189,7 +189,7 @@ class StreamLayer:
         term = buffer.term
         if term.op in ("event", "input") and buffer.kind == "leaf":
             return self.inputs[term.attributes["name"]]
-        # A state has two sets of rows; nothing else is kept from step to step.
+        # A state has two sets of rows; no other buffer keeps values from step to step.
         count = 2 * self.memory.rows if buffer.kind == "state" else self.memory.rows
         count = 1 if buffer.kind == "vector" else count
         return self.memory.whole(count, number(term.size, self.sizes))

@@ -67,7 +67,7 @@ def _file(name: str, text: str) -> Path:
 
 @lru_cache(maxsize=1)
 def _temporary() -> str:
-    """Create a directory of this process, where nothing is to be kept."""
+    """Create a directory of this process, for texts that are not to be stored."""
     return tempfile.mkdtemp(prefix="gatewright-")
 
 

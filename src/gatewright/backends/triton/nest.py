@@ -13,7 +13,7 @@ from gatewright.schedule.slots import Group
 
 #: Takes one line of text.
 Out = Callable[[str], None]
-#: The numbers behind the end of a row, which leave the reduction unchanged.
+#: The numbers beyond the end of a row, which leave the reduction unchanged.
 NEUTRAL = {"sum": "0.0", "largest": 'float("-inf")'}
 
 

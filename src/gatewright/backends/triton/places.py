@@ -87,7 +87,7 @@ class KernelPlaces:
         return number(size, self.sizes)
 
     def block(self, units: int) -> int:
-        """Count the units of a program, in all nests over so many units."""
+        """Count the units of a program, in all nests that run over `units` units."""
         product = any(nest.sums for nest in self.nests if self.units(nest.size) == units)
         return self.tiles.units(units, product=product)
 
