@@ -1,7 +1,7 @@
-"""The adjoint, run in torch and held against autograd of the reference.
+"""The adjoint, evaluated in torch and compared with autograd of the reference.
 
-Every state, output and named value gets a random upstream gradient. The backward run sees
-nothing but leaves and what the adjoint says is saved: reading anything else is a KeyError.
+Every state, output and named value gets a random upstream gradient. The backward run can read
+leaves and the values that the adjoint lists as saved: reading anything else is a KeyError.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.operations import evaluate
-from gatewright.backends.reference import Run, run
+from gatewright.backends.reference import run
+from gatewright.backends.run import Run
 from gatewright.graph import Adjoint, Graph, Term
 from gatewright.graph.recompute import LEAVES
 from gatewright.graph.sizes import number
@@ -25,7 +26,7 @@ TOLERANCE = 1e-10
 
 
 def draw(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, dict[str, Tensor]]:
-    """Random weights, inputs and states in float64, needing gradients; and noises."""
+    """Draw weights, inputs and states in float64 that need gradients; and noises."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -43,13 +44,15 @@ def draw(graph: Graph, sizes: Mapping[str, int], seed: int = 0) -> dict[str, dic
     }
 
 
-def compare(graph: Graph, sizes: Mapping[str, int] = SIZES, seed: int = 0, **given: Tensor) -> None:
-    """Hold the adjoint of one step to autograd; `given` replaces drawn inputs and states."""
+def compare(
+    graph: Graph, sizes: Mapping[str, int] = SIZES, seed: int = 0, **replaced: Tensor
+) -> None:
+    """Compare the adjoint of one step with autograd; `replaced` are inputs, states or weights."""
     graph.sizes.check(sizes)
     drawn = draw(graph, sizes, seed)
     for kind in ("inputs", "states", "weights"):
-        for name in drawn[kind].keys() & given.keys():
-            drawn[kind][name] = given[name].clone().requires_grad_()
+        for name in drawn[kind].keys() & replaced.keys():
+            drawn[kind][name] = replaced[name].clone().requires_grad_()
     names = [name for name, term in graph.values.items() if not term.boolean]
     adjoint = graph.adjoint_of(*names)
     check_merged(graph, adjoint)
@@ -67,17 +70,17 @@ def compare(graph: Graph, sizes: Mapping[str, int] = SIZES, seed: int = 0, **giv
             names=names,
         )
     )
-    found = {**result.values, **result.states, "output": result.output}
+    values = {**result.values, **result.states, "output": result.output}
     generator = torch.Generator().manual_seed(seed + 1)
     upstream = {
-        name: torch.randn(found[name].shape, generator=generator, dtype=torch.float64)
+        name: torch.randn(values[name].shape, generator=generator, dtype=torch.float64)
         for name in adjoint.seeds
     }
-    loss = torch.stack([(found[name] * one).sum() for name, one in upstream.items()]).sum()
+    loss = torch.stack([(values[name] * g).sum() for name, g in upstream.items()]).sum()
     leaves = {
-        (kind, name): one
+        (kind, name): leaf
         for kind in ("weights", "inputs", "states")
-        for name, one in drawn[kind].items()
+        for name, leaf in drawn[kind].items()
     }
     truth = dict(
         zip(
@@ -89,8 +92,8 @@ def compare(graph: Graph, sizes: Mapping[str, int] = SIZES, seed: int = 0, **giv
     for key, expected in truth.items():
         got = ours.get(key)
         if expected is None or got is None:
-            for one in (expected, got):
-                assert one is None or not one.any(), f"{key}: there is a gradient on one side only"
+            for g in (expected, got):
+                assert g is None or not g.any(), f"{key}: there is a gradient on one side only"
             continue
         assert got.shape == expected.shape, f"{key}: {got.shape}, expected {expected.shape}"
         assert torch.equal(got.isnan(), expected.isnan()), f"{key}: {got}, expected {expected}"
@@ -107,15 +110,15 @@ def backward(
     drawn: Mapping[str, Mapping[str, Tensor]],
     upstream: Mapping[str, Tensor],
 ) -> dict[tuple[str, str], Tensor]:
-    """All gradients, from leaves and saved terms alone."""
+    """Compute all gradients, from leaves and saved terms only."""
     like = torch.zeros((), dtype=torch.float64)
     forward: dict[Term, Tensor] = {}
-    given = {term: drawn["inputs"][name].detach() for name, term in graph.inputs.items()}
-    given |= {term: drawn["states"][name].detach() for name, term in graph.states.items()}
-    given |= dict(zip(graph.noises, drawn["noises"].values(), strict=True))
+    leaves = {term: drawn["inputs"][name].detach() for name, term in graph.inputs.items()}
+    leaves |= {term: drawn["states"][name].detach() for name, term in graph.states.items()}
+    leaves |= dict(zip(graph.noises, drawn["noises"].values(), strict=True))
     for term in graph.forward:
-        if term in given:
-            forward[term] = given[term]
+        if term in leaves:
+            forward[term] = leaves[term]
         elif term.op == "weight":
             forward[term] = drawn["weights"][term.attributes["weight"].path].detach()
         else:
@@ -128,27 +131,27 @@ def backward(
         if term not in known:
             known[term] = evaluate(term, [known[one] for one in term.operands], sizes, like)
 
-    found: dict[tuple[str, str], Tensor] = {}
-    for one in adjoint.weights:
-        # What follows from weights alone is one row for all.
-        sides = [known[side] for side in (one.left, one.right) if side is not None]
+    gradients: dict[tuple[str, str], Tensor] = {}
+    for weight in adjoint.weights:
+        # A value that follows from weights only is one row for all.
+        sides = [known[side] for side in (weight.left, weight.right) if side is not None]
         sides = [side.expand(BATCH, side.shape[-1]) for side in sides]
-        if one.right is None:
+        if weight.right is None:
             value = sides[0].sum(0)
-        elif one.heads == 1:
+        elif weight.heads == 1:
             value = sides[0].T @ sides[1]
         else:
-            parts = [side.unflatten(-1, (one.heads, -1)) for side in sides]
+            parts = [side.unflatten(-1, (weight.heads, -1)) for side in sides]
             value = torch.einsum("bho,bhi->hoi", *parts)
-        key = ("weights", one.path)
-        found[key] = found[key] + value if key in found else value
+        key = ("weights", weight.path)
+        gradients[key] = gradients[key] + value if key in gradients else value
     for kind, terms in (("states", adjoint.states), ("inputs", adjoint.inputs)):
-        found |= {(kind, name): known[term] for name, term in terms.items() if term is not None}
-    return found
+        gradients |= {(kind, name): known[term] for name, term in terms.items() if term is not None}
+    return gradients
 
 
 def check_merged(graph: Graph, adjoint: Adjoint) -> None:
-    """No two derived terms are equal, none is saved and recomputed, all stand in order."""
+    """Check that derived terms are distinct and in order, and none is saved and recomputed."""
     seen: dict[object, Term] = {}
     step = set(graph.forward)
     order = list(adjoint.order)

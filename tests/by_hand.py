@@ -1,4 +1,4 @@
-"""Random weights for one step by hand: every gate's own, in the form that a cell takes."""
+"""Random weights for one step by hand, different for every gate, in the form of a call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Pairs = dict[str, dict[str, tuple[Tensor, Tensor | None]]]
 
 
 def random_weights(cell: gw.Cell, sizes: dict[str, int] = SIZES, seed: int = 0) -> Pairs:
-    """`{"f": {"x": (W, b), "h": (W, None)}}` in float64."""
+    """Draw `{"f": {"x": (W, b), "h": (W, None)}}` in float64."""
     generator = torch.Generator().manual_seed(seed)
     pairs: Any = {}
     for weight in cell.graph.weights.values():
@@ -28,15 +28,15 @@ def random_weights(cell: gw.Cell, sizes: dict[str, int] = SIZES, seed: int = 0) 
 
 
 def normal(*shape: int, seed: int = 1) -> Tensor:
-    """Random numbers in float64."""
+    """Draw random numbers in float64."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def cell_of(step: Any, **attributes: Any) -> gw.Cell:
-    """A cell with the given step."""
+    """Make a cell with this step."""
     return type("Made", (gw.Cell,), {"step": step, **attributes})()  # type: ignore[no-any-return]
 
 
 def paths(cell: gw.Cell) -> list[str]:
-    """Where a layer keeps the cell's weights."""
+    """List the names under which a layer keeps the cell's weights."""
     return list(cell.graph.weights)

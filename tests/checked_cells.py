@@ -1,8 +1,8 @@
 """Random cells in the checked build: `python checked_cells.py COUNT [FIRST]`.
 
-Each cell runs at several sizes, layouts and options, as a task of the backends and as a layer,
-and is held to the reference: values, states, all gradients. A kernel that reads or writes out of
-bounds raises, and so does one whose result depends on memory that nobody wrote.
+Each cell runs with several sizes, layouts and options, both on the backends and in a layer, and is
+compared with the reference: values, states, all gradients. A kernel that reads or writes out of
+bounds raises, and one whose result depends on memory that was not written gives NaN.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 
 os.environ["GATEWRIGHT_CHECKED"] = "1"
 
+import hypothesis
 import torch
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends import choose, llvm
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from random_cells import Program, build, programs
@@ -36,7 +37,7 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Kind:
-    """Choices that need kernels of their own: one for each cell."""
+    """Options that need kernels of their own, so each cell has only one of them."""
 
     names: bool
     hold: str | None
@@ -44,14 +45,14 @@ class Kind:
 
     @classmethod
     def draw(cls, graph: Graph, chance: random.Random) -> Kind:
-        """A random kind of runs of a graph."""
+        """Draw the options for the runs of a graph."""
         numbers = [name for name, term in graph.values.items() if not term.boolean]
         hold = chance.choice(numbers) if numbers and chance.random() < 0.15 else None
         return cls(chance.random() < 0.25, hold, chance.random() < 0.7)
 
 
 def draw_task(graph: Graph, kind: Kind, chance: random.Random, state: int) -> Run:
-    """A run with random sizes, layout, options and leaves that ask for gradients."""
+    """A run with random sizes, layout, options, and leaves that require gradients."""
     sizes = dict(zip(("input", "hidden"), chance.choice(SIZES), strict=True))
     task = task_of(
         graph,
@@ -100,7 +101,7 @@ def results(backend: str, task: Run, present: random.Random) -> dict[str, Tensor
     }
     drawn = [name for name in seeds if present.random() < 0.7]
     reached = [name for name in drawn if values[name].requires_grad]
-    found = {name: value.detach() for name, value in values.items()}
+    detached = {name: value.detach() for name, value in values.items()}
     gradients: Any = [None] * len(leaves)
     if reached and leaves and torch.is_grad_enabled():
         gradients = torch.autograd.grad(
@@ -110,12 +111,12 @@ def results(backend: str, task: Run, present: random.Random) -> dict[str, Tensor
             allow_unused=True,
         )
     for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True):
-        found[f"gradient of {name}"] = torch.zeros_like(leaf) if gradient is None else gradient
-    return found
+        detached[f"gradient of {name}"] = torch.zeros_like(leaf) if gradient is None else gradient
+    return detached
 
 
 def differences(ours: dict[str, Tensor], truth: dict[str, Tensor]) -> Iterator[str]:
-    """The names of what is not the same within the tolerance."""
+    """Descriptions of the values that differ by more than the tolerance."""
     assert list(ours) == list(truth)
     for name, expected in truth.items():
         if expected.dtype == torch.bool:
@@ -130,7 +131,7 @@ def differences(ours: dict[str, Tensor], truth: dict[str, Tensor]) -> Iterator[s
 
 
 def check_layer(cell: gw.Cell, kind: Kind, chance: random.Random) -> None:
-    """Hold repeated calls of a layer, and its stepper, to the reference."""
+    """Compare repeated calls of a layer, and its stepper, with the reference."""
     input_size, hidden_size = chance.choice(SIZES)
     options = {
         "num_layers": chance.choice([1, 1, 2]),
@@ -140,7 +141,7 @@ def check_layer(cell: gw.Cell, kind: Kind, chance: random.Random) -> None:
     }
     try:
         layer = gw.Recurrent(cell, input_size, hidden_size, dtype=torch.float64, **options)
-    except gw.errors.SizeError:  # the output's size is not one that a second layer can read
+    except gw.errors.SizeError:  # a second layer cannot read an output of this size
         options |= {"num_layers": 1}
         layer = gw.Recurrent(cell, input_size, hidden_size, dtype=torch.float64, **options)
     truth = gw.Recurrent(
@@ -151,7 +152,7 @@ def check_layer(cell: gw.Cell, kind: Kind, chance: random.Random) -> None:
     further = {"d": torch.randn(3, 4, dtype=torch.float64)} if layer.graph.equations.inputs else {}
     for call in range(3):
         x = torch.randn(3, 4, input_size, dtype=torch.float64)
-        found = []
+        by_module = []
         for module in (layer, truth):
             leaf = x.clone().requires_grad_(kind.inputs)
             module.zero_grad()
@@ -166,12 +167,12 @@ def check_layer(cell: gw.Cell, kind: Kind, chance: random.Random) -> None:
             results = {"output": output.detach(), "input": leaf.grad}
             results |= {name: p.grad for name, p in module.named_parameters()}
             zero = torch.zeros((), dtype=torch.float64)
-            found.append({k: zero if v is None else v for k, v in results.items()})
+            by_module.append({k: zero if v is None else v for k, v in results.items()})
         problems = [
             name
-            for name, value in found[1].items()
+            for name, value in by_module[1].items()
             if not torch.allclose(
-                found[0][name], value, rtol=1e-8, atol=1e-8 * max(1.0, value.norm().item()),
+                by_module[0][name], value, rtol=1e-8, atol=1e-8 * max(1.0, value.norm().item()),
                 equal_nan=True,
             )
         ]  # fmt: skip
@@ -187,7 +188,7 @@ def check_layer(cell: gw.Cell, kind: Kind, chance: random.Random) -> None:
 
 
 def check_cell(program: Program, number_of_cell: int) -> int:
-    """Check one random cell; the number of runs."""
+    """Check one random cell; return the number of runs."""
     cell = build(program)
     chance = random.Random(number_of_cell)
     kind = Kind.draw(cell.graph, chance)
@@ -197,12 +198,12 @@ def check_cell(program: Program, number_of_cell: int) -> int:
         if llvm.why_not(task) is not None:
             continue
         state = chance.random()
-        found = [results(b, task, random.Random(state)) for b in ("llvm", "reference")]
-        problems = list(differences(*found))
+        pair = [results(b, task, random.Random(state)) for b in ("llvm", "reference")]
+        problems = list(differences(*pair))
         assert not problems, problems
         with torch.no_grad():
-            found = [results(b, task, random.Random(state)) for b in ("llvm", "reference")]
-        problems = list(differences(*found))
+            pair = [results(b, task, random.Random(state)) for b in ("llvm", "reference")]
+        problems = list(differences(*pair))
         assert not problems, problems
         runs += 2
     check_layer(cell, kind, chance)
@@ -210,7 +211,7 @@ def check_cell(program: Program, number_of_cell: int) -> int:
 
 
 def main(count: int, first: int) -> None:
-    """Check some random cells, and print what was done."""
+    """Check random cells, and print how many cells and runs there were."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(2)
     done = {"cells": 0, "runs": 0}
@@ -223,7 +224,7 @@ def main(count: int, first: int) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(programs())
+    @hypothesis.given(programs())
     def check(program: Program) -> None:
         torch.manual_seed(done["cells"])
         done["runs"] += check_cell(program, done["cells"] + first)

@@ -1,4 +1,4 @@
-"""Cells that ask for what the ones that ship do not, and sizes and inputs for any cell."""
+"""Cells with features that no shipped cell has, and sizes and inputs for any cell."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Timed(gw.Cell):
 
     def step(self, x, h, *, dt, push):
         rate = sigmoid(linear(x))
-        kept = gw.exp(-dt * rate) * h
-        h = tanh(linear(x, kept) + push)
+        faded = gw.exp(-dt * rate) * h
+        h = tanh(linear(x, faded) + push)
         return state(h=h)
 
 
@@ -68,7 +68,7 @@ class Readout(gw.Cell):
 
 
 class Learned(gw.Cell):
-    """A learned start, and a parameter whose name Module's own methods have."""
+    """A learned start, and names that methods of torch's modules have."""
 
     initial: ClassVar = {"h": parameter(start=0.3)}
 
@@ -130,8 +130,7 @@ class Switch(gw.Cell):
         return state(h=h)
 
 
-#: The cells that ship on which a test runs that does not need all of them; `test_check.py` runs
-#: them all.
+#: The shipped cells for tests that do not need all of them; `test_check.py` runs all.
 _CLASSIC = ("elman_rnn", "lstm", "lesson_lstm", "peephole_lstm", "gru")
 CLASSIC = {name: gw.CELLS[name] for name in _CLASSIC}
 
@@ -156,42 +155,42 @@ CELLS: dict[str, tuple[gw.Cell, int, int]] = {
 
 
 def make(name: str, seed: int = 0, **options) -> gw.Recurrent:
-    """A layer of a cell, in float64 and eval mode, with every weight its own random number."""
+    """Make a layer of a cell, in float64 and eval mode, with independent random weights."""
     cell, input_size, hidden_size = CELLS[name]
     torch.manual_seed(seed)
     options = {"dtype": torch.float64, **options}
     layer = gw.Recurrent(cell, input_size, hidden_size, **options)
     with torch.no_grad():
-        for one in layer.parameters():
-            one.copy_(torch.randn_like(one) * 0.5)
+        for weight in layer.parameters():
+            weight.copy_(torch.randn_like(weight) * 0.5)
     return layer.eval()
 
 
 def sequences(layer: gw.Recurrent, steps: int, batch: int, seed: int = 1) -> dict[str, Tensor]:
-    """The event and the further inputs, `(T, B, size)`, the latter positive."""
+    """Draw the event and the further inputs, `(T, B, size)`, the latter positive."""
     draw = torch.Generator().manual_seed(seed)
-    found = {}
+    inputs: dict[str, Tensor] = {}
     for name, term in layer.graph.inputs.items():
         shape = (steps, batch, number(term.size, layer.sizes(0)))
-        kind = torch.rand if found else torch.randn
-        found[name] = kind(shape, generator=draw, dtype=torch.float64)
-    return found
+        kind = torch.rand if inputs else torch.randn
+        inputs[name] = kind(shape, generator=draw, dtype=torch.float64)
+    return inputs
 
 
-def run(layer: gw.Recurrent, given: dict[str, Tensor], hx=None, **how):
-    """The layer on the event and its further inputs."""
-    event, *further = given
-    return layer(given[event], hx, **{name: given[name] for name in further}, **how)
+def run(layer: gw.Recurrent, inputs: dict[str, Tensor], hx=None, **options):
+    """Call the layer on the event and its further inputs."""
+    event, *further = inputs
+    return layer(inputs[event], hx, **{name: inputs[name] for name in further}, **options)
 
 
 def random_states(layer: gw.Recurrent, batch: int, seed: int = 2):
-    """States to pass, in the layer's form, finite also where the cell starts at -inf."""
+    """Draw states to pass, in the layer's form, finite also where the cell starts at -inf."""
     draw = torch.Generator().manual_seed(seed)
     _, states = run(layer, sequences(layer, 1, batch))
 
-    def like(one):
-        if isinstance(one, Tensor):
-            return torch.randn(one.shape, generator=draw, dtype=one.dtype)
-        return type(one)(like(part) for part in one)
+    def like(states):
+        if isinstance(states, Tensor):
+            return torch.randn(states.shape, generator=draw, dtype=states.dtype)
+        return type(states)(like(part) for part in states)
 
     return like(states)

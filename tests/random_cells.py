@@ -1,7 +1,7 @@
 """Random cells: arbitrary graphs of the language, drawn as data by hypothesis.
 
 A `Program` is a list of instructions, each of which makes one value from earlier ones;
-`build` turns it into a cell by closures, so what fails shrinks and prints as data.
+`build` turns it into a cell by closures, so a failing example shrinks and prints as data.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Size = int | str
 #: Sizes of states and products, and heads that divide them where hidden is 6 and input 5.
 HEADS: dict[Size, tuple[int, ...]] = {"hidden": (2, 3), "input": (5,), 3: (3,), 4: (2, 4)}
 
-# Each keeps its values where its derivative is tame, since errors are compared at 1e-10.
+# Each stays where its derivative is bounded, since errors are compared at 1e-10.
 UNARY: dict[str, Callable[[Any], Any]] = {
     "sigmoid": gw.sigmoid,
     "tanh": gw.tanh,
@@ -81,7 +81,7 @@ class Make:
 
 @dataclass(frozen=True)
 class Program:
-    """A cell as data: the sizes of its states, and what its step makes."""
+    """A cell as data: the sizes of its states, and the instructions of its step."""
 
     states: tuple[Size, ...]
     further: bool
@@ -92,42 +92,42 @@ class Program:
 
 
 def play(program: Program, arguments: list[Any]) -> list[Any]:
-    """All values of a step."""
+    """Compute all values of a step."""
     values = list(arguments)
-    for place, one in enumerate(program.body):
-        values.append(_make(one, f"p{place}", [values[index] for index in one.of]))
+    for place, make in enumerate(program.body):
+        values.append(_make(make, f"p{place}", [values[index] for index in make.of]))
     return values
 
 
-def _make(one: Make, name: str, given: list[Any]) -> Any:
-    if one.op == "linear":
-        keyed = {f"s{index}": value for index, value in enumerate(given)}
-        return gw.linear(**keyed, size=one.size, bias=one.bias, heads=one.heads or 1, name=name)
-    if one.op == "micro":  # shares its weights between micro-steps
-        value = given[0]
-        for _ in range(one.times):
-            value = gw.tanh(gw.linear(s=value, size=one.size, name=name))
+def _make(make: Make, name: str, operands: list[Any]) -> Any:
+    if make.op == "linear":
+        keyed = {f"s{index}": value for index, value in enumerate(operands)}
+        return gw.linear(**keyed, size=make.size, bias=make.bias, heads=make.heads or 1, name=name)
+    if make.op == "micro":  # shares its weights between micro-steps
+        value = operands[0]
+        for _ in range(make.times):
+            value = gw.tanh(gw.linear(s=value, size=make.size, name=name))
         return value
-    if one.op == "diagonal":
-        keyed = {f"s{index}": value for index, value in enumerate(given)}
+    if make.op == "diagonal":
+        keyed = {f"s{index}": value for index, value in enumerate(operands)}
         return gw.diagonal(**keyed, name=name)
-    if one.op == "parameter":
-        return gw.parameter(size=one.size, name=name)
-    if one.op == "noise":
-        return gw.noise(0.25, size=one.size)
-    if one.op in ROWS:
-        return ROWS[one.op](given[0], heads=one.heads)
-    if one.op in BINARY:
-        return BINARY[one.op](*given)
-    return UNARY[one.op](*given)
+    if make.op == "parameter":
+        return gw.parameter(size=make.size, name=name)
+    if make.op == "noise":
+        return gw.noise(0.25, size=make.size)
+    if make.op in ROWS:
+        return ROWS[make.op](operands[0], heads=make.heads)
+    if make.op in BINARY:
+        return BINARY[make.op](*operands)
+    return UNARY[make.op](*operands)
 
 
 def build(program: Program) -> gw.Cell:
-    """The cell of a program."""
+    """Build the cell of a program."""
 
     def finish(values: list[Any]) -> dict[str, Any]:
         names = ("h", "c", "s")[: len(program.states)]
-        after = {name: values[at] for name, at in zip(names, program.updates, strict=True)}
+        after = {name: values[index] for name, index in zip(names, program.updates, strict=True)}
         return after if program.output is None else {**after, "output": values[program.output]}
 
     class Random(gw.Cell):
@@ -135,29 +135,30 @@ def build(program: Program) -> gw.Cell:
         if program.further:
             sizes["d"] = 1
 
-    def one(self: Any, x: Any, h: Any) -> Any:
+    def with_one_state(self: Any, x: Any, h: Any) -> Any:
         values = play(program, [x, h])
         first, second = values[program.named[0]], values[program.named[1]]  # noqa: F841
         return gw.state(**finish(values))
 
-    def two(self: Any, x: Any, h: Any, c: Any) -> Any:
+    def with_two_states(self: Any, x: Any, h: Any, c: Any) -> Any:
         values = play(program, [x, h, c])
         first, second = values[program.named[0]], values[program.named[1]]  # noqa: F841
         return gw.state(**finish(values))
 
-    def three(self: Any, x: Any, h: Any, c: Any, s: Any, *, d: Any) -> Any:
+    def with_three_states(self: Any, x: Any, h: Any, c: Any, s: Any, *, d: Any) -> Any:
         values = play(program, [x, h, c, s, d])
         first, second = values[program.named[0]], values[program.named[1]]  # noqa: F841
         return gw.state(**finish(values))
 
-    # One step a number of states: its arguments' names are those of the states.
-    Random.step = three if program.further else (one, two)[len(program.states) - 1]
+    # A step for each number of states: the names of its arguments are those of the states.
+    steps = with_one_state, with_two_states
+    Random.step = with_three_states if program.further else steps[len(program.states) - 1]
     return Random()
 
 
 @st.composite
 def programs(draw: st.DrawFn, longest: int = 10) -> Program:
-    """Programs whose sizes fit."""
+    """Draw programs whose sizes fit."""
     further = draw(st.booleans())
     count = 3 if further else draw(st.integers(1, 2))
     choice: list[st.SearchStrategy[Size]] = [
@@ -165,20 +166,20 @@ def programs(draw: st.DrawFn, longest: int = 10) -> Program:
         st.sampled_from(["hidden", 3, 4]),
         st.sampled_from([1, "input", "hidden"]),
     ]
-    states = tuple(draw(one) for one in choice[:count])
+    states = tuple(draw(sizes) for sizes in choice[:count])
     sizes: list[Size] = ["input", *states] + ([1] if further else [])
     body: list[Make] = []
 
-    def add(one: Make, size: Size) -> int:
-        body.append(one)
+    def add(make: Make, size: Size) -> int:
+        body.append(make)
         sizes.append(size)
         return len(sizes) - 1
 
     def of_size(size: Size) -> int:
-        """A value of the given size, made by a product if there is none."""
-        there = [index for index, one in enumerate(sizes) if one == size and index > count]
-        if there and draw(st.booleans()):
-            return draw(st.sampled_from(there))
+        """Draw a value of this size, which a product makes if there is none."""
+        fitting = [index for index, own in enumerate(sizes) if own == size and index > count]
+        if fitting and draw(st.booleans()):
+            return draw(st.sampled_from(fitting))
         sources = draw(st.sets(st.integers(0, len(sizes) - 1), min_size=1, max_size=3))
         return add(Make("linear", tuple(sorted(sources)), size, bias=draw(st.booleans())), size)
 
@@ -189,7 +190,7 @@ def programs(draw: st.DrawFn, longest: int = 10) -> Program:
         if kind == "unary":
             add(Make(draw(st.sampled_from(sorted(UNARY))), (a,)), size)
         elif kind == "binary":
-            fitting = [i for i, one in enumerate(sizes) if size == 1 or one in (size, 1)]
+            fitting = [i for i, own in enumerate(sizes) if size == 1 or own in (size, 1)]
             b = draw(st.sampled_from(fitting))
             pair = (a, b) if draw(st.booleans()) else (b, a)
             wide = next((sizes[i] for i in pair if sizes[i] != 1), 1)

@@ -13,7 +13,7 @@ import torch
 import gatewright as gw
 from gatewright import linear, log, sqrt, tanh, where
 from gatewright.backends import choose, reference
-from gatewright.backends.reference import Result, Run
+from gatewright.backends.run import Result, Run
 from gatewright.cells.gru import GRU
 from gatewright.cells.lstm import LSTM, PeepholeLSTM
 from gatewright.cells.rnn import ElmanRNN

@@ -1,7 +1,7 @@
-"""The checked build: what goes out of bounds is refused with names, and damages nothing.
+"""The checked build: an access out of bounds raises an error with names, and does no damage.
 
-The build is chosen once a process, so each test runs in one of its own; the functions that are
-run there are `FAULTS`.
+The build is chosen once a process, so each test runs in a process of its own, which calls one of
+the functions in `FAULTS`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from gatewright.backends import order
 from gatewright.backends.llvm import memory
 from gatewright.backends.llvm.checked import checked
 
-#: How many random cells are held to the reference in the checked build.
+#: The number of random cells that are compared with the reference in the checked build.
 EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "6"))
 
 
 def wrong_index() -> None:
-    """A step that reads its states behind the last row."""
+    """A step that reads its states after the last row."""
     original = order.even
 
     def even(steps: int, batch: int, reverse: bool) -> order.Order:
@@ -41,13 +41,13 @@ def wrong_index_of_a_stepper() -> None:
     stepper = gw.GRU(5, 16).stepper(2)
     stepper.step(torch.zeros(2, 5))
     stream = stepper._stream
-    stream.layers[0].space.halves[1].add_(10_000)
+    stream.layers[0].memory.halves[1].add_(10_000)
     stepper.step(torch.zeros(2, 5))
     stepper.step(torch.zeros(2, 5))
 
 
 def wrong_weight() -> None:
-    """A matrix that has fewer rows than its table says."""
+    """A matrix that has fewer numbers than its table says."""
     from gatewright.backends.llvm.call_list import Program
 
     original = Program.add_header
@@ -56,8 +56,10 @@ def wrong_weight() -> None:
         original(
             self,
             [
-                one._replace(end=one.end - 1) if list(self.bases)[one.base] == "given 1" else one
-                for one in map(spanned, table)
+                span._replace(end=span.end - 1)
+                if list(self.bases)[span.base] == "input 1"
+                else span
+                for span in map(spanned, table)
             ],
         )
 
@@ -72,7 +74,7 @@ def spanned(entry: object) -> object:
 
 
 def written_guard() -> None:
-    """Somebody else writes in front of a block."""
+    """Other code writes in front of a block."""
     block = memory.POOL.take(torch.float32, 8)
     assert block.isnan().all()
     owner = list(memory.GUARDED.values())[-1]()
@@ -82,7 +84,7 @@ def written_guard() -> None:
 
 
 def nothing() -> None:
-    """Everything as it should be."""
+    """No fault."""
     torch.manual_seed(0)
     for layer in (gw.LSTM(5, 7), gw.GRU(5, 16), gw.PeepholeLSTM(5, 9)):
         assert checked()
@@ -113,7 +115,7 @@ def run_checked(name: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_violation_raises_and_names_what_it_met(name: str):
+def test_a_violation_raises_with_names(name: str):
     ended = run_checked(name)
     assert ended.returncode == 1, ended.stderr
     last = ended.stderr.strip().splitlines()[-1]
@@ -122,7 +124,7 @@ def test_a_violation_raises_and_names_what_it_met(name: str):
         assert part in last
 
 
-def test_what_is_right_passes():
+def test_runs_without_a_fault_pass():
     ended = run_checked("nothing")
     assert ended.returncode == 0, ended.stderr
 

@@ -1,4 +1,4 @@
-"""What is counted of a run, against numbers that were computed by hand, and the roof over it."""
+"""The counted work of a run against numbers computed by hand, and the machine's roof."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ N = T * B
 SIZES = {"input": I, "hidden": H}
 
 
-def phases(cell: gw.Cell, **how) -> dict[str, Phase]:
-    found = count(cell.graph, SIZES, steps=T, rows=N, width=WIDTH, **how)
-    return {one.name: one for one in found}
+def phases(cell: gw.Cell, **options) -> dict[str, Phase]:
+    counted = count(cell.graph, SIZES, steps=T, rows=N, width=WIDTH, **options)
+    return {phase.name: phase for phase in counted}
 
 
 def test_an_lstm_forwards():
-    found = phases(gw.CELLS["lstm"]())
-    assert found == {
+    work = phases(gw.CELLS["lstm"]())
+    assert work == {
         # Four gates: a matrix from the event, a bias. Reads x, the matrix and the bias.
         "inputs": Phase(
             "inputs", 2 * N * 4 * H * I, 4 * N * H, WIDTH * (N * I + N * 4 * H + 4 * H * (I + 1))
@@ -35,66 +35,66 @@ def test_an_lstm_forwards():
 
 
 def test_an_lstm_and_its_gradients():
-    found = phases(gw.CELLS["lstm"](), training=True)
-    assert list(found) == ["inputs", "loop", "loop back", "inputs back", "weights"]
-    # Kept: four factors, tanh(c), h, c.
-    assert found["loop"].streamed == WIDTH * N * (4 * H + 7 * H)
+    work = phases(gw.CELLS["lstm"](), training=True)
+    assert list(work) == ["inputs", "loop", "loop back", "inputs back", "weights"]
+    # Saved: four factors, tanh(c), h, c.
+    assert work["loop"].streamed == WIDTH * N * (4 * H + 7 * H)
     # Reads the factors, tanh(c), c before and the output's gradient; writes four gradients.
-    back = found["loop back"]
+    back = work["loop back"]
     assert back.products == 2 * N * 4 * H * H
     assert back.streamed == WIDTH * N * (5 + 1 + 1 + 4) * H
     assert (back.walked, back.steps) == (WIDTH * 4 * H * H, T)
-    early = found["inputs back"]
+    early = work["inputs back"]
     assert early.products == 2 * N * 4 * H * I
     assert early.pointwise == 3 * N * I  # the four gates' shares are added up
     assert early.streamed == WIDTH * (N * (4 * H + I) + 4 * H * I)
-    last = found["weights"]
+    last = work["weights"]
     assert last.products == 2 * N * 4 * H * (I + H)
     assert last.pointwise == N * 4 * H  # the biases' gradients are sums over all rows
     assert last.streamed == WIDTH * (N * (4 * H + I + H) + 4 * H * (I + H + 1))
 
 
 def test_a_gru_has_three_products_and_one_state():
-    found = phases(gw.CELLS["gru"](), training=True)
-    assert found["inputs"].products == 2 * N * 3 * H * I
+    work = phases(gw.CELLS["gru"](), training=True)
+    assert work["inputs"].products == 2 * N * 3 * H * I
     # r and z: an addition and a squashing. n: a bias, times r, plus the event's part, tanh.
     # The new h: 1 - z, times n, z times h, their sum.
-    assert found["loop"].products == 2 * N * 3 * H * H
-    assert found["loop"].pointwise == (2 + 2 + 4 + 4) * N * H
-    # Reads three, and n's bias; keeps r, z, n, h and the product that r multiplies.
-    assert found["loop"].streamed == WIDTH * (N * (3 + 5) * H + H)
-    # There are four gradients to write: n's recurrent product has one of its own, r times n's.
-    assert found["loop back"].streamed == WIDTH * N * (4 + 1 + 1 + 4) * H
-    assert found["weights"].products == 2 * N * 3 * H * (I + H)
+    assert work["loop"].products == 2 * N * 3 * H * H
+    assert work["loop"].pointwise == (2 + 2 + 4 + 4) * N * H
+    # Reads three, and n's bias; saves r, z, n, h and the product that r multiplies.
+    assert work["loop"].streamed == WIDTH * (N * (3 + 5) * H + H)
+    # Writes four gradients: that of n's recurrent product is r times n's, so it is a value too.
+    assert work["loop back"].streamed == WIDTH * N * (4 + 1 + 1 + 4) * H
+    assert work["weights"].products == 2 * N * 3 * H * (I + H)
 
 
 def test_without_the_gradient_of_the_input_its_product_is_not_counted():
     cell = gw.CELLS["lstm"]()
-    found = phases(cell, training=True, input_gradient=False)
-    assert "inputs back" not in found
-    assert found["weights"] == phases(cell, training=True)["weights"]
+    work = phases(cell, training=True, input_gradient=False)
+    assert "inputs back" not in work
+    assert work["weights"] == phases(cell, training=True)["weights"]
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_has_three_times_its_products_in_a_training_step(name: str):
     cell, *sizes = CELLS[name]
     numbers = dict(zip(("input", "hidden"), sizes, strict=True))
-    made = {}
+    products = {}
     for training in (False, True):
-        given = {"steps": T, "rows": N, "width": WIDTH, "training": training}
-        found = count(cell.graph, numbers, **given)
-        made[training] = sum(one.products for one in found)
-        assert all(one.operations >= 0 and one.bytes > 0 for one in found)
-    assert made[True] == 3 * made[False]
+        options = {"steps": T, "rows": N, "width": WIDTH, "training": training}
+        work = count(cell.graph, numbers, **options)
+        products[training] = sum(phase.products for phase in work)
+        assert all(phase.operations >= 0 and phase.bytes > 0 for phase in work)
+    assert products[True] == 3 * products[False]
 
 
-def test_explain_says_the_work_and_measures_only_when_asked():
+def test_explain_reports_the_work_and_measures_only_when_asked():
     layer = gw.LSTM(3, 5)
     x = torch.randn(4, 2, 3, requires_grad=True)
-    said = layer.explain(x)
-    assert "a training step: 0.0 MFLOP in products" in said
-    assert "    loop back: " in said
-    assert "% of the roof" not in said
+    text = layer.explain(x)
+    assert "a training step: 0.0 MFLOP in products" in text
+    assert "    loop back: " in text
+    assert "% of the roof" not in text
     with pytest.raises(gw.BackendError, match=r"tensors are torch\.bfloat16 on cpu"):
         layer.to(torch.bfloat16).explain(x.to(torch.bfloat16), measure=True)
 
@@ -124,12 +124,12 @@ def test_between_two_sizes_the_speed_is_between():
 def test_the_roofs_kernels_do_what_they_count(bits: int):
     numbers = build.numbers(bits)
     library = build.Library(build.object_code(roof._module(numbers)))
-    copy = roof._Walk(library, "copy", numbers, 8192)
+    copy = roof._Sweep(library, "copy", numbers, 8192)
     copy.arrays[0].copy_(torch.arange(len(copy.arrays[0])))
     copy(1)
     assert torch.equal(copy.arrays[0], copy.arrays[1])
     assert copy.bytes == 8192
-    read = roof._Walk(library, "read", numbers, 8192)
+    read = roof._Sweep(library, "read", numbers, 8192)
     read(3)
     # Three turns over ones, summed up in the lanes.
     assert read.arrays[-1][: numbers.lanes].sum().item() == 3 * 8192 // numbers.bytes

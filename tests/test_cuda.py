@@ -1,4 +1,4 @@
-"""Layers on an NVIDIA GPU held to the same layers on the CPU. Needs a GPU: else it is skipped."""
+"""Layers on an NVIDIA GPU compared with the same layers on the CPU; skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA
 LENGTHS = [4, 6, 0, 1, 6]
 
 
-def moved(found: Any, device: str) -> Any:
-    """The same structure on another device."""
-    if isinstance(found, Tensor):
-        return found.detach().to(device)
-    if isinstance(found, dict):
-        return {key: moved(one, device) for key, one in found.items()}
-    return type(found)(moved(one, device) for one in found)
+def moved(tensors: Any, device: str) -> Any:
+    """Copy a structure of tensors to another device."""
+    if isinstance(tensors, Tensor):
+        return tensors.detach().to(device)
+    if isinstance(tensors, dict):
+        return {key: moved(part, device) for key, part in tensors.items()}
+    return type(tensors)(moved(part, device) for part in tensors)
 
 
-def everything(layer: gw.Recurrent, given: Any, hx: Any, device: str) -> Any:
-    """Outputs, states, traces and all gradients of a layer on a device."""
+def everything(layer: gw.Recurrent, inputs: Any, hx: Any, device: str) -> Any:
+    """Compute outputs, states, traces and all gradients of a layer on a device."""
     layer = copy.deepcopy(layer).to(device)
-    given, hx = moved(given, device), moved(hx, device)
-    leaves = [*given.values(), *tensors(hx), *layer.parameters()]
-    for one in leaves:
-        one.requires_grad_()
+    inputs, hx = moved(inputs, device), moved(hx, device)
+    leaves = [*inputs.values(), *tensors(hx), *layer.parameters()]
+    for leaf in leaves:
+        leaf.requires_grad_()
     starts = (torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) < 0.2).to(device)
-    event, *further = given
-    how = {"lengths": LENGTHS, "starts": starts, **{name: given[name] for name in further}}
-    result = layer(given[event], hx, **how)
-    trace = layer.trace(given[event], hx, grad=True, **how)
+    event, *further = inputs
+    options = {"lengths": LENGTHS, "starts": starts, **{name: inputs[name] for name in further}}
+    result = layer(inputs[event], hx, **options)
+    trace = layer.trace(inputs[event], hx, grad=True, **options)
     smooth = [one for one in (*tensors(result), *trace.values()) if one.is_floating_point()]
     loss = torch.stack([(one.cpu() * weights(one, i)).sum() for i, one in enumerate(smooth)]).sum()
-    found = torch.autograd.grad(loss, leaves, allow_unused=True)
-    grads = [torch.zeros_like(a) if g is None else g for a, g in zip(leaves, found, strict=True)]
-    return [one.cpu() for one in (*tensors(result), *trace.values(), *grads)]
+    partial = torch.autograd.grad(loss, leaves, allow_unused=True)
+    grads = [torch.zeros_like(a) if g is None else g for a, g in zip(leaves, partial, strict=True)]
+    return [value.cpu() for value in (*tensors(result), *trace.values(), *grads)]
 
 
 def weights(like: Tensor, seed: int) -> Tensor:
@@ -56,8 +56,8 @@ def weights(like: Tensor, seed: int) -> Tensor:
 def test_a_layer_is_what_it_is_on_the_cpu(name: str):
     """Lengths in no order, starts, two layers, both directions, traces, and every gradient."""
     layer = make(name, num_layers=2, bidirectional=True)
-    given, hx = sequences(layer, 6, 5), random_states(layer, 5)
-    close(everything(layer, given, hx, "cuda"), everything(layer, given, hx, "cpu"))
+    inputs, hx = sequences(layer, 6, 5), random_states(layer, 5)
+    close(everything(layer, inputs, hx, "cuda"), everything(layer, inputs, hx, "cpu"))
 
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
@@ -67,16 +67,16 @@ def test_a_drop_in_is_what_cudnn_computes(kind: str, monkeypatch: pytest.MonkeyP
     ours = getattr(gw, kind)(17, 33, num_layers=2, bidirectional=True, device="cuda")
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(9, 4, 17, device="cuda")
-    found = []
+    results = []
     for layer in (ours, theirs):
         own = x.clone().requires_grad_()
         result = layer(own)
         named = dict(layer.named_parameters())
-        wanted = [own, *(named[name] for name in sorted(named))]
+        leaves = [own, *(named[name] for name in sorted(named))]
         output = tensors(result)
         loss = torch.stack([(one.cpu() * weights(one, 1)).sum() for one in output]).sum()
-        found.append([*output, *torch.autograd.grad(loss, wanted)])
-    close(*found)
+        results.append([*output, *torch.autograd.grad(loss, leaves)])
+    close(*results)
 
 
 def test_a_model_goes_from_one_device_to_the_other(tmp_path: Path):
@@ -130,9 +130,9 @@ def test_inputs_on_another_device_are_refused():
 
 def test_a_step_by_hand_and_gates_on_the_gpu():
     torch.manual_seed(0)
-    one = gw.LSTMCell(3, 5).cuda()
+    cell = gw.LSTMCell(3, 5).cuda()
     x = torch.randn(2, 3, device="cuda")
-    close(moved(one(x), "cpu"), copy.deepcopy(one).cpu()(x.cpu()))
+    close(moved(cell(x), "cpu"), copy.deepcopy(cell).cpu()(x.cpu()))
     layer = gw.LSTM(3, 5).cuda()
     held = layer.trace(torch.randn(4, 2, 3, device="cuda"), hold={"f": 0.0})
     assert not held["f"].any() and held["f"].is_cuda

@@ -27,6 +27,18 @@ def test_kernels_are_named_with_what_they_save():
     assert "not " not in text
 
 
+def test_the_register_tiles_of_the_kernels_are_named():
+    x = torch.randn(4, 2, 3)
+    lines = [line for line in gw.LSTM(3, 5).explain(x).splitlines() if "products " in line]
+    assert [line.split(":")[0].strip() for line in lines if "tiles" in line] == [
+        "products before the loop",
+        "products in the loop",
+    ]
+    assert all("4 sum(s) in " in line for line in lines if "tiles" in line)
+    reference = gw.LSTM(3, 5, backend="reference").explain(x)
+    assert "tiles" not in reference
+
+
 def test_a_cell_that_kernels_cannot_run_says_why(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(POINTWISE, "erf")
     layer = gw.Recurrent(Odd, 3, 5)

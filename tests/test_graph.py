@@ -1,13 +1,15 @@
-"""The graph: sizes, stages, and the adjoint of everything held to autograd."""
+"""The graph: sizes, stages, and the adjoint of everything compared with autograd."""
 
 from __future__ import annotations
 
 import operator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 
 import gatewright as gw
 from adjoint import SIZES, compare
@@ -16,7 +18,10 @@ from gatewright.errors import ArgumentError, CellError, SizeError
 from gatewright.graph import build_graph
 from gatewright.graph.recompute import LEAVES, MOST_RECOMPUTED
 from gatewright.graph.stages import stages
+from gatewright.graph.terms import Expression
 from gatewright.language.operations import OPERATIONS
+from gatewright.schedule.loop import ScheduleOptions, schedule
+from gatewright.schedule.single_step import schedule_step
 from odd_cells import CLASSIC
 from random_cells import Program, build, programs
 
@@ -35,7 +40,7 @@ VARIANTS = [
 
 
 def cell_of(step: Any, **attributes: Any) -> gw.Cell:
-    """A cell with the given step."""
+    """Make a cell with this step."""
     return type("Made", (gw.Cell,), {"step": step, **attributes})()  # type: ignore[no-any-return]
 
 
@@ -91,8 +96,8 @@ def unary(name: str) -> Any:
 
 FORMS |= {
     name: unary(name)
-    for name, one in OPERATIONS.items()
-    if one.kind == "pointwise" and one.arity == 1 and name not in FORMS
+    for name, operation in OPERATIONS.items()
+    if operation.kind == "pointwise" and operation.arity == 1 and name not in FORMS
 }
 
 
@@ -128,7 +133,7 @@ def test_the_adjoint_of_each_cell_is_autograd(cell: gw.Cell):
 @settings(
     max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-@given(programs())
+@hypothesis.given(programs())
 def test_the_adjoint_of_random_cells_is_autograd(program: Program):
     compare(build(program).graph)
 
@@ -186,7 +191,7 @@ def test_saved_and_recomputed_terms_belong_to_the_step(cell: gw.Cell):
     step = set(graph.forward)
     assert set(adjoint.saved) <= step and set(adjoint.recomputed) <= step
     assert not set(adjoint.saved) & set(adjoint.recomputed)
-    assert not {one.op for one in (*adjoint.saved, *adjoint.recomputed)} & LEAVES
+    assert not {term.op for term in (*adjoint.saved, *adjoint.recomputed)} & LEAVES
     assert {one.op for one in adjoint.recomputed} <= {"add", "subtract", "multiply"}
 
 
@@ -195,7 +200,7 @@ def test_the_lstm_saves_its_four_gates_and_the_squashed_memory():
     saved = set(graph.adjoint.saved)
     gates = {graph.values[name] for name in "gifo"}
     assert gates <= saved
-    assert [one.op for one in sorted(saved - gates, key=lambda one: one.index)] == ["tanh"]
+    assert [term.op for term in sorted(saved - gates, key=lambda term: term.index)] == ["tanh"]
 
 
 def test_a_chain_of_cheap_operations_is_saved_rather_than_recomputed():
@@ -226,7 +231,7 @@ def test_terms_off_the_loop_are_known():
     assert {one for one in adjoint.states.values()} <= adjoint.loop
 
 
-def test_seeds_of_a_name_that_is_not_there_are_refused():
+def test_seeds_of_an_unknown_name_are_refused():
     with pytest.raises(ArgumentError, match=r"\['nothing'\] are not among the values"):
         LSTM().graph.adjoint_of("nothing")
 
@@ -253,17 +258,38 @@ def test_a_long_chain_of_cheap_operations_is_no_deep_recursion():
 def test_asking_twice_gives_the_same_adjoint():
     graph = GRU().graph
     first, again = graph.adjoint_of("r"), graph.adjoint_of("r")
-    assert list(first.order) == list(again.order)
+    assert list(map(repr, first.order)) == list(map(repr, again.order))
     compare(graph)
 
 
 def test_derived_terms_are_merged_and_simplified():
-    terms = LSTM().graph.terms
+    terms = LSTM().graph.terms.extended()
     a, b = terms.all[0], terms.all[1]
     assert terms.make("add", a, b) is terms.make("add", b, a)
     assert terms.make("subtract", a, b) is not terms.make("subtract", b, a)
-    assert a + 0.0 is a and 1.0 * a is a and a - 0.0 is a and a / 1.0 is a and operator.neg(-a) is a
-    assert (0.0 * a).op == "multiply"  # it is NaN where a is infinite
+    x = Expression(terms, a)
+    for same in (x + 0.0, 1.0 * x, x - 0.0, x / 1.0, operator.neg(-x)):
+        assert same.term is a
+    assert (0.0 * x).op == "multiply"  # it is NaN where a is infinite
+
+
+def test_adjoints_and_schedules_leave_the_graph_unchanged():
+    """Threads derive from one graph at once, and get what a single thread gets."""
+    graph = GRU(reset="before").graph
+    before = list(graph.terms.all)
+
+    def derived(_: int) -> list[str]:
+        work = schedule.__wrapped__(graph, ScheduleOptions(("r", "n")))
+        step = schedule_step.__wrapped__(graph)
+        terms = [*graph.adjoint_of("z").order, *work.loop.adjoint.order, *step.updates.values()]
+        return [repr(term) for term in terms]
+
+    with ThreadPoolExecutor(8) as pool:
+        first, *others = pool.map(derived, range(32))
+    assert all(other == first for other in others)
+    assert list(graph.terms.all) == before
+    with pytest.raises(AssertionError, match="frozen"):
+        graph.terms.constant(0.125)
 
 
 # Stages.
@@ -315,11 +341,11 @@ def test_further_inputs_and_noises_are_known_before_the_loop():
 
     cell = cell_of(step)
     assert stages_of(cell) == {"x": 1, "dt": 1, "decay": 1, "mask": 1, "seen": 1, "h": 2}
-    run_held = stages(cell.graph.forward, given={cell.graph.values["h"]})
+    run_held = stages(cell.graph.forward, held={cell.graph.values["h"]})
     assert run_held[cell.graph.values["h"]] == 1
 
 
-def test_what_no_next_state_needs_can_leave_the_loop():
+def test_values_that_no_next_state_needs_can_leave_the_loop():
     graph = PeepholeLSTM().graph
     assert not graph.after  # h is a state: all is needed
 
@@ -431,18 +457,18 @@ def test_sizes_that_can_never_agree_are_refused_with_the_cell():
 
 
 def test_equal_values_of_the_user_are_terms_of_their_own():
-    """Each named value can be held on its own, also where two say the same."""
+    """Each named value can be held by itself, also where two have the same formula."""
 
     def step(self: Any, x: Any, h: Any) -> Any:
         a = gw.tanh(gw.linear(x, h))
-        one = gw.square(a)
-        two = gw.square(a)
-        three = gw.tanh(a)
-        four = gw.tanh(a)
-        return gw.state(h=one * two + three * four)
+        first = gw.square(a)
+        second = gw.square(a)
+        third = gw.tanh(a)
+        fourth = gw.tanh(a)
+        return gw.state(h=first * second + third * fourth)
 
     values = cell_of(step).graph.values
-    assert len({values[name] for name in ("one", "two", "three", "four")}) == 4
+    assert len({values[name] for name in ("first", "second", "third", "fourth")}) == 4
     compare(cell_of(step).graph)
 
 

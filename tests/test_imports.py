@@ -141,6 +141,16 @@ def test_what_needs_no_torch_never_names_it(path: Path):
         assert not [n for n in names if n.split(".")[0] == "torch"], f"line {node.lineno}"
 
 
+@pytest.mark.parametrize("path", [p for p in MODULES if top(p) == "backends"], ids=name_of)
+def test_kernels_are_known_to_the_choice_of_a_backend_only(path: Path):
+    """So that deleting a folder of kernels changes no other file of the backends."""
+    own = path.relative_to(PACKAGE).parts[1]
+    foreign = [f"gatewright.backends.{kernels}" for kernels in ("llvm", "triton") if kernels != own]
+    for line, name in imported(path):
+        known = own == "choose.py" or not name.startswith(tuple(foreign))
+        assert known, f"{name_of(path)}:{line} imports {name}"
+
+
 @pytest.mark.parametrize("path", [p for p in MODULES if name_of(p) not in LATE], ids=name_of)
 def test_nothing_else_imports_by_a_computed_name(path: Path):
     for node in running(ast.parse(path.read_text(encoding="utf-8"))):

@@ -9,7 +9,7 @@ import torch
 
 import gatewright as gw
 from gatewright import linear, sigmoid, state, tanh
-from gatewright.graph.memory_gates import keepers
+from gatewright.graph.memory_gates import memory_gates
 from odd_cells import CELLS
 from tolerances import close
 
@@ -207,7 +207,7 @@ def test_time_constants_are_what_a_unit_keeps(kind):
             parameter.zero_()
     steps = torch.tensor([0.5, 2.0, 5.0, 20.0, 300.0])
     assert gw.init.time_constants_(layer, steps) is layer
-    states = {one.state for one in keepers(layer.graph)}
+    states = {one.state for one in memory_gates(layer.graph)}
     more = further(layer, 4)
     for asked in (steps, torch.full((5,), 7.0)):
         gw.init.time_constants_(layer, asked)

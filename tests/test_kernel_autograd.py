@@ -22,28 +22,28 @@ def pair(name: str, **options: Any) -> tuple[gw.Recurrent, gw.Recurrent]:
     return make(name, backend="llvm", **options), make(name, backend="reference", **options)
 
 
-def given_to(layer: gw.Recurrent) -> tuple[Tensor, Any]:
-    """An input and states that ask for gradients."""
+def leaves_of(layer: gw.Recurrent) -> tuple[Tensor, Any]:
+    """An input and states that require gradients."""
     x, hx = sequences(layer, 5, 3)["x"].requires_grad_(), random_states(layer, 3)
-    for one in tensors(hx):
-        one.requires_grad_()
+    for state in tensors(hx):
+        state.requires_grad_()
     return x, hx
 
 
 @every_name
 def test_backward_may_be_repeated(name: str):
     layer, reference = pair(name)
-    x, hx = given_to(layer)
+    x, hx = leaves_of(layer)
     leaves = [x, *tensors(hx), *layer.parameters()]
-    found = layer(x, hx)
-    first = gradients(found, leaves, seed=1)
-    other = gradients(found, leaves, seed=2)
-    again = gradients(found, leaves, seed=1)
+    results = layer(x, hx)
+    first = gradients(results, leaves, seed=1)
+    other = gradients(results, leaves, seed=2)
+    again = gradients(results, leaves, seed=1)
     close(again, first, table={torch.float64: 0.0})
     theirs = reference(x, hx)
     leaves = [x, *tensors(hx), *reference.parameters()]
     close(other, gradients(theirs, leaves, seed=2))
-    loss = random_loss(found)
+    loss = random_loss(results)
     loss.backward()
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
@@ -52,10 +52,10 @@ def test_backward_may_be_repeated(name: str):
 @every_name
 def test_gradients_add_up_over_calls(name: str):
     layer, reference = pair(name)
-    x, hx = given_to(layer)
-    for one in (layer, reference):
-        between = one(x, hx)
-        random_loss((between[0], one(x, between[1]))).backward()
+    x, hx = leaves_of(layer)
+    for module in (layer, reference):
+        between = module(x, hx)
+        random_loss((between[0], module(x, between[1]))).backward()
     for own, other in zip(layer.parameters(), reference.parameters(), strict=True):
         close(own.grad, other.grad)
 
@@ -67,46 +67,48 @@ def test_an_output_modified_in_place_is_never_silently_wrong(name: str, hidden: 
     reference = gw.Recurrent(name, 3, hidden, backend="reference")
     reference.load_state_dict(layer.state_dict())
     x = torch.randn(4, 2, 3, requires_grad=True)
-    found = []
-    for one in (reference, layer):
-        output, _ = one(x)
-        changed = output.mul_(2.0) if one is layer else output * 2.0
+    by_backend = []
+    for module in (reference, layer):
+        output, _ = module(x)
+        changed = output.mul_(2.0) if module is layer else output * 2.0
         try:
-            found.append(torch.autograd.grad(changed.sum(), [x, *one.parameters()]))
-        except RuntimeError as error:  # the backward pass reads this output, and says so
-            assert "modified by an inplace operation" in str(error) and one is layer
+            by_backend.append(torch.autograd.grad(changed.sum(), [x, *module.parameters()]))
+        except RuntimeError as error:  # the backward pass reads this output, and torch notices
+            assert "modified by an inplace operation" in str(error) and module is layer
             return
-    for own, other in zip(*reversed(found), strict=True):
+    for own, other in zip(*reversed(by_backend), strict=True):
         assert ((own - other).norm() / other.norm().clamp_min(1e-6)) < 1e-5
 
 
 @every_name
 def test_final_states_may_be_modified_in_place(name: str):
     layer, reference = pair(name)
-    x, hx = given_to(layer)
-    found = []
-    for one in (layer, reference):
-        _, after = one(x, hx)
+    x, hx = leaves_of(layer)
+    by_backend = []
+    for module in (layer, reference):
+        _, after = module(x, hx)
         for state in tensors(after):
             state.mul_(2.0)
-        found.append(gradients(after, [x, *tensors(hx)]))
-    close(found[0], found[1])
+        by_backend.append(gradients(after, [x, *tensors(hx)]))
+    close(by_backend[0], by_backend[1])
 
 
 @every_name
 @pytest.mark.parametrize("which", ["weight", "state"])
 def test_a_saved_tensor_modified_in_place_is_noticed(name: str, which: str):
     layer, _ = pair(name)
-    x, hx = given_to(layer)
+    x, hx = leaves_of(layer)
     output, _ = layer(x, hx)
-    matrices = [one for one in layer.parameters() if one.dim() == 2 and one.shape[1] == 5]
+    matrices = [
+        weight for weight in layer.parameters() if weight.dim() == 2 and weight.shape[1] == 5
+    ]
     changed = matrices[0] if which == "weight" else tensors(hx)[0]
     with torch.no_grad():
         changed.add_(1.0)
     if which == "weight":
         with pytest.raises(RuntimeError, match="modified by an inplace"):
             output.sum().backward()
-    else:  # a layer may have copied it; what it must not do is use the changed one
+    else:  # a layer may have copied the state, but must not use the changed one
         try:
             (grad,) = torch.autograd.grad(output.sum(), x)
         except RuntimeError as error:
@@ -119,64 +121,68 @@ def test_a_saved_tensor_modified_in_place_is_noticed(name: str, which: str):
 
 @every_name
 def test_double_backward(name: str):
-    found = []
+    by_backend = []
     for layer in pair(name):
-        x, hx = given_to(layer)
+        x, hx = leaves_of(layer)
         leaves = [x, *tensors(hx), *layer.parameters()]
         first = torch.autograd.grad(random_loss(layer(x, hx)), leaves, create_graph=True)
-        found.append((first, gradients(first, leaves, seed=3)))
-    close(found[0], found[1])
+        by_backend.append((first, gradients(first, leaves, seed=3)))
+    close(by_backend[0], by_backend[1])
 
 
 @every_name
-@pytest.mark.parametrize("wanted", ["input", "states", "weights", "one weight", "one bias"])
-def test_gradients_of_some_only(name: str, wanted: str):
-    found = []
+@pytest.mark.parametrize("asked", ["input", "states", "weights", "one weight", "one bias"])
+def test_gradients_of_some_only(name: str, asked: str):
+    by_backend = []
     for layer in pair(name):
-        x, hx = given_to(layer)
+        x, hx = leaves_of(layer)
         everything = {
             "input": [x],
             "states": tensors(hx),
             "weights": list(layer.parameters()),
-            "one weight": [next(one for one in layer.parameters() if one.dim() == 2)],
-            "one bias": [next(one for one in layer.parameters() if one.dim() == 1)],
+            "one weight": [next(leaf for leaf in layer.parameters() if leaf.dim() == 2)],
+            "one bias": [next(leaf for leaf in layer.parameters() if leaf.dim() == 1)],
         }
-        for one in [*everything["input"], *everything["states"], *everything["weights"]]:
-            one.requires_grad_(False)
-        for one in everything[wanted]:
-            one.requires_grad_()
+        for leaf in [*everything["input"], *everything["states"], *everything["weights"]]:
+            leaf.requires_grad_(False)
+        for leaf in everything[asked]:
+            leaf.requires_grad_()
         random_loss(layer(x, hx)).backward()
-        found.append([one.grad for one in everything[wanted]])
-        others = [one for group in everything.values() for one in group if not one.requires_grad]
-        assert all(one.grad is None for one in others)
-    close(found[0], found[1])
+        by_backend.append([leaf.grad for leaf in everything[asked]])
+        others = [leaf for group in everything.values() for leaf in group if not leaf.requires_grad]
+        assert all(leaf.grad is None for leaf in others)
+    close(by_backend[0], by_backend[1])
 
 
 @every_name
 @pytest.mark.parametrize("mode", ["no_grad", "inference_mode", "nothing asks"])
 def test_inference_gives_what_training_gives(name: str, mode: str):
     layer, _ = pair(name)
-    x, hx = given_to(layer)
+    x, hx = leaves_of(layer)
     expected = layer(x, hx)
     if mode == "nothing asks":
         layer.requires_grad_(False)
-        found = layer(x.detach(), tuple(one.detach() for one in hx) if name == "lstm" else hx[:])
+        results = layer(
+            x.detach(), tuple(state.detach() for state in hx) if name == "lstm" else hx[:]
+        )
     else:
         with getattr(torch, mode)():
-            found = layer(x, hx)
-            assert not found[0].requires_grad
-    close(found, expected, table={torch.float64: 0.0})
+            results = layer(x, hx)
+            assert not results[0].requires_grad
+    close(results, expected, table={torch.float64: 0.0})
     layer.requires_grad_()
     close(layer(x, hx), expected, table={torch.float64: 0.0})
-    random_loss(layer(x, hx)).backward()  # what inference left behind is no hindrance
+    random_loss(layer(x, hx)).backward()  # after inference, too
 
 
 STRIDES: dict[str, Callable[[Tensor], Tensor]] = {
-    "every other": lambda one: one.repeat_interleave(2, -1)[..., ::2],
-    "turned": lambda one: one.transpose(0, -1).contiguous().transpose(0, -1),
-    "a part": lambda one: torch.cat([one, one, one], -1)[..., one.shape[-1] : 2 * one.shape[-1]],
-    "expanded": lambda one: one[:, :1].expand_as(one),
-    "one number": lambda one: one.flatten()[:1].expand(one.shape),
+    "every other": lambda tensor: tensor.repeat_interleave(2, -1)[..., ::2],
+    "turned": lambda tensor: tensor.transpose(0, -1).contiguous().transpose(0, -1),
+    "a part": lambda tensor: torch.cat([tensor, tensor, tensor], -1)[
+        ..., tensor.shape[-1] : 2 * tensor.shape[-1]
+    ],
+    "expanded": lambda tensor: tensor[:, :1].expand_as(tensor),
+    "one number": lambda tensor: tensor.flatten()[:1].expand(tensor.shape),
 }
 
 
@@ -184,38 +190,38 @@ STRIDES: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("hidden", [5, 16])
 def test_strides_do_not_matter(name: str, stride: str, hidden: int):
-    found = []
+    by_backend = []
     for backend in ("llvm", "reference"):
         torch.manual_seed(0)
         layer = gw.Recurrent(make(name).cell, hidden, hidden, backend=backend, dtype=torch.float64)
-        x, hx = given_to(layer)
+        x, hx = leaves_of(layer)
         odd = STRIDES[stride]
         states = odd(hx) if isinstance(hx, Tensor) else tuple(map(odd, hx))
         result = layer(odd(x), states)
         torch.manual_seed(5)
-        upstream = [odd(torch.randn_like(one)) for one in tensors(result)]
+        upstream = [odd(torch.randn_like(value)) for value in tensors(result)]
         leaves = [x, *tensors(hx), *layer.parameters()]
-        found.append((tensors(result), torch.autograd.grad(tensors(result), leaves, upstream)))
-    close(found[0], found[1])
+        by_backend.append((tensors(result), torch.autograd.grad(tensors(result), leaves, upstream)))
+    close(by_backend[0], by_backend[1])
 
 
 @every_name
 def test_weights_with_odd_strides(name: str):
-    found = []
+    by_backend = []
     for layer in pair(name):
-        for one in layer.parameters():
-            if one.dim() == 2:
-                one.data = one.data.T.contiguous().T
-        x, hx = given_to(layer)
-        found.append(gradients(layer(x, hx), [x, *layer.parameters()]))
-    close(found[0], found[1])
+        for weight in layer.parameters():
+            if weight.dim() == 2:
+                weight.data = weight.data.T.contiguous().T
+        x, hx = leaves_of(layer)
+        by_backend.append(gradients(layer(x, hx), [x, *layer.parameters()]))
+    close(by_backend[0], by_backend[1])
 
 
 def test_an_empty_sequence_or_batch_runs_on_the_reference():
     layer = make("lstm")
     for steps, batch in ((0, 3), (4, 0)):
-        given = {"x": torch.zeros(steps, batch, 3, dtype=torch.float64, requires_grad=True)}
-        output, _ = run(layer, given)
+        inputs = {"x": torch.zeros(steps, batch, 3, dtype=torch.float64, requires_grad=True)}
+        output, _ = run(layer, inputs)
         assert output.shape == (steps, batch, 5)
 
 

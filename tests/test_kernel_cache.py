@@ -1,4 +1,4 @@
-"""Built kernels on the disk: read back, never trusted when damaged, never in the way."""
+"""The disk cache of built kernels: it is read, damage is detected, failures do no harm."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ torch.manual_seed(0)
 layer = gw.Recurrent("elman_rnn", 2, 3, backend="llvm", dtype=torch.float64)
 output, _ = layer(torch.ones(3, 2, 2, dtype=torch.float64))
 output.sum().backward()
-print([one.grad.sum().item() for one in layer.parameters()])
+print([weight.grad.sum().item() for weight in layer.parameters()])
 """
 
 
-#: Kernels that were built here before, by what they were built from.
+#: Object code of kernels that were built before, by the text of their modules.
 REMEMBERED: dict[str, bytes] = {}
 
 
 @pytest.fixture
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """What is built of a cell, with an empty cache in memory and on the disk."""
+    """The modules that are built, with empty caches in memory and on the disk."""
     for bits in (32, 64):
-        library.shared(bits)  # what all cells share is in memory already
-    found: list[Any] = []
+        library.shared(bits)  # the kernels that all cells share are in memory already
+    modules: list[Any] = []
     original = build.object_code
 
     def object_code(module: Any) -> bytes:
-        found.append(module)
+        modules.append(module)
         source = str(module)
-        if source not in REMEMBERED:  # it is counted as built again; that takes no time
+        if source not in REMEMBERED:  # counted as built, without the time
             REMEMBERED[source] = original(module)
         return REMEMBERED[source]
 
@@ -55,13 +55,13 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]
     monkeypatch.setenv("GATEWRIGHT_CACHE", str(tmp_path / "of" / "kernels"))
     library.kernels.cache_clear()
     cache.report_once.cache_clear()
-    yield found
+    yield modules
     library.kernels.cache_clear()
     cache.report_once.cache_clear()
 
 
 def run_once() -> torch.Tensor:
-    """The gradient of an input; the kernels in memory are forgotten before."""
+    """The gradient of an input, with no kernels of the cell in memory."""
     library.kernels.cache_clear()
     torch.manual_seed(0)
     layer = gw.Recurrent("elman_rnn", 2, 3, backend="llvm", dtype=torch.float64)
@@ -105,7 +105,7 @@ def test_a_damaged_entry_is_built_again(damage: str, built: list[Any], tmp_path:
     assert len(built) == 2 and entry.read_bytes() == whole
 
 
-def test_a_directory_that_cannot_be_is_fine(
+def test_a_directory_that_cannot_be_made_does_no_harm(
     built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "file").write_text("in the way")
@@ -114,7 +114,7 @@ def test_a_directory_that_cannot_be_is_fine(
     assert len(built) == 2
 
 
-def test_nothing_is_kept_where_an_empty_name_says_so(
+def test_an_empty_name_disables_the_cache(
     built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("GATEWRIGHT_CACHE", "")
@@ -140,21 +140,21 @@ def test_several_processes_build_at_once(tmp_path: Path):
         return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
     running = [start() for _ in range(2)]
-    printed = {one.communicate(timeout=120)[0] for one in running}
-    assert [one.returncode for one in running] == [0] * 2
+    printed = {process.communicate(timeout=120)[0] for process in running}
+    assert [process.returncode for process in running] == [0] * 2
     assert len(printed) == 1
-    found = sorted(one.is_dir() for one in tmp_path.iterdir())
-    assert found == [False, False, True]  # the cell's, what all cells share, and the secret
+    folders = sorted(path.is_dir() for path in tmp_path.iterdir())
+    assert folders == [False, False, True]  # the cell's kernels, the shared ones, and the secret
     last = start("forbidden")
     assert last.communicate(timeout=120)[0] in printed and last.returncode == 0
 
 
-# Nothing runs that somebody else could have written.
+# Code that another user could have written does not run.
 posix = pytest.mark.skipif(os.name == "nt", reason="owners and modes are POSIX")
 
 
 @posix
-def test_the_directory_and_its_files_are_the_users_own(built: list[Any], tmp_path: Path):
+def test_only_the_user_can_read_the_directory_and_its_files(built: list[Any], tmp_path: Path):
     run_once()
     base = tmp_path / "of" / "kernels"
     assert base.stat().st_mode & 0o777 == 0o700
@@ -165,7 +165,9 @@ def test_the_directory_and_its_files_are_the_users_own(built: list[Any], tmp_pat
 
 @posix
 @pytest.mark.parametrize("where", ["", "secret/key"])
-def test_what_others_may_write_is_not_used(where: str, built: list[Any], tmp_path: Path):
+def test_a_directory_that_others_may_write_is_not_used(
+    where: str, built: list[Any], tmp_path: Path
+):
     first = run_once()
     (tmp_path / "of" / "kernels" / where).chmod(0o777)
     with pytest.warns(RuntimeWarning, match="is open to others"):
@@ -191,7 +193,7 @@ def test_an_entry_that_is_a_link_or_open_to_others_is_built_again(built: list[An
 
 @posix
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="needs to be root")
-def test_what_belongs_to_another_user_is_not_used(built: list[Any], tmp_path: Path):
+def test_a_directory_of_another_user_is_not_used(built: list[Any], tmp_path: Path):
     run_once()
     os.chown(tmp_path / "of" / "kernels", 12345, 12345)
     with pytest.warns(RuntimeWarning, match="belongs to another user"):
@@ -200,7 +202,7 @@ def test_what_belongs_to_another_user_is_not_used(built: list[Any], tmp_path: Pa
 
 
 @posix
-def test_a_fifo_is_no_entry_and_nobody_waits_for_it(built: list[Any], tmp_path: Path):
+def test_a_fifo_is_not_waited_for(built: list[Any], tmp_path: Path):
     run_once()
     (entry,) = entries(tmp_path)
     entry.unlink()
@@ -222,16 +224,16 @@ def test_an_entry_under_another_name_or_secret_is_built_again(built: list[Any], 
     assert cache.read(entry.name) is None
 
 
-def test_the_entries_unused_for_longest_go_first(
+def test_the_least_recently_used_entries_are_removed_first(
     built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cache, "MOST_BYTES", 4000)
-    monkeypatch.setattr(cache, "KEPT_BYTES", 2500)
+    monkeypatch.setattr(cache, "LEFT_BYTES", 2500)
     cache.write("first", bytes(1000))
     base = tmp_path / "of" / "kernels"
     (base / "second.0123").write_bytes(bytes(100))
-    for at, name in enumerate(("first", "second.0123")):
-        os.utime(base / name, (at, at))
+    for time_of_use, name in enumerate(("first", "second.0123")):
+        os.utime(base / name, (time_of_use, time_of_use))
     assert cache.read("first") is not None  # which marks it as used
     for name in ("second", "third"):
         cache.write(name, bytes(1000))
@@ -258,20 +260,18 @@ with warnings.catch_warnings(record=True) as caught:
     layer(torch.zeros(5, 2, 3))[0].sum().backward()
     layer.stepper().step(torch.zeros(3))
     layer.explain(torch.zeros(5, 2, 3))
-found = [str(one.message) for one in caught if one.category is RuntimeWarning]
-assert len(found) == 1 and "no home directory" in found[0], found
+messages = [str(w.message) for w in caught if w.category is RuntimeWarning]
+assert len(messages) == 1 and "no home directory" in messages[0], messages
 """
 
 
 @posix
-def test_without_a_home_nothing_is_kept_and_that_is_said_once():
+def test_without_a_home_directory_there_is_one_warning():
     done = subprocess.run([sys.executable, "-c", HOMELESS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_state_of_the_cache_is_told(
-    built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_state_of_the_cache(built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     base = tmp_path / "of" / "kernels"
     assert cache.state() == {"directory": str(base), "entries": 0, "bytes": 0, "reason": None}
     run_once()

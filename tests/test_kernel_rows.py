@@ -1,27 +1,29 @@
-"""Kernels of heads, of whole rows, and of states as they were before the step."""
+"""Kernels for heads, for reductions over rows, and for states as they were before the step."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, settings
 from torch import Tensor
 
 import gatewright as gw
 from gatewright import linear, softmax, tanh
 from gatewright.backends import choose
-from gatewright.backends.llvm.library import cannot, scheduled
-from gatewright.backends.reference import Run
+from gatewright.backends.llvm.library import unsupported_graph
+from gatewright.backends.run import Run
+from gatewright.schedule.loop import ScheduleOptions, schedule
 from random_cells import Program, build, programs
 from test_kernels import F32, F64, LAYOUTS, everything, held_to_reference, task_of
 from tolerances import close
 
 
 class Blocks(gw.Cell):
-    """Products with heads: of several sizes, of one source by several numbers of heads, and
-    beside products without; their gates are one tile."""
+    """Products with heads: of several sizes, of one source with several numbers of heads, and
+    together with products without heads, whose gates are in the same tile."""
 
     def step(self, x, h, c):
         a = tanh(linear(x) + linear(h, heads=3, bias=False, name="own"))
@@ -33,7 +35,7 @@ class Blocks(gw.Cell):
 
 
 class Rows(gw.Cell):
-    """Every row operation, over the row and over heads, and one that feeds another."""
+    """Every row operation, over the row and over heads, and one that reads another."""
 
     def step(self, x, h):
         a = softmax(x + h)
@@ -44,8 +46,8 @@ class Rows(gw.Cell):
         return gw.state(h=h)
 
 
-#: Hidden sizes by how the units of 2, 3 and 6 heads lie in vectors of 2 to 16 lanes: many
-#: heads in one, heads that begin within one, whole vectors, and several with a rest.
+#: Hidden sizes at which 2, 3 and 6 heads lie differently in vectors of 2 to 16 lanes: many heads
+#: in one vector, heads that begin within one, whole vectors, and several with a rest.
 HIDDEN = (6, 24, 30, 66, 96)
 
 
@@ -61,18 +63,18 @@ def test_heads_and_rows_are_what_the_reference_computes(cell: type, dtype: torch
 
 
 def plain(h: Tensor, heads: int) -> list[Tensor]:
-    """Row operations in torch's own words."""
+    """The row operations written with torch."""
     parts = h.unflatten(-1, (heads, -1))
     total = parts.sum(-1, keepdim=True).expand_as(parts)
-    return [one.flatten(-2) for one in (torch.softmax(parts, -1), total)]
+    return [rows.flatten(-2) for rows in (torch.softmax(parts, -1), total)]
 
 
 INF, NAN = float("inf"), float("nan")
 
 
 @pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
-def test_row_operations_at_extremes_are_torchs(dtype: torch.dtype):
-    """What is odd in one head stays in it, also where a vector has units of several."""
+def test_row_operations_at_extremes_are_as_in_torch(dtype: torch.dtype):
+    """NaN and infinity stay in their head, even if a vector has units of several heads."""
 
     class Reduced(gw.Cell):
         def step(self, x, h):
@@ -80,24 +82,24 @@ def test_row_operations_at_extremes_are_torchs(dtype: torch.dtype):
             z = gw.sum(h, heads=3)
             return gw.state(h=h + 0.0 * x, output=y + 0.0 * z)
 
-    each = 7
+    units = 7
     odd = torch.tensor(
         [
             [-1000.0, -1001.0, -1000.5, -1003.0, -1e4, -1000.0, -1002.0],
             [1e4, -1e4, 5.0, 1e4, 88.0, -INF, -104.0],
-            [-INF] * each,
+            [-INF] * units,
             [INF, 0.0, 1.0, 2.0, -INF, 3.0, 4.0],
-            [INF] * each,
+            [INF] * units,
             [NAN, 0.0, 1.0, -1.0, 2.0, -2.0, 3.0],
             [-INF, -INF, -INF, -INF, -INF, -INF, 1.0],
             [1e-40, -1e-40, 1e-310, 700.0, 709.0, -745.0, 0.5],
         ],
         dtype=dtype,
     )
-    usual = torch.linspace(-1, 1, each, dtype=dtype).expand(len(odd), each)
+    usual = torch.linspace(-1, 1, units, dtype=dtype).expand(len(odd), units)
     rows = torch.cat([torch.cat([usual, odd, usual.flip(-1)], -1), odd.repeat(1, 3)])
     count, hidden = rows.shape
-    found = {}
+    by_backend = {}
     for backend in ("llvm", "reference", "torch"):
         h = rows.clone().requires_grad_()
         if backend == "torch":
@@ -117,14 +119,14 @@ def test_row_operations_at_extremes_are_torchs(dtype: torch.dtype):
             values = [named["y"], named["z"]]
         upstream = torch.arange(1.0, hidden + 1, dtype=dtype).expand_as(rows)
         (back,) = torch.autograd.grad(values, h, [upstream] * 2)
-        found[backend] = [*values, back]
+        by_backend[backend] = [*values, back]
     limit = 1e-12 if dtype == F64 else 1e-6
     for what, ours, reference, truth in zip(
-        ("softmax", "sum", "back"), *found.values(), strict=True
+        ("softmax", "sum", "back"), *by_backend.values(), strict=True
     ):
-        for one in (ours, reference):
+        for own in (ours, reference):
             torch.testing.assert_close(
-                one,
+                own,
                 truth,
                 rtol=limit * 10,
                 atol=limit,
@@ -134,7 +136,7 @@ def test_row_operations_at_extremes_are_torchs(dtype: torch.dtype):
 
 
 @pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
-def test_products_do_not_carry_what_is_odd_into_other_heads(dtype: torch.dtype):
+def test_products_do_not_carry_nan_into_other_heads(dtype: torch.dtype):
     class Three(gw.Cell):
         def step(self, x, h):
             y = linear(h, heads=3, bias=False)
@@ -154,7 +156,7 @@ def test_products_do_not_carry_what_is_odd_into_other_heads(dtype: torch.dtype):
 
 
 class Functions(gw.Cell):
-    """What the kernels compute by polynomials of their own."""
+    """The functions that the kernels compute by polynomials of their own."""
 
     def step(self, x, h):
         tanh_ = tanh(x)
@@ -169,18 +171,18 @@ class Functions(gw.Cell):
 
 @pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
 def test_functions_are_precise_to_a_few_units_in_the_last_place(dtype: torch.dtype):
-    """Also near the zeros of each, and where it is all but constant; against float64."""
+    """Also near the zeros of each function, and where it is nearly constant; against float64."""
     draw = torch.Generator().manual_seed(0)
     normal = torch.randn(4000, generator=draw, dtype=F64)
     scales = [1.0, 1e-3, 1e-7, 5.0, 25.0]
-    parts = [normal * one for one in scales] + [1 + 1e-3 * normal, torch.exp(20 * normal.abs())]
+    parts = [normal * scale for scale in scales] + [1 + 1e-3 * normal, torch.exp(20 * normal.abs())]
     x = torch.cat(parts).to(dtype)[None]
-    wide = x.shape[1]
+    count = x.shape[1]
 
     def values(backend: str, x: Tensor) -> dict[str, Tensor]:
         task = Run(
             graph=Functions().graph,
-            sizes={"input": wide, "hidden": wide},
+            sizes={"input": count, "hidden": count},
             weights={},
             inputs={"x": x},
             rows=[1],
@@ -192,19 +194,19 @@ def test_functions_are_precise_to_a_few_units_in_the_last_place(dtype: torch.dty
 
     tiny, unit = torch.finfo(dtype).tiny, torch.finfo(dtype).eps / 2
     for name, truth in values("reference", x.double()).items():
-        one = values("llvm", x)[name].double()
-        assert torch.equal(one.isnan(), truth.isnan()), name
+        ours = values("llvm", x)[name].double()
+        assert torch.equal(ours.isnan(), truth.isnan()), name
         fits = truth.to(dtype).isfinite() & (truth.abs() > tiny)
-        error = ((one - truth) / truth)[fits].abs() / unit
+        error = ((ours - truth) / truth)[fits].abs() / unit
         assert error.max() <= 5.0, (name, error.max(), x[fits][error.argmax()])
-    # Where it is 1 to the last place, no gradient is left.
-    far = torch.full((1, wide), 20.0, dtype=dtype)
+    # Where it is exactly 1, a saturated unit has no gradient.
+    far = torch.full((1, count), 20.0, dtype=dtype)
     assert (values("llvm", far)["tanh_"] == 1.0).all()
 
 
 # States as they were before the step.
 class Earlier(gw.Cell):
-    """The states as they were are read by products, by the rest, and are the output."""
+    """The states before the step are read by products and by other terms, and are the output."""
 
     def step(self, x, h, c):
         old = h
@@ -218,7 +220,7 @@ EARLIER = Earlier()
 
 
 @pytest.mark.parametrize("hold", [(), ("old",), ("keep", "was")], ids=str)
-def test_states_as_they_were_are_given_back_and_can_be_held(hold: tuple[str, ...]):
+def test_states_before_the_step_can_be_returned_and_held(hold: tuple[str, ...]):
     for how in ({}, {"restart": True, "reverse": True}):
         task = task_of(EARLIER.graph, {"input": 4, "hidden": 6}, F64, LAYOUTS[1], **how)
         draw = torch.Generator().manual_seed(5)
@@ -230,7 +232,7 @@ def test_states_as_they_were_are_given_back_and_can_be_held(hold: tuple[str, ...
         close(everything("llvm", task), everything("reference", task))
 
 
-def test_who_reads_a_held_state_reads_what_is_held():
+def test_terms_that_read_a_held_state_read_the_held_value():
     task = task_of(EARLIER.graph, {"input": 4, "hidden": 6}, F64, (3, (3, 3, 2)))
     total = sum(task.rows)
     old, was = torch.full((total, 6), 0.25, dtype=F64), torch.full((total, 6), -2.0, dtype=F64)
@@ -238,15 +240,15 @@ def test_who_reads_a_held_state_reads_what_is_held():
     x = task.inputs["x"] @ w["new.x.weight"].T + w["new.x.bias"]
     new = torch.tanh(x + old @ w["new.old.weight"].T + was.mean(-1, keepdim=True) * old)
     for backend in ("llvm", "reference"):
-        found = choose.run_on(
+        result = choose.run_on(
             backend, replace(task, hold={"old": old, "was": was}, names=["old", "was", "new"])
         )
         for name, expected in {"old": old, "was": was, "new": new}.items():
-            close(found.values[name], expected, f"{backend} {name}")
-        close(found.output, old, backend)
+            close(result.values[name], expected, f"{backend} {name}")
+        close(result.output, old, backend)
 
 
-# Anything that can be said.
+# Any cell of the language.
 @settings(
     max_examples=300,
     deadline=None,
@@ -255,14 +257,18 @@ def test_who_reads_a_held_state_reads_what_is_held():
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(programs())
-def test_kernels_run_whatever_the_language_says(program: Program):
-    """And the backward pass finds the source of every product: a leaf, kept, or a state."""
+@hypothesis.given(programs())
+def test_kernels_run_every_cell_of_the_language(program: Program):
+    """The backward pass also has the source of every product: a leaf, a saved value or a state."""
     graph = build(program).graph
     names = tuple(name for name, term in graph.values.items() if not term.boolean)
-    assert cannot(graph, names) is None
-    way = (names, (), True)
-    for part in (scheduled(graph, way).before, scheduled(graph, way).loop):
-        for one in part.adjoint.weights if part is not None else ():
-            there = {*part.kept, *part.loop.step_leaves}
-            assert one.right is None or one.right.op == "state" or one.right in there
+    assert unsupported_graph(graph, names) is None
+    work = schedule(graph, ScheduleOptions(names))
+    for part in (work.before, work.loop):
+        for gradient in part.adjoint.weights if part is not None else ():
+            available = {*part.saved, *part.loop.step_leaves}
+            assert (
+                gradient.right is None
+                or gradient.right.op == "state"
+                or gradient.right in available
+            )

@@ -1,4 +1,4 @@
-"""What surrounds a run of the kernels: whose memory it is, and who records or hooks it."""
+"""Runs of the kernels inside torch: memory, recorded and hooked runs, odd gradients."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ F64 = torch.float64
 
 
 class Twice(gw.Cell):
-    """Two values that are known early, and get the same gradient from the loop."""
+    """Two values computed before the loop that get the same gradient from it."""
 
     def step(self, x, h):
         a = tanh(linear(x))
@@ -36,7 +36,7 @@ class Twice(gw.Cell):
 
 
 class Through(gw.Cell):
-    """An output whose upstream gradient goes on to an early value as it is."""
+    """An output whose upstream gradient is also that of a value computed before the loop."""
 
     def step(self, x, h):
         a = tanh(linear(x))
@@ -46,7 +46,7 @@ class Through(gw.Cell):
 
 
 class Chain(gw.Cell):
-    """Named values that follow from weights alone, and that only each other read."""
+    """Named values that follow from the weights only, and are read only by each other."""
 
     def step(self, x, h):
         p = gw.parameter(start=0.3)
@@ -69,23 +69,23 @@ def numbers(*shape: int, seed: int = 1) -> Tensor:
 
 @pytest.mark.parametrize("hidden", [5, 16], ids=["a-copy", "the-buffer"])
 @pytest.mark.parametrize("cell", [Twice(), Through()], ids=["twice", "through"])
-def test_seeds_of_early_values_stay_apart(cell: gw.Cell, hidden: int):
-    """And what the user gives as an upstream gradient is only read."""
-    found = []
+def test_upstream_gradients_of_early_values_are_separate(cell: gw.Cell, hidden: int):
+    """Upstream gradients that the user gives are only read."""
+    by_backend = []
     for layer in pair(cell, 3, hidden):
         x = numbers(4, 2, 3).requires_grad_()
         trace = layer.trace(x, grad=True)
         names = [name for name in trace if name not in ("x", "output")]
         seeds = [numbers(4, 2, hidden, seed=i) for i in range(len(names))]
-        given = [one.clone() for one in seeds]
+        copies = [seed.clone() for seed in seeds]
         values = [trace[name] for name in names]
-        found.append(torch.autograd.grad(values, [x, *layer.parameters()], given))
-        close(given, seeds, table={F64: 0.0})
-    close(found[0], found[1])
+        by_backend.append(torch.autograd.grad(values, [x, *layer.parameters()], copies))
+        close(copies, seeds, table={F64: 0.0})
+    close(by_backend[0], by_backend[1])
 
 
-def test_second_derivatives_of_a_trace_of_what_follows_from_weights():
-    found = []
+def test_second_derivatives_of_a_trace_of_values_of_the_weights():
+    by_backend = []
     for layer in pair(Chain(), 3, 5):
         x = numbers(4, 2, 3).requires_grad_()
         leaves = [x, *layer.parameters()]
@@ -93,52 +93,52 @@ def test_second_derivatives_of_a_trace_of_what_follows_from_weights():
         loss = random_loss(list(trace.values()))
         first = torch.autograd.grad(loss, leaves, create_graph=True)
         second = torch.autograd.grad(random_loss(first), leaves, allow_unused=True)
-        found.append([one for one in second if one is not None])
-    close(found[0], found[1])
+        by_backend.append([gradient for gradient in second if gradient is not None])
+    close(by_backend[0], by_backend[1])
 
 
 class Turned(torch.nn.Module):
-    """A matrix whose columns lie side by side."""
+    """A matrix whose columns are contiguous in memory."""
 
     def forward(self, matrix: Tensor) -> Tensor:
         return (matrix.T * 1.0).contiguous().T
 
 
-def test_a_hook_on_what_is_saved_may_give_it_back_in_another_order():
-    def ordered(one: Tensor) -> Tensor:
-        return one.clone(memory_format=torch.contiguous_format)
+def test_a_hook_may_return_saved_tensors_with_other_strides():
+    def ordered(tensor: Tensor) -> Tensor:
+        return tensor.clone(memory_format=torch.contiguous_format)
 
-    found = []
+    by_backend = []
     for layer in pair("gru", 16, 16):
         for module in list(layer.modules()):
-            for name, one in list(module._parameters.items()):
-                if one is not None and one.dim() == 2:
+            for name, tensor in list(module._parameters.items()):
+                if tensor is not None and tensor.dim() == 2:
                     parametrize.register_parametrization(module, name, Turned())
         x = numbers(4, 2, 16).requires_grad_()
-        with saved_tensors_hooks(ordered, lambda one: one):
+        with saved_tensors_hooks(ordered, lambda tensor: tensor):
             output, _ = layer(x)
-        found.append(torch.autograd.grad(output.sum(), [x, *layer.parameters()]))
-    close(found[0], found[1])
+        by_backend.append(torch.autograd.grad(output.sum(), [x, *layer.parameters()]))
+    close(by_backend[0], by_backend[1])
 
 
-def test_numbers_that_stand_negated_in_memory():
-    found = []
+def test_numbers_that_are_stored_negated():
+    by_backend = []
     for layer in pair("gru", 16, 16):
         x, seed = (torch._neg_view(numbers(4, 2, 16, seed=i)) for i in (1, 2))
         leaves = [x.requires_grad_(), *layer.parameters()]
         output, _ = layer(x)
-        found.append([output, *torch.autograd.grad(output, leaves, seed)])
-    close(found[0], found[1])
+        by_backend.append([output, *torch.autograd.grad(output, leaves, seed)])
+    close(by_backend[0], by_backend[1])
 
 
-# Whoever records operations would not see the kernels.
-@pytest.mark.filterwarnings("ignore")  # torch warns of whatever it traces
-def test_a_recorded_run_is_no_constant():
+# Code that records operations would not see the kernels.
+@pytest.mark.filterwarnings("ignore")  # torch warns of many things that it traces
+def test_a_recorded_run_is_not_a_constant():
     layer = gw.LSTM(3, 5)
     x, other = torch.randn(2, 4, 2, 3).unbind()
     with torch.no_grad():
         expected = layer(other)[0]
-        for recorded in (torch.jit.trace(layer, (x,)), make_fx(lambda one: layer(one))(x)):
+        for recorded in (torch.jit.trace(layer, (x,)), make_fx(lambda event: layer(event))(x)):
             close(recorded(other)[0], expected, table={torch.float32: 1e-6})
     with pytest.raises(BackendError, match="recording"), FakeTensorMode():
         gw.Recurrent("lstm", 3, 5, backend="llvm")(torch.randn(4, 2, 3))
@@ -151,20 +151,22 @@ def test_weights_of_several_dtypes_do_not_reach_the_kernels():
         layer(torch.zeros(4, 2, 3))
 
 
-# Upstream gradients that are not there, or elsewhere.
+# Upstream gradients without memory, or in other memory.
 @pytest.mark.filterwarnings("ignore")  # torch's own, about its batches
 def test_a_batch_of_upstream_gradients():
-    """As `torch.autograd.functional.jacobian(..., vectorize=True)` gives them."""
+    """As `torch.autograd.functional.jacobian(..., vectorize=True)` passes them."""
     for layer in pair("gru", 3, 5):
         x, seeds = numbers(4, 2, 3).requires_grad_(), numbers(6, 4, 2, 5)
         leaves = [x, *layer.parameters()]
         output, _ = layer(x)
-        found = torch.autograd.grad(output, leaves, seeds, retain_graph=True, is_grads_batched=True)
-        alone = [torch.autograd.grad(output, leaves, one, retain_graph=True) for one in seeds]
-        close(list(found), [torch.stack(ones) for ones in zip(*alone, strict=True)])
+        batched = torch.autograd.grad(
+            output, leaves, seeds, retain_graph=True, is_grads_batched=True
+        )
+        separate = [torch.autograd.grad(output, leaves, seed, retain_graph=True) for seed in seeds]
+        close(list(batched), [torch.stack(gradients) for gradients in zip(*separate, strict=True)])
 
 
-def test_zeros_that_stand_nowhere():
+def test_zeros_without_memory():
     """Torch has tensors of zeros without memory; a kernel would read from address 0."""
     layer = gw.Recurrent("gru", 3, 16, dtype=F64)
     zeros = torch._efficientzerotensor((4, 2, 3), dtype=F64)
@@ -172,12 +174,14 @@ def test_zeros_that_stand_nowhere():
         close(layer(zeros)[0], layer(torch.zeros(4, 2, 3, dtype=F64))[0])
     x = numbers(4, 2, 3).requires_grad_()
     output, _ = layer(x)
-    (found,) = torch.autograd.grad(output, x, torch._efficientzerotensor(output.shape, dtype=F64))
-    assert torch.equal(found, torch.zeros(4, 2, 3, dtype=F64))
+    (gradient,) = torch.autograd.grad(
+        output, x, torch._efficientzerotensor(output.shape, dtype=F64)
+    )
+    assert torch.equal(gradient, torch.zeros(4, 2, 3, dtype=F64))
 
 
-def test_memory_that_was_taken_away():
-    """As by code that shards a model's weights: it is refused, and nothing is read."""
+def test_a_tensor_whose_memory_was_freed():
+    """As by code that shards a model's weights: the tensor is refused before it is read."""
     layer = gw.Recurrent("gru", 3, 16)
     x = torch.randn(4, 2, 3)
     for _ in range(2):
@@ -187,7 +191,7 @@ def test_memory_that_was_taken_away():
         layer(x)
 
 
-def test_the_default_device_is_for_what_users_make():
+def test_the_default_device_is_only_for_tensors_of_the_user():
     layer, x = gw.LSTM(3, 5), torch.randn(4, 2, 3)
     packed = pack_padded_sequence(x, [4, 2])
 
@@ -202,27 +206,27 @@ def test_the_default_device_is_for_what_users_make():
         close(everything(), expected, table={torch.float32: 0.0})
 
 
-# Memory that waits.
+# The pool of memory.
 def test_the_orders_of_many_lengths_share_their_numbers():
-    even(3000, 3, False)  # as many numbers as any of these needs
+    even(3000, 3, False)  # as many numbers as the longest of these needs
     orders = [even(1000 + length, 3, False) for length in range(3)]
-    arrays = [array for one in orders for array in (one.before, one.after, one.arrays[-1])]
-    assert len({one.untyped_storage().data_ptr() for one in arrays}) == 1
-    for one in orders:
-        assert one.arrays[-1].tolist() == list(range(one.total + 1))
-        assert torch.equal(one.before[3:], one.after[:-3])
+    arrays = [array for order in orders for array in (order.before, order.after, order.arrays[-1])]
+    assert len({array.untyped_storage().data_ptr() for array in arrays}) == 1
+    for order in orders:
+        assert order.arrays[-1].tolist() == list(range(order.total + 1))
+        assert torch.equal(order.before[3:], order.after[:-3])
 
 
 class Cycle:
-    """What only the collector finds."""
+    """A cycle, which only the garbage collector frees."""
 
     def __init__(self, held: Tensor) -> None:
         self.itself, self.held = self, held
 
 
-def test_the_collector_may_give_back_a_block_while_another_is_looked_for():
+def test_the_collector_may_return_a_block_while_another_is_taken():
     before = gc.get_threshold()
-    gc.freeze()  # all that is there already: to look through it takes long
+    gc.freeze()  # the existing objects, which take long to look through
     try:
         for allocations in range(1, 40):
             gc.disable()

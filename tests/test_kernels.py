@@ -1,4 +1,4 @@
-"""The kernels held to the reference: values, gradients, extremes, buffers, threads, autograd."""
+"""The kernels against the reference: values, gradients, extremes, buffers, threads, autograd."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 import torch.utils.checkpoint
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, settings
 from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends import choose, llvm
 from gatewright.backends.llvm import call_list, library
 from gatewright.backends.llvm.call_list import Program as KernelProgram
-from gatewright.backends.llvm.library import cannot
+from gatewright.backends.llvm.library import unsupported_graph
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.memory import Pool
 from gatewright.backends.llvm.threads import openmp
-from gatewright.backends.reference import Result, Run
+from gatewright.backends.run import Result, Run
 from gatewright.backends.step import starts as fresh_states
 from gatewright.bench.growing import Gated
 from gatewright.errors import SizeError
@@ -43,7 +44,7 @@ from tolerances import close, gradients, random_loss, tensors
 
 F32, F64 = torch.float32, torch.float64
 
-#: How many random cells are drawn and compiled, at a second or two each.
+#: The number of random cells that are drawn and compiled, at a second or two each.
 EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "16"))
 
 VARIANTS: dict[str, gw.Cell] = {
@@ -53,13 +54,13 @@ VARIANTS: dict[str, gw.Cell] = {
     "peephole_some": gw.CELLS["peephole_lstm"](peephole="full", gates=("f", "o")),
     "peephole_one": gw.CELLS["peephole_lstm"](gates=("i",)),
     "peephole_none": gw.CELLS["peephole_lstm"](gates=()),
-    "many_gates": Gated(gates=9),  # more sums than one walk forms
+    "many_gates": Gated(gates=9),  # more sums than one pass over K forms
 }
 
 #: Input and hidden size: below, at and above one vector, and several vectors and a rest.
 SIZES = [(3, 5), (1, 1), (17, 33), (5, 16), (33, 17), (4, 3), (3, 65)]
-#: The batch, and the rows that run at each step: whole, ragged, with rows of length 0, one
-#: row, and as many as several tiles with a rest.
+#: The batch, and the rows that run at each step: full, ragged, with rows of length 0, a single
+#: row, and several tiles of rows with a rest.
 LAYOUTS = [
     (4, (4, 4, 4)),
     (5, (3, 3, 2, 1)),
@@ -82,7 +83,7 @@ def task_of(
     names: bool = True,
     seed: int = 0,
 ) -> Run:
-    """A run on random numbers, which a float32 holds exactly, that ask for gradients."""
+    """A run on random numbers that are exact in float32 and require gradients."""
     generator = torch.Generator().manual_seed(seed)
     batch, rows = layout
     total = sum(rows)
@@ -91,13 +92,15 @@ def task_of(
         values = torch.randn(shape, generator=generator) * scale
         return values.to(dtype).requires_grad_()
 
-    weights = {path: normal(*one.numbers(sizes), scale=0.5) for path, one in graph.weights.items()}
-    inputs = {name: normal(total, number(one.size, sizes)) for name, one in graph.inputs.items()}
+    weights = {
+        path: normal(*weight.numbers(sizes), scale=0.5) for path, weight in graph.weights.items()
+    }
+    inputs = {name: normal(total, number(term.size, sizes)) for name, term in graph.inputs.items()}
     fresh = fresh_states(graph, sizes, weights, batch, next(iter(inputs.values())))
-    own = {name: normal(batch, number(one.size, sizes)) for name, one in graph.states.items()}
+    own = {name: normal(batch, number(term.size, sizes)) for name, term in graph.states.items()}
     noises = [
-        (torch.rand(total, number(one.size, sizes), generator=generator) < 0.5).to(dtype)
-        for one in graph.noises
+        (torch.rand(total, number(term.size, sizes), generator=generator) < 0.5).to(dtype)
+        for term in graph.noises
     ]
     marks = torch.rand(total, generator=generator) < 0.3 if restart else None
     return Run(
@@ -115,40 +118,40 @@ def task_of(
     )
 
 
-def wanted_of(task: Run) -> dict[str, Tensor]:
-    """What gradients are asked for."""
+def leaves_of(task: Run) -> dict[str, Tensor]:
+    """The tensors of a run that require gradients."""
     groups = {
         "input": task.inputs,
         "state": task.states,
         "weight": task.weights,
         "held": task.hold,
     }
-    found = {f"{kind} {key}": v for kind, group in groups.items() for key, v in group.items()}
-    return {name: one for name, one in found.items() if one.requires_grad}
+    leaves = {f"{kind} {key}": v for kind, group in groups.items() for key, v in group.items()}
+    return {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
 
 
 def results_of(result: Result) -> dict[str, Tensor]:
-    found = {"output": result.output}
-    found |= {f"final {name}": one for name, one in result.states.items()}
-    return found | {f"value {name}": one for name, one in result.values.items()}
+    tensors_by_name = {"output": result.output}
+    tensors_by_name |= {f"final {name}": value for name, value in result.states.items()}
+    return tensors_by_name | {f"value {name}": value for name, value in result.values.items()}
 
 
 def everything(backend: str, task: Run, seed: int = 9) -> dict[str, Tensor]:
-    """All values, and all gradients for random upstream gradients on every value."""
-    found = results_of(choose.run_on(backend, task))
+    """All values, and all gradients, with a random upstream gradient on every value."""
+    values = results_of(choose.run_on(backend, task))
     generator = torch.Generator().manual_seed(seed)
-    seeds = {k: torch.randn(v.shape, generator=generator).to(v) for k, v in found.items()}
-    outputs = [name for name, one in found.items() if one.requires_grad]
-    wanted = wanted_of(task)
+    seeds = {k: torch.randn(v.shape, generator=generator).to(v) for k, v in values.items()}
+    outputs = [name for name, value in values.items() if value.requires_grad]
+    leaves = leaves_of(task)
     grads = torch.autograd.grad(
-        [found[name] for name in outputs],
-        list(wanted.values()),
+        [values[name] for name in outputs],
+        list(leaves.values()),
         [seeds[name] for name in outputs],
         allow_unused=True,
     )
-    for (name, leaf), one in zip(wanted.items(), grads, strict=True):
-        found[f"gradient of {name}"] = torch.zeros_like(leaf) if one is None else one
-    return {name: one.detach() for name, one in found.items()}
+    for (name, leaf), gradient in zip(leaves.items(), grads, strict=True):
+        values[f"gradient of {name}"] = torch.zeros_like(leaf) if gradient is None else gradient
+    return {name: value.detach() for name, value in values.items()}
 
 
 def as_double(task: Run) -> Run:
@@ -167,29 +170,29 @@ def as_double(task: Run) -> Run:
         inputs=inputs,
         fresh=fresh,
         states=fresh if task.states is task.fresh else doubled(task.states),
-        noises=[one.double() for one in task.noises],
+        noises=[noise.double() for noise in task.noises],
     )
 
 
 def held_to_reference(task: Run) -> None:
-    """float64 to 1e-10; float32 to what the reference itself is off."""
+    """Compare with the reference: to 1e-10 in float64, and to its own error in float32."""
     ours, reference = everything("llvm", task), everything("reference", task)
     assert list(ours) == list(reference)
-    for name, one in ours.items():
-        assert one.shape == reference[name].shape, name
-        assert one.dtype == reference[name].dtype, name
+    for name, value in ours.items():
+        assert value.shape == reference[name].shape, name
+        assert value.dtype == reference[name].dtype, name
     double = next(iter(task.inputs.values())).dtype == F64
     truth = reference if double else everything("reference", as_double(task))
     norms: dict[str, float] = {}
-    for name, one in truth.items():
-        if one.is_floating_point() and one.isfinite().all():
+    for name, value in truth.items():
+        if value.is_floating_point() and value.isfinite().all():
             kind = name.split()[0]
-            norms[kind] = max(norms.get(kind, 0.0), one.norm().item())
-    for name, one in ours.items():
-        if one.dtype == torch.bool:
-            assert torch.equal(one, reference[name]), name
+            norms[kind] = max(norms.get(kind, 0.0), value.norm().item())
+    for name, value in ours.items():
+        if value.dtype == torch.bool:
+            assert torch.equal(value, reference[name]), name
             continue
-        expected, got, theirs = truth[name], one.double(), reference[name].double()
+        expected, got, theirs = truth[name], value.double(), reference[name].double()
         odd = ~expected.isfinite()
         assert torch.equal(got.nan_to_num()[odd], expected.nan_to_num()[odd]), name
         assert torch.equal(got.isnan(), expected.isnan()), name
@@ -197,31 +200,33 @@ def held_to_reference(task: Run) -> None:
         error = (got - expected)[~odd].norm().item()
         limit = 1e-10 * max(norm, 1e-3)
         if not double:
-            # The floor is measured by all of a kind: a single number may be right by chance.
+            # The floor follows from all values of a kind: a single one may be exact by chance.
             floor = 1e-6 * max(norms.get(name.split()[0], 0.0), norm)
             limit = 4 * (theirs - expected)[~odd].norm().item() + floor
         assert error <= limit, f"{name}: off by {error}, allowed {limit}, norm {norm}"
 
 
 def fitting(graph: Graph, sizes: tuple[int, int]) -> dict[str, int]:
-    """The sizes, of whole heads, or equal ones where the cell's input is as wide as its state."""
-    found = dict(zip(("input", "hidden"), sizes, strict=True))
-    for name in found:
-        heads = math.lcm(*(one.heads for one in graph.sizes.divisions if one.size == name))
-        found[name] = -(-found[name] // heads) * heads
+    """The next sizes that the heads divide; equal ones if the cell adds its input to its state."""
+    fitted = dict(zip(("input", "hidden"), sizes, strict=True))
+    for name in fitted:
+        heads = math.lcm(
+            *(division.heads for division in graph.sizes.divisions if division.size == name)
+        )
+        fitted[name] = -(-fitted[name] // heads) * heads
     try:
-        graph.sizes.check(found)
+        graph.sizes.check(fitted)
     except SizeError:
-        found["input"] = found["hidden"]
-        graph.sizes.check(found)
-    return found
+        fitted["input"] = fitted["hidden"]
+        graph.sizes.check(fitted)
+    return fitted
 
 
 # Every cell.
 @pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_cell_is_what_the_reference_computes(name: str, dtype: torch.dtype):
-    """All named values are seeded in float64, none in float32: these are two kernels."""
+    """In float64 all named values have upstream gradients, in float32 none: other kernels."""
     graph = VARIANTS[name].graph
     shift = zlib.crc32(name.encode())
     ways = list(itertools.product([False, True], repeat=3))
@@ -251,7 +256,7 @@ def test_every_size_with_every_layout(
         held_to_reference(task_of(graph, fitting(graph, sizes), F64, layout, reverse=reverse))
 
 
-def test_what_kernels_cannot_run_is_said_and_runs_on_the_reference(
+def test_a_cell_that_kernels_cannot_run_runs_on_the_reference(
     monkeypatch: pytest.MonkeyPatch,
 ):
     class Odd(gw.Cell):
@@ -262,15 +267,15 @@ def test_what_kernels_cannot_run_is_said_and_runs_on_the_reference(
     monkeypatch.delitem(POINTWISE, "erf")
     monkeypatch.setitem(ODD, "odd", (Odd(), 3, 5))
     layer = make("odd")
-    assert cannot(layer.graph) == "they have no erf yet"
-    given = sequences(layer, 4, 3)
-    expected = run(make("odd", backend="reference"), given)
-    # Not by any other way: here the kernels would raise.
+    assert unsupported_graph(layer.graph) == "they have no erf yet"
+    inputs = sequences(layer, 4, 3)
+    expected = run(make("odd", backend="reference"), inputs)
+    # The kernels do not run at all: here they would raise.
     kernels = choose.Backend(lambda task: pytest.fail("the kernels ran"), llvm.why_not)
     monkeypatch.setitem(choose.BACKENDS, "llvm", kernels)
-    close(run(layer, given), expected, table={F64: 0.0})
+    close(run(layer, inputs), expected, table={F64: 0.0})
     with pytest.raises(gw.BackendError, match="they have no erf yet"):
-        run(make("odd", backend="llvm"), given)
+        run(make("odd", backend="llvm"), inputs)
 
 
 def test_auto_runs_the_kernels(monkeypatch: pytest.MonkeyPatch):
@@ -289,30 +294,32 @@ def test_auto_runs_the_kernels(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
 @pytest.mark.parametrize("name", ["lstm", "gru", "wide", "readout"])
 def test_a_layer_is_what_it_is_on_the_reference(name: str, bidirectional: bool):
-    """Through the whole layer: lengths in no order, starts, two layers, traces, held values."""
-    found = []
+    """The whole layer: unsorted lengths, starts, two layers, traces, held values."""
+    by_backend = []
     for backend in ("llvm", "reference"):
         layer = make(name, num_layers=2, bidirectional=bidirectional, backend=backend)
-        given = {k: v.requires_grad_() for k, v in sequences(layer, 6, 5).items()}
+        inputs = {k: v.requires_grad_() for k, v in sequences(layer, 6, 5).items()}
         hx = random_states(layer, 5)
-        leaves = [*given.values(), *tensors(hx), *layer.parameters()]
-        for one in leaves:
-            one.requires_grad_()
+        leaves = [*inputs.values(), *tensors(hx), *layer.parameters()]
+        for leaf in leaves:
+            leaf.requires_grad_()
         starts = torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) < 0.2
         how = {"lengths": [4, 6, 0, 1, 6], "starts": starts}
-        result = run(layer, given, hx, **how)
-        trace = layer.trace(given["x"], hx, grad=True, **how)
+        result = run(layer, inputs, hx, **how)
+        trace = layer.trace(inputs["x"], hx, grad=True, **how)
         value = list(trace)[1]
-        held = layer.trace(given["x"], hx, grad=True, hold={value: 0.25}, **how)
+        held = layer.trace(inputs["x"], hx, grad=True, hold={value: 0.25}, **how)
         results = [result, trace, held]
-        values = [one for part in (result, *map(tuple_of, (trace, held))) for one in tensors(part)]
-        smooth = [one for one in values if one.is_floating_point()]
-        found.append((results, gradients(smooth, leaves)))
-    close(found[0], found[1])
+        values = [
+            tensor for part in (result, *map(tuple_of, (trace, held))) for tensor in tensors(part)
+        ]
+        smooth = [tensor for tensor in values if tensor.is_floating_point()]
+        by_backend.append((results, gradients(smooth, leaves)))
+    close(by_backend[0], by_backend[1])
 
 
-def tuple_of(found: dict[str, Tensor]) -> tuple[Tensor, ...]:
-    return tuple(found.values())
+def tuple_of(trace: dict[str, Tensor]) -> tuple[Tensor, ...]:
+    return tuple(trace.values())
 
 
 # Random cells.
@@ -321,10 +328,10 @@ def tuple_of(found: dict[str, Tensor]) -> tuple[Tensor, ...]:
     deadline=None,
     derandomize=True,
     database=None,
-    phases=[Phase.generate],  # each step of shrinking would be built
+    phases=[Phase.generate],  # kernels would be built for each step of shrinking
     suppress_health_check=list(HealthCheck),
 )
-@given(programs())
+@hypothesis.given(programs())
 def test_random_cells(program: Program):
     graph = build(program).graph
     task = task_of(graph, {"input": 5, "hidden": 6}, F64, (4, (3, 3, 1)), restart=True)
@@ -340,10 +347,10 @@ def test_random_cells(program: Program):
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(programs())
+@hypothesis.given(programs())
 def test_random_cells_of_one_unit_in_float32(program: Program):
-    """A norm over one unit divides by next to nothing: float32 is far off, kernels no farther."""
-    assume(all(make.heads in (None, 1) for make in call_list.body))
+    """A norm over one unit divides by almost 0: float32 is imprecise, the kernels not more so."""
+    assume(all(make.heads in (None, 1) for make in program.body))
     graph = build(program).graph
     for reverse in (False, True):
         sizes = {"input": 5, "hidden": 1}
@@ -391,18 +398,18 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-#: At NaN, and for 0 to a power, their derivative is the adjoint's choice, not the kernels'.
+#: Their derivative at NaN, and of powers of 0, is the adjoint's choice, not the kernels'.
 JUMPS = ("relu", "maximum", "minimum", "power")
 
 
-def test_every_operation_of_the_kernels_meets_its_extremes():
+def test_every_operation_of_the_kernels_is_tested_at_extremes():
     assert {*UNARY, *BINARY} == set(POINTWISE) - {"expand", *REDUCTIONS}
 
 
 @pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", [*UNARY, *BINARY])
-def test_extremes_are_what_they_are_on_the_reference(name: str, dtype: torch.dtype):
-    """The operation reads the state and the event; each pair of extremes meets."""
+def test_extremes_are_the_same_as_on_the_reference(name: str, dtype: torch.dtype):
+    """The operation reads the state and the event, at every pair of extremes."""
 
     class One(gw.Cell):
         def step(self, x, h):
@@ -412,7 +419,7 @@ def test_extremes_are_what_they_are_on_the_reference(name: str, dtype: torch.dty
     count = len(EXTREMES)
     values = torch.tensor(EXTREMES, dtype=dtype)
     pairs = values.expand(count, count)
-    found = {}
+    by_backend = {}
     for backend in ("llvm", "reference"):
         x, h = pairs.clone().requires_grad_(), pairs.T.clone().requires_grad_()
         task = Run(
@@ -428,28 +435,31 @@ def test_extremes_are_what_they_are_on_the_reference(name: str, dtype: torch.dty
         grads: tuple[Tensor | None, ...] = (None, None)
         if y.requires_grad:
             grads = torch.autograd.grad(y, (h, x), torch.ones_like(y), allow_unused=True)
-        found[backend] = [y, *(torch.zeros_like(x) if one is None else one for one in grads)]
+        by_backend[backend] = [
+            y,
+            *(torch.zeros_like(x) if grad is None else grad for grad in grads),
+        ]
     limit = 1e-12 if dtype == F64 else 2e-6
     if name in JUMPS:
-        for grad in [*found["llvm"][1:], *found["reference"][1:]]:
+        for grad in [*by_backend["llvm"][1:], *by_backend["reference"][1:]]:
             at_zero = (pairs.T == 0.0) & (name == "power")
             grad.masked_fill_(pairs.isnan() | pairs.T.isnan() | at_zero, 0.0)
-    for what, one, other in zip(("value", "of h", "of x"), *found.values(), strict=True):
+    for what, ours, theirs in zip(("value", "of h", "of x"), *by_backend.values(), strict=True):
         torch.testing.assert_close(
-            one,
-            other,
+            ours,
+            theirs,
             rtol=limit,
             atol=limit if what != "value" else limit / 10,
             equal_nan=True,
-            msg=lambda m, what=what, one=one, other=other: f"{what}: {m}\n{odd(one, other)}",
+            msg=lambda m, what=what, ours=ours, theirs=theirs: f"{what}: {m}\n{odd(ours, theirs)}",
         )
 
 
-def odd(one: Tensor, other: Tensor) -> str:
-    """Which extremes differ."""
-    wrong = ~torch.isclose(one, other, rtol=1e-5, atol=1e-6, equal_nan=True)
+def odd(ours: Tensor, theirs: Tensor) -> str:
+    """The extremes at which two results differ."""
+    wrong = ~torch.isclose(ours, theirs, rtol=1e-5, atol=1e-6, equal_nan=True)
     return "\n".join(
-        f"h={EXTREMES[r]} x={EXTREMES[c]}: {one[r, c]} for {other[r, c]}"
+        f"h={EXTREMES[r]} x={EXTREMES[c]}: {ours[r, c]} for {theirs[r, c]}"
         for r, c in wrong.nonzero()[:12].tolist()
     )
 
@@ -460,18 +470,18 @@ GUARD = 64
 
 @pytest.fixture
 def dirty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Memory that starts as NaN, with guards around every buffer that nobody may write to."""
+    """Memory that starts as NaN, with guards around every buffer that must stay NaN."""
     library.kernels.cache_clear()
     taken: list[Tensor] = []
-    gaps: dict[int, list[list[int]]] = {}  # by a block's length: where gaps begin in it
-    place, ready = KernelProgram.place, KernelProgram.ready
+    gaps: dict[int, list[list[int]]] = {}  # the begins of the gaps in blocks of each length
+    place, ready = KernelProgram.place, KernelProgram.complete
     begins: dict[tuple[KernelProgram, str], list[int]] = {}
 
     def take(self: Pool, dtype: torch.dtype, *shape: int) -> Tensor:
         count = int(torch.Size(shape).numel())
-        whole = torch.full((count + 2 * GUARD,), float("nan"), dtype=dtype)
-        taken.append(whole)
-        return whole[GUARD : GUARD + count].view(shape)
+        block = torch.full((count + 2 * GUARD,), float("nan"), dtype=dtype)
+        taken.append(block)
+        return block[GUARD : GUARD + count].view(shape)
 
     def placed(self: KernelProgram, block: str, rows: int, *buffers: tuple[str, int]) -> None:
         place(self, block, rows, *buffers)
@@ -485,22 +495,22 @@ def dirty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(Pool, "take", take)
     monkeypatch.setattr(KernelProgram, "place", placed)
-    monkeypatch.setattr(KernelProgram, "ready", done)
+    monkeypatch.setattr(KernelProgram, "complete", done)
     yield
     library.kernels.cache_clear()
     assert len(taken) > 10 and begins
-    for whole in taken:
-        inside = whole[GUARD:-GUARD]
-        assert whole[:GUARD].isnan().all() and whole[-GUARD:].isnan().all()
-        # Blocks of one length may belong to several programs: to one of them it must fit.
+    for block in taken:
+        inside = block[GUARD:-GUARD]
+        assert block[:GUARD].isnan().all() and block[-GUARD:].isnan().all()
+        # Blocks of one length may belong to several programs: the gaps of one of them must fit.
         assert any(
-            all(inside[one : one + GUARD].isnan().all() for one in begin)
-            for begin in gaps.get(len(inside), [[]])
+            all(inside[begin : begin + GUARD].isnan().all() for begin in gap_begins)
+            for gap_begins in gaps.get(len(inside), [[]])
         )
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_what_memory_held_before_changes_nothing(name: str, dirty: None):
+def test_the_earlier_contents_of_memory_do_not_matter(name: str, dirty: None):
     graph = VARIANTS[name].graph
     for sizes, layout, restart in (
         ((3, 5), LAYOUTS[1], True),
@@ -532,36 +542,36 @@ def test_a_team_shares_the_units_of_few_rows(
     threads: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """More threads than blocks of units, fewer, and as many; no bit depends on them."""
+    """With more threads than blocks of units, fewer, and as many, every bit is the same."""
     graph = VARIANTS[name].graph
     monkeypatch.setattr(call_list, "TOGETHER", 0)
     library.kernels.cache_clear()
     for hidden in (7, 33, 70):
         task = task_of(graph, fitting(graph, (17, hidden)), F64, layout, restart=True)
         threads(1)
-        alone = everything("llvm", task)
-        close(alone, everything("reference", task))
+        single = everything("llvm", task)
+        close(single, everything("reference", task))
         for count in (2, 3, 8):
             threads(count)
             for key, value in everything("llvm", task).items():
-                assert torch.equal(value, alone[key]), (count, key)
+                assert torch.equal(value, single[key]), (count, key)
     library.kernels.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru_before", "wide"])
 @pytest.mark.parametrize("layout", [LAYOUTS[1], LAYOUTS[3], LAYOUTS[4], (7, (7, 7, 6))], ids=str)
-def test_the_number_of_threads_changes_no_bit(
+def test_every_bit_is_the_same_for_any_number_of_threads(
     name: str, layout: tuple[int, tuple[int, ...]], threads: Callable[[int], None]
 ):
     graph = VARIANTS[name].graph
     task = task_of(graph, {"input": 17, "hidden": 33}, F64, layout)
-    found = []
+    by_count = []
     for count in (1, 2, 3, 40):
         threads(count)
-        found.append(everything("llvm", task))
-    for one in found[1:]:
-        for key, value in one.items():
-            assert torch.equal(value, found[0][key]), key
+        by_count.append(everything("llvm", task))
+    for results in by_count[1:]:
+        for key, value in results.items():
+            assert torch.equal(value, by_count[0][key]), key
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -574,8 +584,8 @@ def test_several_python_threads_at_once(count: int, threads: Callable[[int], Non
         return everything("llvm", task)
 
     with ThreadPoolExecutor(4) as pool:
-        for one in pool.map(work, range(24)):
-            close(one, expected)
+        for results in pool.map(work, range(24)):
+            close(results, expected)
 
 
 def test_several_python_threads_build_one_cell():
@@ -587,24 +597,24 @@ def test_several_python_threads_build_one_cell():
     task = task_of(Fresh().graph, {"input": 3, "hidden": 5})
     expected = everything("reference", task)
     with ThreadPoolExecutor(4) as pool:
-        for one in pool.map(lambda _: everything("llvm", task), range(4)):
-            close(one, expected)
+        for results in pool.map(lambda _: everything("llvm", task), range(4)):
+            close(results, expected)
 
 
 def test_within_a_parallel_region(threads: Callable[[int], None]):
-    """Every thread of a team of torch's own pool runs the layer."""
+    """Each thread of a team of torch's own pool runs the layer."""
     threads(2)
     task = task_of(VARIANTS["lstm"].graph, {"input": 5, "hidden": 17}, F64, LAYOUTS[4])
     expected = everything("reference", task)
     assert openmp() or sys.platform != "linux"
-    found: list[dict[str, Tensor]] = []
+    from_threads: list[dict[str, Tensor]] = []
     kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-    body = kind(lambda _: found.append(everything("llvm", task)))
+    body = kind(lambda _: from_threads.append(everything("llvm", task)))
     for path in (Path(torch.__file__).parent / "lib").glob("libgomp*"):
         ctypes.CDLL(str(path)).GOMP_parallel(body, None, 2, 0)
-        assert len(found) == 2
-    for one in found:
-        close(one, expected)
+        assert len(from_threads) == 2
+    for results in from_threads:
+        close(results, expected)
 
 
 def test_in_a_backward_pass_within_a_backward_pass():

@@ -29,7 +29,7 @@ def layer_of(**options) -> gw.Recurrent:
     return gw.Recurrent(Shown(), 3, 50, dtype=F64, **options)
 
 
-def test_what_is_drawn_per_step_and_per_sequence():
+def test_draws_per_step_and_per_sequence():
     layer, x = layer_of(), torch.randn(40, 20, 3, dtype=F64)
     values = layer.trace(x)
     for name, chance in (("each", 0.3), ("once", 0.7)):
@@ -43,11 +43,11 @@ def test_what_is_drawn_per_step_and_per_sequence():
 
 def test_one_seed_draws_the_same_and_another_does_not():
     layer, x = layer_of(num_layers=2, bidirectional=True), torch.randn(5, 2, 3, dtype=F64)
-    found = []
+    outputs = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        found.append(layer(x)[0])
-    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+        outputs.append(layer(x)[0])
+    assert torch.equal(outputs[0], outputs[1]) and not torch.equal(outputs[0], outputs[2])
     values = layer.trace(x)
     assert (values["l0.forward.each"] != values["l0.reverse.each"]).any()
     assert (values["l0.forward.once"] != values["l1.forward.once"]).any()
@@ -79,7 +79,7 @@ def test_per_sequence_with_lengths_is_one_draw_a_row():
     assert not once[2:, 0].any() and not once[:, 2].any()
 
 
-def test_a_gradient_passes_through_what_was_drawn():
+def test_a_gradient_passes_through_the_draws():
     layer, x = layer_of(), torch.randn(5, 2, 3, dtype=F64, requires_grad=True)
     torch.manual_seed(7)
     values = layer.trace(x, grad=True)
@@ -91,15 +91,15 @@ def test_a_gradient_passes_through_what_was_drawn():
 
 
 @pytest.mark.parametrize("name", ["each", "once"])
-def test_what_is_drawn_may_be_held_and_learned(name: str):
-    found = []
+def test_draws_may_be_held_and_learned(name: str):
+    gradients = []
     for backend in ("llvm", "reference"):
         layer = layer_of(backend=backend).eval()
         mask = torch.rand(5, 2, 50, dtype=F64, requires_grad=True)
         values = layer.trace(torch.randn(5, 2, 3, dtype=F64), hold={name: mask}, grad=True)
-        found.append(torch.autograd.grad(values["h"].sum(), mask)[0])
-    assert found[1].any()
-    close(found[0], found[1])
+        gradients.append(torch.autograd.grad(values["h"].sum(), mask)[0])
+    assert gradients[1].any()
+    close(gradients[0], gradients[1])
 
 
 class Masked(gw.Cell):

@@ -13,7 +13,6 @@ from torch import Tensor
 
 import gatewright as gw
 from gatewright.backends.llvm import operators
-from gatewright.backends.reference import at_hand
 from tolerances import close, gradients
 
 # A cell's own named values, a further input, one state; two states; a start that is learned.
@@ -56,7 +55,7 @@ def arguments(cell: str, monkeypatch: pytest.MonkeyPatch, *, restart: bool) -> A
     monkeypatch.setattr(
         operators, "loops", lambda *arguments: calls.append(arguments) or original(*arguments)
     )
-    operators.call(task, at_hand(task))
+    operators.call(task, task.known_terms())
     return calls[0]
 
 

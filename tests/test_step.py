@@ -22,7 +22,7 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
 
 
-def one(value: float) -> Tensor:
+def scalar(value: float) -> Tensor:
     return torch.tensor([[value]], dtype=torch.float64)
 
 
@@ -39,14 +39,14 @@ NUMBERS = {
 
 
 def lesson_weights(*names: str, **more: Any) -> Any:
-    found = {
+    weights = {
         name: {
-            "x": (one(NUMBERS[name][0]), one(NUMBERS[name][2])[0]),
-            "h": (one(NUMBERS[name][1]), None),
+            "x": (scalar(NUMBERS[name][0]), scalar(NUMBERS[name][2])[0]),
+            "h": (scalar(NUMBERS[name][1]), None),
         }
         for name in names
     }
-    return found | more
+    return weights | more
 
 
 def inside(name: str) -> float:
@@ -61,12 +61,12 @@ def test_the_four_gates_by_hand():
     use = sigmoid(inside("o")) * math.tanh(remember)
 
     (h, c), values = LSTM()(
-        one(E), one(STM), one(LTM), weights=lesson_weights(*"gifo"), values=True
+        scalar(E), scalar(STM), scalar(LTM), weights=lesson_weights(*"gifo"), values=True
     )
-    found = {name: values[name].item() for name in ("learn", "forget", "remember", "use")}
+    gates = {name: values[name].item() for name in ("learn", "forget", "remember", "use")}
     expected = {"learn": learn, "forget": forget, "remember": remember, "use": use}
-    assert found == pytest.approx(expected, rel=1e-14)
-    assert (h.item(), c.item()) == (found["use"], found["remember"])
+    assert gates == pytest.approx(expected, rel=1e-14)
+    assert (h.item(), c.item()) == (gates["use"], gates["remember"])
     assert learn != pytest.approx(forget)  # the numbers tell the gates apart
 
 
@@ -74,8 +74,8 @@ def test_the_use_gate_of_the_lesson_by_hand():
     forget = sigmoid(inside("f")) * LTM
     remember = sigmoid(inside("i")) * math.tanh(inside("g")) + forget
     use = sigmoid(inside("v")) * math.tanh(-1.7 * forget + 0.3)
-    weights = lesson_weights(*"gifv", u={"forget": (one(-1.7), one(0.3)[0])})
-    h, c = LessonLSTM()(one(E), one(STM), one(LTM), weights=weights)
+    weights = lesson_weights(*"gifv", u={"forget": (scalar(-1.7), scalar(0.3)[0])})
+    h, c = LessonLSTM()(scalar(E), scalar(STM), scalar(LTM), weights=weights)
     assert h.item() == pytest.approx(use, rel=1e-14)
     assert c.item() == pytest.approx(remember, rel=1e-14)
 
@@ -89,8 +89,8 @@ def test_the_peepholes_by_hand(reads: Any):
     use = sigmoid(inside("o") + peeps["o"] * seen) * math.tanh(remember)
     weights = lesson_weights(*"gifo")
     for name, peep in peeps.items():
-        weights[name]["c*"] = (one(peep)[0], None)
-    h, c = PeepholeLSTM(output_reads=reads)(one(E), one(STM), one(LTM), weights=weights)
+        weights[name]["c*"] = (scalar(peep)[0], None)
+    h, c = PeepholeLSTM(output_reads=reads)(scalar(E), scalar(STM), scalar(LTM), weights=weights)
     assert (h.item(), c.item()) == pytest.approx((use, remember), rel=1e-14)
 
 
@@ -157,12 +157,12 @@ def test_states_left_out_take_their_start():
     cell, x, h = Started(), normal(4, 5), normal(4, 6, seed=2)
     weights = random_weights(cell)
     c = torch.full_like(h, 0.5)
-    for got, given in (
+    for got, states in (
         (cell(x, weights=weights), (torch.zeros_like(h), c)),
         (cell(x, h, weights=weights), (h, c)),
         (cell(x, None, h, weights=weights), (torch.zeros_like(h), h)),
     ):
-        torch.testing.assert_close(got, cell(x, *given, weights=weights), **TOLERANCE)
+        torch.testing.assert_close(got, cell(x, *states, weights=weights), **TOLERANCE)
 
 
 def test_an_empty_batch_is_a_batch():
@@ -170,7 +170,7 @@ def test_an_empty_batch_is_a_batch():
     assert h.shape == c.shape == (0, 6)
 
 
-def test_gradients_flow_to_whatever_was_given():
+def test_gradients_reach_all_arguments():
     cell, x, h = GRU(), normal(4, 5).requires_grad_(), normal(4, 6).requires_grad_()
     weights = random_weights(cell)
     matrix = weights["z"]["h"][0].requires_grad_()
@@ -209,23 +209,25 @@ def test_a_cell_without_weights_takes_none():
 
 def test_float32_stays_float32():
     weights = {
-        name: {key: tuple(v if v is None else v.float() for v in pair) for key, pair in one.items()}
-        for name, one in random_weights(LSTM()).items()
+        name: {
+            key: tuple(v if v is None else v.float() for v in pair) for key, pair in sources.items()
+        }
+        for name, sources in random_weights(LSTM()).items()
     }
     h, c = LSTM()(normal(4, 5).float(), weights=weights)
     assert h.dtype == c.dtype == torch.float32
 
 
-# What is refused.
+# Refusals.
 X, H, C = normal(4, 5), normal(4, 6), normal(4, 6)
 W = random_weights(LSTM())
 
 
 def less(product: str, source: str | None = None) -> Any:
-    """The weights without a product, or without one source of it."""
+    """Return the weights without a product, or without one source of it."""
     return {
-        name: {key: pair for key, pair in one.items() if (name, key) != (product, source)}
-        for name, one in W.items()
+        name: {key: pair for key, pair in sources.items() if (name, key) != (product, source)}
+        for name, sources in W.items()
         if source is not None or name != product
     }
 
@@ -352,7 +354,7 @@ REFUSED: dict[str, tuple[Any, type[GatewrightError], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_does_not_fit_is_refused(name: str):
+def test_arguments_that_do_not_fit_are_refused(name: str):
     call, kind, says = REFUSED[name]
     with pytest.raises(kind) as caught:
         call()

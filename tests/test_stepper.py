@@ -159,8 +159,8 @@ def test_every_size_within_its_buffers(
         guarded.append((memory, memory[64 : 64 + count]))
         return memory[64 : 64 + count].view(space.rows, units)
 
-    monkeypatch.setattr(stepping.Space, "whole", whole)
-    monkeypatch.setattr(stepping.Space, "packed", packed)
+    monkeypatch.setattr(stepping.StreamMemory, "whole", whole)
+    monkeypatch.setattr(stepping.StreamMemory, "packed", packed)
     torch.manual_seed(0)
     cell = CELLS[name][0]
     for batch in (1, 7):

@@ -1,4 +1,4 @@
-"""Kernels for other processors: built and inspected here, and the smaller x86 ones run too."""
+"""Kernels for other processors: built and inspected, and those for smaller x86 ones run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 import pytest
 
 import gatewright as gw
-from gatewright.backends.llvm import build, cache, library, target
+from gatewright.backends.llvm import build, digest, library, target
 from gatewright.backends.llvm.target import Target
 from odd_cells import CELLS
 
@@ -24,7 +24,7 @@ TARGETS = {
     "neon": Target("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32),
     "power": Target("powerpc64le-unknown-linux-gnu", "pwr8", "", 128, 32),
 }
-#: The machine's number in the head of an ELF file, and a register of its widest vectors.
+#: The machine's number in the header of an ELF file, and a register of its widest vectors.
 MARKS = {
     "avx512": (62, r"%zmm\d+"),
     "avx2": (62, r"%ymm\d+"),
@@ -32,7 +32,7 @@ MARKS = {
     "neon": (183, r"\bv\d+\.(4s|2d)"),
     "power": (21, r"\bxvmadd[am](sp|dp)"),
 }
-#: Wider than the target has, or a single number at a time where there should be a vector.
+#: Instructions on wider vectors than the target has, or on single numbers instead of vectors.
 WRONG = {
     "avx512": r"\bvfmadd\w*ss\b",
     "avx2": r"%zmm|\bvfmadd\w*ss\b",
@@ -40,7 +40,7 @@ WRONG = {
     "neon": r"\bfmadd\b",
     "power": r"\bxsmaddasp\b",
 }
-#: What kernels may call besides each other: torch's OpenMP library and the C library.
+#: The functions that kernels may call: of torch's OpenMP library and of the C library.
 OPENMP = {"GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads"}
 KNOWN = {*OPENMP, "sched_yield", "erff", "erf"}
 
@@ -55,7 +55,7 @@ class Smooth(gw.Cell):
 
 
 def assembled(goal: Target, cell: gw.Cell, bits: int, monkeypatch: Any) -> tuple[str, bytes]:
-    """Assembly and object code of all that a cell's training runs, through the usual path."""
+    """Assembly and object code of a cell's training kernels, built in the usual way."""
     texts: list[str] = []
     codes: list[bytes] = []
     original = build.optimised
@@ -65,7 +65,7 @@ def assembled(goal: Target, cell: gw.Cell, bits: int, monkeypatch: Any) -> tuple
         texts.append(goal.machine().emit_assembly(parsed))
         return parsed
 
-    class Kept:
+    class Collected:
         def __init__(self, code: bytes) -> None:
             codes.append(code)
 
@@ -74,8 +74,8 @@ def assembled(goal: Target, cell: gw.Cell, bits: int, monkeypatch: Any) -> tuple
 
     monkeypatch.setenv("GATEWRIGHT_CACHE", "")
     monkeypatch.setattr(build, "optimised", optimised)
-    monkeypatch.setattr(build, "Library", Kept)
-    for module in (build, cache):
+    monkeypatch.setattr(build, "Library", Collected)
+    for module in (build, digest):
         monkeypatch.setattr(module, "target", lambda: goal)
     library.Kernels(cell.graph, ((), (), True), bits).function("loop_training")
     return texts[0], codes[0]
@@ -99,25 +99,25 @@ def test_kernels_are_built_for_other_processors(
 
 
 def called(text: str) -> set[str]:
-    """The functions that assembly calls, or jumps to, and does not have."""
+    """The functions that assembly calls or jumps to without defining them."""
     jumps = re.findall(r"^\s*(?:callq?|jmpq?|bl|b)\s+\*?([\w.]+)", text, re.MULTILINE)
     own = set(re.findall(r"^([\w.$]+):", text, re.MULTILINE))
     local = re.compile(r"\.L|r[a-d0-9][x0-9]?$")
     return {one for one in jumps if one not in own and not local.match(one)}
 
 
-def test_what_is_called_is_seen():
+def test_calls_in_assembly_are_recognised():
     text = "own:\n\tcallq\tfmaf@PLT\n\tjmp\t.LBB0_1\n\tcallq\town\n\tjmp\texpm1\n\tbl\tx.1\n"
     assert called(text) == {"fmaf", "expm1", "x.1"}
 
 
-def test_each_processor_is_an_entry_of_its_own(monkeypatch: pytest.MonkeyPatch):
+def test_each_processor_has_cache_entries_of_its_own(monkeypatch: pytest.MonkeyPatch):
     names = set()
     for goal in TARGETS.values():
-        monkeypatch.setattr(cache, "target", lambda goal=goal: goal)
-        cache.host.cache_clear()
-        names.add(cache.key(CELLS["lstm"][0].graph, 32))
-    cache.host.cache_clear()
+        monkeypatch.setattr(digest, "target", lambda goal=goal: goal)
+        digest.host.cache_clear()
+        names.add(digest.key(CELLS["lstm"][0].graph, 32))
+    digest.host.cache_clear()
     assert len(names) == len(TARGETS)
 
 
@@ -145,18 +145,18 @@ def test_a_smaller_processor_computes_the_same(name: str):
 
 
 @pytest.mark.parametrize(
-    ("asked", "bits", "said"),
+    ("asked", "bits", "message"),
     [("avx9", 512, "give one of native, avx512"), ("avx512", 256, "has 256")],
 )
-def test_what_this_processor_is_not_is_refused(
-    asked: str, bits: int, said: str, monkeypatch: pytest.MonkeyPatch
+def test_a_processor_that_this_one_does_not_include_is_refused(
+    asked: str, bits: int, message: str, monkeypatch: pytest.MonkeyPatch
 ):
     here = Target("x86_64-unknown-linux-gnu", "some", "", bits, 16)
     monkeypatch.setattr(target, "native", lambda: here)
     monkeypatch.setenv("GATEWRIGHT_CPU", asked)
     target.target.cache_clear()
     try:
-        with pytest.raises(gw.BackendError, match=said):
+        with pytest.raises(gw.BackendError, match=message):
             target.target()
     finally:
         target.target.cache_clear()

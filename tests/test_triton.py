@@ -1,7 +1,7 @@
-"""The kernels for GPUs held to the reference, on the CPU: their text is run as it stands.
+"""The kernels for GPUs compared with the reference on the CPU, which runs their text unchanged.
 
-By `triton_stand_in.py` everywhere; where Triton is installed, by its interpreter as well, and
-its compiler builds the kernels for GPUs that need not be there.
+`triton_stand_in.py` runs it everywhere; where Triton is installed, its interpreter does so too,
+and its compiler builds the kernels for GPUs that need not be there.
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ from test_kernels import (
 )
 from tolerances import close, gradients, tensors
 
-#: One program a tile; several, which exchange what they compute, and one tile after the other.
-ALONE, SHARED = Tiles(rows=16, parts=1), Tiles(rows=16, parts=4, at_once=1)
+#: One program a tile; several, which exchange values, and one tile after the other.
+SINGLE, SHARED = Tiles(rows=16, parts=1), Tiles(rows=16, parts=4, at_once=1)
 
 INSTALLED = find_spec("triton") is not None
 only_with_triton = pytest.mark.skipif(not INSTALLED, reason="Triton is not installed")
 
 
 def divide(monkeypatch: pytest.MonkeyPatch, tiles: Tiles) -> None:
-    """From here on the work is divided like this."""
+    """Divide the work like this from here on."""
     monkeypatch.setattr(loop.Tiles, "of", lambda batch, sizes, processors: tiles)
 
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels run, on memory full of NaN: for "triton", and for what others hold to it."""
+    """Run kernels on memory full of NaN, for "triton" and for tests that compare "llvm"."""
     real = torch.empty
 
-    def poisoned(*shape: int, **how: Any) -> Tensor:
-        found = real(*shape, **how)
-        return found.fill_(torch.nan) if found.is_floating_point() else found
+    def poisoned(*shape: int, **options: Any) -> Tensor:
+        memory = real(*shape, **options)
+        return memory.fill_(torch.nan) if memory.is_floating_point() else memory
 
     monkeypatch.setattr(loop.torch, "empty", poisoned)
     monkeypatch.setitem(choose.BACKENDS, "llvm", choose.BACKENDS["triton"])
     if os.environ.get("TRITON_INTERPRET") != "1":
         monkeypatch.setattr(loop, "built", triton_stand_in.built)
-        monkeypatch.setattr(triton, "_why_not_there", lambda like: None)
+        monkeypatch.setattr(triton, "_why_no_device", lambda like: None)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -78,7 +78,7 @@ def test_a_cell_is_what_the_reference_computes(
     shift = zlib.crc32(name.encode())
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     for turn, (reverse, restart) in enumerate(itertools.product([False, True], repeat=2)):
-        divide(monkeypatch, ALONE if interpreted or turn % 3 == 0 else SHARED)
+        divide(monkeypatch, SINGLE if interpreted or turn % 3 == 0 else SHARED)
         sizes = fitting(graph, SIZES[(shift + turn) % len(SIZES)])
         layout = LAYOUTS[(shift // 7 + turn) % len(LAYOUTS)]
         how = {"reverse": reverse, "restart": restart, "names": turn % 2 == 0, "seed": turn}
@@ -92,7 +92,7 @@ def test_triton_reads_the_text_as_we_do():
         pytest.skip("that of Triton 3.6 does not run with NumPy 2.4, which 3.9 does")
     test = f"{__file__}::{test_a_cell_is_what_the_reference_computes.__name__}"
     done = subprocess.run(
-        # It computes, and warns of, what stands beside the rows and units.
+        # It computes masked rows and units too, and warns of their NaN.
         [sys.executable, "-m", "pytest", "-q", "-x", "-W", "ignore::RuntimeWarning", test],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
@@ -103,9 +103,9 @@ def test_triton_reads_the_text_as_we_do():
 
 
 @only_with_triton
-@pytest.mark.parametrize("tiles", [ALONE, SHARED], ids=["alone", "shared"])
+@pytest.mark.parametrize("tiles", [SINGLE, SHARED], ids=["single", "shared"])
 def test_triton_compiles_for_gpus(tiles: Tiles):
-    """Down to the machine's code, without a GPU. What others write is not read from L1."""
+    """Compile to machine code, without a GPU; numbers of other programs do not come from L1."""
     code = COMPILE.format(tests=str(Path(__file__).parent), tiles=tiles)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -117,11 +117,11 @@ sys.path.insert(0, {tests!r})
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from gatewright.backends.triton import build
-from gatewright.backends.triton.loop import Loop
+from gatewright.backends.triton.loop import LoopKernels
 from gatewright.backends.triton.tiles import Tiles
 from test_kernels import VARIANTS
 
-loop = Loop(VARIANTS["gru_before"].graph, ((), (), True), (("hidden", 33), ("input", 7)))
+loop = LoopKernels(VARIANTS["gru_before"].graph, ((), (), True), (("hidden", 33), ("input", 7)))
 for number, dtype, capability in (("fp32", torch.float32, 90), ("bf16", torch.bfloat16, 80)):
     for kind in ("training", "backward"):
         _, text = loop.printed(kind, {tiles}, dtype)
@@ -143,7 +143,7 @@ for number, dtype, capability in (("fp32", torch.float32, 90), ("bf16", torch.bf
 def test_low_numbers_are_no_further_off_than_the_reference(
     name: str, kernels: None, monkeypatch: pytest.MonkeyPatch
 ):
-    divide(monkeypatch, ALONE)
+    divide(monkeypatch, SINGLE)
     graph = VARIANTS[name].graph
     sizes = fitting(graph, (5, 16))
     task = task_of(graph, sizes, torch.bfloat16, (5, (5, 5, 5, 3)), names=False)
@@ -155,8 +155,8 @@ def test_low_numbers_are_no_further_off_than_the_reference(
     for key, expected in truth.items():
         assert ours[key].dtype == theirs[key].dtype == torch.bfloat16, key
         off, allowed = (
-            ((one[key].double() - expected).norm() / expected.norm()).item()
-            for one in (ours, theirs)
+            ((backend[key].double() - expected).norm() / expected.norm()).item()
+            for backend in (ours, theirs)
         )
         assert off <= 1.1 * allowed + 2**-9, f"{key}: off by {off}, the reference by {allowed}"
 
@@ -165,47 +165,47 @@ def test_low_numbers_are_no_further_off_than_the_reference(
 def test_a_layer_is_what_it_is_on_the_reference(
     name: str, kernels: None, monkeypatch: pytest.MonkeyPatch
 ):
-    """Through the whole layer: lengths in no order, starts, two layers, traces, held values."""
+    """Run the whole layer: unordered lengths, starts, two layers, traces, held values."""
     divide(monkeypatch, SHARED)
-    found = []
+    results = []
     for backend in ("triton", "reference"):
         layer = make(name, num_layers=2, bidirectional=True, backend=backend)
-        given, hx = sequences(layer, 6, 5), random_states(layer, 5)
-        leaves = [*given.values(), *tensors(hx), *layer.parameters()]
-        for one in leaves:
-            one.requires_grad_()
+        inputs, hx = sequences(layer, 6, 5), random_states(layer, 5)
+        leaves = [*inputs.values(), *tensors(hx), *layer.parameters()]
+        for leaf in leaves:
+            leaf.requires_grad_()
         starts = torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) < 0.2
         how: dict[str, Any] = {"lengths": [4, 6, 0, 1, 6], "starts": starts}
-        result = run(layer, given, hx, **how)
-        trace = layer.trace(given["x"], hx, grad=True, **how)
-        held = layer.trace(given["x"], hx, grad=True, hold={list(trace)[1]: 0.25}, **how)
+        result = run(layer, inputs, hx, **how)
+        trace = layer.trace(inputs["x"], hx, grad=True, **how)
+        held = layer.trace(inputs["x"], hx, grad=True, hold={list(trace)[1]: 0.25}, **how)
         values = [*tensors(result), *trace.values(), *held.values()]
         smooth = [one for one in values if one.is_floating_point()]
         with torch.no_grad():
-            values += tensors(run(layer, given, hx, **how))
-        found.append((values, gradients(smooth, leaves)))
-    close(found[0], found[1])
+            values += tensors(run(layer, inputs, hx, **how))
+        results.append((values, gradients(smooth, leaves)))
+    close(results[0], results[1])
 
 
 def test_backward_twice_and_through_itself(kernels: None, monkeypatch: pytest.MonkeyPatch):
     divide(monkeypatch, SHARED)
-    found = []
+    results = []
     for backend in ("triton", "reference"):
         layer = make("peephole_lstm", backend=backend)
         x = sequences(layer, 4, 3)["x"].requires_grad_()
         loss = layer(x)[0].square().sum()
-        wanted = [x, *layer.parameters()]
-        first = torch.autograd.grad(loss, wanted, retain_graph=True)
-        again = torch.autograd.grad(loss, wanted, create_graph=True)
+        leaves = [x, *layer.parameters()]
+        first = torch.autograd.grad(loss, leaves, retain_graph=True)
+        again = torch.autograd.grad(loss, leaves, create_graph=True)
         close(again, first, table={F64: 1e-10})
         penalty = sum(one.square().sum() for one in again)
-        found.append((first, torch.autograd.grad(penalty, wanted)))
-    close(found[0], found[1])
+        results.append((first, torch.autograd.grad(penalty, leaves)))
+    close(results[0], results[1])
 
 
 def test_a_read_before_the_barrier_is_caught(kernels: None, monkeypatch: pytest.MonkeyPatch):
-    """The stand-in itself can fail: without its barriers a kernel is refused."""
-    divide(monkeypatch, ALONE)
+    """Check that the stand-in can fail: it refuses a kernel without its barriers."""
+    divide(monkeypatch, SINGLE)
     whole: Callable[..., Any] = loop.built
     monkeypatch.setattr(
         loop, "built", lambda name, text: whole(name, text.replace("tl.debug_barrier()", "pass"))
@@ -215,7 +215,7 @@ def test_a_read_before_the_barrier_is_caught(kernels: None, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("processors", [1, 8, 132])
-def test_the_work_is_divided_so_that_all_who_wait_can_run(processors: int):
+def test_programs_that_wait_for_each_other_can_all_run(processors: int):
     for batch, widest in itertools.product((1, 17, 64, 300, 5000), (1, 16, 65, 256, 1024, 3000)):
         tiles = Tiles.of(batch, [widest, 1], processors)
         assert tiles.parts * tiles.units(widest, product=True) >= widest
@@ -225,7 +225,7 @@ def test_the_work_is_divided_so_that_all_who_wait_can_run(processors: int):
             assert tiles.units(widest, product=True) <= MOST
 
 
-def test_what_cannot_run_is_said(monkeypatch: pytest.MonkeyPatch):
+def test_reasons_are_reported(monkeypatch: pytest.MonkeyPatch):
     layer = make("lstm", backend="reference")
     x = sequences(layer, 4, 3)["x"]
     reason = "the kernels are for NVIDIA GPUs, and the tensors are on cpu"
@@ -240,7 +240,7 @@ def test_what_cannot_run_is_said(monkeypatch: pytest.MonkeyPatch):
             h = 0.5 * h + y
             return gw.state(h=h, output=y)
 
-    monkeypatch.setattr(triton, "_why_not_there", lambda like: None)
+    monkeypatch.setattr(triton, "_why_no_device", lambda like: None)
     early = gw.Recurrent(Early(), 3, 5, backend="triton")
     with pytest.raises(gw.BackendError, match="the output does not depend on a state"):
         early(torch.randn(4, 2, 3))

@@ -1,4 +1,4 @@
-"""Call lists are verified before they run: what does not fit its memory is refused."""
+"""Call lists are verified before they run: an access that does not fit is refused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 
 import gatewright as gw
 from gatewright.backends.llvm import library
-from gatewright.backends.llvm.backward import BackwardProgram
+from gatewright.backends.llvm.backward_program import BackwardProgram
 from gatewright.backends.llvm.call_list import Program
 from gatewright.backends.llvm.verify import Access, Contents, Span, verify, without
+from gatewright.schedule.buffers import Buffer
 
 #: Four rows of eight numbers in block 1, which has 40 numbers; block 2 is lent.
 ROWS = Span(1, 8, 8, 8, 40)
@@ -25,7 +26,7 @@ def access(kind: str, span: Span = ROWS, rows: int = 4, units: int = 8, **more: 
 
 
 def check(*accesses: Access) -> None:
-    verify([("kernel", [one]) for one in accesses], LENGTHS, {1}, Contents())
+    verify([("kernel", [access]) for access in accesses], LENGTHS, {1}, Contents())
 
 
 REFUSED = {
@@ -36,7 +37,7 @@ REFUSED = {
         "the frame ends at 48, and the block has 40",
     ),
     "vectors beyond a row": (
-        [access("write", ROWS.beside(4), rows=3, units=4, reach=8)],
+        [access("write", ROWS.from_unit(4), rows=3, units=4, reach=8)],
         "a row has 8 numbers, and it ends at 12",
     ),
     "lent memory": ([access("write", LENT)], "lent for reading"),
@@ -44,9 +45,12 @@ REFUSED = {
         [access("write"), access("write", Span(1, 16, 4, 16, 24), rows=2, units=4)],
         "16 to 24 overlap 8 to 40",
     ),
-    "what nobody wrote": ([access("read")], "not all of it holds"),
-    "a row that nobody wrote": ([access("write", rows=3), access("read")], "not all of it holds"),
-    "a column that nobody wrote": (
+    "memory that was not written": ([access("read")], "not all of it holds"),
+    "a row that was not written": (
+        [access("write", rows=3), access("read")],
+        "not all of it holds",
+    ),
+    "a column that was not written": (
         [access("write", units=7, reach=8), access("read")],
         "not all of it holds",
     ),
@@ -57,26 +61,26 @@ REFUSED = {
     "a part of a value that was replaced": (
         [
             access("write", content="a"),
-            access("write", ROWS.behind(2), rows=1, content="b"),
+            access("write", ROWS.from_row(2), rows=1, content="b"),
             access("read", content="a"),
         ],
         "not all of it holds",
     ),
-    "an update of what nobody wrote": ([access("update")], "not all of it holds"),
+    "an update of memory that was not written": ([access("update")], "not all of it holds"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_does_not_fit_is_refused(name: str):
+def test_an_access_that_does_not_fit_is_refused(name: str):
     accesses, message = REFUSED[name]
     with pytest.raises(gw.errors.KernelError, match=message):
         check(*accesses)
 
 
-def test_what_fits_is_not_refused():
+def test_accesses_that_fit_are_not_refused():
     check(
         access("write", content="a"),
-        access("write", ROWS.behind(2), rows=2, content="b"),
+        access("write", ROWS.from_row(2), rows=2, content="b"),
         access("read", rows=2, content="a"),
         access("read", rows=2, content="b", first=2),
         access("update", units=4),
@@ -84,7 +88,7 @@ def test_what_fits_is_not_refused():
     )
 
 
-def test_rectangles_without_others():
+def test_the_parts_of_a_rectangle_outside_of_another():
     area = (0, 4, 0, 4)
     cells = {(row, column) for row in range(4) for column in range(4)}
     for hole in [(1, 3, 1, 3), (0, 4, 0, 4), (2, 9, -3, 2), (5, 6, 0, 4), (0, 4, 3, 4)]:
@@ -107,7 +111,7 @@ def run(layer: gw.Recurrent) -> None:
 
 
 def short(place: Callable[..., None]) -> Callable[..., None]:
-    """Buffers that have one row less than they should."""
+    """Buffers with one row too few."""
 
     def wrong(self: Program, block: str, rows: int, *buffers: tuple[str, int]) -> None:
         place(self, block, rows - (rows > 1), *buffers)
@@ -119,13 +123,13 @@ def shifted(apart: Callable[..., Span]) -> Callable[..., Span]:
     """Gradients that begin one row too late."""
 
     def wrong(self: BackwardProgram, whole: int, rows: int, length: int) -> Span:
-        return apart(self, whole, rows, length).behind(1)
+        return apart(self, whole, rows, length).from_row(1)
 
     return wrong
 
 
 def unwritten(clear: Callable[..., None]) -> Callable[..., None]:
-    """Gradients that nobody sets to zero before they are added to."""
+    """Gradients that are not set to zero before they are added to."""
 
     def wrong(self: Program, target: Span, rows: int, units: int) -> None:
         pass
@@ -147,11 +151,11 @@ def test_a_wrong_program_is_refused_before_it_runs(
     with pytest.raises(gw.errors.KernelError, match="refused before it ran"):
         run(gw.GRU(16, 16))
     library.kernels.cache_clear()
-    # Of the two passes at most the forward one was right.
+    # At most the forward pass was right, and ran.
     assert len(ran) <= 1
 
 
-def test_addresses_are_as_many_as_blocks():
+def test_a_wrong_number_of_addresses_is_refused():
     layer = gw.GRU(16, 16)
     with torch.no_grad():
         layer(torch.randn(3, 2, 16))
@@ -162,7 +166,7 @@ def test_addresses_are_as_many_as_blocks():
 
 
 def test_memory_that_two_values_share_holds_the_later_one():
-    """The saved value takes the place of the pre-activation, which is refused afterwards."""
+    """The saved value reuses the buffer of the pre-activation, which is refused afterwards."""
     layer = gw.LSTM(16, 16)
     run(layer)
     kernels = library.kernels(layer.graph, ((), (), True), 32)
@@ -170,26 +174,26 @@ def test_memory_that_two_values_share_holds_the_later_one():
     shared = [
         (leaf, term)
         for leaf, term in kernels.replaced.items()
-        if program.places.get(f"before kept {leaf.index}")
-        == program.places.get(f"loop kept {term.index}")
+        if program.places.get(("before", Buffer("value", leaf)))
+        == program.places.get(("loop", Buffer("value", term)))
     ]
     assert shared
     for leaf, term in shared:
-        span = program.places[f"loop kept {term.index}"]
+        span = program.places["loop", Buffer("value", term)]
         access_ = Access("read", span, program.shape.total, 16, 16, f"value {term.index}")
         names = dict(enumerate(program.bases))
         lengths = {i: program.lengths.get(name, 0) for i, name in names.items()}
-        writable = {program.bases["kept"]}
+        writable = {program.bases["saved"]}
         verify([("again", [access_])], lengths, writable, program.contents)
         early = access_._replace(content=f"value {leaf.index}")
         with pytest.raises(gw.errors.KernelError, match="not all of it holds"):
             verify([("again", [early])], lengths, writable, program.contents)
 
 
-def test_two_passes_agree_on_what_is_kept():
+def test_both_passes_agree_on_the_saved_memory():
     layer = gw.LSTM(16, 16)
     run(layer)
     kernels = library.kernels(layer.graph, ((), (), True), 32)
     shape = next(shape for kind, shape in kernels.programs if kind == "backward")
-    forward = replace(shape, present=(), asked=(), pieces=(), wholes=())
+    forward = replace(shape, present=(), requested=(), pieces=(), wholes=())
     assert ("training", forward) in kernels.programs

@@ -1,9 +1,9 @@
-"""The part of Triton's language that kernels are printed in, on torch.
+"""The functions of Triton's language that printed kernels call, on torch.
 
 A stand-in to run the printed text where Triton is not installed, which takes a gigabyte. It is
-stricter than a GPU: what is read or written outside of a buffer raises, and so does what is
-read before the barrier behind its writing, or other than by the cache that all programs share. The
-programs of a tile run as threads, and wait for each other.
+stricter than a GPU: an access outside of a buffer raises, and so does a read before the barrier
+that follows the write, or a read of another program's number that does not go through the cache
+that all programs share. The programs of a tile run as threads, and wait for each other.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from torch import Tensor
 
 from gatewright.backends.triton.tiles import Tiles
 
-#: What each thread is: the program's two numbers, how many barriers it has met, its launch.
+#: For each thread: the program's two numbers, the barriers it has passed, its launch.
 HERE = threading.local()
 
 
 class Buffer:
-    """A tensor's memory, and behind how many barriers, and by whom, each number was written."""
+    """A tensor's memory; for each number, the barriers before its write and the writing program."""
 
-    def __init__(self, given: Tensor) -> None:
-        spans = zip(given.shape, given.stride(), strict=True)
-        count = 1 + sum((n - 1) * step for n, step in spans) if given.numel() else 0
-        self.flat = given.detach().as_strided((count,), (1,))
+    def __init__(self, tensor: Tensor) -> None:
+        spans = zip(tensor.shape, tensor.stride(), strict=True)
+        count = 1 + sum((n - 1) * step for n, step in spans) if tensor.numel() else 0
+        self.flat = tensor.detach().as_strided((count,), (1,))
         self.written, self.by = torch.full((2, count), -1)
 
 
 class Pointer:
-    """Places in a buffer."""
+    """Offsets into a buffer."""
 
     def __init__(self, buffer: Buffer, offset: Any = 0) -> None:
         self.buffer, self.offset = buffer, offset
@@ -43,9 +43,9 @@ class Pointer:
         return Pointer(self.buffer, self.offset + more)
 
     def places(self, mask: Any) -> tuple[Tensor, Tensor]:
-        """The offsets, zero where they are masked, and the mask."""
-        given = torch.as_tensor(self.offset), torch.as_tensor(True if mask is None else mask)
-        offset, mask = torch.broadcast_tensors(*given)
+        """Return the offsets, zero where they are masked, and the mask."""
+        mask = torch.as_tensor(True if mask is None else mask)
+        offset, mask = torch.broadcast_tensors(torch.as_tensor(self.offset), mask)
         inside = (offset >= 0) & (offset < len(self.buffer.flat))
         if not inside[mask].all():
             raise IndexError("a kernel reads or writes outside of a buffer")
@@ -57,10 +57,10 @@ def load(pointer: Pointer, mask: Any = None, other: float = 0.0, cache_modifier:
     if not mask.any():
         return torch.full(offset.shape, other, dtype=pointer.buffer.flat.dtype)
     if (pointer.buffer.written[offset][mask] >= HERE.barriers).any():
-        raise RuntimeError("a kernel reads what was written since the last barrier")
+        raise RuntimeError("a kernel reads a number that was written since the last barrier")
     others = pointer.buffer.by[offset][mask]
     if ((others >= 0) & (others != HERE.program[1])).any() and cache_modifier != ".cg":
-        raise RuntimeError("a kernel reads what another program wrote from a cache of its own")
+        raise RuntimeError("a kernel reads another program's number from a cache of its own")
     return torch.where(mask, pointer.buffer.flat[offset], other)
 
 
@@ -76,9 +76,9 @@ def atomic_add(pointer: Pointer, more: int, sem: str, scope: str) -> int:
     if HERE.launch.failures:
         raise RuntimeError("another program failed")
     with HERE.launch.lock:
-        at = int(pointer.offset)
-        before = int(pointer.buffer.flat[at])
-        pointer.buffer.flat[at] += more
+        offset = int(pointer.offset)
+        before = int(pointer.buffer.flat[offset])
+        pointer.buffer.flat[offset] += more
     time.sleep(0 if more else 1e-5)
     return before
 
@@ -119,12 +119,12 @@ IMPORTS = "import triton\nimport triton.language as tl\n"
 
 
 def jit(function: Any = None, **_: Any) -> Any:
-    """A function as it is: by itself, or by what takes it."""
-    return function or (lambda one: one)
+    """Return a function unchanged, or a decorator that does."""
+    return function or (lambda decorated: decorated)
 
 
 def built(name: str, text: str) -> Any:
-    """In the place of `gatewright.backends.triton.build.built`."""
+    """Replace `gatewright.backends.triton.build.built`."""
     assert IMPORTS in text
     triton = SimpleNamespace(jit=jit)
     namespace = {"triton": triton, "tl": LANGUAGE, "libdevice": torch}
@@ -133,27 +133,27 @@ def built(name: str, text: str) -> Any:
 
     def launch(grid: tuple[int, int], tiles: Tiles, arguments: Sequence[Any]) -> None:
         assert grid[1] == tiles.parts and grid[0] <= tiles.at_once
-        given = [Pointer(Buffer(o)) if isinstance(o, Tensor) else o for o in arguments]
+        values = [Pointer(Buffer(o)) if isinstance(o, Tensor) else o for o in arguments]
         for tile in range(grid[0]):
             run = SimpleNamespace(lock=threading.Lock(), failures=[])
             threads = [
-                threading.Thread(target=program, args=(kernel, given, (tile, part), run))
+                threading.Thread(target=program, args=(kernel, values, (tile, part), run))
                 for part in range(grid[1])
             ]
-            for one in threads:
-                one.start()
-            for one in threads:
-                one.join()
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
             if run.failures:
                 raise run.failures[0]
 
     return launch
 
 
-def program(kernel: Any, given: Sequence[Any], ids: tuple[int, int], run: Any) -> None:
+def program(kernel: Any, values: Sequence[Any], ids: tuple[int, int], run: Any) -> None:
     HERE.program, HERE.barriers, HERE.launch = ids, 0, run
     try:
         with torch.no_grad():
-            kernel(*given)
+            kernel(*values)
     except Exception as failure:
         run.failures.append(failure)

@@ -1,32 +1,44 @@
-"""Which backend runs: the one asked for, or the fastest that can."""
+"""The choice of a backend: the one that was asked for by name, or the fastest that can run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from gatewright.backends import llvm, reference, triton
-from gatewright.backends.reference import Result, Run
+from gatewright.backends.reference_stream import ReferenceStream
+from gatewright.backends.run import PreparedRun, Result, Run
+from gatewright.backends.stream import Stream
+from gatewright.backends.weights import Share
 from gatewright.errors import ArgumentError, BackendError
+from gatewright.graph import Graph
 from gatewright.names import did_you_mean
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What runs a task, and says why it cannot run one.
+    """The functions of a backend.
 
     Attributes:
-        by_name: Why it runs only where it is asked for by name; "" if "auto" may choose it.
+        run: Run a `Run`.
+        why_not: Give the reason why the backend cannot run it, or None.
+        by_name: The reason why it runs only where it is asked for by name; "" if "auto" may
+            choose it.
+        describe: Give lines for `layer.explain` about the way in which it runs a `Run`.
     """
 
     run: Callable[[Run], Result]
     why_not: Callable[[Run], str | None]
     by_name: str = ""
+    describe: Callable[[Run], list[str]] = lambda run: []
 
 
 #: The fastest first; the last one runs everything.
 BACKENDS: dict[str, Backend] = {
-    "llvm": Backend(llvm.run, llvm.why_not),
+    "llvm": Backend(llvm.run, llvm.why_not, describe=llvm.describe),
     "triton": Backend(
         triton.run,
         triton.why_not,
@@ -37,7 +49,7 @@ BACKENDS: dict[str, Backend] = {
 
 
 def check_backend(name: str) -> str:
-    """The name of a backend, or "auto".
+    """Return the name of a backend, or "auto".
 
     Raises:
         ArgumentError: if there is no such backend.
@@ -49,21 +61,66 @@ def check_backend(name: str) -> str:
     return name
 
 
-def pick(name: str, task: Run) -> str:
-    """The backend of a name, or for "auto" the fastest that can run a task.
+def pick(name: str, run: Run) -> str:
+    """Return the backend of a name, or for "auto" the fastest that can run a run.
 
     Raises:
-        BackendError: if the backend was asked for by name and cannot run the task.
+        BackendError: if the backend was asked for by name and cannot run it.
     """
     if name == "auto":
-        chosen = (one for one, backend in BACKENDS.items() if not backend.by_name)
-        return next(one for one in chosen if BACKENDS[one].why_not(task) is None)
-    reason = BACKENDS[name].why_not(task)
+        automatic = (key for key, backend in BACKENDS.items() if not backend.by_name)
+        return next(key for key in automatic if BACKENDS[key].why_not(run) is None)
+    reason = BACKENDS[name].why_not(run)
     if reason is not None:
         raise BackendError(f'backend="{name}" cannot run this: {reason}; backend="auto" can')
     return name
 
 
-def run_on(name: str, task: Run) -> Result:
-    """Run a task on the backend of a name, or on the fastest that can."""
-    return BACKENDS[pick(name, task)].run(task)
+def run_on(name: str, run: Run) -> Result:
+    """Run on the backend of a name, or on the fastest that can."""
+    return BACKENDS[pick(name, run)].run(run)
+
+
+def prepare_call(
+    run: Run,
+    shares: Mapping[str, Share],
+    weights: Mapping[str, Tensor],
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+) -> PreparedRun | None:
+    """Prepare calls that repeat a run on kernels for the CPU; see `llvm/fast_call.py`.
+
+    Args:
+        run: A run that `pick` gives to the backend "llvm".
+        shares: The part that each of the graph's weights is of the layer's tensors, by path.
+        weights: Those tensors, by name.
+        shapes: The shapes of the output and of the last states, without their last axis.
+
+    Returns:
+        The prepared calls, or None where more than the numbers in tensors may change.
+    """
+    return llvm.prepare_call(run, shares, weights, shapes)
+
+
+def open_stream(
+    backend: str,
+    graph: Graph,
+    sizes: Sequence[Mapping[str, int]],
+    rows: int,
+    dtype: torch.dtype,
+) -> tuple[Stream, str | None]:
+    """Open a stream on the backend of a name; also return the reason why it is not a faster one.
+
+    Args:
+        sizes: Numbers for "input" and "hidden" at each layer.
+
+    Raises:
+        BackendError: if the backend was asked for by name and cannot run the graph.
+    """
+    if backend == "reference":
+        return ReferenceStream(graph, sizes, rows, dtype), None
+    reason = llvm.why_no_stream(graph)
+    if reason is None:
+        return llvm.open_stream(graph, sizes, rows, dtype), None
+    if backend == "llvm":
+        raise BackendError(f'backend="llvm" cannot stream this: {reason}; backend="auto" can')
+    return ReferenceStream(graph, sizes, rows, dtype), reason

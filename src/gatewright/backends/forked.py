@@ -1,7 +1,8 @@
-"""Forked processes: the threads of torch's pool stayed with the parent.
+"""The detection of forked processes, which lack the threads of torch's pool.
 
-A child that asked for them would wait for ever. Only a hook that was set before the fork can tell
-a child from its parent, so this module is imported with the layers, before any kernel is.
+A child that asked for these threads would wait for ever. Only a hook that was set before the
+fork can tell a child from its parent, so this module is imported with the layers, before any
+kernel is built.
 """
 
 from __future__ import annotations
@@ -22,5 +23,5 @@ if hasattr(os, "register_at_fork"):
 
 
 def forked() -> bool:
-    """Tell a process that was forked from one that had imported this module."""
+    """Tell if this process was forked from one that had imported this module."""
     return _Process.forked

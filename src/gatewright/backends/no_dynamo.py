@@ -1,4 +1,4 @@
-"""Functions that torch's compiler leaves alone."""
+"""Functions that torch's compiler does not trace."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ R = TypeVar("R")
 
 
 def untraced(function: Callable[P, R]) -> Callable[P, R]:
-    """Keep torch from compiling a function and what it calls, such as tables of addresses.
+    """Keep torch from compiling a function and its callees, such as tables of addresses.
 
-    `torch.compiler.disable` does the same, and would import all of the compiler.
+    `torch.compiler.disable` does the same, but would import the whole compiler.
     """
 
     @wraps(function)
-    def alone(*given: P.args, **named: P.kwargs) -> R:
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
         before = set_eval_frame(None)
         try:
-            return function(*given, **named)
+            return function(*args, **kwargs)
         finally:
             set_eval_frame(before)
 
-    return alone
+    return call

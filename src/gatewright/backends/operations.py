@@ -13,23 +13,23 @@ from gatewright.graph.sizes import number
 
 
 def product(source: Tensor, weight: Tensor) -> Tensor:
-    """Weight times each row of `source`; a weight of three axes has one block a head."""
+    """Multiply each row of `source` by a weight; a weight of three axes has one block a head."""
     if weight.dim() == 2:
         result = functional.linear(source, weight)
     else:
         parts = source.unflatten(-1, (weight.shape[0], weight.shape[2])).unsqueeze(-2)
         result = torch.matmul(parts, weight.transpose(1, 2)).squeeze(-2).flatten(-2)
-    # Under autocast a product comes out in half precision; what follows stays as it was.
+    # Under autocast a product has half precision; the terms that read it keep their own.
     return result.to(weight.dtype)
 
 
 def transposed(gradient: Tensor, weight: Tensor) -> Tensor:
-    """The transposed weight times each row of `gradient`."""
+    """Multiply each row of `gradient` by the transposed weight."""
     return product(gradient, weight.transpose(-1, -2))
 
 
 def expand(a: Tensor, units: int) -> Tensor:
-    """One value a row, or a head, at all its units."""
+    """Repeat one value a row, or a head, at all its units."""
     parts = a.unsqueeze(-1)
     return parts.expand(*a.shape, units // a.shape[-1]).flatten(-2)
 
@@ -74,7 +74,7 @@ POINTWISE: dict[str, Callable[..., Tensor]] = {
 }
 
 
-#: Over the last axis.
+#: Reductions over the last axis.
 REDUCED: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": lambda a: a.sum(-1),
     "largest": lambda a: a.amax(-1).detach(),
@@ -82,7 +82,7 @@ REDUCED: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def evaluate(term: Term, operands: list[Tensor], sizes: Mapping[str, int], like: Tensor) -> Tensor:
-    """A term's value, given those of its operands; `like` gives dtype and device."""
+    """Compute a term from its operands' values; `like` has the dtype and device."""
     heads = term.attributes.get("heads")
     if term.op == "constant":
         return like.new_tensor(term.attributes["value"])

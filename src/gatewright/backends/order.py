@@ -1,4 +1,4 @@
-"""In which order the steps run, and where each packed row finds its states."""
+"""The order in which the steps run, and the rows where each packed row finds its states."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
+
+#: The arrays of an order as kernels know them, in the order of `Order.arrays`.
+ARRAYS = ("rows", "offsets", "turned rows", "turned offsets", "before", "after", "last", "every")
 
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """The steps in the order in which they run, and where each packed row's states are.
+    """The steps in the order in which they run, and the rows of each packed row's states.
 
-    A state's buffer has the fresh states `(B)`, those before the first step `(B)`, and those
-    after each packed row.
+    The buffer of a state has 2 B + N rows: the fresh states `(B)`, those before the first step
+    `(B)`, and those after each packed row `(N)`.
 
     Attributes:
-        rows, offsets: How many rows run at each step, and the first packed one.
+        rows, offsets: For each step, the number of rows that run and the first packed row.
         before, after: The row of each packed row's state before and after the step.
         last: The row of each sequence's last state.
-        batch, total: B, and how many packed rows there are.
+        batch, total: B, and the number N of packed rows.
         turned: Rows and offsets from the last step to the first.
-        arrays: All arrays that programs know, in the order of `program.ORDER`; the last one has
-            the numbers 0, 1 ..., as many as packed rows or rows of the states.
-        addresses: Where each of them begins.
+        arrays: All arrays, named by `ARRAYS`; the last one has the numbers 0, 1, ..., as many
+            as there are packed rows or rows of the batch, and one more.
+        addresses: The address of each array.
     """
 
     rows: Tensor
@@ -42,7 +45,8 @@ class Order:
     addresses: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Made at once: where two threads made them late, one would keep the other's addresses.
+        # Computed now: of two threads that did so later, one would keep the addresses of
+        # arrays that the other's have replaced.
         object.__setattr__(self, "turned", (self.rows.flip(0), self.offsets.flip(0)))
         every = numbers(0, max(self.total, self.batch) + 1)
         arrays = (
@@ -58,7 +62,7 @@ class Order:
         object.__setattr__(self, "addresses", [array.data_ptr() for array in arrays])
 
     def restarted(self, marks: Tensor | None) -> Order:
-        """The same, but that marked packed rows read the fresh states of their rows."""
+        """Return the same order, but marked packed rows read the fresh states of their rows."""
         if marks is None:
             return self
         counts = self.rows.tolist()
@@ -68,13 +72,13 @@ class Order:
 
 
 class _Numbers:
-    """The numbers 0, 1 ... in one array, which all orders share: nobody writes to it."""
+    """The numbers 0, 1, ... in one array that all orders share and that is never written."""
 
     array = torch.arange(1 << 12, device="cpu")
 
 
 def numbers(first: int, end: int) -> Tensor:
-    """The whole numbers from the first one to the one before the end."""
+    """Return the whole numbers from `first` to `end - 1`."""
     array = _Numbers.array
     if len(array) < end:
         array = _Numbers.array = torch.arange(max(end, 2 * len(array)), device="cpu")
@@ -83,7 +87,7 @@ def numbers(first: int, end: int) -> Tensor:
 
 @lru_cache(maxsize=32)
 def even(steps: int, batch: int, reverse: bool) -> Order:
-    """The order of a run whose rows all have the same length."""
+    """Return the order of a run whose rows all have the same length."""
     total = steps * batch
     after = numbers(2 * batch, 2 * batch + total)
     counts = torch.full((steps,), batch, dtype=torch.int64, device="cpu")
@@ -99,7 +103,7 @@ def even(steps: int, batch: int, reverse: bool) -> Order:
 
 @lru_cache(maxsize=128)
 def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
-    """The order of a run. At no step do more rows run than at the one before."""
+    """Return the order of a run in which the number of rows never grows from step to step."""
     # By numpy: torch may share even short arrays among threads, which a forked process lacks.
     counts = np.array(rows, dtype=np.int64)
     offsets = np.cumsum(counts) - counts
@@ -108,6 +112,7 @@ def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
     row = np.arange(total) - offsets[step]
     every, first, after = np.arange(batch), batch, 2 * batch
     if reverse:
+        # A row begins at its own last step: the first one, counted back, at which it runs.
         begins = row >= np.append(counts[1:], 0)[step]
         next_ = offsets[np.minimum(step + 1, len(rows) - 1)]
         before = np.where(begins, first + row, after + next_ + row)
@@ -117,6 +122,7 @@ def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
         before = np.where(step == 0, first + row, after + offsets[np.maximum(step - 1, 0)] + row)
         lengths = (counts[:, None] > every).sum(0)
         ends = after + offsets[np.maximum(lengths - 1, 0)] + every
+        # A sequence of length 0 ends in the state that it started from.
         last = np.where(lengths > 0, ends, first + every)
     return Order(
         rows=torch.from_numpy(counts.copy()),
@@ -131,15 +137,15 @@ def order(rows: tuple[int, ...], batch: int, reverse: bool) -> Order:
 
 @lru_cache(maxsize=128)
 def within(rows: tuple[int, ...]) -> Tensor:
-    """The row of the batch that each packed row belongs to."""
+    """Return the row of the batch that each packed row belongs to."""
     return torch.cat([torch.arange(running, device="cpu") for running in rows])
 
 
-def ordered(task: Run, batch: int) -> Order:
-    """The order of a run."""
-    rows = task.rows
-    if len(rows) and rows[0] == rows[-1] == batch:  # it never grows
-        steps = even(len(rows), batch, task.reverse)
+def ordered(run: Run, batch: int) -> Order:
+    """Return the order of a run's steps."""
+    rows = run.rows
+    if len(rows) and rows[0] == rows[-1] == batch:  # the number never grows, so all are equal
+        steps = even(len(rows), batch, run.reverse)
     else:
-        steps = order(tuple(rows), batch, task.reverse)
-    return steps.restarted(task.restart)
+        steps = order(tuple(rows), batch, run.reverse)
+    return steps.restarted(run.restart)

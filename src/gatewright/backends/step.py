@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewright.backends.reference import Run, run
+from gatewright.backends.reference import run
+from gatewright.backends.run import Run
 from gatewright.backends.weights import Pairs, check_form, check_pairs, collect
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph import Graph, Weight
@@ -25,7 +26,7 @@ def step(
     values: bool = False,
     **inputs: Tensor,
 ) -> Any:
-    """What `Cell.__call__` does with tensors; see there."""
+    """Run `Cell.__call__` on tensors; see there."""
     graph: Graph = cell.graph
     if weights is None:
         raise ArgumentError(
@@ -45,14 +46,14 @@ def one_step(
     values: bool = False,
     **inputs: Tensor,
 ) -> Any:
-    """The states after one step, and on request every named value.
+    """Compute the states after one step, and on request every named value.
 
     Args:
         x: `(B, I)` or `(I,)`; `states` and further inputs likewise.
-        states: In the step's order; None, or one left out, takes its start.
+        states: In the step's order; a state that is None or left out takes its start.
 
     Raises:
-        ArgumentError, SizeError: naming what was given and what was expected.
+        ArgumentError, SizeError: naming the argument that does not fit, and the expected form.
     """
     names = list(graph.states)
     if len(states) > len(names):
@@ -64,69 +65,62 @@ def one_step(
             f"further inputs {sorted(inputs)} were given; "
             f"{graph.equations.name} reads {sorted(graph.equations.inputs)}"
         )
-    given = {name: one for name, one in zip(names, states, strict=False) if one is not None}
+    passed = {name: state for name, state in zip(names, states, strict=False) if state is not None}
     events = {graph.equations.event: x, **inputs}
     check_form(graph, weights)
-    check_tensors({**events, **given}, weights)
+    check_tensors({**events, **passed}, weights)
     if x.dim() not in (1, 2):
         event = graph.equations.event
         raise SizeError(f"{event} has shape {tuple(x.shape)}; expected (batch, input) or (input,)")
     batched = x.dim() == 2
-    rows = {name: one if batched else one.unsqueeze(0) for name, one in events.items()}
-    before = {name: one if batched else one.unsqueeze(0) for name, one in given.items()}
+
+    def in_rows(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: t if batched else t.unsqueeze(0) for name, t in tensors.items()}
+
+    def as_passed(tensor: Tensor) -> Tensor:
+        return tensor if batched else tensor.squeeze(0)
+
+    rows, before = in_rows(events), in_rows(passed)
     batch = rows[graph.equations.event].shape[0]
-    sizes = numbers(graph, x, given, weights)
+    sizes = numbers(graph, x, passed, weights)
     graph.sizes.check(sizes)
-    for name, one in (given | events).items():
+    for name, tensor in (passed | events).items():
         term = {**graph.states, **graph.inputs}[name]
         size = number(term.size, sizes)
         expected = (batch, size) if batched else (size,)
-        if tuple(one.shape) != expected:
+        if tuple(tensor.shape) != expected:
             axes = f"(batch, {term.size})" if batched else f"({term.size},)"
-            raise SizeError(f"{name} has shape {tuple(one.shape)}; expected {expected} = {axes}")
+            raise SizeError(f"{name} has shape {tuple(tensor.shape)}; expected {expected} = {axes}")
     check_pairs(graph, weights, sizes)
-    tensors = collect(graph, weights)
-    start = starts(graph, sizes, tensors, batch, x)
-    result = run(
-        Run(
-            graph=graph,
-            sizes=sizes,
-            weights=tensors,
-            inputs=rows,
-            rows=[batch],
-            states=start | before,
-            fresh=start,
-            noises=expectations(graph, sizes, batch, x),
-            names=list(graph.values) if values else [],
-        )
-    )
-    after = tuple(one if batched else one.squeeze(0) for one in result.states.values())
+    returned = list(graph.values) if values else []
+    result = run(step_run(graph, sizes, collect(graph, weights), rows, before, returned))
+    after = tuple(as_passed(state) for state in result.states.values())
     bare = after[0] if len(after) == 1 else after
     if not values:
         return bare
     named = result.values | {"output": result.output}
-    return bare, {name: one if batched else one.squeeze(0) for name, one in named.items()}
+    return bare, {name: as_passed(value) for name, value in named.items()}
 
 
-def check_tensors(given: Mapping[str, Any], weights: Pairs) -> None:
-    """Refuse what is no tensor, or of another dtype than the weights.
+def check_tensors(arguments: Mapping[str, Any], weights: Pairs) -> None:
+    """Refuse arguments that are no tensors, or have another dtype than the weights.
 
     Raises:
-        ArgumentError: naming the argument, what was given and what was expected.
+        ArgumentError: naming the argument, its type and the expected one.
     """
     pairs = [pair for sources in weights.values() for pair in sources.values()]
-    learned = {one.dtype for pair in pairs for one in pair if one is not None}
-    for name, one in given.items():
-        if not isinstance(one, Tensor):
-            raise ArgumentError(f"{name} is a {type(one).__name__}; give a tensor")
-        if not one.is_floating_point():
-            raise ArgumentError(f"{name} has dtype {one.dtype}; give floating-point numbers")
-        learned.add(one.dtype)
-    if len(learned) > 1:
-        kinds = ", ".join(sorted(f"{name} {one.dtype}" for name, one in given.items()))
+    learned = {tensor.dtype for pair in pairs for tensor in pair if tensor is not None}
+    dtypes = set(learned)
+    for name, argument in arguments.items():
+        if not isinstance(argument, Tensor):
+            raise ArgumentError(f"{name} is a {type(argument).__name__}; give a tensor")
+        if not argument.is_floating_point():
+            raise ArgumentError(f"{name} has dtype {argument.dtype}; give floating-point numbers")
+        dtypes.add(argument.dtype)
+    if len(dtypes) > 1:
+        kinds = ", ".join(sorted(f"{name} {tensor.dtype}" for name, tensor in arguments.items()))
         raise ArgumentError(
-            f"dtypes differ: {kinds}, and among the weights "
-            f"{sorted({str(one.dtype) for pair in pairs for one in pair if one is not None})}; "
+            f"dtypes differ: {kinds}, and among the weights {sorted(map(str, learned))}; "
             "convert them to one with .to(dtype)"
         )
 
@@ -134,38 +128,63 @@ def check_tensors(given: Mapping[str, Any], weights: Pairs) -> None:
 def starts(
     graph: Graph, sizes: Mapping[str, int], tensors: Mapping[str, Tensor], batch: int, like: Tensor
 ) -> dict[str, Tensor]:
-    """Each state's start, `(B, size)`."""
-    found = {}
+    """Expand each state's start to `(B, size)`."""
+    states = {}
     for name, start in graph.initial.items():
         value = tensors[start.path] if isinstance(start, Weight) else like.new_tensor(start)
-        found[name] = value.expand(batch, number(graph.states[name].size, sizes))
-    return found
+        states[name] = value.expand(batch, number(graph.states[name].size, sizes))
+    return states
 
 
 def expectations(graph: Graph, sizes: Mapping[str, int], rows: int, like: Tensor) -> list[Tensor]:
-    """The noises of a run that draws none, each `(rows, size)`."""
+    """Fill the noises with their expectations, each `(rows, size)`, for a run that draws none."""
     return [
         torch.full(
-            (rows, number(one.size, sizes)),
-            one.attributes["p"],
+            (rows, number(noise.size, sizes)),
+            noise.attributes["p"],
             dtype=like.dtype,
             device=like.device,
         )
-        for one in graph.noises
+        for noise in graph.noises
     ]
+
+
+def step_run(
+    graph: Graph,
+    sizes: Mapping[str, int],
+    weights: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor],
+    states: Mapping[str, Tensor] = {},
+    names: Sequence[str] = (),
+) -> Run:
+    """Describe one step of one layer in eval mode; a state that is left out takes its start."""
+    like = next(iter(inputs.values()))
+    rows = len(like)
+    fresh = starts(graph, sizes, weights, rows, like)
+    return Run(
+        graph=graph,
+        sizes=sizes,
+        weights=weights,
+        inputs=inputs,
+        rows=[rows],
+        states={**fresh, **states},
+        fresh=fresh,
+        noises=expectations(graph, sizes, rows, like),
+        names=names,
+    )
 
 
 def numbers(
     graph: Graph, x: Tensor, states: Mapping[str, Tensor], weights: Pairs
 ) -> dict[str, int]:
-    """The numbers for "input" and "hidden", from the tensors that were given."""
-    found = {"input": x.shape[-1]}
-    for name, one in states.items():
+    """Infer the numbers for "input" and "hidden" from the shapes of the tensors."""
+    sizes = {"input": x.shape[-1]}
+    for name, state in states.items():
         if graph.states[name].size == "hidden":
-            found.setdefault("hidden", one.shape[-1])
+            sizes.setdefault("hidden", state.shape[-1])
     for weight in graph.weights.values():
         pair = weights.get(weight.product, {}).get(weight.source or weight.product)
         if pair is not None and weight.role != "bias" and weight.shape[0] == "hidden":
             blocks = pair[0].shape[0] if pair[0].dim() == 3 else 1
-            found.setdefault("hidden", blocks * pair[0].shape[-2 if pair[0].dim() > 1 else -1])
-    return {"hidden": 1, **found}
+            sizes.setdefault("hidden", blocks * pair[0].shape[-2 if pair[0].dim() > 1 else -1])
+    return {"hidden": 1, **sizes}

@@ -1,8 +1,8 @@
-"""The graph: what the compiler knows of a cell. Needs no torch."""
+"""The graph: the compiler's knowledge of a cell. Needs no torch."""
 
 from gatewright.graph.adjoint import Adjoint, WeightGradient
 from gatewright.graph.graph import Graph, Weight
 from gatewright.graph.lowering import build_graph
-from gatewright.graph.terms import Term
+from gatewright.graph.terms import Term, Terms
 
-__all__ = ["Adjoint", "Graph", "Term", "Weight", "WeightGradient", "build_graph"]
+__all__ = ["Adjoint", "Graph", "Term", "Terms", "Weight", "WeightGradient", "build_graph"]

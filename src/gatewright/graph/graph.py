@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,7 +25,7 @@ class Weight:
         role: "weight", "bias" or "parameter".
         shape: Symbolic sizes: rows and columns of a matrix, or the length of a vector.
         heads: Blocks of a matrix; with more than one, its tensor has three axes, heads first.
-        start: What a parameter starts from.
+        start: The value that a parameter starts from.
         antisymmetric: Whether its product reads W - W^T in the place of the tensor W.
     """
 
@@ -39,11 +39,11 @@ class Weight:
 
     @cached_property
     def path(self) -> str:
-        """Where a layer keeps it: `f.x.weight`, `f.x.bias`, `gain`."""
+        """The name under which a layer keeps it: `f.x.weight`, `f.x.bias`, `gain`."""
         return f"{self.product}.{self.source}.{self.role}" if self.source else self.product
 
     def numbers(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """The shape in numbers."""
+        """Return the shape in numbers."""
         *_, rows, columns = (1, 1, *(number(size, sizes) for size in self.shape))
         if len(self.shape) == 1:
             return (columns,)
@@ -56,17 +56,17 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """What a step computes.
+    """The terms of a step, and the names of those that a user or a backend asks for.
 
     Attributes:
-        equations: What it was built from.
-        terms: All terms; the adjoint's are added behind those of the step.
+        equations: The equations that it was built from.
+        terms: The frozen arena of the step's terms.
         weights: The learned tensors, by path.
         values: Each named value's term; a state's name is the state after the step.
         states: Each state before the step; `updates` after it.
         inputs: The event and the further inputs, and `noises` in their order.
         initial: The learned starts among the weights, or numbers.
-        text: The cell as it is stored: what a graph is known by in a compiled program.
+        text: The cell as it is stored; it identifies the graph in a compiled program.
     """
 
     equations: Equations
@@ -82,14 +82,10 @@ class Graph:
     initial: Mapping[str, float | Weight]
     text: str = ""
 
-    @cached_property
-    def forward(self) -> tuple[Term, ...]:
+    @property
+    def forward(self) -> Sequence[Term]:
         """The terms of the step, each after its operands."""
-        return tuple(self.terms.all[: self._length])
-
-    @cached_property
-    def _length(self) -> int:
-        return len(self.terms.all)
+        return self.terms.all
 
     @cached_property
     def stages(self) -> dict[Term, int]:
@@ -102,12 +98,12 @@ class Graph:
         return after_loop(self.updates.values(), [self.output, *self.values.values()])
 
     @cached_property
-    def adjoint(self) -> Adjoint:
+    def adjoint(self) -> Adjoint[str]:
         """The gradient of the step, seeded at the states after it and at the output."""
         return self.adjoint_of()
 
-    def adjoint_of(self, *names: str) -> Adjoint:
-        """The gradient of the step, seeded also at the named values.
+    def adjoint_of(self, *names: str) -> Adjoint[str]:
+        """Derive the gradient of the step, seeded also at the named values.
 
         Raises:
             ArgumentError: if a name is not there, or is that of a comparison.
@@ -121,14 +117,14 @@ class Graph:
         seeds = {name: self.values[name] for name in names} | dict(self.updates)
         if self.output not in self.updates.values():
             seeds["output"] = self.output
-        return derive(self.forward, seeds, self.states, self.inputs)
+        return derive(self.terms.extended(), self.forward, seeds, self.states, self.inputs)
 
     def stage(self, name: str) -> int:
-        """The stage of a named value."""
+        """Return the stage of a named value."""
         return self.stages[self.values[name]]
 
     def size(self, name: str) -> Size:
-        """The symbolic size of a named value."""
+        """Return the symbolic size of a named value."""
         return self.values[name].size
 
     @property

@@ -1,4 +1,4 @@
-"""Lowering: from the equations as they were said to terms as they are computed."""
+"""Lowering: from the equations that a user wrote to the terms that are computed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from weakref import WeakValueDictionary
 from gatewright.graph.definitions import DEFINITIONS
 from gatewright.graph.graph import Graph, Weight
 from gatewright.graph.sizes import Sizes, infer_sizes
-from gatewright.graph.terms import Term, Terms
+from gatewright.graph.terms import Expression, Term, Terms
 from gatewright.language.equations import Equations
 from gatewright.language.node import Node, Size
 
 
 def build_graph(equations: Equations, *, bias: bool = True) -> Graph:
-    """The graph of a cell's equations; without `bias`, of its products without theirs.
+    """Build the graph of a cell's equations; without `bias`, its products have no biases.
 
     Raises:
         CellError: if two sizes that must agree are different numbers.
@@ -24,17 +24,16 @@ def build_graph(equations: Equations, *, bias: bool = True) -> Graph:
     graph = GRAPHS.get(text)
     if graph is None:
         graph = replace(_Lowering(equations, infer_sizes(equations), bias).run(), text=text)
-        assert graph.forward  # fixes where the step ends, before an adjoint is added behind it
         GRAPHS[text] = graph
     return graph
 
 
-#: Cells that say the same share a graph, and so their kernels, as long as one of them is there.
+#: Cells with the same equations share a graph, and so its kernels, while one of them lives.
 GRAPHS: WeakValueDictionary[str, Graph] = WeakValueDictionary()
 
 
 def of_text(text: str) -> Graph:
-    """The graph of a stored cell, `Graph.text`."""
+    """Build the graph of a stored cell, `Graph.text`."""
     if (known := GRAPHS.get(text)) is not None:
         return known
     stored, bias = json.loads(text)
@@ -54,13 +53,13 @@ class _Lowering:
     def run(self) -> Graph:
         lowered: dict[Node, Term] = {}
         for node in self.equations.nodes:
-            lowered[node] = self.lower(node, tuple(lowered[one] for one in node.operands))
+            lowered[node] = self.lower(node, tuple(lowered[operand] for operand in node.operands))
         leaf = {
             node.attributes["name"]: lowered[node]
             for node in self.equations.nodes
             if node.op in ("event", "input", "state")
         }
-        # A state may be returned as it came, or set to a number; its term has its size.
+        # A state may be returned unchanged, or set to a number, which has size 1.
         updates = {
             name: self.sized(lowered[node], leaf[name].size)
             for name, node in self.equations.updates.items()
@@ -76,7 +75,7 @@ class _Lowering:
         )
         return Graph(
             equations=self.equations,
-            terms=self.terms,
+            terms=self.terms.freeze(),
             sizes=self.sizes,
             weights=self.weights,
             values=values | updates,
@@ -95,8 +94,8 @@ class _Lowering:
         if node.op in ("event", "input", "state"):
             return self.terms.new(node.op, size=size, name=attributes["name"])
         if node.op == "noise":
-            given = {"p": attributes["p"], "per": attributes["per"], "position": len(self.noises)}
-            self.noises.append(self.terms.new("noise", size=size, **given))
+            drawn = {"p": attributes["p"], "per": attributes["per"], "position": len(self.noises)}
+            self.noises.append(self.terms.new("noise", size=size, **drawn))
             return self.noises[-1]
         if node.op == "parameter":
             return self.weight(
@@ -105,38 +104,39 @@ class _Lowering:
         if node.op in ("linear", "diagonal"):
             return self.product(node, operands, size)
         if node.op in DEFINITIONS:
-            there = len(self.terms.all)
-            term = DEFINITIONS[node.op](*operands, **attributes)
-            # Merged with another of the user's values: each has a term of its own.
-            if term.index < there:
+            before = len(self.terms.all)
+            expressions = [Expression(self.terms, operand) for operand in operands]
+            term = DEFINITIONS[node.op](*expressions, **attributes).term
+            # Merged with an earlier value of the user's; but each value has its own term.
+            if term.index < before:
                 return self.terms.new("add", term, self.terms.constant(0.0), size=size)
             return term
         return self.terms.new(node.op, *operands, size=size, **attributes)
 
     def product(self, node: Node, sources: tuple[Term, ...], size: Size) -> Term:
-        """Matrices times sources, added up in the order of the sources, the bias at the first."""
+        """Add up matrices times sources, in the order of the sources, the bias at the first."""
         total: Term | None = None
         name, keys = node.attributes["name"], node.attributes["keys"]
         for position, (key, source) in enumerate(zip(keys, sources, strict=True)):
             if node.op == "diagonal":
                 vector = self.weight(Weight(name, key, "weight", (source.size,)))
-                one = self.terms.new("multiply", vector, source, size=source.size)
+                part = self.terms.new("multiply", vector, source, size=source.size)
             else:
                 heads = node.attributes["heads"]
                 kind = {"antisymmetric": node.attributes.get("antisymmetric", False)}
                 matrix = self.weight(
                     Weight(name, key, "weight", (size, source.size), heads, **kind)
                 )
-                one = self.terms.new("product", source, matrix, size=size, heads=heads)
+                part = self.terms.new("product", source, matrix, size=size, heads=heads)
                 if position == 0 and node.attributes["bias"] and self.bias:
                     bias = self.weight(Weight(name, key, "bias", (size,)))
-                    one = self.terms.new("add", one, bias, size=size)
-            total = one if total is None else self.terms.new("add", total, one, size=size)
+                    part = self.terms.new("add", part, bias, size=size)
+            total = part if total is None else self.terms.new("add", total, part, size=size)
         assert total is not None
         return total
 
     def weight(self, weight: Weight) -> Term:
-        """The term of a learned tensor; one tensor is one term, also where it is shared."""
+        """Return the term of a learned tensor: a shared tensor is still a single term."""
         if weight.path not in self.leaves:
             self.weights[weight.path] = weight
             size = weight.shape[0]
@@ -144,21 +144,21 @@ class _Lowering:
         return self.leaves[weight.path]
 
     def sized(self, term: Term, size: Size) -> Term:
-        """One value a row, as a state of the given size."""
+        """Expand a term of one value a row to the size of a state."""
         if term.size == 1 and size != 1:
             return self.terms.new("expand", term, size=size)
         return term
 
     def starts(self, leaf: dict[str, Term]) -> dict[str, float | Weight]:
-        found: dict[str, float | Weight] = {}
+        starts: dict[str, float | Weight] = {}
         for name in self.equations.states:
             start = self.equations.initial.get(name, 0.0)
             if isinstance(start, float | int):
-                found[name] = float(start)
+                starts[name] = float(start)
             else:
                 weight = Weight(
                     f"initial.{name}", "", "parameter", (leaf[name].size,), start=start["learned"]
                 )
                 self.weights[weight.path] = weight
-                found[name] = weight
-        return found
+                starts[name] = weight
+        return starts

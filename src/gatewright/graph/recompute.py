@@ -1,9 +1,9 @@
-"""What the backward pass takes from the forward one, and what it computes again.
+"""The values that the backward pass reads from the forward one, and those it recomputes.
 
-Leaves are there anyway: inputs, weights, and the previous states, which the forward run
-stores as its result. Products, reductions and functions that cost more than the memory's
-way there and back (tanh, exp, a division) are saved. A cheap operation on what is there
-already is computed again, which is less than to write and read it.
+Leaves are available anyway: inputs, weights, and the previous states, which the forward run
+stores as its result. Products, reductions and functions that cost more than a trip to memory
+and back (tanh, exp, a division) are saved. A cheap operation on available values is computed
+again, which costs less than to write and read its result.
 """
 
 from __future__ import annotations
@@ -27,43 +27,45 @@ CHEAP = COMPARISONS | {
     "expand",
     "stop_gradient",
 }
-#: Cheap operations in a row that are still less than one value written and read.
+#: Cheap operations in a row that still cost less than one value written and read.
 MOST_RECOMPUTED = 4
 
 
 def split_needed(
-    reads: Iterable[Term], there: Set[Term] = frozenset()
+    reads: Iterable[Term], available: Set[Term] = frozenset()
 ) -> tuple[list[Term], list[Term]]:
     """Divide the step's terms that the adjoint reads into saved and recomputed ones.
 
-    What is `there` anyway is neither, as leaves are.
-
-    Each recomputed term comes after its operands, and all of them are leaves, saved, or
-    recomputed themselves.
+    Leaves and terms that are `available` anyway are neither. Each recomputed term comes after
+    its operands, and all of these are leaves, available, saved, or recomputed themselves.
     """
-    reads = (one for one in reads if one.op not in LEAVES and one not in there)
-    needed = sorted(reads, key=lambda one: one.index)
-    saved = {one for one in needed if one.op not in CHEAP}
+    reads = (term for term in reads if term.op not in LEAVES and term not in available)
+    needed = _in_order(reads)
+    saved = {term for term in needed if term.op not in CHEAP}
     recomputed: dict[Term, None] = {}
-    for one in needed:
-        if one not in saved:
-            steps = path(one, saved | set(recomputed) | there)
+    for term in needed:
+        if term not in saved:
+            steps = path(term, saved | set(recomputed) | available)
             if steps is None:
-                saved.add(one)
+                saved.add(term)
             else:
                 recomputed |= dict.fromkeys(steps)
-    return sorted(saved, key=lambda one: one.index), sorted(recomputed, key=lambda one: one.index)
+    return _in_order(saved), _in_order(recomputed)
 
 
-def path(term: Term, there: Set[Term], most: int = MOST_RECOMPUTED) -> list[Term] | None:
-    """The cheap operations that lead to a term from what is there; None if it takes more."""
-    if term in there or term.op in LEAVES:
+def _in_order(terms: Iterable[Term]) -> list[Term]:
+    return sorted(terms, key=lambda term: term.index)
+
+
+def path(term: Term, available: Set[Term], most: int = MOST_RECOMPUTED) -> list[Term] | None:
+    """List the cheap operations from available values to a term; None if it takes more."""
+    if term in available or term.op in LEAVES:
         return []
     if term.op not in CHEAP or most == 0:
         return None
     steps: dict[Term, None] = {}
-    for one in term.operands:
-        inside = path(one, there, most - 1)
+    for operand in term.operands:
+        inside = path(operand, available, most - 1)
         if inside is None:
             return None
         steps |= dict.fromkeys(inside)

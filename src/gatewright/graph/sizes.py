@@ -1,8 +1,8 @@
-"""Sizes: every value's size, from the sizes that are stated and those that must agree.
+"""Sizes: the size of every value, from stated sizes and from those that must agree.
 
 A size is a number, "input" or "hidden". The sizes of states and further inputs follow from
-how they are used; what must agree but has different symbols becomes an equation, which is
-checked when a layer gives the symbols their numbers.
+how they are used; two different symbols that must agree become an equation, which is checked
+when a layer gives the symbols their numbers.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from gatewright.language.operations import OPERATIONS, REDUCTIONS
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two sizes that must be equal, and the line that says so."""
+    """Two sizes that must be equal, and the line of the cell that requires it."""
 
-    one: Size
-    other: Size
+    first: Size
+    second: Size
     line: int | None
 
 
@@ -36,7 +36,7 @@ class Division:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Every node's size, and what a layer's numbers must fulfil."""
+    """The size of every node, and the conditions on a layer's numbers."""
 
     name: str
     of: Mapping[Node, Size]
@@ -50,11 +50,11 @@ class Sizes:
             SizeError: naming the cell, the line and both sizes.
         """
         for agreement in self.agreements:
-            one, other = number(agreement.one, numbers), number(agreement.other, numbers)
-            if one != other:
+            first, second = (number(s, numbers) for s in (agreement.first, agreement.second))
+            if first != second:
                 raise SizeError(
-                    f"{self.name}{_line(agreement.line)}: {agreement.one} size {one} meets "
-                    f"{agreement.other} size {other}, and they must be equal; "
+                    f"{self.name}{_line(agreement.line)}: {agreement.first} size {first} meets "
+                    f"{agreement.second} size {second}, and they must be equal; "
                     f"build the layer with equal sizes, or put a linear(...) between"
                 )
         for division in self.divisions:
@@ -67,12 +67,12 @@ class Sizes:
 
 
 def number(size: Size, numbers: Mapping[str, int]) -> int:
-    """A size as a number, given those of "input" and "hidden"."""
+    """Return a size as a number, from the numbers of "input" and "hidden"."""
     return numbers[size] if isinstance(size, str) else size
 
 
 def infer_sizes(equations: Equations) -> Sizes:
-    """The size of every node.
+    """Infer the size of every node.
 
     Raises:
         CellError: if two numbers that must be equal are not.
@@ -81,7 +81,7 @@ def infer_sizes(equations: Equations) -> Sizes:
 
 
 class _Inference:
-    """Union-find over nodes: a class of nodes shares one size, once it is known."""
+    """Union-find over nodes: all nodes of a class have the same size."""
 
     def __init__(self, equations: Equations) -> None:
         self.equations = equations
@@ -97,15 +97,15 @@ class _Inference:
             self.state_size(node)
             if node.op == "parameter":
                 self.unite(shared.setdefault(node.attributes["name"], node), node, node.line)
-        # A reduction's size 1 must be known before what it is combined with is united, or
-        # the two would be taken to be equal; nodes come after their operands, so one pass
+        # A reduction's size 1 must be known before the terms that use it are united, or their
+        # sizes would be taken to be equal; nodes come after their operands, so a single pass
         # in order is enough for that.
         for node in nodes:
             self.relate(node)
         states = {node.attributes["name"]: node for node in nodes if node.op == "state"}
         updates = [(states[name], update) for name, update in self.equations.updates.items()]
-        # One value a row, given to a state of many units, is spread over them; so what the
-        # others say about a state's size comes first.
+        # One value a row, assigned to a state of many units, is spread over them; so the
+        # updates of other sizes decide the size of the state first.
         for before, update in sorted(updates, key=lambda pair: self.size(pair[1]) == 1):
             if self.size(update) != 1 or self.size(before) in (None, 1):
                 self.unite(before, update, update.line)
@@ -135,7 +135,7 @@ class _Inference:
         )
 
     def state_size(self, node: Node) -> None:
-        """Sizes that are stated, not inferred."""
+        """Record the sizes that are stated, not inferred."""
         stated = node.attributes.get("size")
         if node.op == "event":
             stated = "input"
@@ -147,28 +147,28 @@ class _Inference:
             self.known[node] = stated
         if node.op == "linear" and node.attributes["heads"] > 1:
             divided = (node, *node.operands)
-            self.divisions += [(one, node.attributes["heads"], node.line) for one in divided]
+            self.divisions += [(part, node.attributes["heads"], node.line) for part in divided]
         elif "heads" in node.attributes and node.op != "linear":
             self.divisions.append((node.operands[0], node.attributes["heads"], node.line))
 
     def relate(self, node: Node) -> None:
-        """What the operation says about the sizes of its operands and its result."""
+        """Unite the sizes that the operation requires to be equal."""
         kind = OPERATIONS[node.op].kind
         if kind == "row":
             if node.op not in REDUCTIONS or "heads" in node.attributes:
                 self.unite(node, node.operands[0], node.line)
         elif node.attributes.get("antisymmetric"):  # square matrices
-            for one in node.operands:
-                self.unite(node, one, node.line)
+            for operand in node.operands:
+                self.unite(node, operand, node.line)
         elif kind == "pointwise" or node.op == "diagonal":
-            full = [one for one in node.operands if self.size(one) != 1]
-            for one in full:
-                self.unite(node, one, node.line)
+            full = [operand for operand in node.operands if self.size(operand) != 1]
+            for operand in full:
+                self.unite(node, operand, node.line)
             if not full:
                 self.known[self.root(node)] = 1
 
     def products_agree(self, sizes: Mapping[Node, Size]) -> None:
-        """Products that share a weight read sources of one size."""
+        """Require sources of one size for products that share a weight."""
         seen: dict[tuple[str, str], Size] = {}
         for node in self.equations.nodes:
             for key, source in zip(node.attributes.get("keys", ()), node.operands, strict=False):
@@ -189,8 +189,8 @@ class _Inference:
         assert size is not None
         return size
 
-    def unite(self, one: Node, other: Node, line: int | None) -> None:
-        a, b = self.root(one), self.root(other)
+    def unite(self, first: Node, second: Node, line: int | None) -> None:
+        a, b = self.root(first), self.root(second)
         if a is b:
             return
         known_a, known_b = self.known.get(a), self.known.get(b)
@@ -201,12 +201,12 @@ class _Inference:
             a, b = b, a
         self.parent[b] = a
 
-    def agree(self, one: Size, other: Size, line: int | None) -> None:
-        if one == other:
+    def agree(self, first: Size, second: Size, line: int | None) -> None:
+        if first == second:
             return
-        if isinstance(one, int) and isinstance(other, int):
-            raise self.error(f"size {one} meets size {other}, and they must be equal", line)
-        self.agreements.append(Agreement(one, other, line))
+        if isinstance(first, int) and isinstance(second, int):
+            raise self.error(f"size {first} meets size {second}, and they must be equal", line)
+        self.agreements.append(Agreement(first, second, line))
 
     def error(self, fact: str, line: int | None) -> CellError:
         hint = "make the sizes equal with size=, or put a linear(..., size=...) between"

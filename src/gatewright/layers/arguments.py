@@ -69,8 +69,8 @@ def check_export(steps: int) -> None:
 def check_effect(graph: Graph, numbers: Mapping[str, int]) -> None:
     """Warn of a hidden size that changes nothing, unless it is the output's own."""
     sizes = {*graph.sizes.of.values()}
-    for equation in graph.sizes.agreements:
-        sizes |= {equation.one, equation.other}
+    for agreement in graph.sizes.agreements:
+        sizes |= {agreement.first, agreement.second}
     if "hidden" in sizes or number(graph.output.size, numbers) == numbers["hidden"]:
         return
     own = ", ".join(f"{name}: {term.size}" for name, term in graph.states.items())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
 from gatewright.backends.step import expectations
 from gatewright.backends.step import starts as fresh_states
 from gatewright.errors import ArgumentError, SizeError

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
 from gatewright.layers.call_inputs import CallInputs
 from gatewright.layers.states import PlaceStates, join_states
 

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import BACKENDS, pick
 from gatewright.backends.llvm import NUMBERS
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
 from gatewright.errors import BackendError
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import INPUTS, STATE
@@ -44,6 +44,7 @@ def explained(name: str, backend: str, run: Run) -> str:
         f"in the loop: {len(loop)}, in {last - STATE + 1} stage(s)",
         f"  saved for the backward pass: {', '.join(names.get(term, term.op) for term in saved)}"
         f" ({saved_bytes / 1e6:.2f} MB)",
+        *(f"  {line}" for line in BACKENDS[chosen].describe(run)),
         *counted("a forward run", phases(run)),
         *counted("a training step", phases(run, training=True)),
     ]

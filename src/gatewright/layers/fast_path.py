@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.choose import pick
-from gatewright.backends.llvm import prepare_call, why_not_now
+from gatewright.backends.choose import pick, prepare_call
+from gatewright.backends.conditions import why_not_now
+from gatewright.backends.run import PreparedRun
 from gatewright.backends.storage import all_in_storage, extent
 from gatewright.layers.call_inputs import pack_call, plan_run
 from gatewright.layers.cell_module import FAST_PATH
@@ -27,9 +28,6 @@ from gatewright.layers.form import Form
 from gatewright.layers.sequences import BatchLayout
 from gatewright.layers.weights.store import Store
 from gatewright.layers.weights.stored_names import Place
-
-if TYPE_CHECKING:
-    from gatewright.backends.llvm.fast_call import FastCall
 
 #: Keys that are kept of one layer, of some 10 kB each.
 MAX_KEYS = 512
@@ -80,7 +78,7 @@ class PreparedCall:
     layout: BatchLayout
     direct: bool
     directions: int
-    runs: Sequence[FastCall]
+    runs: Sequence[PreparedRun]
     extents: Sequence[int]
 
     def in_storage(self, tensors: Sequence[Tensor]) -> bool:

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from gatewright.errors import ArgumentError
-from gatewright.graph.memory_gates import kept as additive_path
+from gatewright.graph.memory_gates import additive_path
 from gatewright.layers.init_gates import (
     check_layer,
     chrono_,
     forget_bias_,
-    memory_keepers,
+    layer_memory_gates,
     set_bias,
     time_constants_,
 )
@@ -115,7 +115,7 @@ def horizon_(layer: Recurrent, steps: int) -> Recurrent:
     """
     if not isinstance(steps, int) or steps < 1:
         raise ArgumentError(f"steps={steps!r}; expected a number of steps from 1")
-    if memory_keepers(check_layer(layer)):
+    if layer_memory_gates(check_layer(layer)):
         return chrono_(layer, max(steps, 3))
     if (limit := horizon_limit(layer)) is not None:
         warnings.warn(limit, stacklevel=2)
@@ -132,7 +132,7 @@ def horizon_limit(layer: Recurrent) -> str | None:
     None
     """
     name = check_layer(layer).graph.equations.name
-    if memory_keepers(layer):
+    if layer_memory_gates(layer):
         return None
     if states := carried(layer):
         return (

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewright.errors import ArgumentError
-from gatewright.graph.memory_gates import Keeper, biases
-from gatewright.graph.memory_gates import keepers as keepers_of
+from gatewright.graph.memory_gates import MemoryGate, biases, memory_gates
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.weights.product import ProductWeights
 
@@ -35,15 +34,15 @@ def forget_bias_(layer: Recurrent, value: float = 1.0, product: str | None = Non
     >>> import gatewright as gw
     >>> _ = gw.init.forget_bias_(gw.LSTM(3, 4), 2.0)
     """
-    for keeper in chosen_keepers(layer, product, "product"):
-        if keeper.kind == "rate":
+    for gate in chosen_gates(layer, product, "product"):
+        if gate.kind == "rate":
             raise ArgumentError(
-                f"{keeper.biases[0]!r} is a leak and no gate; give the number of steps for which "
+                f"{gate.biases[0]!r} is a leak and no gate; give the number of steps for which "
                 "it keeps its state, with gw.init.time_constants_"
             )
-        start = torch.tensor(-float(value) if keeper.kind == "shut" else float(value))
+        start = torch.tensor(-float(value) if gate.kind == "shut" else float(value))
         for place in layer.places:
-            set_bias(layer, keeper.biases, place, start)
+            set_bias(layer, gate.biases, place, start)
     return layer
 
 
@@ -74,18 +73,18 @@ def chrono_(
     """
     if not isinstance(t_max, int) or t_max < 3:
         raise ArgumentError(f"t_max={t_max!r}; expected a number of steps from 3")
-    keepers = chosen_keepers(layer, keeps, "keeps")
-    keeping = {name for keeper in keepers for name in keeper.biases}
+    gates = chosen_gates(layer, keeps, "keeps")
+    keeping = {name for gate in gates for name in gate.biases}
     admitting = (admits,) if admits is not None else _admits(layer)
     for place in layer.places:
         drawn: dict[str, Tensor] = {}
-        for keeper in keepers:
-            if keeper.state not in drawn:
-                like = next(_biases(layer, keeper.biases, place))[2]
+        for gate in gates:
+            if gate.state not in drawn:
+                like = next(_biases(layer, gate.biases, place))[2]
                 # Drawn in float32: half precision has too few numbers near t_max.
                 odds = torch.empty(like.shape, device=like.device).uniform_(1.0, float(t_max - 1))
-                drawn[keeper.state] = odds
-            set_bias(layer, keeper.biases, place, _bias(keeper, drawn[keeper.state]))
+                drawn[gate.state] = odds
+            set_bias(layer, gate.biases, place, _bias(gate, drawn[gate.state]))
         if admitting and not keeping.intersection(admitting):
             set_bias(layer, admitting, place, -next(iter(drawn.values())).log())
     return layer
@@ -113,16 +112,16 @@ def time_constants_(
     if not bool((times > 0).all()):
         raise ArgumentError(f"steps={steps}; expected numbers above 0")
     odds = 1.0 / torch.expm1(1.0 / times)
-    for keeper in chosen_keepers(layer, product, "product"):
-        bias = _bias(keeper, odds)
+    for gate in chosen_gates(layer, product, "product"):
+        bias = _bias(gate, odds)
         for place in layer.places:
-            shape = next(_biases(layer, keeper.biases, place))[2].shape
+            shape = next(_biases(layer, gate.biases, place))[2].shape
             if bias.dim() and bias.shape != shape:
                 raise ArgumentError(
                     f"steps has shape {tuple(bias.shape)}; expected {tuple(shape)}, one for each "
                     "unit"
                 )
-            set_bias(layer, keeper.biases, place, bias)
+            set_bias(layer, gate.biases, place, bias)
     return layer
 
 
@@ -133,24 +132,24 @@ def check_layer(layer: Recurrent) -> Recurrent:
     return layer
 
 
-def memory_keepers(layer: Recurrent) -> list[Keeper]:
+def layer_memory_gates(layer: Recurrent) -> list[MemoryGate]:
     """The gates that keep a layer's states: by its equations, else by their names."""
-    named = [Keeper("", (name,), "open") for name in KEEPS if name in layer.products]
-    return keepers_of(layer.graph) or named[:1]
+    named = [MemoryGate("", (name,), "open") for name in KEEPS if name in layer.products]
+    return memory_gates(layer.graph) or named[:1]
 
 
-def chosen_keepers(layer: Recurrent, product: str | None, argument: str) -> list[Keeper]:
+def chosen_gates(layer: Recurrent, product: str | None, argument: str) -> list[MemoryGate]:
     """The gates to initialise: the one that the caller names, or all that keep a state."""
-    keepers = memory_keepers(check_layer(layer))
+    gates = layer_memory_gates(check_layer(layer))
     if product is not None:
-        named = [keeper for keeper in keepers if product in keeper.biases]
-        return named or [Keeper("", (product,), "open")]
-    if not keepers:
+        named = [gate for gate in gates if product in gate.biases]
+        return named or [MemoryGate("", (product,), "open")]
+    if not gates:
         raise ArgumentError(
             f"no gate of the cell keeps a state, and it has no product {' or '.join(KEEPS)}; "
             f"name one of {list(layer.products)} with {argument}="
         )
-    return keepers
+    return gates
 
 
 def set_bias(
@@ -178,8 +177,8 @@ def _biases(
                 has_none = False
                 yield product, source, tensor
     if has_none:
-        keepers = memory_keepers(layer)
-        own = [name for keeper in keepers for name in keeper.biases if name not in names]
+        gates = layer_memory_gates(layer)
+        own = [name for gate in gates for name in gate.biases if name not in names]
         hint = f"the memory's gate has it in {own[0]!r}" if own else "build it with bias=True"
         raise ArgumentError(f"{' and '.join(map(repr, names))} has no bias; {hint}")
 
@@ -191,18 +190,18 @@ def _admits(layer: Recurrent) -> tuple[str, ...]:
     return products or ((ADMITS,) if ADMITS in layer.products else ())
 
 
-def _bias(keeper: Keeper, odds: Tensor) -> Tensor:
+def _bias(gate: MemoryGate, odds: Tensor) -> Tensor:
     """The bias with which a gate, or several in series, keep odds / (1 + odds) of a state."""
-    if keeper.series > 1:
-        odds = 1.0 / torch.expm1(torch.log1p(1.0 / odds) / keeper.series)
-    if keeper.kind == "rate":
+    if gate.series > 1:
+        odds = 1.0 / torch.expm1(torch.log1p(1.0 / odds) / gate.series)
+    if gate.kind == "rate":
         return torch.log1p(1.0 / odds).log()
-    if keeper.kind == "open":
+    if gate.kind == "open":
         return odds.log()
     # 1 - share sigmoid(b) = odds / (1 + odds)
-    against = (1.0 + odds) * keeper.share - 1.0 if keeper.share != 1.0 else odds
+    against = (1.0 + odds) * gate.share - 1.0 if gate.share != 1.0 else odds
     if not bool((against > 0).all()):
         raise ArgumentError(
-            f"{keeper.biases[0]!r} forgets at most {keeper.share:g} a step; ask for longer times"
+            f"{gate.biases[0]!r} forgets at most {gate.share:g} a step; ask for longer times"
         )
     return -against.log()

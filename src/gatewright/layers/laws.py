@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.adjoint import step_gradients
-from gatewright.backends.reference import Run, run
+from gatewright.backends.reference import run
+from gatewright.backends.run import Run
 from gatewright.backends.step import expectations, starts
 from gatewright.backends.weights import collect
 from gatewright.errors import ArgumentError, SizeError, TooLarge

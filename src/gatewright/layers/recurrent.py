@@ -11,8 +11,8 @@ from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import check_backend, run_on
-from gatewright.backends.llvm import why_watched
-from gatewright.backends.reference import Run
+from gatewright.backends.conditions import why_watched
+from gatewright.backends.run import Run
 from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments, check_effect, check_flags, find_cell
 from gatewright.layers.call_inputs import CallInputs, pack_call, plan_run

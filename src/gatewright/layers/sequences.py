@@ -1,7 +1,7 @@
 """The user's form of a batch of sequences, and the packed form that backends run on.
 
 Outside: padded `(T, B, I)` or `(B, T, I)`, one sequence `(T, I)`, or a `PackedSequence`.
-Inside: rows sorted, the longest first, without padding, `(N, I)`; see `backends/reference.py`.
+Inside: rows sorted, the longest first, without padding, `(N, I)`; see `backends/run.py`.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from safetensors.numpy import save as write_arrays
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from gatewright.backends.choose import open_stream
 from gatewright.backends.step import starts as fresh_states
-from gatewright.backends.stream import Array, open_stream
+from gatewright.backends.stream import Array
 from gatewright.backends.weights import collect
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.layers.arguments import check_size

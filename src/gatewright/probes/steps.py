@@ -16,7 +16,6 @@ from torch import Tensor
 
 from gatewright.backends.choose import run_on
 from gatewright.backends.operations import evaluate
-from gatewright.backends.reference import at_hand
 from gatewright.errors import ArgumentError
 from gatewright.graph import Term
 from gatewright.graph.memory_gates import CARRIES
@@ -117,7 +116,7 @@ class RunSteps:
             hold={name: chosen(packed) for name, packed in task.hold.items()},
             weights={path: weight.detach() for path, weight in task.weights.items()},
         )
-        values: dict[Term, Tensor] = at_hand(selected)
+        values: dict[Term, Tensor] = selected.known_terms()
         for name, state in zip(self.names, states, strict=True):
             values[self.graph.states[name]] = state
         for term in self.terms:

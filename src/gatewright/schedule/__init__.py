@@ -1,1 +1,1 @@
-"""The schedule of a graph: how its terms are run, whatever prints the kernels. Needs no torch."""
+"""The schedule of a graph: the order of its terms, for every printer. Needs no torch."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from gatewright.graph import Graph, Term
 from gatewright.language.printing import text
+from gatewright.schedule.buffers import Buffer, Kind
 from gatewright.schedule.loop import Nest
 from gatewright.schedule.slots import Group, Plan
 
-#: The meaning of a buffer, by the first word of its name.
-KINDS = {
+#: The meaning of a buffer, by its kind.
+KINDS: Mapping[Kind, str] = {
     "leaf": "known for all steps before this loop starts",
     "vector": "the same at each step, one row for all",
     "state": "the state, before and after each step",
-    "kept": "a result of the loop",
+    "value": "a result of the loop",
     "scratch": "passed from one nest to a later one of the same step",
     "seed": "the gradient of a result, from outside",
     "gradient": "the gradient of the state",
@@ -101,8 +102,8 @@ class Description:
         )
         return f"products of {self.label(group.source)}: {products}"
 
-    def buffer(self, name: str) -> str:
+    def buffer(self, buffer: Buffer) -> str:
         """The line of a buffer: its term, its meaning, and the rows that it has."""
-        rows = " or ".join(self.rows.get(self.plan.buffers[name], ()))
-        parts = [self.term(self.plan.terms[name]), KINDS[name.partition(" ")[0]], rows]
-        return f"{name}: " + "; ".join(filter(None, parts))
+        rows = " or ".join(self.rows.get(self.plan.buffers[buffer], ()))
+        parts = [self.term(buffer.term), KINDS[buffer.kind], rows]
+        return f"{buffer}: " + "; ".join(filter(None, parts))

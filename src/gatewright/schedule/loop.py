@@ -1,30 +1,33 @@
-"""The loop: what is left of a step between its inputs and its output, and in which order.
+"""The schedule: the part of a step before the loop, the loop itself, and their order.
 
-Before the loop everything that follows from inputs and weights alone is computed for all
-steps at once. What remains is divided into nests. A nest computes, for one row and one block
-of units after another, some products and the pointwise terms that follow from them; so the
-pointwise part runs on values that are still in registers. A value that a product needs as a
-whole row must be complete, and so belongs to an earlier nest.
+Before the loop, everything that follows from inputs and weights only is computed for all
+steps at once. The rest is divided into nests. A nest computes, for one row and one block of
+units after another, some products and the pointwise terms that use them; so the pointwise
+terms read values that are still in registers. A value that a product needs as a whole row must
+be complete, and so belongs to an earlier nest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from gatewright.graph.adjoint import Adjoint, derive
 from gatewright.graph.graph import Graph
 from gatewright.graph.recompute import LEAVES
 from gatewright.graph.stages import INPUTS, STATE, stages
-from gatewright.graph.terms import REDUCTIONS, Term
+from gatewright.graph.terms import REDUCTIONS, Term, Terms
 from gatewright.language.node import Size, closure
+from gatewright.schedule.buffers import Buffer
 
 PRODUCTS = frozenset({"product", "transposed"})
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum that is accumulated in one place: products, and other terms added to them."""
+    """Products that are accumulated in one register, and the other terms added to them."""
 
     products: tuple[Term, ...]
     others: tuple[Term, ...]
@@ -36,7 +39,7 @@ class Nest:
 
     Attributes:
         size: The number of units that it runs over.
-        terms: What it computes, each after its operands.
+        terms: The terms that it computes, each after its operands.
         sums: Those of its terms that are sums of products.
     """
 
@@ -63,31 +66,36 @@ class Loop:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """One pass over rows, forwards, and the adjoint of it.
+class SchedulePart:
+    """One pass over the rows, forwards, and its adjoint.
 
     Attributes:
-        loop: What it computes.
-        wanted: Terms that are its results.
-        kept: Terms whose values are stored: those that are wanted, those that the adjoint
-            reads, and the sources of products, from which gradients of matrices are made.
-        adjoint: The adjoint; its inputs are the leaves, as "leaf" and the term's index.
+        loop: The terms that it computes.
+        outputs: The terms that it returns.
+        saved: The terms whose values a training run stores: the outputs, the terms that the
+            adjoint reads, and the sources of products, which gradients of matrices need.
+        adjoint: The adjoint. Its seeds have the name of the buffer that they are loaded from,
+            its inputs are the leaves, each by the name `Buffer("leaf", term)`.
         backward: The nests of the adjoint.
     """
 
     loop: Loop
-    wanted: tuple[Term, ...]
-    kept: tuple[Term, ...]
-    adjoint: Adjoint
+    outputs: tuple[Term, ...]
+    saved: tuple[Term, ...]
+    adjoint: Adjoint[Buffer]
     backward: Loop
 
+    def gradient(self, leaf: Term) -> Term | None:
+        """Return the gradient of a leaf, as a term of the adjoint."""
+        return self.adjoint.inputs.get(Buffer("leaf", leaf))
+
     def results(self) -> list[Term]:
-        """The terms of the adjoint that leave it: gradients of leaves, and left sides."""
-        found = [one for one in self.adjoint.inputs.values() if one is not None]
-        return list(dict.fromkeys([*found, *(one.left for one in self.adjoint.weights)]))
+        """List the terms that leave the adjoint: gradients of leaves, and left factors."""
+        gradients = [term for term in self.adjoint.inputs.values() if term is not None]
+        return list(dict.fromkeys([*gradients, *(w.left for w in self.adjoint.weights)]))
 
     def leaves(self) -> tuple[Term, ...]:
-        """What it reads besides the states."""
+        """List the terms that it reads in addition to the states."""
         return (*self.loop.step_leaves, *self.loop.vectors)
 
 
@@ -96,107 +104,147 @@ class Schedule:
     """A run in two parts: all steps at once from the inputs, then the loop.
 
     Attributes:
-        before, loop: The parts; there is no first one where nothing is to be computed in it.
-        asked: The output and the named values that were asked for.
+        before, loop: The parts; `before` is None where it would compute nothing.
+        requested: The output and the named values that are returned.
         updates: Each state after the step, as a term of the loop.
     """
 
     graph: Graph
-    before: Part | None
-    loop: Part
-    asked: tuple[Term, ...]
+    before: SchedulePart | None
+    loop: SchedulePart
+    requested: tuple[Term, ...]
     updates: Mapping[str, Term]
 
 
-def schedule(
-    graph: Graph, names: Sequence[str] = (), held: Sequence[str] = (), *, inputs: bool = True
-) -> Schedule:
-    """How a graph is run, with the named values among the results, and the held ones given.
+class ScheduleOptions(NamedTuple):
+    """The options of a schedule.
 
-    Without `inputs`, the backward pass leaves out the gradients of what is given at each step.
+    Attributes:
+        names: Named values to return.
+        held: Named values that are fixed.
+        input_gradients: Whether the backward pass computes the gradients of the inputs.
     """
-    given = {graph.values[name] for name in held}
-    stage = stages(graph.forward, given) if given else graph.stages
-    wanted = list(dict.fromkeys([graph.output, *(graph.values[name] for name in names)]))
-    wanted = [one for one in wanted if one not in given]
-    needed = closure([*graph.updates.values(), *wanted])
-    inside = [one for one in graph.forward if one in needed and stage[one] >= STATE]
+
+    names: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    input_gradients: bool = True
+
+    @classmethod
+    def of(
+        cls, names: Iterable[str], held: Iterable[str], input_gradients: bool
+    ) -> ScheduleOptions:
+        """Bring options into the form by which they are compared."""
+        return cls(tuple(names), tuple(sorted(held)), input_gradients)
+
+
+@lru_cache(maxsize=256)
+def schedule(graph: Graph, options: ScheduleOptions) -> Schedule:
+    """Schedule a graph; the same options give the same schedule, so its terms can be compared."""
+    names, held_names, input_gradients = options
+    terms = graph.terms.extended()
+    held = {graph.values[name] for name in held_names}
+    stage = stages(graph.forward, held) if held else graph.stages
+    requested = list(dict.fromkeys([graph.output, *(graph.values[name] for name in names)]))
+    requested = [term for term in requested if term not in held]
+    needed = closure([*graph.updates.values(), *requested])
+    inside = [term for term in graph.forward if term in needed and stage[term] >= STATE]
     early = [
-        one
-        for one in graph.forward
-        if one in needed and stage[one] == INPUTS and one.op not in LEAVES and one not in given
+        term
+        for term in graph.forward
+        if term in needed and stage[term] == INPUTS and term.op not in LEAVES and term not in held
     ]
-    # A state that the loop does not compute, held or known from the inputs, is copied in it.
+    # A state that the loop does not compute, because it is held or known from the inputs, is
+    # copied by it, so that every state has a buffer that the loop writes.
     updates = dict(graph.updates)
     for name, term in updates.items():
         if term not in inside or term.op == "state":
-            zero = graph.terms.constant(0.0)
-            updates[name] = graph.terms.new("add", term, zero, size=term.size)
+            updates[name] = _copy(terms, term)
             inside.append(updates[name])
     own = set(inside)
-    # What follows from the weights alone always has a gradient, and so has what is handed on.
-    fixed = [one for one in graph.forward if inputs or one in early or stage[one] < INPUTS]
-    active = {one for one in fixed if one.op != "noise" or one in given}
-    loop = _part(graph, stage, inside, [one for one in wanted if one in own], updates, active)
-    handed = [one for one in (*loop.loop.step_leaves, *wanted) if one in set(early)]
-    handed = list(dict.fromkeys(handed))
-    before = _part(graph, stage, early, handed, {}, active) if handed else None
-    return Schedule(graph, before, loop, tuple(wanted), updates)
+    # Values from weights only always have a gradient, and so have those of the part before.
+    learned = [
+        term for term in graph.forward if input_gradients or term in early or stage[term] < INPUTS
+    ]
+    active = {term for term in learned if term.op != "noise" or term in held}
+    outputs = [term for term in requested if term in own]
+    loop = _part(terms, graph, stage, inside, outputs, updates, active)
+    handed_on = [term for term in (*loop.loop.step_leaves, *requested) if term in set(early)]
+    handed_on = list(dict.fromkeys(handed_on))
+    before = _part(terms, graph, stage, early, handed_on, {}, active) if handed_on else None
+    return Schedule(graph, before, loop, tuple(requested), updates)
+
+
+def _copy(terms: Terms, term: Term) -> Term:
+    """Add a term with the value of another: a sum with 0 that is not simplified."""
+    return terms.new("add", term, terms.constant(0.0), size=term.size)
 
 
 def _part(
+    terms: Terms,
     graph: Graph,
     stage: Mapping[Term, int],
     inside: Sequence[Term],
-    wanted: Sequence[Term],
+    outputs: Sequence[Term],
     updates: Mapping[str, Term],
     active: Set[Term],
-) -> Part:
+) -> SchedulePart:
+    """Schedule the terms `inside` one pass over the rows, and their adjoint.
+
+    Args:
+        updates: The states that the pass updates; none for the part before the loop.
+        active: The terms that have a gradient.
+    """
     own = set(inside)
-    # What is there in the backward run too. No other term of the graph is: the adjoint may have
-    # merged with one that this run does not compute, and computes it itself then.
-    read = {operand for one in inside for operand in one.operands} - own
-    there = read | {one for one in graph.forward if one.op in LEAVES and one not in own}
+    # The values that the backward run can read. No other term of the graph is available: if
+    # the adjoint has merged with one that this pass does not compute, it computes it itself.
+    read = {operand for term in inside for operand in term.operands} - own
+    available = read | {term for term in graph.forward if term.op in LEAVES and term not in own}
     leaves = {
-        f"leaf {one.index}": one
-        for one in sorted(read, key=lambda one: one.index)
-        if one in active and one.op != "constant" and not (one.op == "weight" and _is_matrix(one))
+        Buffer("leaf", term): term
+        for term in _in_order(read)
+        if term in active
+        and term.op != "constant"
+        and not (term.op == "weight" and _is_matrix(term))
     }
-    seeds = {**updates, **{f"value {one.index}": one for one in wanted}}
+    seeds = {Buffer("gradient", graph.states[name]): term for name, term in updates.items()}
+    seeds |= {Buffer("seed", term): term for term in outputs}
     states = graph.states if updates else {}
-    # One that is held is given, and nothing flows to what it was before.
+    # A held state is an input of the pass, and no gradient reaches its value before the step.
     free = {name: term for name, term in states.items() if term in own}
-    adjoint = derive(inside, seeds, free, leaves, there)
-    # A gradient that goes through unchanged is copied too, so that it is computed and stored.
-    zero = graph.terms.constant(0.0)
+    adjoint = derive(terms, inside, seeds, free, leaves, available)
+    # A gradient that passes through unchanged is copied, so that a kernel stores it.
     through = {
-        name: graph.terms.new("add", one, zero, size=one.size)
-        for name, one in adjoint.states.items()
-        if one is not None and one.op == "seed"
+        name: _copy(terms, term)
+        for name, term in adjoint.states.items()
+        if term is not None and term.op == "seed"
     }
     order = [*adjoint.order, *through.values()]
     back: dict[str, Term | None] = {**dict.fromkeys(states), **adjoint.states, **through}
     adjoint = replace(adjoint, states=back, order=order)
-    rights = [one.right for one in adjoint.weights if one.right is not None]
-    kept = dict.fromkeys(
-        one for one in (*wanted, *adjoint.saved, *rights) if one in own and one.op != "state"
+    rights = [weight.right for weight in adjoint.weights if weight.right is not None]
+    saved = dict.fromkeys(
+        term for term in (*outputs, *adjoint.saved, *rights) if term in own and term.op != "state"
     )
-    computed = [one for one in inside if one.op != "state"]
-    stage = {**stage, **{one: STATE for one in updates.values()}}
-    loop = nests(computed, {*kept, *updates.values()}, stage)
+    computed = [term for term in inside if term.op != "state"]
+    stage = {**stage, **dict.fromkeys(updates.values(), STATE)}
+    loop = nests(computed, {*saved, *updates.values()}, stage)
     results = [*adjoint.states.values(), *adjoint.inputs.values()]
-    results += [one.left for one in adjoint.weights]
-    roots = {one for one in results if one is not None}
+    results += [weight.left for weight in adjoint.weights]
+    roots = {term for term in results if term is not None}
     needed = closure(roots)
-    order = [one for one in adjoint.order if one in needed and one.op not in ("constant", "seed")]
-    # What the backward pass reads from the forward one is known for each step.
-    known = {one: INPUTS for one in inside if one.op != "state"}
+    order = [t for t in adjoint.order if t in needed and t.op not in ("constant", "seed")]
+    # The values that the backward pass reads from the forward one are known for each step.
+    known = dict.fromkeys(computed, INPUTS)
     backward = nests(order, roots, {**stage, **known})
-    return Part(loop, tuple(wanted), tuple(kept), adjoint, backward)
+    return SchedulePart(loop, tuple(outputs), tuple(saved), adjoint, backward)
+
+
+def _in_order(terms: Iterable[Term]) -> list[Term]:
+    return sorted(terms, key=lambda term: term.index)
 
 
 def reads_whole(term: Term) -> bool:
-    """Whether one unit of a term needs more of its operand than one unit, or one number."""
+    """Tell if one unit of a term needs more of its operand than one unit, or one number."""
     return term.op in (*REDUCTIONS, "expand") and term.operands[0].size != 1
 
 
@@ -205,78 +253,76 @@ def _is_matrix(term: Term) -> bool:
 
 
 def nests(order: Sequence[Term], visible: Set[Term], stage: Mapping[Term, int]) -> Loop:
-    """Divide terms into nests. Those that are `visible` must have a value of their own."""
+    """Divide terms into nests; `visible` terms must have a value of their own."""
     own = set(order)
     sums, inner = _sums(order, visible)
-    outer = [one for one in order if one not in inner]
-    place: dict[Term, int] = {}
-    levels: dict[tuple[int, Size], list[Term]] = {}
-    for one in outer:
-        total = sums.get(one)
+    level: dict[Term, int] = {}
+    members: dict[tuple[int, Size], list[Term]] = {}
+    for term in order:
+        if term in inner:
+            continue
+        total = sums.get(term)
         sources = [product.operands[0] for product in total.products] if total else []
-        beside = total.others if total else one.operands
-        found = [place[source] + 1 for source in sources if source in place]
-        apart = total is None and reads_whole(one)
-        found += [
-            place[other] + (apart or other.size != one.size) for other in beside if other in place
-        ]
-        place[one] = max(found, default=0)
-        levels.setdefault((place[one], one.size), []).append(one)
-    # Nests of one level and different sizes do not read each other: the order is free.
+        others = total.others if total else term.operands
+        # A whole row must be complete, and a row of another size belongs to another nest.
+        levels = [level[source] + 1 for source in sources if source in level]
+        whole = total is None and reads_whole(term)
+        levels += [level[o] + (whole or o.size != term.size) for o in others if o in level]
+        level[term] = max(levels, default=0)
+        members.setdefault((level[term], term.size), []).append(term)
+    # Nests of one level and different sizes do not read each other: their order is arbitrary.
     built = [
-        Nest(size, tuple(members), {one: sums[one] for one in members if one in sums})
-        for (_, size), members in sorted(
-            levels.items(), key=lambda item: (item[0][0], str(item[0][1]))
+        Nest(size, tuple(terms), {term: sums[term] for term in terms if term in sums})
+        for (_, size), terms in sorted(
+            members.items(), key=lambda item: (item[0][0], str(item[0][1]))
         )
     ]
-    matrices = dict.fromkeys(one.operands[1] for one in order if one.op in PRODUCTS)
-    read = {operand for one in order for operand in one.operands} - own - set(matrices)
-    leaves = sorted(
-        (
-            one
-            for one in read
-            if one.op not in ("constant", "seed")
-            and (one.op != "state" or stage.get(one, STATE) < STATE)
-        ),
-        key=lambda one: one.index,
-    )
+    matrices = dict.fromkeys(term.operands[1] for term in order if term.op in PRODUCTS)
+    read = {operand for term in order for operand in term.operands} - own - set(matrices)
+    leaves = [
+        term
+        for term in _in_order(read)
+        if term.op not in ("constant", "seed")
+        and (term.op != "state" or stage.get(term, STATE) < STATE)
+    ]
     return Loop(
         tuple(built),
-        tuple(one for one in leaves if stage.get(one, INPUTS) >= INPUTS),
-        tuple(one for one in leaves if stage.get(one, INPUTS) < INPUTS),
+        tuple(term for term in leaves if stage.get(term, INPUTS) >= INPUTS),
+        tuple(term for term in leaves if stage.get(term, INPUTS) < INPUTS),
         tuple(matrices),
     )
 
 
 def _sums(order: Sequence[Term], visible: Set[Term]) -> tuple[dict[Term, Sum], set[Term]]:
-    """The sums of products by their last addition, and the terms that they swallow."""
+    """Find the sums of products by their last addition, and the terms inside of them."""
     uses: dict[Term, int] = {}
-    for one in order:
-        for operand in one.operands:
+    for term in order:
+        for operand in term.operands:
             uses[operand] = uses.get(operand, 0) + 1
+    #: Of each addition or product: the summands, and the terms that its sum absorbs.
     trees: dict[Term, tuple[list[Term], set[Term]]] = {}
-    for one in order:
-        if one.op in PRODUCTS:
-            trees[one] = ([one], set())
-        elif one.op == "add":
-            leaves: list[Term] = []
+    for term in order:
+        if term.op in PRODUCTS:
+            trees[term] = ([term], set())
+        elif term.op == "add":
+            summands: list[Term] = []
             inside: set[Term] = set()
-            for operand in one.operands:
+            for operand in term.operands:
                 if operand in trees and uses[operand] == 1 and operand not in visible:
-                    parts, swallowed = trees.pop(operand)
-                    leaves += parts
-                    inside |= swallowed | {operand}
+                    parts, absorbed = trees.pop(operand)
+                    summands += parts
+                    inside |= absorbed | {operand}
                 else:
-                    leaves.append(operand)
-            trees[one] = (leaves, inside)
+                    summands.append(operand)
+            trees[term] = (summands, inside)
     sums: dict[Term, Sum] = {}
     inner: set[Term] = set()
-    for root, (leaves, inside) in trees.items():
+    for root, (summands, inside) in trees.items():
         products = tuple(
-            one for one in leaves if one is root or (one.op in PRODUCTS and one in inside)
+            term for term in summands if term is root or (term.op in PRODUCTS and term in inside)
         )
         if products:
-            others = tuple(one for one in leaves if one not in products)
+            others = tuple(term for term in summands if term not in products)
             sums[root] = Sum(products, others)
             inner |= inside
     return sums, inner

@@ -1,26 +1,32 @@
-"""Counting: the operations and the bytes that a run of a graph cannot do without.
+"""The work of a run: the operations and the bytes that no implementation can avoid.
 
-A run is a row of phases, each of which needs what the one before it left: all steps at once
-from the inputs, the loop, back through both, the gradients of the weights. A phase reads and
-writes each value once, whatever the cache; the matrices of a loop are read again at every
-step, since the next step waits for this one. What stays within a step is not counted, nor are
-the states of the first and the last step.
+A run is a sequence of phases, each of which needs the results of the previous one: all steps
+at once from the inputs, the loop, back through both, the gradients of the weights. A phase
+reads and writes each value once, in cache or not; the matrices of a loop are read again at every
+step, since the next step waits for this one. Values that stay within a step are not counted, nor
+are the states of the first and the last step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 
 from gatewright.graph.graph import Graph
 from gatewright.graph.sizes import number
 from gatewright.graph.terms import Term
 from gatewright.language.node import closure
-from gatewright.schedule.loop import PRODUCTS, Loop, Part, Schedule, schedule
+from gatewright.schedule.loop import (
+    PRODUCTS,
+    Loop,
+    Schedule,
+    ScheduleOptions,
+    SchedulePart,
+    schedule,
+)
 
-#: What costs nothing: it is another name, or another shape, for the same numbers.
+#: Operations that cost nothing: another name, or another shape, for the same numbers.
 FREE = frozenset({"expand", "stop_gradient"})
 
 
@@ -29,8 +35,8 @@ class Phase:
     """One phase of a run.
 
     Attributes:
-        products: Operations in products of matrices: two for each multiplication with addition.
-        pointwise: Operations on single units, each counted as one, a tanh like an addition.
+        products: Operations in products of matrices: two for each multiplication and addition.
+        pointwise: Operations on single units; each counts as 1, a tanh like an addition.
         streamed: Bytes that are read or written once.
         walked: Bytes of the matrices that each of the `steps` reads again.
     """
@@ -48,7 +54,7 @@ class Phase:
 
     @property
     def bytes(self) -> int:
-        """What moves in all, from wherever it is."""
+        """All bytes that are moved, from any level of memory."""
         return self.streamed + self.steps * self.walked
 
 
@@ -62,113 +68,109 @@ def count(
     training: bool = False,
     input_gradient: bool = True,
 ) -> list[Phase]:
-    """The phases of a forward run, or of one with the gradients behind it.
+    """Count the phases of a forward run, or of a training run.
 
     Args:
         sizes: Numbers for "input" and "hidden".
         steps: T, and `rows` the rows of all steps together: T * B without padding.
         width: Bytes of a number.
-        training: Whether the backward pass is counted, and what is kept for it.
+        training: Whether the backward pass and the values saved for it are counted.
         input_gradient: Whether the inputs need gradients.
 
     >>> import gatewright as gw
     >>> sizes = {"input": 3, "hidden": 5}
     >>> phases = count(gw.CELLS["lstm"]().graph, sizes, steps=4, rows=8, width=4)
-    >>> [(one.name, one.products) for one in phases]
+    >>> [(phase.name, phase.products) for phase in phases]
     [('inputs', 960), ('loop', 1600)]
     """
-    run = scheduled(graph, input_gradient)
-    counter = _Counter(run, sizes, steps, rows, width)
-    found = [counter.forward(name, part, training) for name, part in parts(run)]
+    work = schedule(graph, ScheduleOptions(input_gradients=input_gradient))
+    counter = _Counter(work, sizes, steps, rows, width)
+    phases = [counter.forward(name, part, training) for name, part in parts(work)]
     if training:
-        for name, part in reversed(parts(run)):
-            found.append(counter.backward(name, part))
-        found.append(counter.weights())
-    return [one for one in found if one.operations]
+        for name, part in reversed(parts(work)):
+            phases.append(counter.backward(name, part))
+        phases.append(counter.weights())
+    return [phase for phase in phases if phase.operations]
 
 
-@lru_cache(maxsize=128)
-def scheduled(graph: Graph, inputs: bool) -> Schedule:
-    """How a graph is run without traces; made once, since making it adds terms to the graph."""
-    return schedule(graph, inputs=inputs)
-
-
-def parts(run: Schedule) -> list[tuple[str, Part]]:
-    """The parts of a run by the names of their phases."""
-    early = [("inputs", run.before)] if run.before is not None else []
-    return [*early, ("loop", run.loop)]
+def parts(work: Schedule) -> list[tuple[str, SchedulePart]]:
+    """List the parts of a schedule with the names of their phases."""
+    early = [("inputs", work.before)] if work.before is not None else []
+    return [*early, ("loop", work.loop)]
 
 
 def read(loop: Loop, needed: set[Term]) -> set[Term]:
-    """What the needed terms of a loop read."""
-    found: set[Term] = set()
+    """Collect the terms that the needed terms of a loop read."""
+    terms: set[Term] = set()
     for nest in loop.nests:
         for term in needed.intersection(nest.terms):
-            found |= set(nest.sums[term].others if term in nest.sums else term.operands)
-    return found
+            terms |= set(nest.sums[term].others if term in nest.sums else term.operands)
+    return terms
 
 
 class _Counter:
     def __init__(
-        self, run: Schedule, sizes: Mapping[str, int], steps: int, rows: int, width: int
+        self, work: Schedule, sizes: Mapping[str, int], steps: int, rows: int, width: int
     ) -> None:
-        self.run, self.sizes, self.steps = run, sizes, steps
+        self.work, self.sizes, self.steps = work, sizes, steps
         self.rows, self.width = rows, width
 
-    def forward(self, name: str, part: Part, training: bool) -> Phase:
-        updates = set(self.run.updates.values()) if part is self.run.loop else set()
-        written = {*part.kept, *updates} if training else set(part.wanted)
+    def forward(self, name: str, part: SchedulePart, training: bool) -> Phase:
+        updates = set(self.work.updates.values()) if part is self.work.loop else set()
+        written = {*part.saved, *updates} if training else set(part.outputs)
         products, pointwise = self.operations(part.loop)
         return self.phase(name, part, products, pointwise, part.loop, written)
 
-    def backward(self, name: str, part: Part) -> Phase:
-        given = [*part.adjoint.states.values(), *part.adjoint.inputs.values()]
-        wanted = {one for one in given if one is not None}
-        wanted |= {one.left for one in part.adjoint.weights}
-        needed = closure(wanted)
+    def backward(self, name: str, part: SchedulePart) -> Phase:
+        gradients = [*part.adjoint.states.values(), *part.adjoint.inputs.values()]
+        roots = {term for term in gradients if term is not None}
+        roots |= {weight.left for weight in part.adjoint.weights}
+        needed = closure(roots)
         products, pointwise = self.operations(part.backward, needed)
-        updates = set(self.run.updates) if part is self.run.loop else set()
-        seeds = {one for key, one in part.adjoint.seeds.items() if key not in updates}
-        before = {one for one in read(part.backward, needed) if one.op == "state"}
+        # The gradients of states stay within the loop.
+        seeds = {seed for buffer, seed in part.adjoint.seeds.items() if buffer.kind == "seed"}
+        before = {term for term in read(part.backward, needed) if term.op == "state"}
         states = set(part.adjoint.states.values())
-        moved = (seeds & needed) | before | {one for one in wanted - states if one.op != "seed"}
+        moved = (seeds & needed) | before | {t for t in roots - states if t.op != "seed"}
         return self.phase(f"{name} back", part, products, pointwise, part.backward, moved, needed)
 
     def weights(self) -> Phase:
-        """The gradients of the matrices and vectors, from all steps at once."""
+        """Count the gradients of the matrices and vectors, from all steps at once."""
         products = pointwise = 0
-        gone: set[Term] = set()
+        read: set[Term] = set()
         written: set[str] = set()
-        for _, part in parts(self.run):
-            for one in part.adjoint.weights:
-                gone |= {self.same(one.left), *([one.right] if one.right is not None else [])}
-                products += 2 * self.rows * self.length(one.path)
-                written.add(one.path)
+        for _, part in parts(self.work):
+            for weight in part.adjoint.weights:
+                read.add(self.same(weight.left))
+                if weight.right is not None:
+                    read.add(weight.right)
+                products += 2 * self.rows * self.length(weight.path)
+                written.add(weight.path)
             # A vector is the same at all steps: its gradient is the sum over them.
             for leaf in part.loop.vectors:
-                gradient = part.adjoint.inputs.get(f"leaf {leaf.index}")
+                gradient = part.gradient(leaf)
                 if gradient is not None and leaf.op == "weight":
-                    gone.add(self.same(gradient))
+                    read.add(self.same(gradient))
                     pointwise += self.rows * self.size(leaf)
                     written.add(leaf.attributes["weight"].path)
         stored = self.width * sum(self.length(path) for path in written)
-        return Phase("weights", products, pointwise, self.across(gone) + stored)
+        return Phase("weights", products, pointwise, self.across(read) + stored)
 
     def length(self, path: str) -> int:
-        """How many numbers a weight has."""
-        return prod(self.run.graph.weights[path].numbers(self.sizes))
+        """Count the numbers of a weight."""
+        return prod(self.work.graph.weights[path].numbers(self.sizes))
 
     def same(self, left: Term) -> Term:
-        """What reaches the part before the loop is what the loop gave."""
-        if left.op == "seed" and self.run.before is not None:
-            for name, seed in self.run.before.adjoint.seeds.items():
-                given = self.run.loop.adjoint.inputs.get(name.replace("value", "leaf"))
-                if seed is left and given is not None:
-                    return given
+        """Return the loop's own term for a gradient that it hands to the part before it."""
+        if left.op == "seed" and self.work.before is not None:
+            for buffer, seed in self.work.before.adjoint.seeds.items():
+                gradient = self.work.loop.gradient(buffer.term)
+                if seed is left and gradient is not None:
+                    return gradient
         return left
 
     def operations(self, loop: Loop, needed: set[Term] | None = None) -> tuple[int, int]:
-        """Operations in products, and others."""
+        """Count the operations in products, and the others."""
         products = pointwise = 0
         for nest in loop.nests:
             for term in nest.terms:
@@ -176,13 +178,13 @@ class _Counter:
                     continue
                 total = nest.sums.get(term)
                 if total is not None:
-                    products += sum(self.product(one) for one in total.products)
+                    products += sum(self.product(product) for product in total.products)
                     adds = len(total.products) + len(total.others) - 1
                     pointwise += adds * self.rows * self.size(term)
                 elif term.op in PRODUCTS:
                     products += self.product(term)
                 elif term.op not in FREE:
-                    widest = max(self.size(one) for one in (term, *term.operands))
+                    widest = max(self.size(t) for t in (term, *term.operands))
                     pointwise += self.rows * widest
         return products, pointwise
 
@@ -193,7 +195,7 @@ class _Counter:
     def phase(
         self,
         name: str,
-        part: Part,
+        part: SchedulePart,
         products: int,
         pointwise: int,
         loop: Loop,
@@ -201,19 +203,19 @@ class _Counter:
         needed: set[Term] | None = None,
     ) -> Phase:
         def used(terms: Iterable[Term]) -> list[Term]:
-            return [one for one in terms if needed is None or one in needed]
+            return [term for term in terms if needed is None or term in needed]
 
         streamed = self.across({*used(loop.step_leaves), *moved})
-        streamed += sum(self.size(one) for one in used(loop.vectors)) * self.width
-        paths = [one.attributes["weight"].path for one in used(loop.matrices)]
+        streamed += sum(self.size(term) for term in used(loop.vectors)) * self.width
+        paths = [term.attributes["weight"].path for term in used(loop.matrices)]
         matrices = self.width * sum(map(self.length, paths))
-        if part is self.run.loop:
+        if part is self.work.loop:
             return Phase(name, products, pointwise, streamed, matrices, self.steps)
         return Phase(name, products, pointwise, streamed + matrices)
 
     def across(self, terms: Iterable[Term]) -> int:
-        """Bytes of terms that have one row for each row of the run."""
-        return self.rows * self.width * sum(self.size(one) for one in terms)
+        """Count the bytes of terms that have one row for each row of the run."""
+        return self.rows * self.width * sum(self.size(term) for term in terms)
 
     def size(self, term: Term) -> int:
         return number(term.size, self.sizes)

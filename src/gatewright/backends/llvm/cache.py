@@ -1,46 +1,36 @@
 """Built kernels on the disk, so that a cell is built once for a machine.
 
-An entry is named by all that it depends on. It is machine code, so it is used only if this user
-wrote it: the directory and its files must belong to the user, nobody else may write to them, and
-an entry begins with a code (HMAC) of its name and content under a secret that only the user can
-read. An entry that is cut, damaged or planted is built again. Files are written beside and
-renamed, so that several processes may build the same entry at once.
+The name of an entry is a digest of everything that it depends on (`digest.py`). An entry is
+machine code, so it is used only if this user wrote it: the directory and its files must belong
+to the user, nobody else may write to them, and an entry begins with a code (HMAC) of its name
+and content under a secret that only the user can read. An entry that is cut, damaged or planted
+is built again. Files are written under another name and renamed, so that several processes may
+build the same entry at once.
 
-The directory is `gatewright` in the user's cache directory, or the value of the environment
-variable `GATEWRIGHT_CACHE`; an empty value keeps nothing. The entries that were not used for the
-longest time go when there are more than `MOST_BYTES`.
+The directory is that of `cache_directory.py`. The least recently used entries are removed when
+all together have more than `MOST_BYTES`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
-import json
 import os
 import secrets
 import shutil
 import stat
 import time
-import warnings
-from collections.abc import Sequence
-from dataclasses import astuple
-from functools import cache
 from pathlib import Path
 
-import llvmlite
-import llvmlite.binding as llvm
-
-from gatewright.backends.llvm.target import target
-from gatewright.graph import Graph
+from gatewright.backends.cache_directory import directory, report_once
 
 #: Bytes of an entry's code, and of the secret.
 DIGEST = 32
-#: Bytes that all entries may have together, and that eviction leaves.
-MOST_BYTES, KEPT_BYTES = 256 * 2**20, 192 * 2**20
-#: An entry's time of last use is written at most this often, in seconds.
+#: The limit of the bytes of all entries, and the bytes that eviction leaves.
+MOST_BYTES, LEFT_BYTES = 256 * 2**20, 192 * 2**20
+#: Seconds before an entry's time of last use is written again.
 USE_INTERVAL = 3600.0
-#: What an unfinished writer left is removed after so many seconds.
+#: Seconds after which the file of an unfinished writer is removed.
 STALE = 3600.0
 SECRET = Path("secret", "key")
 
@@ -49,65 +39,8 @@ class Unsafe(Exception):
     """A directory or file that somebody else could have written."""
 
 
-def directory() -> Path | None:
-    """The directory of the entries, or None."""
-    name = os.environ.get("GATEWRIGHT_CACHE")
-    if name is not None:
-        return Path(name) if name else None
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "gatewright"
-    except RuntimeError:  # HOME is unset and the user id has no entry
-        report_once(
-            "kernels are built again in every process: this user has no home directory. Set "
-            "GATEWRIGHT_CACHE to a directory of your own"
-        )
-        return None
-
-
-@cache
-def report_once(message: str) -> None:
-    """Warn of a cache that is not used, once in a process."""
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-
-def key(graph: Graph | None, *details: object) -> str:
-    """The name of an entry; without a graph, of what all cells share."""
-    stored = graph.equations.to_json() if graph is not None else {}
-    for name in ("name", "about", "origin"):
-        stored.pop(name, None)
-    weights = sorted(graph.weights) if graph is not None else []
-    everything = [stored, weights, [str(one) for one in details], host(), sources()]
-    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def host() -> Sequence[str]:
-    """The processor and the versions that code is built for and with."""
-    versions = [llvmlite.__version__, str(llvm.llvm_version_info)]
-    return (*map(str, astuple(target())), *versions)
-
-
-@cache
-def sources() -> str:
-    """A digest of the code that writes kernels: another version of it writes others."""
-    digest = hashlib.sha256()
-    here = Path(__file__).parent
-    package = here.parent.parent
-    operations = package / "language" / "operations.py"
-    folders = (here, package / "graph", package / "schedule")
-    files = [path for folder in folders for path in folder.glob("*.py")]
-    for path in sorted([*files, here.parent / "order.py", operations]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-# Taken now: the files may change while a process runs what they were.
-sources()
-
-
 def read(name: str) -> bytes | None:
-    """The object code of an entry, or None where there is none that can be trusted."""
+    """Return the object code of an entry, or None where there is none that can be trusted."""
     base = directory()
     if base is None:
         return None
@@ -120,10 +53,10 @@ def read(name: str) -> bytes | None:
     except OSError:
         return None
     try:
-        whole = _read_own(base / name)
-    except (Unsafe, OSError):  # it is built again, and then replaced
+        entry = _read_own(base / name)
+    except (Unsafe, OSError):  # the caller builds it again and replaces it
         return None
-    digest, code = whole[:DIGEST], whole[DIGEST:]
+    digest, code = entry[:DIGEST], entry[DIGEST:]
     if len(secret) != DIGEST or not hmac.compare_digest(_seal(secret, name, code), digest):
         return None
     _mark_used(base / name)
@@ -131,7 +64,7 @@ def read(name: str) -> bytes | None:
 
 
 def write(name: str, code: bytes) -> None:
-    """Keep an entry. Where that is not possible (no space, no permission) none is kept."""
+    """Write an entry, unless that is not possible (no space, no permission)."""
     base = directory()
     if base is None:
         return
@@ -147,7 +80,7 @@ def write(name: str, code: bytes) -> None:
 
 
 def state() -> dict[str, str | int | None]:
-    """The cache as it is: directory, entries, bytes, and the reason why it is not used, or None."""
+    """Describe the cache: directory, entries, bytes, and the reason why it is not used, or None."""
     base = directory()
     if base is None:
         return {"directory": None, "entries": 0, "bytes": 0, "reason": "no directory"}
@@ -157,7 +90,7 @@ def state() -> dict[str, str | int | None]:
         if base.exists():
             _check_directory(base)
             sizes = [status.st_size for _, status in _entries(base)]
-        parent = next(one for one in (base, *base.absolute().parents) if one.exists())
+        parent = next(path for path in (base, *base.absolute().parents) if path.exists())
         if not os.access(parent, os.W_OK | os.X_OK):
             reason = "it cannot be written"
     except Unsafe as error:
@@ -173,10 +106,10 @@ def state() -> dict[str, str | int | None]:
 
 
 def evict(base: Path) -> None:
-    """Remove what unfinished writers left, and the entries unused for longest beyond the limit."""
+    """Remove files of unfinished writers, and the least recently used entries over the limit."""
     entries = sorted(_entries(base), key=lambda entry: entry[1].st_mtime)
     total = sum(status.st_size for _, status in entries)
-    goal = KEPT_BYTES if total > MOST_BYTES else total
+    goal = LEFT_BYTES if total > MOST_BYTES else total
     for path, status in entries:
         unfinished = "." in path.name and time.time() - status.st_mtime > STALE
         if unfinished or total > goal:
@@ -185,7 +118,7 @@ def evict(base: Path) -> None:
 
 
 def _entries(base: Path) -> list[tuple[Path, os.stat_result]]:
-    """The files of the directory, finished or not; one that has just gone is left out."""
+    """List the files of the directory, finished or not, without those that are just removed."""
     entries = []
     with os.scandir(base) as items:
         for item in items:
@@ -200,10 +133,10 @@ def _seal(secret: bytes, name: str, code: bytes) -> bytes:
 
 
 def _secret(base: Path) -> bytes:
-    """The user's secret, drawn at the first need.
+    """Return the user's secret, which is drawn at the first use.
 
-    It comes in a directory of its own, since the rename of one that is not empty fails where
-    another process was faster.
+    It has a directory of its own, since renaming one fails if another process was faster and
+    the target is a directory that is not empty.
     """
     if not (base / SECRET).exists():
         partial = base / f"secret.{secrets.token_hex(4)}"
@@ -226,7 +159,7 @@ def _mark_used(path: Path) -> None:
 
 
 def _write_own(path: Path, content: bytes) -> None:
-    """Write a file that only this user can read or write, whole or not at all."""
+    """Write a file that only this user can read or write, completely or not at all."""
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
@@ -240,13 +173,13 @@ def _write_own(path: Path, content: bytes) -> None:
 
 
 def _read_own(path: Path) -> bytes:
-    """The content of a file of this user's that nobody else can write or read.
+    """Read a file of this user that nobody else can write or read.
 
     Raises:
-        Unsafe: if it is none.
+        Unsafe: if it is no such file.
         OSError: if it cannot be read.
     """
-    # Not through a link, and without waiting for the writer of a pipe.
+    # No links are followed, and opening a pipe does not wait for its writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
         status = os.fstat(file.fileno())
@@ -264,7 +197,7 @@ def _check_directory(base: Path) -> None:
 
 
 def _check_owner(path: Path, status: os.stat_result, others: int) -> None:
-    """Refuse what belongs to somebody else, or gives others one of these permissions."""
+    """Refuse a file of another user, or one that gives others one of these permissions."""
     if os.name == "nt":  # the user's profile is protected by its access lists
         return
     if status.st_uid != os.geteuid():

@@ -1,221 +1,135 @@
 """A run as a list of prepared calls.
 
-All that a run does follows from the graph, the sizes, and how the tensors lie in memory. Only
-where they begin is new each time. So the tables of all kernels are made once, as one array;
-a run adds the addresses of its tensors, the *bases*, and makes the calls.
+Everything that a run does follows from the graph, the sizes, and the layout of the tensors in
+memory. Only their addresses are new each time. So the tables of all kernels are made once, as
+one array; a run adds the addresses of its tensors, the *bases*, and makes the calls.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from gatewright.backends.llvm import build
+from gatewright.backends.llvm.call_shape import CallShape, TensorForm
 from gatewright.backends.llvm.chain import NUMBERS as CALL
 from gatewright.backends.llvm.checked import Record, header
-from gatewright.backends.llvm.library import Built, Kernels, shared
+from gatewright.backends.llvm.library import BuiltKernel, Kernels, shared
 from gatewright.backends.llvm.memory import check_guards
-from gatewright.backends.llvm.threads import threads
+from gatewright.backends.llvm.moves import ClearTable, CopyTable
+from gatewright.backends.llvm.pack import MatrixTable, PackTable
 from gatewright.backends.llvm.verify import Access, Contents, Span, verify
-from gatewright.backends.storage import extent
+from gatewright.backends.order import ARRAYS
 from gatewright.errors import KernelError
 from gatewright.graph import Term
 from gatewright.graph.sizes import number
+from gatewright.schedule.buffers import Buffer
 from gatewright.schedule.slots import FREE, Group, Plan
+from gatewright.schedule.tiling import TILE_ROWS
 
 #: Rows of a tile, and multiplications or numbers that are worth a thread of their own.
-TILE, WORTH = 6, 1 << 15
-#: Multiplications in a step for which threads share its units: they wait twice for each other.
+WORTH = 1 << 15
+#: Multiplications in a step from which on threads share its units: they wait for each other
+#: after each nest, at least twice a step.
 TOGETHER = 1 << 17
-#: The arrays of the order of the steps, which are bases too.
-ORDER = ("rows", "offsets", "turned rows", "turned offsets", "before", "after", "last", "every")
-
 
 NOWHERE = Span(0, 0, 0, 0, 0)
-#: A kernel's table: numbers, and spans for the addresses of their first ones.
+#: A kernel's table: numbers, and spans for the addresses of their first numbers.
 Table = list[int | Span]
-
-
-class Lie(NamedTuple):
-    """A tensor's shape and strides."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    @property
-    def extent(self) -> int:
-        """The numbers from its first one to its last one."""
-        return extent(self.shape, self.strides)
-
-
-class Piece(NamedTuple):
-    """The part of a tensor that a term is: some of its rows.
-
-    Attributes:
-        whole: Which tensor.
-        offset: The numbers of the whole's gradient in front of the piece's: all gradients
-            lie row by row, however the tensors do.
-        shape: The piece's own.
-    """
-
-    whole: int
-    offset: int
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a program depends on besides the graph: all sizes, and how tensors lie.
-
-    Attributes:
-        steps, batch, total: T, B and the number of packed rows N.
-        lies: How each given tensor lies in memory.
-        present: Which of the upstream gradients there are.
-        asked: Which gradients are asked for.
-        fresh: Whether there are fresh states, for restarts.
-        pieces: Of each given tensor, the part that it is of a whole one, whose gradient is
-            asked for; none where each is whole itself.
-        wholes: How many numbers each of those whole ones has.
-    """
-
-    sizes: tuple[tuple[str, int], ...]
-    steps: int
-    batch: int
-    total: int
-    threads: int
-    lies: tuple[Lie, ...]
-    present: tuple[bool, ...] = ()
-    asked: tuple[bool, ...] = ()
-    fresh: bool = False
-    pieces: tuple[Piece, ...] = ()
-    wholes: tuple[int, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        sizes: Mapping[str, int],
-        steps: int,
-        batch: int,
-        total: int,
-        given: Sequence[Tensor],
-        *,
-        fresh: bool,
-    ) -> Shape:
-        """The shape of a forward pass on as many threads as torch has."""
-        lies = lies_of(given)
-        return cls(tuple(sizes.items()), steps, batch, total, threads(), lies, fresh=fresh)
-
-    def backward(self, upstream: Sequence[Tensor | None], asked: Sequence[bool]) -> Shape:
-        """The shape of the backward pass."""
-        present = tuple([one is not None for one in upstream])
-        return replace(self, present=present, asked=tuple(asked))
-
-
-def lies_of(tensors: Sequence[Tensor]) -> tuple[Lie, ...]:
-    """The shape and strides of some tensors."""
-    return tuple([Lie(tuple(tensor.shape), tensor.stride()) for tensor in tensors])
-
-
-def prepared(built: Kernels, known: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor]:
-    """What is given, as kernels read it: numbers in whole rows; matrices may lie in any way."""
-    like = states[0]
-    given = []
-    for term, one in zip(built.given, known, strict=True):
-        numbers = (one.to(like.dtype) if one.dtype == torch.bool else one).resolve_neg()
-        given.append(numbers if term in built.matrices else numbers.contiguous())
-    return [*given, *[one.resolve_neg().contiguous() for one in states]]
+#: A buffer or the packed matrices of a part.
+Key = tuple[str, Buffer | Group]
 
 
 class Program:
     """Prepared calls, and the memory that they need.
 
-    The calls are verified when the program is ready (`verify.py`), before any of them runs.
+    The calls are verified when the program is complete (`verify.py`), before any of them runs.
 
     Attributes:
         bases: The position of each base, by its name. The first one is 0 itself, the second
             the record of violations, which only the checked build has; then come the arrays of
-            the order, the block that the forward pass leaves for the backward one ("kept"),
-            the one that only this pass needs ("passing"), and what was given.
-        places: Each buffer, by its part and its name in the part's plans, `"loop state h"`.
-        lengths: The numbers in each block of memory that a run takes.
+            the order, the block that the forward pass leaves for the backward one ("saved"),
+            the block that only this pass needs ("scratch"), and the tensors that come in.
+        places: The memory of each buffer, by its part.
+        lengths: The count of numbers in each block of memory that a run takes.
     """
 
-    #: Blocks that the calls only read, besides what torch gives.
+    #: Blocks that the calls only read, in addition to the tensors from torch.
     lent: tuple[str, ...] = ()
 
-    def __init__(self, built: Kernels, shape: Shape) -> None:
+    def __init__(self, built: Kernels, shape: CallShape) -> None:
         self.built, self.shape = built, shape
         self.sizes = dict(shape.sizes)
         self.lanes, self.itemsize = built.numbers.lanes, built.numbers.bytes
         self.shared = shared(built.numbers.bits)
         self.bases = {"nothing": 0, "record": 1}
-        self.places: dict[str, Span] = {}
+        self.places: dict[Key, Span] = {}
         self.lengths: dict[str, int] = {}
         self.numbers: list[int] = []
         self.which: list[int] = []
         self.calls: list[int] = []
-        self.kernels: set[Built] = set()  # whose code must stay where it is
-        #: What each call reads and writes, and what is in the blocks after them.
+        self.kernels: set[BuiltKernel] = set()  # whose code must stay loaded
+        #: The accesses of each call, and the values in the blocks after all of them.
         self.accesses: list[tuple[str, list[Access]]] = []
         self.contents = Contents()
-        #: The results, which the calls have to have written in the end.
+        #: The results, which the calls must have written in the end.
         self.results_written: list[Access] = []
-        #: Of each call, its kernel, where its table begins, and the table.
+        #: The kernel of each call, the offset of its table, and the table.
         self.tables: list[tuple[str, int, Table]] = []
         steps, total = shape.steps, shape.total
         every = max(total, shape.batch) + 1
         counts = (steps, steps, steps, steps, total, total, shape.batch, every)
-        for name, count in zip(ORDER, counts, strict=True):
+        for name, count in zip(ARRAYS, counts, strict=True):
             self.base(name)
             self.lengths[name] = count * 8 // self.itemsize
-        self.base("kept")
-        self.base("passing")
-        for i, lie in enumerate(shape.lies):
-            self.base(f"given {i}")
-            self.lengths[f"given {i}"] = lie.extent
+        self.base("saved")
+        self.base("scratch")
+        for i, form in enumerate(shape.forms):
+            self.base(f"input {i}")
+            self.lengths[f"input {i}"] = form.extent
 
     # Sizes.
     def units(self, term: Term) -> int:
         return number(term.size, self.sizes)
 
     def room(self, units: int) -> int:
-        """Units in whole vectors."""
+        """Round units up to whole vectors."""
         return -(-units // self.lanes) * self.lanes
 
     def whole(self, term: Term) -> bool:
-        """Whether rows of a term are whole vectors, so that torch's own can be used."""
+        """Tell if rows of a term are whole vectors, so that a kernel can use torch's own rows."""
         return self.units(term) % self.lanes == 0
+
+    def rows_of(self, key: Key) -> int:
+        """Count the rows of a buffer."""
+        part, buffer = key
+        assert isinstance(buffer, Buffer)
+        # In the part before the loop, all packed rows are one batch.
+        batch = self.shape.batch if part == "loop" else self.shape.total
+        return buffer.rows(batch, self.shape.total)
 
     # Memory.
     def base(self, name: str) -> int:
-        """The position of a base, which is added if it is new."""
+        """Return the position of a base, which is added if it is new."""
         return self.bases.setdefault(name, len(self.bases))
 
-    def place(self, block: str, rows: int, *buffers: tuple[str, int]) -> None:
-        """Place buffers of so many rows in a block; several are side by side in longer rows."""
+    def place(self, block: str, rows: int, *buffers: tuple[Key, int]) -> None:
+        """Place buffers in a block; several get adjacent columns of longer rows."""
         rooms = [self.room(units) for _, units in buffers]
         length = sum(rooms)
-        # Rows a power of two apart would all fall on a few lines of the cache, when a kernel
-        # walks down them.
-        if length * self.itemsize % 1024 == 0 and rows > 1:
-            length += self.lanes
-        at = start = self.lengths.get(block, 0)
-        self.lengths[block] = end = at + rows * length
-        for (name, _), room in zip(buffers, rooms, strict=True):
-            self.places[name] = Span(self.base(block), at, length, start, end)
-            at += room
+        start = column = self.lengths.get(block, 0)
+        self.lengths[block] = end = start + rows * length
+        for (key, _), room in zip(buffers, rooms, strict=True):
+            self.places[key] = Span(self.base(block), column, length, start, end)
+            column += room
 
     def own(self, name: str, units: int, rows: int) -> Span:
-        """Rows that are a tensor of their own, without anything between them."""
+        """Return the rows of a tensor of their own, without gaps."""
         return Span(self.base(name), 0, units, 0, rows * units)
 
     def returned(self, name: str, term: Term, rows: int) -> Span:
-        """Rows that torch gets, as a tensor of their own."""
+        """Return the rows of a tensor of their own that the run returns."""
         span = self.own(name, self.units(term), rows)
         self.lengths[name] = span.end
         self.results_written.append(Access("read", span, rows, span.length, span.length))
@@ -224,14 +138,14 @@ class Program:
     # Calls.
     def call(
         self,
-        built: Built,
+        built: BuiltKernel,
         table: Table,
         rows: int,
         grain: int,
         threads: int,
         accesses: Sequence[Access],
     ) -> None:
-        """Add a call. In its table, a span is the address of its first number."""
+        """Add a call; in its table, a span is the address of its first number."""
         self.kernels.add(built)
         order = ("read", "update", "write")
         self.accesses.append((built.name, sorted(accesses, key=lambda a: order.index(a.kind))))
@@ -248,31 +162,32 @@ class Program:
                 self.which.append(NOWHERE.base)
 
     def add_header(self, table: Table) -> None:
-        """Put in front of a table what the checked build reads there."""
+        """Put the numbers of the checked build in front of a table."""
         spans = [entry if isinstance(entry, Span) else NOWHERE for entry in table]
         self.numbers += header([span.end * self.itemsize for span in spans], 0)
         bases = [span.base for span in reversed(spans)]
         self.which += [*bases, self.base("nothing"), self.base("record")]
 
     def name_of(self, entry: int | Span) -> str:
-        """The buffer that an entry of a table names, or the block that it lies in."""
+        """Name the buffer of an entry of a table, or the block that it lies in."""
         if not isinstance(entry, Span):
             return "a number"
-        named = [name for name, span in self.places.items() if span == entry]
-        block = list(self.bases)[entry.base]
-        return f"buffer {named[0]!r}" if named else f"block {block!r} from {entry.offset} on"
+        named = [key for key, span in self.places.items() if span == entry]
+        if named:
+            return f"buffer {' '.join(map(str, named[0]))!r}"
+        return f"block {list(self.bases)[entry.base]!r} from {entry.offset} on"
 
     def index(self, name: str, first: int = 0) -> Span:
-        """An array of the order, from one of its numbers on."""
+        """Return an array of the order, from one of its numbers on."""
         return Span(self.base(name), first * 8 // self.itemsize, 1, 0, self.lengths[name])
 
     def picks(self, index: str, count: int) -> Access:
-        """The access to an array of the order that picks the rows of a call."""
+        """Return the access to an array of the order that picks the rows of a call."""
         numbers = count * 8 // self.itemsize
         return Access("read", self.index(index), 1, numbers, numbers)
 
     def rows(self, index: str, count: int) -> tuple[int, int]:
-        """The first row and the number of rows that an array of the order points to."""
+        """Return the first row and the number of rows that an array of the order points to."""
         batch, total = self.shape.batch, self.shape.total
         if index == "every":
             return 0, count
@@ -292,15 +207,23 @@ class Program:
         add: bool = False,
         content: str | None = None,
     ) -> None:
-        """Copy rows that hold a content, or add them to what is there.
+        """Copy rows that hold a content, or add them to the rows in memory.
 
         Two arrays of the order, `read` and `write`, pick the rows.
         """
-        table: Table = [target, target.length, source, source.length]
-        table += [self.index(write), self.index(read), units, int(add)]
+        table = CopyTable(
+            target=target,
+            target_length=target.length,
+            source=source,
+            source_length=source.length,
+            written=self.index(write),
+            read=self.index(read),
+            units=units,
+            add=int(add),
+        ).entries
         first, count = self.rows(read, rows)
         reads = Access("read", source, count, units, units, content, first)
-        # Where the rows are picked by an index, some of what is there stays.
+        # Where an index picks the rows, the others keep their values.
         kind = "write" if write == "every" and not add else "update"
         first, count = self.rows(write, rows)
         writes = Access(kind, target, count, units, units, content, first)
@@ -313,46 +236,45 @@ class Program:
     def clear(self, target: Span, rows: int, units: int) -> None:
         """Fill rows with zeros."""
         room = self.room(units)
-        table: Table = [target, target.length, room]
+        table = ClearTable(target, target.length, room).entries
         writes = Access("write", target, rows, room, room)
         self.call(self.shared["clear"], table, rows, 1, self.threads(rows * units), [writes])
 
     def threads(self, work: int) -> int:
-        """How many threads some work is worth."""
+        """Return the number of threads that some work is worth."""
         return self.shape.threads if work > 2 * WORTH else 1
 
     def pack(self, part: str, kind: str, matrices: Mapping[Term, int]) -> None:
         """Pack the matrices of a kernel as its tiles read them."""
-        for groups in self.built.plans[f"{part}_{kind}"].groups.values():
-            for group in groups:
-                units, length = self.units(group.products[0]), self.units(group.source)
-                each, length = units // group.heads, length // group.heads
-                blocks, block = self.room(units) // self.lanes, self.block(group)
-                count = blocks * block
-                name = f"{part} matrices {group.slot}"
-                self.place("passing", 1, (name, count))
-                calls = len(self.accesses)
-                if block > length * len(group.products) * self.lanes:
-                    # A lane that has no unit of a head is not written, and multiplied in vain.
-                    self.clear(self.places[name], 1, count)
-                table: Table = [self.places[name], length, units, each, block]
-                table.append(len(group.products))
-                kind_of_write = "write" if len(self.accesses) == calls else "update"
-                accesses = [Access(kind_of_write, self.places[name], 1, count, count)]
-                for product in group.products:
-                    given = matrices[product.operands[1]]
-                    by_head, by_unit, by_place = (0, *self.shape.lies[given].strides)[-3:]
-                    if product.op == "transposed":
-                        by_unit, by_place = by_place, by_unit
-                    matrix = self.own(f"given {given}", self.lengths[f"given {given}"], 1)
-                    table += [matrix, by_head, by_unit, by_place]
-                    read = Lie((group.heads, each, length), (by_head, by_unit, by_place)).extent
-                    accesses.append(Access("read", matrix, 1, read, read))
-                threads = self.threads(count)
-                self.call(self.shared["pack"], table, blocks, 1, threads, accesses)
+        for group in self.built.plans[f"{part}_{kind}"].all_groups():
+            units, length = self.units(group.products[0]), self.units(group.source)
+            each, length = units // group.heads, length // group.heads
+            blocks, block = self.room(units) // self.lanes, self.block(group)
+            count = blocks * block
+            self.place("scratch", 1, ((part, group), count))
+            packed = self.places[part, group]
+            calls = len(self.accesses)
+            if block > length * len(group.products) * self.lanes:
+                # The kernel multiplies lanes without units of a head too, and drops the result;
+                # `pack` does not write them.
+                self.clear(packed, 1, count)
+            table = PackTable(packed, length, units, each, block, len(group.products)).entries
+            kind_of_write = "write" if len(self.accesses) == calls else "update"
+            accesses = [Access(kind_of_write, packed, 1, count, count)]
+            for product in group.products:
+                i = matrices[product.operands[1]]
+                by_head, by_unit, by_place = (0, *self.shape.forms[i].strides)[-3:]
+                if product.op == "transposed":
+                    by_unit, by_place = by_place, by_unit
+                matrix = self.own(f"input {i}", self.lengths[f"input {i}"], 1)
+                table += MatrixTable(matrix, by_head, by_unit, by_place).entries
+                form = TensorForm((group.heads, each, length), (by_head, by_unit, by_place))
+                accesses.append(Access("read", matrix, 1, form.extent, form.extent))
+            threads = self.threads(count)
+            self.call(self.shared["pack"], table, blocks, 1, threads, accesses)
 
     def block(self, group: Group) -> int:
-        """The numbers of one block of units in a group's packed matrices."""
+        """Count the numbers of one block of units in a group's packed matrices."""
         panels = group.panels(self.units(group.products[0]), self.lanes)
         length = self.units(group.source) // group.heads
         return panels * length * len(group.products) * self.lanes
@@ -366,20 +288,19 @@ class Program:
             turned = "turned " if kind == "backward" else ""
             steps = [self.index(f"{turned}rows"), self.index(f"{turned}offsets")]
             table[:FREE] = [shape.steps, *steps, self.index("before"), self.index("after")]
-        else:  # all packed rows are one step; of the numbers 0, 1 ... N the last is their count
+        else:  # all packed rows are one step; of the numbers 0, 1, ... N the last is their count
             every = self.index("every")
             table[:FREE] = [1, self.index("every", shape.total), every, every, every]
         for buffer, slot in plan.buffers.items():
-            span = self.places[f"{part} {buffer}"]
+            span = self.places[part, buffer]
             table[slot], table[slot + 1] = span, span.length
         for size, slot in plan.sizes.items():
             table[slot] = number(size, self.sizes)
-        for groups in plan.groups.values():
-            for group in groups:
-                table[group.slot] = self.places[f"{part} matrices {group.slot}"]
-                table[group.slot + 1] = self.block(group)
+        for group in plan.all_groups():
+            table[group.slot] = self.places[part, group]
+            table[group.slot + 1] = self.block(group)
         rows = shape.batch if part == "loop" else shape.total
-        grain = 1 if rows < 2 * TILE * shape.threads else TILE
+        grain = 1 if rows < 2 * TILE_ROWS * shape.threads else TILE_ROWS
         if part == "loop" and rows < 2 * shape.threads and rows * self.step(plan) >= TOGETHER:
             grain = 0
         accesses = [*self.accesses_of(part, plan), *self.packed_matrices(part, plan)]
@@ -391,71 +312,69 @@ class Program:
         self.call(self.built.function(name), table, rows, grain, shape.threads, accesses)
 
     def packed_matrices(self, part: str, plan: Plan) -> list[Access]:
-        """The accesses of a part's kernel to packed matrices."""
-        found = []
-        for groups in plan.groups.values():
-            for group in groups:
-                count = self.room(self.units(group.products[0])) // self.lanes * self.block(group)
-                place = self.places[f"{part} matrices {group.slot}"]
-                found.append(Access("read", place, 1, count, count))
-        return found
+        """List the accesses of a part's kernel to packed matrices."""
+        accesses = []
+        for group in plan.all_groups():
+            count = self.room(self.units(group.products[0])) // self.lanes * self.block(group)
+            accesses.append(Access("read", self.places[part, group], 1, count, count))
+        return accesses
 
     def accesses_of(self, part: str, plan: Plan) -> list[Access]:
-        """The accesses of a part's kernel: what others have written, and what it writes."""
-        loads = {(place.slot, place.how) for place in plan.loads.values()}
-        stores = {place for places in plan.stores.values() for place in places}
-        stored = {place.slot for place in stores}
-        found = []
+        """List the accesses of a part's kernel to buffers: reads of earlier calls, and writes."""
+        loads = {(access.slot, access.how) for access in plan.loads.values()}
+        stores = {access for of_term in plan.stores.values() for access in of_term}
+        stored = {access.slot for access in stores}
+        accesses = []
         for buffer, slot in plan.buffers.items():
-            units = self.units(plan.terms[buffer])
+            units = self.units(buffer.term)
             room = self.room(units)
-            whole = Access("write", self.places[f"{part} {buffer}"], 0, room, room, content(buffer))
+            whole = Access("write", self.places[part, buffer], 0, room, room, buffer.content)
             for how in sorted(how for of, how in loads if of == slot):
-                first, count = self.rows_found(part, buffer, how)
-                if slot in stored:  # by the kernel itself, but for the states before the first step
+                first, count = self.rows_reached((part, buffer), how)
+                if slot in stored:  # by the kernel itself, except states before the first step
                     count = 2 * self.shape.batch - first if how == "before" else 0
-                found.append(whole._replace(kind="read", first=first, rows=count, units=units))
-            for place in sorted((place for place in stores if place.slot == slot), key=str):
-                first, count = self.rows_found(part, buffer, place.how)
-                kind = "update" if place.add else "write"
-                found.append(whole._replace(kind=kind, first=first, rows=count))
-        return found
+                accesses.append(whole._replace(kind="read", first=first, rows=count, units=units))
+            own = (access for access in stores if access.slot == slot)
+            for access in sorted(own, key=lambda access: (access.how, access.add)):
+                first, count = self.rows_reached((part, buffer), access.how)
+                kind = "update" if access.add else "write"
+                accesses.append(whole._replace(kind=kind, first=first, rows=count))
+        return accesses
 
-    def rows_found(self, part: str, buffer: str, how: str) -> tuple[int, int]:
-        """The first row and the number of rows of a buffer that a kernel finds in some way."""
+    def rows_reached(self, key: Key, how: str) -> tuple[int, int]:
+        """Return the first row and the number of rows that a kernel reaches in some way."""
         if how in ("before", "after"):
             return self.rows(how, 0)
-        return 0, rows_of(self, part, buffer)
+        return 0, self.rows_of(key)
 
     def step(self, plan: Plan) -> int:
-        """The multiplications of one row in one step."""
-        groups = [group for groups in plan.groups.values() for group in groups]
+        """Count the multiplications of one row in one step."""
         return sum(
             self.units(product) * self.units(group.source) // group.heads
-            for group in groups
+            for group in plan.all_groups()
             for product in group.products
         )
 
-    def ready(self) -> Program:
-        """Ready to be run: verified, with its calls and tables as arrays.
+    def complete(self) -> Program:
+        """Verify the calls, and turn calls and tables into arrays.
 
         Raises:
             KernelError: if a call does not fit the memory; see `verify.py`.
         """
         lengths = {position: self.lengths.get(name, 0) for name, position in self.bases.items()}
-        lent = ("nothing", "record", *ORDER, "given", "upstream", *self.lent)
+        lent = ("nothing", "record", *ARRAYS, "input", "upstream", *self.lent)
         writable = {position for name, position in self.bases.items() if not name.startswith(lent)}
         calls = [*self.accesses, ("torch", self.results_written)]
         verify(calls, lengths, writable, self.contents)
         self.chained = np.array(self.calls, dtype=np.int64)
         self.where, self.count = self.chained.ctypes.data, len(self.calls) // CALL
-        self.chain = build.KERNEL(self.shared["chain"].alone)
+        self.chain = build.KERNEL(self.shared["chain"].single)
         self.constants = np.array(self.numbers, dtype=np.int64)
         self.bases_of = np.array(self.which, dtype=np.intp)
         return self
 
     def __call__(self, bases: Sequence[int]) -> None:
-        """Run all calls, with the addresses of the bases, the first two left out.
+        """Make all calls, with the addresses of the bases, without the first two.
 
         Raises:
             KernelError: if the addresses are not as many as the bases, or a kernel of the
@@ -473,29 +392,6 @@ class Program:
             check_guards()
 
     def slot_name(self, offset: int, slot: int) -> tuple[str, str]:
-        """The names of the kernel and the buffer of a slot, by where the table begins."""
+        """Name the kernel and the buffer of a slot, by the offset of the table."""
         kernel, _, table = next(call for call in self.tables if call[1] == offset)
         return kernel, self.name_of(table[slot]) if slot >= 0 else "its table"
-
-
-def content(buffer: str) -> str | None:
-    """The value that a buffer of a plan holds: a term's, whatever the buffer is called.
-
-    None for a seed, which stands where whoever computed it has left it.
-    """
-    kind, _, name = buffer.partition(" ")
-    if kind == "seed":
-        return None
-    return f"value {name}" if kind in ("leaf", "kept", "vector", "scratch", "result") else buffer
-
-
-def rows_of(program: Program, part: str, buffer: str) -> int:
-    """How many rows a buffer has."""
-    batch, total = program.shape.batch, program.shape.total
-    if buffer.startswith("vector"):
-        return 1
-    if buffer.startswith("scratch"):
-        return batch if part == "loop" else total
-    if buffer.startswith(("state", "gradient")):
-        return 2 * batch + total
-    return total

@@ -7,134 +7,158 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.call_list import Program, Shape, content, rows_of
+from gatewright.backends.llvm.call_list import Key, Program
+from gatewright.backends.llvm.call_shape import CallShape
 from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.verify import Span
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order
+from gatewright.schedule.buffers import Buffer
 
 
 @untraced
 def run_forward(
     built: Kernels,
-    shape: Shape,
-    steps: Order,
-    given: Sequence[int],
+    shape: CallShape,
+    order: Order,
+    addresses: Sequence[int],
     dtype: torch.dtype,
     *,
     training: bool,
     cleared: bool = False,
-    forms: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+    fronts: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
 ) -> tuple[list[Tensor], Tensor | None]:
-    """The wanted values, the last states, and the memory that the backward pass reads.
+    """Run: the outputs and the last states, and the memory that the backward pass reads.
 
-    That memory has gaps that hold anything, or zeros if it is `cleared`.
+    That memory has gaps with arbitrary numbers, or zeros if it is `cleared`.
 
     Args:
-        given: The addresses of what is given.
-        forms: The shapes of wanted values and of states without their last axis, `(N,)` and
-            `(B,)` unless they are given.
+        addresses: The addresses of the tensors that come in.
+        fronts: The shapes of outputs and of states without their last axis, `(N,)` and `(B,)`
+            by default.
     """
-    program = built.program("training" if training else "inference", shape, forward_program)
-    kept = POOL.take(dtype, program.lengths.get("kept", 0)) if training else None
-    passing = POOL.take(dtype, program.lengths.get("passing", 0))
-    if kept is not None and cleared:
-        kept.zero_()
-        passing.zero_()  # what is computed in the gaps goes on into those of `kept`
-    lead, front = forms or ((shape.total,), (shape.batch,))
-    outputs = [POOL.take(dtype, *lead, program.units(term)) for term in built.wanted]
+    program = built.program("training" if training else "inference", shape, ForwardProgram)
+    saved = POOL.take(dtype, program.lengths.get("saved", 0)) if training else None
+    scratch = POOL.take(dtype, program.lengths.get("scratch", 0))
+    if saved is not None and cleared:
+        saved.zero_()
+        scratch.zero_()  # values computed from its gaps end up in the gaps of `saved`
+    lead, front = fronts or ((shape.total,), (shape.batch,))
+    outputs = [POOL.take(dtype, *lead, program.units(term)) for term in built.outputs]
     states = built.schedule.graph.states.values()
     finals = [POOL.take(dtype, *front, program.units(term)) for term in states]
-    blocks = [0 if one is None else one.data_ptr() for one in (kept, passing)]
-    results = [one.data_ptr() for one in (*outputs, *finals)]
-    program([*steps.addresses, *blocks, *given, *results])
-    wanted = zip(built.wanted, outputs, strict=True)
-    return [*(one.bool() if term.boolean else one for term, one in wanted), *finals], kept
+    blocks = [0 if block is None else block.data_ptr() for block in (saved, scratch)]
+    results = [result.data_ptr() for result in (*outputs, *finals)]
+    program([*order.addresses, *blocks, *addresses, *results])
+    pairs = zip(built.outputs, outputs, strict=True)
+    return [*(o.bool() if term.boolean else o for term, o in pairs), *finals], saved
 
 
-def forward_program(built: Kernels, kind: str, shape: Shape) -> Program:
-    """The calls of a forward pass, with what `given` has in its order: terms, states, fresh."""
-    program = Program(built, shape)
-    outputs = [
-        program.returned(f"output {i}", term, shape.total) for i, term in enumerate(built.wanted)
-    ]
-    states = built.schedule.graph.states.values()
-    finals = [program.returned(f"final {i}", term, shape.batch) for i, term in enumerate(states)]
-    training = kind == "training"
-    needed = {f"{part} {one}" for part in built.parts if training for one in built.needed(part)}
-    handed = {f"loop leaf {one.index}": f"before kept {one.index}" for one in built.handed}
-    needed |= {early for late, early in handed.items() if late in needed}
-    taken = {}
-    for leaf, term in built.replaced.items() if training else ():
-        early, late = f"before kept {leaf.index}", f"loop kept {term.index}"
-        if early not in needed and late in needed:
-            taken[late] = early
-    positions = {term: i for i, term in enumerate(built.given)}
-    for name in built.parts:
-        plan = built.plans[f"{name}_{kind}"]
-        copies = []
-        for buffer, term in plan.terms.items():
-            own = f"{name} {buffer}"
-            if own in handed or own in taken:
-                program.places[own] = program.places[handed.get(own) or taken[own]]
+class ForwardProgram(Program):
+    """The calls of a forward pass; its inputs are `built.inputs`, states, and fresh states."""
+
+    def __init__(self, built: Kernels, kind: str, shape: CallShape) -> None:
+        super().__init__(built, shape)
+        self.training = kind == "training"
+        self.positions = {term: i for i, term in enumerate(built.inputs)}
+        self.outputs = [
+            self.returned(f"output {i}", term, shape.total) for i, term in enumerate(built.outputs)
+        ]
+        states = built.schedule.graph.states.values()
+        self.finals = [
+            self.returned(f"final {i}", term, shape.batch) for i, term in enumerate(states)
+        ]
+        self.shared_places = self._shared_places()
+        for part in built.parts:
+            self._place_buffers(part, f"{part}_{kind}")
+            if part == "loop":
+                self._begin()
+            self.pack(part, kind, self.positions)
+            self.run(part, kind)
+        self._finish()
+        self.complete()
+
+    def _shared_places(self) -> dict[Key, Key]:
+        """Map buffers of the loop to buffers of the part before it that have the same memory.
+
+        Also sets `self.needed`, the buffers that the backward pass reads.
+        """
+        built = self.built
+        same: dict[Key, Key] = {
+            ("loop", Buffer("leaf", term)): ("before", Buffer("value", term))
+            for term in built.handed_on
+        }
+        self.needed: set[Key] = set()
+        if not self.training:
+            return same
+        self.needed = {(part, buffer) for part in built.parts for buffer in built.needed(part)}
+        self.needed |= {early for late, early in same.items() if late in self.needed}
+        for leaf, term in built.replaced.items():
+            # A saved value reuses the buffer of the pre-activation that it was computed from,
+            # which is dead by then.
+            early: Key = ("before", Buffer("value", leaf))
+            late: Key = ("loop", Buffer("value", term))
+            if early not in self.needed and late in self.needed:
+                same[late] = early
+        self.needed |= {early for late, early in same.items() if late in self.needed}
+        return same
+
+    def _place_buffers(self, part: str, name: str) -> None:
+        """Place the buffers of a part, and copy inputs whose rows are not whole vectors."""
+        copies: list[tuple[Span, tuple[str, Buffer]]] = []
+        for buffer in self.built.plans[name].buffers:
+            key, term = (part, buffer), buffer.term
+            if key in self.shared_places:
+                self.places[key] = self.places[self.shared_places[key]]
                 continue
-            units = program.units(term)
-            if buffer.startswith(("leaf", "vector")):
-                rows = rows_of(program, name, buffer)
-                place = program.own(f"given {positions[term]}", units, rows)
-                if program.whole(term):
-                    program.places[own] = place
+            units, rows = self.units(term), self.rows_of(key)
+            if buffer.kind in ("leaf", "vector"):
+                tensor = self.own(f"input {self.positions[term]}", units, rows)
+                if self.whole(term):
+                    self.places[key] = tensor
                     continue
-                copies.append((place, own, term))
-            mine = buffer.startswith("kept") and term in built.wanted and own not in needed
-            if mine and program.whole(term):
-                # What torch gets is written where torch gets it.
-                program.places[own] = outputs[built.wanted.index(term)]
+                copies.append((tensor, key))
+            returned = buffer.kind == "value" and term in self.built.outputs
+            if returned and key not in self.needed and self.whole(term):
+                # The kernel writes into the tensor that is returned.
+                self.places[key] = self.outputs[self.built.outputs.index(term)]
                 continue
-            block = "kept" if own in needed or own in taken.values() else "passing"
-            program.place(block, rows_of(program, name, buffer), (own, units))
-        for place, own, term in copies:
-            rows = rows_of(program, name, own.removeprefix(f"{name} "))
-            value = content(own.removeprefix(f"{name} "))
-            units = program.units(term)
-            program.copy(place, program.places[own], rows, units, content=value)
-        if name == "loop":
-            begin(program, len(built.given))
-        program.pack(name, kind, positions)
-        program.run(name, kind)
-    finish(program, outputs, finals)
-    return program.ready()
+            self.place("saved" if key in self.needed else "scratch", rows, (key, units))
+        for tensor, key in copies:
+            _, buffer = key
+            rows, units = self.rows_of(key), self.units(buffer.term)
+            self.copy(tensor, self.places[key], rows, units, content=buffer.content)
 
+    def _begin(self) -> None:
+        """Copy the states before the first step, and fresh ones, to where the loop reads them."""
+        states, batch = self.built.schedule.graph.states, self.shape.batch
+        first = len(self.built.inputs)
+        for i, term in enumerate(states.values()):
+            buffer, units = Buffer("state", term), self.units(term)
+            target, value = self.places["loop", buffer], buffer.content
+            state = self.own(f"input {first + i}", units, batch)
+            self.copy(state, target.from_row(batch), batch, units, content=value)
+            if self.shape.fresh:
+                fresh = self.own(f"input {first + len(states) + i}", units, batch)
+                self.copy(fresh, target, batch, units, content=value)
 
-def begin(program: Program, first: int) -> None:
-    """Put the states before the first step, and fresh ones, where the loop reads them."""
-    states, batch = program.built.schedule.graph.states, program.shape.batch
-    for i, (state, term) in enumerate(states.items()):
-        units, target = program.units(term), program.places[f"loop state {state}"]
-        value = content(f"state {state}")
-        given = program.own(f"given {first + i}", units, batch)
-        program.copy(given, target.behind(batch), batch, units, content=value)
-        if program.shape.fresh:
-            fresh = program.own(f"given {first + len(states) + i}", units, batch)
-            program.copy(fresh, target, batch, units, content=value)
-
-
-def finish(program: Program, outputs: Sequence[Span], finals: Sequence[Span]) -> None:
-    """Copy to torch what is wanted and does not stand there: the kernels read the rest again."""
-    built, shape = program.built, program.shape
-    total, batch = shape.total, shape.batch
-    for term, output in zip(built.wanted, outputs, strict=True):
-        units = program.units(term)
-        if term.op == "state":
-            buffer = f"state {term.attributes['name']}"
-            place, value = program.places[f"loop {buffer}"], content(buffer)
-            program.copy(place, output, total, units, read="before", content=value)
-            continue
-        part = next(name for name, part in built.parts.items() if term in part.wanted)
-        place, value = program.places[f"{part} kept {term.index}"], content(f"kept {term.index}")
-        if place != output:
-            program.copy(place, output, total, units, content=value)
-    for (state, term), final in zip(built.schedule.graph.states.items(), finals, strict=True):
-        place, value = program.places[f"loop state {state}"], content(f"state {state}")
-        program.copy(place, final, batch, program.units(term), read="last", content=value)
+    def _finish(self) -> None:
+        """Copy results that no kernel wrote into the returned tensor: kernels read them again."""
+        built, shape = self.built, self.shape
+        for term, output in zip(built.outputs, self.outputs, strict=True):
+            units = self.units(term)
+            if term.op == "state":
+                buffer = Buffer("state", term)
+                place, value = self.places["loop", buffer], buffer.content
+                self.copy(place, output, shape.total, units, read="before", content=value)
+                continue
+            part = next(name for name, part in built.parts.items() if term in part.outputs)
+            buffer = Buffer("value", term)
+            place = self.places[part, buffer]
+            if place != output:
+                self.copy(place, output, shape.total, units, content=buffer.content)
+        for term, final in zip(built.schedule.graph.states.values(), self.finals, strict=True):
+            buffer, units = Buffer("state", term), self.units(term)
+            place, value = self.places["loop", buffer], buffer.content
+            self.copy(place, final, shape.batch, units, read="last", content=value)

@@ -1,26 +1,29 @@
 """A small layer over llvmlite: vectors of one number type, memory, loops.
 
-Kernels are written with these words, so that they read as what they compute.
+Kernels are written with the methods of `Function`, and with `Index` for their integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from llvmlite import ir
 
 from gatewright.backends.llvm.checked import WHOLE_TABLE, emit_check
+from gatewright.backends.llvm.index import INDEX, POINTER, Index, LoopIndex
 
-INDEX = ir.IntType(64)
-POINTER = ir.PointerType()
+INT32 = ir.IntType(32)
 VOID = ir.VoidType()
 
 
 class Splat(ir.Constant):  # type: ignore[misc]  # llvmlite has no annotations
-    """A constant in every lane, written once; llvmlite's own would be written lane by lane."""
+    """A constant with the same number in every lane.
+
+    It is written as `splat (...)`; llvmlite would write the number once a lane, and constants
+    are most of the text of a kernel.
+    """
 
     def get_reference(self) -> str:
         return f"splat ({self.constant[0]})"
@@ -31,8 +34,8 @@ class Numbers:
     """A number type and the vectors of it.
 
     Attributes:
-        bits, lanes: The width of a number, and as many of them as one vector register holds.
-        fused: Whether a product and a sum are one operation.
+        bits, lanes: The width of a number, and how many of them one vector register holds.
+        fused: Whether the processor has a fused multiply-add.
         checked: Whether every load and store is compared with the bounds of its buffer.
     """
 
@@ -51,6 +54,7 @@ class Numbers:
 
     @property
     def integers(self) -> ir.VectorType:
+        """Vectors of integers as wide as the numbers, for the bits of a vector."""
         return ir.VectorType(ir.IntType(self.bits), self.lanes)
 
     @property
@@ -59,7 +63,7 @@ class Numbers:
 
     @property
     def suffix(self) -> str:
-        """As in the names of LLVM's intrinsics."""
+        """The type of a vector, as it ends the names of LLVM's intrinsics."""
         return f"v{self.lanes}f{self.bits}"
 
 
@@ -77,106 +81,129 @@ class Function:
         self.module = module
         self.numbers = numbers
         self.function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
-        self.arguments = self.function.args
         self.entry = self.function.append_basic_block("entry")
         self.b = ir.IRBuilder(self.entry)
+        #: The arguments; integers among them are Index values.
+        self.arguments = [
+            Index(self.b, argument) if argument.type == INDEX else argument
+            for argument in self.function.args
+        ]
 
-    # Numbers.
-    def index(self, value: int) -> ir.Value:
-        return ir.Constant(INDEX, value)
+    # Integers.
+    def index(self, value: Index | ir.Value | int) -> Index:
+        """An Index of a constant or of an integer from llvmlite."""
+        return Index.of(self.b, value)
 
+    def select(self, condition: ir.Value, first: Index | int, second: Index | int) -> Index:
+        """The first of two integers if the condition holds, else the second."""
+        return Index(self.b, self.b.select(condition, self.index(first), self.index(second)))
+
+    def minimum(self, first: Index | int, second: Index | int) -> Index:
+        """The smaller of two integers."""
+        first, second = self.index(first), self.index(second)
+        return self.select(first < second, first, second)
+
+    def maximum(self, first: Index | int, second: Index | int) -> Index:
+        """The larger of two integers."""
+        first, second = self.index(first), self.index(second)
+        return self.select(first > second, first, second)
+
+    # Vectors.
     def splat(self, value: float) -> ir.Value:
         """A constant in every lane."""
         scalar = ir.Constant(self.numbers.scalar, value)
         return Splat(self.numbers.vector, scalar)
 
     def integer_splat(self, value: int) -> ir.Value:
+        """A constant integer in every lane."""
         scalar = ir.Constant(ir.IntType(self.numbers.bits), value)
         return Splat(self.numbers.integers, scalar)
 
     def broadcast(self, scalar: ir.Value) -> ir.Value:
         """A scalar in every lane."""
         vector = ir.Constant(self.numbers.vector, ir.Undefined)
-        first = self.b.insert_element(vector, scalar, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.numbers.lanes), None)
+        return self._repeated(scalar, vector, ir.Constant(INT32, 0))
+
+    def _repeated(self, scalar: ir.Value, vector: ir.Value, lane: ir.Value) -> ir.Value:
+        """Put a scalar into the lane 0 of a vector, and from there into every lane."""
+        first = self.b.insert_element(vector, scalar, lane)
+        mask = ir.Constant(ir.VectorType(INT32, self.numbers.lanes), None)  # all zero
         return self.b.shuffle_vector(first, vector, mask)
 
-    def call(self, intrinsic: str, *operands: ir.Value, kind: ir.Type | None = None) -> ir.Value:
-        """An LLVM intrinsic on vectors, such as "llvm.fma"."""
-        if intrinsic == "llvm.fma" and not self.numbers.fused:
-            intrinsic = "llvm.fmuladd"  # two operations, where one would be a slow function
-        kind = kind or operands[0].type
-        name = f"{intrinsic}.{self.numbers.suffix}"
-        known = self.module.globals.get(name)
-        if known is None:
-            signature = ir.FunctionType(kind, [one.type for one in operands])
-            known = ir.Function(self.module, signature, name)
-        return self.b.call(known, operands)
+    def call(self, intrinsic: str, *operands: ir.Value) -> ir.Value:
+        """Call an LLVM intrinsic on vectors, such as "llvm.sqrt"."""
+        vector = operands[0].type
+        callee = self._declared(
+            f"{intrinsic}.{self.numbers.suffix}", vector, [operand.type for operand in operands]
+        )
+        return self.b.call(callee, operands)
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """a * b + c, rounded once if the processor can."""
+        # Without the instruction, llvm.fma would be a call of the C library for each lane;
+        # llvm.fmuladd is then a multiplication and an addition.
+        return self.call("llvm.fma" if self.numbers.fused else "llvm.fmuladd", a, b, c)
 
     def each_lane(self, function: str, *operands: ir.Value) -> ir.Value:
-        """A function of the C library on each lane: exact, and slow."""
+        """Call a function of the C library on each lane: exact, and slow."""
         n = self.numbers
         name = function + ("f" if n.bits == 32 else "")
-        known = self.module.globals.get(name)
-        if known is None:
-            signature = ir.FunctionType(n.scalar, [n.scalar] * len(operands))
-            known = ir.Function(self.module, signature, name)
+        callee = self._declared(name, n.scalar, [n.scalar] * len(operands))
         result = ir.Constant(n.vector, ir.Undefined)
-        for lane in range(n.lanes):
-            at = ir.Constant(ir.IntType(32), lane)
-            scalars = [self.b.extract_element(one, at) for one in operands]
-            result = self.b.insert_element(result, self.b.call(known, scalars), at)
+        for number in range(n.lanes):
+            lane = ir.Constant(INT32, number)
+            scalars = [self.b.extract_element(operand, lane) for operand in operands]
+            result = self.b.insert_element(result, self.b.call(callee, scalars), lane)
         return result
 
     def across(self, reduction: str, vector: ir.Value) -> ir.Value:
-        """The sum of the lanes, "fadd", or the greatest of them, "fmax"."""
-        name = f"llvm.vector.reduce.{reduction}.{self.numbers.suffix}"
-        known = self.module.globals.get(name)
+        """Reduce the lanes to one number: to their sum, "fadd", or the largest, "fmax"."""
         scalar = self.numbers.scalar
         start = [ir.Constant(scalar, -0.0)] if reduction == "fadd" else []
-        if known is None:
-            kinds = [*(one.type for one in start), vector.type]
-            known = ir.Function(self.module, ir.FunctionType(scalar, kinds), name)
+        callee = self._declared(
+            f"llvm.vector.reduce.{reduction}.{self.numbers.suffix}",
+            scalar,
+            [*(constant.type for constant in start), vector.type],
+        )
         # In any order: pairwise is faster than one after the other, and no less exact.
-        return self.b.call(known, [*start, vector], fastmath=("reassoc",))
+        return self.b.call(callee, [*start, vector], fastmath=("reassoc",))
+
+    def _declared(self, name: str, result: ir.Type, kinds: Sequence[ir.Type]) -> ir.Function:
+        """Declare a function that is defined elsewhere, once a module."""
+        if name not in self.module.globals:
+            ir.Function(self.module, ir.FunctionType(result, kinds), name)
+        return self.module.globals[name]
 
     def transposed(self, rows: Sequence[ir.Value]) -> list[ir.Value]:
-        """As many vectors as there are lanes, with rows and lanes exchanged."""
-        found, lanes = list(rows), self.numbers.lanes
-        int32 = ir.IntType(32)
-        # Two halves interleaved, over and over: each turn moves one bit of the lane's number
-        # into the row's (Stone 1971, "Parallel processing with the perfect shuffle").
+        """Exchange rows and lanes of as many vectors as there are lanes."""
+        rows, lanes = list(rows), self.numbers.lanes
+        # Two halves interleaved, over and over: each round moves one bit of the lane's number
+        # into the row's (Stone 1971, "Parallel processing with the perfect shuffle"). That is
+        # lanes * log2(lanes) shuffles: 64 for 16 rows of 16 lanes.
         pairs = [i // 2 + lanes * (i % 2) for i in range(2 * lanes)]
         halves = [pairs[:lanes], pairs[lanes:]]
-        masks = [ir.Constant(ir.VectorType(int32, lanes), one) for one in halves]
+        masks = [ir.Constant(ir.VectorType(INT32, lanes), half) for half in halves]
         for _ in range(lanes.bit_length() - 1):
-            found = [
-                self.b.shuffle_vector(found[i // 2], found[(i + lanes) // 2], masks[i % 2])
+            rows = [
+                self.b.shuffle_vector(rows[i // 2], rows[(i + lanes) // 2], masks[i % 2])
                 for i in range(lanes)
             ]
-        return found
+        return rows
 
-    def least(self, one: ir.Value, other: ir.Value) -> ir.Value:
-        """The smaller one of two indices."""
-        return self.b.select(self.b.icmp_signed("<", one, other), one, other)
-
-    def greatest(self, one: ir.Value, other: ir.Value) -> ir.Value:
-        """The larger one of two indices."""
-        return self.b.select(self.b.icmp_signed(">", one, other), one, other)
-
-    def lanes_below(self, count: ir.Value) -> ir.Value:
-        """Which lanes are among the first `count`."""
-        n = self.numbers
-        kind = ir.VectorType(INDEX, n.lanes)
-        lanes = ir.Constant(kind, list(range(n.lanes)))
-        first = self.b.insert_element(ir.Constant(kind, ir.Undefined), count, self.index(0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), n.lanes), None)
-        bound = self.b.shuffle_vector(first, ir.Constant(kind, ir.Undefined), mask)
+    def lanes_below(self, count: Index) -> ir.Value:
+        """A mask of the first `count` lanes: none if it is negative."""
+        kind = ir.VectorType(INDEX, self.numbers.lanes)
+        lanes = ir.Constant(kind, list(range(self.numbers.lanes)))
+        bound = self._repeated(count, ir.Constant(kind, ir.Undefined), self.index(0))
         return self.b.icmp_signed("<", lanes, bound)
+
+    def lanes_between(self, begin: Index, end: Index) -> ir.Value:
+        """A mask of the lanes from `begin` on and before `end`."""
+        return self.b.and_(self.b.not_(self.lanes_below(begin)), self.lanes_below(end))
 
     # Memory.
     def table(self, pointer: ir.Value) -> ir.Value:
-        """Declare a pointer to be a table of numbers and addresses; `checked.py` has its form."""
+        """Declare a pointer to be a table of numbers and addresses; see `checked.py`."""
         pointer.origin = (pointer, self.index(WHOLE_TABLE))
         return pointer
 
@@ -191,25 +218,24 @@ class Function:
         pointer.origin = None
         return pointer
 
-    def address(self, base: ir.Value, offset: ir.Value, kind: ir.Type | None = None) -> ir.Value:
-        """The address `offset` elements behind `base`."""
+    def address(self, base: ir.Value, offset: Index | int, kind: ir.Type | None = None) -> ir.Value:
+        """The address `offset` elements after `base`."""
         # Out of bounds, "inbounds" would allow LLVM to assume anything.
         inbounds = not self.numbers.checked
-        result = self.b.gep(
-            base, [offset], inbounds=inbounds, source_etype=kind or self.numbers.scalar
-        )
+        kind = kind or self.numbers.scalar
+        result = self.b.gep(base, [self.index(offset)], inbounds=inbounds, source_etype=kind)
         if hasattr(base, "origin"):
             result.origin = base.origin
         return result
 
-    def _safe(self, address: ir.Value, size: ir.Value | int, *, write: bool = False) -> ir.Value:
-        """The address itself, and in the checked build another one if it is out of bounds."""
+    def _safe(self, address: ir.Value, size: Index | int, *, write: bool = False) -> ir.Value:
+        """The address itself; in the checked build, spare memory if it is out of bounds."""
         if not self.numbers.checked or address.origin is None:
             return address
         table, slot = address.origin
-        size = self.index(size) if isinstance(size, int) else size
         check = emit_check(self.module)
-        return self.b.call(check, [table, slot, address, size, self.index(int(write))])
+        operands = [table, slot, address, self.index(size), self.index(int(write))]
+        return self.b.call(check, operands)
 
     def load(self, address: ir.Value) -> ir.Value:
         """A vector from memory, of any alignment."""
@@ -218,11 +244,11 @@ class Function:
         vector.align = n.bytes
         return vector
 
-    def load_first(self, address: ir.Value, count: ir.Value, other: float) -> ir.Value:
-        """A vector of the first `count` numbers from memory, with another one behind them."""
+    def load_first(self, address: ir.Value, count: Index, other: float) -> ir.Value:
+        """The first `count` numbers of a vector from memory, and a constant in the other lanes."""
         n = self.numbers
         mask = self.lanes_below(count)
-        masked = self._masked("load", n.vector, [POINTER, ir.IntType(32), mask.type, n.vector])
+        masked = self._masked("load", n.vector, [POINTER, INT32, mask.type, n.vector])
         safe = self._safe(address, self._bytes_of(count))
         return self.b.call(masked, [safe, self._alignment(), mask, self.splat(other)])
 
@@ -232,27 +258,23 @@ class Function:
         stored = self.b.store(value, self._safe(address, n.lanes * n.bytes, write=True))
         stored.align = n.bytes
 
-    def store_first(self, value: ir.Value, address: ir.Value, count: ir.Value) -> None:
+    def store_first(self, value: ir.Value, address: ir.Value, count: Index) -> None:
         """Write the first `count` numbers of a vector."""
         mask = self.lanes_below(count)
-        kinds = [self.numbers.vector, POINTER, ir.IntType(32), mask.type]
+        kinds = [self.numbers.vector, POINTER, INT32, mask.type]
         safe = self._safe(address, self._bytes_of(count), write=True)
         masked = self._masked("store", VOID, kinds)
         self.b.call(masked, [value, safe, self._alignment(), mask])
 
     def _masked(self, name: str, result: ir.Type, kinds: list[ir.Type]) -> ir.Function:
-        name = f"llvm.masked.{name}.{self.numbers.suffix}.p0"
-        if name not in self.module.globals:
-            ir.Function(self.module, ir.FunctionType(result, kinds), name)
-        return self.module.globals[name]
+        return self._declared(f"llvm.masked.{name}.{self.numbers.suffix}.p0", result, kinds)
 
     def _alignment(self) -> ir.Value:
-        return ir.Constant(ir.IntType(32), self.numbers.bytes)
+        return ir.Constant(INT32, self.numbers.bytes)
 
-    def _bytes_of(self, count: ir.Value) -> ir.Value:
+    def _bytes_of(self, count: Index) -> Index:
         """The bytes of the first `count` numbers of a vector: none if it is negative."""
-        within = self.least(self.greatest(count, self.index(0)), self.index(self.numbers.lanes))
-        return self.b.mul(within, self.index(self.numbers.bytes))
+        return self.minimum(self.maximum(count, 0), self.numbers.lanes) * self.numbers.bytes
 
     def load_scalar(self, address: ir.Value) -> ir.Value:
         """One number from memory."""
@@ -262,68 +284,38 @@ class Function:
         """Write one number."""
         self.b.store(value, self._safe(address, self.numbers.bytes, write=True))
 
-    def load_index(self, base: ir.Value, position: ir.Value | int) -> ir.Value:
-        """An index out of an array of them."""
-        if isinstance(position, int):
-            position = self.index(position)
-        return self.b.load(self._safe(self.address(base, position, INDEX), 8), typ=INDEX)
+    def load_index(self, base: ir.Value, position: Index | int) -> Index:
+        """An integer out of an array of them."""
+        place = self._safe(self.address(base, position, INDEX), INDEX.width // 8)
+        return Index(self.b, self.b.load(place, typ=INDEX))
 
-    def load_pointer(self, table: ir.Value, slot: ir.Value | int) -> ir.Value:
+    def load_pointer(self, table: ir.Value, slot: Index | int) -> ir.Value:
         """The address in a slot of a table."""
-        slot = self.index(slot) if isinstance(slot, int) else slot
-        place = self._safe(self.address(table, slot, POINTER), 8)
+        slot = self.index(slot)
+        place = self._safe(self.address(table, slot, POINTER), INDEX.width // 8)
         pointer = self.b.load(place, typ=POINTER)
         pointer.origin = (table, slot)
         return pointer
 
     def prefetch(self, address: ir.Value, *, write: bool = False) -> None:
-        """Ask for the line of an address, which need not be valid, before it is read."""
-        name, int32 = "llvm.prefetch.p0", ir.IntType(32)
-        known = self.module.globals.get(name)
-        if known is None:
-            kinds = [POINTER, int32, int32, int32]
-            known = ir.Function(self.module, ir.FunctionType(VOID, kinds), name)
-        near, data = (ir.Constant(int32, one) for one in (3, 1))
-        self.b.call(known, [address, ir.Constant(int32, int(write)), near, data])
+        """Ask for the cache line of an address, which need not be valid, before it is read."""
+        callee = self._declared("llvm.prefetch.p0", VOID, [POINTER, INT32, INT32, INT32])
+        # Into the nearest cache (locality 3 of 0 to 3), as data (1) and not instructions (0).
+        near, data = (ir.Constant(INT32, number) for number in (3, 1))
+        self.b.call(callee, [address, ir.Constant(INT32, int(write)), near, data])
 
     # Control.
     @contextmanager
-    def loop(self, begin: ir.Value, end: ir.Value, step: int = 1) -> Iterator[ir.Value]:
-        """Run the body with an index from `begin` while a whole step fits before `end`."""
-        with self.carrying(begin, end, step, []) as (position, _, _):
-            yield position
+    def loop(
+        self,
+        begin: Index | int,
+        end: Index | int,
+        step: int = 1,
+        carried: Sequence[ir.Value] = (),
+    ) -> Iterator[LoopIndex]:
+        """Run the body with an index from `begin` on, while a whole step fits before `end`.
 
-    @contextmanager
-    def strides(
-        self, begin: ir.Value, end: ir.Value, most: ir.Value
-    ) -> Iterator[tuple[ir.Value, ir.Value]]:
-        """Run the body for one piece after another, `most` long but for the last."""
-        b = self.b
-        before = b.block
-        head = self.function.append_basic_block("piece")
-        body = self.function.append_basic_block("body")
-        after = self.function.append_basic_block("after")
-        b.branch(head)
-        b.position_at_end(head)
-        position = b.phi(INDEX)
-        position.add_incoming(begin, before)
-        b.cbranch(b.icmp_signed("<", position, end), body, after)
-        b.position_at_end(body)
-        ahead = b.add(position, most)
-        until = b.select(b.icmp_signed("<", ahead, end), ahead, end)
-        yield position, until
-        position.add_incoming(until, b.block)
-        b.branch(head)
-        b.position_at_end(after)
-
-    @contextmanager
-    def carrying(
-        self, begin: ir.Value, end: ir.Value, step: int, carried: list[ir.Value]
-    ) -> Iterator[tuple[ir.Value, list[ir.Value], Callable[[list[ir.Value]], None]]]:
-        """A loop with values that it carries from turn to turn.
-
-        Yields the index, the values, and what is to be told the values after the turn. After
-        the loop, `carried` holds the last values.
+        Yields the index, which has the loop-carried values; see `LoopIndex`.
         """
         b = self.b
         before = b.block
@@ -333,25 +325,43 @@ class Function:
         b.branch(head)
         b.position_at_end(head)
         position = b.phi(INDEX)
-        position.add_incoming(begin, before)
+        position.add_incoming(self.index(begin), before)
         values = []
-        for one in carried:
-            phi = b.phi(one.type)
-            phi.add_incoming(one, before)
+        for value in carried:
+            phi = b.phi(value.type)
+            phi.add_incoming(value, before)
             values.append(phi)
-        ahead = b.add(position, self.index(step))
-        b.cbranch(b.icmp_signed("<=", ahead, end), body, after)
+        index = LoopIndex(b, position, values)
+        ahead = index + step
+        b.cbranch(ahead <= end, body, after)
         b.position_at_end(body)
-        kept: list[ir.Value] = list(values)
-
-        def tell(new: list[ir.Value]) -> None:
-            kept[:] = new
-
-        yield position, values, tell
+        yield index
         position.add_incoming(ahead, b.block)
-        for phi, one in zip(values, kept, strict=True):
-            phi.add_incoming(one, b.block)
+        for phi, value in zip(values, index.new, strict=True):
+            phi.add_incoming(value, b.block)
         b.branch(head)
         b.position_at_end(after)
-        carried[:] = values
-        self.reached: Any = position
+
+    @contextmanager
+    def chunks(self, begin: Index, end: Index, length: Index) -> Iterator[tuple[Index, Index]]:
+        """Run the body for one chunk after another, each `length` long except the last.
+
+        Yields the begin and the end of the chunk.
+        """
+        b = self.b
+        before = b.block
+        head = self.function.append_basic_block("piece")
+        body = self.function.append_basic_block("body")
+        after = self.function.append_basic_block("after")
+        b.branch(head)
+        b.position_at_end(head)
+        phi = b.phi(INDEX)
+        phi.add_incoming(begin, before)
+        position = Index(b, phi)
+        b.cbranch(position < end, body, after)
+        b.position_at_end(body)
+        until = self.minimum(position + length, end)
+        yield position, until
+        phi.add_incoming(until, b.block)
+        b.branch(head)
+        b.position_at_end(after)

@@ -1,130 +1,117 @@
 """Kernels: from a loop's nests to functions in LLVM's language.
 
-A nest runs over blocks of one vector of units, and for each over tiles of rows. A tile holds,
-in registers, `rows x blocks` vectors for every sum of products. It walks once along the
-sources, broadcasts one number of each row and multiplies it with the packed matrices, so a
-number that is loaded is used in all sums; then it computes the pointwise terms and stores
-what is wanted. Rows do not touch, so each thread walks through all steps with rows of its own.
+A nest runs over blocks of one vector of units, and for each block over tiles of rows. A tile
+holds, in registers, `rows x blocks` vectors for every sum of products. Its K-loop runs once
+over the sources, broadcasts one number of each row and multiplies it with the packed matrices,
+so a number that is loaded is used in all sums. Its epilogue computes the pointwise terms and
+stores the results. Rows are independent, so each thread runs all steps on rows of its own.
 
-Where there are fewer rows than threads have use for, a team shares the units instead: each
-thread takes its blocks of every nest, and waits for the others before the next one.
+Where there are fewer rows than threads could use, a team of threads shares the units instead:
+each thread takes its blocks of every nest, and waits for the others before the next nest.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.products import Tile, emit_products, levels
-from gatewright.backends.llvm.row_reductions import emit_whole
+from gatewright.backends.llvm.products import emit_products
+from gatewright.backends.llvm.row_reductions import emit_row_reduction
 from gatewright.backends.llvm.rows import Rows, size_of
 from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest, reads_whole
 from gatewright.schedule.slots import OFFSETS, ROWS, STEPS, Plan
-
-#: Bytes of a product's source that are walked through for all blocks, then for the next rows:
-#: with the matrices, they stay in the second cache. A multiple of the rows of every tile.
-ROWS_BYTES, TALL = 1 << 18, 24
+from gatewright.schedule.tiling import CHUNK_BYTES, CHUNK_ROWS, Tile, Tiling
 
 
 def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: int) -> None:
     """Emit the kernel `name(table, first row, end row)` for the rows of one thread.
 
-    Beside it, `name_team(table, first row, end row, thread, threads, barrier)` for one thread
-    of a team that shares the units of these rows.
+    In addition, emit `name_team(table, first row, end row, rank, team size, barrier)` for one
+    thread of a team that shares the units of these rows.
     """
-    walks = [
+    nests = [
         _emit_nest(module, f"{name}_{position}", plan, nest, numbers, registers)
         for position, nest in enumerate(plan.loop.nests)
     ]
     kinds = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER]
     f = Function(module, f"{name}_team", kinds, numbers)
-    table, first, end, me, team, barrier = f.arguments
+    table, first, end, rank, team, barrier = f.arguments
     f.table(table)
     rows, offsets = f.load_pointer(table, ROWS), f.load_pointer(table, OFFSETS)
     steps = f.load_index(table, STEPS)
     chunk = _chunk(f, plan, table)
-    with f.loop(f.index(0), steps) as turn:
+    with f.loop(0, steps) as step:
         # The caller lists the steps in the order in which they run.
-        running = f.load_index(rows, turn)
-        last = f.b.select(f.b.icmp_signed("<", end, running), end, running)
-        offset = f.load_index(offsets, turn)
-        # A few rows at a time go through all nests and all blocks: they stay in the cache.
-        with f.strides(first, last, chunk) as (begin, until):
-            for walk in walks:
-                f.b.call(walk, [table, offset, begin, until, me, team])
-                with f.b.if_then(f.b.icmp_signed(">", team, f.index(1))):
+        running = f.load_index(rows, step)
+        last = f.minimum(end, running)
+        offset = f.load_index(offsets, step)
+        # One chunk of rows at a time goes through all nests and blocks, and stays in the cache.
+        with f.chunks(first, last, chunk) as (begin, until):
+            for nest in nests:
+                f.b.call(nest, [table, offset, begin, until, rank, team])
+                with f.b.if_then(team > 1):
                     f.b.call(emit_barrier(module, numbers), [barrier, team])
     f.b.ret_void()
-    alone = Function(module, name, [POINTER, INDEX, INDEX], numbers)
-    nobody = ir.Constant(POINTER, None)
-    alone.b.call(f.function, [*alone.arguments, alone.index(0), alone.index(1), nobody])
-    alone.b.ret_void()
+    # For a single thread: rank 0 of a team of 1, which needs no barrier.
+    single = Function(module, name, [POINTER, INDEX, INDEX], numbers)
+    no_barrier = ir.Constant(POINTER, None)
+    single.b.call(f.function, [*single.arguments, single.index(0), single.index(1), no_barrier])
+    single.b.ret_void()
 
 
-def _chunk(f: Function, plan: Plan, table: ir.Value) -> ir.Value:
-    """How many rows are taken through all nests at a time, a multiple of every tile's."""
-    longest: ir.Value = f.index(1)
-    for nest in plan.loop.nests:
-        for group in plan.groups[nest]:
-            size = size_of(f, plan, table, group.source.size)
-            longer = f.b.icmp_signed(">", size, longest)
-            longest = f.b.select(longer, size, longest)
-    fitting = f.b.sdiv(f.index(ROWS_BYTES // f.numbers.bytes), longest)
-    whole = f.b.mul(f.b.sdiv(fitting, f.index(TALL)), f.index(TALL))
-    enough = f.b.icmp_signed(">", whole, f.index(TALL))
-    return f.b.select(enough, whole, f.index(TALL))
+def _chunk(f: Function, plan: Plan, table: ir.Value) -> Index:
+    """Emit the number of rows of a chunk, from the longest source of a product."""
+    longest = f.index(1)
+    for group in plan.all_groups():
+        longest = f.maximum(size_of(f, plan, table, group.source.size), longest)
+    rows = f.index(CHUNK_BYTES // f.numbers.bytes) // longest
+    return f.maximum(rows // CHUNK_ROWS * CHUNK_ROWS, CHUNK_ROWS)
 
 
 def _emit_nest(
     module: ir.Module, name: str, plan: Plan, nest: Nest, numbers: Numbers, registers: int
 ) -> ir.Function:
-    """Emit the walk of a nest over one thread's blocks, and rows.
+    """Emit the loops of a nest over one thread's blocks of units, and over the rows.
 
-    `(table, offset, first row, last row, thread, threads)`.
+    `(table, offset, first row, end row, rank, team size)`.
     """
-    stairs = levels(len(nest.sums), registers)
+    tiling = Tiling.of(nest, registers)
     terms = _emit_terms(module, f"{name}_terms", plan, nest, numbers)
     functions = {
-        (rows, blocks): _emit_tile(
-            module,
-            f"{name}_{rows}x{blocks}",
-            plan,
-            nest,
-            numbers,
-            Tile(rows, blocks),
-            terms,
-            registers,
+        tile: _emit_tile(
+            module, f"{name}_{tile.rows}x{tile.blocks}", plan, nest, numbers, tile, terms, tiling
         )
-        for blocks, tall in stairs
-        for rows in tall
+        for tile in tiling.tiles
     }
     f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
     f.function.linkage = "internal"
-    table, offset, first, last, me, team = f.arguments
+    table, offset, first, last, rank, team = f.arguments
     f.table(table)
     units = size_of(f, plan, table, nest.size)
-    count = f.b.sdiv(f.b.add(units, f.index(numbers.lanes - 1)), f.index(numbers.lanes))
-    done: ir.Value = f.b.sdiv(f.b.mul(count, me), team)
-    count = f.b.sdiv(f.b.mul(count, f.b.add(me, f.index(1))), team)
-    alone = f.b.icmp_signed("==", f.b.sub(last, first), f.index(1))
-    if not nest.sums:  # one row after the other, as they lie in memory
-        with f.loop(first, last) as one, f.loop(done, count) as at:
-            f.b.call(functions[1, 1], [table, offset, one, at])
+    blocks = (units + (numbers.lanes - 1)) // numbers.lanes
+    # This thread's share of the blocks.
+    begin, end = blocks * rank // team, blocks * (rank + 1) // team
+    single_row = last - first == 1
+    if not nest.sums:  # row by row, in the order of memory
+        with f.loop(first, last) as row, f.loop(begin, end) as block:
+            f.b.call(functions[Tile(1, 1)], [table, offset, row, block])
         f.b.ret_void()
         return f.function
-    for level, (blocks, tall) in enumerate(stairs):
-        # The widest tiles are for a row that stands alone.
-        end = f.b.select(alone, count, done) if level == 0 and len(stairs) > 1 else count
-        with f.carrying(done, end, blocks, []) as (block, _, _):
-            row: ir.Value = first
-            for rows in tall:
-                with f.carrying(row, last, rows, []) as (position, _, _):
-                    f.b.call(functions[rows, blocks], [table, offset, position, block])
-                row = f.reached
-        done = f.reached
+    for position, column in enumerate(tiling.columns):
+        # Of several columns the first one is for a single row; others do not use it.
+        only_single = position == 0 and len(tiling.columns) > 1
+        column_end = f.select(single_row, end, begin) if only_single else end
+        with f.loop(begin, column_end, column[0].blocks) as block:
+            row_begin: Index = first
+            for tile in column:
+                with f.loop(row_begin, last, tile.rows) as row:
+                    f.b.call(functions[tile], [table, offset, row, block])
+                row_begin = row.end
+        begin = block.end
     f.b.ret_void()
     return f.function
 
@@ -137,7 +124,7 @@ def _emit_tile(
     numbers: Numbers,
     tile: Tile,
     terms: ir.Function,
-    registers: int,
+    tiling: Tiling,
 ) -> ir.Function:
     """Emit one tile: `(table, offset, first row, first block)`."""
     f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
@@ -145,46 +132,48 @@ def _emit_tile(
     f.function.attributes.add("noinline")
     table, offset, row, block = f.arguments
     f.table(table)
-    within = [f.b.add(row, f.index(r)) for r in range(tile.rows)]
-    rows = Rows(f, plan, table, [f.b.add(offset, one) for one in within], within)
-    unit = f.b.mul(block, f.index(numbers.lanes))
+    within = [row + r for r in range(tile.rows)]
+    rows = Rows(f, plan, table, [offset + b for b in within], within)
+    unit = block * numbers.lanes
     if nest.sums:
-        _emit_hints(f, plan, nest, rows, tile, unit)
-    sums = emit_products(f, plan, nest, rows, tile, table, block, registers)
+        _emit_prefetches(f, plan, nest, rows, tile, unit)
+    sums = emit_products(f, plan, nest, rows, tile, table, block, tiling)
     for r in range(tile.rows):
         for j in range(tile.blocks):
-            at = f.b.add(unit, f.index(j * numbers.lanes))
+            first_unit = unit + j * numbers.lanes
             values = [sums[term, r, j] for term in nest.sums]
-            f.b.call(terms, [table, rows.packed[r], rows.within[r], at, *values])
+            f.b.call(terms, [table, rows.packed[r], rows.within[r], first_unit, *values])
     f.b.ret_void()
     return f.function
 
 
-def _emit_hints(
-    f: Function, plan: Plan, nest: Nest, rows: Rows, tile: Tile, unit: ir.Value
+def _emit_prefetches(
+    f: Function, plan: Plan, nest: Nest, rows: Rows, tile: Tile, unit: Index
 ) -> None:
-    """Ask for what the pointwise terms will read and write, while the products are summed."""
+    """Prefetch the epilogue's operands and results, while the products are summed."""
     own = set(nest.terms)
-    read = [one for term in nest.terms if term not in nest.sums for one in term.operands]
-    read += [one for total in nest.sums.values() for one in total.others]
-    places = {plan.loads[one]: False for one in read if one in plan.loads and one not in own}
-    places |= {place: True for term in nest.terms for place in plan.stores.get(term, ())}
-    for place, write in places.items():
-        if place.how in ("step", "before", "after"):
+    read = [o for term in nest.terms if term not in nest.sums for o in term.operands]
+    read += [other for total in nest.sums.values() for other in total.others]
+    loads = [plan.loads[term] for term in read if term in plan.loads and term not in own]
+    accesses = dict.fromkeys(loads, False)
+    accesses |= {store: True for term in nest.terms for store in plan.stores.get(term, ())}
+    for access, write in accesses.items():
+        # Vectors and scratch are small, and in the cache already.
+        if access.how in ("step", "before", "after"):
             for r in range(tile.rows):
-                start = f.address(rows.address(place, r), unit)
+                start = f.address(rows.address(access, r), unit)
                 for j in range(tile.blocks):
-                    f.prefetch(f.address(start, f.index(j * f.numbers.lanes)), write=write)
+                    f.prefetch(f.address(start, j * f.numbers.lanes), write=write)
 
 
 def _emit_terms(
     module: ir.Module, name: str, plan: Plan, nest: Nest, numbers: Numbers
 ) -> ir.Function:
-    """Emit the pointwise terms of one row and block, and what of them is stored.
+    """Emit the epilogue: the pointwise terms of one row and block, and their stores.
 
-    `(table, packed row, row within the batch, first unit, the sums of products)`. A function
-    of its own: unrolled into every tile it would be most of the code, and of the time to
-    build it.
+    `(table, packed row, row within the batch, first unit, the sums of products)`. It is a
+    function of its own: unrolled into every tile it would be most of the code, and of the time
+    to build it.
     """
     kinds = [POINTER, INDEX, INDEX, INDEX, *[numbers.vector] * len(nest.sums)]
     f = Function(module, name, kinds, numbers)
@@ -206,7 +195,7 @@ def _emit_terms(
                     known[term] = f.broadcast(f.load_scalar(address))
                 else:
                     known[term] = f.load(f.address(address, unit))
-                if term.boolean:  # in memory it is 1 or 0
+                if term.boolean:  # 1 or 0 in memory
                     known[term] = f.b.fcmp_unordered("!=", known[term], f.splat(0.0))
         return known[term]
 
@@ -218,14 +207,14 @@ def _emit_terms(
                 total = f.b.fadd(total, value(other))
             known[term] = total
         elif reads_whole(term):
-            known[term] = emit_whole(f, plan, table, rows, term, unit)
+            known[term] = emit_row_reduction(f, plan, table, rows, term, unit)
         else:
-            known[term] = POINTWISE[term.op](f, *(value(one) for one in term.operands))
-        for place in plan.stores.get(term, ()):
-            address = f.address(rows.address(place, 0), unit)
+            known[term] = POINTWISE[term.op](f, *(value(operand) for operand in term.operands))
+        for access in plan.stores.get(term, ()):
+            address = f.address(rows.address(access, 0), unit)
             stored = known[term]
             if term.boolean:
                 stored = f.b.select(stored, f.splat(1.0), f.splat(0.0))
-            f.store(f.b.fadd(stored, f.load(address)) if place.add else stored, address)
+            f.store(f.b.fadd(stored, f.load(address)) if access.add else stored, address)
     f.b.ret_void()
     return f.function

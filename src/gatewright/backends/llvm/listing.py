@@ -8,11 +8,12 @@ from llvmlite import ir
 
 from gatewright.backends.llvm.build import optimised
 from gatewright.backends.llvm.kernel import emit
-from gatewright.backends.llvm.library import Kernels, cannot
+from gatewright.backends.llvm.library import Kernels, unsupported_graph
 from gatewright.backends.llvm.target import Target, target
 from gatewright.errors import BackendError
 from gatewright.graph import Graph
 from gatewright.schedule.describe import Description
+from gatewright.schedule.loop import ScheduleOptions
 from gatewright.schedule.slots import AFTER, BEFORE, OFFSETS, ROWS, STEPS, Plan
 
 #: Numbers of float32, in which the kernel is printed.
@@ -39,12 +40,12 @@ def kernel_text(
     Raises:
         BackendError: if the kernels cannot run the cell.
     """
-    if (reason := cannot(graph, (), ())) is not None:
+    if (reason := unsupported_graph(graph)) is not None:
         raise BackendError(f"there is no kernel of {graph.equations.name}: {reason}")
     processor = processor or target()
     numbers = processor.numbers(BITS)
     name = "loop_backward" if backward else "loop_inference"
-    plan = Kernels(graph, ((), (), False), BITS).plans[name]
+    plan = Kernels(graph, ScheduleOptions(input_gradients=False), BITS).plans[name]
     module = ir.Module("gatewright")
     emit(module, name, plan, numbers, processor.registers)
     header = _header(graph, plan, processor, name, numbers.lanes)

@@ -1,4 +1,8 @@
-"""Every pointwise operation on vectors; `README.md` has the mathematics and the errors."""
+"""Every pointwise operation on vectors.
+
+Exact to a few units in the last place (ulp); `README.md` has the choice of the methods. NaN
+stays NaN: ranges are limited by comparisons that NaN fails.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ TANH_P = (
 )
 TANH_Q = (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
 TANH_END = 7.90531110763549805
-#: From here on 1 is closer to tanh in float32 than the value at that end.
+#: Above this, 1 is closer to tanh in float32 than the quotient at `TANH_END`.
 TANH_FULL = 8.4
 
 #: exp(r) = 1 + r + r^2 P(r) on [-ln 2 / 2, ln 2 / 2], in float32: the polynomial of Cephes.
@@ -37,15 +41,18 @@ EXP32 = (
 FACTORIALS = [1.0]
 for _n in range(2, 14):
     FACTORIALS.append(FACTORIALS[-1] * _n)
-EXP64 = tuple(1.0 / one for one in FACTORIALS[:0:-1])
+EXP64 = tuple(1.0 / factorial for factorial in FACTORIALS[:0:-1])
 LOG2_E = 1.4426950408889634
-#: ln 2 in two parts, the first with so few bits that n times it is exact.
+#: ln 2 in two parts. The first has so few bits that n times it is exact for every n in range.
 LN2 = {32: (0.693359375, -2.12194440e-4), 64: (0.6931471803691238, 1.9082149292705877e-10)}
-#: Added to a small number, its integer part stands in the lowest bits.
+#: 1.5 * 2^23 and 1.5 * 2^52: added to a small number, they leave its nearest integer in the
+#: lowest bits of the mantissa, since the last bit is worth 1 there.
 ROUND = {32: 12582912.0, 64: 6755399441055744.0}
+ROUND_BITS = {32: 0x4B400000, 64: 0x4338000000000000}
+#: Of the exponent: its bias, and the bits of the mantissa behind it.
 BIAS = {32: 127, 64: 1023}
 MANTISSA = {32: 23, 64: 52}
-#: log in fdlibm's way: R(s^2) / s^2, the highest power first.
+#: log as in fdlibm: R(s^2) / s^2, the highest power first.
 LOG = {
     32: (0.24279078841, 0.28498786688, 0.40000972152, 0.66666662693),
     64: (
@@ -58,48 +65,45 @@ LOG = {
         6.666666666666735130e-01,
     ),
 }
-#: The bits of 1 and of sqrt(1/2); the smallest normal number, and by how much it is lifted.
+#: The bits of 1 and of sqrt(1/2); the smallest normal number, and the power of two by which
+#: smaller ones are scaled up.
 ONE = {32: 0x3F800000, 64: 0x3FF0000000000000}
 ROOT = {32: 0x3F3504F3, 64: 0x3FE6A09E667F3BCD}
 SMALLEST = {32: 2.0**-126, 64: 2.0**-1022}
 LIFT = 54
+#: Beyond these exp is 0 or infinite, and 2^n would need more than two factors.
 EXP_ENDS = {32: (-104.0, 89.0), 64: (-746.0, 710.0)}
 
 
 def horner(f: Function, x: ir.Value, coefficients: tuple[float, ...]) -> ir.Value:
     """A polynomial, the highest power first."""
     total = f.splat(coefficients[0])
-    for one in coefficients[1:]:
-        total = f.call("llvm.fma", total, x, f.splat(one))
+    for coefficient in coefficients[1:]:
+        total = f.fma(total, x, f.splat(coefficient))
     return total
 
 
 def clamp(f: Function, x: ir.Value, low: float, high: float) -> ir.Value:
-    """x within [low, high]; NaN stays NaN, since it compares as neither."""
+    """Limit x to [low, high]; NaN is neither above nor below, and stays."""
     b = f.b
     x = b.select(b.fcmp_ordered(">", x, f.splat(high)), f.splat(high), x)
     return b.select(b.fcmp_ordered("<", x, f.splat(low)), f.splat(low), x)
 
 
 def reduce(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """n as integers and r, with x = n ln 2 + r."""
+    """Split x = n ln 2 + r with |r| <= ln 2 / 2: n as integers, and r."""
     bits = f.numbers.bits
-    shifted = f.call("llvm.fma", x, f.splat(LOG2_E), f.splat(ROUND[bits]))
+    shifted = f.fma(x, f.splat(LOG2_E), f.splat(ROUND[bits]))
     n = f.b.fsub(shifted, f.splat(ROUND[bits]))
     high, low = LN2[bits]
-    r = f.call("llvm.fma", n, f.splat(-high), x)
-    r = f.call("llvm.fma", n, f.splat(-low), r)
-    whole = f.b.sub(f.b.bitcast(shifted, f.numbers.integers), _rounding_bits(f))
-    return whole, r
-
-
-def _rounding_bits(f: Function) -> ir.Value:
-    bits = {32: 0x4B400000, 64: 0x4338000000000000}[f.numbers.bits]
-    return f.integer_splat(bits)
+    r = f.fma(n, f.splat(-high), x)
+    r = f.fma(n, f.splat(-low), r)
+    bits_of_n = f.b.bitcast(shifted, f.numbers.integers)
+    return f.b.sub(bits_of_n, f.integer_splat(ROUND_BITS[bits])), r
 
 
 def power_of_two(f: Function, n: ir.Value) -> ir.Value:
-    """2 to the power of integers within the range of normal numbers."""
+    """2 to the power of integers, as long as that is a normal number: the exponent is n + bias."""
     bits = f.numbers.bits
     raised = f.b.shl(f.b.add(n, f.integer_splat(BIAS[bits])), f.integer_splat(MANTISSA[bits]))
     return f.b.bitcast(raised, f.numbers.vector)
@@ -107,42 +111,44 @@ def power_of_two(f: Function, n: ir.Value) -> ir.Value:
 
 def small_expm1(f: Function, r: ir.Value) -> ir.Value:
     """exp(r) - 1 on [-ln 2 / 2, ln 2 / 2]."""
-    b = f.b
-    if f.numbers.bits == 32:
-        return f.call("llvm.fma", b.fmul(horner(f, r, EXP32), r), r, r)
-    return f.call("llvm.fma", b.fmul(horner(f, r, EXP64), r), r, r)
+    coefficients = EXP32 if f.numbers.bits == 32 else EXP64
+    return f.fma(f.b.fmul(horner(f, r, coefficients), r), r, r)
 
 
 def exp(f: Function, x: ir.Value) -> ir.Value:
-    """e to the power of x: 2^n times a polynomial of the rest."""
+    """e to the power of x: 2^n times a polynomial in r."""
     n, r = reduce(f, clamp(f, x, *EXP_ENDS[f.numbers.bits]))
     value = f.b.fadd(small_expm1(f, r), f.splat(1.0))
-    # In two factors, so that what is too large becomes infinite and what is too small zero.
+    # 2^n in two factors, which are normal numbers for every n here. Results that are too large
+    # become infinite by the second one, and those that are too small denormal or 0.
     half = f.b.ashr(n, f.integer_splat(1))
     value = f.b.fmul(value, power_of_two(f, half))
     return f.b.fmul(value, power_of_two(f, f.b.sub(n, half)))
 
 
 def expm1(f: Function, x: ir.Value) -> ir.Value:
-    """exp(x) - 1, precise also near 0: 2^n expm1(r) + (2^n - 1)."""
+    """exp(x) - 1, also precise near 0: 2^n expm1(r) + (2^n - 1)."""
     n, r = reduce(f, clamp(f, x, -60.0, EXP_ENDS[f.numbers.bits][1]))
-    # In two factors as in exp; the second one leaves the 1 as it is.
+    # 2^n in two factors as in exp. The last step multiplies by 2^half, so the 1 that is
+    # subtracted is divided by it first.
     half = f.b.ashr(n, f.integer_splat(1))
     rest = power_of_two(f, f.b.sub(n, half))
-    one = power_of_two(f, f.b.sub(f.integer_splat(0), half))
-    value = f.call("llvm.fma", rest, small_expm1(f, r), f.b.fsub(rest, one))
+    divided = power_of_two(f, f.b.sub(f.integer_splat(0), half))  # 1 / 2^half
+    value = f.fma(rest, small_expm1(f, r), f.b.fsub(rest, divided))
     return f.b.fmul(value, power_of_two(f, half))
 
 
 def log(f: Function, x: ir.Value) -> ir.Value:
     """k ln 2 + log(m), with x = 2^k m and m between sqrt(1/2) and sqrt(2)."""
     b, bits, zero = f.b, f.numbers.bits, f.splat(0.0)
-    # What is below the normal numbers is lifted into them first.
+    # Denormal numbers have no leading 1: scale them up to normal ones first.
     small = b.fcmp_ordered("<", x, f.splat(SMALLEST[bits]))
     lifted = b.select(small, b.fmul(x, f.splat(2.0**LIFT)), x)
     shifted = b.add(b.bitcast(lifted, f.numbers.integers), f.integer_splat(ONE[bits] - ROOT[bits]))
     k = b.sub(b.lshr(shifted, f.integer_splat(MANTISSA[bits])), f.integer_splat(BIAS[bits]))
-    k = b.fsub(b.bitcast(b.add(k, _rounding_bits(f)), f.numbers.vector), f.splat(ROUND[bits]))
+    # An integer to a float by the bits of ROUND, backwards: AVX2 has no such conversion of 64 bits.
+    k = b.add(k, f.integer_splat(ROUND_BITS[bits]))
+    k = b.fsub(b.bitcast(k, f.numbers.vector), f.splat(ROUND[bits]))
     k = b.fsub(k, b.select(small, f.splat(float(LIFT)), zero))
     rest = b.and_(shifted, f.integer_splat((1 << MANTISSA[bits]) - 1))
     m = b.bitcast(b.add(rest, f.integer_splat(ROOT[bits])), f.numbers.vector)
@@ -153,44 +159,45 @@ def log(f: Function, x: ir.Value) -> ir.Value:
     half = b.fmul(f.splat(0.5), b.fmul(a, a))
     series = b.fmul(square, horner(f, square, LOG[bits]))
     high, low = LN2[bits]
-    value = f.call("llvm.fma", s, b.fadd(half, series), b.fmul(k, f.splat(low)))
+    value = f.fma(s, b.fadd(half, series), b.fmul(k, f.splat(low)))
     value = b.fsub(a, b.fsub(half, value))
-    value = f.call("llvm.fma", k, f.splat(high), value)
+    value = f.fma(k, f.splat(high), value)
     value = b.select(b.fcmp_ordered("==", x, f.splat(math.inf)), x, value)
     value = b.select(b.fcmp_ordered("==", x, zero), f.splat(-math.inf), value)
     return b.select(b.fcmp_unordered("<", x, zero), f.splat(math.nan), value)
 
 
 def log1p(f: Function, x: ir.Value) -> ir.Value:
-    """log(1 + x), and what rounding 1 + x lost."""
-    one = f.splat(1.0)
-    whole = f.b.fadd(one, x)
-    value = log(f, whole)
-    lost = f.b.fdiv(f.b.fsub(x, f.b.fsub(whole, one)), whole)
-    # Where 1 + x is 0 or infinite that is no number, and nothing was lost.
+    """log(1 + x), plus a correction for the digits of x that are lost when 1 + x is rounded."""
+    unity = f.splat(1.0)
+    rounded = f.b.fadd(unity, x)
+    value = log(f, rounded)
+    lost = f.b.fdiv(f.b.fsub(x, f.b.fsub(rounded, unity)), rounded)
+    # Where 1 + x is 0 or infinite the correction is NaN, and none is needed.
     return f.b.select(f.b.fcmp_unordered("uno", lost, lost), value, f.b.fadd(value, lost))
 
 
 def sigmoid(f: Function, x: ir.Value) -> ir.Value:
-    """1 / (1 + exp(-x)), which keeps its relative precision far below zero."""
-    one = f.splat(1.0)
-    return f.b.fdiv(one, f.b.fadd(one, exp(f, f.b.fneg(x))))
+    """1 / (1 + exp(-x)), which keeps its relative precision far below 0."""
+    unity = f.splat(1.0)
+    return f.b.fdiv(unity, f.b.fadd(unity, exp(f, f.b.fneg(x))))
 
 
 def tanh(f: Function, x: ir.Value) -> ir.Value:
-    """A rational function in float32; in float64 by way of exp(2x) - 1."""
+    """A rational function of x in float32; in float64 from exp(2x) - 1."""
     b = f.b
     if f.numbers.bits == 32:
         inside = clamp(f, x, -TANH_END, TANH_END)
         square = b.fmul(inside, inside)
         value = b.fdiv(b.fmul(inside, horner(f, square, TANH_P)), horner(f, square, TANH_Q))
-        # At its end the quotient is 1 - 2.4e-7, from which a gradient 1 - y^2 would be made.
+        # At its end the quotient is 1 - 2.4e-7, so that the gradient 1 - y^2 of a saturated unit
+        # would not be 0.
         full = f.call("llvm.copysign", f.splat(1.0), x)
         return b.select(b.fcmp_ordered(">", absolute(f, x), f.splat(TANH_FULL)), full, value)
     # expm1(2x) / (expm1(2x) + 2), with expm1(y) = 2^n expm1(r) + (2^n - 1).
     n, r = reduce(f, clamp(f, b.fadd(x, x), -60.0, 60.0))
     scale = power_of_two(f, n)
-    grown = f.call("llvm.fma", scale, small_expm1(f, r), b.fsub(scale, f.splat(1.0)))
+    grown = f.fma(scale, small_expm1(f, r), b.fsub(scale, f.splat(1.0)))
     return b.fdiv(grown, b.fadd(grown, f.splat(2.0)))
 
 
@@ -203,35 +210,35 @@ def softplus(f: Function, a: ir.Value) -> ir.Value:
 
 
 def absolute(f: Function, a: ir.Value) -> ir.Value:
-    """a without its sign."""
+    """|a|."""
     return f.call("llvm.fabs", a)
 
 
 def sign(f: Function, a: ir.Value) -> ir.Value:
     """-1, 0 or 1."""
     b, zero = f.b, f.splat(0.0)
-    one = b.select(b.fcmp_ordered(">", a, zero), f.splat(1.0), zero)
-    return b.select(b.fcmp_ordered("<", a, zero), f.splat(-1.0), one)
+    positive = b.select(b.fcmp_ordered(">", a, zero), f.splat(1.0), zero)
+    return b.select(b.fcmp_ordered("<", a, zero), f.splat(-1.0), positive)
 
 
 def relu(f: Function, a: ir.Value) -> ir.Value:
     """max(a, 0)."""
-    # NaN is not below zero, and stays.
+    # Not a maximum: NaN is not below 0, and stays.
     return f.b.select(f.b.fcmp_ordered("<", a, f.splat(0.0)), f.splat(0.0), a)
 
 
 def extreme(order: str) -> Callable[[Function, ir.Value, ir.Value], ir.Value]:
-    """maximum or minimum: NaN if either is."""
+    """The maximum (">") or minimum ("<"): NaN if either operand is."""
 
-    def chosen(f: Function, a: ir.Value, b: ir.Value) -> ir.Value:
-        taken = f.b.select(f.b.fcmp_ordered(order, a, b), a, b)
-        return f.b.select(f.b.fcmp_unordered("uno", a, a), a, taken)
+    def emit(f: Function, a: ir.Value, b: ir.Value) -> ir.Value:
+        chosen = f.b.select(f.b.fcmp_ordered(order, a, b), a, b)
+        return f.b.select(f.b.fcmp_unordered("uno", a, a), a, chosen)
 
-    return chosen
+    return emit
 
 
 def compare(order: str) -> Callable[[Function, ir.Value, ir.Value], ir.Value]:
-    """A comparison; with NaN only `!=` is true."""
+    """A comparison; with NaN as an operand only `!=` is true."""
 
     def compared(f: Function, a: ir.Value, b: ir.Value) -> ir.Value:
         if order == "!=":
@@ -276,7 +283,7 @@ POINTWISE: dict[str, Callable[..., ir.Value]] = {
     "softplus": softplus,
     "stop_gradient": lambda f, a: a,
     "expand": lambda f, a: a,
-    # Of one unit; see whole.py for those of a row.
+    # Reductions of a single unit; `row_reductions.py` has those of a row.
     "sum": lambda f, a: a,
     "largest": lambda f, a: a,
 }

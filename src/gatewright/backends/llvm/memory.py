@@ -1,8 +1,8 @@
-"""Memory for the buffers of a run, kept from one run to the next.
+"""Memory for the buffers of a run, reused from one run to the next.
 
-The C library gives a large block back to the system as soon as it is free, and to have 33 MB
-mapped anew costs more than a kernel that fills them. So large blocks wait here for the next
-run; those that a run lets go of come back by themselves, when torch drops the last tensor.
+The C library returns a large block to the system as soon as it is free, and mapping 33 MB
+again costs more than a kernel that fills them. So large blocks wait in a pool for the next
+run; a block comes back by itself when torch drops the last tensor that uses it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from gatewright.backends.llvm.checked import checked
 from gatewright.errors import KernelError
 
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-#: Smaller blocks, in bytes, are the C library's: it keeps them at hand itself.
+#: Smaller blocks, in bytes, come from the C library, which pools them itself.
 LARGE = 1 << 18
-#: Blocks that wait at most, and how much larger than asked for a block may be that is given.
+#: Most blocks that wait, and the largest ratio of a block to the size that it is taken for.
 WAITING, LARGER = 16, 2.0
 #: Whether this process uses the checked build.
 CHECKED = checked()
-#: Blocks that come back while one waits, until it is let go.
+#: A waiting block is freed after this many others have come back.
 LONG = 100
 
 
@@ -37,36 +37,36 @@ class Pool:
 
     def __init__(self) -> None:
         self.waiting: dict[int, Tensor] = {}
-        self.came: dict[int, int] = {}  # when each of them did, counted in blocks
+        #: The time at which each block came back, counted in blocks.
+        self.came: dict[int, int] = {}
         self.count = 0
-        # A block may come back while another is looked for, in the same thread.
+        # Reentrant: a block may come back while another is taken, in the same thread.
         self.lock = RLock()
 
     def take(self, dtype: torch.dtype, *shape: int) -> Tensor:
-        """A tensor whose numbers may be anything."""
+        """Take a tensor with arbitrary numbers."""
         size = prod(shape) * dtype.itemsize
         if CHECKED:
             return guarded(dtype, shape)
         if size < LARGE:
             return torch.empty(shape, dtype=dtype, device="cpu")
         with self.lock:
-            # A list of its own, made at once: while it is walked through, blocks come and go.
-            fitting = [
-                one for one in list(self.waiting.values()) if size <= one.nbytes <= LARGER * size
-            ]
-            least = min(fitting, key=lambda one: one.nbytes, default=None)
+            # A copy, since blocks come back while the loop runs.
+            waiting = list(self.waiting.values())
+            fitting = [block for block in waiting if size <= block.nbytes <= LARGER * size]
+            least = min(fitting, key=lambda block: block.nbytes, default=None)
             block = self.waiting.pop(id(least), None)
             self.came.pop(id(least), None)
         if block is None:
             block = torch.empty(size, dtype=torch.uint8, device="cpu")
-        # Through numpy, since a part of a torch tensor could not be an output of a function
-        # that its user changes in place.
+        # Through numpy: torch does not let a user change an output of an autograd function in
+        # place if it is a view of another tensor.
         lent = block.numpy()[:size].view(NUMPY[dtype]).reshape(shape)
         weakref.finalize(lent, self.give, block).atexit = False
         return torch.from_numpy(lent)
 
     def give(self, block: Tensor) -> None:
-        """Take a block back; those that nobody has wanted for long are let go."""
+        """Take a block back, and free those that have waited too long."""
         with self.lock:
             self.count += 1
             self.waiting[id(block)], self.came[id(block)] = block, self.count
@@ -78,14 +78,14 @@ class Pool:
                 del self.waiting[oldest], self.came[oldest]
 
 
-#: Blocks of the checked build with their guard zones, as long as they are used.
+#: The blocks of the checked build that are in use, with their guard zones.
 GUARDED: dict[int, weakref.ref[Any]] = {}
-#: Numbers of a guard zone, and what they are.
+#: The length of a guard zone, and the number that it is filled with.
 GUARD, PATTERN = 64, 1.2345678e30
 
 
 def guarded(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """A tensor full of NaN between two guard zones."""
+    """Allocate a tensor full of NaN between two guard zones."""
     count = prod(shape)
     block = np.full(count + 2 * GUARD, PATTERN, NUMPY[dtype])
     inside = block[GUARD : GUARD + count]
@@ -96,10 +96,10 @@ def guarded(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
 
 
 def check_guards() -> None:
-    """Look at all guard zones.
+    """Check all guard zones.
 
     Raises:
-        KernelError: if somebody has written there.
+        KernelError: if one of them was written.
     """
     for block in [reference() for reference in list(GUARDED.values())]:
         if block is None:
@@ -110,5 +110,5 @@ def check_guards() -> None:
 
 
 POOL = Pool()
-if hasattr(os, "register_at_fork"):  # a lock that another thread held stays held in the child
+if hasattr(os, "register_at_fork"):  # a lock held by another thread would stay held in the child
     os.register_at_fork(after_in_child=lambda: setattr(POOL, "lock", RLock()))

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 
-from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.ir import Function, Numbers
+from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
 
-#: Slots of copy's table: where the rows go, from row to row there, where they come from, from
-#: row to row, which rows are written and which are read, units, whether to add.
-TARGET, TARGET_LENGTH, SOURCE, SOURCE_LENGTH, WRITTEN, READ, UNITS, ADD = range(8)
+
+@dataclass(frozen=True)
+class CopyTable(KernelTable[Pointer, Number]):
+    """The table of `copy`.
+
+    Attributes:
+        target, source: The first row of both sides.
+        target_length, source_length: The numbers from row to row.
+        written, read: The index arrays of the rows that are written and read.
+        units: The numbers of a row that are copied.
+        add: 1 to add to what is there, 0 to replace it.
+    """
+
+    target: Pointer
+    target_length: Number
+    source: Pointer
+    source_length: Number
+    written: Pointer
+    read: Pointer
+    units: Number
+    add: Number
+
+
+@dataclass(frozen=True)
+class ClearTable(KernelTable[Pointer, Number]):
+    """The table of `clear`: the first row, the numbers from row to row, those to be cleared."""
+
+    target: Pointer
+    length: Number
+    units: Number
 
 
 def emit_copy(module: ir.Module, numbers: Numbers) -> None:
@@ -17,36 +48,32 @@ def emit_copy(module: ir.Module, numbers: Numbers) -> None:
     b = f.b
     table, first, end = f.arguments
     f.table(table)
-    target, source = f.load_pointer(table, TARGET), f.load_pointer(table, SOURCE)
-    lengths = f.load_index(table, TARGET_LENGTH), f.load_index(table, SOURCE_LENGTH)
-    written, read = f.load_pointer(table, WRITTEN), f.load_pointer(table, READ)
-    units = f.load_index(table, UNITS)
-    adding = b.icmp_signed("!=", f.load_index(table, ADD), f.index(0))
+    slots = CopyTable[ir.Value, Index].load(f, table)
+    adding = slots.add != 0
     with f.loop(first, end) as row:
-        to = f.address(target, b.mul(f.load_index(written, row), lengths[0]))
-        start = f.address(source, b.mul(f.load_index(read, row), lengths[1]))
-        with f.carrying(f.index(0), units, numbers.lanes, []) as (unit, _, _):
-            place = f.address(to, unit)
+        goal = f.address(slots.target, f.load_index(slots.written, row) * slots.target_length)
+        start = f.address(slots.source, f.load_index(slots.read, row) * slots.source_length)
+        with f.loop(0, slots.units, numbers.lanes) as unit:
+            place = f.address(goal, unit)
             vector = f.load(f.address(start, unit))
-            # What is there may be anything where it is not added to.
+            # Selected, not multiplied by 0: memory that is not added to may hold NaN.
             f.store(b.select(adding, b.fadd(f.load(place), vector), vector), place)
-        with f.carrying(f.reached, units, 1, []) as (unit, _, _):
-            place = f.address(to, unit)
-            scalar = f.load_scalar(f.address(start, unit))
+        with f.loop(unit.end, slots.units) as rest:
+            place = f.address(goal, rest)
+            scalar = f.load_scalar(f.address(start, rest))
             total = b.select(adding, b.fadd(f.load_scalar(place), scalar), scalar)
             f.store_scalar(total, place)
     b.ret_void()
 
 
 def emit_clear(module: ir.Module, numbers: Numbers) -> None:
-    """Emit `clear(table, first, end)`: rows of whole vectors, by target, length and units."""
+    """Emit `clear(table, first, end)`, for rows of whole vectors."""
     f = Function(module, "clear", [POINTER, INDEX, INDEX], numbers)
     table, first, end = f.arguments
     f.table(table)
-    target, length = f.load_pointer(table, 0), f.load_index(table, 1)
-    units = f.load_index(table, 2)
+    slots = ClearTable[ir.Value, Index].load(f, table)
     with f.loop(first, end) as row:
-        start = f.address(target, f.b.mul(row, length))
-        with f.loop(f.index(0), units, numbers.lanes) as unit:
+        start = f.address(slots.target, row * slots.length)
+        with f.loop(0, slots.units, numbers.lanes) as unit:
             f.store(f.splat(0.0), f.address(start, unit))
     f.b.ret_void()

@@ -1,8 +1,8 @@
-"""The kernels as operators of `torch.library`: how a program that torch compiles runs them.
+"""The kernels as operators of `torch.library`, so that programs compiled by torch can run them.
 
-A traced layer is one call of `gatewright::loops`, whatever the number of steps. All that is no
-tensor stands in the call as text and numbers, the cell as it is stored, so that a compiled
-program may be kept and run by another process.
+A traced layer is one call of `gatewright::loops`, for any number of steps. Arguments other
+than tensors are text and numbers, and the cell is passed as it is stored, so that another
+process can run a compiled program.
 """
 
 from __future__ import annotations
@@ -14,78 +14,80 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.autograd import in_rows
 from gatewright.backends.llvm.backward import run_backward
-from gatewright.backends.llvm.call_list import Lie, Shape, prepared
-from gatewright.backends.llvm.forward import forward_program, run_forward
+from gatewright.backends.llvm.call_shape import CallShape, TensorForm, prepared
+from gatewright.backends.llvm.forward import ForwardProgram, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
+from gatewright.backends.llvm.saved import in_rows
 from gatewright.backends.order import even
-from gatewright.backends.reference import Run
+from gatewright.backends.run import Run
 from gatewright.backends.storage import in_storage
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph, Term
 from gatewright.graph.lowering import of_text
 from gatewright.graph.stages import INPUTS
+from gatewright.schedule.loop import ScheduleOptions
 
 
 def known_terms(graph: Graph, held: Sequence[str]) -> list[Term]:
-    """What is known before the loop, in the graph's order: what an operator is given."""
-    given = {graph.values[name] for name in held}
+    """List the terms that are known before the loop, in the graph's order."""
+    fixed = {graph.values[name] for name in held}
     return [
-        one
-        for one in graph.forward
-        if one.op in ("event", "input", "noise")
-        or one in given
-        or (graph.stages[one] < INPUTS and one.op != "constant")
+        term
+        for term in graph.forward
+        if term.op in ("event", "input", "noise")
+        or term in fixed
+        or (graph.stages[term] < INPUTS and term.op != "constant")
     ]
 
 
-def wanted_terms(graph: Graph, names: Sequence[str], known: Sequence[Term]) -> list[Term]:
-    """What an operator gives back besides states: what is asked for and has to be computed."""
-    asked = [graph.output, *(graph.values[name] for name in names)]
-    there = {*known}
-    return list(dict.fromkeys(o for o in asked if o not in there and o.op != "constant"))
+def computed_terms(graph: Graph, names: Sequence[str], known: Sequence[Term]) -> list[Term]:
+    """List the requested terms that an operator has to compute and return."""
+    requested = [graph.output, *(graph.values[name] for name in names)]
+    fixed = {*known}
+    return list(dict.fromkeys(t for t in requested if t not in fixed and t.op != "constant"))
 
 
-def call(task: Run, known: Mapping[Term, Tensor]) -> tuple[dict[Term, Tensor], list[Tensor]]:
-    """Run a task by the operator: the wanted terms and the last states."""
-    graph = task.graph
-    names, held = list(task.names), sorted(task.hold)
-    given = known_terms(graph, held)
-    steps = [*task.inputs.values(), *task.hold.values()]
-    states = list(task.states.values())
-    found = loops(
-        [known[one] for one in given],
+def call(run: Run, known: Mapping[Term, Tensor]) -> tuple[dict[Term, Tensor], list[Tensor]]:
+    """Run by the operator: the values of the computed terms, and the last states."""
+    graph = run.graph
+    names, held = list(run.names), sorted(run.hold)
+    terms = known_terms(graph, held)
+    steps = [*run.inputs.values(), *run.hold.values()]
+    states = list(run.states.values())
+    results = loops(
+        [known[term] for term in terms],
         states,
-        list(task.fresh.values()) if task.restart is not None else [],
-        task.restart,
+        list(run.fresh.values()) if run.restart is not None else [],
+        run.restart,
         graph.text,
         ",".join(names),
         ",".join(held),
-        [task.sizes["input"], task.sizes["hidden"]],
-        [len(task.rows), states[0].shape[0]],
-        task.reverse,
-        any(one.requires_grad for one in steps),
+        [run.sizes["input"], run.sizes["hidden"]],
+        [len(run.rows), states[0].shape[0]],
+        run.reverse,
+        any(tensor.requires_grad for tensor in steps),
         torch.is_grad_enabled(),
     )
-    wanted = wanted_terms(graph, names, given)
-    return dict(zip(wanted, found, strict=False)), found[len(wanted) : -1]
+    computed = computed_terms(graph, names, terms)
+    return dict(zip(computed, results, strict=False)), results[len(computed) : -1]
 
 
 @dataclass(frozen=True)
-class Call:
-    """What an operator's arguments say.
+class OperatorCall:
+    """The arguments of an operator, decoded.
 
     Attributes:
-        positions: Where in `known` each given tensor stands.
-        wanted: Where in the kernels' results each wanted term stands.
+        tensors: The tensors as kernels read them.
+        positions: The position in `known` of each input of the kernels.
+        returned: The position in the kernels' outputs of each returned term.
     """
 
     built: Kernels
-    shape: Shape
-    given: list[Tensor]
+    shape: CallShape
+    tensors: list[Tensor]
     positions: list[int]
-    wanted: list[int]
+    returned: list[int]
 
     @classmethod
     def of(
@@ -98,34 +100,39 @@ class Call:
         held: str,
         sizes: Sequence[int],
         lengths: Sequence[int],
-        inputs: bool,
-    ) -> Call:
-        """Read the arguments; sizes that torch keeps open are fixed here."""
+        input_gradients: bool,
+    ) -> OperatorCall:
+        """Decode the arguments; sizes that torch keeps symbolic become numbers."""
         graph = of_text(cell)
         bits = 64 if states[0].dtype == torch.float64 else 32
-        asked, given_too = (
-            tuple(filter(None, names.split(","))),
-            tuple(filter(None, held.split(","))),
-        )
-        built = kernels(graph, (asked, given_too, inputs), bits)
-        terms = known_terms(graph, given_too)
-        positions = [terms.index(one) for one in built.given]
+        options = ScheduleOptions(_split(names), _split(held), input_gradients)
+        built = kernels(graph, options, bits)
+        terms = known_terms(graph, options.held)
+        positions = [terms.index(term) for term in built.inputs]
         numbers = dict(zip(("input", "hidden"), map(int, sizes), strict=True))
-        brought = [known[i] for i in positions]
-        built.check(brought, numbers)
+        inputs = [known[i] for i in positions]
+        built.check(inputs, numbers)
         if not torch.compiler.is_compiling():
-            check_memory([*brought, *states, *fresh])
-        given = prepared(built, brought, [*states, *fresh])
+            check_memory([*inputs, *states, *fresh])
+        tensors = prepared(built, inputs, [*states, *fresh])
         steps, batch = map(int, lengths)
-        shape = Shape.of(numbers, steps, batch, steps * batch, given, fresh=bool(fresh))
-        lies = [Lie(tuple(map(int, lie.shape)), tuple(map(int, lie.strides))) for lie in shape.lies]
-        shape = replace(shape, lies=tuple(lies))
-        wanted = [built.wanted.index(one) for one in wanted_terms(graph, asked, terms)]
-        return cls(built, shape, given, positions, wanted)
+        shape = CallShape.of(numbers, steps, batch, steps * batch, tensors, fresh=bool(fresh))
+        forms = [
+            TensorForm(tuple(map(int, form.shape)), tuple(map(int, form.strides)))
+            for form in shape.forms
+        ]
+        shape = replace(shape, forms=tuple(forms))
+        computed = computed_terms(graph, options.names, terms)
+        returned = [built.outputs.index(term) for term in computed]
+        return cls(built, shape, tensors, positions, returned)
+
+
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(filter(None, names.split(",")))
 
 
 def check_memory(tensors: Sequence[Tensor]) -> None:
-    """Refuse tensors whose memory was freed or resized; those without memory are only traced.
+    """Refuse tensors whose memory was freed or resized; tensors that are only traced have none.
 
     Raises:
         ArgumentError: naming the shape.
@@ -154,16 +161,16 @@ def loops(
     inputs: bool,
     training: bool,
 ) -> list[Tensor]:
-    """Wanted values, the states after the last step, and what the backward pass reads."""
-    one = Call.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
-    steps = even(one.shape.steps, one.shape.batch, reverse).restarted(restart)
-    places, dtype = [tensor.data_ptr() for tensor in one.given], states[0].dtype
-    found, kept = run_forward(
-        one.built, one.shape, steps, places, dtype, training=training, cleared=True
+    """Run: the computed values, the states after the last step, the backward pass's memory."""
+    decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
+    order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
+    addresses, dtype = [tensor.data_ptr() for tensor in decoded.tensors], states[0].dtype
+    outputs, saved = run_forward(
+        decoded.built, decoded.shape, order, addresses, dtype, training=training, cleared=True
     )
-    finals = found[len(one.built.wanted) :]
-    left = kept if kept is not None else states[0].new_empty(0)
-    return [*(found[i] for i in one.wanted), *finals, left]
+    finals = outputs[len(decoded.built.outputs) :]
+    memory = saved if saved is not None else states[0].new_empty(0)
+    return [*(outputs[i] for i in decoded.returned), *finals, memory]
 
 
 @loops.register_fake
@@ -181,28 +188,29 @@ def _(
     inputs: bool,
     training: bool,
 ) -> list[Tensor]:
-    one = Call.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
+    decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
     kind = "training" if training else "inference"
-    program = one.built.program(kind, one.shape, forward_program)
-    found = []
-    for i in one.wanted:
-        term = one.built.wanted[i]
+    program = decoded.built.program(kind, decoded.shape, ForwardProgram)
+    results = []
+    for i in decoded.returned:
+        term = decoded.built.outputs[i]
         dtype = torch.bool if term.boolean else states[0].dtype
-        found.append(states[0].new_empty(one.shape.total, program.units(term), dtype=dtype))
-    found += [state.new_empty(state.shape) for state in states]
-    return [*found, states[0].new_empty(program.lengths.get("kept", 0) if training else 0)]
+        shape = decoded.shape.total, program.units(term)
+        results.append(states[0].new_empty(shape, dtype=dtype))
+    results += [state.new_empty(state.shape) for state in states]
+    return [*results, states[0].new_empty(program.lengths.get("saved", 0) if training else 0)]
 
 
 @torch.library.custom_op("gatewright::loops_backward", mutates_args=())
 def loops_backward(
-    kept: Tensor,
+    saved: Tensor,
     known: Sequence[Tensor],
     states: Sequence[Tensor],
     fresh: Sequence[Tensor],
     restart: Tensor | None,
     gradients: Sequence[Tensor],
     present: Sequence[bool],
-    asked: Sequence[bool],
+    requested: Sequence[bool],
     cell: str,
     names: str,
     held: str,
@@ -211,47 +219,48 @@ def loops_backward(
     reverse: bool,
     inputs: bool,
 ) -> list[Tensor]:
-    """The gradients of all tensors, empty where none is asked for.
+    """Compute the gradients of all tensors, empty where none is requested.
 
     `gradients` are those upstream ones that are `present`.
     """
-    one = Call.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
-    steps = even(one.shape.steps, one.shape.batch, reverse).restarted(restart)
+    decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
+    order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
     rest = iter(gradients)
-    reaching = in_rows([next(rest) if there else None for there in present])
-    upstream: list[Tensor | None] = [None] * len(one.built.wanted)
-    for i, gradient in zip(one.wanted, reaching, strict=False):
+    rows = in_rows([next(rest) if is_present else None for is_present in present])
+    upstream: list[Tensor | None] = [None] * len(decoded.built.outputs)
+    for i, gradient in zip(decoded.returned, rows, strict=False):
         upstream[i] = gradient
-    upstream += reaching[len(one.wanted) :]
+    upstream += rows[len(decoded.returned) :]
     every = [*known, *states, *fresh]
-    positions = [*one.positions, *range(len(known), len(every))]
-    shape = one.shape.backward(upstream, [asked[i] for i in positions])
-    places = [tensor.data_ptr() for tensor in one.given]
-    forms = [tensor.shape for tensor in one.given]
-    back = run_backward(one.built, shape, steps, places, kept, upstream, forms)
+    positions = [*decoded.positions, *range(len(known), len(every))]
+    shape = decoded.shape.backward(upstream, [requested[i] for i in positions])
+    addresses = [tensor.data_ptr() for tensor in decoded.tensors]
+    shapes = [tensor.shape for tensor in decoded.tensors]
+    back = run_backward(decoded.built, shape, order, addresses, saved, upstream, shapes)
     by_position = dict(zip(positions, back, strict=True))
-    found = []
-    for i, (tensor, wanted) in enumerate(zip(every, asked, strict=True)):
+    results = []
+    for i, (tensor, needed) in enumerate(zip(every, requested, strict=True)):
         gradient = by_position.get(i)
         if gradient is not None:
-            # Of their own: the gradients of weights are parts of one tensor.
-            found.append(gradient.clone(memory_format=torch.contiguous_format))
+            # A copy: the gradients of several weights may be parts of one tensor, which an
+            # operator must not return.
+            results.append(gradient.clone(memory_format=torch.contiguous_format))
         else:
-            found.append(tensor.new_zeros(tensor.shape if wanted else 0))
-    return found
+            results.append(tensor.new_zeros(tensor.shape if needed else 0))
+    return results
 
 
 @loops_backward.register_fake
 def _(
-    kept: Any, known: Any, states: Any, fresh: Any, restart: Any, gradients: Any, present: Any,
-    asked: Any, *plan: Any,
+    saved: Any, known: Any, states: Any, fresh: Any, restart: Any, gradients: Any, present: Any,
+    requested: Any, *plan: Any,
 ) -> list[Tensor]:  # fmt: skip
-    every = zip((*known, *states, *fresh), asked, strict=True)
-    return [one.new_empty(one.shape if wanted else 0) for one, wanted in every]
+    every = zip((*known, *states, *fresh), requested, strict=True)
+    return [tensor.new_empty(tensor.shape if needed else 0) for tensor, needed in every]
 
 
 def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-    """Keep for the backward pass what it reads."""
+    """Save the tensors and arguments of the backward pass."""
     known, states, fresh, restart, *plan, training = inputs
     ctx.training = training
     ctx.counts = len(known), len(states), len(fresh)
@@ -260,23 +269,23 @@ def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
 
 
 def backward(ctx: Any, gradients: Sequence[Tensor | None]) -> Any:
-    """The gradients of an operator's tensors."""
+    """Compute the gradients of an operator's tensors."""
     if not ctx.training:
         raise RuntimeError("gatewright::loops ran without gradients; there are none of it")
-    kept, restart, *every = ctx.saved_tensors
+    saved, restart, *every = ctx.saved_tensors
     known, states, fresh = divided(every, ctx.counts)
     needs = ctx.needs_input_grad
-    asked = [one for group in needs[:3] for one in (group or ())]
-    present = [one is not None for one in gradients[:-1]]
-    reaching = [one for one in gradients[:-1] if one is not None]
-    tensors = kept, known, states, fresh, restart, reaching
-    back = loops_backward(*tensors, present, asked, *ctx.plan)
-    found = [one if wanted else None for one, wanted in zip(back, asked, strict=True)]
-    return (*divided(found, ctx.counts), *[None] * (len(ctx.plan) + 2))
+    requested = [needed for group in needs[:3] for needed in (group or ())]
+    present = [gradient is not None for gradient in gradients[:-1]]
+    upstream = [gradient for gradient in gradients[:-1] if gradient is not None]
+    tensors = saved, known, states, fresh, restart, upstream
+    back = loops_backward(*tensors, present, requested, *ctx.plan)
+    results = [g if needed else None for g, needed in zip(back, requested, strict=True)]
+    return (*divided(results, ctx.counts), *[None] * (len(ctx.plan) + 2))
 
 
 def divided(every: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
-    """One list as several, of so many members."""
+    """Divide a list into several, with these counts of members."""
     rest = iter(every)
     return [[next(rest) for _ in range(count)] for count in counts]
 

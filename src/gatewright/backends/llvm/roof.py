@@ -1,8 +1,8 @@
-"""The machine's roof: what its cores and its memory give to a loop that does nothing else.
+"""The machine's roof: the speed of its cores and of its memory in loops that do nothing else.
 
-Three small kernels from the emitter that also writes the real ones, so that both have the same
-vectors: multiply-adds in registers, reading, copying. A run cannot be faster than the slower
-of its operations at the first speed and its bytes at the others (Williams, Waterman and
+Three small kernels measure multiply-adds in registers, reading, and copying. They come from the
+same emitter as the real ones, and so have the same vectors. A run takes at least the time of its
+operations at the first speed, and that of its bytes at the others (Williams, Waterman and
 Patterson 2009, "Roofline: an insightful visual performance model").
 """
 
@@ -16,31 +16,33 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from threading import Barrier
-from typing import Any
 
 import torch
 from llvmlite import ir
 
 from gatewright.backends.llvm import build
-from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER
+from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.schedule.work import Phase
 
-#: Bytes of the memory that is read and copied: from a core's own cache to the main memory.
+#: Bytes that are read and copied: from what a core's first cache holds to the main memory.
 SPANS = tuple(2**power for power in range(14, 29, 2))
-#: Vectors in one turn of a memory loop: more than the additions that are under way at once.
+#: Vectors in one iteration of a memory loop, each with a sum of its own: an addition takes about
+#: four cycles, and two start in each, so eight hide the latency.
 ABREAST = 8
+#: The time of one measurement, and the number of them, of which the fastest counts.
 SECONDS, TRIES = 0.01, 5
 
 
 @dataclass(frozen=True)
 class Roof:
-    """What all threads together reach.
+    """The speed that all threads reach together.
 
     Attributes:
-        threads: How many.
+        threads: The number of threads.
         operations: Additions and multiplications a second.
-        read, copied: (bytes, bytes a second) by the size of the memory that is gone through;
-            copying counts what is read and what is written.
+        read, copied: (bytes, bytes a second) by the size of the memory that is read or copied;
+            copying counts the bytes that are read and those that are written.
     """
 
     threads: int
@@ -49,11 +51,11 @@ class Roof:
     copied: Sequence[tuple[int, float]]
 
     def seconds(self, phases: Sequence[Phase]) -> float:
-        """The least time that the phases take, one after the other."""
-        return sum(self.of(one) for one in phases)
+        """The least time in which the phases can run, one after the other."""
+        return sum(self.of(phase) for phase in phases)
 
     def of(self, phase: Phase) -> float:
-        """The least time of one phase: it computes, streams and walks at once."""
+        """The least time of one phase, which computes, streams and reads matrices at once."""
         return max(
             phase.operations / self.operations,
             phase.streamed / speed(self.copied, phase.streamed),
@@ -62,7 +64,7 @@ class Roof:
 
 
 def speed(measured: Sequence[tuple[int, float]], span: float) -> float:
-    """The speed at a size, between those that were measured, on logarithmic scales."""
+    """Interpolate the speed at a size, on logarithmic scales."""
     if span <= measured[0][0]:
         return measured[0][1]
     for (small, fast), (large, slow) in pairwise(measured):
@@ -74,7 +76,7 @@ def speed(measured: Sequence[tuple[int, float]], span: float) -> float:
 
 @lru_cache(maxsize=8)
 def roof(threads: int, bits: int = 32) -> Roof:
-    """Measure the roof of a number of threads and a width of numbers; takes about 3 seconds."""
+    """Measure the roof for a number of threads and 32-bit or 64-bit numbers, in about 3 seconds."""
     with torch.device("cpu"):
         return _roof(threads, replace(build.numbers(bits), checked=False))
 
@@ -83,59 +85,64 @@ def _roof(threads: int, numbers: Numbers) -> Roof:
     library = build.Library(build.object_code(_module(numbers)))
 
     def speeds(name: str) -> list[tuple[int, float]]:
-        found = []
+        measured = []
         for span in SPANS:
-            walks = [_Walk(library, name, numbers, span // threads) for _ in range(threads)]
-            found.append((span, sum(one.bytes for one in walks) * turns_a_second(walks)))
-        return found
+            sweeps = [_Sweep(library, name, numbers, span // threads) for _ in range(threads)]
+            size = sum(sweep.bytes for sweep in sweeps)
+            measured.append((span, size * runs_a_second(sweeps)))
+        return measured
 
     compute = build.KERNEL(library.function("compute"))
     operands = [torch.full((256,), 0.5, dtype=_dtype(numbers)) for _ in range(threads)]
-    computing = [lambda turns, one=one: compute(one.data_ptr(), 0, turns) for one in operands]
-    each = threads * 2 * numbers.lanes * _accumulators()
-    return Roof(threads, each * turns_a_second(computing), speeds("read"), speeds("copy"))
+    computing = [lambda runs, own=own: compute(own.data_ptr(), 0, runs) for own in operands]
+    operations = threads * 2 * numbers.lanes * _accumulators()  # a multiply-add counts as two
+    return Roof(threads, operations * runs_a_second(computing), speeds("read"), speeds("copy"))
 
 
-class _Walk:
-    """One thread's memory, and the kernel that goes through it."""
+class _Sweep:
+    """One thread's memory, and the kernel that reads or copies it."""
 
     def __init__(self, library: build.Library, name: str, numbers: Numbers, span: int) -> None:
         self.kernel = build.KERNEL(library.function(name))
-        turn = ABREAST * numbers.lanes
+        step = ABREAST * numbers.lanes
         arrays = 2 if name == "copy" else 1
-        count = max(span // numbers.bytes // arrays // turn, 1) * turn
+        count = max(span // numbers.bytes // arrays // step, 1) * step
         self.arrays = [torch.ones(count, dtype=_dtype(numbers)) for _ in range(arrays)]
-        target = self.arrays[-1] if arrays == 2 else torch.ones(turn, dtype=_dtype(numbers))
+        target = self.arrays[-1] if arrays == 2 else torch.ones(step, dtype=_dtype(numbers))
         self.arrays.append(target)
         self.table = torch.tensor([self.arrays[0].data_ptr(), target.data_ptr(), count])
         self.bytes = arrays * count * numbers.bytes
 
-    def __call__(self, turns: int) -> None:
-        self.kernel(self.table.data_ptr(), 0, turns)
+    def __call__(self, runs: int) -> None:
+        self.kernel(self.table.data_ptr(), 0, runs)
 
 
-def turns_a_second(runs: Sequence[Callable[[int], None]]) -> float:
-    """How often each of the runs turns in a second while all are at it; the best of some tries."""
-    turns, taken = 1, 0.0
-    # One alone: several may start apart, by more than the turns take.
-    while (taken := min(_together(runs[:1], turns) for _ in range(3))) < SECONDS / 4:
-        turns *= 2
-    turns = math.ceil(turns * SECONDS / taken)
-    return max(turns / _together(runs, turns) for _ in range(TRIES))
+def runs_a_second(loops: Sequence[Callable[[int], None]]) -> float:
+    """The runs a second of each loop while all of them run; the best of some measurements.
+
+    Args:
+        loops: One for each thread, each called with the number of its runs.
+    """
+    runs, seconds = 1, 0.0
+    # Only the first loop: threads may start at different times, by more than few runs take.
+    while (seconds := min(_seconds(loops[:1], runs) for _ in range(3))) < SECONDS / 4:
+        runs *= 2
+    runs = math.ceil(runs * SECONDS / seconds)
+    return max(runs / _seconds(loops, runs) for _ in range(TRIES))
 
 
-def _together(runs: Sequence[Callable[[int], None]], turns: int) -> float:
-    """Seconds from the first one's start to the last one's end, each in a thread of its own."""
-    gate = Barrier(len(runs))
+def _seconds(loops: Sequence[Callable[[int], None]], runs: int) -> float:
+    """The time from the start of the first thread to the end of the last."""
+    gate = Barrier(len(loops))
 
-    def timed(run: Callable[[int], None]) -> tuple[float, float]:
+    def timed(loop: Callable[[int], None]) -> tuple[float, float]:
         gate.wait()
         begin = time.perf_counter()
-        run(turns)  # ctypes lets the interpreter's lock go meanwhile
+        loop(runs)  # ctypes releases the interpreter's lock during the call
         return begin, time.perf_counter()
 
-    with ThreadPoolExecutor(len(runs)) as pool:
-        times = list(pool.map(timed, runs))
+    with ThreadPoolExecutor(len(loops)) as pool:
+        times = list(pool.map(timed, loops))
     return max(end for _, end in times) - min(begin for begin, _ in times)
 
 
@@ -144,50 +151,46 @@ def _dtype(numbers: Numbers) -> torch.dtype:
 
 
 def _accumulators() -> int:
-    """As many sums as fit into the registers: more than are under way at once."""
+    """The sums in registers: more than the eight that hide the latency of a multiply-add."""
     return build.registers() * 3 // 4
 
 
 def _module(numbers: Numbers) -> ir.Module:
-    """`compute`, `read` and `copy`, each `(address, first turn, last turn)`."""
+    """Emit `compute`, `read` and `copy`, each `(address, first run, end run)`."""
     module = ir.Module("roof")
-    kind = [POINTER, INDEX, INDEX]
-    f = Function(module, "compute", kind, numbers)
+    kinds = [POINTER, INDEX, INDEX]
+    f = Function(module, "compute", kinds, numbers)
     address, begin, end = f.arguments
-    half = f.load(address)  # not a constant, which would be computed while it is built
-    sums = [half] * _accumulators()
-    with f.carrying(begin, end, 1, sums) as (_, values, tell):  # x / 2 + 1 / 2 ends at 1
-        tell([f.call("llvm.fma", one, half, half) for one in values])
-    f.store(_total(f, sums), f.address(address, f.index(numbers.lanes)))
+    half = f.load(address)  # from memory, since LLVM would compute with a constant itself
+    # x / 2 + 1 / 2 tends to 1, and neither grows nor becomes denormal.
+    with f.loop(begin, end, 1, [half] * _accumulators()) as run:
+        run.update([f.fma(value, half, half) for value in run.values])
+    f.store(_total(f, run.results), f.address(address, numbers.lanes))
     f.b.ret_void()
     for name in ("read", "copy"):
-        f = Function(module, name, kind, numbers)
+        f = Function(module, name, kinds, numbers)
         table, begin, end = f.arguments
         source, target = f.load_pointer(table, 0), f.load_pointer(table, 1)
         count = f.load_index(table, 2)
-        sums = [f.splat(0.0)] * ABREAST
-        with f.carrying(begin, end, 1, sums) as (_, outer, tell_outer):
-            inner: list[Any] = list(outer)
-            step = ABREAST * numbers.lanes
-            with f.carrying(f.index(0), count, step, inner) as (at, values, tell):
-                places = [
-                    f.b.add(at, f.index(position * numbers.lanes)) for position in range(ABREAST)
-                ]
-                loaded = [f.load(f.address(source, place)) for place in places]
+        with f.loop(begin, end, 1, [f.splat(0.0)] * ABREAST) as run:
+            with f.loop(0, count, ABREAST * numbers.lanes, run.values) as position:
+                places = [position + i * numbers.lanes for i in range(ABREAST)]
+                vectors = [f.load(f.address(source, place)) for place in places]
                 if name == "read":
-                    tell([f.b.fadd(*pair) for pair in zip(values, loaded, strict=True)])
+                    sums = zip(position.values, vectors, strict=True)
+                    position.update([f.b.fadd(total, vector) for total, vector in sums])
                 else:
-                    for one, place in zip(loaded, places, strict=True):
-                        f.store(one, f.address(target, place))
-            tell_outer(inner)
+                    for vector, place in zip(vectors, places, strict=True):
+                        f.store(vector, f.address(target, place))
+            run.update(position.results)
         if name == "read":
-            f.store(_total(f, sums), target)
+            f.store(_total(f, run.results), target)
         f.b.ret_void()
     return module
 
 
 def _total(f: Function, sums: Sequence[ir.Value]) -> ir.Value:
     total = sums[0]
-    for one in sums[1:]:
-        total = f.b.fadd(total, one)
+    for vector in sums[1:]:
+        total = f.b.fadd(total, vector)
     return total

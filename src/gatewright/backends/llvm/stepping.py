@@ -1,9 +1,9 @@
-"""A stream on kernels: every buffer is made once, and a step is one call.
+"""A stream on kernels: every buffer is allocated once, and a step is one call.
 
 The table of each layer, its buffers and its packed matrices are made with the stream. A step
 runs the kernel of one layer after the other: the output of a layer is the buffer that the next
-one reads. Each state has its rows twice, those that a step reads and those that it leaves;
-behind a step the two change places.
+one reads. Each state has its rows twice, those that a step reads and those that it writes;
+after a step the two change their roles.
 """
 
 from __future__ import annotations
@@ -18,51 +18,42 @@ from llvmlite import ir
 from torch import Tensor
 
 from gatewright.backends.llvm import build, cache
-from gatewright.backends.llvm.checked import ENDS, Record, header
-from gatewright.backends.llvm.ir import POINTER, Function, Numbers
-from gatewright.backends.llvm.kernel import emit
+from gatewright.backends.llvm.checked import Record, header
+from gatewright.backends.llvm.digest import key
 from gatewright.backends.llvm.library import BUILDING
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.reference import Section, at_hand
-from gatewright.backends.stream import Array, step_task
+from gatewright.backends.llvm.step_kernel import emit_step
+from gatewright.backends.reference import TermGroup
+from gatewright.backends.step import step_run
+from gatewright.backends.stream import Array
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import INPUTS
-from gatewright.schedule.loop import Schedule
+from gatewright.schedule.buffers import Buffer
 from gatewright.schedule.single_step import schedule_step
-from gatewright.schedule.slots import AFTER, BEFORE, plan_forward, unsupported
+from gatewright.schedule.slots import BEFORE, plan_forward, unsupported
 
-#: Numbers of the record that a step is called with; the addresses of the tables follow.
-LAYERS, ROWS, TABLES = range(3)
 STEP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @lru_cache(maxsize=128)
-def scheduled(graph: Graph) -> Schedule:
-    """How a step is run: made once, since making it adds terms to the graph."""
-    with BUILDING:
-        return schedule_step(graph)
+def unsupported_step(graph: Graph) -> str | None:
+    """Give the reason why kernels cannot run a step of a graph, or None."""
+    return unsupported(schedule_step(graph).loop, POINTWISE)
 
 
-@lru_cache(maxsize=128)
-def cannot(graph: Graph) -> str | None:
-    """Why kernels cannot run a step of a graph, or None."""
-    return unsupported(scheduled(graph).loop, POINTWISE)
-
-
-class Built:
+class StepKernel:
     """The kernel of one step of a graph, for one number type."""
 
     def __init__(self, graph: Graph, bits: int) -> None:
-        self.schedule = scheduled(graph)
+        self.schedule = schedule_step(graph)
         self.plan = plan_forward(self.schedule, self.schedule.loop, saving=False)
         self.numbers = build.numbers(bits)
-        entry = cache.key(graph, "step", self.numbers)
+        entry = key(graph, "step", self.numbers)
         code = cache.read(entry)
         if code is None:
             module = ir.Module("gatewright")
-            emit(module, "layer", self.plan, self.numbers, build.registers())
-            emit_step(module, self.numbers)
+            emit_step(module, self.plan, self.numbers, build.registers())
             code = build.object_code(module)
             cache.write(entry, code)
         self.library = build.Library(code)
@@ -70,61 +61,38 @@ class Built:
 
 
 @lru_cache(maxsize=128)
-def built(graph: Graph, bits: int) -> Built:
-    """The kernel of one step of a graph, built at first use."""
+def step_kernel(graph: Graph, bits: int) -> StepKernel:
+    """Return the kernel of one step of a graph, built at first use."""
     with BUILDING:
-        return Built(graph, bits)
-
-
-def emit_step(module: ir.Module, numbers: Numbers) -> None:
-    """Emit `step(record)`: all layers, and then the states' rows change their places."""
-    f = Function(module, "step", [POINTER], numbers)
-    (record,) = f.arguments
-    f.trusted(record)  # made by `KernelStream`
-    rows = f.load_index(record, ROWS)
-    with f.loop(f.index(0), f.load_index(record, LAYERS)) as layer:
-        at = f.address(record, f.b.add(layer, f.index(TABLES)), POINTER)
-        table = f.table(f.load_pointer(at, 0))
-        f.b.call(module.globals["layer"], [table, f.index(0), rows])
-        swap(f, table, BEFORE, AFTER)
-        if numbers.checked:
-            swap(f, table, ENDS - BEFORE, ENDS - AFTER)
-    f.b.ret_void()
-
-
-def swap(f: Function, table: ir.Value, place: int, other: int) -> None:
-    """Emit an exchange of two numbers of a table, or in front of it."""
-    places = [f.trusted(f.address(table, f.index(slot), POINTER)) for slot in (place, other)]
-    pointers = [f.load_pointer(address, 0) for address in places]
-    for address, pointer in zip(places, reversed(pointers), strict=True):
-        f.b.store(pointer, address)
+        return StepKernel(graph, bits)
 
 
 class KernelStream:
-    """A stream on kernels."""
+    """A `Stream` on kernels."""
 
     backend: str = "llvm"
 
     def __init__(
         self, graph: Graph, sizes: Sequence[Mapping[str, int]], rows: int, dtype: torch.dtype
     ) -> None:
-        made = built(graph, 8 * dtype.itemsize)
-        space = Space(made.numbers.lanes, rows, dtype)
-        given = {
-            name: space.packed(number(term.size, sizes[0])) for name, term in graph.inputs.items()
+        kernel = step_kernel(graph, 8 * dtype.itemsize)
+        memory = StreamMemory(kernel.numbers.lanes, rows, dtype)
+        inputs = {
+            name: memory.packed(number(term.size, sizes[0])) for name, term in graph.inputs.items()
         }
-        self.inputs: Mapping[str, Array] = {name: one.numpy() for name, one in given.items()}
-        self.layers: list[Layer] = []
+        self.inputs: Mapping[str, Array] = {name: t.numpy() for name, t in inputs.items()}
+        self.layers: list[StreamLayer] = []
         self.violations = Record()
         event = graph.equations.event
-        for one in sizes:
-            self.layers.append(Layer(made, space, one, given, self.violations.address))
-            given = {**given, event: self.layers[-1].output}
-        self.output = given[event][:, : number(graph.output.size, sizes[-1])].numpy()
-        tables = [one.table.ctypes.data for one in self.layers]
+        for numbers in sizes:
+            layer = StreamLayer(kernel, memory, numbers, inputs, self.violations.address)
+            self.layers.append(layer)
+            inputs = {**inputs, event: layer.output}
+        self.output = inputs[event][:, : number(graph.output.size, sizes[-1])].numpy()
+        tables = [layer.table.ctypes.data for layer in self.layers]
         self.record = np.array([len(sizes), rows, *tables], np.int64)
-        self.advance = partial(made.call, self.record.ctypes.data)
-        if made.numbers.checked:
+        self.advance = partial(kernel.call, self.record.ctypes.data)
+        if kernel.numbers.checked:
             self.advance = partial(self.advance_checked, self.advance)
 
     def advance_checked(self, advance: Callable[[], None]) -> None:
@@ -134,131 +102,136 @@ class KernelStream:
             KernelError: if a kernel reads or writes out of bounds.
         """
         advance()
-        self.violations.raise_violation(self.named)
+        self.violations.raise_violation(self.slot_name)
 
-    def named(self, table: int, slot: int) -> tuple[str, str]:
-        """The names of the kernel and the buffer of a table's slot, for errors."""
-        position = [one.table.ctypes.data for one in self.layers].index(table)
-        names = {number: name for name, number in self.layers[position].made.plan.buffers.items()}
-        return f"step of layer {position}", f"buffer {names.get(slot, f'in slot {slot}')!r}"
+    def slot_name(self, table: int, slot: int) -> tuple[str, str]:
+        """Name the kernel and the buffer of a table's slot, for errors."""
+        position = [layer.table.ctypes.data for layer in self.layers].index(table)
+        buffers = {n: str(b) for b, n in self.layers[position].kernel.plan.buffers.items()}
+        return f"step of layer {position}", f"buffer {buffers.get(slot, f'in slot {slot}')!r}"
 
     def load(self, weights: Sequence[Mapping[str, Tensor]]) -> None:
         with torch.no_grad():
-            for layer, one in zip(self.layers, weights, strict=True):
-                layer.load(one)
+            for layer, own in zip(self.layers, weights, strict=True):
+                layer.load(own)
 
     def states(self) -> list[dict[str, Array]]:
-        return [layer.now() for layer in self.layers]
+        return [layer.states() for layer in self.layers]
 
 
-class Space:
-    """Memory for a stream: rows of units, and the numbers that every table names."""
+class StreamMemory:
+    """The memory of a stream: rows of units, and the arrays that every table names."""
 
     def __init__(self, lanes: int, rows: int, dtype: torch.dtype) -> None:
         self.lanes, self.rows, self.dtype = lanes, rows, dtype
         running, offset = torch.tensor([rows]), torch.tensor([0])
-        #: Where the rows of a state are that a step reads, and that it leaves.
+        #: The rows of a state that a step reads, and those that it writes.
         self.halves = (torch.arange(rows), torch.arange(rows, 2 * rows))
-        self.kept = (running, offset, *self.halves)
+        #: The arrays in the first slots of a table, after the number of steps.
+        self.arrays = (running, offset, *self.halves)
 
     def blocks(self, units: int) -> int:
-        """How many vectors a row needs."""
+        """Count the vectors of a row."""
         return -(-units // self.lanes)
 
     def whole(self, rows: int, units: int) -> Tensor:
-        """Rows of whole vectors, for what kernels write."""
+        """Allocate rows of whole vectors, which kernels write."""
         return torch.zeros(rows, self.blocks(units) * self.lanes, dtype=self.dtype)
 
     def packed(self, units: int) -> Tensor:
-        """Rows one behind the other, for what comes from outside: the last may be overread."""
+        """Allocate contiguous rows for inputs; kernels may read a vector beyond the last row."""
         count = self.rows * units
         return torch.zeros(count + self.lanes, dtype=self.dtype)[:count].view(self.rows, units)
 
 
-class Layer:
+class StreamLayer:
     """One layer of a stream: its table, and the buffers that the table names."""
 
     def __init__(
         self,
-        made: Built,
-        space: Space,
+        kernel: StepKernel,
+        memory: StreamMemory,
         sizes: Mapping[str, int],
-        given: Mapping[str, Tensor],
+        inputs: Mapping[str, Tensor],
         record: int,
     ) -> None:
-        self.made, self.space, self.sizes, self.given = made, space, sizes, given
-        plan, rows = made.plan, space.rows
-        self.buffers: dict[str, Tensor] = {}
+        self.kernel, self.memory, self.sizes, self.inputs = kernel, memory, sizes, inputs
+        plan = kernel.plan
+        self.buffers: dict[Buffer, Tensor] = {}
         self.matrices: dict[int, Tensor] = {}
-        whole = np.zeros(2 * plan.length + 2, np.int64)
-        whole[: -plan.length] = header([0] * plan.length, record)
-        #: The kernel's table; what the checked build reads stands in front of it.
-        self.table = whole[-plan.length :]
-        self.ends = whole[plan.length - 1 :: -1]
+        numbers = np.zeros(2 * plan.length + 2, np.int64)
+        numbers[: -plan.length] = header([0] * plan.length, record)
+        #: The kernel's table; the numbers of the checked build precede it.
+        self.table = numbers[-plan.length :]
+        self.ends = numbers[plan.length - 1 :: -1]
         self.table[0] = 1
-        for slot, array in enumerate(space.kept, start=1):
-            self.name(slot, array)
-        for name, slot in plan.buffers.items():
-            term, kind = plan.terms[name], name.split()[0]
-            if term.op in ("event", "input") and kind == "leaf":
-                buffer = given[term.attributes["name"]]
-            else:
-                count = {"state": 2 * rows, "vector": 1}.get(kind, rows)
-                buffer = space.whole(count, number(term.size, sizes))
-            self.buffers[name] = buffer
-            self.name(slot, buffer)
-            self.table[slot + 1] = buffer.stride(0)
+        for slot, array in enumerate(memory.arrays, start=1):
+            self.set_address(slot, array)
+        for buffer, slot in plan.buffers.items():
+            tensor = self.buffers[buffer] = self._buffer(buffer)
+            self.set_address(slot, tensor)
+            self.table[slot + 1] = tensor.stride(0)
         for size, slot in plan.sizes.items():
             self.table[slot] = number(size, sizes)
         for nest, groups in plan.groups.items():
             for group in groups:
                 units, length = number(nest.size, sizes), number(group.source.size, sizes)
-                length = length // group.heads * group.panels(units, space.lanes)
-                shape = (space.blocks(units), length, len(group.products), space.lanes)
-                packed = self.matrices[group.slot] = torch.zeros(shape, dtype=space.dtype)
-                self.name(group.slot, packed)
+                length = length // group.heads * group.panels(units, memory.lanes)
+                shape = (memory.blocks(units), length, len(group.products), memory.lanes)
+                packed = self.matrices[group.slot] = torch.zeros(shape, dtype=memory.dtype)
+                self.set_address(group.slot, packed)
                 self.table[group.slot + 1] = packed.stride(0)
-        (output,) = made.schedule.asked
-        self.output = self.buffers[f"kept {output.index}"]
+        (output,) = kernel.schedule.requested
+        self.output = self.buffers[Buffer("value", output)]
 
-    def name(self, slot: int, buffer: Tensor) -> None:
-        """Write the address of a buffer into the table, and where it ends in front of it."""
-        first = buffer.data_ptr()
-        self.table[slot] = first
+    def _buffer(self, buffer: Buffer) -> Tensor:
+        """Return the memory of a buffer: an input's, or new."""
+        term = buffer.term
+        if term.op in ("event", "input") and buffer.kind == "leaf":
+            return self.inputs[term.attributes["name"]]
+        # A state has two sets of rows; no other buffer keeps values from step to step.
+        count = 2 * self.memory.rows if buffer.kind == "state" else self.memory.rows
+        count = 1 if buffer.kind == "vector" else count
+        return self.memory.whole(count, number(term.size, self.sizes))
+
+    def set_address(self, slot: int, buffer: Tensor) -> None:
+        """Write the address of a buffer into the table, and that of its end in front of it."""
+        self.table[slot] = buffer.data_ptr()
         storage = buffer.untyped_storage()
         self.ends[slot] = storage.data_ptr() + storage.nbytes()
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Compute what follows from the weights alone, and pack the matrices."""
-        graph, plan = self.made.schedule.graph, self.made.plan
-        task = step_task(graph, self.sizes, weights, self.given)
-        known = at_hand(task)
-        early = [one for one in graph.forward if graph.stages[one] < INPUTS]
-        Section(early, known, task).compute(known, next(iter(self.given.values())))
-        for name, buffer in self.buffers.items():
-            term = plan.terms[name]
-            if name.startswith("vector") or term.op == "noise":
-                units = number(term.size, self.sizes)
-                buffer[:, :units] = known[term]
+        """Compute the terms that follow from the weights only, and pack the matrices."""
+        graph, plan = self.kernel.schedule.graph, self.kernel.plan
+        known = step_run(graph, self.sizes, weights, self.inputs).known_terms()
+        early = [term for term in graph.forward if graph.stages[term] < INPUTS]
+        like = next(iter(self.inputs.values()))
+        TermGroup(early, known, self.sizes).compute(known, like)
+        for buffer, tensor in self.buffers.items():
+            if buffer.kind == "vector" or buffer.term.op == "noise":
+                units = number(buffer.term.size, self.sizes)
+                tensor[:, :units] = known[buffer.term]
         for nest, groups in plan.groups.items():
             units = number(nest.size, self.sizes)
             for group in groups:
-                target = self.matrices[group.slot]
-                blocks, length, _, lanes = target.shape
+                packed = self.matrices[group.slot]
+                blocks, length, _, lanes = packed.shape
                 unit, each = torch.arange(units), units // group.heads
+                # A block of units has a panel for each head that it has units of.
                 panel = unit // each - unit // lanes * lanes // each
                 for position, product in enumerate(group.products):
                     matrix = known[product.operands[1]].reshape(units, -1)
-                    rows = target.new_zeros(blocks * lanes, length)
+                    rows = packed.new_zeros(blocks * lanes, length)
                     rows.unflatten(1, (-1, matrix.shape[1]))[unit, panel] = matrix
-                    target[:, :, position] = rows.view(blocks, lanes, length).transpose(1, 2)
+                    packed[:, :, position] = rows.view(blocks, lanes, length).transpose(1, 2)
 
-    def now(self) -> dict[str, Array]:
-        """The states that the next step reads."""
-        rows, first = self.space.rows, self.space.halves[0].data_ptr()
+    def states(self) -> dict[str, Array]:
+        """Return views of the states that the next step reads."""
+        rows, first = self.memory.rows, self.memory.halves[0].data_ptr()
         begin = 0 if self.table[BEFORE] == first else rows
-        return {
-            name: self.buffers[f"state {name}"][begin : begin + rows, :units].numpy()
-            for name, term in self.made.schedule.graph.states.items()
-            for units in (number(term.size, self.sizes),)
-        }
+        views = {}
+        for name, term in self.kernel.schedule.graph.states.items():
+            units = number(term.size, self.sizes)
+            state = self.buffers[Buffer("state", term)]
+            views[name] = state[begin : begin + rows, :units].numpy()
+        return views

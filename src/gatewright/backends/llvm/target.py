@@ -1,8 +1,8 @@
-"""The processor that kernels are built for: this one, or one that it is told to be.
+"""The processor that kernels are built for: this one, or a smaller one that it includes.
 
 The environment variable `GATEWRIGHT_CPU` limits what kernels may use of this processor, to
-compare or to test: `native` (all of it, which is the default), `avx512`, `avx2` or `sse2`. It
-is read once, when the first kernel is built.
+compare or to test: `native` (all of it, the default), `avx512`, `avx2` or `sse2`. It is read
+once, when the first kernel is built.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Target:
 
     Attributes:
         triple: Architecture, vendor and system, such as "x86_64-unknown-linux-gnu".
-        cpu, features: Its model and what that has beyond, or lacks, such as "+neon".
-        bits: The width of its vectors.
-        registers: How many of them it has.
-        fused: Whether it multiplies and adds in one operation.
+        cpu, features: Its model, and what it has in addition or lacks, such as "+neon".
+        bits: The width of its vector registers.
+        registers: The number of them.
+        fused: Whether it has a fused multiply-add.
     """
 
     triple: str
@@ -41,12 +41,11 @@ class Target:
     fused: bool = True
 
     def machine(self) -> llvm.TargetMachine:
-        """What writes code for it. An engine takes the one it is given with it."""
+        """Create the LLVM object that writes code for it; an engine takes possession of its own."""
         if self.triple != llvm.get_process_triple():
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()
-        found = llvm.Target.from_triple(self.triple)
-        return found.create_target_machine(
+        return llvm.Target.from_triple(self.triple).create_target_machine(
             cpu=self.cpu,
             features=self.features,
             opt=0 if checked() else 3,
@@ -55,12 +54,12 @@ class Target:
         )
 
     def numbers(self, bits: int) -> Numbers:
-        """Its vectors of numbers of so many bits."""
+        """Its vectors of 32-bit or 64-bit numbers."""
         return Numbers(bits, self.bits // bits, self.fused)
 
 
 def levels(triple: str) -> dict[str, Target]:
-    """What `GATEWRIGHT_CPU` can name on x86-64: the models of its psABI."""
+    """The processors that `GATEWRIGHT_CPU` can name on x86-64: the levels of its psABI."""
     return {
         "avx512": Target(triple, "x86-64-v4", "", 512, 32),
         "avx2": Target(triple, "x86-64-v3", "", 256, 16),
@@ -69,30 +68,31 @@ def levels(triple: str) -> dict[str, Target]:
 
 
 def native() -> Target:
-    """This processor, with all that it can."""
+    """This processor, with all of its features."""
     triple, has = llvm.get_process_triple(), llvm.get_host_cpu_features()
     x86 = is_x86(triple)
     fused = bool(has.get("fma")) or not x86
-    bits = 128
+    bits = 128  # SSE2 on x86-64, NEON on AArch64: the least that 64-bit processors have
     if has.get("avx512f"):
         bits = 512
     elif has.get("avx2") and fused:
         bits = 256
+    # AVX-512 doubled x86-64's 16 vector registers; AArch64 and POWER have 32 at any width.
     registers = 16 if x86 and bits < 512 else 32
     return Target(triple, llvm.get_host_cpu_name(), has.flatten(), bits, registers, fused)
 
 
 def is_x86(triple: str) -> bool:
-    """Whether a triple is one of Intel's and AMD's architecture."""
+    """Tell if a triple is of the x86 architecture."""
     return triple.startswith(("x86", "i386", "i686"))
 
 
 @cache
 def target() -> Target:
-    """What kernels are built for and run on in this process.
+    """The processor that kernels of this process are built for.
 
     Raises:
-        BackendError: if `GATEWRIGHT_CPU` names what there is not, or what this processor lacks.
+        BackendError: if `GATEWRIGHT_CPU` is not a known name, or needs what this processor lacks.
     """
     name = os.environ.get("GATEWRIGHT_CPU") or "native"
     this = native()

@@ -1,16 +1,16 @@
-"""Verification of a call list before it runs: where each call reads and writes.
+"""Verification of a call list before it runs: the memory that each call reads and writes.
 
-Kernels work on addresses, so a call list that is wrong would damage memory. It is made of
-*frames*: rows of equal length in a block of memory, which hold one buffer or several side by
-side. Verified is that
+Kernels work on raw addresses, so a wrong call list would damage memory. Memory consists of
+*frames*: rows of equal length in a block, which hold one buffer, or several next to each other.
+It is verified that
 
     - each access lies inside its frame, and each frame inside its block;
     - frames do not overlap, unless they are the same one;
-    - nothing is written that the caller has lent for reading;
-    - what is read was written before, and still holds the value that the reader expects.
+    - nothing is written to memory that the caller has lent for reading;
+    - memory that is read was written before, and still holds the value that the reader expects.
 
-The last point also covers memory that serves two values one after the other: such an alias is
-two contents of one frame, and reading the first one after the second was written is refused.
+The last point also covers memory that serves two values one after the other. Such an alias is
+two contents of one frame, and reading the first after the second was written is refused.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Span(NamedTuple):
     """Rows in memory.
 
     Attributes:
-        base: Which block of memory.
-        offset: The first number, counted from the block's beginning.
+        base: The number of the block of memory.
+        offset: The position of the first number in the block.
         length: The numbers from row to row.
-        start, end: The frame that the rows belong to, likewise counted.
+        start, end: The frame that the rows belong to, as positions in the block.
     """
 
     base: int
@@ -37,24 +37,24 @@ class Span(NamedTuple):
     start: int
     end: int
 
-    def beside(self, units: int) -> Span:
-        """The same rows from a later unit on."""
-        return self._replace(offset=self.offset + units)
+    def from_unit(self, unit: int) -> Span:
+        """The same rows from unit `unit` on."""
+        return self._replace(offset=self.offset + unit)
 
-    def behind(self, rows: int) -> Span:
-        """The same rows from a later one on."""
-        return self._replace(offset=self.offset + rows * self.length)
+    def from_row(self, row: int) -> Span:
+        """The rows from row `row` on."""
+        return self._replace(offset=self.offset + row * self.length)
 
 
 class Access(NamedTuple):
     """An access of a call to some rows.
 
     Attributes:
-        kind: "read"; "write" where all of it gets new values; "update" where values are
-            changed that must be there before.
-        rows, units: How many rows, and how many numbers of each have a value.
+        kind: "read"; "write" if all of it gets new values; "update" if it changes values,
+            which must have been written before.
+        rows, units: The number of rows, and the numbers of each that have a value.
         reach: The numbers of each row that may be touched: whole vectors.
-        content: The value that the rows hold, by name; None for any.
+        content: The name of the value that the rows hold; None for any.
         first: The first row, counted from the span's.
     """
 
@@ -67,13 +67,14 @@ class Access(NamedTuple):
     first: int = 0
 
 
-#: Rows and columns of a frame: first row, row behind the last one, first column, end column.
+#: Rows and columns of a frame, as half-open ranges: first row, end row, first column, end column.
 Rectangle = tuple[int, int, int, int]
+#: A block, the length of the rows, and the first and the end position in the block.
 Frame = tuple[int, int, int, int]
 
 
 class Contents:
-    """The values that the frames of some blocks hold, after the calls so far."""
+    """The values that the frames of some blocks hold after the calls up to now."""
 
     def __init__(
         self, earlier: Mapping[Frame, Sequence[tuple[Rectangle, str | None]]] = {}
@@ -84,7 +85,7 @@ class Contents:
         """Add a frame.
 
         Raises:
-            KernelError: if a part of its memory belongs to another frame.
+            KernelError: if some of its memory belongs to another frame.
         """
         if frame in self.frames:
             return
@@ -95,23 +96,23 @@ class Contents:
         self.frames[frame] = []
 
     def write(self, frame: Frame, area: Rectangle, content: str | None) -> None:
-        """Replace what is there."""
+        """Replace the content of an area."""
         rest = [
             (part, value) for place, value in self.frames[frame] for part in without(place, area)
         ]
         self.frames[frame] = [*rest, (area, content)]
 
     def hold(self, frame: Frame, area: Rectangle, content: str | None) -> bool:
-        """Tell if all of an area holds a value."""
+        """Tell if all of an area holds a value, or any value if `content` is None."""
         missing = [area]
         for place, value in self.frames[frame]:
             if content is None or value is None or value == content:
-                missing = [part for one in missing for part in without(one, place)]
+                missing = [part for gap in missing for part in without(gap, place)]
         return not missing
 
 
 def without(area: Rectangle, hole: Rectangle) -> Iterator[Rectangle]:
-    """The parts of a rectangle outside of another one."""
+    """The parts of a rectangle that lie outside of another one: at most four rectangles."""
     top, bottom, left, right = area
     up, down, begin, end = (
         max(hole[0], top),
@@ -136,10 +137,10 @@ def verify(
     """Verify a call list.
 
     Args:
-        calls: The kernel of each call, and its accesses: those that read come first.
+        calls: The kernel of each call, and its accesses, reading ones first.
         lengths: The numbers in each block.
-        writable: The blocks that may be written, whose contents are followed.
-        contents: What is there at first; what is there in the end, afterwards.
+        writable: The blocks that may be written; only their contents are tracked.
+        contents: The contents before the calls; updated to those after them.
 
     Raises:
         KernelError: naming the call and the access.
@@ -159,7 +160,7 @@ def verify(
 def _problem(
     access: Access, lengths: Mapping[int, int], writable: Set[int], contents: Contents
 ) -> str | None:
-    """Apply an access to the contents, or say what is wrong with it."""
+    """Apply an access to the contents; return a description of the problem if there is one."""
     kind, span, rows, units, reach, content, first = access
     if not rows or not units:
         return None

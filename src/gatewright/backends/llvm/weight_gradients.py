@@ -1,108 +1,173 @@
-"""The gradient of a matrix: over all packed rows, the left side times the right transposed.
+"""The gradients of what is the same at each step: of matrices, and of vectors such as biases.
 
-One function, `outer(table, first, end)`, for the rows `first` to `end` of the result: a tile
-of the result stays in registers while it walks down a block of packed rows, broadcasts a few
-numbers of the left side and multiplies them with vectors of the right. Which row of the right
-belongs to a packed row is said by an index, so that states are read where the loop left them.
+They are sums over all packed rows, formed after the loop, at once.
+
+`outer(table, first, end)` computes the rows `first` to `end` of a matrix's gradient, the product
+of the left side, transposed, with the right side. A tile of the result stays in registers while
+it runs down a block of packed rows, broadcasts some numbers of the left side and multiplies them
+with vectors of the right. An index says which row of the right belongs to a packed row, so that
+states are read where the loop left them.
+
+`totals(table, first block, end block)` computes some vectors of units of a vector's gradient,
+the sum of the packed rows.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llvmlite import ir
 
-from gatewright.backends.llvm.ir import INDEX, POINTER, Function, Numbers
+from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.ir import Function, Numbers
+from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
+from gatewright.schedule.tiling import (
+    GRADIENT_DEPTH,
+    TOTAL_BLOCKS,
+    TOTAL_DEPTH,
+    Tile,
+    gradient_tile,
+)
 
-#: Slots of the table: addresses and row lengths of left, right and result; packed rows; blocks
-#: of one vector in a row of the result; the index of the right row of each packed one.
-LEFT, LEFT_LENGTH, RIGHT, RIGHT_LENGTH, RESULT, RESULT_LENGTH, COUNT, BLOCKS, ROWS = range(9)
-#: Packed rows that are walked through at a time, so that they stay in the cache.
-DEPTH = 128
+
+@dataclass(frozen=True)
+class OuterTable(KernelTable[Pointer, Number]):
+    """The table of `outer`.
+
+    Attributes:
+        left, right, result: The first rows of both sides and of the result.
+        left_length, right_length, result_length: The numbers from row to row.
+        count: The number of packed rows.
+        blocks: The vectors in a row of the result.
+        rows: The row of the right for each packed row.
+    """
+
+    left: Pointer
+    left_length: Number
+    right: Pointer
+    right_length: Number
+    result: Pointer
+    result_length: Number
+    count: Number
+    blocks: Number
+    rows: Pointer
 
 
 def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
     """Emit `outer(table, first, end)`."""
-    wide = 4 if registers >= 32 else 2
-    shapes = [(6, wide), (1, wide), (6, 1), (1, 1)]
-    tiles = {shape: _emit_tile(module, numbers, *shape) for shape in shapes}
+    tile = gradient_tile(registers)
+    shapes = [(tile.rows, tile.blocks), (1, tile.blocks), (tile.rows, 1), (1, 1)]
+    tiles = {shape: _emit_tile(module, numbers, Tile(*shape)) for shape in shapes}
     f = Function(module, "outer", [POINTER, INDEX, INDEX], numbers)
-    b = f.b
     table, first, end = f.arguments
     f.table(table)
-    left, right, result = (f.load_pointer(table, slot) for slot in (LEFT, RIGHT, RESULT))
-    lengths = [f.load_index(table, s) for s in (LEFT_LENGTH, RIGHT_LENGTH, RESULT_LENGTH)]
-    count, blocks = f.load_index(table, COUNT), f.load_index(table, BLOCKS)
-    rows = f.load_pointer(table, ROWS)
-    whole = b.add(count, f.index(DEPTH - 1))
-    with f.loop(f.index(0), b.mul(b.sdiv(whole, f.index(DEPTH)), f.index(DEPTH)), DEPTH) as n:
-        rest = b.sub(count, n)
-        depth = b.select(b.icmp_signed("<", rest, f.index(DEPTH)), rest, f.index(DEPTH))
-        done: ir.Value = f.index(0)
-        for width in (wide, 1):
-            with f.carrying(done, blocks, width, []) as (block, _, _):
-                unit = b.mul(block, f.index(numbers.lanes))
-                row: ir.Value = first
-                for height in (6, 1):
-                    with f.carrying(row, end, height, []) as (at, _, _):
-                        b.call(
+    slots = OuterTable[ir.Value, Index].load(f, table)
+    depth_end = (slots.count + (GRADIENT_DEPTH - 1)) // GRADIENT_DEPTH * GRADIENT_DEPTH
+    with f.loop(0, depth_end, GRADIENT_DEPTH) as n:
+        depth = f.minimum(slots.count - n, GRADIENT_DEPTH)
+        block_begin = f.index(0)
+        for width in (tile.blocks, 1):
+            with f.loop(block_begin, slots.blocks, width) as block:
+                unit = block * numbers.lanes
+                row_begin: Index = first
+                for height in (tile.rows, 1):
+                    with f.loop(row_begin, end, height) as row:
+                        f.b.call(
                             tiles[height, width],
                             [
                                 table,
-                                f.address(left, b.add(b.mul(n, lengths[0]), at)),
-                                f.address(right, unit),
-                                f.address(result, b.add(b.mul(at, lengths[2]), unit)),
-                                f.address(rows, n, INDEX),
+                                f.address(slots.left, n * slots.left_length + row),
+                                f.address(slots.right, unit),
+                                f.address(slots.result, row * slots.result_length + unit),
+                                f.address(slots.rows, n, INDEX),
                                 n,
-                                *lengths,
+                                slots.left_length,
+                                slots.right_length,
+                                slots.result_length,
                                 depth,
                             ],
                         )
-                    row = f.reached
-            done = f.reached
-    b.ret_void()
+                    row_begin = row.end
+            block_begin = block.end
+    f.b.ret_void()
 
 
-def _emit_tile(module: ir.Module, numbers: Numbers, height: int, width: int) -> ir.Function:
-    """Emit one tile.
+def _emit_tile(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
+    """Emit the function of one tile.
 
     `(table, left, right, result, right rows, first packed row, row lengths, packed rows)`.
     """
-    name = f"outer_{height}x{width}"
+    name = f"outer_{tile.rows}x{tile.blocks}"
     f = Function(module, name, [POINTER] * 5 + [INDEX] * 5, numbers)
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
     table, *pointers, first, left_length, right_length, result_length, depth = f.arguments
-    slots = LEFT, RIGHT, RESULT, ROWS
     left, right, result, rows = [
-        f.belongs(pointer, table, slot) for pointer, slot in zip(pointers, slots, strict=True)
+        f.belongs(pointer, table, OuterTable.slot(name))
+        for pointer, name in zip(pointers, ("left", "right", "result", "rows"), strict=True)
     ]
-    places = [(r, j) for r in range(height) for j in range(width)]
-    addresses = [
-        f.address(result, f.b.add(f.b.mul(f.index(r), result_length), f.index(j * numbers.lanes)))
-        for r, j in places
-    ]
-    # What stands in the result at first may be anything.
-    begins = f.b.icmp_signed("==", first, f.index(0))
-    carried = [f.b.select(begins, f.splat(0.0), f.load(one)) for one in addresses]
-    with f.carrying(f.index(0), depth, 1, carried) as (n, totals, tell):
-        down = f.b.mul(f.load_index(rows, n), right_length)
-        row = [
-            f.load(f.address(right, f.b.add(down, f.index(j * numbers.lanes))))
-            for j in range(width)
-        ]
-        start = f.b.mul(n, left_length)
-        # A row of either side is far from the next: without a hint each line is waited for.
-        f.prefetch(f.address(left, f.b.mul(f.b.add(n, f.index(DEPTH)), left_length)))
-        numbers_ = [
-            f.broadcast(f.load_scalar(f.address(left, f.b.add(start, f.index(r)))))
-            for r in range(height)
-        ]
-        tell(
+    lanes = numbers.lanes
+    places = [(r, j) for r in range(tile.rows) for j in range(tile.blocks)]
+    addresses = [f.address(result, r * result_length + j * lanes) for r, j in places]
+    # Before the first packed row the result's memory may hold anything, also NaN.
+    begins = first == 0
+    carried = [f.b.select(begins, f.splat(0.0), f.load(address)) for address in addresses]
+    with f.loop(0, depth, 1, carried) as n:
+        down = f.load_index(rows, n) * right_length
+        vectors = [f.load(f.address(right, down + j * lanes)) for j in range(tile.blocks)]
+        start = n * left_length
+        # Rows are too far apart for the processor's own prefetching. With this and the prefetches
+        # of the loop, an LSTM trained at (32, 128, 128, 128) takes 36.0 ms instead of 37.3.
+        f.prefetch(f.address(left, (n + GRADIENT_DEPTH) * left_length))
+        scalars = [f.broadcast(f.load_scalar(f.address(left, start + r))) for r in range(tile.rows)]
+        n.update(
             [
-                f.call("llvm.fma", numbers_[r], row[j], total)
-                for (r, j), total in zip(places, totals, strict=True)
+                f.fma(scalars[r], vectors[j], total)
+                for (r, j), total in zip(places, n.values, strict=True)
             ]
         )
-    for address, total in zip(addresses, carried, strict=True):
+    for address, total in zip(addresses, n.results, strict=True):
         f.store(total, address)
     f.b.ret_void()
     return f.function
+
+
+@dataclass(frozen=True)
+class TotalsTable(KernelTable[Pointer, Number]):
+    """The table of `totals`: the rows, the numbers from row to row, how many rows there are;
+    the sums, and how many numbers they are."""
+
+    source: Pointer
+    length: Number
+    count: Number
+    result: Pointer
+    units: Number
+
+
+def emit_totals(module: ir.Module, numbers: Numbers) -> None:
+    """Emit `totals(table, first block, end block)`, blocks of one vector in a row."""
+    f = Function(module, "totals", [POINTER, INDEX, INDEX], numbers)
+    table, first, end = f.arguments
+    f.table(table)
+    slots = TotalsTable[ir.Value, Index].load(f, table)
+    block_begin: Index = first
+    for width in (TOTAL_BLOCKS, 1):
+        with f.loop(block_begin, end, width) as block:
+            unit = block * numbers.lanes
+            offsets = [unit + j * numbers.lanes for j in range(width)]
+            begin, totals = f.index(0), [f.splat(0.0)] * width
+            for depth in (TOTAL_DEPTH, 1):
+                with f.loop(begin, slots.count, depth, totals) as n:
+                    with f.loop(0, depth, 1, [f.splat(0.0)] * width) as d:
+                        row = (n + d) * slots.length
+                        vectors = [
+                            f.load(f.address(slots.source, row + offset)) for offset in offsets
+                        ]
+                        d.update([f.b.fadd(s, v) for s, v in zip(d.values, vectors, strict=True)])
+                    n.update([f.b.fadd(a, p) for a, p in zip(n.values, d.results, strict=True)])
+                begin, totals = n.end, n.results
+            for offset, total in zip(offsets, totals, strict=True):
+                # The memory after the sums may belong to another call.
+                f.store_first(total, f.address(slots.result, offset), slots.units - offset)
+        block_begin = block.end
+    f.b.ret_void()

@@ -1,6 +1,6 @@
 """Kernels for NVIDIA GPUs, emitted as Triton's language; see README.md.
 
-Triton comes with torch's builds for CUDA. It is imported when a task first gets here.
+Triton comes with torch's builds for CUDA. It is imported when a run first gets here.
 """
 
 from __future__ import annotations
@@ -9,35 +9,34 @@ import os
 
 import torch
 
-from gatewright.backends.llvm import why_not_now, why_not_read
-from gatewright.backends.reference import Result, Run
+from gatewright.backends.conditions import why_not_now, why_not_read
+from gatewright.backends.run import Result, Run
 
 NUMBERS = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def why_not(task: Run) -> str | None:
-    """Why the kernels cannot run a task, or None."""
-    like = next(iter(task.states.values()))
-    if (reason := _why_not_there(like)) is not None:
+def why_not(run: Run) -> str | None:
+    """Give the reason why the kernels cannot run a run, or None."""
+    like = next(iter(run.states.values()))
+    if (reason := _why_no_device(like)) is not None:
         return reason
     if like.dtype not in NUMBERS and like.device.type == "cuda":
         known = "float32, bfloat16 and float16"
         return f"the kernels are for {known}, and the tensors are {like.dtype}"
     if torch.compiler.is_compiling():
         return "torch is tracing the layer, for which these kernels are no operator yet"
-    if not sum(task.rows):
+    if not sum(run.rows):
         return "there is nothing to run"
-    groups = task.weights, task.inputs, task.states, task.fresh, task.hold
-    given = [*task.noises, *[one for group in groups for one in group.values()]]
-    if (reason := why_not_now(like.device.type) or why_not_read(given, like.device)) is not None:
+    reason = why_not_now(like.device.type) or why_not_read(run.tensors(), like.device)
+    if reason is not None:
         return reason
-    from gatewright.backends.triton.loop import cannot
+    from gatewright.backends.triton.loop import unsupported_graph
 
-    return cannot(task.graph, tuple(task.names), tuple(sorted(task.hold)))
+    return unsupported_graph(run.graph, tuple(run.names), tuple(sorted(run.hold)))
 
 
-def _why_not_there(like: torch.Tensor) -> str | None:
-    """Why there is nothing to run kernels on, or None."""
+def _why_no_device(like: torch.Tensor) -> str | None:
+    """Give the reason why there is no device to run kernels on, or None."""
     if like.device.type != "cuda":
         if like.device.type != "cpu" or os.environ.get("TRITON_INTERPRET") != "1":
             return f"the kernels are for NVIDIA GPUs, and the tensors are on {like.device}"
@@ -52,8 +51,8 @@ def _why_not_there(like: torch.Tensor) -> str | None:
     return None
 
 
-def run(task: Run) -> Result:
+def run(run: Run) -> Result:
     """Run a graph over a sequence."""
     from gatewright.backends.triton.autograd import run as run_kernels
 
-    return run_kernels(task)
+    return run_kernels(run)

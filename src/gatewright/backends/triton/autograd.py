@@ -1,7 +1,7 @@
-"""Running a graph on a GPU's kernels, and autograd around them.
+"""Runs of a graph on a GPU's kernels, and autograd around them.
 
-What follows from the inputs alone is plain torch: a few large products for all steps at once,
-which autograd differentiates. Only the loop is a function of its own.
+Values that follow from the inputs only are plain torch: a few large products for all steps at
+once, which autograd differentiates. Only the loop is an autograd function.
 """
 
 from __future__ import annotations
@@ -11,69 +11,75 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.autograd import aliases, bare, differentiable, result
-from gatewright.backends.reference import Result, Run, Section, at_hand
+from gatewright.backends.fallback import aliases, gradients_by_operations, without_tensors
+from gatewright.backends.reference import TermGroup
+from gatewright.backends.run import Result, Run
 from gatewright.backends.triton.backward import Backward
-from gatewright.backends.triton.loop import Loop, loop_of, run_forward
-from gatewright.backends.triton.steps import Steps, steps
+from gatewright.backends.triton.loop import LoopKernels, loop_of, run_forward
+from gatewright.backends.triton.steps import DeviceOrder, device_order
 from gatewright.graph.stages import STATE, stages
+from gatewright.schedule.loop import ScheduleOptions
 
 
-def run(task: Run) -> Result:
+def run(run: Run) -> Result:
     """Run a graph over a sequence."""
-    graph = task.graph
-    like = next(iter(task.states.values()))
-    given_values = {graph.values[name] for name in task.hold}
-    stage = stages(graph.forward, given_values) if given_values else graph.stages
-    known = at_hand(task)
-    fed = [*task.inputs.values(), *task.hold.values()]
-    inputs = torch.is_grad_enabled() and any(one.requires_grad for one in fed)
-    way = tuple(task.names), tuple(sorted(task.hold)), inputs
-    loop = loop_of(graph, way, tuple(sorted(task.sizes.items())))
-    early = [one for one in graph.forward if stage[one] < STATE]
-    Section(early, known, task).compute(known, like)
-    states = [*task.states.values(), *(task.fresh.values() if task.restart is not None else ())]
-    given = [plain(known[one], like) for one in loop.given] + [plain(one, like) for one in states]
-    order = steps(tuple(task.rows), len(like), task.reverse, like.device).restarted(task.restart)
+    graph = run.graph
+    like = next(iter(run.states.values()))
+    held = {graph.values[name] for name in run.hold}
+    stage = stages(graph.forward, held) if held else graph.stages
+    known = run.known_terms()
+    options = ScheduleOptions.of(run.names, run.hold, run.needs_input_gradients())
+    loop = loop_of(graph, options, tuple(sorted(run.sizes.items())))
+    early = [term for term in graph.forward if stage[term] < STATE]
+    TermGroup(early, known, run.sizes).compute(known, like)
+    states = [*run.states.values(), *(run.fresh.values() if run.restart is not None else ())]
+    tensors = [plain(known[term], like) for term in loop.inputs]
+    tensors += [plain(state, like) for state in states]
+    order = device_order(tuple(run.rows), len(like), run.reverse, like.device)
+    order = order.restarted(run.restart)
     if torch.is_grad_enabled():
-        found = Loops.apply(loop, order, task, *given)
+        outputs = LoopFunction.apply(loop, order, run, *tensors)
     else:
-        found, _ = run_forward(loop, order, given, training=False)
-    values = {**known, **dict(zip(loop.wanted, found, strict=False))}
-    return result(task, values, found[len(loop.wanted) :])
+        outputs, _ = run_forward(loop, order, tensors, training=False)
+    values = {**known, **dict(zip(loop.outputs, outputs, strict=False))}
+    return Result.of(run, values, outputs[len(loop.outputs) :])
 
 
-def plain(one: Tensor, like: Tensor) -> Tensor:
-    """A tensor as kernels read it: numbers, row by row."""
-    numbers = one.to(like.dtype) if one.dtype == torch.bool else one
+def plain(tensor: Tensor, like: Tensor) -> Tensor:
+    """Lay out a tensor as kernels read it: numbers, row by row."""
+    numbers = tensor.to(like.dtype) if tensor.dtype == torch.bool else tensor
     return numbers.resolve_neg().contiguous()
 
 
-class Loops(torch.autograd.Function):
-    """The loop: what comes from torch in, wanted values and last states out."""
+class LoopFunction(torch.autograd.Function):
+    """The loop: tensors from torch in, returned values and last states out."""
 
     @staticmethod
-    def forward(ctx: Any, loop: Loop, order: Steps, task: Run, *given: Tensor) -> Any:
+    def forward(ctx: Any, loop: LoopKernels, order: DeviceOrder, run: Run, *tensors: Tensor) -> Any:
         training = any(ctx.needs_input_grad)
-        outputs, own = run_forward(loop, order, given, training=training)
+        outputs, buffers = run_forward(loop, order, tensors, training=training)
         if training:
-            ctx.save_for_backward(*own.values(), *given)
+            ctx.save_for_backward(*buffers.values(), *tensors)
             ctx.set_materialize_grads(False)
-            ctx.run = loop, order, bare(task), list(own)
+            ctx.run = loop, order, without_tensors(run), list(buffers)
         return tuple(outputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        saved = ctx.saved_tensors  # once: each look at it unpacks all of them
-        loop, order, task, names = ctx.run
-        own, given = dict(zip(names, saved, strict=False)), saved[len(names) :]
+    def backward(ctx: Any, *upstream: Tensor | None) -> Any:
+        saved = ctx.saved_tensors  # read once: each access unpacks all of them
+        loop, order, run, buffers = ctx.run
+        own, tensors = dict(zip(buffers, saved, strict=False)), saved[len(buffers) :]
         if torch.is_grad_enabled():
-            given = aliases(given)
-            return (*NOT_TENSORS, *differentiable(loop, task, given, gradients, given))
-        upstream = [None if one is None else plain(one, given[-1]) for one in gradients]
-        asked = ctx.needs_input_grad[len(NOT_TENSORS) :]
-        return (*NOT_TENSORS, *Backward(loop, order, given, own, upstream, asked).run())
+            tensors = aliases(tensors)
+            gradients = gradients_by_operations(
+                run, loop.inputs, loop.outputs, tensors, upstream, tensors
+            )
+        else:
+            rows = [None if g is None else plain(g, tensors[-1]) for g in upstream]
+            requested = ctx.needs_input_grad[len(NOT_TENSORS) :]
+            gradients = Backward(loop, order, tensors, own, rows, requested).run()
+        return (*NOT_TENSORS, *gradients)
 
 
-#: What `Loops` takes before its tensors has no gradient.
+#: The gradients of the arguments of `LoopFunction` in front of its tensors.
 NOT_TENSORS = (None,) * 3

@@ -1,4 +1,4 @@
-"""From a kernel's text to something that can be launched."""
+"""Built kernels: from a kernel's text to a function that can be launched."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from typing import Any
 
 import torch
 
-from gatewright.backends.llvm.cache import directory
+from gatewright.backends.cache_directory import directory
 from gatewright.backends.triton.tiles import Tiles
 
 #: A kernel in memory: `kernel(grid, tiles, arguments)` runs it.
 Kernel = Callable[[tuple[int, int], Tiles, Sequence[Any]], None]
 
-#: One stage: in more, Triton loads rows of a product by copies that go through the first cache,
-#: which may still hold what stood there before another multiprocessor wrote it. Products and
+#: One stage: with more, Triton loads rows of a product by copies through the first cache, which
+#: may still hold the numbers from before another multiprocessor wrote new ones. Products and
 #: sums may be one operation, as in torch.
 OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}
 
 
 def interpreted() -> bool:
-    """Whether Triton's interpreter was asked for, which runs kernels on the CPU, one by one."""
+    """Tell if Triton's interpreter was asked for, which runs programs on the CPU, in turn."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @lru_cache(maxsize=512)
 def built(name: str, text: str) -> Kernel:
-    """The kernel of a name in a text.
+    """Return the kernel of a name in a text.
 
-    It is compiled when it is first launched; Triton keeps what it compiled on the disk.
+    It is compiled at its first launch; Triton keeps compiled kernels on the disk.
     """
     kernel = function(name, text)
 
     def launch(grid: tuple[int, int], tiles: Tiles, arguments: Sequence[Any]) -> None:
         options = {} if interpreted() else {**OPTIONS, "num_warps": tiles.warps}
-        if tiles.parts > 1:  # they wait for each other, so all of them must be running
+        if tiles.parts > 1:  # programs wait for each other, so all of them must be running
             options["launch_cooperative_grid"] = True
         kernel[grid](*arguments, **options)
 
@@ -47,7 +47,7 @@ def built(name: str, text: str) -> Kernel:
 
 
 def function(name: str, text: str) -> Any:
-    """Triton's function of a name in a text, which stands in a file since Triton reads it too."""
+    """Return Triton's function of a name in a text, from a file, since Triton reads its source."""
     path = _file(name, text)
     namespace: dict[str, Any] = {"__name__": f"gatewright_{path.stem}", "libdevice": library()}
     exec(compile(text, str(path), "exec"), namespace)
@@ -61,18 +61,18 @@ def _file(name: str, text: str) -> Path:
     path = base / f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:32]}.py"
     partial = path.with_suffix(f".{os.getpid()}")
     partial.write_text(text, encoding="utf-8")
-    partial.replace(path)  # whole at once: another process may read it
+    partial.replace(path)  # atomically: another process may read it
     return path
 
 
 @lru_cache(maxsize=1)
 def _temporary() -> str:
-    """Where nothing is to be kept: a directory of this process."""
+    """Create a directory of this process, for texts that are not to be stored."""
     return tempfile.mkdtemp(prefix="gatewright-")
 
 
 def library() -> Any:
-    """The accurate functions that kernels call `libdevice`."""
+    """Return the accurate functions that kernels call `libdevice`."""
     if interpreted():
         from gatewright.backends.triton import interpreter
 
@@ -84,7 +84,7 @@ def library() -> Any:
 
 @lru_cache(maxsize=16)
 def processors(device: torch.device) -> int:
-    """How many multiprocessors a GPU has; the interpreter is one."""
+    """Count the multiprocessors of a GPU; the interpreter is a single one."""
     if device.type == "cpu":
         return 1
     return int(torch.cuda.get_device_properties(device).multi_processor_count)

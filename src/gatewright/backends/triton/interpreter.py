@@ -1,4 +1,4 @@
-"""What `libdevice` is in Triton's interpreter, which has none: torch's functions."""
+"""The substitute for `libdevice` in Triton's interpreter, which lacks it: torch's functions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from triton.runtime.interpreter import TensorHandle
 
 
 def _elementwise(function: Callable[..., torch.Tensor]) -> Callable[..., Any]:
-    def call(*given: Any) -> Any:
-        found = function(*(torch.from_numpy(one.handle.data.copy()) for one in given))
-        kind = tl.block_type(given[0].dtype, list(found.shape))
-        return tl.tensor(TensorHandle(found.numpy(), given[0].dtype), kind)
+    def call(*operands: Any) -> Any:
+        result = function(*(torch.from_numpy(o.handle.data.copy()) for o in operands))
+        kind = tl.block_type(operands[0].dtype, list(result.shape))
+        return tl.tensor(TensorHandle(result.numpy(), operands[0].dtype), kind)
 
     return call
 
@@ -26,5 +26,5 @@ sin, cos, erf = map(_elementwise, (torch.sin, torch.cos, torch.erf))
 
 @_elementwise
 def pow(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a to the power of b."""
+    """Raise a to the power of b."""
     return torch.pow(a, b)

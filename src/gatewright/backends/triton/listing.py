@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from gatewright.backends.triton.loop import Loop, cannot
+from gatewright.backends.triton.loop import LoopKernels, unsupported_graph
 from gatewright.backends.triton.tiles import Tiles
 from gatewright.errors import BackendError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from gatewright.schedule.describe import Description
+from gatewright.schedule.loop import ScheduleOptions
 
 #: Rows of the batch, and multiprocessors of the GPU (an H100 has 132), that it is printed for.
 BATCH, PROCESSORS = 16, 132
@@ -32,10 +33,10 @@ def kernel_text(graph: Graph, sizes: Mapping[str, int], *, backward: bool = Fals
     Raises:
         BackendError: if the kernels cannot run the cell.
     """
-    if (reason := cannot(graph, (), ())) is not None:
+    if (reason := unsupported_graph(graph, (), ())) is not None:
         raise BackendError(f"there is no kernel of {graph.equations.name}: {reason}")
     kind = "backward" if backward else "inference"
-    loop = Loop(graph, ((), (), False), tuple(sizes.items()))
+    loop = LoopKernels(graph, ScheduleOptions(input_gradients=False), tuple(sizes.items()))
     nests = loop.plans[kind].loop.nests
     tiles = Tiles.of(BATCH, [number(nest.size, sizes) for nest in nests], PROCESSORS)
     _, text = loop.printed(kind, tiles, torch.float32)
@@ -43,7 +44,7 @@ def kernel_text(graph: Graph, sizes: Mapping[str, int], *, backward: bool = Fals
     return f"{header}\n{text}"
 
 
-def _header(loop: Loop, kind: str, tiles: Tiles) -> Iterator[str]:
+def _header(loop: LoopKernels, kind: str, tiles: Tiles) -> Iterator[str]:
     """The cell, its sizes, the division of the work, the arguments and the terms."""
     graph, plan = loop.schedule.graph, loop.plans[kind]
     description = Description(graph, plan)

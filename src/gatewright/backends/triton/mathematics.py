@@ -1,12 +1,12 @@
-"""Every pointwise operation as an expression in Triton, of the names of its operands.
+"""The pointwise operations, each as an expression in Triton of the names of its operands.
 
-What Triton has itself is a fast approximation on the GPU; so exp and its family come from
+Triton's own functions are fast approximations on the GPU; so exp and its family come from
 `libdevice`, NVIDIA's library of accurate functions, which is within an ulp or two.
 """
 
 from __future__ import annotations
 
-#: `{0}`, `{1}` and `{2}` are the operands: names of tensors, so they may stand several times.
+#: `{0}`, `{1}` and `{2}` are the operands: names of tensors, so they may occur several times.
 POINTWISE: dict[str, str] = {
     "add": "{0} + {1}",
     "subtract": "{0} - {1}",
@@ -14,7 +14,7 @@ POINTWISE: dict[str, str] = {
     "divide": "{0} / {1}",
     "negative": "-{0}",
     "power": "libdevice.pow({0}, {1})",
-    # NaN if either is: a comparison with NaN is false, so it is asked for by itself.
+    # NaN if either operand is: a comparison with NaN is false, so {0} is tested for it.
     "maximum": "tl.where(({0} > {1}) | ({0} != {0}), {0}, {1})",
     "minimum": "tl.where(({0} < {1}) | ({0} != {0}), {0}, {1})",
     "less": "{0} < {1}",
@@ -42,7 +42,7 @@ POINTWISE: dict[str, str] = {
     "relu": "tl.where({0} <= 0.0, 0.0, {0})",
     "softplus": "tl.where({0} > 0.0, {0}, 0.0) + libdevice.log1p(libdevice.exp(-tl.abs({0})))",
     "stop_gradient": "{0}",
-    # One value a row stands in a column, which is spread wherever it meets a whole row.
+    # One value a row is a column, which Triton broadcasts where it meets whole rows.
     "expand": "{0}",
     "sum": "{0}",
     "largest": "{0}",

@@ -1,8 +1,7 @@
-"""Where a kernel finds and leaves its values: addresses in its text, and what is exchanged.
+"""The places where a kernel loads and stores its values: addresses in the kernel's text.
 
-A kernel's own values stay in registers, also from one nest to the next of the same size. What
-a nest reads as whole rows, or at other units than those that the program computes, goes
-through memory.
+A kernel's own values stay in registers, also from one nest to the next of the same size. Values
+that a nest reads as whole rows, or at other units than the program's own, go through memory.
 """
 
 from __future__ import annotations
@@ -13,23 +12,24 @@ from gatewright.backends.triton.tiles import Tiles
 from gatewright.graph.sizes import number
 from gatewright.graph.terms import Term
 from gatewright.language.node import Size
+from gatewright.schedule.buffers import Buffer
 from gatewright.schedule.loop import Nest, reads_whole
-from gatewright.schedule.slots import Place, Plan
+from gatewright.schedule.slots import Plan, RowAccess
 
-#: The index of a buffer's row, as the kernel's text names it: see `llvm/plan.py`.
+#: The index of a buffer's row in the kernel's text; see `schedule/slots.py`.
 ROWS = {"step": "n", "before": "nb", "after": "na", "scratch": "b"}
 
 
-class Places:
+class KernelPlaces:
     """The places of one kernel.
 
     Attributes:
-        dtype: The type that is computed in, as Triton names it; `low` is that of the weights
-            where it is another one, and of what is multiplied with them.
+        dtype: The type of the computation, as Triton names it; `low` is that of the weights
+            and of the values that they multiply, where it is another type.
         shared: Terms that go through memory from one nest to another.
         written: The buffers that the kernel writes.
-        buffers: The buffers that it is given, in the order of its arguments.
-        matrices: The matrices behind them.
+        buffers: The buffers that are arguments of the kernel, in this order.
+        matrices: The matrices, which are the arguments after them.
     """
 
     def __init__(
@@ -40,103 +40,103 @@ class Places:
         *,
         bits: int = 32,
         low: str | None = None,
-        widths: Mapping[str, int] | None = None,
+        widths: Mapping[Buffer, int] | None = None,
     ) -> None:
-        """`widths` are those of the rows of buffers that have others beside them."""
+        """Find the places; `widths` has the row lengths of buffers with others at their side."""
         self.plan, self.sizes, self.tiles = plan, sizes, tiles
         self.bits, self.dtype, self.low = bits, f"tl.float{bits}", low
         self.widths = widths or {}
         self.nests = plan.loop.nests
-        self.buffer_of = {slot: buffer for buffer, slot in plan.buffers.items()}
         self.home = {term: nest for nest in self.nests for term in nest.terms}
-        self.shared = {one for nest in self.nests for one in self.from_memory(nest)}
+        self.shared = {term for nest in self.nests for term in self.from_memory(nest)}
         self.written = {
-            self.buffer(place)
-            for term, places in plan.stores.items()
-            for place in places
-            if self.is_stored(term, place)
+            access.buffer
+            for term, accesses in plan.stores.items()
+            for access in accesses
+            if self.is_stored(term, access)
         }
-        unread = {one for one in plan.buffers if one.startswith("scratch")} - self.written
-        self.buffers = [one for one in plan.buffers if one not in unread]
-        groups = [group for groups in plan.groups.values() for group in groups]
-        matrices = [product.operands[1] for group in groups for product in group.products]
+        unread = {buffer for buffer in plan.buffers if buffer.kind == "scratch"} - self.written
+        self.buffers = [buffer for buffer in plan.buffers if buffer not in unread]
+        matrices = [p.operands[1] for group in plan.all_groups() for p in group.products]
         self.matrices = list(dict.fromkeys(matrices))
 
-    # What nests read.
-    def beside(self, nest: Nest) -> list[Term]:
-        """What a nest reads at its own units, in order and once."""
-        found: list[Term] = []
+    # The terms that nests read.
+    def pointwise_reads(self, nest: Nest) -> list[Term]:
+        """List the terms that a nest reads at its own units, in order and once."""
+        terms: list[Term] = []
         for term in nest.terms:
             if term in nest.sums:
-                found += nest.sums[term].others
+                terms += nest.sums[term].others
             elif not reads_whole(term):
-                found += term.operands
-        return list(dict.fromkeys(found))
+                terms += term.operands
+        return list(dict.fromkeys(terms))
 
     def from_memory(self, nest: Nest) -> set[Term]:
-        """What a nest reads from memory of what this kernel computes in the same step."""
-        found = {product.operands[0] for one in nest.sums.values() for product in one.products}
-        found |= {one.operands[0] for one in nest.terms if reads_whole(one)}
-        found |= {one for one in self.beside(nest) if one.size != nest.size}
-        return found & set(self.home)
+        """Collect the terms of this kernel's same step that a nest reads from memory."""
+        terms = {product.operands[0] for s in nest.sums.values() for product in s.products}
+        terms |= {term.operands[0] for term in nest.terms if reads_whole(term)}
+        terms |= {term for term in self.pointwise_reads(nest) if term.size != nest.size}
+        return terms & set(self.home)
 
-    def is_stored(self, term: Term, place: Place) -> bool:
-        """Whether a term is stored there: not where no nest reads it again."""
-        return place.how != "scratch" or term in self.shared
+    def is_stored(self, term: Term, access: RowAccess) -> bool:
+        """Tell if a term is stored there: not in scratch that no nest reads."""
+        return access.how != "scratch" or term in self.shared
 
     # Sizes.
     def units(self, size: Size) -> int:
         return number(size, self.sizes)
 
     def block(self, units: int) -> int:
-        """The units of a program, of all nests of that many."""
+        """Count the units of a program, in all nests that run over `units` units."""
         product = any(nest.sums for nest in self.nests if self.units(nest.size) == units)
         return self.tiles.units(units, product=product)
 
     # Addresses.
-    def buffer(self, place: Place) -> str:
-        return self.buffer_of[place.slot]
+    def row(self, access: RowAccess, axes: str = "[:, None]") -> str:
+        """Print the address of the first unit of each row."""
+        buffer = access.buffer
+        width = self.widths.get(buffer, self.units(buffer.term.size))
+        return f"{argument(buffer)} + {ROWS[access.how]}{axes} * {width}"
 
-    def row(self, place: Place, axes: str = "[:, None]") -> str:
-        """The address of the first unit of each row."""
-        buffer = self.buffer(place)
-        width = self.widths.get(buffer, self.units(self.plan.terms[buffer].size))
-        return f"{argument(buffer)} + {ROWS[place.how]}{axes} * {width}"
+    def load(self, access: RowAccess, column: str, mask: str) -> str:
+        """Print a load of some columns of the rows."""
+        return self.read(access, f"{self.row(access)} + {column}", mask)
 
-    def load(self, place: Place, column: str, mask: str) -> str:
-        """Numbers at some columns of the rows."""
-        return self.read(place, f"{self.row(place)} + {column}", mask)
-
-    def read(self, place: Place, address: str, mask: str, other: str = "0.0") -> str:
-        """Numbers at an address, as they are computed with."""
-        # Another multiprocessor may have written them: not out of this one's own cache.
-        fresh = self.buffer(place) in self.written and self.tiles.parts > 1
+    def read(self, access: RowAccess, address: str, mask: str, other: str = "0.0") -> str:
+        """Print a load from an address, converted to the type of the computation."""
+        # Another multiprocessor may have written there: not from this one's own cache.
+        fresh = access.buffer in self.written and self.tiles.parts > 1
         cache = ', cache_modifier=".cg"' if fresh else ""
         return f"tl.load({address}, mask={mask}, other={other}{cache}).to({self.dtype})"
 
+    def is_broadcast(self, term: Term, nest: Nest) -> bool:
+        """Tell if a nest reads one number a row of a term."""
+        return term.size == 1 and nest.size != 1
+
     def at_units(self, term: Term, nest: Nest) -> str:
-        """A term of which a row is given, at the units of a nest."""
-        place, units = self.plan.loads[term], self.units(nest.size)
-        if place.how == "vector":
-            start = argument(self.buffer(place))
-            if term.size == 1 and nest.size != 1:
+        """Print the load of a term from memory at the units of a nest."""
+        access, units = self.plan.loads[term], self.units(nest.size)
+        broadcast = self.is_broadcast(term, nest)
+        if access.how == "vector":
+            start = argument(access.buffer)
+            if broadcast:
                 loaded = f"tl.load({start} + tl.zeros((1, 1), tl.int32))"
             else:
                 loaded = f"tl.load({start} + u{units}, mask=has{units}, other=0.0)[None, :]"
             loaded += f".to({self.dtype})"
-        elif term.size == 1 and nest.size != 1:
-            loaded = self.load(place, "0", "live[:, None]")
+        elif broadcast:
+            loaded = self.load(access, "0", "live[:, None]")
         else:
-            loaded = self.load(place, f"u{units}[None, :]", inside(units))
+            loaded = self.load(access, f"u{units}[None, :]", inside(units))
         # In memory a comparison is 1 or 0.
         return f"{loaded} != 0" if term.boolean else loaded
 
 
-def argument(buffer: str) -> str:
-    """A buffer's name as that of an argument."""
-    return buffer.replace(" ", "_")
+def argument(buffer: Buffer) -> str:
+    """Return the name of a buffer's argument."""
+    return str(buffer).replace(" ", "_")
 
 
 def inside(units: int) -> str:
-    """Where a block has rows and units."""
+    """Print the mask of a block's rows and units that exist."""
     return f"live[:, None] & has{units}[None, :]"

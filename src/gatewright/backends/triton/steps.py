@@ -1,4 +1,4 @@
-"""The order of the steps on a GPU, and where each packed row finds its states."""
+"""The order of the steps on a GPU, and the rows where each packed row finds its states."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from gatewright.backends.order import order, within
 
 
 @dataclass(frozen=True, eq=False)
-class Steps:
-    """`llvm/order.py`'s order on a device: the steps as they run, and the rows of the states.
+class DeviceOrder:
+    """The order of `backends/order.py` on a device.
 
     Attributes:
         turned: Rows and offsets from the last step to the first.
-        first, count: The states before all packed rows lie side by side from the row `first`
-            on, where it is not None.
+        row: The row of the batch that each packed row belongs to.
+        first: The row from which on the states before all packed rows are adjacent, if they
+            are; else None.
     """
 
     rows: Tensor
@@ -29,33 +30,35 @@ class Steps:
     row: Tensor
     first: int | None
 
-    def restarted(self, marks: Tensor | None) -> Steps:
-        """The same, but that marked packed rows read the fresh states of their rows."""
+    def restarted(self, marks: Tensor | None) -> DeviceOrder:
+        """Return the same order, but marked packed rows read the fresh states of their rows."""
         if marks is None:
             return self
         before = torch.where(marks, self.row, self.before)
-        return Steps(self.rows, self.offsets, self.turned, before, self.last, self.row, None)
+        return DeviceOrder(self.rows, self.offsets, self.turned, before, self.last, self.row, None)
 
     def states_before(self, states: Tensor) -> Tensor:
-        """The state before each packed row, of a state's buffer."""
+        """Select the state before each packed row from a state's buffer."""
         if self.first is not None:
             return states.narrow(0, self.first, len(self.before))
         return states.index_select(0, self.before)
 
 
 @lru_cache(maxsize=128)
-def steps(rows: tuple[int, ...], batch: int, reverse: bool, device: torch.device) -> Steps:
-    """The order of a run on a device, without restarts."""
-    found = order(rows, batch, reverse)
-    turned = tuple(one.contiguous().to(device) for one in found.turned)
-    # Forwards, and all of one length: each step's states lie where those of the step before end.
+def device_order(
+    rows: tuple[int, ...], batch: int, reverse: bool, device: torch.device
+) -> DeviceOrder:
+    """Return the order of a run on a device, without restarts."""
+    steps = order(rows, batch, reverse)
+    turned = tuple(array.contiguous().to(device) for array in steps.turned)
+    # Forwards, with rows of equal length: the states before a step are those after the last one.
     straight = not reverse and rows[-1] == batch
-    return Steps(
-        found.rows.to(device),
-        found.offsets.to(device),
+    return DeviceOrder(
+        steps.rows.to(device),
+        steps.offsets.to(device),
         (turned[0], turned[1]),
-        found.before.to(device),
-        found.last.to(device),
+        steps.before.to(device),
+        steps.last.to(device),
         within(rows).to(device),
         batch if straight else None,
     )

@@ -1,0 +1,43 @@
+"""The kernel of a stream: `step(record)` runs one step of all layers."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from gatewright.backends.llvm.checked import ENDS
+from gatewright.backends.llvm.index import POINTER
+from gatewright.backends.llvm.ir import Function, Numbers
+from gatewright.backends.llvm.kernel import emit
+from gatewright.schedule.slots import AFTER, BEFORE, Plan
+
+#: Numbers of the record that a step is called with; the addresses of the tables follow.
+LAYERS, ROWS, TABLES = range(3)
+
+
+def emit_step(module: ir.Module, plan: Plan, numbers: Numbers, registers: int) -> None:
+    """Emit the kernel of a layer, and `step(record)`, which calls it for each layer in turn.
+
+    After a layer's step, the rows that it has read of its states and those that it has written
+    change their roles.
+    """
+    emit(module, "layer", plan, numbers, registers)
+    f = Function(module, "step", [POINTER], numbers)
+    (record,) = f.arguments
+    f.trusted(record)  # written by `KernelStream`
+    rows = f.load_index(record, ROWS)
+    with f.loop(0, f.load_index(record, LAYERS)) as layer:
+        entry = f.address(record, layer + TABLES, POINTER)
+        table = f.table(f.load_pointer(entry, 0))
+        f.b.call(module.globals["layer"], [table, f.index(0), rows])
+        _swap(f, table, BEFORE, AFTER)
+        if numbers.checked:
+            _swap(f, table, ENDS - BEFORE, ENDS - AFTER)
+    f.b.ret_void()
+
+
+def _swap(f: Function, table: ir.Value, first: int, second: int) -> None:
+    """Emit an exchange of two numbers of a table, or in front of it."""
+    places = [f.trusted(f.address(table, slot, POINTER)) for slot in (first, second)]
+    pointers = [f.load_pointer(address, 0) for address in places]
+    for address, pointer in zip(places, reversed(pointers), strict=True):
+        f.b.store(pointer, address)
