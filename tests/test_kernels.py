@@ -343,7 +343,7 @@ def test_random_cells(program: Program):
 @given(programs())
 def test_random_cells_of_one_unit_in_float32(program: Program):
     """A norm over one unit divides by next to nothing: float32 is far off, kernels no farther."""
-    assume(all(make.heads in (None, 1) for make in call_list.body))
+    assume(all(make.heads in (None, 1) for make in program.body))
     graph = build(program).graph
     for reverse in (False, True):
         sizes = {"input": 5, "hidden": 1}
