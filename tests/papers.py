@@ -81,11 +81,11 @@ def held_to_paper(
     what = layer.graph.equations.name
     close(actual, expected, what)
     leaves = [*weights.values(), *inputs.values(), *start]
-    for name, leaf, expected_gradient in zip(
+    for name, gradient, expected_gradient in zip(
         [*weights, *inputs, *layer.graph.states],
         gradients(actual, leaves),
         gradients(expected, leaves),
         strict=True,
     ):
         assert expected_gradient.abs().sum() > 0, f"{name} has no part in {what}"
-        close(leaf, expected_gradient, f"{what}: the gradient of {name}")
+        close(gradient, expected_gradient, f"{what}: the gradient of {name}")

@@ -219,8 +219,8 @@ def test_what_was_let_go_is_learned_and_starts_at_the_cells_values():
     ids=["lists", "float64", "float32", "tensor", "bfloat16", "function"],
 )
 def test_values_of_every_kind(values: Any):
-    given = values if not callable(values) else values(2, 2)
-    expected = torch.as_tensor(given, dtype=F64).detach()
+    table = values if not callable(values) else values(2, 2)
+    expected = torch.as_tensor(table, dtype=F64).detach()
     layer = gw.Recurrent(Small(values=values), 3, 4, dtype=F64)
     assert torch.equal(layer.weights("A")["m"][0], expected)
     stored = StoredCell.from_json(json.loads(json.dumps(stored_form(layer.cell, [layer.sizes(0)]))))
@@ -233,15 +233,15 @@ def test_cells_that_differ_in_values_share_kernels_and_nothing_else():
     torch.manual_seed(0)
     small, other = Small(), Small(values=((-0.9, 0.0), (0.0, 0.9)))
     assert small.graph is other.graph is build_graph(small.equations)
-    one, two = gw.Recurrent(small, 3, 4), gw.Recurrent(other, 3, 4)
+    first, second = gw.Recurrent(small, 3, 4), gw.Recurrent(other, 3, 4)
     for name in ("in_", "h"):
-        for source, pair in one.weights(name).items():
-            two.weights(name)[source] = pair
+        for source, pair in first.weights(name).items():
+            second.weights(name)[source] = pair
     x = torch.randn(5, 2, 3)
-    assert not torch.equal(one(x)[0], two(x)[0])
-    reference = copy.deepcopy(two)
+    assert not torch.equal(first(x)[0], second(x)[0])
+    reference = copy.deepcopy(second)
     reference.backend = "reference"
-    close(two(x)[0], reference(x)[0], "the reference")
+    close(second(x)[0], reference(x)[0], "the reference")
 
 
 def test_a_stored_cell_has_the_values_of_its_layers_sizes_only(tmp_path: Path):
@@ -389,11 +389,11 @@ def test_the_command_line_trains_what_is_learned(own: str, tmp_path: Path):
         expected = {"h.h.weight": torch.tensor(rows)}
     expected = {f"layers.0_forward.{name}": one.float() for name, one in expected.items()}
     assert frozen(model.body).keys() == expected.keys()
-    for name, one in frozen(model.body).items():
-        assert torch.equal(one, expected[name]), name
+    for name, weight in frozen(model.body).items():
+        assert torch.equal(weight, expected[name]), name
     model.body.reset_parameters()
-    for name, one in frozen(model.body).items():
-        assert torch.equal(one, expected[name]), name
+    for name, weight in frozen(model.body).items():
+        assert torch.equal(weight, expected[name]), name
     learned = sum(one.numel() for one in model.parameters() if one.requires_grad)
     assert f"{learned:,}" in (out / "README.md").read_text()
     assert gatewright("predict", out, waves).returncode == 0
@@ -424,16 +424,16 @@ def test_an_estimator_keeps_them(tmp_path: Path):
     again = SequenceClassifier.load(tmp_path / "model")
     expected = matrix(5, 5).float()
     again.fit(sequences, labels)
-    for one in (fitted, again):
-        assert torch.equal(one.model_.body.weights("h")["h"][0], expected)
-        assert one.model_.body.weights("h").frozen_sources == {"h"}
+    for classifier in (fitted, again):
+        assert torch.equal(classifier.model_.body.weights("h")["h"][0], expected)
+        assert classifier.model_.body.weights("h").frozen_sources == {"h"}
 
 
 def test_the_example(capsys: pytest.CaptureFixture[str]):
     assert load("legendre_memory").main() == 0
     printed = capsys.readouterr().out
-    found = errors(re.sub(r" \(chance.*", "", printed))
-    assert found[-1] < 0.2 and found[-1] < found[0]
+    falling = errors(re.sub(r" \(chance.*", "", printed))
+    assert falling[-1] < 0.2 and falling[-1] < falling[0]
 
 
 def test_the_readme():

@@ -73,6 +73,7 @@ class PreparedCall:
         directions: Runs of each layer.
         runs: A run for each layer and direction.
         extents: Bytes from the first number of each tensor to the end of its last.
+        itemsize: Bytes of each number.
     """
 
     layout: BatchLayout
@@ -80,10 +81,7 @@ class PreparedCall:
     directions: int
     runs: Sequence[PreparedRun]
     extents: Sequence[int]
-
-    def in_storage(self, tensors: Sequence[Tensor]) -> bool:
-        """Check that all numbers of the tensors lie in their storage."""
-        return all_in_storage(tensors, self.extents, self.runs[0].dtype.itemsize)
+    itemsize: int
 
     def call(
         self, input: Tensor, states: Sequence[Tensor], weights: Sequence[Sequence[Tensor]]
@@ -149,8 +147,10 @@ class FastPath:
                 # With a default: another thread may have removed it already.
                 self.prepared.pop(next(iter(self.prepared)), None)
             self.prepared[key] = prepared
-        if prepared is None or not prepared.in_storage(tensors):
+        if prepared is None:
             return None
+        if not all_in_storage(tensors, prepared.extents, prepared.itemsize):
+            return None  # `pack_call` names the tensor
         return prepared.call(input, states, weights)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -249,7 +249,8 @@ def prepare(
         runs.append(run)
     direct = input.is_contiguous() and (layout.unbatched or not layout.batch_first)
     extents = [extent(shape, strides) * dtype.itemsize for shape, strides, dtype, *_ in key.tensors]
-    return PreparedCall(layout, direct, form.directions, runs, extents)
+    itemsize = call.like.element_size()
+    return PreparedCall(layout, direct, form.directions, runs, extents, itemsize)
 
 
 def fast_path(layer: CellStack) -> FastPath:
