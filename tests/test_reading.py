@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 import gatewright.data
 from gatewright.data import Recordings, Series, Tagged, Text, load_vowels, read
-from gatewright.data.times import TimeCells, parse
+from gatewright.data.columns.time_column import TimeCells, parse
 from gatewright.errors import DataError
 
 DAY = np.timedelta64(1, "D")

@@ -19,8 +19,8 @@ from gatewright.cli import training as cli
 from gatewright.cli.options import READING
 from gatewright.cli.wording import in_options
 from gatewright.data import Reading, Recordings, Series, read
+from gatewright.data.columns.number_format import BOTH, COMMA, POINT, number_of
 from gatewright.data.formats import json_file, parquet_file
-from gatewright.data.numerals import BOTH, COMMA, POINT, number_of
 from gatewright.errors import ArgumentError, DataError, GatewrightError
 from gatewright.training.source import open_source
 

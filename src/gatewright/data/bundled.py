@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 import numpy as np
 from safetensors.numpy import load
 
-from gatewright.data.recordings import Recordings, Split
+from gatewright.data.containers.recordings import Recordings, Split
 from gatewright.errors import DataError
 
 

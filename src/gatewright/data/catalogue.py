@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from gatewright.data.containers.recordings import Recordings, Split
 from gatewright.data.prose import read_prose
-from gatewright.data.recordings import Recordings, Split
-from gatewright.data.request import Reading, Request
+from gatewright.data.source.request import Reading, Request
 from gatewright.data.vowels import read_vowels
 from gatewright.data.weather import read_weather
 from gatewright.errors import DataError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gzip
 
 from gatewright.data.bundled import checked_file
-from gatewright.data.request import Reading, Request
-from gatewright.data.text import Text
+from gatewright.data.containers.text import Text
+from gatewright.data.source.request import Reading, Request
 
 # Of `files/prose.txt.gz`, as `data-sources/make_prose.py` prints it.
 SHA256 = "e1ab65ff04bca125ce8723e8beab9d44e3f7f098847674b4019fd7b1619ce4e5"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.data.catalogue import BUNDLED
+from gatewright.data.columns.missing import Fill
 from gatewright.data.formats.csv_file import CsvFile
-from gatewright.data.formats.frame import open_frame
+from gatewright.data.formats.frame_table import open_frame
 from gatewright.data.formats.json_file import JsonFile
 from gatewright.data.formats.parquet_file import open_parquet
 from gatewright.data.formats.text_file import read_text
@@ -17,10 +18,9 @@ from gatewright.data.formats.ts_file import read_ts
 from gatewright.data.formats.ts_pair import read_pair
 from gatewright.data.formats.tsf_file import read_tsf
 from gatewright.data.formats.ucr_file import are_bare_numbers, open_ucr
-from gatewright.data.from_table import read_table
-from gatewright.data.missing import Fill
-from gatewright.data.open_file import Encoding, find_encoding, inner_suffix, steady
-from gatewright.data.request import Names, Reading, Request, Task, Unit, as_names
+from gatewright.data.source.open_file import Encoding, find_encoding, inner_suffix, steady
+from gatewright.data.source.request import Names, Reading, Request, Task, Unit, as_names
+from gatewright.data.tables.from_table import read_table
 from gatewright.errors import DataError
 
 # Endings of files with data that would be misread as prose.

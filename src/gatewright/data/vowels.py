@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gatewright.data.bundled import read_bundled
-from gatewright.data.recordings import Split
-from gatewright.data.request import Reading, Request
+from gatewright.data.containers.recordings import Split
+from gatewright.data.source.request import Reading, Request
 
 # Of `files/vowels.safetensors`, as `data-sources/make_vowels.py` prints it.
 SHA256 = "4e4f2e7de56863f81cddf8895fe85c0d0a24d62e3a692bb179c2827fb437be3a"

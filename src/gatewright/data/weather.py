@@ -6,10 +6,10 @@ from dataclasses import replace
 from importlib.resources import as_file
 
 from gatewright.data.bundled import checked_file
+from gatewright.data.containers.series import Series
 from gatewright.data.formats.csv_file import CsvFile
-from gatewright.data.from_table import read_table
-from gatewright.data.request import Reading, Request
-from gatewright.data.series import Series
+from gatewright.data.source.request import Reading, Request
+from gatewright.data.tables.from_table import read_table
 
 # Of `files/weather.csv.gz`, as `data-sources/make_weather.py` prints it.
 SHA256 = "c4e42575aba8ab9adb1d72a96ac3fcbe58880b78f6547d9f2727a8688637fd07"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gatewright.data.tagged import Tagged
+from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import DataError
 from gatewright.tasks.label_batches import Labelled
 from gatewright.tasks.labelled import class_weights, majority, named_shares

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data import Recordings
-from gatewright.data.tagged import Tagged
+from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import DataError
 
 #: How far beyond the seen values, in shares of their range, is nothing to speak of.

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from gatewright.data.cells import Kind, collector, kind_of
-from gatewright.data.looking import finish, look_at
-from gatewright.data.numerals import BOTH, Numerals
-from gatewright.data.open_file import inner_suffix, lines_of, open_text
-from gatewright.data.table import Loaded, check_names, wrong_cell
+from gatewright.data.columns.column import Kind, collector, kind_of
+from gatewright.data.columns.number_format import BOTH, Numerals
+from gatewright.data.source.open_file import inner_suffix, lines_of, open_text
+from gatewright.data.tables.preview import finish, look_at
+from gatewright.data.tables.table import Loaded, check_names, wrong_cell
 from gatewright.errors import DataError
 
 _CHUNK = 4096  # rows converted at once

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gatewright.data.cells import Kind, collector
-from gatewright.data.looking import finish, look_at
-from gatewright.data.numerals import BOTH, Numerals
-from gatewright.data.open_file import lines_of, open_text
-from gatewright.data.table import Loaded, check_names, wrong_cell
+from gatewright.data.columns.column import Kind, collector
+from gatewright.data.columns.number_format import BOTH, Numerals
+from gatewright.data.source.open_file import lines_of, open_text
+from gatewright.data.tables.preview import finish, look_at
+from gatewright.data.tables.table import Loaded, check_names, wrong_cell
 from gatewright.errors import DataError
 
 _MOST_CHARACTERS = 1 << 27

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewright.data.formats.frame import Frame, reading_with_others
-from gatewright.data.numerals import BOTH, Numerals
+from gatewright.data.columns.number_format import BOTH, Numerals
+from gatewright.data.formats.frame_table import Frame, reading_with_others
 from gatewright.errors import DataError
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.open_file import is_gzipped, open_bytes, open_text
-from gatewright.data.request import Reading, Request
-from gatewright.data.text import Text
+from gatewright.data.containers.text import Text
+from gatewright.data.source.open_file import is_gzipped, open_bytes, open_text
+from gatewright.data.source.request import Reading, Request
 from gatewright.errors import DataError
 
 _PIECE = 1 << 20  # characters decoded at once

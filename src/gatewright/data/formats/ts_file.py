@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.missing import Fill, filled
-from gatewright.data.number_columns import NumberCells
-from gatewright.data.numerals import POINT
-from gatewright.data.open_file import lines_of, open_text
-from gatewright.data.recordings import Recordings
-from gatewright.data.request import Reading, Request
-from gatewright.data.series import Series
+from gatewright.data.columns.missing import Fill, filled
+from gatewright.data.columns.number_column import NumberCells
+from gatewright.data.columns.number_format import POINT
+from gatewright.data.containers.recordings import Recordings
+from gatewright.data.containers.series import Series
+from gatewright.data.source.open_file import lines_of, open_text
+from gatewright.data.source.request import Reading, Request
 from gatewright.errors import ArgumentError, DataError
 
 # Lines that are for people: "%" is that of the older .arff files.

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gatewright.data.open_file import steady
-from gatewright.data.recordings import Recordings
-from gatewright.data.request import Reading, Request
+from gatewright.data.containers.recordings import Recordings
+from gatewright.data.source.open_file import steady
+from gatewright.data.source.request import Reading, Request
 from gatewright.errors import DataError
 
 

@@ -13,14 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import Step, is_months, season_of, times_at
-from gatewright.data.missing import Fill, filled
-from gatewright.data.number_columns import NumberCells
-from gatewright.data.numerals import POINT
-from gatewright.data.open_file import lines_of, open_text
-from gatewright.data.request import Reading, Request
-from gatewright.data.series import Series
-from gatewright.data.times import LAST_YEAR, parse
+from gatewright.data.calendar.periods import Step, is_months, season_of, times_at
+from gatewright.data.columns.missing import Fill, filled
+from gatewright.data.columns.number_column import NumberCells
+from gatewright.data.columns.number_format import POINT
+from gatewright.data.columns.time_column import LAST_YEAR, parse
+from gatewright.data.containers.series import Series
+from gatewright.data.source.open_file import lines_of, open_text
+from gatewright.data.source.request import Reading, Request
 from gatewright.errors import DataError
 
 _LONGEST_LINE = 1 << 26

@@ -10,10 +10,10 @@ import re
 from itertools import islice
 from pathlib import Path
 
+from gatewright.data.columns.number_format import number_of
 from gatewright.data.formats.csv_file import CsvFile
-from gatewright.data.numerals import number_of
-from gatewright.data.open_file import lines_of, open_text
-from gatewright.data.request import Request
+from gatewright.data.source.open_file import lines_of, open_text
+from gatewright.data.source.request import Request
 from gatewright.errors import DataError
 
 _LOOK = 50  # lines

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import calendar_values
+from gatewright.data.calendar.periods import calendar_values
 from gatewright.tasks.forecast.quantiles import LEVELS, MEDIAN
 from gatewright.tasks.forecast.windows import Windows, stretch
 from gatewright.tasks.task import Baseline, Fitted

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.data import Series
-from gatewright.data.calendar import say_period, season_of
+from gatewright.data.calendar.periods import say_period, season_of
 from gatewright.draw.page.page import Section
 from gatewright.draw.plots.forecasts import Drawn, forecast_section
 from gatewright.errors import ArgumentError, DataError

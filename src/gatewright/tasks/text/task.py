@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.data import Text
-from gatewright.data.text import BYTES
+from gatewright.data.containers.text import BYTES
 from gatewright.draw.page.page import Section
 from gatewright.draw.plots.sample import sample_section
 from gatewright.errors import ArgumentError, DataError

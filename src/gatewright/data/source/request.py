@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self, get_args
 
-from gatewright.data.missing import Fill
-from gatewright.data.numerals import Numerals, numerals_for
-from gatewright.data.open_file import check_encoding
-from gatewright.data.recordings import Recordings
-from gatewright.data.series import Series
-from gatewright.data.tagged import Tagged
-from gatewright.data.text import Text
-from gatewright.data.times import zone_of
+from gatewright.data.columns.missing import Fill
+from gatewright.data.columns.number_format import Numerals, numerals_for
+from gatewright.data.columns.time_column import zone_of
+from gatewright.data.containers.recordings import Recordings
+from gatewright.data.containers.series import Series
+from gatewright.data.containers.tagged import Tagged
+from gatewright.data.containers.text import Text
+from gatewright.data.source.open_file import check_encoding
 from gatewright.errors import ArgumentError
 
 Task = Literal["forecast", "classify", "tag", "next symbol"]

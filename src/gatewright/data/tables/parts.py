@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.missing import Fill, filled
-from gatewright.data.request import Roles
-from gatewright.data.table import Columns, Table, length, wrong_cell
+from gatewright.data.columns.missing import Fill, filled
+from gatewright.data.source.request import Roles
+from gatewright.data.tables.table import Columns, Table, length, wrong_cell
 from gatewright.errors import DataError
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.cells import Kind
-from gatewright.data.looking import CLOCK
-from gatewright.data.request import Request
-from gatewright.data.table import Columns, Loaded, Look, Table, wrong_cell
-from gatewright.data.times import TimeCells
+from gatewright.data.columns.column import Kind
+from gatewright.data.columns.time_column import TimeCells
+from gatewright.data.source.request import Request
+from gatewright.data.tables.preview import CLOCK
+from gatewright.data.tables.table import Columns, Loaded, Look, Table, wrong_cell
 
 # The part of a time that a column holds, by its name in lower case.
 _NAMES = {

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from gatewright.data.cells import Cells, kind_of
-from gatewright.data.missing import is_missing
-from gatewright.data.number_columns import settle_numbers
-from gatewright.data.table import Loaded, Look, Table, wrong_cell
-from gatewright.data.times import TimeCells, is_unix_time, parse
+from gatewright.data.columns.column import Cells, kind_of
+from gatewright.data.columns.missing import is_missing
+from gatewright.data.columns.number_column import settle_numbers
+from gatewright.data.columns.time_column import TimeCells, is_unix_time, parse
+from gatewright.data.tables.table import Loaded, Look, Table, wrong_cell
 
 CLOCK = re.compile(r"(\d\d?)[:.h](\d\d)(?:[:.](\d\d)(?:\.\d+)?)?(?: ?([AaPp][Mm]))?", re.ASCII)
 _DOTTED_DATE = re.compile(r"\d\d?\.\d\d?\.(?:\d\d){1,2}.*", re.ASCII | re.DOTALL)

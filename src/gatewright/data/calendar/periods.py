@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.month_days import half_months_of, month_day_of
+from gatewright.data.calendar.month_days import half_months_of, month_day_of
 
 # "weekday": from Monday to Friday, one after the other; "half month": two days of each month.
 Step = np.timedelta64 | float | Literal["weekday", "half month"]

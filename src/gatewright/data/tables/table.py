@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.cells import Kind
+from gatewright.data.columns.column import Kind
 from gatewright.errors import DataError
 
 # What a column is read as, by kind: "number" (rows,) float64 with NaN where one is missing;

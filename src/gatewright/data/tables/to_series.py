@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import Period, Step, say_period, season_of, step_numbers
-from gatewright.data.missing import Fill, filled
-from gatewright.data.parts import Part, repaired, say_time
-from gatewright.data.regular import find_gaps, find_period, without_gaps
-from gatewright.data.request import Roles
-from gatewright.data.series import Series
-from gatewright.data.table import Columns, Table, wrong_cell
+from gatewright.data.calendar.periods import Period, Step, say_period, season_of, step_numbers
+from gatewright.data.calendar.regular import find_gaps, find_period, without_gaps
+from gatewright.data.columns.missing import Fill, filled
+from gatewright.data.containers.series import Series
+from gatewright.data.source.request import Roles
+from gatewright.data.tables.parts import Part, repaired, say_time
+from gatewright.data.tables.table import Columns, Table, wrong_cell
 from gatewright.errors import DataError
 
 _MOST_PUT_IN = 10  # steps that may be put in for each row that is there: more is a wrong time

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.request import Roles
-from gatewright.data.table import Columns, Table
+from gatewright.data.source.request import Roles
+from gatewright.data.tables.table import Columns, Table
 from gatewright.errors import DataError
 
 _NAMES = (

@@ -8,10 +8,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.missing import NO_NAME, NO_VALUE, is_missing
-from gatewright.data.number_columns import NumberCells, StepCells
-from gatewright.data.numerals import BOTH, Numerals, number_of
-from gatewright.data.times import TimeCells, could_be_time
+from gatewright.data.columns.missing import NO_NAME, NO_VALUE, is_missing
+from gatewright.data.columns.number_column import NumberCells, StepCells
+from gatewright.data.columns.number_format import BOTH, Numerals, number_of
+from gatewright.data.columns.time_column import TimeCells, could_be_time
 
 # What a column is read as. "step" is a number that counts time; "flag" is true or false, read as
 # 1 or 0; "nothing" is an empty column.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
-from gatewright.data.cells import Kind
-from gatewright.data.numerals import number_of
-from gatewright.data.request import Request, Roles
-from gatewright.data.table import Look
+from gatewright.data.columns.column import Kind
+from gatewright.data.columns.number_format import number_of
+from gatewright.data.source.request import Request, Roles
+from gatewright.data.tables.table import Look
 from gatewright.errors import ArgumentError, DataError
 
 TIME_NAMES = ("time", "date", "datetime", "timestamp", "ds", "day", "month", "year", "step", "t")

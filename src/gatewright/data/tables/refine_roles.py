@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from gatewright.data.request import Roles
-from gatewright.data.table import Columns, Table, length
+from gatewright.data.source.request import Roles
+from gatewright.data.tables.table import Columns, Table, length
 from gatewright.errors import DataError
 
 # How the number of a row comes into a file: by the index of a dataframe that was saved.

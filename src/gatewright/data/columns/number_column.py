@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.missing import is_missing
-from gatewright.data.numerals import BOTH, POINT, Numerals, number_of, unsigned
+from gatewright.data.columns.missing import is_missing
+from gatewright.data.columns.number_format import BOTH, POINT, Numerals, number_of, unsigned
 
 # A network's float32 ends at 3.4e38: up to here differences and what is scaled by them fit too.
 LARGEST = 1e30

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from gatewright.data.missing import NO_VALUE
+from gatewright.data.columns.missing import NO_VALUE
 from gatewright.errors import ArgumentError
 
 Decimal = Literal[".", ","]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gatewright.data.recordings import Recordings
+from gatewright.data.containers.recordings import Recordings
 from gatewright.errors import ArgumentError, DataError
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.cells import Cells, Kind, collector
+from gatewright.data.columns.column import Cells, Kind, collector
+from gatewright.data.columns.number_column import LARGEST, whole_if_possible
+from gatewright.data.columns.number_format import BOTH, Numerals
+from gatewright.data.columns.time_column import FIRST_YEAR, LAST_YEAR, same_hour
 from gatewright.data.formats.pandas_index import with_index
-from gatewright.data.looking import finish, look_at
-from gatewright.data.number_columns import LARGEST, whole_if_possible
-from gatewright.data.numerals import BOTH, Numerals
-from gatewright.data.table import Loaded, Look, check_names, wrong_cell
-from gatewright.data.times import FIRST_YEAR, LAST_YEAR, same_hour
+from gatewright.data.tables.preview import finish, look_at
+from gatewright.data.tables.table import Loaded, Look, check_names, wrong_cell
 from gatewright.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:

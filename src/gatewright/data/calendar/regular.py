@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import Period, Step, step_numbers, times_at
-from gatewright.data.month_days import half_months_of, month_day_of
+from gatewright.data.calendar.month_days import half_months_of, month_day_of
+from gatewright.data.calendar.periods import Period, Step, step_numbers, times_at
 
 _MONTH = np.timedelta64(1, "M")
 _SHORTEST_MONTH = np.timedelta64(25, "D")  # from one last working day to the next

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.sequences import Sequences, check_labels, check_sequences
+from gatewright.data.containers.sequences import Sequences, check_labels, check_sequences
 from gatewright.errors import DataError
 
 

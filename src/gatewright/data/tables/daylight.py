@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.parts import Part, say_time
+from gatewright.data.tables.parts import Part, say_time
 from gatewright.errors import ArgumentError, DataError
 
 # One zone for each rule by which people put their clocks: 01:00 UTC all over the European Union,

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.missing import is_missing
+from gatewright.data.columns.missing import is_missing
 from gatewright.errors import ArgumentError
 
 _CLOCK = (

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.numerals import number_of
-from gatewright.data.parts import Part
-from gatewright.data.recordings import Recordings
-from gatewright.data.request import Roles, Task
-from gatewright.data.table import Columns, Table, wrong_cell
-from gatewright.data.tagged import Tagged
+from gatewright.data.columns.number_format import number_of
+from gatewright.data.containers.recordings import Recordings
+from gatewright.data.containers.tagged import Tagged
+from gatewright.data.source.request import Roles, Task
+from gatewright.data.tables.parts import Part
+from gatewright.data.tables.table import Columns, Table, wrong_cell
 from gatewright.errors import DataError
 
 _MOST_CLASSES = 10_000  # a readout has a row of weights for each

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import (
+from gatewright.data.calendar.periods import (
     Period,
     calendar_names,
     calendar_values,
@@ -18,7 +18,7 @@ from gatewright.data.calendar import (
     say_period,
     times_after,
 )
-from gatewright.data.number_columns import LARGEST
+from gatewright.data.columns.number_column import LARGEST
 from gatewright.errors import ArgumentError, DataError
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from gatewright.data.counters import find_counter
-from gatewright.data.daylight import to_winter_time
-from gatewright.data.joined import joined, season_as_id
-from gatewright.data.parts import Part, check_rising, in_order_of_time, parts_of, repaired
-from gatewright.data.refine_roles import settle
-from gatewright.data.request import Reading, Request, Roles, Task
-from gatewright.data.roles import find_roles, kinds_of
-from gatewright.data.table import Loaded, Table
-from gatewright.data.tagged import Tagged
-from gatewright.data.to_sequences import build_sequences
-from gatewright.data.to_series import build_series
-from gatewright.data.wide import long
+from gatewright.data.containers.tagged import Tagged
+from gatewright.data.source.request import Reading, Request, Roles, Task
+from gatewright.data.tables.counters import find_counter
+from gatewright.data.tables.daylight import to_winter_time
+from gatewright.data.tables.joined import joined, season_as_id
+from gatewright.data.tables.parts import Part, check_rising, in_order_of_time, parts_of, repaired
+from gatewright.data.tables.refine_roles import settle
+from gatewright.data.tables.roles import find_roles, kinds_of
+from gatewright.data.tables.table import Loaded, Table
+from gatewright.data.tables.to_sequences import build_sequences
+from gatewright.data.tables.to_series import build_series
+from gatewright.data.tables.wide import long
 from gatewright.errors import ArgumentError
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.cells import Kind
-from gatewright.data.request import Request
-from gatewright.data.roles import LABEL_NAMES
-from gatewright.data.table import Loaded, Look, Table
-from gatewright.data.times import TimeCells
+from gatewright.data.columns.column import Kind
+from gatewright.data.columns.time_column import TimeCells
+from gatewright.data.source.request import Request
+from gatewright.data.tables.roles import LABEL_NAMES
+from gatewright.data.tables.table import Loaded, Look, Table
 from gatewright.errors import DataError
 
 _LEAST_TIMES = 3  # columns named by times that make a table wide
