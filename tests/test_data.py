@@ -77,7 +77,7 @@ def test_the_terms_travel_with_the_data(vowels):
 
 def test_names():
     assert list(BUNDLED) == ["vowels", "weather", "prose"]
-    with pytest.raises(DataError, match=r"called 'vowel'; there is: prose, vowels, weather"):
+    with pytest.raises(DataError, match=r"called 'vowel'; expected one of: prose, vowels, weather"):
         load("vowel")
     with pytest.raises(DataError, match="the task forecast; expected labelled recordings"):
         load("weather")
@@ -149,7 +149,7 @@ def test_recordings_that_do_not_fit_are_refused():
     frames = np.zeros((4, 3), np.float32)
     with pytest.raises(DataError, match="no sequence"):
         Recordings(sequences=(), labels=np.array([], np.int64), classes=("a",))
-    with pytest.raises(DataError, match="one label a sequence"):
+    with pytest.raises(DataError, match="one label per sequence"):
         Recordings(sequences=(frames,), labels=np.array([0, 0]), classes=("a",))
     with pytest.raises(DataError, match="expected 0 to 0"):
         Recordings(sequences=(frames,), labels=np.array([1]), classes=("a",))

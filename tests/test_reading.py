@@ -17,7 +17,8 @@ from pyarrow import parquet
 
 import gatewright.data
 from gatewright.data import Recordings, Series, Tagged, Text, load_vowels, read
-from gatewright.data.columns.time_column import TimeCells, parse
+from gatewright.data.columns.time_column import TimeColumn
+from gatewright.data.columns.time_format import parse_time
 from gatewright.errors import DataError
 
 DAY = np.timedelta64(1, "D")
@@ -92,7 +93,8 @@ def test_the_task_is_found_and_said(text: str, task: str, repr_: str, table):
     reading = read(table(text))
     assert reading.task == task and repr_ in repr(reading.data)
     assert (
-        reading.said.startswith("table.csv: ") and f"for the task {task}, because" in reading.said
+        reading.summary.startswith("table.csv: ")
+        and f"for the task {task}, because" in reading.summary
     )
 
 
@@ -183,7 +185,7 @@ def test_columns_that_number_rows_and_empty_ones_are_left_out(table):
     reading = read(table(",time,x,nothing\n0,1,5,\n1,2,6,\n2,3,8,\n"))
     assert reading.data.channels == ("x",) and reading.roles.time == "time"
     assert set(reading.roles.ignored) == {"column 1", "nothing"}
-    assert "column 1 has no name in the header: it is called so" in reading.notes
+    assert "column 1 has no name in the header: it is named by its number" in reading.notes
     unique = read(table("id,x\n7,5\n9,6\n8,8\n"))
     assert len(unique.data) == 1 and "id" in unique.roles.ignored
 
@@ -317,10 +319,10 @@ way = st.sampled_from(
 )
 def test_times_are_what_pandas_parses(form: str, times: list):
     cells = [time.strftime(form) for time in times]
-    column = TimeCells()
+    column = TimeColumn()
     assert column.add(cells, 0) is None and column.problem() is None
     expected = pd.to_datetime(cells, format=form).to_numpy("datetime64[ns]")
-    np.testing.assert_array_equal(column.done(), expected)
+    np.testing.assert_array_equal(column.result(), expected)
 
 
 @pytest.mark.parametrize(
@@ -335,16 +337,16 @@ def test_times_are_what_pandas_parses(form: str, times: list):
     ],
 )
 def test_the_way_that_fits_all_cells(cells: list[str], first: str):
-    column = TimeCells()
+    column = TimeColumn()
     assert column.add(cells, 0) is None and column.problem() is None
-    assert column.done()[0] == np.datetime64(first, "ns")
+    assert column.result()[0] == np.datetime64(first, "ns")
 
 
 @given(day=st.dates(pd.Timestamp(1700, 1, 1).date(), pd.Timestamp(2199, 1, 1).date()))
 def test_the_fast_way_and_the_slow_way_agree(day):
-    column = TimeCells()
+    column = TimeColumn()
     column.add([str(day)], 0)
-    assert parse(str(day), "year-month-day") == (int(column.done().view(np.int64)[0]), None)
+    assert parse_time(str(day), "year-month-day") == (int(column.result().view(np.int64)[0]), None)
 
 
 def test_numbers_of_eight_digits_may_be_dates(table):
@@ -390,7 +392,7 @@ def test_a_published_split_is_kept(tmp_path: Path):
     assert len(found.data) == 2 and found.test.classes == found.data.classes == ("a", "b")
     assert found.test.labels.tolist() == [1, 0, 1]
     assert found.test.sequences[0].ravel().tolist() == [5, 6]
-    assert "x_TEST.ts beside it is the test part" in found.notes[0]
+    assert "x_TEST.ts in the same folder is the test part" in found.notes[0]
     assert read(tmp_path / "x_TEST.ts").test is None
     assert read(path, labelled=False).test is None  # to predict from
 
@@ -398,9 +400,15 @@ def test_a_published_split_is_kept(tmp_path: Path):
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ("@classLabel true a b c\n@data\n1:a\n2:c\n", "x_TEST.ts, line 4: the class c is none"),
-        ("@classLabel true a b\n@data\n1:1:a\n2:2:b\n", "x_TEST.ts holds .*channels=2.* same ch"),
-        ("@classLabel false\n@data\n1,2\n", "expected labels for classify|x_TEST.ts holds Series"),
+        (
+            "@classLabel true a b c\n@data\n1:a\n2:c\n",
+            "x_TEST.ts, line 4: the class c is not in x_TRAIN.ts",
+        ),
+        ("@classLabel true a b\n@data\n1:1:a\n2:2:b\n", "x_TEST.ts has .*channels=2.* same ch"),
+        (
+            "@classLabel false\n@data\n1,2\n",
+            "expected labels for the task classify|x_TEST.ts has Series",
+        ),
         ("", "x_TEST.ts is empty"),
     ],
 )
@@ -459,7 +467,7 @@ def test_a_large_text_is_mapped(tmp_path: Path, monkeypatch):
     path = tmp_path / "large.bin"
     path.write_bytes(bytes(range(256)) * 20)
     expected = read(path, text="bytes").data.codes
-    monkeypatch.setattr(text_file, "_MAPPED", 1000)
+    monkeypatch.setattr(text_file, "_MIN_MAPPED", 1000)
     mapped = read(path, text="bytes").data.codes
     assert not mapped.flags.owndata and not mapped.flags.writeable
     np.testing.assert_array_equal(mapped, expected)

@@ -164,7 +164,7 @@ def megabytes() -> float:
 def check(reading: Reading) -> None:
     """What is read keeps the promises of its type."""
     data = reading.data
-    assert reading.said and repr(data)
+    assert reading.summary and repr(data)
     if isinstance(data, Series):
         assert all(np.isfinite(values).all() for values in data.values)
         assert all(

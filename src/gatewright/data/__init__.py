@@ -1,4 +1,4 @@
-"""Data sets: what is bundled, and the few shapes that all of them take. Needs no torch."""
+"""Reading data sets, the bundled ones, and the types that all of them have. Needs no torch."""
 
 from gatewright.data.catalogue import BUNDLED, load
 from gatewright.data.containers.recordings import Recordings, Split

@@ -1,4 +1,4 @@
-"""From the name of a data set to the data set: what `DATA` on the command line means."""
+"""The bundled data sets by name; the command line's `DATA` may be one of these names."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from gatewright.data.vowels import read_vowels
 from gatewright.data.weather import read_weather
 from gatewright.errors import DataError
 
-# A new bundled data set is one file beside this one and one line here.
+# A new bundled data set needs one file next to this one and one line here.
 BUNDLED: Mapping[str, Callable[[Request], Reading]] = MappingProxyType(
     {"vowels": read_vowels, "weather": read_weather, "prose": read_prose}
 )
 
 
 def load(data: str) -> Split:
-    """The bundled recordings with this name, in their own training and test part.
+    """Return the bundled recordings with this name, in their published training and test parts.
 
     >>> load("vowels").train
     Recordings('vowels', n=270, channels=12, steps=7..26, classes=9)
     """
     if data not in BUNDLED:
-        raise DataError(f"no data set is called {data!r}; there is: {', '.join(sorted(BUNDLED))}")
+        names = ", ".join(sorted(BUNDLED))
+        raise DataError(f"no bundled data set is called {data!r}; expected one of: {names}")
     reading = BUNDLED[data](Request())
     if not isinstance(reading.data, Recordings) or reading.test is None:
         raise DataError(

@@ -62,7 +62,7 @@ def open_source(
     else:
         training, test = NextSymbol.split(whole)
         task = NextSymbol.of(training)
-    return Source(whole.name, training, test, task, (found.said, *found.notes), how(found))
+    return Source(whole.name, training, test, task, (found.summary, *found.notes), how(found))
 
 
 DATA = (Series, Recordings, Tagged, Text)

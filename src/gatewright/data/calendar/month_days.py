@@ -1,6 +1,6 @@
-"""Days by which people mark months: the last one, the 15th, the last working day, the third Friday.
+"""Rules for one day in each month: the last one, the 15th, the last working day, the third Friday.
 
-Also half months: two such days in each month.
+Half months have two such days in each month.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 _ONE_DAY = np.timedelta64(1, "D")
 
-# From months (datetime64[M]) to one day in each of them (datetime64[D]).
+# A rule: from months (datetime64[M]) to one day in each of them (datetime64[D]).
 MonthDay = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def month_day_of(days: NDArray[Any]) -> MonthDay | None:
-    """The rule by which each of these days (datetime64[D]) is chosen in its month, or None.
+    """Return the rule that gives each of these days (datetime64[D]) in its month, or None.
 
     >>> rule = month_day_of(np.array(["2024-01-30", "2024-02-29"], dtype="datetime64[D]"))
     >>> rule(np.array(["2024-03"], dtype="datetime64[M]"))
@@ -29,7 +29,7 @@ def month_day_of(days: NDArray[Any]) -> MonthDay | None:
 
 
 def half_months_of(days: NDArray[Any]) -> tuple[MonthDay, MonthDay] | None:
-    """The rules of two days in each month, such as the 1st and the 15th, or None.
+    """Return the rules of two days in each month, such as the 1st and the 15th, or None.
 
     >>> days = np.array(["2024-01-15", "2024-01-31", "2024-02-15"], dtype="datetime64[D]")
     >>> first, second = half_months_of(days)
@@ -44,21 +44,22 @@ def half_months_of(days: NDArray[Any]) -> tuple[MonthDay, MonthDay] | None:
     first, second = month_day_of(days[early]), month_day_of(days[~early])
     if first is None or second is None:
         return None
-    # A fortnight apart, which tells them from two appointments in a month.
-    apart = (second(months) - first(months)).astype(int)
-    return (first, second) if (apart >= 13).all() and (apart <= 18).all() else None
+    # About half a month apart (13 to 18 days), unlike any two appointments in a month.
+    distances = (second(months) - first(months)).astype(int)
+    return (first, second) if (distances >= 13).all() and (distances <= 18).all() else None
 
 
 def _rules(days: NDArray[Any], months: NDArray[Any]) -> Iterator[MonthDay]:
-    """The rules that these days may follow, the most common first."""
+    """Yield the rules that these days may follow, the most common first."""
     number = int((days - months.astype("datetime64[D]")).astype(int).max())
     yield _last
     yield lambda months: np.minimum(_first(months) + number, _last(months))
     yield lambda months: np.busday_offset(_first(months + 1), -1, roll="forward")
     yield lambda months: np.busday_offset(_first(months), 0, roll="forward")
-    if len(days) < 4 or len(np.unique(np.diff(days))) == 1:  # four weeks are not a month
+    # Few days, or days that are always four weeks apart, show no rule for weekdays of a month.
+    if len(days) < 4 or len(np.unique(np.diff(days))) == 1:
         return
-    weekday = int((days[0].astype(int) - 4) % 7)  # since a Monday
+    weekday = int((days[0].astype(int) - 4) % 7)  # 0 is Monday; day 4 of 1970 was a Monday
     week = int((days[0] - _first(months[:1])[0]).astype(int)) // 7
     yield lambda months: _weekday(months, weekday) + 7 * week
     yield lambda months: _weekday(months + 1, weekday) - 7
@@ -73,6 +74,6 @@ def _last(months: NDArray[Any]) -> NDArray[Any]:
 
 
 def _weekday(months: NDArray[Any], weekday: int) -> NDArray[Any]:
-    """The first day of each month that is this day of the week, counted from Monday."""
+    """Return the first day in each month with this day of the week, counted from Monday as 0."""
     first = _first(months)
     return np.asarray(first + (weekday - (first.astype(int) - 4)) % 7)

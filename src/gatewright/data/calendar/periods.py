@@ -1,4 +1,4 @@
-"""Regular steps of time: what follows the last one, its name in words, its season, its calendar."""
+"""Regular steps of time: the times that follow, the step in words, its season and its calendar."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNITS = (
     ("nanosecond", np.timedelta64(1, "ns")),
 )
 
-# The cycles that people live by, and how long each is. A year is taken as 365.2425 days.
+# The cycles of daily life and their lengths. A year has 365.2425 days.
 CYCLES: dict[str, np.timedelta64] = {
     "hour of day": _DAY,
     "day of week": np.timedelta64(7, "D"),
@@ -34,12 +34,12 @@ CYCLES: dict[str, np.timedelta64] = {
 
 
 def is_months(period: Period) -> TypeGuard[np.timedelta64]:
-    """Is it a step in calendar months, whose length in days changes?"""
+    """Return True for a step of calendar months, which differ in length."""
     return isinstance(period, np.timedelta64) and np.datetime_data(period)[0] in ("M", "Y")
 
 
 def say_period(period: Period) -> str:
-    """A step in words.
+    """Write a step in words.
 
     >>> say_period(np.timedelta64(2, "h")), say_period(np.timedelta64(12, "M")), say_period(None)
     ('2 hours', '1 year', 'irregular')
@@ -61,7 +61,10 @@ def say_period(period: Period) -> str:
 
 
 def season_of(period: Period) -> int | None:
-    """How many steps the usual season has: a day below a day, a week of days, a year above.
+    """Return the number of steps in the usual season, or None.
+
+    The season of steps below a day is the day, that of days the week, that of longer steps the
+    year.
 
     >>> season_of(np.timedelta64(1, "h")), season_of(np.timedelta64(1, "D")), season_of("weekday")
     (24, 7, 5)
@@ -76,17 +79,18 @@ def season_of(period: Period) -> int | None:
         months = int(period / np.timedelta64(1, "M"))
         return 12 // months if months < 12 and 12 % months == 0 else None
     for season in (np.timedelta64(1, "m"), np.timedelta64(1, "D"), np.timedelta64(7, "D")):
-        # Steps of a minute and more have the day as their season, those below it the minute.
+        # The season of steps below a minute is the minute.
         if period < season and season % period == np.timedelta64(0, "ns"):
             return int(season / period)
     return 52 if period == np.timedelta64(7, "D") else None
 
 
 def times_after(times: NDArray[Any], period: Step, steps: int) -> NDArray[Any]:
-    """(steps,), the times that follow the last of `times` in steps of `period`.
+    """Return the next times (steps,) after the last of `times`, `period` apart.
 
-    Months are calendar months, in which `times` show the day: 30 January is followed by the last
-    day of February and by 30 March, month ends by month ends, last working days by such days.
+    Months are calendar months, and `times` show the rule for the day: 30 January is followed by
+    the last day of February and by 30 March, a month end by the next month end, a last working
+    day by the next last working day.
 
     >>> ends = np.array(["2023-03-31", "2023-04-30"], dtype="datetime64[ns]")
     >>> times_after(ends, np.timedelta64(1, "M"), 2).astype("datetime64[D]")
@@ -99,7 +103,7 @@ def times_after(times: NDArray[Any], period: Step, steps: int) -> NDArray[Any]:
 
 
 def times_at(times: NDArray[Any], period: Step, numbers: NDArray[np.int64]) -> NDArray[Any]:
-    """The times that lie these many steps after the first of `times`."""
+    """Return the times that are these numbers of steps after the first of `times`."""
     if not isinstance(period, str) and not is_months(period):
         return np.asarray(times[0] + _multiples(period, numbers, times.dtype))
     day = times.astype("datetime64[D]")
@@ -107,7 +111,7 @@ def times_at(times: NDArray[Any], period: Step, numbers: NDArray[np.int64]) -> N
         following = np.busday_offset(day[0], numbers, roll="forward")
     elif period == "half month":
         rules = half_months_of(day)
-        assert rules is not None  # or `find_period` would not have called it so
+        assert rules is not None  # `find_period` has checked it
         second = int(day[0] != rules[0](day[:1].astype("datetime64[M]"))[0])
         month = day[0].astype("datetime64[M]") + (numbers + second) // 2
         early = (numbers + second) % 2 == 0
@@ -121,7 +125,7 @@ def times_at(times: NDArray[Any], period: Step, numbers: NDArray[np.int64]) -> N
 
 
 def step_numbers(times: NDArray[Any], period: Step) -> NDArray[np.int64]:
-    """(T,), how many periods each time lies after the first one."""
+    """Return the number of periods from the first time to each one, (T,)."""
     if period == "weekday":
         days = times.astype("datetime64[D]")
         weekdays: NDArray[np.int64] = np.busday_count(days[0], days)
@@ -147,7 +151,7 @@ def _multiples(
 
 
 def cycles_of(period: Period, span: np.timedelta64) -> tuple[str, ...]:
-    """Which of `CYCLES` a series with this step and this span shows at least once."""
+    """Return the `CYCLES` that last at least two steps and fit into the span of a series."""
     step = period if isinstance(period, np.timedelta64) else np.timedelta64(0, "ns")
     if isinstance(period, str):
         step = _DAY if period == "weekday" else 15 * _DAY
@@ -157,7 +161,7 @@ def cycles_of(period: Period, span: np.timedelta64) -> tuple[str, ...]:
 
 
 def calendar_values(times: NDArray[Any], cycles: tuple[str, ...]) -> NDArray[np.float64]:
-    """(T, 2 × cycles): sine and cosine of where each time stands in each cycle.
+    """Return the sine and cosine of the phase of each time in each cycle, (T, 2 × cycles).
 
     >>> noon = np.array(["2024-01-01T12:00"], dtype="datetime64[ns]")
     >>> calendar_values(noon, ("hour of day",)).round(6) + 0.0
@@ -165,18 +169,18 @@ def calendar_values(times: NDArray[Any], cycles: tuple[str, ...]) -> NDArray[np.
     """
     columns = []
     for cycle in cycles:
-        if cycle == "day of year":  # from this New Year to the next, leap years too
+        if cycle == "day of year":  # from one New Year to the next, so that leap years fit
             year = times.astype("datetime64[Y]")
             start, end = year.astype("datetime64[ns]"), (year + 1).astype("datetime64[ns]")
             phase = (times - start) / (end - start)
         else:
-            # Counted from a Monday at midnight, so that weeks start there.
-            since = times - np.datetime64("1969-12-29", "ns")
-            phase = (since % CYCLES[cycle]) / CYCLES[cycle]
+            # Counted from midnight of a Monday, so that weeks start on Monday.
+            elapsed = times - np.datetime64("1969-12-29", "ns")
+            phase = (elapsed % CYCLES[cycle]) / CYCLES[cycle]
         columns += [np.sin(2 * np.pi * phase), np.cos(2 * np.pi * phase)]
     return np.stack(columns, axis=1) if columns else np.empty((len(times), 0))
 
 
 def calendar_names(cycles: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the columns of `calendar_values`."""
+    """Return the names of the columns of `calendar_values`."""
     return tuple(f"{cycle} ({wave})" for cycle in cycles for wave in ("sin", "cos"))

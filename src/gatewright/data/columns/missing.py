@@ -1,4 +1,4 @@
-"""What is missing in a table: how a cell says so, and how it is filled."""
+"""Missing values: how a cell marks one, and how they are filled."""
 
 from __future__ import annotations
 
@@ -9,41 +9,43 @@ from numpy.typing import NDArray
 
 Fill = Literal["linear", "previous", "drop"]
 
-# How tables write that there is no number or time, in lower case ...
+# Cells that mean "no number" or "no time", in lower case ...
 NO_VALUE = frozenset({"", "na", "n/a", "nan", "<na>", "nat", "null", "none", "?", "-", ".", "#n/a"})
-# ... and no name: "none" may well be the name of a class.
+# ... and "no name". "none" is left out because it may be the name of a class.
 NO_NAME = NO_VALUE - {"none", "-", "."}
 
 
 def is_missing(cell: str) -> bool:
-    """Does the cell say that there is no number or time?"""
+    """Return True if the cell means that there is no number or time."""
     return cell.strip().lower() in NO_VALUE
 
 
-def filled(values: NDArray[np.float64], times: NDArray[Any], how: Fill) -> NDArray[np.float64]:
-    """(T, C): a copy in which what is not finite is filled, channel by channel.
+def fill_missing(
+    values: NDArray[np.float64], times: NDArray[Any], fill: Fill
+) -> NDArray[np.float64]:
+    """Return a copy (T, C) in which NaN and infinity are replaced, channel by channel.
 
-    "linear" draws a line between the neighbours in time, and goes on level before the first
-    and after the last; "previous" repeats the last value, so that a gap at the beginning
-    stays. A channel without any value stays empty as well.
+    "linear" interpolates between the neighbours in time and repeats the first and the last
+    value at the ends. "previous" repeats the last value, so a gap at the start stays. A channel
+    without any value stays empty.
 
     >>> gap = np.array([[1.0], [np.nan], [4.0]])
-    >>> filled(gap, np.array([0, 1, 3]), "linear").ravel()
+    >>> fill_missing(gap, np.array([0, 1, 3]), "linear").ravel()
     array([1., 2., 4.])
-    >>> filled(gap, np.array([0, 1, 3]), "previous").ravel()
+    >>> fill_missing(gap, np.array([0, 1, 3]), "previous").ravel()
     array([1., 1., 4.])
     """
-    filled = np.array(values)
-    # As distances from the first: nanoseconds since 1970 would lose digits in float64.
-    along = (times - times[:1]).astype(np.float64)
-    for channel in filled.T:
-        there = np.flatnonzero(np.isfinite(channel))
-        if not len(there) or len(there) == len(channel):
+    result = np.array(values)
+    # Distances from the first time: nanoseconds since 1970 would lose digits in float64.
+    elapsed = (times - times[:1]).astype(np.float64)
+    for channel in result.T:
+        present = np.flatnonzero(np.isfinite(channel))
+        if not len(present) or len(present) == len(channel):
             continue
-        if how == "linear":
-            channel[:] = np.interp(along, along[there], channel[there])
+        if fill == "linear":
+            channel[:] = np.interp(elapsed, elapsed[present], channel[present])
         else:
-            last = np.searchsorted(there, np.arange(len(channel)), side="right") - 1
-            after = last >= 0
-            channel[after] = channel[there[last[after]]]
-    return filled
+            latest = np.searchsorted(present, np.arange(len(channel)), side="right") - 1
+            has_value = latest >= 0
+            channel[has_value] = channel[present[latest[has_value]]]
+    return result

@@ -1,236 +1,179 @@
-"""Columns of numbers: read in every way of writing that fits, and settled for a whole file."""
+"""Columns of numbers, converted in every number format that still fits all of their cells."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.columns.missing import is_missing
-from gatewright.data.columns.number_format import BOTH, POINT, Numerals, number_of, unsigned
+from gatewright.data.columns.number_format import (
+    NUMBER_FORMATS,
+    POINT,
+    NumberFormat,
+    number_of,
+    split_sign,
+)
 
-# A network's float32 ends at 3.4e38: up to here differences and what is scaled by them fit too.
+# float32 ends at 3.4e38. Below this bound differences and scaled values stay in its range, too.
 LARGEST = 1e30
 
 Fault = tuple[int, str]  # a row, and what is wrong there
 
 
-class NumberCells:
-    """A column of numbers: float64, NaN where one is missing, infinities as they are.
+class NumberColumn:
+    """A column of numbers: float64, NaN where one is missing, infinity as it is.
 
-    Every way of writing numbers that fits all cells so far is followed (see `numerals`).
+    Every format that fits all cells so far is followed (see `number_format`).
     """
 
-    def __init__(self, ways: tuple[Numerals, ...] = BOTH) -> None:
-        self._parts: dict[Numerals, list[NDArray[np.float64]]] = {way: [] for way in ways}
-        self._sign: str | None = None  # of money or percent; None before the first cell
-        self.doubt: tuple[int, str] | None = None  # the first cell that two ways read differently
-        self.marked = False  # some cell has a decimal mark or a separator of thousands
-        self.whole = False  # some cell is a whole number without either
+    def __init__(self, number_formats: tuple[NumberFormat, ...] = NUMBER_FORMATS) -> None:
+        self._chunks: dict[NumberFormat, list[NDArray[np.float64]]] = {
+            number_format: [] for number_format in number_formats
+        }
+        self._sign: str | None = None  # of a currency or percent; None before the first cell
+        self.ambiguous: tuple[int, str] | None = None  # the first cell with two meanings
+        self.has_mark = False  # a cell has a decimal mark or a thousands separator
+        self.has_whole = False  # a cell is a whole number without either
 
     @property
-    def ways(self) -> tuple[Numerals, ...]:
-        """The ways of writing that fit all cells so far."""
-        return tuple(self._parts)
+    def number_formats(self) -> tuple[NumberFormat, ...]:
+        """The formats that fit all cells so far."""
+        return tuple(self._chunks)
 
-    def add(self, cells: Sequence[str], first: int) -> Fault | None:
-        """Take these cells."""
-        plain = self._plainly(cells)
+    def add(self, cells: Sequence[str], first_row: int) -> Fault | None:
+        """Convert the next cells; return the fault of the first that does not fit, or None."""
+        plain = self._convert_plain(cells)
         if plain is not None:
-            columns = dict.fromkeys(self._parts, plain)
+            chunks = dict.fromkeys(self._chunks, plain)
         else:
-            texts = [unsigned(cell.strip()) for cell in cells]
-            if fault := self._other_sign(cells, texts):
-                return first + fault[0], fault[1]
-            columns, fault = self._in_every_way(cells, [text for text, _ in texts], first)
+            texts = [split_sign(cell.strip()) for cell in cells]
+            if fault := self._check_signs(cells, texts):
+                return first_row + fault[0], fault[1]
+            numbers = [text for text, _ in texts]
+            chunks, fault = self._convert_in_each_format(cells, numbers, first_row)
             if fault is not None:
-                return first + fault[0], fault[1]
-        for values in columns.values():
-            # NaN compares false, so only what is there can be too large.
-            for at in np.flatnonzero(np.abs(values) > LARGEST).tolist():
-                if "n" not in cells[at].lower():  # it does not say "inf" itself
-                    return first + at, f"{cells[at]!r} is too large; expected at most {LARGEST:g}"
-        self._parts = {way: self._parts[way] for way in columns}
-        for way, values in columns.items():
-            self._parts[way].append(values)
+                return first_row + fault[0], fault[1]
+        for values in chunks.values():
+            # NaN compares as false, so only values that are present can be too large.
+            for index in np.flatnonzero(np.abs(values) > LARGEST).tolist():
+                if "n" not in cells[index].lower():  # "inf" is refused later, as a missing value
+                    return (
+                        first_row + index,
+                        f"{cells[index]!r} is too large; expected at most {LARGEST:g}",
+                    )
+        self._chunks = {number_format: self._chunks[number_format] for number_format in chunks}
+        for number_format, values in chunks.items():
+            self._chunks[number_format].append(values)
         return None
 
-    def _plainly(self, cells: Sequence[str]) -> NDArray[np.float64] | None:
-        """The fast way, for cells that Python reads as every way that is left does; else None."""
+    def _convert_plain(self, cells: Sequence[str]) -> NDArray[np.float64] | None:
+        """Convert cells that Python's `float` reads as every remaining format does; else None.
+
+        This is the fast path, ten times faster than the formats' regular expressions.
+        """
         joined = "".join(cells)
         points = "." in joined
-        if self._sign or (points and self.ways != (POINT,)):
+        if self._sign or (points and self.number_formats != (POINT,)):
             return None
-        if "_" in joined or not joined.isascii():  # Python's float() takes 1_000 and other digits
+        if "_" in joined or not joined.isascii():  # float() accepts 1_000 and non-ASCII digits
             return None
         try:
             values = np.array(list(map(float, cells)))
         except ValueError:
             return None
         self._sign = ""
-        self.marked |= points
-        self.whole |= not points
+        self.has_mark |= points
+        self.has_whole |= not points
         return values
 
-    def _other_sign(self, cells: Sequence[str], texts: Sequence[tuple[str, str]]) -> Fault | None:
-        """The first cell that has not the sign of money or percent that the others have."""
-        for at, (text, sign) in enumerate(texts):
+    def _check_signs(self, cells: Sequence[str], texts: Sequence[tuple[str, str]]) -> Fault | None:
+        """Find the first cell whose sign of a currency or percent differs from the others'."""
+        for index, (text, sign) in enumerate(texts):
             if is_missing(text):
                 continue
             if self._sign is None:
                 self._sign = sign
-            if sign != self._sign and number_of(text, BOTH) is not None:
+            if sign != self._sign and number_of(text, NUMBER_FORMATS) is not None:
                 expected = f"with {self._sign}" if self._sign else f"without {sign}"
-                return at, f"{cells[at]!r} stands among numbers {expected}; write all alike"
+                return index, f"{cells[index]!r} is among numbers {expected}; write all alike"
         return None
 
-    def _in_every_way(
-        self, cells: Sequence[str], texts: Sequence[str], first: int
-    ) -> tuple[dict[Numerals, NDArray[np.float64]], Fault | None]:
-        """The values in each way that fits; where none does, the fault of the best one."""
-        columns: dict[Numerals, NDArray[np.float64]] = {}
-        wrong = 0
-        for way in self._parts:
-            numbers = [number_of(text, (way,)) for text in texts]
+    def _convert_in_each_format(
+        self, cells: Sequence[str], texts: Sequence[str], first_row: int
+    ) -> tuple[dict[NumberFormat, NDArray[np.float64]], Fault | None]:
+        """Convert the cells in each format that fits; if none does, report the best one's fault."""
+        columns: dict[NumberFormat, NDArray[np.float64]] = {}
+        furthest = 0  # the format that fits the most cells shows best what is wrong
+        for number_format in self._chunks:
+            numbers = [number_of(text, (number_format,)) for text in texts]
             if None in numbers:
-                wrong = max(wrong, numbers.index(None))
+                furthest = max(furthest, numbers.index(None))
             else:
-                columns[way] = np.array(numbers, dtype=np.float64)
+                columns[number_format] = np.array(numbers, dtype=np.float64)
         if not columns:
-            return {}, (wrong, self._not_a_number(cells[wrong]))
-        self.marked |= any(mark in text for text in texts for mark in ".,")
-        self.whole |= any(text.lstrip("+-").isdigit() for text in texts)
+            return {}, (furthest, self._describe_fault(cells[furthest]))
+        self.has_mark |= any(mark in text for text in texts for mark in ".,")
+        self.has_whole |= any(text.lstrip("+-").isdigit() for text in texts)
         if len(columns) < 2:
-            self.doubt = None
-        elif self.doubt is None:
+            self.ambiguous = None
+        elif self.ambiguous is None:
             point, comma = columns.values()
-            differ = np.flatnonzero((point != comma) & ~np.isnan(point))
-            if len(differ):
-                self.doubt = first + int(differ[0]), cells[int(differ[0])]
+            different = np.flatnonzero((point != comma) & ~np.isnan(point))
+            if len(different):
+                self.ambiguous = first_row + int(different[0]), cells[int(different[0])]
         return columns, None
 
-    def _not_a_number(self, cell: str) -> str:
-        decimal = self.ways[0].decimal
-        other = next((way.decimal for way in BOTH if number_of(cell, (way,)) is not None), decimal)
-        if len(self.ways) == 1 and other != decimal:
+    def _describe_fault(self, cell: str) -> str:
+        decimal = self.number_formats[0].decimal
+        other = next(
+            (known.decimal for known in NUMBER_FORMATS if number_of(cell, (known,)) is not None),
+            decimal,
+        )
+        if len(self.number_formats) == 1 and other != decimal:
             return (
-                f"{cell!r} is not a number with the decimal mark {decimal!r} of the other cells "
-                f"or of what was asked for; write it so, or read the file with decimal={other!r}"
+                f"{cell!r} is not a number with the decimal mark {decimal!r}, which the other "
+                f"cells or the options use; rewrite it, or read the file with decimal={other!r}"
             )
-        if number_of(cell, BOTH) is not None:
-            return f"{cell!r} is not written like the cells before it; decimal marks are mixed"
+        if number_of(cell, NUMBER_FORMATS) is not None:
+            return (
+                f"{cell!r} is not written like the cells above it: decimal marks are mixed; "
+                "use one decimal mark in the column"
+            )
         return f"{cell!r} is not a number; write one"
 
-    def settle(self, way: Numerals) -> None:
-        """Keep to one of the ways that are left."""
-        self._parts = {way: self._parts[way]}
-        self.doubt = None
+    def use_format(self, number_format: NumberFormat) -> None:
+        """Drop all other formats."""
+        self._chunks = {number_format: self._chunks[number_format]}
+        self.ambiguous = None
 
     def problem(self) -> Fault | None:
-        """None: how numbers are written is settled for all columns of a file together."""
+        """Return None: the formats of all columns of a file are chosen together."""
         return None
 
     def notes(self) -> tuple[str, ...]:
-        """The sign that was left out."""
+        """Return a note on a sign that was removed."""
         return (f"the sign {self._sign} is left out",) if self._sign else ()
 
-    def done(self) -> NDArray[np.float64]:
-        """(rows,), float64."""
-        return np.concatenate([np.empty(0), *next(iter(self._parts.values()))])
+    def result(self) -> NDArray[np.float64]:
+        """Return the column, (rows,) float64, in its first remaining format."""
+        return np.concatenate([np.empty(0), *next(iter(self._chunks.values()))])
 
 
-class StepCells(NumberCells):
-    """A column of numbers that counts time: int64 where all are whole, else float64."""
+class StepColumn(NumberColumn):
+    """A column of numbers that count time: int64 if all of them are whole, else float64."""
 
-    def done(self) -> NDArray[Any]:
-        """(rows,), int64 or float64."""
-        return whole_if_possible(super().done())
+    def result(self) -> NDArray[Any]:
+        """Return the column, (rows,) int64 or float64."""
+        return whole_if_possible(super().result())
 
 
 def whole_if_possible(values: NDArray[np.float64]) -> NDArray[Any]:
-    """As int64 where every number is whole and exactly kept by float64."""
+    """Convert to int64 if every number is whole and exact in float64 (below 2**53)."""
     if np.isfinite(values).all() and (np.abs(values) < 2**53).all():
         whole = values.astype(np.int64)
         if (whole == values).all():
             return whole
     return values
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """The result for a whole file: a fault, or notes and the decimal mark."""
-
-    fault: tuple[str, Fault] | None = None  # a column, its row and what is wrong
-    notes: tuple[str, ...] = ()
-    decimal: str | None = None  # the mark that files of the same origin have to be read with
-
-
-def settle_numbers(
-    columns: Mapping[str, Any], *, separator: str = ",", dotted_dates: bool = False
-) -> Settled:
-    """Settle the ways of all columns of one file that are numbers.
-
-    `separator` is the mark between cells, "," for sources that have none; `dotted_dates` says
-    that dates are written as 31.12.2024.
-    """
-    numbers = {name: column for name, column in columns.items() if isinstance(column, NumberCells)}
-    certain: set[str] = {
-        column.ways[0].decimal for column in numbers.values() if len(column.ways) == 1
-    }
-    notes = []
-    for name, column in numbers.items():
-        way, why = column.ways[0], ""
-        if column.doubt is not None:
-            row, cell = column.doubt
-            decided, why = _decide(column, certain, separator, dotted_dates)
-            if decided is None:
-                return Settled((name, (row, _ask(cell, column.ways))))
-            way = decided
-        column.settle(way)
-        if why and (way.decimal == "," or "," in cell):
-            notes.append(f"column {name}: {cell!r} is read as {_value(cell, way)}, {why}")
-    marks = {column.ways[0].decimal for column in numbers.values() if column.marked}
-    commas = [
-        name for name, column in numbers.items() if column.marked and column.ways[0].decimal == ","
-    ]
-    if commas:
-        notes.append(f"the decimal mark is a comma ({_some(commas)})")
-    return Settled(
-        notes=tuple(notes),
-        decimal=marks.pop() if len(marks) == 1 and (commas or separator == ";") else None,
-    )
-
-
-def _decide(
-    column: NumberCells, certain: set[str], separator: str, dotted_dates: bool
-) -> tuple[Numerals | None, str]:
-    """The way in which an open column is written, and the reason; None where nothing tells."""
-    point, comma = column.ways
-    if certain == {"."}:
-        return point, "as other columns have a decimal point"
-    if certain == {","}:
-        return comma, "as other columns have a decimal comma"
-    if certain:
-        return None, ""
-    if separator == "," or (separator != ";" and not column.whole):
-        return point, "as is usual where commas or tabs separate the cells"
-    if separator == ";" and dotted_dates and column.whole:
-        return comma, "as every mark has three digits after it and dates are written with points"
-    return None, ""
-
-
-def _ask(cell: str, ways: tuple[Numerals, ...]) -> str:
-    meanings = " or ".join(f"{_value(cell, way)} (decimal={way.decimal!r})" for way in ways)
-    return f"{cell!r} may be {meanings}, and no other cell tells which; say which with decimal="
-
-
-def _value(cell: str, way: Numerals) -> str:
-    return f"{number_of(cell, (way,)):.15g}"
-
-
-def _some(names: Iterable[str]) -> str:
-    shown = list(names)
-    return ", ".join(shown[:5]) + (", ..." if len(shown) > 5 else "")

@@ -1,8 +1,8 @@
-"""Ways of writing numbers: the decimal mark, separators of thousands, signs of money and percent.
+"""Number formats: the decimal mark, thousands separators, signs of currencies and percent.
 
-A column keeps to one way. `1.113` alone may be a little more than one or over a thousand, so both
-ways are followed until a cell contradicts one of them; what stays open is decided by the other
-columns of the file, or refused with the option that settles it.
+A column uses one format. `1.113` may be a little more than one or more than a thousand, so both
+formats are tried until a cell rules one of them out. If both remain, the other columns of the
+file decide (see `choose_format`); otherwise the file is refused and the user is asked.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Literal
 from gatewright.data.columns.missing import NO_VALUE
 from gatewright.errors import ArgumentError
 
-Decimal = Literal[".", ","]
+DecimalMark = Literal[".", ","]
 
-_SPACES = " \u00a0\u202f'’"  # separate thousands beside either decimal mark
+_SPACES = " \u00a0\u202f'’"  # thousands separators that go with either decimal mark
 _SEPARATORS = ".," + _SPACES
 _SIGNS = "$€£¥₹%"
 _SIGNED = re.compile(
@@ -26,14 +26,14 @@ _SIGNED = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Numerals:
-    """One way of writing numbers."""
+class NumberFormat:
+    """One format of numbers: a decimal mark and the thousands separators that go with it."""
 
-    decimal: Decimal
-    thousands: str  # every mark that may separate groups of three digits
+    decimal: DecimalMark
+    thousands: str  # every character that may separate groups of three digits
 
     def number(self, text: str) -> float | None:
-        """The number that a text is in this way of writing, or None.
+        """Convert a text in this format to a number; None if it is not in this format.
 
         >>> COMMA.number("1.234,5"), POINT.number("1,234.5"), POINT.number("1.234,5")
         (1234.5, 1234.5, None)
@@ -41,67 +41,74 @@ class Numerals:
         match = _pattern(self).fullmatch(text)
         if match is None:
             return None
-        if mark := match["mark"]:
-            text = text.replace(mark, "")
+        if separator := match["separator"]:
+            text = text.replace(separator, "")
         return float(text.replace(",", ".") if self.decimal == "," else text)
 
 
-POINT = Numerals(".", "," + _SPACES)
-COMMA = Numerals(",", "." + _SPACES)
-BOTH = (POINT, COMMA)
+POINT = NumberFormat(".", "," + _SPACES)
+COMMA = NumberFormat(",", "." + _SPACES)
+NUMBER_FORMATS = (POINT, COMMA)
 
 
 @lru_cache(maxsize=64)
-def _pattern(numerals: Numerals) -> re.Pattern[str]:
-    mark = re.escape(numerals.decimal)
-    groups = re.escape(numerals.thousands)
-    fraction = rf"{mark}\d*" if numerals.decimal == "." else rf"{mark}\d+"
+def _pattern(number_format: NumberFormat) -> re.Pattern[str]:
+    mark = re.escape(number_format.decimal)
+    separators = re.escape(number_format.thousands)
+    fraction = rf"{mark}\d*" if number_format.decimal == "." else rf"{mark}\d+"
     plain = rf"(?:\d+(?:{fraction})?|{mark}\d+)(?:[eE][+-]?\d+)?"
-    grouped = rf"[1-9]\d{{0,2}}(?P<mark>[{groups}])\d{{3}}(?:(?P=mark)\d{{3}})*(?:{mark}\d+)?"
+    # A group of thousands never starts with 0, so 0.113 has a decimal point.
+    grouped = (
+        rf"[1-9]\d{{0,2}}(?P<separator>[{separators}])\d{{3}}"
+        rf"(?:(?P=separator)\d{{3}})*(?:{mark}\d+)?"
+    )
     return re.compile(rf"[+-]?(?:{grouped}|{plain}|inf(?:inity)?)", re.ASCII | re.IGNORECASE)
 
 
-def numerals_for(decimal: str | None, thousands: str | None) -> tuple[Numerals, ...]:
-    """The ways of writing that these options leave; `ArgumentError` for what is no mark.
+def number_formats_for(decimal: str | None, thousands: str | None) -> tuple[NumberFormat, ...]:
+    """Return the formats that agree with these options.
 
-    >>> [ways.decimal for ways in numerals_for(None, ".")]
+    Raises `ArgumentError` if an option is not one of the known marks.
+
+    >>> [number_format.decimal for number_format in number_formats_for(None, ".")]
     [',']
     """
     if decimal not in (None, ".", ","):
         raise ArgumentError(f"decimal is {decimal!r}; expected '.' or ','")
     if thousands is None:
-        return tuple(ways for ways in BOTH if decimal in (None, ways.decimal))
+        return tuple(known for known in NUMBER_FORMATS if decimal in (None, known.decimal))
     if len(thousands) != 1 or thousands not in _SEPARATORS or thousands == decimal:
         marks = ", ".join(repr(mark) for mark in ".,' " if mark != decimal)
         raise ArgumentError(f"thousands is {thousands!r}; expected one of {marks}")
-    marks = _SPACES if thousands == " " else thousands  # several characters look like a space
+    separators = _SPACES if thousands == " " else thousands  # several characters look like a space
     return tuple(
-        Numerals(ways.decimal, marks)
-        for ways in BOTH
-        if decimal in (None, ways.decimal) and thousands != ways.decimal
+        NumberFormat(known.decimal, separators)
+        for known in NUMBER_FORMATS
+        if decimal in (None, known.decimal) and thousands != known.decimal
     )
 
 
-def unsigned(text: str) -> tuple[str, str]:
-    """A text without a sign of money or percent, and that sign.
+def split_sign(text: str) -> tuple[str, str]:
+    """Return the text without its sign of a currency or percent, and that sign.
 
-    >>> unsigned("-$12.50"), unsigned("12 %"), unsigned("7")
+    >>> split_sign("-$12.50"), split_sign("12 %"), split_sign("7")
     (('-12.50', '$'), ('12', '%'), ('7', ''))
     """
-    text = text.replace("−", "-")  # the minus of typesetting
+    text = text.replace("−", "-")  # the typographic minus
     match = _SIGNED.fullmatch(text)
     if match is None or bool(match["before"]) == bool(match["after"]):
         return text, ""
     return match["minus"] + match["number"], match["before"] or match["after"]
 
 
-def number_of(cell: str, ways: tuple[Numerals, ...] = (POINT,)) -> float | None:
-    """The number in a cell, NaN where it is missing, None where it is something else.
+def number_of(cell: str, number_formats: tuple[NumberFormat, ...] = (POINT,)) -> float | None:
+    """Convert a cell to a number: NaN if it is missing, None if it is something else.
 
-    >>> number_of(" 1.5e3 "), number_of("1,5", ways=(COMMA,)), number_of("1_000")
+    >>> number_of(" 1.5e3 "), number_of("1,5", number_formats=(COMMA,)), number_of("1_000")
     (1500.0, 1.5, None)
     """
-    text, _ = unsigned(cell.strip())
+    text, _ = split_sign(cell.strip())
     if text.lower() in NO_VALUE:
         return float("nan")
-    return next((value for way in ways if (value := way.number(text)) is not None), None)
+    numbers = (number_format.number(text) for number_format in number_formats)
+    return next((number for number in numbers if number is not None), None)

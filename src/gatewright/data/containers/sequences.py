@@ -1,4 +1,4 @@
-"""What data sets of sequences share: their sizes, and the checks that their parts fit."""
+"""The base of data sets of sequences: their sizes, and checks that their parts fit together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gatewright.errors import DataError
 
 
 class Sequences:
-    """N sequences with the same channels, each with a length of its own."""
+    """N sequences with the same channels and individual lengths."""
 
     __slots__ = ()
 
@@ -20,12 +20,12 @@ class Sequences:
 
     @property
     def channels(self) -> int:
-        """How many values a step has: the `input_size` of a layer that reads them."""
+        """Return the number of values in a step: the `input_size` of a layer that reads them."""
         return int(self.sequences[0].shape[1])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """(N,), how many steps each sequence has."""
+        """Return the number of steps of each sequence, (N,)."""
         return np.array([len(sequence) for sequence in self.sequences], dtype=np.int64)
 
 
@@ -35,31 +35,31 @@ def check_sequences(
     channel_names: tuple[str, ...],
     ids: tuple[str, ...],
 ) -> None:
-    """`DataError` unless there are sequences, of the same channels, and names for all or none."""
+    """Raise `DataError` unless all sequences have the same channels, and all or none have names."""
     if not sequences:
-        raise DataError(f"data set {name} holds no sequence; expected at least one")
+        raise DataError(f"data set {name} has no sequence; expected at least one")
     channels = sequences[0].shape[-1] if sequences[0].ndim == 2 else "channels"
-    for at, sequence in enumerate(sequences):
+    for index, sequence in enumerate(sequences):
         if sequence.ndim != 2 or sequence.shape[1] != channels:
             raise DataError(
-                f"sequence {at} of data set {name} has shape {sequence.shape}; "
+                f"sequence {index} of data set {name} has shape {sequence.shape}; "
                 f"expected (time, {channels})"
             )
-    for what, names, count in (
+    for kind, names, count in (
         ("channel names", channel_names, channels),
         ("ids", ids, len(sequences)),
     ):
         if names and len(names) != count:
             raise DataError(
-                f"data set {name} has {len(names)} {what}; expected {count}, or none at all"
+                f"data set {name} has {len(names)} {kind}; expected {count}, or none at all"
             )
 
 
-def check_labels(what: str, labels: NDArray[np.int64], classes: tuple[str, ...]) -> None:
-    """`DataError` unless every label is a position in `classes`, or -1 where there are none."""
+def check_labels(owner: str, labels: NDArray[np.int64], classes: tuple[str, ...]) -> None:
+    """Raise `DataError` unless every label is a position in `classes`, or -1 without classes."""
     lowest, highest = (0, len(classes) - 1) if classes else (-1, -1)
     if len(labels) and (labels.min() < lowest or labels.max() > highest):
         raise DataError(
-            f"{what} has labels from {labels.min()} to {labels.max()}; expected {lowest} to "
+            f"{owner} has labels from {labels.min()} to {labels.max()}; expected {lowest} to "
             f"{highest}, as there are {len(classes)} classes"
         )

@@ -1,4 +1,4 @@
-"""Take a validation part off the training part, class by class and reproducibly."""
+"""Split a validation part off the training part, class by class and reproducibly."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gatewright.errors import ArgumentError, DataError
 def stratified_split(
     recordings: Recordings, fraction: float, seed: int
 ) -> tuple[Recordings, Recordings]:
-    """Split into (the rest, the part): the part holds `fraction` of every class.
+    """Split into (the rest, a part with `fraction` of every class).
 
-    The same seed gives the same split on every machine. A class keeps at least one
-    sequence on either side, and both sides keep the order of the original.
+    The same seed gives the same split on every machine. Each class has at least one sequence
+    on either side, and both sides keep the original order.
 
     >>> from gatewright.data import load_vowels
     >>> rest, validation = stratified_split(load_vowels().train, fraction=0.2, seed=0)
@@ -32,11 +32,11 @@ def stratified_split(
             raise DataError(
                 f"class {recordings.classes[label]} of data set {recordings.name} has "
                 f"{len(members)} sequence; expected at least 2, one for each side of the split: "
-                "give more, or leave the class out"
+                "add sequences of this class, or leave the class out"
             )
         size = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        # Ranks of uniform draws, not `permutation` or `choice`: the stream of raw draws
-        # is what numpy guarantees, the algorithms on top of it are not.
+        # Ranks of uniform draws, not `permutation` or `choice`: numpy guarantees the stream of
+        # raw draws between releases, but not the algorithms on top of it.
         order = np.argsort(generator.random(len(members)), kind="stable")
         in_part[members[order[:size]]] = True
     return recordings.take(np.flatnonzero(~in_part)), recordings.take(np.flatnonzero(in_part))

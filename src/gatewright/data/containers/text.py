@@ -1,4 +1,4 @@
-"""A text as codes: what a model of the next symbol learns from."""
+"""A text as codes: the data of a model that predicts the next symbol."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Text:
     alphabet: tuple[str, ...]  # sorted; a byte is its value in two hexadecimal digits
     unit: str = "characters"  # or "bytes"
     name: str = "text"
-    about: str = ""  # a sentence or two for a report
-    licence: str = ""  # the terms, with the source to be cited
+    about: str = ""  # one or two sentences for a report
+    licence: str = ""  # the terms, and the source to cite
 
     def __post_init__(self) -> None:
-        """Check that the parts fit, so that nothing later has to."""
+        """Check that the parts fit together, so that no later code has to."""
         if self.unit not in ("characters", "bytes"):
             raise ArgumentError(f"unit is {self.unit!r}; expected 'characters' or 'bytes'")
         if self.codes.ndim != 1 or self.codes.dtype.kind not in "ui":
@@ -45,8 +45,10 @@ class Text:
         if not len(self.codes):
             raise DataError(f"text {self.name} is empty; expected at least one symbol")
         if len(set(self.alphabet)) < len(self.alphabet):
-            raise DataError(f"the alphabet of text {self.name} holds a symbol twice")
-        # Of bytes every code is a symbol by its type; the file need not be read for it.
+            raise DataError(
+                f"the alphabet of text {self.name} has a symbol twice; expected each symbol once"
+            )
+        # Every uint8 is a code of the 256 bytes: no need to read a file that may be mapped.
         if not (self.codes.dtype == np.uint8 and len(self.alphabet) == 256) and (
             int(self.codes.max()) >= len(self.alphabet) or int(self.codes.min()) < 0
         ):
@@ -57,31 +59,33 @@ class Text:
 
     @classmethod
     def from_string(cls, text: str, **about: str) -> Text:
-        """The characters of a string, with the alphabet that occurs in it."""
-        # Code points as numbers: a hundred times faster than a loop over characters.
+        """Encode the characters of a string, with the alphabet that occurs in it."""
+        # Code points as one array: a loop over the characters would be slow for whole books.
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
         return cls.from_points([points], **about)
 
     @classmethod
     def from_points(cls, pieces: Iterable[NDArray[np.uint32]], **about: str) -> Text:
-        """The same from Unicode code points, in pieces that need not be in memory together."""
+        """Encode Unicode code points, in pieces that need not be in memory together."""
         alphabet = np.empty(0, dtype=np.uint32)
-        kept: list[tuple[NDArray[np.uint32], NDArray[np.unsignedinteger]]] = []
+        encoded: list[tuple[NDArray[np.uint32], NDArray[np.unsignedinteger]]] = []
         for points in pieces:
-            seen, codes = np.unique(points, return_inverse=True)
-            kept.append((seen, _narrow(codes, len(seen))))
-            alphabet = np.union1d(alphabet, seen)
+            symbols, codes = np.unique(points, return_inverse=True)
+            encoded.append((symbols, _narrow(codes, len(symbols))))
+            alphabet = np.union1d(alphabet, symbols)
         empty = _narrow(np.empty(0, dtype=np.int64), len(alphabet))
-        joined = [  # from each piece's own alphabet to the common one
-            _narrow(np.searchsorted(alphabet, seen), len(alphabet))[codes] for seen, codes in kept
+        joined = [  # from the alphabet of each piece to the common one
+            _narrow(np.searchsorted(alphabet, symbols), len(alphabet))[codes]
+            for symbols, codes in encoded
         ]
         return cls(np.concatenate([empty, *joined]), tuple(map(chr, alphabet.tolist())), **about)
 
     @classmethod
     def from_bytes(cls, content: bytes | mmap.mmap, **about: str) -> Text:
-        """Bytes; the codes are a view of `content`, so a memory map is not read into memory."""
+        """Encode bytes; the codes are a view of `content`, so a memory map stays on disk."""
         if not len(content):
-            raise DataError(f"text {about.get('name', 'text')} is empty; expected a symbol")
+            name = about.get("name", "text")
+            raise DataError(f"text {name} is empty; expected at least one symbol")
         return cls(np.frombuffer(content, dtype=np.uint8), BYTES, unit="bytes", **about)
 
     def __len__(self) -> int:
@@ -94,36 +98,44 @@ class Text:
         )
 
     def split(self, fraction: float) -> tuple[Text, Text]:
-        """(the rest, the last `fraction` of it), by position; nothing is copied."""
+        """Split into (the rest, the last `fraction`), by position, without copying."""
         if not 0.0 < fraction < 1.0:
             raise ArgumentError(f"fraction is {fraction}; expected a number between 0 and 1")
-        at = len(self) - round(fraction * len(self))
-        if not 0 < at < len(self):
+        border = len(self) - round(fraction * len(self))
+        if not 0 < border < len(self):
             raise DataError(
-                f"text {self.name} has {len(self)} symbols: too few to take {fraction:g} off"
+                f"text {self.name} has {len(self)} symbols, too few to split off {fraction:g} of "
+                "them; use a longer text"
             )
-        return self.part(0, at), self.part(at, len(self))
+        return self.part(0, border), self.part(border, len(self))
 
     def part(self, start: int, stop: int) -> Text:
-        """The symbols from `start` to before `stop`, with the same alphabet."""
+        """Return the symbols from `start` up to `stop`, which is excluded; the alphabet stays."""
         return replace(self, codes=self.codes[start:stop])
 
     def encode(self, text: str | bytes) -> NDArray[np.unsignedinteger]:
-        """(T,), another text in this alphabet; `DataError` names a symbol that is not in it."""
+        """Encode another text in this alphabet, (T,).
+
+        Raises `DataError` for a symbol that is not in the alphabet.
+        """
         symbols = [f"{byte:02x}" for byte in text] if isinstance(text, bytes) else list(text)
         if isinstance(text, bytes) != (self.unit == "bytes"):
-            raise ArgumentError(f"{type(text).__name__} was given to a text of {self.unit}")
-        position = {symbol: at for at, symbol in enumerate(self.alphabet)}
-        for at, symbol in enumerate(symbols):
-            if symbol not in position:
+            expected = "bytes" if self.unit == "bytes" else "a string"
+            raise ArgumentError(
+                f"text {self.name} is made of {self.unit} and was given {type(text).__name__}; "
+                f"expected {expected}"
+            )
+        code_of = {symbol: code for code, symbol in enumerate(self.alphabet)}
+        for position, symbol in enumerate(symbols):
+            if symbol not in code_of:
                 raise DataError(
-                    f"symbol {symbol!r} at position {at} is not in the alphabet of "
+                    f"symbol {symbol!r} at position {position} is not in the alphabet of "
                     f"{self.name} ({len(self.alphabet)} symbols); leave it out or replace it"
                 )
-        return np.array([position[symbol] for symbol in symbols], dtype=self.codes.dtype)
+        return np.array([code_of[symbol] for symbol in symbols], dtype=self.codes.dtype)
 
     def decode(self, codes: NDArray[np.integer]) -> str | bytes:
-        """The symbols that these codes stand for: a string, or bytes where the unit is bytes."""
+        """Return the symbols with these codes: a string, or bytes if the unit is bytes."""
         symbols = [self.alphabet[int(code)] for code in codes]
         return bytes.fromhex("".join(symbols)) if self.unit == "bytes" else "".join(symbols)
 
@@ -132,5 +144,5 @@ BYTES = tuple(f"{byte:02x}" for byte in range(256))
 
 
 def _narrow(codes: NDArray[np.integer], symbols: int) -> NDArray[np.unsignedinteger]:
-    """Codes in one byte each where that is enough, else in four."""
+    """Store codes in one byte each if the alphabet has at most 256 symbols, else in four."""
     return codes.astype(np.uint8) if symbols <= 256 else codes.astype(np.uint32)

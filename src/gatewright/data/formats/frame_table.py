@@ -10,39 +10,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.columns.column import Cells, Kind, collector
+from gatewright.data.columns.column import Column, ColumnKind, new_column
 from gatewright.data.columns.number_column import LARGEST, whole_if_possible
-from gatewright.data.columns.number_format import BOTH, Numerals
-from gatewright.data.columns.time_column import FIRST_YEAR, LAST_YEAR, same_hour
+from gatewright.data.columns.number_format import NUMBER_FORMATS, NumberFormat
+from gatewright.data.columns.time_column import same_hour
+from gatewright.data.columns.time_format import FIRST_YEAR, LAST_YEAR
 from gatewright.data.formats.pandas_index import with_index
-from gatewright.data.tables.preview import finish, look_at
-from gatewright.data.tables.table import Loaded, Look, check_names, wrong_cell
+from gatewright.data.tables.finish import finish_columns
+from gatewright.data.tables.preview import preview_column
+from gatewright.data.tables.table import ColumnPreview, LoadedColumns, check_names, wrong_cell
 from gatewright.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     import narwhals as nw
 
-_LOOK = 1000  # rows that a first look takes in
+_PREVIEW_ROWS = 1000
 
-
-# Fetches these columns, of all rows or of the first so many, into memory.
+# Loads these columns into memory, for all rows or for this number of first rows.
 Fetch = Callable[[list[str], int | None], "nw.DataFrame[Any]"]
 
 
-def open_frame(native: Any, ways: tuple[Numerals, ...] = BOTH) -> Frame:
-    """A dataframe as a table.
+def open_frame(
+    native: Any, number_formats: tuple[NumberFormat, ...] = NUMBER_FORMATS
+) -> FrameTable:
+    """Open a dataframe as a table.
 
-    One column alone (a Series of pandas or polars) is a dataframe with one column. A lazy
-    frame is collected one column at a time, as they are needed, so it may be larger
-    than memory. The index of a pandas frame becomes columns where it says something.
+    A Series of pandas or polars is a dataframe with one column. A lazy frame is collected
+    column by column, as they are needed, so it may be larger than memory. The index of a pandas
+    frame becomes columns if it has names, times or ids.
     """
     import narwhals
 
     source = "the dataframe"
-    if hasattr(native, "to_frame"):  # one column alone: a Series of pandas or polars
+    if hasattr(native, "to_frame"):  # a Series of pandas or polars
         native = native.to_frame()
     notes: tuple[str, ...] = ()
-    with reading_with_others(source):
+    with converted_errors(source):
         try:
             frame = narwhals.from_native(native)
         except TypeError:
@@ -57,15 +60,15 @@ def open_frame(native: Any, ways: tuple[Numerals, ...] = BOTH) -> Frame:
         types = dict(frame.collect_schema())
 
     def fetch(names: list[str], rows: int | None) -> nw.DataFrame[Any]:
-        chosen = frame.select(names)
-        chosen = chosen if rows is None else chosen.head(rows)
-        return chosen.collect() if isinstance(chosen, narwhals.LazyFrame) else chosen
+        selection = frame.select(names)
+        selection = selection if rows is None else selection.head(rows)
+        return selection.collect() if isinstance(selection, narwhals.LazyFrame) else selection
 
-    return Frame(source, types, fetch, ways=ways, notes=notes)
+    return FrameTable(source, types, fetch, number_formats=number_formats, notes=notes)
 
 
-class Frame:
-    """Columns with types, of a dataframe or a Parquet file. Rows count from 0, as they do there."""
+class FrameTable:
+    """A table whose columns have types: a dataframe or a Parquet file. Rows count from 0."""
 
     def __init__(
         self,
@@ -73,74 +76,69 @@ class Frame:
         types: Mapping[str, Any],
         fetch: Fetch,
         *,
-        ways: tuple[Numerals, ...] = BOTH,
+        number_formats: tuple[NumberFormat, ...] = NUMBER_FORMATS,
         notes: tuple[str, ...] = (),
     ) -> None:
         self.source = source
         self.notes = notes
         self._types = types
         self._fetch = fetch
-        self._ways = ways
+        self._number_formats = number_formats
         check_names(source, tuple(types))
-        self.looks = self._looks()
+        self.previews = self._preview_columns()
 
-    def row(self, at: int) -> str:
-        """Rows as dataframes count them."""
-        return f"row {at} counted from 0"
+    def row(self, index: int) -> str:
+        """Name a row as dataframes count it."""
+        return f"row {index} counted from 0"
 
-    def load(self, kinds: Mapping[str, Kind]) -> Loaded:
-        """Read these columns, one after the other."""
-        columns: dict[str, Any] = {}
-        cells: dict[str, Cells] = {}
+    def load(self, kinds: Mapping[str, ColumnKind]) -> LoadedColumns:
+        """Read these columns one by one: by their type if possible, else from texts."""
+        by_type: dict[str, Any] = {}
+        by_text: dict[str, Column] = {}
         zoned = set()
         for name, kind in kinds.items():
-            with reading_with_others(self.source):
+            with converted_errors(self.source):
                 series = self._fetch([name], None)[name]
-                direct = _direct(series, kind)
-                texts = _texts(series) if direct is None else []
-            if direct is not None:
-                self._check_size(name, direct)
-                columns[name] = direct.astype("M8[ns]") if kind == "time" else direct
+                array = _array_by_type(series, kind)
+                texts = _texts(series) if array is None else []
+            if array is not None:
+                self._check_range(name, array)
+                by_type[name] = array.astype("M8[ns]") if kind == "time" else array
                 if getattr(series.dtype, "time_zone", None) is not None:
                     zoned.add(name)
                 continue
-            cells[name] = collector(kind, self._ways)
-            if fault := cells[name].add(texts, 0):
+            by_text[name] = new_column(kind, self._number_formats)
+            if fault := by_text[name].add(texts, 0):
                 raise wrong_cell(self, name, *fault)
-        texts_of = finish(self, cells)
-        return Loaded(
-            {**columns, **texts_of.columns},
-            texts_of.notes,
-            texts_of.zoned | zoned,
-            texts_of.decimal,
-        )
+        loaded = finish_columns(self, by_text)
+        return replace(loaded, columns={**by_type, **loaded.columns}, zoned=loaded.zoned | zoned)
 
-    def _looks(self) -> dict[str, Look]:
-        with reading_with_others(self.source):
-            first = self._fetch(list(self._types), _LOOK)
+    def _preview_columns(self) -> dict[str, ColumnPreview]:
+        with converted_errors(self.source):
+            first = self._fetch(list(self._types), _PREVIEW_ROWS)
             columns = {name: _texts(first[name]) for name in self._types}
         if not len(first):
             raise DataError(
                 f"{self.source} has the columns {', '.join(self._types)} and no rows; "
                 "expected data in it"
             )
-        return {name: self._look(name, cells) for name, cells in columns.items()}
+        return {name: self._preview_column(name, cells) for name, cells in columns.items()}
 
-    def _look(self, name: str, cells: list[str]) -> Look:
+    def _preview_column(self, name: str, cells: list[str]) -> ColumnPreview:
         import narwhals
 
-        look, type_ = look_at(cells), self._types[name]
-        if look.kind == "nothing":
-            return look
+        preview, type_ = preview_column(cells), self._types[name]
+        if preview.kind == "nothing":
+            return preview
         if isinstance(type_, narwhals.Boolean):
-            return replace(look, kind="flag")
+            return replace(preview, kind="flag")
         if type_.is_numeric():
-            return replace(look, kind="number")
+            return replace(preview, kind="number")
         if isinstance(type_, narwhals.Datetime | narwhals.Date):
-            return replace(look, kind="time")
-        return look
+            return replace(preview, kind="time")
+        return preview
 
-    def _check_size(self, name: str, values: NDArray[Any]) -> None:
+    def _check_range(self, name: str, values: NDArray[Any]) -> None:
         if values.dtype.kind == "M":
             years = values.astype("datetime64[Y]").astype(np.int64) + 1970
             wrong = ~np.isnat(values) & ((years < FIRST_YEAR) | (years > LAST_YEAR))
@@ -149,16 +147,16 @@ class Frame:
             wrong = np.isfinite(values) & (np.abs(values) > LARGEST)
             expected = f"is too large; expected at most {LARGEST:g}"
         if wrong.any():
-            at = int(np.flatnonzero(wrong)[0])
-            raise wrong_cell(self, name, at, f"{values[at]} {expected}")
+            row = int(np.flatnonzero(wrong)[0])
+            raise wrong_cell(self, name, row, f"{values[row]} {expected}")
 
 
 @contextmanager
-def reading_with_others(source: str) -> Iterator[None]:
-    """Whatever another library raises over a user's data becomes a `DataError`.
+def converted_errors(source: str) -> Iterator[None]:
+    """Convert every exception that another library raises over a user's data to `DataError`.
 
-    Everything is caught: the engines below narwhals raise exceptions of their own making,
-    with no common base.
+    All exceptions are caught, since the engines below narwhals have their own ones without a
+    common base class.
     """
     try:
         yield
@@ -166,11 +164,14 @@ def reading_with_others(source: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = " ".join(str(error).split())
-        raise DataError(f"{source} cannot be read as a table: {text[:300]}") from error
+        raise DataError(
+            f"{source} cannot be read as a table: {text[:300]}; check that it is complete, or "
+            "save it as CSV"
+        ) from error
 
 
-def _direct(series: Any, kind: Kind) -> NDArray[Any] | None:
-    """The column by its type, where that fits what is wanted; None to go through texts."""
+def _array_by_type(series: Any, kind: ColumnKind) -> NDArray[Any] | None:
+    """Convert a column by its type; None if the type does not fit and texts must be read."""
     import narwhals
 
     type_ = series.dtype
@@ -182,7 +183,8 @@ def _direct(series: Any, kind: Kind) -> NDArray[Any] | None:
     if kind == "time" and isinstance(type_, narwhals.Datetime):
         if type_.time_zone is not None:
             clock = series.dt.replace_time_zone(None)
-            if same_hour(np.asarray(clock.to_numpy())):  # days: in UTC summer time would break them
+            # Days keep their local clock: in UTC they would shift where summer time begins.
+            if same_hour(np.asarray(clock.to_numpy())):
                 return np.asarray(clock.to_numpy())
             series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return np.asarray(series.to_numpy())
@@ -192,7 +194,7 @@ def _direct(series: Any, kind: Kind) -> NDArray[Any] | None:
 
 
 def _texts(series: Any) -> list[str]:
-    """Each value as a text: a whole number without a point, what is missing as an empty one."""
+    """Convert values to text: whole numbers without a point, missing ones as empty text."""
     return ["" if value is None else _text(value) for value in series.to_list()]
 
 

@@ -1,1 +1,1 @@
-"""Where data come from: a file that is opened safely, and the options to read it with."""
+"""Files that are opened safely, and the options to read them with."""

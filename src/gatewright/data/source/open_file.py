@@ -1,4 +1,4 @@
-"""Open a file of the user's: what it is, whether it is text, and that it stays the same."""
+"""Open a user's file safely: compression, encoding, size limits, and changes while it is read."""
 
 from __future__ import annotations
 
@@ -17,80 +17,85 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from gatewright.errors import ArgumentError, DataError
 
-LONGEST_LINE = 1 << 24  # characters of a line of a table: more is no table
+MAX_LINE_LENGTH = 1 << 24  # characters in a line of a table
 
 _BLOCK = 1 << 20  # bytes read at once
-# A packed file may unpack to so many bytes, or to so many times its size: tables of numbers
-# take a tenth to a half, and what takes less than a fiftieth was made to fill a memory.
-_UNPACKED, _TIMES = 1 << 26, 50
-# Control characters, and the bytes that Windows-1252 leaves open.
-_NO_LETTERS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
+# A compressed file may unpack to the larger of these: a number of bytes, or a multiple of its
+# size. Tables of numbers compress to between a tenth and a half; a file that compresses to less
+# than a fiftieth was made to fill the memory.
+_MAX_UNPACKED_BYTES, _MAX_UNPACKED_RATIO = 1 << 26, 50
+# Control characters, and the bytes that Windows-1252 does not define.
+_NOT_TEXT = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f\x81\x8d\x8f\x90\x9d]")
 
-# How a file begins that is certainly no text, and what to do about it.
+# The first bytes of files that are not text, and what to do about them.
 _MAGIC = {
     b"PK\x03\x04": "looks like a zip archive or an Excel workbook: save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "looks like an old Excel workbook: save the sheet as CSV",
     b"PAR1": "looks like Parquet: give it the ending .parquet",
     b"\x1f\x8b": "looks like gzip: give it the ending .gz",
     b"\x89HDF": "looks like HDF5: save the table as CSV or Parquet",
-    b"\x93NUMPY": "looks like an array of NumPy: save it as CSV",
+    b"\x93NUMPY": "looks like a NumPy array: save it as CSV",
 }
 
 
 def is_gzipped(path: Path) -> bool:
-    """Does the name say that the file is compressed?"""
+    """Return True if the file's name ends in .gz."""
     return path.suffix.lower() == ".gz"
 
 
 def inner_suffix(path: Path) -> str:
-    """The ending that says the format, in lower case: ".csv" of `a.CSV` and of `a.csv.gz`."""
+    """Return the ending that names the format: ".csv" for `a.CSV` and for `a.csv.gz`."""
     inner = Path(path.stem) if is_gzipped(path) else path
     return inner.suffix.lower()
 
 
 @contextmanager
-def steady(path: Path) -> Iterator[None]:
-    """While the file is read: turn the system's errors into ours, and see that it stays the same.
+def guarded(path: Path) -> Iterator[None]:
+    """Guard the reading of a file: convert the system's errors, and detect changes.
 
-    Raises `DataError` where the file is empty, not a plain file, not to be read, damaged as
-    gzip, or changed between the beginning and the end; `FileNotFoundError` where it is not.
+    Raises `DataError` if the file is empty, not a regular file, not readable, damaged as gzip,
+    or changed between the start and the end; `FileNotFoundError` if it does not exist.
     """
     try:
         before = path.stat()
         if not stat.S_ISREG(before.st_mode):
-            what = "a directory" if stat.S_ISDIR(before.st_mode) else "not a plain file"
-            raise DataError(f"{path} is {what}; expected a file of data")
+            kind = "a directory" if stat.S_ISDIR(before.st_mode) else "not a regular file"
+            raise DataError(f"{path} is {kind}; expected a file with data")
         if not before.st_size:
             raise DataError(f"{path} is empty; expected data in it")
         yield
         after = path.stat()
     except FileNotFoundError:
-        raise  # `read` knows what else the name may have meant
+        raise  # `read` knows what else the name may mean
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is damaged or no gzip file ({error}); pack it again") from error
+        raise DataError(
+            f"{path} is damaged or not a gzip file ({error}); compress it again"
+        ) from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}; check its permissions"
+        ) from error
     if _identity(before) != _identity(after):
         raise DataError(
             f"{path} changed while it was read, from {before.st_size} to {after.st_size} bytes; "
-            "read it again when nothing writes to it any more"
+            "read it again when no other program writes to it"
         )
 
 
-def _identity(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """The encoding of a file, and a note on how it was chosen."""
+    """The encoding of a file, and a note for the user if it had to be guessed."""
 
     name: str
-    note: str = ""  # what a reader should know of the choice
+    note: str = ""
 
 
 def check_encoding(name: str) -> str:
-    """The same, or `ArgumentError` for what Python does not know as an encoding of text."""
+    """Return the name, or raise `ArgumentError` if Python has no such text encoding."""
     try:
         "a".encode(name)
     except (LookupError, ValueError):
@@ -102,9 +107,10 @@ def check_encoding(name: str) -> str:
 
 
 def find_encoding(path: Path) -> Encoding:
-    """The encoding of a file: UTF-8, UTF-16 with a byte-order mark, else that of Western Windows.
+    """Detect the encoding: UTF-8, UTF-16 with a byte-order mark, else Windows-1252.
 
-    Windows-1252 holds Latin-1. What has bytes that are no letters there is no text: `DataError`.
+    Windows-1252 includes Latin-1. Raises `DataError` if the file has bytes that it does not
+    define, since then it is not text.
     """
     with open_bytes(path) as file:
         start = file.read(4)
@@ -121,15 +127,15 @@ def find_encoding(path: Path) -> Encoding:
             reason = error.reason
     with open_bytes(path) as file:
         while block := file.read(_BLOCK):
-            if _NO_LETTERS.search(block):
+            if _NOT_TEXT.search(block):
                 raise DataError(_not_text(path, reason))
-    example = _first_foreign_word(path)
-    note = f"it is not UTF-8 and is read as Windows-1252 (Latin-1), so {example!r} is in it"
-    return Encoding("cp1252", f"{note}; say encoding= if it is another one")
+    example = _first_non_ascii_word(path)
+    note = f"it is not UTF-8 and is read as Windows-1252 (Latin-1), for example {example!r}"
+    return Encoding("cp1252", f"{note}; pass encoding= if this is wrong")
 
 
-def _first_foreign_word(path: Path) -> str:
-    """The first word with a letter beyond ASCII, to judge the encoding by."""
+def _first_non_ascii_word(path: Path) -> str:
+    """Return the first word with a letter beyond ASCII, from which a user sees a wrong guess."""
     with open_bytes(path) as file:
         while block := file.read(_BLOCK):
             if match := re.search(rb"[^\s,;|\t\"]*[\x80-\xff][^\s,;|\t\"]*", block):
@@ -139,9 +145,9 @@ def _first_foreign_word(path: Path) -> str:
 
 @contextmanager
 def open_text(path: Path, newline: str | None, encoding: str = "utf-8-sig") -> Iterator[TextIO]:
-    """The file as text, a byte-order mark skipped; for use inside of `steady`.
+    """Open a file as text, without its byte-order mark; use it inside `guarded`.
 
-    What is not written in that encoding is a `DataError`. `newline` is that of `open`.
+    Raises `DataError` if the file is not in this encoding. `newline` is the argument of `open`.
     """
     with (
         open_bytes(path) as binary,
@@ -153,38 +159,38 @@ def open_text(path: Path, newline: str | None, encoding: str = "utf-8-sig") -> I
             if encoding == "utf-8-sig":
                 raise DataError(_not_text(path, str(error))) from None
             raise DataError(
-                f"{path} is not written in the encoding {encoding} ({error}); say another one "
+                f"{path} is not written in the encoding {encoding} ({error}); pass another one "
                 "with encoding="
             ) from None
 
 
-def lines_of(source: str, file: TextIO, longest: int = LONGEST_LINE) -> Iterator[str]:
-    """The lines of a file; one that is endless is a `DataError` before it fills the memory."""
+def lines_of(source: str, file: TextIO, max_length: int = MAX_LINE_LENGTH) -> Iterator[str]:
+    """Yield the lines of a file; a line without end is refused before it fills the memory."""
     number = 0
-    while line := file.readline(longest + 1):
+    while line := file.readline(max_length + 1):
         number += 1
-        if len(line) > longest:
+        if len(line) > max_length:
             raise DataError(
-                f"{source}, line {number} has more than {longest:,} characters; expected shorter "
-                "lines: is it a file of another kind, or are its line ends lost?"
+                f"{source}, line {number} has more than {max_length:,} characters; expected "
+                "shorter lines: is this another kind of file, or are its line ends lost?"
             )
         yield line
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """The bytes of a file, unpacked where its name says that it is packed."""
+    """Open the bytes of a file, decompressed if its name ends in .gz."""
     if not is_gzipped(path):
         return open(path, "rb")
-    most = max(_UNPACKED, _TIMES * path.stat().st_size)
-    return cast(BinaryIO, io.BufferedReader(_Unpacked(path, most), _BLOCK))
+    max_bytes = max(_MAX_UNPACKED_BYTES, _MAX_UNPACKED_RATIO * path.stat().st_size)
+    return cast(BinaryIO, io.BufferedReader(_GzipReader(path, max_bytes), _BLOCK))
 
 
-class _Unpacked(io.RawIOBase):
-    """A packed file that is refused where it turns out to be far larger than it looks."""
+class _GzipReader(io.RawIOBase):
+    """A gzip file that is refused once it unpacks to more than `max_bytes`."""
 
-    def __init__(self, path: Path, most: int) -> None:
+    def __init__(self, path: Path, max_bytes: int) -> None:
         self._file = gzip.GzipFile(path, "rb")
-        self._path, self._most = path, most
+        self._path, self._max_bytes = path, max_bytes
 
     def readable(self) -> bool:
         return True
@@ -200,10 +206,11 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         block = self._file.read(len(buffer))
-        if self._file.tell() > self._most:
+        if self._file.tell() > self._max_bytes:
             raise DataError(
-                f"{self._path} unpacks to more than {self._most:,} bytes, {_TIMES} times its size; "
-                "if that is right, unpack it yourself and give the plain file"
+                f"{self._path} unpacks to more than {self._max_bytes:,} bytes, "
+                f"{_MAX_UNPACKED_RATIO} times its size; if that is right, unpack it yourself and "
+                "pass the plain file"
             )
         buffer[: len(block)] = block
         return len(block)
@@ -214,8 +221,11 @@ class _Unpacked(io.RawIOBase):
 
 
 def _not_text(path: Path, reason: str) -> str:
-    """Name the first byte that is not UTF-8: the decoder only knows its own buffer."""
-    offset = 0
+    """Write the message for a file that is not text, with the place of its first wrong byte.
+
+    The decoder's own error counts from the start of its buffer, not of the file.
+    """
+    offset = 0  # of the block in the file
     with open_bytes(path) as file:
         start = file.read(8)
         for magic, hint in _MAGIC.items():
@@ -225,15 +235,15 @@ def _not_text(path: Path, reason: str) -> str:
         number = 1
         decoder = codecs.getincrementaldecoder("utf-8")()
         while block := file.read(_BLOCK):
-            held = len(decoder.getstate()[0])
+            pending = len(decoder.getstate()[0])  # bytes of a character cut off by the last block
             try:
                 decoder.decode(block)
             except UnicodeDecodeError as error:
-                at = error.start - held
-                number += block[: max(at, 0)].count(b"\n")
+                index = error.start - pending
+                number += block[: max(index, 0)].count(b"\n")
                 byte = error.object[error.start]
                 return (
-                    f"{path}, line {number}: byte {byte:#04x} at position {offset + at} is not "
+                    f"{path}, line {number}: byte {byte:#04x} at position {offset + index} is not "
                     "text, neither in UTF-8 nor in Windows-1252; save the file as UTF-8, or name "
                     "its encoding with encoding="
                 )

@@ -1,4 +1,4 @@
-"""What is asked of a reader, and what it answers."""
+"""The options of reading, and its result."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Self, get_args
 
 from gatewright.data.columns.missing import Fill
-from gatewright.data.columns.number_format import Numerals, numerals_for
-from gatewright.data.columns.time_column import zone_of
+from gatewright.data.columns.number_format import NumberFormat, number_formats_for
+from gatewright.data.columns.time_format import zone_of
 from gatewright.data.containers.recordings import Recordings
 from gatewright.data.containers.series import Series
 from gatewright.data.containers.tagged import Tagged
@@ -16,7 +16,7 @@ from gatewright.data.containers.text import Text
 from gatewright.data.source.open_file import check_encoding
 from gatewright.errors import ArgumentError
 
-Task = Literal["forecast", "classify", "tag", "next symbol"]
+TaskName = Literal["forecast", "classify", "tag", "next symbol"]
 Unit = Literal["characters", "bytes"]
 Names = str | Iterable[str] | None
 Data = Series | Recordings | Tagged | Text
@@ -24,9 +24,9 @@ Data = Series | Recordings | Tagged | Text
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user said of the data; see `read` for each. The rest is found."""
+    """The options of `read`, which documents them. What they leave open is found in the data."""
 
-    task: Task | None = None
+    task: TaskName | None = None
     target: tuple[str, ...] = ()
     time: str | None = None
     id: str | None = None
@@ -43,39 +43,39 @@ class Request:
     timezone: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no choice."""
-        for name, given, choices in (
-            ("task", self.task, (None, *get_args(Task))),
+        """Refuse values that an option does not have."""
+        for name, value, choices in (
+            ("task", self.task, (None, *get_args(TaskName))),
             ("text", self.text, get_args(Unit)),
             ("fill", self.fill, (None, *get_args(Fill))),
         ):
-            if not isinstance(given, str | None) or given not in choices:
+            if not isinstance(value, str | None) or value not in choices:
                 listed = ", ".join(repr(choice) for choice in choices if choice is not None)
-                raise ArgumentError(f"{name} is {given!r}; expected one of {listed}")
+                raise ArgumentError(f"{name} is {value!r}; expected one of {listed}")
         for name in ("time", "id", "label"):
             value = getattr(self, name)
             if not isinstance(value, str | None):
-                raise ArgumentError(f"{name} is {value!r}; give the name of one column")
-        numerals_for(self.decimal, self.thousands)
+                raise ArgumentError(f"{name} is {value!r}; expected the name of one column")
+        number_formats_for(self.decimal, self.thousands)
         if self.encoding is not None:
             check_encoding(self.encoding)
         if self.timezone is not None:
             zone_of(self.timezone)
 
     @property
-    def ways(self) -> tuple[Numerals, ...]:
-        """The ways of writing numbers that may be in the file."""
-        return numerals_for(self.decimal, self.thousands)
+    def number_formats(self) -> tuple[NumberFormat, ...]:
+        """The number formats that the options allow."""
+        return number_formats_for(self.decimal, self.thousands)
 
     @property
     def form(self) -> dict[str, str]:
-        """The options on how the file is written, with which new files are read alike."""
+        """The options on how the file is written, needed to read later files in the same way."""
         names = ("decimal", "thousands", "encoding", "timezone")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def columns(self) -> dict[str, tuple[str, ...]]:
-        """The columns that were given a role, by role."""
+        """The columns to which the user gave a role, by role."""
         return {
             "time": as_names(self.time),
             "id": as_names(self.id),
@@ -87,31 +87,39 @@ class Request:
         }
 
     def without_columns(self, source: str, why: str) -> Self:
-        """The same, or `ArgumentError` if a column was given a role: the source has none."""
+        """Return the request, or raise `ArgumentError` if it names a column: the source has none.
+
+        `why` is the end of the message: "is a text, which has no columns".
+        """
         for role, names in self.columns.items():
             if names:
-                raise ArgumentError(f"{role}={names[0]!r} was given, but {source} {why}")
-        return self
-
-    def without_marks(self, source: str) -> Self:
-        """The same, or `ArgumentError` for marks of numbers or a zone: the source fixes them."""
-        for name in ("decimal", "thousands", "timezone"):
-            if (value := getattr(self, name)) is not None:
                 raise ArgumentError(
-                    f"{name}={value!r} was given, but {source} says itself how it is written; "
-                    "leave it out"
+                    f"{role}={names[0]!r} was given, but {source} {why}; leave it out"
                 )
         return self
 
-    def of_new(self, names: tuple[str, ...]) -> Self:
-        """The same; of new data without a label or what is left out, these need not be there."""
+    def without_marks(self, source: str) -> Self:
+        """Return the request, or raise `ArgumentError` for marks or a zone: they are fixed."""
+        for name in ("decimal", "thousands", "timezone"):
+            if (value := getattr(self, name)) is not None:
+                raise ArgumentError(
+                    f"{name}={value!r} was given, but {source} has a fixed format; leave it out"
+                )
+        return self
+
+    def for_columns(self, names: tuple[str, ...]) -> Self:
+        """Return the request for a table with these columns.
+
+        New data (`labelled` is False) may lack the label and the ignored columns.
+        """
         if self.labelled:
             return self
         label = self.label if self.label in names else None
-        return replace(self, label=label, ignore=tuple(n for n in self.ignore if n in names))
+        ignore = tuple(name for name in self.ignore if name in names)
+        return replace(self, label=label, ignore=ignore)
 
-    def for_tasks(self, source: str, *tasks: Task) -> Self:
-        """The same, or `ArgumentError` if a task was asked for that is none of these."""
+    def for_tasks(self, source: str, *tasks: TaskName) -> Self:
+        """Return the request, or raise `ArgumentError` if its task is not among these."""
         if self.task is not None and self.task not in tasks:
             raise ArgumentError(
                 f"the task {self.task} does not go with {source}; expected {' or '.join(tasks)}"
@@ -121,13 +129,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The part that each column of a table plays."""
+    """The role of each column of a table."""
 
     time: str | None = None
     id: str | None = None
     label: str | None = None
-    channels: tuple[str, ...] = ()  # the inputs, targets and known ones among them
-    targets: tuple[str, ...] = ()  # () is all channels that are not known
+    channels: tuple[str, ...] = ()  # the inputs, including the targets and the known channels
+    targets: tuple[str, ...] = ()  # () means all channels that are not known
     known: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -135,30 +143,32 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read, what it is for, and how one came to that."""
+    """The result of reading: the data, the task they are for, and the reasons."""
 
     data: Data
-    task: Task
-    why: str  # the rest of "read for the task forecast, because ..."
-    source: str  # what messages call it: "sales.csv", "the dataframe"
-    notes: tuple[str, ...] = ()  # what else was found, decided or repaired
-    test: Recordings | None = None  # a test part of the data's own, to be opened once
-    roles: Roles | None = None  # of the columns, where there are any
-    # Arguments of `read` for how the file is written, which new files of the kind are read with.
+    task: TaskName
+    why: str  # the end of "read for the task forecast, because ..."
+    source: str  # the name in messages: "sales.csv", "the dataframe"
+    notes: tuple[str, ...] = ()  # what was detected, decided or repaired on the way
+    test: Recordings | None = None  # the test part that the data set comes with, to use once
+    roles: Roles | None = None  # of the columns of a table
+    # Arguments of `read` with which later files of this kind are read in the same way.
     form: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def said(self) -> str:
-        """The one line to print: what it was read as, and why."""
+    def summary(self) -> str:
+        """One line for the user: the data, the task and the reason for it."""
         return f"{self.source}: {self.data!r}, read for the task {self.task}, because {self.why}"
 
 
-def as_names(given: Names) -> tuple[str, ...]:
-    """One name or several, as a tuple."""
-    if given is None:
+def as_names(names: Names) -> tuple[str, ...]:
+    """Return one name or several as a tuple."""
+    if names is None:
         return ()
-    names = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
-    for name in names:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        names = (names,)
+    checked = tuple(names)
+    for name in checked:
         if not isinstance(name, str):
-            raise ArgumentError(f"a column is {name!r}; give its name, a text")
-    return names
+            raise ArgumentError(f"a column is {name!r}; expected its name, a text")
+    return checked

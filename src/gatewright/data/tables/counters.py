@@ -1,7 +1,7 @@
-"""Columns that count time within a series, and begin again where another column changes.
+"""Find columns that count time within a series and start again where another column changes.
 
-`person,seconds,x` has no date and no column called id, and is not one long series of which
-`seconds` is to be forecast.
+A table `person,seconds,x` has no date and no column called id. It is several series, and
+`seconds` is their time, not a channel to forecast.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.source.request import Roles
-from gatewright.data.tables.table import Columns, Table
+from gatewright.data.tables.table import Columns, Table, wrong_cell
 from gatewright.errors import DataError
 
 _NAMES = (
@@ -21,18 +21,18 @@ _NAMES = (
     *("ms", "msec", "millisecond", "milliseconds", "time_ms", "minute", "minutes", "min"),
     *("frame", "frames", "sample", "samples", "tick", "ticks", "timestep", "time_step"),
 )
-# Calendar columns begin again too: with the day, the week or the year, not with a series.
+# Calendar columns start again, too, but with the day, the week or the year, not with a series.
 _CALENDAR = ("hour", "weekday", "day", "dayofweek", "day_of_week", "dow", "month", "quarter")
-_LEAST_STEPS = 3  # of a run that tells a counter from chance
+_MIN_STEPS = 3  # shorter runs that count up may be chance
 
 
 def find_counter(
     table: Table, columns: Columns, roles: Roles, stated: frozenset[str]
 ) -> tuple[Roles, tuple[str, ...]]:
-    """The roles with a counter as the time, and with the column it begins again with as the id.
+    """Make a counter the time, and the column with which it starts again the id.
 
-    `DataError` where it begins again and no column says why. Columns that the user gave a role
-    (`stated`) are left as they are.
+    Raises `DataError` if it starts again and no column explains it. Columns to which the user
+    gave a role (`stated`) keep it. Also returns a note on the change.
     """
     if roles.time is not None:
         return roles, ()
@@ -40,46 +40,46 @@ def find_counter(
         starts = None if name in stated else _starts(columns, columns[name], roles.id)
         if starts is None or not _counts_time(name, starts, roles):
             continue
-        series = roles.id
-        if series is None and len(starts) > 1:
-            series = _id_of(table, starts, name, roles, stated)
-            if series is None:
+        id = roles.id
+        if id is None and len(starts) > 1:
+            id = _matching_id(table, starts, name, roles, stated)
+            if id is None:
                 if name.lower() in _NAMES:
-                    raise _begins_again(table, name, starts)
+                    raise _starts_again(table, name, starts)
                 continue
-        channels = tuple(other for other in roles.channels if other not in (name, series))
+        channels = tuple(other for other in roles.channels if other not in (name, id))
         if channels:
             note = f"column {name} is the time: it counts up"
-            if series != roles.id:
-                note += f", and begins again where column {series} changes, which is the id"
-            ignored = tuple(other for other in roles.ignored if other != series)
-            roles = replace(roles, time=name, id=series, channels=channels, ignored=ignored)
-            return roles, (note,)
+            if id != roles.id:
+                note += f", and starts again where column {id} changes, which is the id"
+            ignored = tuple(other for other in roles.ignored if other != id)
+            return replace(roles, time=name, id=id, channels=channels, ignored=ignored), (note,)
     return roles, ()
 
 
 def _counts_time(name: str, starts: NDArray[np.int64], roles: Roles) -> bool:
-    """Does a column that counts up do so with time, by its name or as it begins again?"""
+    """Return True if a column that counts up counts time: by its name, or as it starts again."""
     if name.lower() in _CALENDAR:
         return False
     return name.lower() in _NAMES or (roles.id is None and len(starts) > 1)
 
 
-def _begins_again(table: Table, name: str, starts: NDArray[np.int64]) -> DataError:
-    return DataError(
-        f"{table.source}, {table.row(int(starts[1]))}, column {name}: it counts up and begins "
-        f"again {len(starts) - 1} times, as if several series stood one after the other, and no "
-        f"column tells them apart; name one with id=, or leave {name} out with ignore={name!r}"
+def _starts_again(table: Table, name: str, starts: NDArray[np.int64]) -> DataError:
+    message = (
+        f"it counts up and starts again {len(starts) - 1} times, as if several series followed "
+        "each other, and no column separates them; name such a column with id=, or leave "
+        f"{name} out with ignore={name!r}"
     )
+    return wrong_cell(table, name, int(starts[1]), message)
 
 
 def _starts(
     columns: Columns, values: NDArray[np.float64], id: str | None
 ) -> NDArray[np.int64] | None:
-    """The rows where a column that counts up in even steps begins (again); None if it does not."""
-    if len(values) < _LEAST_STEPS or not np.isfinite(values).all():
+    """Return the rows where a column that counts in even steps starts; None for other columns."""
+    if len(values) < _MIN_STEPS or not np.isfinite(values).all():
         return None
-    if id is not None:  # rows of several series may be mixed
+    if id is not None:  # the rows of several series may be mixed
         codes, _ = columns[id]
         order = np.argsort(codes, kind="stable")
         values, codes = values[order], codes[order]
@@ -88,30 +88,31 @@ def _starts(
             return None
         return np.flatnonzero(np.append(True, np.diff(codes) != 0))
     steps = np.diff(values)
-    again = np.flatnonzero(steps <= 0)
-    up = np.delete(steps, again)
-    starts = np.append(0, again + 1)
+    falls = np.flatnonzero(steps <= 0)
+    rises = np.delete(steps, falls)
+    starts = np.append(0, falls + 1)
     lengths = np.diff(np.append(starts, len(values)))
-    if not len(up) or not np.allclose(up, up[0], rtol=1e-6) or lengths.min() < _LEAST_STEPS:
-        return None
-    return starts
+    even = len(rises) > 0 and np.allclose(rises, rises[0], rtol=1e-6)
+    return starts if even and lengths.min() >= _MIN_STEPS else None
 
 
-def _id_of(
+def _matching_id(
     table: Table, starts: NDArray[np.int64], counter: str, roles: Roles, stated: frozenset[str]
 ) -> str | None:
-    """The one column that changes just where the counter begins again, to a value of its own."""
+    """Return the column that changes exactly where the counter starts again, to unique values."""
     candidates = [
         name
         for name in (*roles.ignored, *roles.channels)
-        if name not in stated and name != counter and table.looks[name].kind in ("text", "number")
+        if name not in stated
+        and name != counter
+        and table.previews[name].kind in ("text", "number")
     ]
     loaded = table.load(dict.fromkeys(candidates, "text")).columns if candidates else {}
-    fitting = [name for name in candidates if _changes_at(loaded[name][0], starts)]
-    return fitting[0] if fitting else None
+    return next((name for name in candidates if _changes_at(loaded[name][0], starts)), None)
 
 
 def _changes_at(codes: NDArray[np.int64], starts: Iterable[int]) -> bool:
+    """Return True if the codes change at these rows only, each time to a new one."""
     changes = np.append(0, np.flatnonzero(np.diff(codes)) + 1)
     return bool(
         np.array_equal(changes, np.asarray(starts))

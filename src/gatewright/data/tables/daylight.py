@@ -1,7 +1,7 @@
-"""Times of a local clock with summer time, brought to winter time: each hour once, none missing.
+"""Convert times of a local clock with summer time to winter time: each hour is present once.
 
-A clock that is put forward leaves an hour out, one that is put back shows an hour twice. Where the
-zone is not given it is recognised by that: its rules are tried on the times.
+A clock that is put forward skips an hour, one that is put back shows an hour twice. If the zone is
+not given, it is recognised by these hours: the rules of some zones are tried on the times.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.tables.parts import Part, say_time
+from gatewright.data.tables.parts import TablePart, say_time
 from gatewright.errors import ArgumentError, DataError
 
-# One zone for each rule by which people put their clocks: 01:00 UTC all over the European Union,
-# 02:00 of the local clock in North America and in the south of Australia.
+# One zone for each rule of changing the clock: at 01:00 UTC in the whole European Union, at 02:00
+# of the local clock in North America and in the south of Australia.
 _RULES = (
     *("Europe/Berlin", "Europe/London", "Europe/Athens", "America/New_York"),
     *("Australia/Sydney", "Pacific/Auckland"),
@@ -30,10 +30,10 @@ _DAY = np.timedelta64(1, "D")
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """A moment at which the clock is put forward or back."""
+    """A change of the clock, forward or back."""
 
-    start: np.datetime64  # on the clock: the hour that is missing, or that comes twice,
-    end: np.datetime64  # and where it ends
+    start: np.datetime64  # start of the hour that is missing or comes twice, on the clock
+    end: np.datetime64  # end of this hour
     forward: bool
 
 
@@ -42,17 +42,17 @@ class _Clock:
     """The clock of a zone over some years."""
 
     changes: tuple[_Change, ...]
-    begins: NDArray[Any]  # (K,) when each offset begins, on the clock
-    shifts: NDArray[Any]  # (K,) what brings a time of the clock to winter time
+    begins: NDArray[Any]  # (K,) the start of each offset, on the clock
+    shifts: NDArray[Any]  # (K,) added to times of the clock to get winter time
 
 
 def to_winter_time(
-    source: str, parts: tuple[Part, ...], timezone: str | None
-) -> tuple[tuple[Part, ...], tuple[str, ...], str | None]:
-    """The parts on a clock without summer time, notes, and the zone whose clock they had.
+    source: str, parts: tuple[TablePart, ...], timezone: str | None
+) -> tuple[tuple[TablePart, ...], tuple[str, ...], str | None]:
+    """Convert the parts to winter time; return them, notes, and the zone of their clock.
 
-    Without `timezone` they stay as they are unless the hours that are missing or come twice are
-    those of a zone's rule. Days and longer steps have no hour to shift.
+    Without `timezone` they change only if the missing and double hours follow the rule of a
+    zone. Days and longer steps have no hour to shift.
     """
     if timezone is not None and any(part.times.dtype.kind != "M" for part in parts):
         raise ArgumentError(
@@ -61,7 +61,7 @@ def to_winter_time(
     if not _within_days(parts):
         return parts, (), timezone
     if timezone is not None:
-        note = f"times follow the clock of {timezone}; they are kept in its winter time"
+        note = f"times follow the clock of {timezone}; they are converted to its winter time"
         return _shifted(source, parts, timezone), (note,), timezone
     if all(_is_even(part.times) for part in parts):
         return parts, (), None
@@ -72,14 +72,14 @@ def to_winter_time(
     if not all((np.diff(part.times) > np.timedelta64(0)).all() for part in moved):
         return parts, (), None
     note = (
-        f"times follow a clock with summer time, like that of {name}: they are kept in winter "
-        "time, so that every hour is there once; say timezone= for another zone"
+        f"times follow a clock with summer time, like that of {name}: they are converted to "
+        "winter time, in which every hour comes once; pass timezone= for another zone"
     )
     return moved, (note,), name
 
 
-def _within_days(parts: Sequence[Part]) -> bool:
-    """Are these times, and some of them less than a day apart?"""
+def _within_days(parts: Sequence[TablePart]) -> bool:
+    """Return True for times of which some are less than a day apart."""
     if any(part.times.dtype.kind != "M" for part in parts):
         return False
     steps = [np.abs(np.diff(part.times)) for part in parts if len(part.times) > 1]
@@ -91,13 +91,13 @@ def _is_even(times: NDArray[Any]) -> bool:
     return len(steps) < 2 or bool((steps == steps[0]).all() and steps[0] > np.timedelta64(0))
 
 
-def _recognised(parts: Sequence[Part]) -> str | None:
-    """The zone that explains most of what is missing and what comes twice, and is never wrong."""
+def _recognised(parts: Sequence[TablePart]) -> str | None:
+    """Return the zone that explains most missing and double hours and contradicts none."""
     scores = {}
     for name in _RULES:
         try:
             clock = _clock_of(name, parts)
-        except ZoneInfoNotFoundError:  # a system without zones, on which timezone= says so
+        except ZoneInfoNotFoundError:  # a system without zones; `timezone` would report it
             continue
         verdicts = [
             verdict
@@ -110,8 +110,8 @@ def _recognised(parts: Sequence[Part]) -> str | None:
     return max(scores, key=lambda name: scores[name]) if scores else None
 
 
-def _judge(part: Part, change: _Change) -> list[bool]:
-    """[True] where the times of a part fit a change of the clock, [False] where not, [] unknown."""
+def _judge(part: TablePart, change: _Change) -> list[bool]:
+    """Return [True] if the times fit a change of the clock, [False] if not, [] if unknown."""
     times = part.times
     if not len(times) or times.max() < change.start or times.min() >= change.end:
         return []
@@ -130,33 +130,33 @@ def _judge(part: Part, change: _Change) -> list[bool]:
     return [bool((np.diff(times[inside]) <= np.timedelta64(0)).sum() == 1)]
 
 
-def _shifted(source: str, parts: Sequence[Part], name: str) -> tuple[Part, ...]:
-    """The parts in the winter time of a zone."""
+def _shifted(source: str, parts: Sequence[TablePart], name: str) -> tuple[TablePart, ...]:
+    """Convert the parts to the winter time of a zone."""
     clock = _clock_of(name, parts)
     return tuple(replace(part, times=_in_winter_time(source, part, clock, name)) for part in parts)
 
 
-def _in_winter_time(source: str, part: Part, clock: _Clock, name: str) -> NDArray[Any]:
+def _in_winter_time(source: str, part: TablePart, clock: _Clock, name: str) -> NDArray[Any]:
     times = part.times
-    which = np.maximum(np.searchsorted(clock.begins, times, side="right") - 1, 0)
+    offsets = np.maximum(np.searchsorted(clock.begins, times, side="right") - 1, 0)  # (T,)
     for change in clock.changes:
         inside = np.flatnonzero((times >= change.start) & (times < change.end))
         if not len(inside):
             continue
         if change.forward:
             raise DataError(
-                f"{source}: {say_time(times[inside[0]])} is not on the clock of {name}, which was "
-                "put forward over it; say another timezone=, or correct the time"
+                f"{source}: {say_time(times[inside[0]])} does not exist on the clock of {name}, "
+                "which was put forward over it; pass another timezone=, or correct the time"
             )
-        # The hour comes twice. `begins` counts it to the time after the change already; what
-        # comes before the rows go back belongs to the time before it.
-        back = np.flatnonzero(np.diff(times[inside]) <= np.timedelta64(0))
-        first = inside[: back[0] + 1] if len(back) else inside
-        which[first] = np.maximum(which[first] - 1, 0)
-    return np.asarray(times + clock.shifts[which])
+        # The hour comes twice, and `begins` assigns all of its rows to the new offset. The rows
+        # before the times fall belong to the old one.
+        falls = np.flatnonzero(np.diff(times[inside]) <= np.timedelta64(0))
+        first_pass = inside[: falls[0] + 1] if len(falls) else inside
+        offsets[first_pass] = np.maximum(offsets[first_pass] - 1, 0)
+    return np.asarray(times + clock.shifts[offsets])
 
 
-def _clock_of(name: str, parts: Sequence[Part]) -> _Clock:
+def _clock_of(name: str, parts: Sequence[TablePart]) -> _Clock:
     ends = [
         end for part in parts if len(part.times) for end in (part.times.min(), part.times.max())
     ]
@@ -166,11 +166,11 @@ def _clock_of(name: str, parts: Sequence[Part]) -> _Clock:
 
 @lru_cache(maxsize=64)
 def _clock(name: str, first: int, last: int) -> _Clock:
-    """The clock of a zone from the first day of one year to that of another."""
+    """Return the clock of a zone in the years `first` to `last`."""
     zone = ZoneInfo(name)
     start, end = datetime(first, 1, 1, tzinfo=UTC), datetime(last + 1, 1, 1, tzinfo=UTC)
     winter = _winter_offset(zone, end)
-    begins = [_plain(start, _offset(zone, start))]
+    begins = [_local_time(start, _offset(zone, start))]
     shifts = [winter - _offset(zone, start)]
     changes = []
     moment = start
@@ -178,10 +178,10 @@ def _clock(name: str, first: int, last: int) -> _Clock:
         later = moment + timedelta(days=7)
         before, after = _offset(zone, moment), _offset(zone, later)
         if before != after:
-            instant = _instant(zone, moment, later)
-            low, high = sorted((_plain(instant, before), _plain(instant, after)))
+            change = _find_change(zone, moment, later)
+            low, high = sorted((_local_time(change, before), _local_time(change, after)))
             changes.append(_Change(low, high, after > before))
-            begins.append(_plain(instant, after))
+            begins.append(_local_time(change, after))
             shifts.append(winter - after)
         moment = later
     return _Clock(
@@ -198,8 +198,8 @@ def _winter_offset(zone: ZoneInfo, moment: datetime) -> timedelta:
     return (local.utcoffset() or timedelta(0)) - (local.dst() or timedelta(0))
 
 
-def _instant(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
-    """The moment between two at which the offset changes, to the minute."""
+def _find_change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
+    """Find the moment between two at which the offset changes, to the minute, by bisection."""
     old = _offset(zone, low)
     while high - low > timedelta(minutes=1):
         middle = low + timedelta(minutes=int((high - low) / timedelta(minutes=2)))
@@ -207,5 +207,5 @@ def _instant(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
     return high
 
 
-def _plain(moment: datetime, offset: timedelta) -> np.datetime64:
+def _local_time(moment: datetime, offset: timedelta) -> np.datetime64:
     return np.datetime64((moment + offset).replace(tzinfo=None), "ns")

@@ -1,21 +1,23 @@
-"""A time that is spread over several columns: a date and an hour, or a year and a quarter."""
+"""Times in several columns, read as one: a date and an hour, or a year and a quarter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.columns.column import Kind
-from gatewright.data.columns.time_column import TimeCells
+from gatewright.data.columns.column import ColumnKind
+from gatewright.data.columns.time_column import TimeColumn
+from gatewright.data.columns.time_format import FIRST_YEAR, LAST_YEAR
 from gatewright.data.source.request import Request
 from gatewright.data.tables.preview import CLOCK
-from gatewright.data.tables.table import Columns, Loaded, Look, Table, wrong_cell
+from gatewright.data.tables.table import ColumnPreview, Columns, LoadedColumns, Table, wrong_cell
 
-# The part of a time that a column holds, by its name in lower case.
+# The part of a time that a column is likely to have, by its name in lower case.
 _NAMES = {
     "year": ("year", "yr", "yyyy"),
     "quarter": ("quarter", "qtr", "q"),
@@ -26,25 +28,28 @@ _NAMES = {
     "minute": ("minute", "min", "mins"),
 }
 _CLOCK_NAMES = ("time", "hour", "clock", "time_of_day", "hhmm")
-_PARTS = {name: part for part, names in _NAMES.items() for name in names}
+_PART_OF_NAME = {name: part for part, names in _NAMES.items() for name in names}
 _LARGEST = {"quarter": 4, "month": 12, "week": 53, "day": 31, "hour": 24, "minute": 59}
 _HOUR = 3600 * 10**9  # nanoseconds
 
 
-def joined(table: Table, request: Request) -> tuple[Table, Request]:
-    """The table with one column of times where several make up a time, and the request for it."""
+def join_time_columns(table: Table, request: Request) -> tuple[Table, Request]:
+    """Join the columns that form a time to one; return the table and the request for it.
+
+    A table without such columns is returned unchanged.
+    """
     free = {
-        name: look
-        for name, look in table.looks.items()
+        name: preview
+        for name, preview in table.previews.items()
         if not any(name in names for names in request.columns.values())
     }
     if request.time is None:
         columns = _date_and_clock(free) or _year_and_parts(free)
-    elif request.time in table.looks or "+" not in request.time:
+    elif request.time in table.previews or "+" not in request.time:
         columns = ()
     else:
         columns = tuple(name.strip() for name in request.time.split("+"))
-        columns = columns if all(name in table.looks for name in columns) else ()
+        columns = columns if all(name in table.previews for name in columns) else ()
     if not columns:
         return table, request
     if request.time is not None:
@@ -53,7 +58,7 @@ def joined(table: Table, request: Request) -> tuple[Table, Request]:
 
 
 def joined_name(columns: Iterable[str]) -> str:
-    """The name of the column of times that these columns make up; also to ask for it.
+    """Return the name of the time that these columns form, which is also a value of `time`.
 
     >>> joined_name(["year", "quarter"])
     'year + quarter'
@@ -62,124 +67,134 @@ def joined_name(columns: Iterable[str]) -> str:
 
 
 def season_as_id(table: Table, request: Request) -> tuple[str, ...]:
-    """A note where a part of the date was asked for as the id of series."""
-    part = _PARTS.get((request.id or "").lower())
-    if part not in _LARGEST or request.id not in table.looks:
+    """Return a note if the user has named a part of the date as the id of series."""
+    part = _PART_OF_NAME.get((request.id or "").lower())
+    if part not in _LARGEST or request.id not in table.previews:
         return ()
-    if not any(_PARTS.get(name.lower()) == "year" for name in table.looks):
+    if not any(_PART_OF_NAME.get(name.lower()) == "year" for name in table.previews):
         return ()
     return (
-        f"column {request.id} is a part of the date and the id, so each series holds one {part} "
+        f"column {request.id} is a part of the date and the id, so each series has one {part} "
         "of every year; leave id= out to read one series in order of time",
     )
 
 
 class JoinedTable:
-    """A table whose columns `parts` are read as one column of times."""
+    """A table of which some columns are read as one column of times."""
 
-    def __init__(self, table: Table, parts: tuple[str, ...]) -> None:
-        self._table, self._parts = table, parts
+    def __init__(self, table: Table, joined: tuple[str, ...]) -> None:
+        self._table, self._joined = table, joined
         self.source = table.source
-        self.name = joined_name(parts)
-        shown = " and ".join(parts)
-        self.notes = (*table.notes, f"columns {shown} are read as one time, {self.name}")
-        rest = {name: look for name, look in table.looks.items() if name not in parts}
+        self.name = joined_name(joined)
+        names = " and ".join(joined)
+        self.notes = (*table.notes, f"columns {names} are read as one time, {self.name}")
+        rest = {name: preview for name, preview in table.previews.items() if name not in joined}
         example = " ".join(
-            table.looks[name].examples[0] for name in parts if table.looks[name].examples
+            table.previews[name].examples[0] for name in joined if table.previews[name].examples
         )
-        self.looks: Mapping[str, Look] = {self.name: Look("time", (example,)), **rest}
-
-    def row(self, at: int) -> str:
-        """The same as of the table itself."""
-        return self._table.row(at)
-
-    def load(self, kinds: Mapping[str, Kind]) -> Loaded:
-        """Read these columns; the time from its parts."""
-        inner = {name: kind for name, kind in kinds.items() if name != self.name}
-        if self.name not in kinds:
-            return self._table.load(inner)
-        own: dict[str, Kind] = {
-            name: "time" if _is_date(self._table.looks[name]) else "text" for name in self._parts
+        self.previews: Mapping[str, ColumnPreview] = {
+            self.name: ColumnPreview("time", (example,)),
+            **rest,
         }
-        loaded = self._table.load({**inner, **own})
-        columns: dict[str, Any] = {name: loaded.columns[name] for name in inner}
+
+    def row(self, index: int) -> str:
+        """Name the row as the table itself does."""
+        return self._table.row(index)
+
+    def load(self, kinds: Mapping[str, ColumnKind]) -> LoadedColumns:
+        """Read these columns, the joined time from its parts."""
+        others = {name: kind for name, kind in kinds.items() if name != self.name}
+        if self.name not in kinds:
+            return self._table.load(others)
+        parts: dict[str, ColumnKind] = {
+            name: "time" if _is_date(self._table.previews[name]) else "text"
+            for name in self._joined
+        }
+        loaded = self._table.load({**others, **parts})
+        columns: dict[str, Any] = {name: loaded.columns[name] for name in others}
         columns[self.name] = self._times(loaded.columns)
-        return Loaded(columns, loaded.notes, loaded.zoned, loaded.decimal)
+        return LoadedColumns(columns, loaded.notes, loaded.zoned, loaded.decimal)
 
     def _times(self, columns: Columns) -> NDArray[Any]:
-        """(rows,), the moment that the parts of each row make up."""
-        dates = [name for name in self._parts if not isinstance(columns[name], tuple)]
+        """Return the time that the parts of each row form, (rows,)."""
+        dates = [name for name in self._joined if not isinstance(columns[name], tuple)]
         if dates:
-            (rest,) = [name for name in self._parts if name != dates[0]]
+            (clock,) = [name for name in self._joined if name != dates[0]]
             day = np.asarray(columns[dates[0]])
-            return np.asarray(day + self._by_name(rest, columns[rest], self._clock))
-        parts = {_PARTS.get(name.lower(), name): name for name in self._parts}
+            return np.asarray(day + self._durations(clock, columns[clock], _time_of_day))
+        parts = {_PART_OF_NAME.get(name.lower(), name): name for name in self._joined}
         times = self._dates(parts, columns)
         for part, unit in (("hour", _HOUR), ("minute", _HOUR // 60)):
             if part in parts:
-                cells = columns[parts[part]]
-                times = np.asarray(
-                    times + self._by_name(parts[part], cells, self._count(part, unit))
-                )
+                name = parts[part]
+                convert = partial(_count, unit=unit, largest=_LARGEST[part])
+                times = np.asarray(times + self._durations(name, columns[name], convert))
         return times
 
-    def _by_name(self, column: str, cells: Any, read: Any) -> NDArray[Any]:
-        """(rows,), timedelta64[ns]: each different cell of a column is read once."""
-        codes, names = cells
-        values = [read(name) for name in names]
-        for code, value in enumerate(values):
+    def _durations(
+        self, column: str, cells: Any, convert: Callable[[str], int | None]
+    ) -> NDArray[Any]:
+        """Convert a column of text to (rows,) timedelta64[ns], each different cell once.
+
+        `convert` returns nanoseconds, or None for a cell that does not fit.
+        """
+        codes, texts = cells
+        nanoseconds = [convert(text) for text in texts]
+        for code, value in enumerate(nanoseconds):
             if value is None:
                 row = int(np.flatnonzero(codes == code)[0])
-                what = f"{names[code]!r} is no time of the day; expected a form like 18:00"
-                raise wrong_cell(self._table, column, row, what)
-        lookup = np.array([*values, np.iinfo(np.int64).min], dtype=np.int64)
+                message = f"{texts[code]!r} is not a time of the day; expected a form like 18:00"
+                raise wrong_cell(self._table, column, row, message)
+        # The last entry is NaT, for the code -1 of a missing cell.
+        lookup = np.array([*nanoseconds, np.iinfo(np.int64).min], dtype=np.int64)
         return np.asarray(lookup[codes].astype("timedelta64[ns]"))
 
-    @staticmethod
-    def _clock(cell: str) -> int | None:
-        """Nanoseconds since midnight; 24:00 is the end of the day."""
-        if cell.removesuffix(".0").isdigit():
-            hour = int(float(cell))
-            return hour * _HOUR if hour <= 24 else None
-        match = CLOCK.fullmatch(cell)
-        if match is None:
-            return None
-        hour, minute, second = (int(match[at] or 0) for at in (1, 2, 3))
-        if match[4]:
-            hour = hour % 12 + (12 if match[4][0] in "Pp" else 0)
-        if hour > 24 or minute > 59 or second > 59:
-            return None
-        return hour * _HOUR + (minute * 60 + second) * 10**9
-
-    @staticmethod
-    def _count(part: str, unit: int) -> Any:
-        def read(cell: str) -> int | None:
-            value = _whole(cell)
-            return None if value is None or value > _LARGEST[part] else value * unit
-
-        return read
-
     def _dates(self, parts: Mapping[str, str], columns: Columns) -> NDArray[Any]:
-        """(rows,), the day that year, quarter, month, week and day make up."""
-        own = [part for part in ("year", "quarter", "month", "week", "day") if part in parts]
-        codes = np.stack([columns[parts[part]][0] for part in own], axis=1)
-        different, which = np.unique(codes, axis=0, return_inverse=True)
+        """Return the day that year, quarter, month, week and day form, (rows,)."""
+        present = [part for part in ("year", "quarter", "month", "week", "day") if part in parts]
+        codes = np.stack([columns[parts[part]][0] for part in present], axis=1)
+        # Each different date is converted once: `inverse` leads from the rows to them.
+        different, inverse = np.unique(codes, axis=0, return_inverse=True)
+        inverse = inverse.ravel()
         texts = []
         for row in different.tolist():
             cells = [
                 columns[parts[part]][1][code] if code >= 0 else ""
-                for part, code in zip(own, row, strict=True)
+                for part, code in zip(present, row, strict=True)
             ]
-            texts.append(_written(dict(zip(own, cells, strict=True))))
-        column = TimeCells()
+            texts.append(_date_text(dict(zip(present, cells, strict=True))))
+        column = TimeColumn()
         if fault := column.add(texts, 0) or column.problem():
-            row = int(np.flatnonzero(which.ravel() == fault[0])[0])
-            raise wrong_cell(self._table, self.name, row, f"{texts[fault[0]]!r} is no date")
-        return np.asarray(column.done()[which.ravel()])
+            row = int(np.flatnonzero(inverse == fault[0])[0])
+            message = f"{texts[fault[0]]!r} is not a date; correct the row"
+            raise wrong_cell(self._table, self.name, row, message)
+        return np.asarray(column.result()[inverse])
 
 
-def _written(cells: Mapping[str, str]) -> str:
-    """The parts of a date as one text; an empty one where a part is missing."""
+def _time_of_day(cell: str) -> int | None:
+    """Convert a time of the day to nanoseconds since midnight; 24:00 is the end of the day."""
+    if cell.removesuffix(".0").isdigit():
+        hour = int(float(cell))
+        return hour * _HOUR if hour <= 24 else None
+    match = CLOCK.fullmatch(cell)
+    if match is None:
+        return None
+    hour, minute, second = (int(match[group] or 0) for group in (1, 2, 3))
+    if match[4]:
+        hour = hour % 12 + (12 if match[4][0] in "Pp" else 0)
+    if hour > 24 or minute > 59 or second > 59:
+        return None
+    return hour * _HOUR + (minute * 60 + second) * 10**9
+
+
+def _count(cell: str, unit: int, largest: int) -> int | None:
+    """Convert a number of units (nanoseconds each) to nanoseconds; None if it is too large."""
+    value = _whole_number(cell)
+    return None if value is None or value > largest else value * unit
+
+
+def _date_text(cells: Mapping[str, str]) -> str:
+    """Write the parts of a date as one text; it is empty if a part is missing."""
     if not all(cells.values()):
         return ""
     cells = {part: cell.removesuffix(".0") for part, cell in cells.items()}
@@ -193,41 +208,43 @@ def _written(cells: Mapping[str, str]) -> str:
     return f"{year}-{cells['month']}-{cells.get('day', '1')}"
 
 
-def _is_date(look: Look) -> bool:
-    """Does a column hold times, other than 18.00.00, which may as well be a day?"""
-    return look.kind == "time" and not look.clock
+def _is_date(preview: ColumnPreview) -> bool:
+    """Return True for a column of dates; 18.00.00 looks like one but is a time of the day."""
+    return preview.kind == "time" and not preview.clock
 
 
-def _whole(cell: str) -> int | None:
+def _whole_number(cell: str) -> int | None:
     text = cell.removesuffix(".0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
 
 
-def _date_and_clock(free: Mapping[str, Look]) -> tuple[str, ...]:
-    """A column of dates, several rows each, and the one that holds the time of the day."""
+def _date_and_clock(free: Mapping[str, ColumnPreview]) -> tuple[str, ...]:
+    """Find a column of dates, each in several rows, and the one with the time of the day."""
     dates = [
         name
-        for name, look in free.items()
-        if _is_date(look) and not look.named and not any(":" in cell for cell in look.examples)
+        for name, preview in free.items()
+        if _is_date(preview)
+        and not preview.named
+        and not any(":" in cell for cell in preview.examples)
     ]
     clocks = [
         name
-        for name, look in free.items()
-        if (look.kind in ("text", "time") and look.clock) or _holds(name, look, "hour")
+        for name, preview in free.items()
+        if (preview.kind in ("text", "time") and preview.clock) or _fits_part(name, preview, "hour")
     ]
     named = [name for name in clocks if name.lower() in _CLOCK_NAMES]
     clocks = named[:1] or clocks
     return (dates[0], clocks[0]) if len(dates) == len(clocks) == 1 else ()
 
 
-def _year_and_parts(free: Mapping[str, Look]) -> tuple[str, ...]:
-    """A column of years, several rows each, and those that hold parts of the year."""
-    if any(look.kind == "time" for look in free.values()):
+def _year_and_parts(free: Mapping[str, ColumnPreview]) -> tuple[str, ...]:
+    """Find a column of years, each in several rows, and those with parts of the year."""
+    if any(preview.kind == "time" for preview in free.values()):
         return ()
     parts: dict[str, str] = {}
-    for name, look in free.items():
-        part = _PARTS.get(name.lower())
-        if part and part not in parts and _holds(name, look, part):
+    for name, preview in free.items():
+        part = _PART_OF_NAME.get(name.lower())
+        if part and part not in parts and _fits_part(name, preview, part):
             parts[part] = name
     if "year" not in parts or free[parts["year"]].named:
         return ()
@@ -242,13 +259,12 @@ def _year_and_parts(free: Mapping[str, Look]) -> tuple[str, ...]:
     return tuple(parts[part] for part in chain)
 
 
-def _holds(name: str, look: Look, part: str) -> bool:
-    """Can a column of this name and these values be that part of a time?"""
-    if _PARTS.get(name.lower()) != part or not look.examples:
+def _fits_part(name: str, preview: ColumnPreview, part: str) -> bool:
+    """Return True if a column with this name and these values can be that part of a time."""
+    if _PART_OF_NAME.get(name.lower()) != part or not preview.examples:
         return False
-    if part == "month" and look.kind == "text":
-        return all(cell.isalpha() and len(cell) >= 3 for cell in look.examples)
-    values = [_whole(cell.lstrip("QqWw")) for cell in look.examples]
-    if part == "year":
-        return all(value is not None and 1678 <= value <= 2261 for value in values)
-    return all(value is not None and value <= _LARGEST[part] for value in values)
+    if part == "month" and preview.kind == "text":
+        return all(cell.isalpha() and len(cell) >= 3 for cell in preview.examples)
+    values = [_whole_number(cell.lstrip("QqWw")) for cell in preview.examples]
+    smallest, largest = (FIRST_YEAR, LAST_YEAR) if part == "year" else (0, _LARGEST[part])
+    return all(value is not None and smallest <= value <= largest for value in values)

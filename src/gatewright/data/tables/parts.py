@@ -1,4 +1,4 @@
-"""The rows of a table, parted by their id: each in order, and with nothing missing."""
+"""The rows of a table, separated by their id: sorted by time, and without missing values."""
 
 from __future__ import annotations
 
@@ -9,147 +9,151 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.columns.missing import Fill, filled
+from gatewright.data.columns.missing import Fill, fill_missing
 from gatewright.data.source.request import Roles
 from gatewright.data.tables.table import Columns, Table, length, wrong_cell
 from gatewright.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """The rows of one id, in the table's order."""
+class TablePart:
+    """The rows with one id, in the table's order."""
 
     id: str
-    rows: NDArray[np.int64]  # (T,), positions in the table; -1 for a step that was put in
+    rows: NDArray[np.int64]  # (T,), positions in the table; -1 for a step that was inserted
     times: NDArray[Any]  # (T,)
-    values: NDArray[np.float64]  # (T, C), NaN or infinite where something is missing
+    values: NDArray[np.float64]  # (T, C), NaN or infinite if missing
+
+    def select(self, selection: slice | NDArray[Any]) -> TablePart:
+        """Return some of the rows."""
+        return TablePart(
+            self.id, self.rows[selection], self.times[selection], self.values[selection]
+        )
 
 
-def parts_of(table: Table, columns: Columns, roles: Roles, name: str) -> tuple[Part, ...]:
-    """One part for each id, in the order in which they come; without ids, one for all rows."""
+def split_by_id(table: Table, columns: Columns, roles: Roles, name: str) -> tuple[TablePart, ...]:
+    """Return one part per id, in order of appearance; one for all rows if there are no ids."""
     count = length(columns)
     values = np.stack([columns[channel] for channel in roles.channels], axis=1)
     times = np.arange(count) if roles.time is None else columns[roles.time]
     if roles.time is not None:
-        lost = np.isnat(times) if times.dtype.kind == "M" else ~np.isfinite(times)
-        if lost.any():
-            at = int(np.flatnonzero(lost)[0])
-            raise wrong_cell(table, roles.time, at, "the time is missing; write it")
+        missing = np.isnat(times) if times.dtype.kind == "M" else ~np.isfinite(times)
+        if missing.any():
+            row = int(np.flatnonzero(missing)[0])
+            raise wrong_cell(table, roles.time, row, "the time is missing; write it")
     if roles.id is None:
-        groups = [(name, np.arange(count))]
-    else:
-        codes, names = columns[roles.id]
-        if (codes < 0).any():
-            at = int(np.flatnonzero(codes < 0)[0])
-            raise wrong_cell(table, roles.id, at, "the id is missing; write it")
-        order = np.argsort(codes, kind="stable")
-        edges = np.cumsum(np.bincount(codes))[:-1]
-        groups = list(zip(names, np.split(order, edges), strict=True))
-    parts = []
-    for one, rows in groups:
-        own = np.arange(len(rows)) if roles.time is None else times[rows]
-        parts.append(Part(one, rows, own, values[rows]))
-    return tuple(parts)
+        return (TablePart(name, np.arange(count), times, values),)
+    codes, names = columns[roles.id]
+    if (codes < 0).any():
+        row = int(np.flatnonzero(codes < 0)[0])
+        raise wrong_cell(table, roles.id, row, "the id is missing; write it")
+    order = np.argsort(codes, kind="stable")
+    edges = np.cumsum(np.bincount(codes))[:-1]
+    return tuple(
+        TablePart(
+            id, rows, np.arange(len(rows)) if roles.time is None else times[rows], values[rows]
+        )
+        for id, rows in zip(names, np.split(order, edges), strict=True)
+    )
 
 
-def in_order_of_time(part: Part) -> Part:
-    """The part with its rows sorted by time; as it is where two of them have the same time."""
-    order = np.argsort(part.times, kind="stable")
-    times = part.times[order]
-    if not (times[1:] > times[:-1]).all():
-        return part
-    return Part(part.id, part.rows[order], times, part.values[order])
+def sort_by_time(part: TablePart) -> TablePart:
+    """Sort the rows by time; leave them unchanged if two of them have the same time."""
+    ordered = part.select(np.argsort(part.times, kind="stable"))
+    return ordered if (ordered.times[1:] > ordered.times[:-1]).all() else part
 
 
-def check_rising(table: Table, part: Part, roles: Roles) -> None:
-    """`DataError` that names the first time that does not lie after the one before it."""
+def check_rising(table: Table, part: TablePart, roles: Roles) -> None:
+    """Raise `DataError` for the first time that is not later than the one before it."""
     times = part.times
     wrong = np.flatnonzero(~(times[1:] > times[:-1]))
     if roles.time is None or not len(wrong):
         return
-    at = int(wrong[0])
-    before, row = table.row(int(part.rows[at])), int(part.rows[at + 1])
-    of = f" of {part.id}" if roles.id is not None else ""
-    more = f" ({len(wrong)} times like this{of})" if len(wrong) > 1 else of
-    if times[at + 1] == times[at]:
-        what = f"{say_time(times[at])} stands in {before} already{more}; keep one of the two rows"
+    index = int(wrong[0])
+    earlier_row, row = table.row(int(part.rows[index])), int(part.rows[index + 1])
+    owner = f" of {part.id}" if roles.id is not None else ""
+    more = f" ({len(wrong)} times like this{owner})" if len(wrong) > 1 else owner
+    if times[index + 1] == times[index]:
+        message = (
+            f"{say_time(times[index])} is in {earlier_row} already{more}; keep one of the rows"
+        )
     else:
-        what = (
-            f"{say_time(times[at + 1])} comes after {say_time(times[at])} in {before}{more}; "
-            "sort the rows by time"
+        message = (
+            f"{say_time(times[index + 1])} comes after {say_time(times[index])} in "
+            f"{earlier_row}{more}; sort the rows by time"
         )
     if roles.id is None:
-        texts = [name for name in roles.ignored if table.looks[name].kind == "text"]
+        texts = [name for name in roles.ignored if table.previews[name].kind == "text"]
         hint = f" (is it {' or '.join(texts[:3])}?)" if texts else ""
-        what += f", or say with id= which column tells several series apart{hint}"
-    raise wrong_cell(table, roles.time, row, what)
+        message += f", or name the column that separates several series with id={hint}"
+    raise wrong_cell(table, roles.time, row, message)
 
 
 def say_time(time: Any) -> str:
-    """A time as short as it can be written."""
+    """Write a time as briefly as possible."""
     if not isinstance(time, np.datetime64):
         return f"{time}"
     return str(time).removesuffix("." + "0" * 9).removesuffix("T00:00:00")
 
 
-def repaired(
-    table: Table, parts: Iterable[Part], roles: Roles, fill: Fill | None
-) -> tuple[tuple[Part, ...], tuple[str, ...]]:
-    """The parts with what is missing filled or left out, and a note of how much it was.
+def repair(
+    table: Table, parts: Iterable[TablePart], roles: Roles, fill: Fill | None
+) -> tuple[tuple[TablePart, ...], tuple[str, ...]]:
+    """Fill or leave out missing values; return the parts and a note on the number of values.
 
-    Without `fill` the first missing or infinite value is a `DataError` with its place.
+    Without `fill` the first missing or infinite value raises `DataError` with its place.
     """
-    done, count = [], 0
+    repaired, count = [], 0
     for part in parts:
         missing = ~np.isfinite(part.values)
-        put_in = (part.rows < 0).sum() * len(roles.channels)
-        count += int(missing.sum() - put_in) if fill != "drop" else int(missing.any(axis=1).sum())
-        if missing.any():
-            part = _mended(table, part, roles, fill, missing)
-        done.append(part)
+        inserted = (part.rows < 0).sum() * len(roles.channels)
+        count += int(missing.any(axis=1).sum() if fill == "drop" else missing.sum() - inserted)
+        repaired.append(_repair_part(table, part, roles, fill, missing) if missing.any() else part)
     if not count:
-        return tuple(done), ()
-    what = "rows with a missing value left out" if fill == "drop" else f"missing values: {fill}"
-    return tuple(done), (f"{count} {what}",)
+        return tuple(repaired), ()
+    action = "rows with a missing value left out" if fill == "drop" else f"missing values: {fill}"
+    return tuple(repaired), (f"{count} {action}",)
 
 
-def _mended(
-    table: Table, part: Part, roles: Roles, fill: Fill | None, missing: NDArray[np.bool_]
-) -> Part:
+def _repair_part(
+    table: Table, part: TablePart, roles: Roles, fill: Fill | None, missing: NDArray[np.bool_]
+) -> TablePart:
     if fill is None:
         raise _missing_value(table, part, roles, missing)
     if fill == "drop":
-        kept = ~missing.any(axis=1)
-        if not kept.any():
+        complete = np.flatnonzero(~missing.any(axis=1))
+        if not len(complete):
             raise DataError(
                 f"{table.source}: every row of {part.id} has a missing value, so fill='drop' "
-                "leaves a sequence of length zero; take it out, or leave a column out with ignore="
+                "leaves a sequence of length zero; remove it, or leave a column out with ignore="
             )
-        return Part(part.id, part.rows[kept], part.times[kept], part.values[kept])
-    part = replace(part, values=filled(part.values, part.times, fill))
-    left = ~np.isfinite(part.values)
-    if left.any():
-        channel = int(np.flatnonzero(left.any(axis=0))[0])
-        first = int(np.flatnonzero(left[:, channel])[0])
-        why = "no value at all" if left[:, channel].all() else "no value before it"
+        return part.select(complete)
+    part = replace(part, values=fill_missing(part.values, part.times, fill))
+    unfilled = ~np.isfinite(part.values)
+    if unfilled.any():
+        channel = int(np.flatnonzero(unfilled.any(axis=0))[0])
+        first = int(np.flatnonzero(unfilled[:, channel])[0])
+        reason = "no value at all" if unfilled[:, channel].all() else "no value before it"
         raise wrong_cell(
             table,
             roles.channels[channel],
             int(part.rows[first]),
-            f"the value is missing and {part.id} has {why} to fill it with fill={fill!r}; "
-            "leave the column out with ignore=, or the rows",
+            f"the value is missing and {part.id} has {reason} to fill it with fill={fill!r}; "
+            "leave the column out with ignore=, or remove the rows",
         )
     return part
 
 
-def _missing_value(table: Table, part: Part, roles: Roles, missing: NDArray[np.bool_]) -> DataError:
-    at, channel = (int(place) for place in np.argwhere(missing)[0])
-    value = part.values[at, channel]
-    what = "the value is missing" if np.isnan(value) else f"{value} is no finite number"
+def _missing_value(
+    table: Table, part: TablePart, roles: Roles, missing: NDArray[np.bool_]
+) -> DataError:
+    step, channel = map(int, np.argwhere(missing)[0])
+    value = part.values[step, channel]
+    fact = "the value is missing" if np.isnan(value) else f"{value} is not a finite number"
     more = f" ({missing.sum()} such cells)" if missing.sum() > 1 else ""
     return wrong_cell(
         table,
         roles.channels[channel],
-        int(part.rows[at]),
-        f"{what}{more}; write a number, or say fill='linear', 'previous' or 'drop'",
+        int(part.rows[step]),
+        f"{fact}{more}; write a number, or pass fill='linear', 'previous' or 'drop'",
     )

@@ -1,70 +1,42 @@
-"""A first look at the cells of a column, and the end of reading: what all formats do alike."""
+"""Preview a column: its likely kind, and examples, from its first cells."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
-from gatewright.data.columns.column import Cells, kind_of
+from gatewright.data.columns.column import kind_of
 from gatewright.data.columns.missing import is_missing
-from gatewright.data.columns.number_column import settle_numbers
-from gatewright.data.columns.time_column import TimeCells, is_unix_time, parse
-from gatewright.data.tables.table import Loaded, Look, Table, wrong_cell
+from gatewright.data.columns.time_format import is_unix_time, parse_time
+from gatewright.data.tables.table import ColumnPreview
 
 CLOCK = re.compile(r"(\d\d?)[:.h](\d\d)(?:[:.](\d\d)(?:\.\d+)?)?(?: ?([AaPp][Mm]))?", re.ASCII)
-_DOTTED_DATE = re.compile(r"\d\d?\.\d\d?\.(?:\d\d){1,2}.*", re.ASCII | re.DOTALL)
 _DIGIT = re.compile(r"[0-9]")
-_MANY = 10  # different cells
-_MOST_NAMED = 0.9  # of the rows, from which on a column names each of them
+_MAX_EXAMPLES = 5
+_MANY_VALUES = 10  # different texts from which on a column may number its rows
+_NAMED_SHARE = 0.9  # different cells per row from which on a column names its rows
 
 
-def look_at(cells: Sequence[str]) -> Look:
+def preview_column(cells: Sequence[str]) -> ColumnPreview:
     """Judge a column by its first cells."""
     kind = kind_of(cells)
     present = [cell.strip() for cell in cells if not is_missing(cell)]
     different = dict.fromkeys(present)
     number = kind == "number"
-    return Look(
+    return ColumnPreview(
         kind,
-        tuple(different)[:5],
-        days=number and all(parse(cell, "yearmonthday") for cell in different),
-        unix=number and all(is_unix_time(cell) for cell in different) and _rise(present),
+        tuple(different)[:_MAX_EXAMPLES],
+        days=number and all(parse_time(cell, "yearmonthday") for cell in different),
+        unix=number and all(is_unix_time(cell) for cell in different) and _increase(present),
         clock=bool(present) and all(CLOCK.fullmatch(cell) for cell in different),
-        numbered=len(different) >= _MANY and all(_DIGIT.search(cell) for cell in different),
-        named=len(present) > 1 and len(different) >= _MOST_NAMED * len(present),
+        numbered=len(different) >= _MANY_VALUES and all(_DIGIT.search(cell) for cell in different),
+        named=len(present) > 1 and len(different) >= _NAMED_SHARE * len(present),
     )
 
 
-def _rise(cells: Sequence[str]) -> bool:
-    """Do these numbers rise nearly everywhere, as times do, series after series?"""
+def _increase(cells: Sequence[str]) -> bool:
+    """Return True if at most a tenth of the numbers falls, as times do from series to series."""
     numbers = [float(cell) for cell in cells]
     falls = sum(later < earlier for earlier, later in pairwise(numbers))
     return 10 * falls <= len(numbers)
-
-
-def finish(table: Table, cells: Mapping[str, Cells], separator: str = ",") -> Loaded:
-    """The columns that were collected, once it is settled what each of them means."""
-    notes: list[str] = []
-    dotted = any(
-        _DOTTED_DATE.fullmatch(example)
-        for look in table.looks.values()
-        if look.kind == "time"
-        for example in look.examples
-    )
-    numbers = settle_numbers(cells, separator=separator, dotted_dates=dotted)
-    if numbers.fault is not None:
-        name, fault = numbers.fault
-        raise wrong_cell(table, name, *fault)
-    for name, column in cells.items():
-        if (problem := column.problem()) is not None:
-            raise wrong_cell(table, name, *problem)
-        notes += [f"column {name}: {note}" for note in column.notes()]
-    return Loaded(
-        {name: column.done() for name, column in cells.items()},
-        (*numbers.notes, *notes),
-        frozenset(
-            name for name, column in cells.items() if isinstance(column, TimeCells) and column.zoned
-        ),
-        numbers.decimal,
-    )

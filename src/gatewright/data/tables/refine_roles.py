@@ -1,4 +1,4 @@
-"""What only the whole columns can tell of their roles, after a first look has found the rest."""
+"""Refine the roles of columns by their whole content, after the previews have suggested them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from gatewright.data.source.request import Roles
 from gatewright.data.tables.table import Columns, Table, length
 from gatewright.errors import DataError
 
-# How the number of a row comes into a file: by the index of a dataframe that was saved.
+# Names of columns with row numbers, such as the index of a dataframe that was saved to a file.
 _ROW_NUMBERS = ("column 1", "unnamed: 0", "index", "rownames", "")
 
 
-def settle(
-    table: Table, columns: Columns, roles: Roles, said: frozenset[str]
+def refine_roles(
+    table: Table, columns: Columns, roles: Roles, stated: frozenset[str]
 ) -> tuple[Roles, tuple[str, ...]]:
-    """The roles without columns that number the rows or are empty, static ones apart.
+    """Leave out columns that number the rows or are empty, and make constant ones static.
 
-    What the user said of a column (`said`) is left as it is.
+    Columns to which the user gave a role (`stated`) keep it. Also returns a note on each change.
     """
     notes: list[str] = []
 
@@ -34,11 +34,10 @@ def settle(
         )
 
     count = length(columns)
-    found = roles.id if roles.id not in said else None
-    if found is not None and len(columns[found][1]) == count > 1:
-        leave_out(found, "has another value in every row")
+    if roles.id is not None and roles.id not in stated and len(columns[roles.id][1]) == count > 1:
+        leave_out(roles.id, "has another value in every row")
     for name in roles.channels:
-        if name in said:
+        if name in stated:
             continue
         values = columns[name]
         if np.isnan(values).all():
@@ -46,32 +45,34 @@ def settle(
         elif name.lower() in _ROW_NUMBERS and count > 1 and (np.diff(values) == 1).all():
             leave_out(name, "numbers the rows")
     if not roles.channels:
-        raise DataError(f"{table.source} has no column of numbers to learn from")
-    still = _constant(columns, roles, said)
-    if still:
-        names = ", ".join(still)
-        notes.append(f"{names}: the same in every row of an id, so static")
+        raise DataError(
+            f"{table.source} has no column of numbers to learn from; expected at least one "
+            "that is not empty and does not number the rows"
+        )
+    constant = _constant_within_id(columns, roles, stated)
+    if constant:
+        notes.append(f"{', '.join(constant)}: the same in every row of an id, so static")
         roles = replace(
             roles,
-            channels=tuple(name for name in roles.channels if name not in still),
-            static=(*roles.static, *still),
+            channels=tuple(name for name in roles.channels if name not in constant),
+            static=(*roles.static, *constant),
         )
     return roles, tuple(notes)
 
 
-def _constant(columns: Columns, roles: Roles, said: frozenset[str]) -> tuple[str, ...]:
-    """The channels of a forecast that never change within an id, but from one id to the next."""
+def _constant_within_id(columns: Columns, roles: Roles, stated: frozenset[str]) -> tuple[str, ...]:
+    """Return the channels of a forecast that are constant within each id but differ between ids."""
     if roles.id is None or roles.label is not None:
         return ()
-    codes, names = columns[roles.id]
-    if len(names) < 2 or (codes < 0).any() or len(codes) < 2 * len(names):
+    codes, ids = columns[roles.id]
+    if len(ids) < 2 or (codes < 0).any() or len(codes) < 2 * len(ids):
         return ()
-    first = np.unique(codes, return_index=True)[1]
-    found = tuple(
+    first_rows = np.unique(codes, return_index=True)[1]
+    constant = tuple(
         name
         for name in roles.channels
-        if name not in said
-        and (columns[name] == columns[name][first][codes]).all()
-        and len(np.unique(columns[name][first])) > 1
+        if name not in stated
+        and (columns[name] == columns[name][first_rows][codes]).all()
+        and len(np.unique(columns[name][first_rows])) > 1
     )
-    return found if len(found) < len(roles.channels) else ()
+    return constant if len(constant) < len(roles.channels) else ()

@@ -1,4 +1,4 @@
-"""From the parts of a table to labelled sequences: one label each, or one at every step."""
+"""Build labelled sequences from the parts of a table: one label each, or one at every step."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from numpy.typing import NDArray
 from gatewright.data.columns.number_format import number_of
 from gatewright.data.containers.recordings import Recordings
 from gatewright.data.containers.tagged import Tagged
-from gatewright.data.source.request import Roles, Task
-from gatewright.data.tables.parts import Part
+from gatewright.data.source.request import Roles, TaskName
+from gatewright.data.tables.parts import TablePart
 from gatewright.data.tables.table import Columns, Table, wrong_cell
 from gatewright.errors import DataError
 
-_MOST_CLASSES = 10_000  # a readout has a row of weights for each
+_MAX_CLASSES = 10_000  # the readout has a row of weights for each class
 
 
 def build_sequences(
     table: Table,
-    parts: tuple[Part, ...],
+    parts: tuple[TablePart, ...],
     columns: Columns,
     roles: Roles,
     name: str,
-    task: Task | None,
+    task: TaskName | None,
     labelled: bool,
 ) -> tuple[Recordings | Tagged, tuple[str, ...]]:
-    """`Recordings` for the task classify, `Tagged` for tag; without a task, what the labels say.
+    """Return `Recordings` for the task classify, `Tagged` for tag, and notes.
 
-    Without labels (`labelled=False`, where one is missing) the classes are () and the labels -1.
-    Also returns what there is to note.
+    Without a task, labels that are constant within each id mean classify. If `labelled` is False
+    and a label is missing, the result has no labels: the classes are () and the labels -1.
     """
     common: dict[str, Any] = {
         "sequences": tuple(part.values.astype(np.float32) for part in parts),
@@ -40,35 +40,36 @@ def build_sequences(
     }
     if roles.id is None and task == "classify":
         raise DataError(
-            f"no column of {table.source} says which rows make one sequence, and classify needs "
+            f"no column of {table.source} shows which rows form one sequence, and classify needs "
             "several; name it with id=, or learn a label at every step with task='tag'"
         )
-    known = _classes(table, columns, roles, labelled)
-    if known is None:
+    classes_and_labels = _classes(table, columns, roles, labelled)
+    if classes_and_labels is None:
         if task == "tag":
-            blank = tuple(np.full(len(part.rows), -1) for part in parts)
-            return Tagged(labels=blank, classes=(), **common), ()
+            unknown = tuple(np.full(len(part.rows), -1) for part in parts)
+            return Tagged(labels=unknown, classes=(), **common), ()
         return Recordings(labels=np.full(len(parts), -1), classes=(), **common), ()
-    classes, codes = known
-    each = [codes[part.rows] for part in parts]
+    classes, row_labels = classes_and_labels
+    step_labels = [row_labels[part.rows] for part in parts]  # (T,) each
     if task is None:
-        # A label that never changes within an id is one of the whole sequence.
-        alone = all(len(np.unique(own[own >= 0])) == 1 for own in each)
-        task = "classify" if roles.id is not None and alone else "tag"
+        # A label that never changes within an id is a label of the whole sequence.
+        constant = all(len(np.unique(own[own >= 0])) == 1 for own in step_labels)
+        task = "classify" if roles.id is not None and constant else "tag"
     if task == "tag":
-        for part, own in zip(parts, each, strict=True):
+        for part, own in zip(parts, step_labels, strict=True):
             if (own < 0).any():
                 raise _no_label(table, roles, part, int(np.flatnonzero(own < 0)[0]))
-        return Tagged(labels=tuple(each), classes=classes, **common), ()
+        return Tagged(labels=tuple(step_labels), classes=classes, **common), ()
     labels = [
-        _label(table, roles, part, own, classes) for part, own in zip(parts, each, strict=True)
+        _common_label(table, roles, part, own, classes)
+        for part, own in zip(parts, step_labels, strict=True)
     ]
-    notes = _without_label(table, roles, parts, each)
+    notes = _unlabelled_rows(table, roles, parts, step_labels)
     return Recordings(labels=np.array(labels, dtype=np.int64), classes=classes, **common), notes
 
 
 def sorted_classes(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names in the order of their numbers, if all are numbers, else of the alphabet.
+    """Sort names by their numbers if all are numbers, else alphabetically.
 
     >>> sorted_classes(("10", "9")), sorted_classes(("b", "10"))
     (('9', '10'), ('10', 'b'))
@@ -82,7 +83,7 @@ def sorted_classes(names: tuple[str, ...]) -> tuple[str, ...]:
 def _classes(
     table: Table, columns: Columns, roles: Roles, labelled: bool
 ) -> tuple[tuple[str, ...], NDArray[np.int64]] | None:
-    """The classes' names and every row's position in them; None where there are no labels."""
+    """Return the classes and the label of every row, (rows,); None if there are no labels."""
     if roles.label is None:
         return None
     codes, names = columns[roles.label]
@@ -90,58 +91,61 @@ def _classes(
         return None
     if len(names) < 2 and labelled:
         raise DataError(
-            f"column {roles.label} of {table.source} holds "
-            f"{f'one class alone, {names[0]}' if names else 'no label'}; "
-            "expected at least two classes to tell apart"
+            f"column {roles.label} of {table.source} has "
+            f"{f'only one class, {names[0]}' if names else 'no label'}; "
+            "expected at least two classes"
         )
-    if len(names) > min(max(1000, len(codes) // 2), _MOST_CLASSES):
+    if len(names) > min(max(1000, len(codes) // 2), _MAX_CLASSES):
         raise DataError(
-            f"column {roles.label} of {table.source} holds {len(names)} different values in "
+            f"column {roles.label} of {table.source} has {len(names)} different values in "
             f"{len(codes)} rows, too many for classes; is it a target= to forecast?"
         )
     classes = sorted_classes(names)
-    places = {name: at for at, name in enumerate(classes)}
-    # The last place is that of -1, a missing label.
-    position = np.array([*(places[name] for name in names), -1], dtype=np.int64)
-    return classes, position[codes]
+    positions = {name: position for position, name in enumerate(classes)}
+    # From codes, which count in order of appearance, to sorted classes. The last entry is for
+    # the code -1 of a missing label.
+    lookup = np.array([*(positions[name] for name in names), -1], dtype=np.int64)
+    return classes, lookup[codes]
 
 
-def _label(
-    table: Table, roles: Roles, part: Part, own: NDArray[np.int64], classes: tuple[str, ...]
+def _common_label(
+    table: Table, roles: Roles, part: TablePart, own: NDArray[np.int64], classes: tuple[str, ...]
 ) -> int:
-    there = np.flatnonzero(own >= 0)
-    if not len(there):
+    """Return the label of a sequence whose rows have the same label or none."""
+    labelled = np.flatnonzero(own >= 0)
+    if not len(labelled):
         raise _no_label(table, roles, part, 0)
-    other = there[own[there] != own[there[0]]]
-    if len(other):
+    first = labelled[0]
+    different = labelled[own[labelled] != own[first]]
+    if len(different):
         assert roles.label is not None
         raise wrong_cell(
             table,
             roles.label,
-            int(part.rows[other[0]]),
-            f"sequence {part.id} has the label {classes[own[other[0]]]} here and "
-            f"{classes[own[there[0]]]} in {table.row(int(part.rows[there[0]]))}; classify needs "
-            "one label a sequence, task='tag' learns one at every step",
+            int(part.rows[different[0]]),
+            f"sequence {part.id} has the label {classes[own[different[0]]]} here and "
+            f"{classes[own[first]]} in {table.row(int(part.rows[first]))}; classify needs "
+            "one label per sequence, task='tag' learns one at every step",
         )
-    return int(own[there[0]])
+    return int(own[first])
 
 
-def _without_label(
-    table: Table, roles: Roles, parts: tuple[Part, ...], each: list[NDArray[np.int64]]
+def _unlabelled_rows(
+    table: Table, roles: Roles, parts: tuple[TablePart, ...], step_labels: list[NDArray[np.int64]]
 ) -> tuple[str, ...]:
-    """A note where a row of a labelled sequence has no label of its own."""
-    blank = [part.rows[own < 0] for part, own in zip(parts, each, strict=True)]
-    rows = np.sort(np.concatenate(blank))
+    """Return a note if rows of a labelled sequence have no label."""
+    unlabelled = [part.rows[own < 0] for part, own in zip(parts, step_labels, strict=True)]
+    rows = np.sort(np.concatenate(unlabelled))
     if not len(rows):
         return ()
     count = f"{len(rows)} rows have" if len(rows) > 1 else "1 row has"
     return (
         f"column {roles.label}: {count} no label ({table.row(int(rows[0]))} first); "
-        "the label of the other rows of the sequence is taken",
+        "the label of the other rows of the sequence is used",
     )
 
 
-def _no_label(table: Table, roles: Roles, part: Part, at: int) -> DataError:
+def _no_label(table: Table, roles: Roles, part: TablePart, step: int) -> DataError:
     assert roles.label is not None
-    what = f"the label of {part.id} is missing; write it, or take the row out"
-    return wrong_cell(table, roles.label, int(part.rows[at]), what)
+    message = f"the label of {part.id} is missing; write it, or remove the row"
+    return wrong_cell(table, roles.label, int(part.rows[step]), message)
