@@ -169,7 +169,7 @@ def test_rows_may_stand_in_any_order(
     table = rows(SHOPS)
     turned = write(tmp_path / "turned.csv", table[::-1])
     assert agree(by_shop(predict(model, turned)), whole)
-    with pytest.raises(DataError, match="stands in row 2 already"):
+    with pytest.raises(DataError, match="is in row 2 already"):
         predict(model, write(tmp_path / "twice.csv", [table[0], *table]))
 
 

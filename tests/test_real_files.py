@@ -19,7 +19,7 @@ from gatewright.cli import training as cli
 from gatewright.cli.options import READING
 from gatewright.cli.wording import in_options
 from gatewright.data import Reading, Recordings, Series, read
-from gatewright.data.columns.number_format import NUMBER_FORMATS, COMMA, POINT, number_of
+from gatewright.data.columns.number_format import COMMA, NUMBER_FORMATS, POINT, number_of
 from gatewright.data.formats import json_file, parquet_file
 from gatewright.errors import ArgumentError, DataError, GatewrightError
 from gatewright.training.source import open_source

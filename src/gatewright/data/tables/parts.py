@@ -71,17 +71,13 @@ def check_rising(table: Table, part: TablePart, roles: Roles) -> None:
         return
     index = int(wrong[0])
     earlier_row, row = table.row(int(part.rows[index])), int(part.rows[index + 1])
-    owner = f" of {part.id}" if roles.id is not None else ""
-    more = f" ({len(wrong)} times like this{owner})" if len(wrong) > 1 else owner
+    time = say_time(times[index + 1]) + (f" of {part.id}" if roles.id is not None else "")
+    more = f" ({len(wrong)} such times)" if len(wrong) > 1 else ""
     if times[index + 1] == times[index]:
-        message = (
-            f"{say_time(times[index])} is in {earlier_row} already{more}; keep one of the rows"
-        )
+        message = f"{time} is in {earlier_row} already{more}; keep one of the rows"
     else:
-        message = (
-            f"{say_time(times[index + 1])} comes after {say_time(times[index])} in "
-            f"{earlier_row}{more}; sort the rows by time"
-        )
+        earlier_time = say_time(times[index])
+        message = f"{time} comes after {earlier_time} in {earlier_row}{more}; sort the rows by time"
     if roles.id is None:
         texts = [name for name in roles.ignored if table.previews[name].kind == "text"]
         hint = f" (is it {' or '.join(texts[:3])}?)" if texts else ""
