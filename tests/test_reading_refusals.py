@@ -1,4 +1,4 @@
-"""Data that cannot be used: each fault is named with its place and how to correct it."""
+"""Data that cannot be used are refused with the place of the fault and a remedy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DAYS = "day,x\n2024-01-01,1\n2024-01-02,2\n"
 LABELLED = "id,x,label\n1,5,a\n1,6,a\n2,7,b\n2,8,b\n"
 
 
-def refused(source: object, **wishes: object) -> str:
+def refused(source: object, **options: object) -> str:
     with pytest.raises(GatewrightError) as raised:
-        read(source, **wishes)
+        read(source, **options)
     assert isinstance(raised.value, DataError | ArgumentError)
     return str(raised.value)
 
@@ -28,7 +28,7 @@ def refused(source: object, **wishes: object) -> str:
 FAULTS = {
     "empty file": ("a.csv", b"", "a.csv is empty; expected data"),
     "blank lines": ("a.csv", b"\n\r\n\n", "only empty lines"),
-    "header alone": ("a.csv", b"day,x\n", r"header \(day, x\) and no rows; expected data below"),
+    "only a header": ("a.csv", b"day,x\n", r"header \(day, x\) and no rows; expected data below"),
     "no header": ("a.csv", b"1,2\n3,4\n", "row 1 has 1, 2, which are values.*add a first row"),
     "name twice": ("a.csv", b"x,y,x\n1,2,3\n", "two columns called 'x', number 1 and number 3"),
     "text among numbers": (
@@ -124,7 +124,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_place_and_the_mend(fault: str, tmp_path: Path):
+def test_the_message_has_the_place_and_a_remedy(fault: str, tmp_path: Path):
     name, content, expected = FAULTS[fault]
     path = tmp_path / name
     path.write_bytes(content)
@@ -134,7 +134,7 @@ def test_the_place_and_the_mend(fault: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "wishes", "expected"),
+    ("text", "options", "expected"),
     [
         (DAYS, {"target": "X"}, "has no column 'X', asked for as target.*: day, x.*mean x?"),
         (DAYS, {"time": "date"}, "has no column 'date', asked for as time"),
@@ -170,10 +170,12 @@ def test_the_place_and_the_mend(fault: str, tmp_path: Path):
         ("t,x,p\n1,1,1\n2,2,2\n3,,\n", {"known": "p", "target": "x"}, "row 4, .*of the future"),
     ],
 )
-def test_what_was_asked_for_cannot_be(text: str, wishes: dict, expected: str, tmp_path: Path):
+def test_options_that_do_not_fit_are_refused(
+    text: str, options: dict, expected: str, tmp_path: Path
+):
     path = tmp_path / "a.csv"
     path.write_text(text)
-    message = refused(path, **wishes)
+    message = refused(path, **options)
     assert re.search(expected, message), message
 
 
@@ -190,17 +192,17 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch):
     path.write_text(DAYS)
     load = csv_file.CsvFile.load
 
-    def load_slowly(self, wanted):
+    def load_slowly(self, kinds):
         with open(path, "a") as file:
             file.write("2024-01-03,3\n")
-        return load(self, wanted)
+        return load(self, kinds)
 
     monkeypatch.setattr(csv_file.CsvFile, "load", load_slowly)
     message = refused(path)
     assert "changed while it was read, from 32 to 45 bytes; read it again" in message
 
 
-def test_what_is_no_file(tmp_path: Path):
+def test_sources_that_are_not_files_are_refused(tmp_path: Path):
     assert "there is no file 'wether', and no bundled data set" in refused("wether")
     assert "is a directory; expected a file" in refused(tmp_path)
     fifo = tmp_path / "pipe.csv"
@@ -241,7 +243,7 @@ def test_dataframes_are_refused_with_the_same_care(frame: pd.DataFrame, expected
     assert re.search(expected, message), message
 
 
-def test_a_series_keeps_its_promises():
+def test_a_series_checks_its_parts():
     good = {
         "ids": ("a",),
         "times": (np.arange(3),),
@@ -283,7 +285,7 @@ def test_a_series_keeps_its_promises():
     ],
     ids=str,
 )
-def test_what_names_no_column_is_refused(options: dict, tmp_path: Path) -> None:
+def test_options_of_a_wrong_type_are_refused(options: dict, tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_text("t,y\n" + "".join(f"{at},{at % 5}\n" for at in range(30)))
     with pytest.raises(ArgumentError):
