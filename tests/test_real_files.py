@@ -183,7 +183,7 @@ def test_excel_names_its_separator(load):
 
 
 def test_files_that_are_too_large_are_refused_early(load):
-    packed = gzip.compress(b"t,x\n" + b"1,2\n" * 20_000_000)
+    packed = gzip.compress(b"t,x\n" + b"1,2\n" * 17_000_000, compresslevel=1)
     with pytest.raises(
         DataError, match=r"unpacks to more than 67,108,864 bytes, 50 times its size"
     ):
@@ -194,8 +194,8 @@ def test_files_that_are_too_large_are_refused_early(load):
         load("a" * 131_073 + ",b\n1,2\n")
     with pytest.raises(DataError, match=r"has 131,073 columns; expected at most 20,000"):
         load("," * 131_072 + "\n1,2\n")
-    labels = "".join(f"{at},1,c{at}\n{at},2,c{at}\n" for at in range(40_000))
-    with pytest.raises(DataError, match=r"40000 different values in 80000 rows, too many"):
+    labels = "".join(f"{at},1,c{at}\n{at},2,c{at}\n" for at in range(12_000))
+    with pytest.raises(DataError, match=r"12000 different values in 24000 rows, too many"):
         load("id,x,label\n" + labels)
 
 
@@ -496,6 +496,9 @@ def test_a_row_per_series(load):
     assert noted(years, "each row is read as a series, named by column Country")
     months = load("shop,2024-01,2024-02,2024-03,2024-04\nA,1,2,3,4\nB,3,4,5,6\n")
     assert months.data.period == MONTH
+    # A column whose name may be a year, in addition to the months.
+    mixed = load("shop,x2023,2024-01,2024-02,2024-03\nA,9,1,2,3\nB,8,3,4,5\n")
+    assert mixed.data.lengths.tolist() == [3, 3] and mixed.data.static_names == ("x2023",)
     with pytest.raises(DataError, match=r"row 3, column 1991, column value: the value is missing"):
         load("Country,1990,1991,1992\nA,1,2,3\nB,1,,3\n")
 

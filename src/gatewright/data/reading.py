@@ -19,7 +19,9 @@ from gatewright.data.formats.ts_file import read_ts
 from gatewright.data.formats.ts_pair import read_pair
 from gatewright.data.formats.tsf_file import read_tsf
 from gatewright.data.formats.ucr_file import are_bare_numbers, open_ucr
-from gatewright.data.source.open_file import Encoding, find_encoding, guarded, inner_suffix
+from gatewright.data.source.compression import inner_suffix
+from gatewright.data.source.encoding import Encoding, find_encoding
+from gatewright.data.source.open_file import guarded
 from gatewright.data.source.request import Names, Reading, Request, TaskName, Unit, as_names
 from gatewright.data.tables.from_table import read_table
 from gatewright.errors import DataError

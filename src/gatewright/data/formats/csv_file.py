@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gatewright.data.columns.column import ColumnKind, kind_of, new_column
 from gatewright.data.columns.number_format import NUMBER_FORMATS, NumberFormat
-from gatewright.data.source.open_file import inner_suffix, lines_of, open_text
+from gatewright.data.source.compression import inner_suffix
+from gatewright.data.source.open_file import lines_of, open_text
 from gatewright.data.tables.finish import finish_columns
 from gatewright.data.tables.preview import preview_column
 from gatewright.data.tables.table import LoadedColumns, check_names, wrong_cell

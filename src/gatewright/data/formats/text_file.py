@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.containers.text import Text
-from gatewright.data.source.open_file import is_gzipped, open_bytes, open_text
+from gatewright.data.source.compression import is_gzipped, open_bytes
+from gatewright.data.source.open_file import open_text
 from gatewright.data.source.request import Reading, Request
 from gatewright.errors import DataError
 

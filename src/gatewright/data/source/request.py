@@ -13,7 +13,7 @@ from gatewright.data.containers.recordings import Recordings
 from gatewright.data.containers.series import Series
 from gatewright.data.containers.tagged import Tagged
 from gatewright.data.containers.text import Text
-from gatewright.data.source.open_file import check_encoding
+from gatewright.data.source.encoding import check_encoding
 from gatewright.errors import ArgumentError
 
 TaskName = Literal["forecast", "classify", "tag", "next symbol"]
