@@ -18,7 +18,7 @@ from gatewright.data.columns.number_format import (
 )
 
 # float32 ends at 3.4e38. Below this bound differences and scaled values stay in its range, too.
-LARGEST = 1e30
+LARGEST_NUMBER = 1e30
 
 Fault = tuple[int, str]  # a row, and what is wrong there
 
@@ -58,11 +58,11 @@ class NumberColumn:
                 return first_row + fault[0], fault[1]
         for values in chunks.values():
             # NaN compares as false, so only values that are present can be too large.
-            for index in np.flatnonzero(np.abs(values) > LARGEST).tolist():
+            for index in np.flatnonzero(np.abs(values) > LARGEST_NUMBER).tolist():
                 if "n" not in cells[index].lower():  # "inf" is refused later, as a missing value
                     return (
                         first_row + index,
-                        f"{cells[index]!r} is too large; expected at most {LARGEST:g}",
+                        f"{cells[index]!r} is too large; expected at most {LARGEST_NUMBER:g}",
                     )
         self._chunks = {number_format: self._chunks[number_format] for number_format in chunks}
         for number_format, values in chunks.items():

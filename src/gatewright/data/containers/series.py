@@ -18,7 +18,7 @@ from gatewright.data.calendar.periods import (
     say_period,
     times_after,
 )
-from gatewright.data.columns.number_column import LARGEST
+from gatewright.data.columns.number_column import LARGEST_NUMBER
 from gatewright.errors import ArgumentError, DataError
 
 
@@ -147,12 +147,13 @@ class Series:
             raise DataError(
                 f"{owner} has values of shape {values.shape}; expected (time, {channels})"
             )
-        usable = np.abs(values) <= LARGEST  # False for NaN
+        usable = np.abs(values) <= LARGEST_NUMBER  # False for NaN
         if not usable.all():
             step, channel = map(int, np.argwhere(~usable)[0])
             raise DataError(
                 f"{owner} has {values[step, channel]} at step {step}, channel {channel}; "
-                f"expected finite numbers up to {LARGEST:g}: fill missing values or leave them out"
+                f"expected finite numbers up to {LARGEST_NUMBER:g}: fill missing values or leave "
+                "them out"
             )
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.columns.column import Column, ColumnKind, new_column
-from gatewright.data.columns.number_column import LARGEST, whole_if_possible
+from gatewright.data.columns.number_column import LARGEST_NUMBER, whole_if_possible
 from gatewright.data.columns.number_format import NUMBER_FORMATS, NumberFormat
 from gatewright.data.columns.time_column import same_hour
 from gatewright.data.columns.time_format import FIRST_YEAR, LAST_YEAR
@@ -144,8 +144,8 @@ class FrameTable:
             wrong = ~np.isnat(values) & ((years < FIRST_YEAR) | (years > LAST_YEAR))
             expected = f"is out of range; expected a year from {FIRST_YEAR} to {LAST_YEAR}"
         else:
-            wrong = np.isfinite(values) & (np.abs(values) > LARGEST)
-            expected = f"is too large; expected at most {LARGEST:g}"
+            wrong = np.isfinite(values) & (np.abs(values) > LARGEST_NUMBER)
+            expected = f"is too large; expected at most {LARGEST_NUMBER:g}"
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise wrong_cell(self, name, row, f"{values[row]} {expected}")

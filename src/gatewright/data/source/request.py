@@ -75,7 +75,7 @@ class Request:
 
     @property
     def columns(self) -> dict[str, tuple[str, ...]]:
-        """The columns to which the user gave a role, by role."""
+        """The columns of each role that the user stated."""
         return {
             "time": as_names(self.time),
             "id": as_names(self.id),
@@ -85,6 +85,11 @@ class Request:
             "static": self.static,
             "ignore": self.ignore,
         }
+
+    @property
+    def stated(self) -> frozenset[str]:
+        """The columns to which the user gave a role."""
+        return frozenset(name for names in self.columns.values() for name in names)
 
     def without_columns(self, source: str, why: str) -> Self:
         """Return the request, or raise `ArgumentError` if it names a column: the source has none.

@@ -6,11 +6,11 @@ from gatewright.data.containers.tagged import Tagged
 from gatewright.data.source.request import Reading, Request, Roles, TaskName
 from gatewright.data.tables.counters import find_counter
 from gatewright.data.tables.daylight import to_winter_time
-from gatewright.data.tables.joined import join_time_columns, season_as_id
 from gatewright.data.tables.parts import TablePart, check_rising, repair, sort_by_time, split_by_id
 from gatewright.data.tables.refine_roles import refine_roles
 from gatewright.data.tables.roles import find_roles, kinds_of
 from gatewright.data.tables.table import LoadedColumns, Table
+from gatewright.data.tables.time_parts import join_time_columns, season_as_id
 from gatewright.data.tables.to_sequences import build_sequences
 from gatewright.data.tables.to_series import build_series
 from gatewright.data.tables.wide import to_long
@@ -28,11 +28,10 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
     table, request = to_long(*join_time_columns(table, request))
     roles, role_notes = find_roles(table.source, table.previews, request)
     loaded = table.load(kinds_of(roles, table.previews))
-    stated = frozenset(name for names in request.columns.values() for name in names)
-    roles, counter_notes = find_counter(table, loaded.columns, roles, stated)
+    roles, counter_notes = find_counter(table, loaded.columns, roles, request.stated)
     if counter_notes:
         loaded = table.load(kinds_of(roles, table.previews))
-    roles, column_notes = refine_roles(table, loaded.columns, roles, stated)
+    roles, column_notes = refine_roles(table, loaded.columns, roles, request.stated)
     parts = split_by_id(table, loaded.columns, roles, name)
     if not request.labelled:  # new data for a model, whose step and columns are known
         parts = tuple(map(sort_by_time, parts))

@@ -61,16 +61,12 @@ def find_roles(
     each other.
     """
     request = request.for_columns(tuple(previews))
-    stated = request.columns
-    _check(source, tuple(previews), stated)
+    _check(source, tuple(previews), request.columns)
     time, id, label = request.time, request.id, request.label
     task, targets, ignored = request.task, request.target, request.ignore
     notes: list[str] = []
-    free = {
-        name: preview
-        for name, preview in previews.items()
-        if not any(name in names for names in stated.values())
-    }
+    stated = request.stated
+    free = {name: preview for name, preview in previews.items() if name not in stated}
 
     def take(role: str, name: str, reason: str) -> str:
         notes.append(f"column {name} is the {role}: {reason}")

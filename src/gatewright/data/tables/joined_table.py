@@ -1,9 +1,8 @@
-"""Times in several columns, read as one: a date and an hour, or a year and a quarter."""
+"""A table of which several columns form one time: a date and an hour, or a year and a quarter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 
 from gatewright.data.columns.column import ColumnKind
 from gatewright.data.columns.time_column import TimeColumn
-from gatewright.data.columns.time_format import FIRST_YEAR, LAST_YEAR
-from gatewright.data.source.request import Request
 from gatewright.data.tables.preview import CLOCK
 from gatewright.data.tables.table import ColumnPreview, Columns, LoadedColumns, Table, wrong_cell
 
@@ -27,34 +24,9 @@ _NAMES = {
     "hour": ("hour", "hr", "hh", "hour_of_day"),
     "minute": ("minute", "min", "mins"),
 }
-_CLOCK_NAMES = ("time", "hour", "clock", "time_of_day", "hhmm")
-_PART_OF_NAME = {name: part for part, names in _NAMES.items() for name in names}
-_LARGEST = {"quarter": 4, "month": 12, "week": 53, "day": 31, "hour": 24, "minute": 59}
+PART_OF_NAME = {name: part for part, names in _NAMES.items() for name in names}
+LARGEST_OF_PART = {"quarter": 4, "month": 12, "week": 53, "day": 31, "hour": 24, "minute": 59}
 _HOUR = 3600 * 10**9  # nanoseconds
-
-
-def join_time_columns(table: Table, request: Request) -> tuple[Table, Request]:
-    """Join the columns that form a time to one; return the table and the request for it.
-
-    A table without such columns is returned unchanged.
-    """
-    free = {
-        name: preview
-        for name, preview in table.previews.items()
-        if not any(name in names for names in request.columns.values())
-    }
-    if request.time is None:
-        columns = _date_and_clock(free) or _year_and_parts(free)
-    elif request.time in table.previews or "+" not in request.time:
-        columns = ()
-    else:
-        columns = tuple(name.strip() for name in request.time.split("+"))
-        columns = columns if all(name in table.previews for name in columns) else ()
-    if not columns:
-        return table, request
-    if request.time is not None:
-        request = replace(request, time=joined_name(columns))
-    return JoinedTable(table, columns), request
 
 
 def joined_name(columns: Iterable[str]) -> str:
@@ -64,19 +36,6 @@ def joined_name(columns: Iterable[str]) -> str:
     'year + quarter'
     """
     return " + ".join(columns)
-
-
-def season_as_id(table: Table, request: Request) -> tuple[str, ...]:
-    """Return a note if the user has named a part of the date as the id of series."""
-    part = _PART_OF_NAME.get((request.id or "").lower())
-    if part not in _LARGEST or request.id not in table.previews:
-        return ()
-    if not any(_PART_OF_NAME.get(name.lower()) == "year" for name in table.previews):
-        return ()
-    return (
-        f"column {request.id} is a part of the date and the id, so each series has one {part} "
-        "of every year; leave id= out to read one series in order of time",
-    )
 
 
 class JoinedTable:
@@ -107,8 +66,7 @@ class JoinedTable:
         if self.name not in kinds:
             return self._table.load(others)
         parts: dict[str, ColumnKind] = {
-            name: "time" if _is_date(self._table.previews[name]) else "text"
-            for name in self._joined
+            name: "time" if is_date(self._table.previews[name]) else "text" for name in self._joined
         }
         loaded = self._table.load({**others, **parts})
         columns: dict[str, Any] = {name: loaded.columns[name] for name in others}
@@ -122,12 +80,12 @@ class JoinedTable:
             (clock,) = [name for name in self._joined if name != dates[0]]
             day = np.asarray(columns[dates[0]])
             return np.asarray(day + self._durations(clock, columns[clock], _time_of_day))
-        parts = {_PART_OF_NAME.get(name.lower(), name): name for name in self._joined}
+        parts = {PART_OF_NAME.get(name.lower(), name): name for name in self._joined}
         times = self._dates(parts, columns)
         for part, unit in (("hour", _HOUR), ("minute", _HOUR // 60)):
             if part in parts:
                 name = parts[part]
-                convert = partial(_count, unit=unit, largest=_LARGEST[part])
+                convert = partial(_count, unit=unit, largest=LARGEST_OF_PART[part])
                 times = np.asarray(times + self._durations(name, columns[name], convert))
         return times
 
@@ -189,7 +147,7 @@ def _time_of_day(cell: str) -> int | None:
 
 def _count(cell: str, unit: int, largest: int) -> int | None:
     """Convert a number of units (nanoseconds each) to nanoseconds; None if it is too large."""
-    value = _whole_number(cell)
+    value = whole_number(cell)
     return None if value is None or value > largest else value * unit
 
 
@@ -208,63 +166,12 @@ def _date_text(cells: Mapping[str, str]) -> str:
     return f"{year}-{cells['month']}-{cells.get('day', '1')}"
 
 
-def _is_date(preview: ColumnPreview) -> bool:
+def is_date(preview: ColumnPreview) -> bool:
     """Return True for a column of dates; 18.00.00 looks like one but is a time of the day."""
     return preview.kind == "time" and not preview.clock
 
 
-def _whole_number(cell: str) -> int | None:
+def whole_number(cell: str) -> int | None:
+    """Convert a cell, also of a column of floats ("3.0"), to a number of at most five digits."""
     text = cell.removesuffix(".0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
-
-
-def _date_and_clock(free: Mapping[str, ColumnPreview]) -> tuple[str, ...]:
-    """Find a column of dates, each in several rows, and the one with the time of the day."""
-    dates = [
-        name
-        for name, preview in free.items()
-        if _is_date(preview)
-        and not preview.named
-        and not any(":" in cell for cell in preview.examples)
-    ]
-    clocks = [
-        name
-        for name, preview in free.items()
-        if (preview.kind in ("text", "time") and preview.clock) or _fits_part(name, preview, "hour")
-    ]
-    named = [name for name in clocks if name.lower() in _CLOCK_NAMES]
-    clocks = named[:1] or clocks
-    return (dates[0], clocks[0]) if len(dates) == len(clocks) == 1 else ()
-
-
-def _year_and_parts(free: Mapping[str, ColumnPreview]) -> tuple[str, ...]:
-    """Find a column of years, each in several rows, and those with parts of the year."""
-    if any(preview.kind == "time" for preview in free.values()):
-        return ()
-    parts: dict[str, str] = {}
-    for name, preview in free.items():
-        part = _PART_OF_NAME.get(name.lower())
-        if part and part not in parts and _fits_part(name, preview, part):
-            parts[part] = name
-    if "year" not in parts or free[parts["year"]].named:
-        return ()
-    finer = next((part for part in ("month", "quarter", "week") if part in parts), None)
-    if finer is None:
-        return ()
-    chain = ["year", finer]
-    for part in ("day", "hour", "minute") if finer == "month" else ():
-        if part not in parts:
-            break
-        chain.append(part)
-    return tuple(parts[part] for part in chain)
-
-
-def _fits_part(name: str, preview: ColumnPreview, part: str) -> bool:
-    """Return True if a column with this name and these values can be that part of a time."""
-    if _PART_OF_NAME.get(name.lower()) != part or not preview.examples:
-        return False
-    if part == "month" and preview.kind == "text":
-        return all(cell.isalpha() and len(cell) >= 3 for cell in preview.examples)
-    values = [_whole_number(cell.lstrip("QqWw")) for cell in preview.examples]
-    smallest, largest = (FIRST_YEAR, LAST_YEAR) if part == "year" else (0, _LARGEST[part])
-    return all(value is not None and smallest <= value <= largest for value in values)
