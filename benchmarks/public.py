@@ -31,10 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data import Recordings
-from gatewright.tasks.forecast.naive import around
+from gatewright.tasks.baseline import Baseline, Fitted
+from gatewright.tasks.forecast.baselines.residuals import around
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.forecast.windows import Windows
-from gatewright.tasks.task import Baseline, Fitted
 from gatewright.training.experiment import planned
 from gatewright.training.results import Comparison, Entry
 

@@ -243,6 +243,13 @@ def optimizer_steps(pair: Pair, draw: random.Random) -> None:
     for _ in range(2):
         pair.each(lambda layer, own: layer.zero_grad(), 0)
         pair.compare(draw, times=1, mode="backward")
+        # A weight that no result depends on (an output that is the state before the step, after
+        # one step) has a gradient of zeros here and none in the oracle: weight decay tells them
+        # apart.
+        for one, other in zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True):
+            if other.grad is None and one.grad is not None:
+                assert not one.grad.any()
+                one.grad = None
         if kind is torch.optim.SGD:  # AdamW makes much of rounding where gradients are nothing
             for one in optimizers:
                 one.step()

@@ -24,8 +24,9 @@ from gatewright.data import Recordings, load, load_vowels, read
 from gatewright.errors import ArgumentError, DataError, TrainingError
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.padding import pad
+from gatewright.tasks.registry import baselines_for
 from gatewright.tasks.task import Batch
-from gatewright.tasks.training_ranges import Seen, numbered
+from gatewright.tasks.training_ranges import TrainingRanges, numbered
 from gatewright.training import experiment as experiment_module
 from gatewright.training import source as source_module
 from gatewright.training.compare import compare
@@ -54,7 +55,7 @@ def model_of(name: str, task: Classify, hidden_size: int) -> Model:
 
 def letters(channels: int, classes: str) -> Classify:
     """A task with these classes, of data with these channels."""
-    seen = Seen.of_values([np.zeros((2, channels))], numbered(channels))
+    seen = TrainingRanges.of_values([np.zeros((2, channels))], numbered(channels))
     return Classify(classes=tuple(classes), seen=seen)
 
 
@@ -267,8 +268,8 @@ def test_the_test_part_is_opened_after_all_training(
         closed = False
         return outcomes
 
-    first = Classify.baselines(SPEAKERS)[:1]  # the other one takes its time
-    monkeypatch.setattr(Classify, "baselines", lambda task: first)
+    first = baselines_for(SPEAKERS)[:1]  # the other one takes its time
+    monkeypatch.setattr(experiment_module, "baselines_for", lambda task: first)
     monkeypatch.setattr(source_module, "read", lambda data: replace(read("vowels"), test=sealed))
     monkeypatch.setattr(experiment_module, "perform_all", after_all)
     compare(out=tmp_path / "out", cells=["window"], seeds=1, epochs=1, budget=1500, progress=False)

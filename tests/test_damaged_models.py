@@ -151,7 +151,7 @@ def answers(model: Any) -> list[Tensor]:
             "next symbol": lambda: "cab",
         }[model.task.kind]()
         if model.task.kind == "forecast":
-            ready, _ = model.task.ready(data)
+            ready, _ = model.task.adapt(data)
             table = model.task.table(model, ready)
             return [torch.tensor(one) for one in table.values() if isinstance(one[0], float)]
         return [torch.as_tensor(np.asarray(model.predict(data)))]

@@ -87,7 +87,7 @@ def tags() -> Model:
 
 
 def look(model: Model, part) -> object:
-    return looked_at(model, model.task.batches(part).spread(100), part.name)
+    return looked_at(model, model.task.batches(part).excerpt(100), part.name)
 
 
 @pytest.mark.parametrize("kind", ["classify", "tag"])
@@ -155,7 +155,7 @@ def test_windows_that_overlap_tell_nothing_of_each_other():
     series = Series(("a",), (np.arange(420),), (smooth,), ("y",), period=1.0)
     task = replace(Forecast.of(series, horizon=20, window=60), per_window=False)
     model = make(task, series, shift_register(task.inputs, 5))
-    assert 1 <= looked_at(model, task.batches(series).spread(300), "smooth").useful <= 5
+    assert 1 <= looked_at(model, task.batches(series).excerpt(300), "smooth").useful <= 5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The forecaster: scikit-learn's own checks, the forms of X, the score, keeping, refusals."""
+"""The forecaster: scikit-learn's own checks, the forms of X, the score, saving, refusals."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ from gatewright.training.predict import predict
 
 TINY = Forecaster("rnn", horizon=2, window=3, hidden_size=4, epochs=3, random_state=0)
 
-# Both ask that predict answers row by row. The rows of a forecast are the steps of one series,
-# and what follows them depends on their order and on all of the window.
+# Both expect that predict works row by row. The rows of a forecast are the steps of one series,
+# and the steps after them depend on their order and on all of the window.
 ROW_BY_ROW = {
-    "check_methods_sample_order_invariance": "the order of steps means something",
-    "check_methods_subset_invariance": "a step alone is no window",
+    "check_methods_sample_order_invariance": "the order of steps matters",
+    "check_methods_subset_invariance": "a single step is not a window",
 }
 
 
-@parametrize_with_checks([TINY], expected_failed_checks=lambda one: ROW_BY_ROW)
-def test_keeps_the_rules_of_scikit_learn(estimator: Any, check: Any):
+@parametrize_with_checks([TINY], expected_failed_checks=lambda estimator: ROW_BY_ROW)
+def test_follows_the_rules_of_scikit_learn(estimator: Any, check: Any):
     check(estimator)
 
 
-def test_keeps_the_rules_of_dataframes():
+def test_follows_the_rules_of_dataframes():
     check_dataframe_column_names_consistency("Forecaster", TINY)
 
 
 def waves(steps: int = 96) -> NDArray[np.float64]:
-    """(T, 2), a wave of 8 steps on a slope, and one of 5 steps with noise."""
-    at = np.arange(steps)
+    """A wave of 8 steps on a slope and one of 5 steps with noise, (T, 2)."""
+    step = np.arange(steps)
     noise = np.random.default_rng(0).normal(size=steps)
-    first = 40.0 + 3.0 * np.sin(2 * np.pi * at / 8) + 0.05 * at
-    return np.stack([first, np.cos(2 * np.pi * at / 5) + 0.1 * noise], 1)
+    first = 40.0 + 3.0 * np.sin(2 * np.pi * step / 8) + 0.05 * step
+    return np.stack([first, np.cos(2 * np.pi * step / 5) + 0.1 * noise], 1)
 
 
 def days(steps: int = 96) -> pd.DataFrame:
-    """The same by the day, under names and with the times as a column."""
+    """The same waves as daily values, with named columns and a column of times."""
     frame = pd.DataFrame(waves(steps), columns=["sold", "asked"])
     return frame.assign(day=pd.date_range("2024-01-01", periods=steps))
 
@@ -74,21 +74,21 @@ def test_learns_and_scores_by_the_mase_of_every_origin(fitted: Forecaster):
     new = waves(130)[90:]
     naive = np.abs(waves()[8:] - waves()[:-8]).mean(0)
     origins = range(10, len(new) - 3 + 1)
-    errors = [np.abs(fitted.predict(new[:at]) - new[at : at + 3]).mean(0) for at in origins]
+    errors = [np.abs(fitted.predict(new[:k]) - new[k : k + 3]).mean(0) for k in origins]
     assert fitted.score(new) == pytest.approx(-(np.mean(errors, 0) / naive).mean(), rel=1e-4)
     # Persistence cannot follow waves of 5 and 8 steps.
-    still = [np.abs(new[at - 1] - new[at : at + 3]).mean(0) for at in origins]
-    assert -fitted.score(new) < 0.7 * (np.mean(still, 0) / naive).mean()
+    persistence = [np.abs(new[k - 1] - new[k : k + 3]).mean(0) for k in origins]
+    assert -fitted.score(new) < 0.7 * (np.mean(persistence, 0) / naive).mean()
 
 
-def test_quantiles_rise_and_the_outer_ones_hold_most_of_what_comes(fitted: Forecaster):
-    whole = waves(160)
-    said = np.stack([fitted.predict_quantiles(whole[:at]) for at in range(96, 157)])
-    assert said.shape == (61, 3, 2, len(fitted.levels))
-    assert (np.diff(said, axis=-1) >= 0).all()
-    assert (said[..., 4] == [fitted.predict(whole[:at]) for at in range(96, 157)]).all()
-    truth = np.stack([whole[at : at + 3] for at in range(96, 157)])
-    inside = (said[..., 0] <= truth) & (truth <= said[..., -1])
+def test_quantiles_rise_and_the_outer_ones_contain_most_of_the_truth(fitted: Forecaster):
+    series, origins = waves(160), range(96, 157)
+    quantiles = np.stack([fitted.predict_quantiles(series[:k]) for k in origins])
+    assert quantiles.shape == (61, 3, 2, len(fitted.levels))
+    assert (np.diff(quantiles, axis=-1) >= 0).all()
+    assert (quantiles[..., 4] == [fitted.predict(series[:k]) for k in origins]).all()
+    truth = np.stack([series[k : k + 3] for k in origins])
+    inside = (quantiles[..., 0] <= truth) & (truth <= quantiles[..., -1])
     assert 0.6 < inside[..., 1].mean() < 0.97  # of the channel with noise
 
 
@@ -101,51 +101,51 @@ def test_the_forms_of_x_agree():
         pd.DataFrame(table, columns=["a", "b"]),
         Series(("x",), (np.arange(96),), (table,), ("a", "b"), period=1.0),
     ]
-    said = [clone(TINY).fit(form).predict(form) for form in forms]
-    assert [one.ndim for one in said] == [2, 3, 3, 2, 2]
-    assert all((one.reshape(2, 2) == said[0]).all() for one in said)
+    predicted = [clone(TINY).fit(form).predict(form) for form in forms]
+    assert [median.ndim for median in predicted] == [2, 3, 3, 2, 2]
+    assert all((median.reshape(2, 2) == predicted[0]).all() for median in predicted)
     again = clone(TINY).fit(table).fit([table])
     assert not hasattr(again, "n_features_in_")
 
 
 def test_several_series_share_one_model():
     low, high = waves(60), waves(40)[::-1] + 5.0
-    found = clone(TINY).fit([low, high])
-    both = found.predict([low, high])
-    assert found.score([low, high, low]) < 0 and found.score([low]) < 0  # other series too
-    assert both.shape == (2, 2, 2) and (both[1] == found.predict(high)).all()
+    learner = clone(TINY).fit([low, high])
+    both = learner.predict([low, high])
+    assert learner.score([low, high, low]) < 0 and learner.score([low]) < 0  # other series too
+    assert both.shape == (2, 2, 2) and (both[1] == learner.predict(high)).all()
     named = pd.concat([days(60).assign(id="x"), days(40).assign(id="y")])
-    said = clone(TINY).fit(named)
-    assert said.predict(named).shape == (2, 2, 2)
-    assert said.predict(named[named.id == "y"]).shape == (1, 2, 2)
+    by_id = clone(TINY).fit(named)
+    assert by_id.predict(named).shape == (2, 2, 2)
+    assert by_id.predict(named[named.id == "y"]).shape == (1, 2, 2)
 
 
 def test_a_target_is_a_channel_and_the_others_are_read():
-    found = clone(TINY).set_params(target="channel 1").fit(waves())
-    assert found.predict(waves()).shape == (2, 1)
+    learner = clone(TINY).set_params(target="channel 1").fit(waves())
+    assert learner.predict(waves()).shape == (2, 1)
     moved = waves()
     moved[-1, 0] += 3.0
-    assert found.predict(moved) != pytest.approx(found.predict(waves()))
+    assert learner.predict(moved) != pytest.approx(learner.predict(waves()))
     by_name = clone(TINY).set_params(target=["sold"]).fit(days())
     assert by_name.task_.targets == ("sold",)
     assert by_name.task_.calendar == ("day of week",) and by_name.task_.season == 7
 
 
-def test_random_state_decides_everything_and_nothing_else_moves():
+def test_results_depend_only_on_random_state_and_the_global_generator_is_untouched():
     before = torch.random.get_rng_state()
-    one, same, other = (
+    first, same, other = (
         clone(TINY).set_params(random_state=seed).fit(waves()).predict(waves())
         for seed in (1, 1, 2)
     )
-    assert (one == same).all() and not np.allclose(one, other)
+    assert (first == same).all() and not np.allclose(first, other)
     assert (torch.random.get_rng_state() == before).all()
 
 
-def test_takes_the_scaling_that_does_better_on_validation():
+def test_chooses_the_scaling_with_the_lower_validation_loss():
     climbing = np.cumsum(np.random.default_rng(0).normal(1.0, 0.1, size=(120, 1)), axis=0)
-    found = clone(TINY).set_params(epochs=10)
-    assert clone(found).fit(climbing).task_.per_window
-    assert not clone(found).set_params(per_window=False).fit(climbing).task_.per_window
+    learner = clone(TINY).set_params(epochs=10)
+    assert clone(learner).fit(climbing).task_.per_window
+    assert not clone(learner).set_params(per_window=False).fit(climbing).task_.per_window
 
 
 def test_searches_over_folds_in_order_of_time():
@@ -157,22 +157,22 @@ def test_searches_over_folds_in_order_of_time():
 
 
 @pytest.mark.parametrize("form", [waves, days])
-def test_a_directory_keeps_it_without_pickle(form: Any, tmp_path: Path):
+def test_it_is_saved_in_a_directory_without_pickle(form: Any, tmp_path: Path):
     X = form()
-    one = clone(TINY).set_params(target=list(TINY.fit(X).task_.targets[:1])).fit(X)
-    kept = one.save(tmp_path / "kept")
-    again = Forecaster.load(kept)
-    assert (again.predict_quantiles(X) == one.predict_quantiles(X)).all()
-    assert again.score(X) == one.score(X) and again.history_ == one.history_
-    assert (again.fit(X).predict(X) == one.predict(X)).all()
+    learner = clone(TINY).set_params(target=list(TINY.fit(X).task_.targets[:1])).fit(X)
+    directory = learner.save(tmp_path / "saved")
+    again = Forecaster.load(directory)
+    assert (again.predict_quantiles(X) == learner.predict_quantiles(X)).all()
+    assert again.score(X) == learner.score(X) and again.history_ == learner.history_
+    assert (again.fit(X).predict(X) == learner.predict(X)).all()
     with pytest.raises(ValueError, match=r"feature names should match|expecting 2 features"):
         again.predict(X.rename(columns={"sold": "lent"}) if form is days else X[:, :1])
     if form is days:  # the model in it reads tables as the estimator did
-        said = predict(gw.load(kept), X.drop(columns="asked").assign(asked=X.asked))
-        assert said.columns["sold"] == pytest.approx(one.predict(X)[:, 0].tolist())
-        assert said.columns["time"] == ["2024-04-06", "2024-04-07"]
+        table = predict(gw.load(directory), X.drop(columns="asked").assign(asked=X.asked))
+        assert table.columns["sold"] == pytest.approx(learner.predict(X)[:, 0].tolist())
+        assert table.columns["time"] == ["2024-04-06", "2024-04-07"]
     with pytest.raises(gw.errors.ModelError, match="load it with Forecaster"):
-        SequenceClassifier.load(kept)
+        SequenceClassifier.load(directory)
 
 
 def gapped() -> pd.DataFrame:
@@ -182,8 +182,8 @@ def gapped() -> pd.DataFrame:
 def test_gaps_of_a_dataframe_are_refused_or_filled():
     with pytest.raises(DataError, match=r"2 steps of 1 day are missing .*fill='linear'"):
         clone(TINY).fit(gapped())
-    found = clone(TINY).set_params(fill="linear").fit(gapped())
-    assert found.predict(gapped()).shape == (2, 2)
+    learner = clone(TINY).set_params(fill="linear").fit(gapped())
+    assert learner.predict(gapped()).shape == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -228,12 +228,12 @@ def test_series_that_cannot_be_read_are_refused(
         clone(TINY).fit(waves()).predict(X)
 
 
-def test_too_little_to_score_and_nothing_learned_are_refused(fitted: Forecaster):
+def test_scoring_a_short_series_or_before_fitting_is_refused(fitted: Forecaster):
     with pytest.raises(DataError, match="expected at least 13: the window of 10"):
         fitted.score(waves()[:12])
     with pytest.raises(NotFittedError):
         clone(fitted).score(waves())
 
 
-def test_the_example_of_the_docstring():
+def test_the_example_in_the_docstring():
     assert doctest.testmod(forecaster) == (0, 5)

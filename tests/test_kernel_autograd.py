@@ -217,3 +217,28 @@ def test_an_empty_sequence_or_batch_runs_on_the_reference():
         given = {"x": torch.zeros(steps, batch, 3, dtype=torch.float64, requires_grad=True)}
         output, _ = run(layer, given)
         assert output.shape == (steps, batch, 5)
+
+
+class FixedOutput(gw.Cell):
+    """The output is a parameter, which no kernel computes."""
+
+    def step(self, x, h):
+        level = gw.parameter(size="hidden", name="level")
+        return gw.state(h=gw.tanh(gw.linear(x, h)), output=level)
+
+
+def test_second_derivatives_where_the_output_is_a_parameter():
+    """The placeholder of a value that was not passed to the kernels has to fit any size."""
+    results = []
+    for backend in ("llvm", "reference"):
+        torch.manual_seed(0)
+        layer = gw.Recurrent(FixedOutput(), 3, 4, backend=backend).double()
+        x = torch.ones(5, 2, 3, dtype=torch.float64, requires_grad=True)
+        output, state = layer(x)
+        (slope,) = torch.autograd.grad(state.square().sum() + output.sum(), x, create_graph=True)
+        slope.square().sum().backward()
+        results.append([x.grad, *(weight.grad for weight in layer.parameters())])
+    for own, other in zip(*results, strict=True):
+        assert (own is None) == (other is None)
+        if own is not None:
+            close(own, other)

@@ -120,16 +120,16 @@ def test_the_start_reaches_the_weights_and_the_directory(tmp_path, monkeypatch, 
 
 def test_rows_from_all_over_a_part():
     windows = Forecast.of(echo(3), horizon=2, window=5).batches(echo(3))
-    batch = windows.spread(10)
+    batch = windows.excerpt(10)
     np.testing.assert_allclose(batch.x[:, 0, 0], echo(3).values[0][:5, 0], rtol=1e-6)
     np.testing.assert_allclose(batch.target[-1, :, 0], echo(3).values[0][-2:, 0], rtol=1e-6)
     text = Text(np.arange(1500) % 251, tuple(map(chr, range(300, 551))))
-    batch = NextSymbol.of(text).batches(text).spread(500)
+    batch = NextSymbol.of(text).batches(text).excerpt(500)
     assert batch.x.shape == (256, 5) and batch.items == 1280
     assert (batch.target == (batch.x + 1) % 251).all()
     assert batch.x[0, 0] == 0 and batch.target[-1, -1] == 1499 % 251
     short = Text(np.arange(9) % 3, tuple("abc"))
-    assert NextSymbol.of(short).batches(short).spread(500).x.shape == (8, 1)
+    assert NextSymbol.of(short).batches(short).excerpt(500).x.shape == (8, 1)
 
 
 @pytest.mark.parametrize(

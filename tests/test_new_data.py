@@ -1,4 +1,4 @@
-"""New data for a forecast: static categories, short series, the order of rows, names, horizons."""
+"""New data for a forecast: static categories, short series, order of rows, names, horizons."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ HEAD = ("day", "shop", "region", "size", "sold")
 
 
 def rows(shops: Mapping[str, str], days: int = 60, **lengths: int) -> list[tuple[Any, ...]]:
-    """A row for each shop and day; `lengths` says of a shop how many days it has."""
+    """A row per shop and day; `lengths` overrides the number of days of single shops."""
     table = []
     for shop, region in shops.items():
         level = 100 if region == "hill" else 300
-        for at in range(days - lengths.get(shop, days), days):
-            day = datetime.date(2024, 1, 1) + datetime.timedelta(at)
-            sold = round(level + 20 * math.sin(2 * math.pi * at / 7), 1)
+        for number in range(days - lengths.get(shop, days), days):
+            day = datetime.date(2024, 1, 1) + datetime.timedelta(number)
+            sold = round(level + 20 * math.sin(2 * math.pi * number / 7), 1)
             table.append((day, shop, region, len(shop), sold))
     return table
 
@@ -69,8 +69,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
-    path = write(tmp_path_factory.mktemp("whole") / "same.csv", rows(SHOPS))
+def all_shops(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+    path = write(tmp_path_factory.mktemp("all_shops") / "same.csv", rows(SHOPS))
     return by_shop(predict(model, path))
 
 
@@ -92,18 +92,18 @@ def agree(answers: dict[str, list[float]], expected: dict[str, list[float]]) -> 
 @pytest.mark.parametrize(
     "shops", [["south", "north", "east"], ["south"], ["east", "north"], ["east", "south"]], ids=str
 )
-def test_shops_are_told_the_same_in_any_order_and_without_the_others(
-    model: Path, whole: dict[str, list[float]], shops: list[str], tmp_path: Path
+def test_a_shop_has_the_same_forecast_in_any_order_and_without_the_others(
+    model: Path, all_shops: dict[str, list[float]], shops: list[str], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "new.csv", rows({shop: SHOPS[shop] for shop in shops}))
     answers = by_shop(predict(model, path))
     assert list(answers) == shops
     for shop in shops:
-        np.testing.assert_allclose(answers[shop], whole[shop], rtol=1e-6)
+        np.testing.assert_allclose(answers[shop], all_shops[shop], rtol=1e-6)
 
 
-def test_a_category_that_was_not_learned_is_refused_or_taken_as_none(
-    model: Path, whole: dict[str, list[float]], tmp_path: Path
+def test_an_unknown_category_is_refused_or_treated_as_none(
+    model: Path, all_shops: dict[str, list[float]], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "new.csv", rows({"south": "lake", "west": "moon"}))
     message = "region of series west in new is moon; the model has learned hill, lake"
@@ -111,9 +111,10 @@ def test_a_category_that_was_not_learned_is_refused_or_taken_as_none(
         predict(model, path)
     predicted = predict(model, path, unknown="other")
     assert predicted.remarks[0].startswith(message)
-    np.testing.assert_allclose(by_shop(predicted)["south"], whole["south"], rtol=1e-6)
-    alone = predict(model, write(tmp_path / "alone.csv", rows({"west": "moon"})), unknown="other")
-    assert by_shop(alone)["west"] == pytest.approx(by_shop(predicted)["west"])
+    np.testing.assert_allclose(by_shop(predicted)["south"], all_shops["south"], rtol=1e-6)
+    west = write(tmp_path / "west.csv", rows({"west": "moon"}))
+    single = predict(model, west, unknown="other")
+    assert by_shop(single)["west"] == pytest.approx(by_shop(predicted)["west"])
     with pytest.raises(ArgumentError, match="unknown is 'some'; expected 'refuse' or 'other'"):
         predict(model, path, unknown="some")  # type: ignore[arg-type]
     refused(gatewright("predict", model, path), "--unknown other")
@@ -127,15 +128,20 @@ def test_a_static_column_that_is_missing_is_refused(model: Path, tmp_path: Path)
         predict(model, frame.drop(columns="region"))
 
 
-def test_a_column_that_happens_to_stand_still_is_the_channel_that_was_learned() -> None:
-    """A price that changed in training and not in a new file, but from shop to shop."""
+def test_a_channel_of_training_that_is_constant_in_new_data_stays_a_channel() -> None:
+    """The price changed over time in training; in the new file it differs only by shop."""
     days = pd.date_range("2024-01-01", periods=100)
     wave = np.sin(np.arange(100) * 2 * np.pi / 7)
     frame = pd.concat(
         pd.DataFrame(
-            {"day": days, "shop": shop, "price": price + (np.arange(100) < 70), "sold": wave + at}
+            {
+                "day": days,
+                "shop": shop,
+                "price": price + (np.arange(100) < 70),
+                "sold": wave + number,
+            }
         )
-        for at, (shop, price) in enumerate({"a": 2.0, "b": 3.0}.items())
+        for number, (shop, price) in enumerate({"a": 2.0, "b": 3.0}.items())
     )
     with training_here():
         trained = train(
@@ -146,8 +152,8 @@ def test_a_column_that_happens_to_stand_still_is_the_channel_that_was_learned() 
     assert answers["sold"] == pytest.approx(late["sold"], rel=1e-5)
 
 
-def test_a_short_series_is_named_and_the_others_are_told(
-    model: Path, whole: dict[str, list[float]], tmp_path: Path
+def test_a_short_series_is_named_and_the_others_are_forecast(
+    model: Path, all_shops: dict[str, list[float]], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "new.csv", rows(SHOPS, north=9))
     predicted = predict(model, path)
@@ -155,7 +161,7 @@ def test_a_short_series_is_named_and_the_others_are_told(
     assert remark == (
         "left out: series with fewer than the 14 steps that the model reads: north (9 steps)"
     )
-    assert agree(by_shop(predicted), {shop: whole[shop] for shop in ("south", "east")})
+    assert agree(by_shop(predicted), {shop: all_shops[shop] for shop in ("south", "east")})
     with pytest.raises(DataError, match="the longest, has 9 steps"):
         predict(model, write(tmp_path / "none.csv", rows(SHOPS, 9)))
     data = gw.read(path, id="shop", static=["region", "size"], target="sold").data
@@ -163,25 +169,25 @@ def test_a_short_series_is_named_and_the_others_are_told(
         gw.load(model).predict(data)
 
 
-def test_rows_may_stand_in_any_order(
-    model: Path, whole: dict[str, list[float]], tmp_path: Path
+def test_rows_may_be_in_any_order(
+    model: Path, all_shops: dict[str, list[float]], tmp_path: Path
 ) -> None:
     table = rows(SHOPS)
-    turned = write(tmp_path / "turned.csv", table[::-1])
-    assert agree(by_shop(predict(model, turned)), whole)
+    reversed_rows = write(tmp_path / "reversed.csv", table[::-1])
+    assert agree(by_shop(predict(model, reversed_rows)), all_shops)
     with pytest.raises(DataError, match="is in row 2 already"):
         predict(model, write(tmp_path / "twice.csv", [table[0], *table]))
 
 
 def test_a_shorter_horizon_is_the_beginning_of_the_longer_one(
-    model: Path, whole: dict[str, list[float]], tmp_path: Path
+    model: Path, all_shops: dict[str, list[float]], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "new.csv", rows(SHOPS))
     short = by_shop(predict(model, path, horizon=3))
-    assert agree(short, {shop: values[:3] for shop, values in whole.items()})
+    assert agree(short, {shop: values[:3] for shop, values in all_shops.items()})
     for horizon in (0, 8):
         with pytest.raises(
-            ArgumentError, match=f"horizon is {horizon}; the model tells the next 7"
+            ArgumentError, match=f"horizon is {horizon}; the model predicts the next 7"
         ):
             predict(model, path, horizon=horizon)
     refused(gatewright("predict", model, path, "--horizon", "8"), "horizon is 8")
@@ -204,10 +210,10 @@ def test_a_shorter_horizon_needs_less_of_the_known_future() -> None:
         predict(trained, frame[:103])
 
 
-def test_what_is_written_has_the_names_of_the_data(model: Path, tmp_path: Path) -> None:
+def test_a_written_table_has_the_names_of_the_data(model: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "new.csv", rows({"north": "hill"}))
     predicted = predict(model, path, out=tmp_path / "next.csv")
-    assert list(predicted.columns)[:3] == ["id", "time", "sold"]  # one series keeps its id
+    assert list(predicted.columns)[:3] == ["id", "time", "sold"]  # also with a single series
     header, first, *_ = (tmp_path / "next.csv").read_text().splitlines()
     assert header.startswith("shop,day,sold,sold_q10") and first.startswith("north,2024-03-01,")
     columns = json.loads(gatewright("predict", model, path, "--json").stdout)["columns"]
@@ -218,25 +224,25 @@ def test_what_is_written_has_the_names_of_the_data(model: Path, tmp_path: Path) 
     assert list(pd.read_parquet(tmp_path / "next.parquet").columns)[:2] == ["shop", "day"]
 
 
-def test_a_name_that_is_taken_hides_no_column() -> None:
+def test_a_duplicate_name_hides_no_column() -> None:
     table = Predicted({"id": ["a"], "time": [1], "sold": [2.0]}, (), {"id": "sold", "time": "day"})
     assert table.written == {"id": ["a"], "day": [1], "sold": [2.0]}
 
 
-def test_further_columns_are_left_out_on_demand(
-    model: Path, whole: dict[str, list[float]], tmp_path: Path
+def test_additional_columns_can_be_ignored(
+    model: Path, all_shops: dict[str, list[float]], tmp_path: Path
 ) -> None:
-    table = [(*row, at % 5) for at, row in enumerate(rows(SHOPS))]
+    table = [(*row, number % 5) for number, row in enumerate(rows(SHOPS))]
     path = write(tmp_path / "new.csv", table, (*HEAD, "visitors"))
     with pytest.raises(DataError, match=r"visitors not known.*ignore="):
         predict(model, path)
-    assert agree(by_shop(predict(model, path, ignore="visitors")), whole)
+    assert agree(by_shop(predict(model, path, ignore="visitors")), all_shops)
     done = gatewright("predict", model, path, "--ignore", "visitors")
     assert done.returncode == 0
     assert len(list(csv.reader(io.StringIO(done.stdout)))) == 1 + 3 * 7
 
 
-def test_weights_that_are_no_numbers_are_refused(model: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(model: Path, tmp_path: Path) -> None:
     broken = gw.load(model)
     with torch.no_grad():
         broken.readout.weight[0, 0] = math.nan
@@ -246,8 +252,8 @@ def test_weights_that_are_no_numbers_are_refused(model: Path, tmp_path: Path) ->
             use(broken, frame)
 
 
-def test_answers_that_are_no_numbers_are_refused(model: Path) -> None:
+def test_predictions_that_are_not_finite_are_refused(model: Path) -> None:
     tiny = gw.load(model)
-    tiny.scale.fill_(1e-40)  # finite itself, but what is divided by it is not
+    tiny.scale.fill_(1e-40)  # finite itself, but values divided by it are not
     with pytest.raises(DataError, match="answer is nan in row 1, column sold; expected a finite"):
         predict(tiny, pd.DataFrame(rows(SHOPS), columns=list(HEAD)))

@@ -690,10 +690,10 @@ def test_a_short_series_does_not_stop_the_others(tmp_path: Path):
     rows = [f"{name},{t},{t % 5}\n" for name in "ab" for t in range(60)]
     path.write_text("id,t,x\n" + "".join([*rows, *(f"c,{t},1\n" for t in range(5))]))
     source = open_source(path, window=8, horizon=2)
-    series, remarks = source.task.ready(read(path, **source.reading).data)
+    series, remarks = source.task.adapt(read(path, **source.reading).data)
     assert series.ids == ("a", "b")
     assert (
         "left out: series with fewer than the 8 steps that the model reads: c (5 steps)" in remarks
     )
     with pytest.raises(DataError, match=r"series c of .* has 5 steps; the model reads the last 8"):
-        source.task.ready(read(path, **source.reading).data.take([2]))
+        source.task.adapt(read(path, **source.reading).data.take([2]))

@@ -215,8 +215,8 @@ def test_another_dtype_says_nearly_the_same(made: Path) -> None:
         data = read(made / f"{name}.csv").data
         single, double = (gw.load(made / name, dtype=kind) for kind in (None, torch.float64))
         assert next(double.parameters()).dtype == torch.float64
-        for column, values in single.task.table(single, single.task.ready(data)[0]).items():
-            other = double.task.table(double, double.task.ready(data)[0])[column]
+        for column, values in single.task.table(single, single.task.adapt(data)[0]).items():
+            other = double.task.table(double, double.task.adapt(data)[0])[column]
             if isinstance(values[0], float):
                 np.testing.assert_allclose(values, other, rtol=1e-3, atol=1e-4)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatewright.tasks.forecast.quantiles import COVERAGE, CRPS, MASE
+from gatewright.tasks.forecast.metrics import COVERAGE, CRPS, MASE
 from gatewright.tasks.labelled import ACCURACY
 from gatewright.training.recipe import Recipe
 from gatewright.training.results import Comparison, Entry, Trial

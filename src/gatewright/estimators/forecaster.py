@@ -17,7 +17,7 @@ from gatewright.errors import DataError
 from gatewright.estimators.network import NetworkEstimator
 from gatewright.estimators.series import Given, read_given
 from gatewright.language.cell import Cell
-from gatewright.tasks.forecast.quantiles import LEVELS, MEDIAN
+from gatewright.tasks.forecast.metrics import LEVELS, MEDIAN
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.task import run_all
 from gatewright.training.recipe import RECIPES, Recipe
@@ -177,7 +177,7 @@ class Forecaster(NetworkEstimator):
 
     def _ready(self, series: Series) -> Series:
         """The series as the task reads them; `DataError` where it would leave one out."""
-        ready, remarks = self.task_.ready(series)
+        ready, remarks = self.task_.adapt(series)
         if len(ready) < len(series):
             raise DataError(f"an answer is expected for each series of X, but {remarks[0]}")
         return ready

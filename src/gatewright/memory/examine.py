@@ -55,7 +55,7 @@ def examine(
 
     target = check_vacant(out) if out is not None else None
     model = model if isinstance(model, Model) else _loaded(model)
-    batch = model.task.batches(learned_from(model, data)).spread(ROWS)
+    batch = model.task.batches(learned_from(model, data)).excerpt(ROWS)
     found = looked_at(model.eval(), batch, str(data))
     if target is not None:
         write_directory(
@@ -76,7 +76,7 @@ def learned_from(model: Model, data: str) -> Any:
             f"{data} is for the task {found.task}; the model does {model.task.kind}. Give data "
             "like those that it was trained on"
         )
-    ready, _ = model.task.ready(found.data)
+    ready, _ = model.task.adapt(found.data)
     if isinstance(model.task, Classify | Tag):
         ready = relabelled(ready, model.task.classes)
     return ready if found.test is not None else model.task.split(ready)[0]

@@ -1,1 +1,1 @@
-"""What a network can be asked to do, one file a task."""
+"""The tasks that networks learn, one file or folder each."""

@@ -1,4 +1,4 @@
-"""One class for a whole sequence, of whatever length."""
+"""Classification of whole sequences, whatever their lengths."""
 
 from __future__ import annotations
 
@@ -14,25 +14,32 @@ from torch import Tensor
 from gatewright.data import Recordings, stratified_split
 from gatewright.draw.plots.passage import Belief
 from gatewright.errors import DataError
-from gatewright.tasks.label_batches import Labelled
-from gatewright.tasks.labelled import class_weights, majority, named_shares
+from gatewright.tasks.baseline import Baseline
+from gatewright.tasks.labelled import (
+    Labelled,
+    LabelledPresentation,
+    class_weights,
+    majority,
+    probability_columns,
+)
 from gatewright.tasks.neighbour import nearest_neighbour
 from gatewright.tasks.padding import Padded, check_shapes, pad
+from gatewright.tasks.presentation import Example
 from gatewright.tasks.summaries import ridge_on_summaries
-from gatewright.tasks.task import Baseline, Batch, Example, run_all
-from gatewright.tasks.training_ranges import Seen
+from gatewright.tasks.task import Batch, run_all
+from gatewright.tasks.training_ranges import TrainingRanges
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weighted(Recordings):
-    """Recordings of which some count for more than others in the loss."""
+    """Recordings with a weight each in the loss."""
 
-    weights: NDArray[np.float32] | None = None  # (N,); None where all count alike
+    weights: NDArray[np.float32] | None = None  # (N,); None where all weigh the same
 
     def take(self, indices: NDArray[np.integer] | list[int]) -> Weighted:
-        """The recordings at these positions, with their weights."""
+        """Return the recordings at these positions, with their weights."""
         chosen = np.asarray(indices, dtype=np.int64)
-        # Not `super()`, which dataclasses with slots break.
+        # Not `super()`: a dataclass with slots is a new class, which `super()` does not know.
         part = Recordings.take(self, chosen)
         weights = None if self.weights is None else self.weights[chosen]
         return replace(cast(Weighted, part), weights=weights)
@@ -40,22 +47,19 @@ class Weighted(Recordings):
 
 @dataclass(frozen=True, kw_only=True)
 class Classify(Labelled):
-    """Tell the class of a sequence; predictions are probabilities, (N, classes)."""
+    """Predict the class of a sequence; predictions are probabilities, (N, classes)."""
 
     kind: ClassVar[str] = "classify"
-    title: ClassVar[str] = "a class for each sequence"
-    items: ClassVar[str] = "sequences"
-    division: ClassVar[str] = (
-        "The validation part is drawn anew from the training part for each seed, class by class. "
-        "Each channel is scaled by mean and deviation of the sequences to learn from."
-    )
-    reading: ClassVar[str] = "A recurrent network is read at a sequence's last step."
     reach: ClassVar[int] = 2
     centred: ClassVar[bool] = True
 
     @classmethod
     def of(cls, training: Recordings) -> Self:
-        """The task that these recordings set."""
+        """Return the task for these training data.
+
+        Raises:
+            DataError: if a class has no sequence, or there is only one class.
+        """
         missing = [
             name for name, count in zip(training.classes, training.counts, strict=True) if not count
         ]
@@ -71,7 +75,7 @@ class Classify(Labelled):
             )
         return cls(
             classes=training.classes,
-            seen=Seen.of(training),
+            seen=TrainingRanges.of(training),
             weights=class_weights(training.counts),
         )
 
@@ -85,8 +89,8 @@ class Classify(Labelled):
         return stratified_split(training, fraction, seed)
 
     @staticmethod
-    def joined(given: NDArray[Any]) -> NDArray[Any]:
-        return given
+    def flatten(values: NDArray[Any]) -> NDArray[Any]:
+        return values
 
     def batches(self, part: Recordings) -> Padded:
         x, lengths = pad(part.sequences)
@@ -99,55 +103,15 @@ class Classify(Labelled):
         )
 
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
-        return self.entropy(outputs, batch.target, batch.weights)
+        return self.cross_entropy(outputs, batch.target, batch.weights)
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).numpy()
 
-    def example(self, model: Any, part: Recordings) -> Example:
-        one = part.take([0])
-        x, lengths = pad(one.sequences)
-        batch = Batch(x, None, torch.from_numpy(one.labels.copy()))
-        with torch.no_grad():
-            output, _ = model.body(model.encode(x))
-            shares = model.readout(output[:, 0]).softmax(-1)
-        true, said = int(one.labels[0]), int(shares[-1].argmax())
-        verdict = "rightly" if true == said else f"wrongly, it is {self.classes[true]}"
-        return Example(
-            batch,
-            f"One sequence: the first of the test part, {int(lengths[0])} steps, class "
-            f"{self.classes[true]}.",
-            f"It says {self.classes[said]}, {verdict}.",
-            Belief(shares.tolist(), self.classes, true),
-            channels=self.seen.channels,
-        )
-
-    def says(self) -> str:
-        return (
-            f"A classifier of sequences with {len(self.classes)} classes: "
-            f"{', '.join(self.classes)}. It reads {len(self.seen.channels)} channels."
-        )
-
-    def usage(self) -> str:
-        return (
-            "probabilities = model.predict(sequences)  # arrays (time, channels), as recorded\n"
-            "names = [model.task.classes[at] for at in probabilities.argmax(-1)]"
-        )
-
-    def limits(self) -> str:
-        return (
-            f"It knows these {len(self.classes)} classes and gives every sequence to one of them, "
-            "a stranger's too. Its probabilities were not calibrated."
-        )
-
-    def table(self, model: Any, data: Recordings) -> dict[str, list[Any]]:
-        ids = list(data.ids or map(str, range(len(data))))
-        return {"id": ids, **named_shares(self.classes, self.predict(model, data))}
-
     def predict(
         self, model: Any, data: Recordings | Sequence[NDArray[np.floating]]
     ) -> NDArray[np.float64]:
-        """Probabilities (N, classes) of N sequences, each (T_i, I), as they were recorded."""
+        """Return the probabilities (N, classes) of N sequences, each (T_i, I), as recorded."""
         sequences = data.sequences if isinstance(data, Recordings) else data
         if not len(sequences):
             return np.zeros((0, len(self.classes)))
@@ -155,12 +119,69 @@ class Classify(Labelled):
         batches = Padded(x.to(model.mean.dtype), lengths, torch.zeros_like(lengths))
         return self.predictions(run_all(model, batches), model)
 
-    def baselines(self) -> Sequence[Baseline]:
+    def table(self, model: Any, data: Recordings) -> dict[str, list[Any]]:
+        ids = list(data.ids or map(str, range(len(data))))
+        return {"id": ids, **probability_columns(self.classes, self.predict(model, data))}
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyPresentation(LabelledPresentation):
+    """The words of the task, and its first test sequence as the example."""
+
+    title: ClassVar[str] = "a class for each sequence"
+    items: ClassVar[str] = "sequences"
+    splitting: ClassVar[str] = (
+        "The validation part is drawn anew from the training part for each seed, class by class. "
+        "Each channel is scaled by its mean and deviation over the training sequences."
+    )
+    readout: ClassVar[str] = "The readout uses a recurrent network's output at the last step."
+
+    def summary(self) -> str:
+        classes, channels = self.task.classes, self.task.seen.channels
         return (
-            majority(lambda part, shares: np.tile(shares, (len(part), 1))),
-            ridge_on_summaries(),
-            nearest_neighbour(),
+            f"A classifier of sequences with {len(classes)} classes: {', '.join(classes)}. "
+            f"It reads {len(channels)} channels."
         )
 
-    def counted(self, part: Recordings) -> str:
+    def usage(self) -> str:
+        return (
+            "probabilities = model.predict(sequences)  # arrays (time, channels), as recorded\n"
+            "names = [model.task.classes[k] for k in probabilities.argmax(-1)]"
+        )
+
+    def limits(self) -> str:
+        return (
+            f"It knows these {len(self.task.classes)} classes and assigns every sequence to one of "
+            "them, even a sequence of another class. Its probabilities were not calibrated."
+        )
+
+    def part_size(self, part: Recordings) -> str:
         return f"{len(part)} sequences"
+
+    def example(self, model: Any, part: Recordings) -> Example:
+        first = part.take([0])
+        x, lengths = pad(first.sequences)
+        batch = Batch(x, None, torch.from_numpy(first.labels.copy()))
+        with torch.no_grad():
+            output, _ = model.body(model.encode(x))
+            probabilities = model.readout(output[:, 0]).softmax(-1)  # (T, classes)
+        classes = self.task.classes
+        true, answer = int(first.labels[0]), int(probabilities[-1].argmax())
+        verdict = "correctly" if true == answer else f"wrongly: it is {classes[true]}"
+        return Example(
+            batch,
+            f"One sequence: the first of the test part, {int(lengths[0])} steps, class "
+            f"{classes[true]}.",
+            f"It is classified as {classes[answer]}, {verdict}.",
+            Belief(probabilities.tolist(), classes, true),
+            channels=self.task.seen.channels,
+        )
+
+
+def classify_baselines(task: Classify) -> Sequence[Baseline]:
+    """Return the methods that a network has to beat, from the simplest."""
+    return (
+        majority(lambda part, shares: np.tile(shares, (len(part), 1))),
+        ridge_on_summaries(),
+        nearest_neighbour(),
+    )

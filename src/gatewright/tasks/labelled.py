@@ -1,34 +1,132 @@
-"""What the two tasks with classes share: their weights, their metrics and their baseline."""
+"""The common part of the two tasks with classes: of whole sequences and of single steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from gatewright.draw.page.page import Section
+from gatewright.draw.plots.confusion import confusion_section
 from gatewright.errors import DataError
-from gatewright.tasks.task import Baseline, Fitted, Metric
-from gatewright.tasks.training_ranges import Seen, numbered
+from gatewright.tasks.baseline import Baseline, Fitted
+from gatewright.tasks.metric import Metric
+from gatewright.tasks.presentation import Presentation
+from gatewright.tasks.task import Task
+from gatewright.tasks.training_ranges import TrainingRanges, numbered
 
 ACCURACY = Metric("accuracy", "accuracy", higher=True, percent=True)
 MACRO_F1 = Metric("macro_f1", "macro F1", higher=True, percent=True)
 
-#: A class is rare, and all classes are weighted, where the largest has this many times as many.
+#: The classes are weighted if the largest has at least this many times the items of the smallest.
 IMBALANCE = 2.0
 
 
-def class_weights(counts: NDArray[np.int64]) -> tuple[float, ...] | None:
-    """Weights of the classes in the loss, with mean 1 over the items; None where none is rare.
+@dataclass(frozen=True, kw_only=True)
+class Labelled(Task):
+    """Classify items: the sequences of `Recordings` or the steps of `Tagged`."""
 
-    The square root of the inverse share: a rare class is heard, and the probabilities are
-    not as far from the truth as with the inverse share itself.
+    metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
+
+    classes: tuple[str, ...]
+    seen: TrainingRanges
+    weights: tuple[float, ...] | None = None  # of the classes in the loss
+
+    def inconsistency(self) -> str | None:
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            return "it has no classes, or one of them twice"
+        if self.weights is not None and len(self.weights) != len(self.classes):
+            return f"it has {len(self.weights)} weights for {len(self.classes)} classes"
+        if self.weights is not None and min(self.weights) < 0:
+            return "a class has a weight below 0"
+        return self.seen.inconsistency()
+
+    @property
+    def inputs(self) -> int:
+        return len(self.seen.channels)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    @staticmethod
+    @abstractmethod
+    def flatten(values: Any) -> NDArray[Any]:
+        """Return the labels or predictions of a part as one array with a row per item."""
+
+    def values(self, training: Any) -> NDArray[np.float64]:
+        return np.concatenate(training.sequences).astype(np.float64)
+
+    def cross_entropy(
+        self, outputs: Tensor, target: Tensor, item_weights: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean cross entropy of items (N,), weighted by class and by item.
+
+        The mean divides by the sum of the weights, not by N: so does torch with class weights.
+        """
+        weight = None if self.weights is None else outputs.new_tensor(self.weights)
+        if item_weights is None:
+            return nn.functional.cross_entropy(outputs, target, weight=weight)
+        losses = nn.functional.cross_entropy(outputs, target, weight=weight, reduction="none")
+        total = item_weights.to(losses) * (1.0 if weight is None else weight[target])
+        mean: Tensor = (losses * item_weights).sum() / total.sum()
+        return mean
+
+    def score(self, predicted: Any, part: Any) -> dict[str, float]:
+        answers = self.flatten(predicted).argmax(-1)
+        return label_scores(answers, self.flatten(part.labels), len(self.classes))
+
+    def adapt(self, data: Any) -> tuple[Any, list[str]]:
+        """Put the channels in the order of training; see `Task.adapt`."""
+        order = self.seen.order(data.channel_names or numbered(data.channels), data.name)
+        for position, sequence in enumerate(data.sequences):
+            if not len(sequence):
+                name = data.ids[position] if data.ids else position
+                raise DataError(f"sequence {name} of {data.name} has no steps; expected at least 1")
+        names = tuple(self.seen.channels) if data.channel_names else ()
+        sequences = tuple(sequence[:, order] for sequence in data.sequences)
+        remarks = self.seen.remarks(sequences, data.name)
+        remarks += [
+            f"{data.name} has the class {name}, which the model has not learned: it assigns "
+            f"everything to one of {', '.join(self.classes)}"
+            for name in data.classes
+            if name not in self.classes
+        ]
+        return replace(data, sequences=sequences, channel_names=names), remarks
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPresentation(Presentation):
+    """The confusion matrix, which both tasks show."""
+
+    items: ClassVar[str]  # in the plural: "sequences"
+
+    task: Labelled
+
+    def figures(self, predicted: Any, part: Any) -> dict[str, Any]:
+        answers = self.task.flatten(predicted).argmax(-1)
+        labels = self.task.flatten(part.labels)
+        return {"confusion": confusion(answers, labels, len(self.task.classes))}
+
+    def sections(self, figures: Mapping[str, Any], subject: str) -> list[Section]:
+        caption = f"{subject} Colour: share of the row."
+        return [confusion_section(figures["confusion"], self.task.classes, caption, self.items)]
+
+
+def class_weights(counts: NDArray[np.int64]) -> tuple[float, ...] | None:
+    """Return loss weights of the classes, with mean 1 over the items; None if none is rare.
+
+    A weight is the inverse square root of the class's share. It makes rare classes count, and
+    distorts the predicted probabilities less than the inverse share would.
 
     >>> class_weights(np.array([30, 31])) is None
     True
-    >>> [round(one, 2) for one in class_weights(np.array([90, 10]))]
+    >>> [round(weight, 2) for weight in class_weights(np.array([90, 10]))]
     [0.83, 2.5]
     """
     present = counts[counts > 0]
@@ -41,7 +139,9 @@ def class_weights(counts: NDArray[np.int64]) -> tuple[float, ...] | None:
 def label_scores(
     predicted: NDArray[np.integer], labels: NDArray[np.integer], classes: int
 ) -> dict[str, float]:
-    """Accuracy, and the mean over the classes that occur of F1 = 2 TP / (2 TP + FP + FN).
+    """Return accuracy and macro F1, the mean of 2 TP / (2 TP + FP + FN) over the classes.
+
+    A class counts if it occurs in the labels or in the predictions.
 
     >>> label_scores(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1]), 2)
     {'accuracy': 0.75, 'macro_f1': 0.7333333333333334}
@@ -55,30 +155,20 @@ def label_scores(
     }
 
 
-def ready_sequences(seen: Seen, classes: Sequence[str], data: Any) -> tuple[Any, list[str]]:
-    """Sequences with their channels in the order that was learned; see `Task.ready`."""
-    order = seen.order(data.channel_names or numbered(data.channels), data.name)
-    for at, sequence in enumerate(data.sequences):
-        if not len(sequence):
-            name = data.ids[at] if data.ids else at
-            raise DataError(f"sequence {name} of {data.name} has no step; expected at least one")
-    names = tuple(seen.channels) if data.channel_names else ()
-    sequences = tuple(sequence[:, order] for sequence in data.sequences)
-    remarks = seen.remarks(sequences, data.name)
-    for name in data.classes:
-        if name not in classes:
-            remarks.append(
-                f"{data.name} has the class {name}, which the model has not learned: it takes "
-                f"everything for one of {', '.join(classes)}"
-            )
-    return replace(data, sequences=sequences, channel_names=names), remarks
+def confusion(
+    predicted: NDArray[np.integer], labels: NDArray[np.integer], classes: int
+) -> list[list[int]]:
+    """Count the items by [true class][predicted class]."""
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts.tolist()
 
 
 def relabelled(data: Any, classes: Sequence[str]) -> Any:
-    """Labelled sequences with their labels counted as the model counts its classes.
+    """Return labelled sequences with their labels renumbered as positions in `classes`.
 
     Raises:
-        DataError: if one has not been learned.
+        DataError: if the data have a class that is not among them.
     """
     for name in data.classes:
         if name not in classes:
@@ -86,32 +176,30 @@ def relabelled(data: Any, classes: Sequence[str]) -> Any:
                 f"{data.name} has the class {name}; the model has learned {', '.join(classes)}. "
                 "Leave its sequences out"
             )
-    at = np.array([list(classes).index(name) for name in data.classes], dtype=np.int64)
+    positions = np.array([list(classes).index(name) for name in data.classes], dtype=np.int64)
     labels = data.labels
-    moved = tuple(at[one] for one in labels) if isinstance(labels, tuple) else at[labels]
-    return replace(data, labels=moved, classes=tuple(classes))
+    if isinstance(labels, tuple):  # an array per sequence, with a label per step
+        renumbered: Any = tuple(positions[steps] for steps in labels)
+    else:
+        renumbered = positions[labels]
+    return replace(data, labels=renumbered, classes=tuple(classes))
 
 
-def named_shares(
+def probability_columns(
     classes: Sequence[str], probabilities: NDArray[np.float64]
 ) -> dict[str, list[Any]]:
-    """The likeliest class and the probability of each, as columns, from (N, classes)."""
-    said = [classes[at] for at in probabilities.argmax(-1)]
-    shares = {f"p_{name}": probabilities[:, at].tolist() for at, name in enumerate(classes)}
-    return {"predicted": said, **shares}
-
-
-def confusion(
-    predicted: NDArray[np.integer], labels: NDArray[np.integer], classes: int
-) -> list[list[int]]:
-    """[true class][predicted class], counts."""
-    counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (labels, predicted), 1)
-    return counts.tolist()
+    """Return the likeliest class and the probability of each class, (N, classes), as columns."""
+    likeliest = [classes[position] for position in probabilities.argmax(-1)]
+    columns = {f"p_{name}": probabilities[:, k].tolist() for k, name in enumerate(classes)}
+    return {"predicted": likeliest, **columns}
 
 
 def majority(predict: Callable[[Any, NDArray[np.float64]], Any]) -> Baseline:
-    """Always the shares of the classes; `predict` repeats them for every item of a part."""
+    """Return the baseline that predicts the shares of the classes for every item.
+
+    Args:
+        predict: From a part and the shares (classes,) to predictions in the task's form.
+    """
 
     def fit(training: Any, _: Any) -> Fitted:
         shares = training.counts / training.counts.sum()

@@ -1,4 +1,4 @@
-"""From sequences of different lengths to padded tensors, and the batches of an epoch."""
+"""Padded tensors of sequences with different lengths, and the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from gatewright.tasks.task import Batch, evenly
 
 @dataclass(frozen=True, slots=True)
 class Padded:
-    """B sequences, padded at their ends up to the longest one, with a target each."""
+    """B sequences, padded at their ends up to the longest one, with their targets."""
 
     x: Tensor  # (T, B, I)
     lengths: Tensor  # (B,), int64
-    target: Tensor  # (B,) a class each, or (T, B) a class at each step
+    target: Tensor  # (B,) a class for each sequence, or (T, B) a class for each step
     each: bool = False  # whether there is a target at each step
-    weights: Tensor | None = None  # (B,), of the sequences in the loss
+    weights: Tensor | None = None  # (B,), weights of the sequences in the loss
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def take(self, rows: Tensor) -> Batch:
-        """The rows at these positions, padded no further than their longest one needs."""
+        """Return the rows at these positions, padded only up to the longest of them."""
         lengths = self.lengths[rows]
         steps = int(lengths.max())
         target = self.target[:steps, rows] if self.each else self.target[rows]
@@ -39,37 +39,41 @@ class Padded:
         return Batch(self.x[:steps, rows], lengths, target, items=items, weights=weights)
 
     def steps(self, size: int) -> int:
-        """How many batches an epoch has."""
+        """Return the number of batches in an epoch."""
         return -(-len(self) // size)
 
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """One epoch: every row once, in random order, in batches of `size`."""
+        """Yield every row once, in random order, in batches of `size`."""
         return map(self.take, torch.randperm(len(self), generator=generator).split(size))
 
     def ordered(self, size: int) -> Iterator[Batch]:
-        """Every row once, in its order."""
+        """Yield every row once, in its own order."""
         return map(self.take, torch.arange(len(self)).split(size))
 
-    def spread(self, count: int) -> Batch:
-        """At most `count` rows from all over the part, in their order."""
+    def excerpt(self, count: int) -> Batch:
+        """Return at most `count` rows, evenly spaced over the part, in their own order."""
         return self.take(evenly(len(self), count))
 
 
 def check_shapes(
     sequences: Sequence[NDArray[np.floating]], channels: int
 ) -> Sequence[NDArray[np.floating]]:
-    """The sequences, if each is (time, channels) with at least one step; else `SizeError`."""
-    for at, sequence in enumerate(sequences):
+    """Return the sequences if each is (time, channels) with at least one step.
+
+    Raises:
+        SizeError: with the first one that is not.
+    """
+    for position, sequence in enumerate(sequences):
         if np.ndim(sequence) != 2 or len(sequence) < 1 or np.shape(sequence)[1] != channels:
             raise SizeError(
-                f"sequence {at} has shape {np.shape(sequence)}; "
+                f"sequence {position} has shape {np.shape(sequence)}; "
                 f"expected (time, {channels}) with at least one step"
             )
     return sequences
 
 
 def pad(sequences: Sequence[NDArray[np.floating]]) -> tuple[Tensor, Tensor]:
-    """Sequences (T_i, I) as one tensor (T, B, I), zero beyond their ends, and lengths (B,)."""
+    """Return sequences (T_i, I) as one tensor (T, B, I), zero at the ends, and lengths (B,)."""
     lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
     x = torch.zeros(int(lengths.max()), len(sequences), sequences[0].shape[1])
     for row, sequence in enumerate(sequences):
@@ -78,5 +82,5 @@ def pad(sequences: Sequence[NDArray[np.floating]]) -> tuple[Tensor, Tensor]:
 
 
 def valid_steps(steps: int, lengths: Tensor) -> Tensor:
-    """(T, B), true where a step belongs to its sequence and false in the padding."""
+    """Return a mask (T, B): True at steps of a sequence, False in its padding."""
     return torch.arange(steps, device=lengths.device)[:, None] < lengths

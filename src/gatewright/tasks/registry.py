@@ -1,33 +1,76 @@
-"""All tasks, by the names that readers, configurations and the command line use."""
+"""All tasks, by the names that readers, configurations and the command line use.
+
+A new task is a row here: its class, its presentation and the baselines that it is compared with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from gatewright.errors import ModelError
 from gatewright.schema import shown
-from gatewright.tasks.classify import Classify
+from gatewright.tasks.baseline import Baseline
+from gatewright.tasks.classify import Classify, ClassifyPresentation, classify_baselines
+from gatewright.tasks.forecast.baselines import forecast_baselines
+from gatewright.tasks.forecast.presentation import ForecastPresentation
 from gatewright.tasks.forecast.task import Forecast
-from gatewright.tasks.tag import Tag
+from gatewright.tasks.presentation import Presentation
+from gatewright.tasks.tag import Tag, TagPresentation, tag_baselines
 from gatewright.tasks.task import Task
-from gatewright.tasks.text.task import NextSymbol
+from gatewright.tasks.text.presentation import TextPresentation
+from gatewright.tasks.text.task import NextSymbol, text_baselines
 
-TASKS: Mapping[str, type[Task]] = MappingProxyType(
-    {kind.kind: kind for kind in (Forecast, Classify, Tag, NextSymbol)}
+
+@dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """One row of the registry; presentation and baselines take an instance of the task."""
+
+    task: type[Task]
+    presentation: Callable[[Any], Presentation]
+    baselines: Callable[[Any], Sequence[Baseline]]
+
+
+TASKS: Mapping[str, TaskEntry] = MappingProxyType(
+    {
+        entry.task.kind: entry
+        for entry in (
+            TaskEntry(Forecast, ForecastPresentation, forecast_baselines),
+            TaskEntry(Classify, ClassifyPresentation, classify_baselines),
+            TaskEntry(Tag, TagPresentation, tag_baselines),
+            TaskEntry(NextSymbol, TextPresentation, text_baselines),
+        )
+    }
 )
 
 
+def presentation_of(task: Task) -> Presentation:
+    """Return the words and figures of a task."""
+    return TASKS[task.kind].presentation(task)
+
+
+def baselines_for(task: Task) -> list[Baseline]:
+    """Return the baselines of a task that can run here, from the simplest on."""
+    return [baseline for baseline in TASKS[task.kind].baselines(task) if baseline.why_not is None]
+
+
+def missing_baselines(task: Task) -> list[str]:
+    """Return a sentence on each baseline that cannot run here, with the remedy."""
+    baselines = TASKS[task.kind].baselines(task)
+    return [baseline.why_not for baseline in baselines if baseline.why_not is not None]
+
+
 def task_from_config(config: Mapping[str, Any], path: str = "task") -> Task:
-    """The task that a saved model was trained for.
+    """Return the task that a saved model was trained for.
 
     Raises:
-        ModelError: if it is none of this gatewright's.
+        ModelError: if this version of gatewright does not have it.
     """
     kind = config.get("kind")
     if not isinstance(kind, str) or kind not in TASKS:
         raise ModelError(
             f"the model's task is {shown(kind)}; this gatewright knows {sorted(TASKS)}"
         )
-    return TASKS[kind].from_config(config, path)
+    return TASKS[kind].task.from_config(config, path)

@@ -1,4 +1,4 @@
-"""A linear classifier of a few numbers of each sequence: what needs no memory of its order."""
+"""A linear classifier of a few numbers per sequence, which ignores the order of the steps."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data import Recordings
-from gatewright.tasks.forecast.ridge import PENALTIES, ridge
-from gatewright.tasks.task import Baseline, Fitted
+from gatewright.tasks.baseline import Baseline, Fitted
+from gatewright.tasks.ridge import PENALTIES, ridge
 
 
 def ridge_on_summaries() -> Baseline:
-    """Ridge regression of the classes on the summaries of each channel."""
+    """Return the baseline: ridge regression of the classes on summaries of each channel."""
     return Baseline(
         "ridge",
         "ridge on summaries",
@@ -24,23 +24,21 @@ def ridge_on_summaries() -> Baseline:
 
 
 def fit(training: Recordings, penalty: float) -> Fitted:
-    """Learn an indicator of each class; the largest one is the answer."""
+    """Fit a 0/1 indicator of each class; the class with the largest one is predicted."""
     indicators = np.eye(len(training.classes))[training.labels]
     predict, size = ridge(summaries(training.sequences), indicators, penalty)
     return Fitted(lambda part: predict(summaries(part.sequences)), size)
 
 
 def summaries(sequences: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-    """(N, 6 I + 1), from sequences (T_i, I).
+    """Summarise sequences (T_i, I) by six numbers per channel and the length: (N, 6 I + 1).
 
     >>> summaries([np.array([[1.0], [3.0]])])
     array([[2., 1., 1., 3., 1., 3., 2.]])
     """
-    return np.stack(
-        [
-            np.concatenate(
-                [one.mean(0), one.std(0), one.min(0), one.max(0), one[0], one[-1], [len(one)]]
-            )
-            for one in (sequence.astype(np.float64) for sequence in sequences)
-        ]
-    )
+    rows = []
+    for sequence in sequences:
+        x = sequence.astype(np.float64)
+        statistics = [x.mean(0), x.std(0), x.min(0), x.max(0), x[0], x[-1]]
+        rows.append(np.concatenate([*statistics, [len(x)]]))
+    return np.stack(rows)

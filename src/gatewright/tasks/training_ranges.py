@@ -1,4 +1,4 @@
-"""What training data were like, so that a saved model can tell whether new data fit."""
+"""The channels and value ranges of training data, which new data are compared with."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gatewright.data import Recordings
 from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import DataError
 
-#: How far beyond the seen values, in shares of their range, is nothing to speak of.
+#: New values may lie this share of the range outside it without a remark.
 MARGIN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Names and ranges of the channels of the data that were learned from."""
+class TrainingRanges:
+    """Names and ranges of the channels of the training data."""
 
     channels: tuple[str, ...]
     low: tuple[float, ...]
@@ -27,65 +27,66 @@ class Seen:
 
     @classmethod
     def of(cls, data: Recordings | Tagged) -> Self:
-        """Of sequences (T_i, I); channels without names get their numbers."""
+        """Measure sequences (T_i, I); channels without names are numbered."""
         return cls.of_values(data.sequences, data.channel_names or numbered(data.channels))
 
     @classmethod
     def of_values(cls, arrays: Iterable[NDArray[Any]], channels: Sequence[str]) -> Self:
-        """Of arrays (T_i, I) with these channels."""
-        held = [one for one in arrays if len(one)]
-        low = np.min([one.min(0) for one in held], axis=0)
-        high = np.max([one.max(0) for one in held], axis=0)
+        """Measure arrays (T_i, I) with these channels."""
+        filled = [values for values in arrays if len(values)]
+        low = np.min([values.min(0) for values in filled], axis=0)
+        high = np.max([values.max(0) for values in filled], axis=0)
         return cls(tuple(channels), tuple(low.tolist()), tuple(high.tolist()))
 
     def to_config(self) -> dict[str, Any]:
-        """In JSON's types."""
+        """Return the fields in JSON's types."""
         return {name: list(values) for name, values in asdict(self).items()}
 
     def inconsistency(self) -> str | None:
-        """A contradiction between the fields, as a file that was edited may hold, or None."""
+        """Return a contradiction between the fields, as in an edited file, or None."""
         counts = {len(self.channels), len(self.low), len(self.high)}
         if len(counts) > 1 or not self.channels or len(set(self.channels)) < len(self.channels):
             return "channels, low and high of `seen` do not agree with each other"
         return None
 
     def order(self, channels: Sequence[str], name: str) -> list[int]:
-        """Where the channels that were learned from stand among these.
+        """Return the position of each training channel among the channels of new data.
 
         Raises:
-            DataError: if they are others.
+            DataError: if the new data, called `name`, have other channels.
         """
         if len(channels) != len(self.channels) or set(channels) != set(self.channels):
-            missing = [one for one in self.channels if one not in channels]
-            more = [one for one in channels if one not in self.channels]
-            said = f"{', '.join(missing)} missing" if missing else "none missing"
-            if more:
-                said += f", {', '.join(more)} not known"
+            missing = [channel for channel in self.channels if channel not in channels]
+            unknown = [channel for channel in channels if channel not in self.channels]
+            difference = f"{', '.join(missing)} missing" if missing else "none missing"
+            if unknown:
+                difference += f", {', '.join(unknown)} not known"
             raise DataError(
                 f"{name} has the channels {', '.join(channels)}; the model was trained on "
-                f"{', '.join(self.channels)} ({said}): give the same "
-                "ones, and leave others out with ignore="
+                f"{', '.join(self.channels)} ({difference}): give the same channels, and leave "
+                "others out with ignore="
             )
-        return [list(channels).index(one) for one in self.channels]
+        return [list(channels).index(channel) for channel in self.channels]
 
     def remarks(self, arrays: Iterable[NDArray[Any]], name: str) -> list[str]:
-        """What is far beyond the values that were learned from, in the order of `channels`."""
-        there = [one for one in arrays if len(one)]
-        if not there:
+        """Return a remark on each channel whose new values are far outside the training range."""
+        filled = [values for values in arrays if len(values)]
+        if not filled:
             return []
-        found = Seen.of_values(there, self.channels)
-        said = []
-        for at, channel in enumerate(self.channels):
-            margin = MARGIN * (self.high[at] - self.low[at])
-            if found.low[at] < self.low[at] - margin or found.high[at] > self.high[at] + margin:
-                said.append(
-                    f"{channel} runs from {found.low[at]:g} to {found.high[at]:g} in {name}, and "
-                    f"from {self.low[at]:g} to {self.high[at]:g} in what the model learned from: "
-                    "what it says of that is a guess"
+        new = TrainingRanges.of_values(filled, self.channels)
+        remarks = []
+        for channel, low, high, new_low, new_high in zip(
+            self.channels, self.low, self.high, new.low, new.high, strict=True
+        ):
+            margin = MARGIN * (high - low)
+            if new_low < low - margin or new_high > high + margin:
+                remarks.append(
+                    f"{channel} runs from {new_low:g} to {new_high:g} in {name}, but from "
+                    f"{low:g} to {high:g} in the training data: predictions there are a guess"
                 )
-        return said
+        return remarks
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Names for channels that have none."""
-    return tuple(f"channel {at}" for at in range(count))
+    """Return names for channels that have none."""
+    return tuple(f"channel {number}" for number in range(count))

@@ -21,7 +21,10 @@ from gatewright.errors import ArgumentError
 from gatewright.files import write_file
 from gatewright.language.cell import Cell
 from gatewright.layers.saving import save
-from gatewright.tasks.task import Baseline, Task, run_all
+from gatewright.tasks.baseline import Baseline
+from gatewright.tasks.presentation import why_chosen
+from gatewright.tasks.registry import baselines_for, missing_baselines, presentation_of
+from gatewright.tasks.task import Task, run_all
 from gatewright.training.job import Run, build_model
 from gatewright.training.loop import BY_HAND, TIME_OVER
 from gatewright.training.model import Model
@@ -89,9 +92,10 @@ class Experiment:
         outcomes = self.trained(runs, progress, keep=False, what="short trainings to choose by")
         histories = [outcome.history for outcome in outcomes]
         losses = [history.validation_loss[history.kept] for history in histories]
-        at = losses.index(min(losses))
-        said = variants[at].settled_on(losses[at], losses[1 - at])
-        return replace(self, task=variants[at], notes=(*self.notes, said))
+        best = losses.index(min(losses))
+        others = [*losses[:best], *losses[best + 1 :]]
+        note = why_chosen(presentation_of(variants[best]).variant, losses[best], others)
+        return replace(self, task=variants[best], notes=(*self.notes, note))
 
     def runs(self) -> list[Run]:
         """Every network from every seed."""
@@ -174,7 +178,7 @@ class Experiment:
         target: Path | None,
     ) -> tuple[Comparison, dict[str, Model]]:
         """Everything is trained: now the test part. Also the best model of each network."""
-        task, metric = self.task, self.task.metrics[0]
+        task, metric, words = self.task, self.task.metrics[0], presentation_of(self.task)
         batches = task.batches(self.test)
         trials: dict[str, list[Trial]] = {}
         for outcome in outcomes:
@@ -210,9 +214,9 @@ class Experiment:
             licence=self.test.licence,
             task=task,
             sizes={
-                "training": task.counted(rest),
-                "validation": task.counted(validation),
-                "test": task.counted(self.test),
+                "training": words.part_size(rest),
+                "validation": words.part_size(validation),
+                "test": words.part_size(self.test),
             },
             recipe=self.recipe,
             entries=tuple(networks),
@@ -232,8 +236,8 @@ class Experiment:
             comparison,
             model=models[best, chosen[best].seed],
             shown={
-                **task.shown(chosen[best].predicted, self.test),
-                **task.shown_of(models[best, chosen[best].seed], self.test),
+                **words.figures(chosen[best].predicted, self.test),
+                **words.model_figures(models[best, chosen[best].seed], self.test),
             },
         )
         return comparison, {name: models[name, trial.seed] for name, trial in chosen.items()}
@@ -335,7 +339,7 @@ def planned(
         test=source.test,
         task=source.task,
         networks=networks,
-        baselines=source.task.baselines(),
+        baselines=baselines_for(source.task),
         seeds=seeds,
         recipe=replace(
             recipe,
@@ -345,7 +349,7 @@ def planned(
         ),
         hidden_size=hidden_size,
         notes=source.notes,
-        remarks=tuple(source.task.left_out()),
+        remarks=tuple(missing_baselines(source.task)),
         reading=source.reading,
     )
     if budget is None and hidden_size is None:

@@ -35,7 +35,7 @@ def evidence(model: Model, batch: Batch, z: Tensor, kept: Any) -> dict[str, Any]
     """
     return {
         "x": z,
-        "target": model.task.aim(batch, kept, model),
+        "target": model.task.readout_target(batch, kept, model),
         "lengths": batch.lengths,
         "each": model.task.every_step,
         "given": batch.further,
@@ -84,7 +84,7 @@ def _started(plan: Experiment, task: Task) -> tuple[Model, Any]:
 def _warning(model: Model, rest: Any, hint: str) -> str | None:
     """Where the data reach farther than a network that starts so."""
     task, body = model.task, model.body
-    batch = task.batches(rest).spread(ROWS)
+    batch = task.batches(rest).excerpt(ROWS)
     targets = batch.x.shape[1]
     if task.every_step:
         targets = batch.x[..., 0].numel() if batch.lengths is None else int(batch.lengths.sum())

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self, get_type_hints
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gatewright.data import read
-from gatewright.errors import ArgumentError, ModelError
+from gatewright.errors import ModelError
 from gatewright.layers.saving import describe, rebuild, saveable
 from gatewright.schema import mismatch, typed_fields
 from gatewright.tasks.registry import task_from_config
 from gatewright.tasks.task import Batch, Task
-from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.window import Window
 
 #: The fields of a model's configuration.
@@ -117,7 +115,7 @@ class Model(nn.Module):
         """The same from events as the network reads them; `kept` is what `prepare` left."""
         features, state = self.features(z, batch.lengths, state)
         features = self.dropout(features)
-        outputs = self.readout(features) + self.task.beside(self, batch)
+        outputs = self.readout(features) + self.task.readout_offset(self, batch)
         return self.task.finish(outputs, kept), state
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
@@ -151,13 +149,8 @@ class Model(nn.Module):
         seed: int = 0,
     ) -> str | bytes:
         """What a model of the next symbol writes after `prompt`; see `NextSymbol.sample`."""
-        if not isinstance(self.task, NextSymbol):
-            raise ArgumentError(
-                f"this model's task is {self.task.kind}; only a text can be sampled"
-            )
         self.check_weights()
-        codes = self.task.encode(prompt) if prompt else np.zeros(0, np.int64)
-        return self.task.sample(self, codes, symbols, temperature, seed)
+        return self.task.sample(self, prompt, symbols, temperature, seed)
 
     def to_config(self) -> dict[str, Any]:
         """What `from_config` needs; the numbers are in the state_dict."""

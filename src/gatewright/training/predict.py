@@ -19,7 +19,8 @@ from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
 from gatewright.tasks.forecast.new_series import Unknown
 from gatewright.tasks.forecast.task import Forecast
-from gatewright.tasks.text.task import NextSymbol, said
+from gatewright.tasks.text.presentation import readable
+from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.model import Model
 
 
@@ -102,7 +103,7 @@ def predict(
     data, names = _read(model, data, reading)
     task = model.task
     if isinstance(task, Forecast):
-        ready, remarks = task.ready(data, unknown=unknown)
+        ready, remarks = task.adapt(data, unknown=unknown)
         columns = task.table(model, ready, horizon=horizon)
     elif horizon is not None or unknown != "refuse":
         raise ArgumentError(
@@ -110,7 +111,7 @@ def predict(
             "them out"
         )
     else:
-        ready, remarks = task.ready(data)
+        ready, remarks = task.adapt(data)
         columns = task.table(model, ready)
     _check_finite(columns)
     predicted = Predicted(columns, tuple(remarks), names)
@@ -162,7 +163,7 @@ def sample(
     task = model.task
     whole = prompt.encode() if isinstance(task, NextSymbol) and task.unit == "bytes" else prompt
     written = model.sample(whole, symbols=symbols, temperature=temperature, seed=seed)
-    return said(written)
+    return readable(written)
 
 
 def _model(given: str | os.PathLike[str] | Model) -> Model:

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gatewright.escaping import terminal_text
-from gatewright.tasks.task import Metric, Task
+from gatewright.tasks.metric import Metric
+from gatewright.tasks.registry import presentation_of
+from gatewright.tasks.task import Task
 from gatewright.training.loop import History
 from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
@@ -228,7 +230,7 @@ class Comparison:
         if left_out:
             caption += f"; not shown for want of width: {left_out}"
         table = Table(
-            title=terminal_text(f"{self.data}: {self.task.title}"),
+            title=terminal_text(f"{self.data}: {presentation_of(self.task).title}"),
             caption=terminal_text(caption),
             caption_justify="left",
         )

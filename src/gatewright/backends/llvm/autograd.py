@@ -154,7 +154,8 @@ class Saved:
         return like.copy_(tensor)
 
 
-NOTHING = torch.empty(0)
+#: A placeholder that expands to any size: the output may be a held value that was not passed.
+NOTHING = torch.zeros(())
 
 
 def in_rows(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:

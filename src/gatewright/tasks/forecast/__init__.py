@@ -1,1 +1,1 @@
-"""Time series: what comes next, and the methods that a network has to beat."""
+"""Forecasts of time series, and the simple methods that a network has to beat."""

@@ -1,4 +1,4 @@
-"""What a forecast says of the steps that follow one series, and how it is written."""
+"""The forecast of the steps after one series, and its form as a table."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.tasks.forecast.quantiles import LEVELS, MEDIAN
+from gatewright.tasks.forecast.metrics import LEVELS, MEDIAN
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Future:
-    """What a model says of the steps that follow one series."""
+    """The forecast of the steps that follow one series."""
 
     id: str
     targets: tuple[str, ...]
@@ -23,47 +23,50 @@ class Future:
 
     @property
     def median(self) -> NDArray[np.float64]:
-        """(horizon, targets), the forecast."""
+        """The forecast, (horizon, targets)."""
         return self.quantiles[..., MEDIAN]
 
     @property
     def low(self) -> NDArray[np.float64]:
-        """(horizon, targets), the lower end of the interval for 80 %."""
+        """The lower end of the 80 % interval, (horizon, targets)."""
         return self.quantiles[..., 0]
 
     @property
     def high(self) -> NDArray[np.float64]:
-        """(horizon, targets), the upper end of the interval for 80 %."""
+        """The upper end of the 80 % interval, (horizon, targets)."""
         return self.quantiles[..., -1]
 
 
 def columns(futures: Sequence[Future], *, ids: bool) -> dict[str, list[Any]]:
-    """As a table: a row for each series and step; the median of a target under its own name.
+    """Return a table with a row per series and step; the median has the target's own name.
 
     Args:
-        ids: Whether a column "id" says of which series a row is.
+        futures: The forecasts, one per series.
+        ids: Whether to add a column "id" with the series of each row.
     """
-    found: dict[str, list[Any]] = {"id": [], "time": []} if ids else {"time": []}
+    table: dict[str, list[Any]] = {"id": [], "time": []} if ids else {"time": []}
     for future in futures:
         if ids:
-            found["id"] += [future.id] * len(future.times)
-        found["time"] += said_times(future.times)
-        for which, name in enumerate(future.targets):
-            median = f"{name}_q50" if name in ("id", "time") else name
-            found.setdefault(median, []).extend(future.median[:, which].tolist())
-            for at, level in enumerate(LEVELS):
-                if at == MEDIAN:
+            table["id"] += [future.id] * len(future.times)
+        table["time"] += time_labels(future.times)
+        for k, target in enumerate(future.targets):
+            # A target of this name must not overwrite the column of ids or times.
+            median = f"{target}_q50" if target in ("id", "time") else target
+            table.setdefault(median, []).extend(future.median[:, k].tolist())
+            for q, level in enumerate(LEVELS):
+                if q == MEDIAN:
                     continue
-                column = found.setdefault(f"{name}_q{round(100 * level)}", [])
-                column += future.quantiles[:, which, at].tolist()
-    return found
+                column = table.setdefault(f"{target}_q{round(100 * level)}", [])
+                column += future.quantiles[:, k, q].tolist()
+    return table
 
 
-def said_times(times: NDArray[Any]) -> list[str]:
-    """Times for people and tables: dates alone where no clock shows anything."""
+def time_labels(times: NDArray[Any]) -> list[str]:
+    """Format times for people: only dates where all are at midnight, seconds only where needed."""
     if times.dtype.kind != "M":
         return [f"{time:g}" for time in times]
     for unit in ("D", "m", "s"):
-        if (times == times.astype(f"datetime64[{unit}]")).all():
-            return [str(one).replace("T", " ") for one in times.astype(f"datetime64[{unit}]")]
-    return [str(one).replace("T", " ") for one in times]
+        rounded = times.astype(f"datetime64[{unit}]")
+        if (times == rounded).all():
+            return [str(time).replace("T", " ") for time in rounded]
+    return [str(time).replace("T", " ") for time in times]

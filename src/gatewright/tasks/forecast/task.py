@@ -1,8 +1,8 @@
-"""What comes next in time series: several steps ahead, directly, with intervals."""
+"""The forecast of time series as a task: several steps ahead at once, with quantiles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -12,15 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.data import Series
-from gatewright.data.calendar.periods import say_period, season_of
-from gatewright.draw.page.page import Section
-from gatewright.draw.plots.forecasts import Drawn, forecast_section
 from gatewright.errors import ArgumentError, DataError
-from gatewright.tasks.forecast.future import Future, columns, said_times
-from gatewright.tasks.forecast.lags import boosting_left_out, lag_baselines
-from gatewright.tasks.forecast.naive import naive_baselines
-from gatewright.tasks.forecast.new_series import Unknown, long_enough, series_for
-from gatewright.tasks.forecast.quantiles import (
+from gatewright.tasks.forecast.future import Future, columns
+from gatewright.tasks.forecast.metrics import (
     COVERAGE,
     CRPS,
     LEVELS,
@@ -28,115 +22,35 @@ from gatewright.tasks.forecast.quantiles import (
     MEDIAN,
     errors,
     pinball,
+    scaled,
     widening,
 )
-from gatewright.tasks.forecast.scaled import floors, naive_error, scaled
-from gatewright.tasks.forecast.shown_forecasts import shown_forecasts
-from gatewright.tasks.forecast.windows import Stretch, Windows, stretch, with_static
-from gatewright.tasks.task import (
-    Baseline,
-    Batch,
-    Example,
-    Metric,
-    Task,
-    run_all,
-    run_each,
-)
-from gatewright.tasks.training_ranges import Seen
+from gatewright.tasks.forecast.new_series import Unknown, long_enough, series_for
+from gatewright.tasks.forecast.spec import ForecastSpec
+from gatewright.tasks.forecast.windows import Stretch, Windows, with_static
+from gatewright.tasks.metric import Metric
+from gatewright.tasks.task import Batch, Task, run_all, run_each
 
-#: The smallest spread, in deviations of a channel, that a window is divided by.
-LEAST_SPREAD = 0.1
-#: Units between what is known of a step and what it changes in the forecast.
-AHEAD = 16
+#: Smallest spread that a window is divided by, in standard deviations of the channel.
+MIN_SPREAD = 0.1
+#: Hidden units between the known values of a future step and their effect on its forecast.
+AHEAD_UNITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast(Task):
-    """Tell the next `horizon` steps of the targets; predictions are (N, horizon, targets, Q).
+class Forecast(ForecastSpec, Task):
+    """Predict the next `horizon` steps of the targets; predictions are (N, horizon, targets, Q).
 
-    One answer for all steps ("direct"), read at the last step of a window of the past. Q are
-    the quantiles at `LEVELS`; the median is the forecast, the outer two are an interval for 80 %.
+    All steps are predicted at once ("direct"), from the network's output at the last step of a
+    window. Q are the quantiles at `LEVELS`; the median is the forecast, and the outer two are an
+    80 % interval.
     """
 
     kind: ClassVar[str] = "forecast"
-    title: ClassVar[str] = "a forecast"
     metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE)
-    reading: ClassVar[str] = (
-        "A network is read at the last step of its window, together with what is known of the "
-        "steps ahead; errors are those of every origin in the test part, one after the other. "
-        "MASE: error of the median over that of the seasonal naive forecast inside the training "
-        "part of the same series; the mean over the series. CRPS: of nine quantiles, over the "
-        "same. A series that did not change there counts in neither."
-    )
-    division: ClassVar[str] = (
-        "In order of time: the last fifth is the test part, and the last fifth of the rest the "
-        "validation part. Channels are scaled by mean and deviation of what was learned from. "
-        "The intervals are stretched to hold 80 % of the validation part."
-    )
-
     overlap: ClassVar[bool] = True
 
-    seen: Seen  # channels, with the calendar and the static values, and their ranges
-    targets: tuple[str, ...]
-    known: tuple[str, ...]
-    calendar: tuple[str, ...]
-    static: tuple[str, ...]
-    period: str  # in words
-    season: int  # steps; 1 where there is none
-    window: int  # steps that are read
-    horizon: int  # steps that are told
-    naive_error: tuple[tuple[float, ...], ...]  # (series, targets), what MASE divides by
-    floor: tuple[float | None, ...]  # of each target, what it never falls below
     per_window: bool = False  # whether each window is scaled by its own last value and spread
-
-    def inconsistency(self) -> str | None:
-        channels, targets = set(self.seen.channels), len(self.targets)
-        least = min(self.window, self.horizon, self.season)
-        if least < 1:
-            return f"window, horizon or season is {least}; expected at least 1"
-        if not targets or len(set(self.targets)) < targets:
-            return "it has no target, or one twice"
-        for role in ("targets", "known", "static"):
-            unknown = [name for name in getattr(self, role) if name not in channels]
-            if unknown:
-                return f"{role} names {unknown[0]!r}, which is none of its channels"
-        if len(self.floor) != targets or any(len(row) != targets for row in self.naive_error):
-            return f"floor and naive_error do not have one number for each of {targets} targets"
-        return self.seen.inconsistency()
-
-    @classmethod
-    def of(cls, training: Series, *, horizon: int | None = None, window: int | None = None) -> Self:
-        """The task that these series set: with their calendar already beside them."""
-        for what, given in (("horizon", horizon), ("window", window)):
-            if given is not None and given < 1:
-                raise ArgumentError(f"{what} is {given}; expected at least 1")
-        if training.period is None:
-            raise DataError(
-                f"the times of {training.name} are irregular, so a trained model could not say "
-                "what it forecasts: bring them to a regular step, put missing steps in with "
-                "fill='linear' or 'previous', or leave the column of times out with ignore=, "
-                "which takes each row as one step"
-            )
-        season = training.steps_a_season or season_of(training.period) or 1
-        usual = season_of(training.period) or (season if 1 < season <= 48 else 8)
-        horizon = horizon or usual
-        longest = int(training.lengths.max())
-        window = window or max(min(max(4 * usual, 24), longest // 4), 2)
-        Windows.of(training, window, horizon)  # refuses what is too short
-        arrays = [with_static(training, at, one) for at, one in enumerate(training.values)]
-        return cls(
-            seen=Seen.of_values(arrays, training.channels + training.static_names),
-            targets=training.targets,
-            known=training.known,
-            calendar=training.calendar,
-            static=training.static_names,
-            period=say_period(training.period),
-            season=season,
-            window=window,
-            horizon=horizon,
-            naive_error=naive_error(training, season),
-            floor=floors(training),
-        )
 
     @property
     def inputs(self) -> int:
@@ -148,12 +62,8 @@ class Forecast(Task):
 
     @property
     def reach(self) -> int:  # type: ignore[override]
-        """The network without a memory sees the whole window."""
+        """Steps back that the window network sees: the whole window."""
         return self.window - 1
-
-    def positions(self, names: Sequence[str]) -> list[int]:
-        """Where these stand among the channels."""
-        return [self.seen.channels.index(name) for name in names]
 
     @staticmethod
     def split(whole: Series) -> tuple[Series, Stretch]:
@@ -167,146 +77,143 @@ class Forecast(Task):
         return rest, Stretch(training, tuple(cuts))
 
     def batches(self, part: Series | Stretch) -> Windows:
-        return Windows.of(part, self.window, self.horizon)
+        return self.windows(part)
 
     def values(self, training: Series) -> NDArray[np.float64]:
-        arrays = [with_static(training, at, one) for at, one in enumerate(training.values)]
+        arrays = [with_static(training, k, values) for k, values in enumerate(training.values)]
         return np.concatenate(arrays)
 
     def prepare(self, z: Tensor, batch: Batch) -> tuple[Tensor, Any]:
+        """Scale each window by its own last value and spread, if `per_window`.
+
+        The context is (level, spread) of the targets, (B, K) each.
+        """
         if not self.per_window:
             return z, None
-        own = [at for at, name in enumerate(self.seen.channels) if self._moves(name)]
+        own = [k for k, name in enumerate(self.seen.channels) if self._is_scaled(name)]
         level = z[-1:, :, own]
-        spread = z[:, :, own].std(0, keepdim=True, correction=0).clamp(min=LEAST_SPREAD)
+        spread = z[:, :, own].std(0, keepdim=True, correction=0).clamp(min=MIN_SPREAD)
         z = z.clone()
         z[:, :, own] = (z[:, :, own] - level) / spread
-        at = [own.index(position) for position in self.positions(self.targets)]
-        return z, (level[0, :, at], spread[0, :, at])
+        targets = [own.index(position) for position in self.positions(self.targets)]
+        return z, (level[0, :, targets], spread[0, :, targets])
 
-    def _moves(self, channel: str) -> bool:
+    def _is_scaled(self, channel: str) -> bool:
+        # Known and static channels mean the same in every window, such as a price or an hour.
         return channel not in self.known and channel not in self.static
 
     def own_modules(self) -> dict[str, nn.Module]:
+        """Return "ahead", from the known values of a future step to its quantiles."""
         if not self.known:
             return {}
         outputs = len(self.targets) * len(LEVELS)
         return {
             "ahead": nn.Sequential(
-                nn.Linear(len(self.known), AHEAD), nn.Tanh(), nn.Linear(AHEAD, outputs, bias=False)
+                nn.Linear(len(self.known), AHEAD_UNITS),
+                nn.Tanh(),
+                nn.Linear(AHEAD_UNITS, outputs, bias=False),
             )
         }
 
-    def beside(self, model: Any, batch: Batch) -> Tensor | float:
-        """What is known of each step ahead speaks for that step, in the same way for all."""
+    def readout_offset(self, model: Any, batch: Batch) -> Tensor | float:
+        """Return the effect of the known future values: each step's own, by the same function."""
         if batch.further is None:
             return 0.0
-        at = self.positions(self.known)
-        spoken: Tensor = model.ahead((batch.further - model.mean[at]) / model.scale[at])
-        return spoken.flatten(1)
+        known = self.positions(self.known)
+        scaled_ahead = (batch.further - model.mean[known]) / model.scale[known]
+        offset: Tensor = model.ahead(scaled_ahead)  # (B, horizon, K Q)
+        return offset.flatten(1)
 
-    def finish(self, outputs: Tensor, kept: Any) -> Tensor:
+    def finish(self, outputs: Tensor, context: Any) -> Tensor:
+        """Return sorted quantiles (B, horizon, K, Q) in the scale of the channels."""
         shape = (-1, self.horizon, len(self.targets), len(LEVELS))
         quantiles: Tensor = outputs.view(shape).sort(-1).values
-        if kept is None:
+        if context is None:
             return quantiles
-        level, spread = (one[:, None, :, None] for one in kept)
-        spanned: Tensor = quantiles * spread + level
-        return spanned
+        level, spread = (tensor[:, None, :, None] for tensor in context)
+        unscaled: Tensor = quantiles * spread + level
+        return unscaled
 
-    def aim(self, batch: Batch, kept: Any, model: Any) -> Tensor:
-        at = self.positions(self.targets)
-        scaled: Tensor = (batch.target - model.mean[at]) / model.scale[at]
-        if kept is None:
-            return scaled
-        level, spread = (one[:, None] for one in kept)
-        spanned: Tensor = (scaled - level) / spread
-        return spanned
+    def readout_target(self, batch: Batch, context: Any, model: Any) -> Tensor:
+        targets = self.positions(self.targets)
+        target: Tensor = (batch.target - model.mean[targets]) / model.scale[targets]
+        if context is None:
+            return target
+        level, spread = (tensor[:, None] for tensor in context)
+        of_window: Tensor = (target - level) / spread
+        return of_window
 
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
-        return pinball(outputs, self.aim(batch, None, model))
+        return pinball(outputs, self.readout_target(batch, None, model))
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         return self.bounded(self._unbounded(pairs, model))
 
-    def bounded(self, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Quantiles (N, horizon, K, Q), none of them below the floor of its target."""
-        floor = [-np.inf if one is None else one for one in self.floor]
-        bounded: NDArray[np.float64] = np.maximum(quantiles, np.array(floor)[:, None])
-        return bounded
-
     def _unbounded(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
-        at = self.positions(self.targets)
-        scaled = torch.cat([outputs for outputs, _ in pairs])
-        middle = scaled[..., MEDIAN : MEDIAN + 1]
-        scaled = middle + (scaled - middle) * model.widening[:, None]
-        raw = scaled * model.scale[at, None] + model.mean[at, None]
-        found: NDArray[np.float64] = raw.double().numpy()
-        return found
+        """Return widened quantiles in the units of the data."""
+        targets = self.positions(self.targets)
+        quantiles = torch.cat([outputs for outputs, _ in pairs])
+        middle = quantiles[..., MEDIAN : MEDIAN + 1]
+        quantiles = middle + (quantiles - middle) * model.widening[:, None]
+        raw = quantiles * model.scale[targets, None] + model.mean[targets, None]
+        unbounded: NDArray[np.float64] = raw.double().numpy()
+        return unbounded
 
     def own_buffers(self) -> dict[str, Tensor]:
         return {"widening": torch.ones(len(self.targets))}
 
     def calibrate(self, model: Any, validation: Stretch) -> None:
+        """Widen the intervals until they hold their share of the validation part."""
         batches = self.batches(validation)
-        # Of unbounded ones: an end that lies at the floor would not say how far to stretch.
+        # Without the floor: an end that was raised to it would not tell how far to stretch.
         predicted = self._unbounded(run_all(model, batches), model)
         model.widening.copy_(torch.from_numpy(widening(predicted, batches.truth)))
 
     def score(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, float]:
         windows = self.batches(part)
-        found = errors(predicted, windows.truth)
-        coverage = float(found.pop("coverage").mean())
-        measured = scaled(found, windows, self.naive_error)
-        return {"mase": measured["mae"], "crps": measured["crps"], "coverage": coverage}
+        raw = errors(predicted, windows.truth)
+        coverage = float(raw.pop("coverage").mean())
+        means = scaled(raw, windows, self.naive_error)
+        return {"mase": means["mae"], "crps": means["crps"], "coverage": coverage}
 
-    def shown(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, Any]:
-        return shown_forecasts(self, predicted, self.batches(part), stretch(part).series)
+    def variants(self) -> Sequence[Self]:
+        return (self, replace(self, per_window=True))
 
-    def sections(self, shown: Mapping[str, Any], whose: str) -> list[Section]:
-        drawn = [Drawn(**one) for one in shown["forecasts"]]
-        return [forecast_section(drawn, shown["targets"], whose)]
-
-    def example(self, model: Any, part: Series | Stretch) -> Example:
-        windows = self.batches(part)
-        origin = int(windows.origins[0])
-        times = np.concatenate(stretch(part).series.times)[origin - self.window : origin]
-        return Example(
-            windows.batch(torch.tensor([0])),
-            f"One window: the first of the test part, {self.window} steps.",
-            channels=self.seen.channels,
-            steps=tuple(said_times(times)),
-        )
-
-    def ready(self, data: Series, *, unknown: Unknown = "refuse") -> tuple[Series, list[str]]:
-        """See `Task.ready`; series that are too short are left out, with a remark on each.
+    def adapt(self, data: Series, *, unknown: Unknown = "refuse") -> tuple[Series, list[str]]:
+        """Bring new series into the model's form; those that are too short are left out.
 
         Args:
-            unknown: "refuse" a category of a static column that was not learned, or forecast
-                its series as one of none of them ("other").
+            data: New series.
+            unknown: "refuse" a category of a static column that was not in the training data, or
+                forecast its series as one of no known category ("other").
         """
         series, remarks = series_for(self, data, unknown)
         series, short = long_enough(series, self.window)
         return series, [*remarks, *([f"left out: {short}"] if short else [])]
 
     def predict(self, model: Any, data: Series, *, horizon: int | None = None) -> list[Future]:
-        """The next `horizon` steps of each series, those of the model unless given.
+        """Return the forecast of the next `horizon` steps of each series.
+
+        Args:
+            model: A trained model.
+            data: New series.
+            horizon: At most the task's own, which is the default.
 
         Raises:
-            DataError: where the data do not fit, or a series is too short.
+            DataError: if the data do not fit, or a series is too short.
         """
-        steps = self._steps_ahead(horizon)
+        steps = self._check_horizon(horizon)
         series, _ = series_for(self, data, "refuse")
         series, short = long_enough(series, self.window)
-        if short:  # answers would no longer stand at the places of their series
+        if short:  # the forecasts would no longer be at the positions of their series
             raise DataError(f"{short}; leave them out, or use gatewright.predict, which does")
         futures = []
-        for at, values in enumerate(series.values):
-            past = with_static(series, at, values)[-self.window :]
-            # Each step ahead is told by what is known of it alone, so those that are not asked
-            # for may read anything.
+        for position, values in enumerate(series.values):
+            past = with_static(series, position, values)[-self.window :]
+            # The offset of a step depends only on its own known values, so the steps after the
+            # requested ones may read anything.
             known = np.zeros((1, self.horizon, len(self.known)))
-            known[0, :steps] = series.known_after(at, steps)
+            known[0, :steps] = series.known_after(position, steps)
             batch = Batch(
                 torch.tensor(past[:, None], dtype=model.mean.dtype),
                 None,
@@ -314,17 +221,16 @@ class Forecast(Task):
                 torch.tensor(known, dtype=model.mean.dtype) if self.known else None,
             )
             quantiles = self.predictions(run_each(model, [batch]), model)[0, :steps]
-            times = series.times_after(at, steps)
-            futures.append(Future(series.ids[at], self.targets, times, quantiles))
+            times = series.times_after(position, steps)
+            futures.append(Future(series.ids[position], self.targets, times, quantiles))
         return futures
 
-    def _steps_ahead(self, horizon: int | None) -> int:
-        """The steps that are asked for, checked."""
+    def _check_horizon(self, horizon: int | None) -> int:
         if horizon is None:
             return self.horizon
         if not isinstance(horizon, int) or not 1 <= horizon <= self.horizon:
             raise ArgumentError(
-                f"horizon is {horizon}; the model tells the next {self.horizon} steps: give at "
+                f"horizon is {horizon}; the model predicts the next {self.horizon} steps: give at "
                 "most that, or train one with a longer horizon="
             )
         return horizon
@@ -334,52 +240,3 @@ class Forecast(Task):
     ) -> dict[str, list[Any]]:
         futures = self.predict(model, data, horizon=horizon)
         return columns(futures, ids=len(futures) > 1 or model.reading.get("id") is not None)
-
-    def says(self) -> str:
-        return (
-            f"It forecasts {', '.join(self.targets)} for the next {self.horizon} steps of "
-            f"{self.period}, from the last {self.window}: nine quantiles, of which the outer two "
-            "are an interval for 80 % of what comes."
-        )
-
-    def usage(self) -> str:
-        return (
-            "forecast = model.predict(gw.read(new_data).data)[0]  # of the first series\n"
-            "forecast.times, forecast.median, forecast.low, forecast.high  # (horizon, targets)"
-        )
-
-    def limits(self) -> str:
-        held = [name for name, one in zip(self.targets, self.floor, strict=True) if one is not None]
-        end = ""
-        if held:
-            end = (
-                f" {', '.join(held)} went down to 0 and never below in what was learned from: no "
-                "forecast goes below it either."
-            )
-        return (
-            "It forecasts as if what made the past went on. Intervals hold as often as stated "
-            "only while new data are like the validation part; the table says how often they "
-            f"held on the test part.{end}"
-        )
-
-    def counted(self, part: Series | Stretch) -> str:
-        given = stretch(part)
-        steps = int((given.series.lengths - np.array(given.starts)).sum())
-        count = f" of {len(given.series)} series" if len(given.series) > 1 else ""
-        return f"{steps:,} steps{count}"
-
-    def baselines(self) -> Sequence[Baseline]:
-        return (*naive_baselines(self), *lag_baselines(self))
-
-    def left_out(self) -> Sequence[str]:
-        return boosting_left_out()
-
-    def variants(self) -> Sequence[Self]:
-        return (self, replace(self, per_window=True))
-
-    def settled_on(self, loss: float, other: float) -> str:
-        what = "is scaled by its own last value and spread" if self.per_window else "is not scaled"
-        return (
-            f"Each window {what}: after a short training the validation loss was {loss:.3f}, "
-            f"and {other:.3f} the other way."
-        )

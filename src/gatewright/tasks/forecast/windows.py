@@ -1,4 +1,4 @@
-"""Windows of time series: what a forecast reads, and what it is to say."""
+"""Windows of time series: the steps that a forecast reads and those that it predicts."""
 
 from __future__ import annotations
 
@@ -17,40 +17,43 @@ from gatewright.tasks.task import Batch, evenly
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
-    """Time series of which the steps from `starts` on are to be forecast; the rest is history."""
+    """Time series whose steps from `starts` on are to be forecast; earlier ones are history."""
 
     series: Series
-    starts: tuple[int, ...]  # one a series
+    starts: tuple[int, ...]  # one per series
 
     @property
     def name(self) -> str:
-        """Of the data."""
+        """The name of the data."""
         return self.series.name
 
     @property
     def about(self) -> str:
-        """Of the data."""
+        """The description of the data."""
         return self.series.about
 
     @property
     def licence(self) -> str:
-        """Of the data."""
+        """The licence of the data."""
         return self.series.licence
 
 
 def stretch(part: Series | Stretch) -> Stretch:
-    """A part of a forecast; of series alone everything is to be forecast."""
+    """Return a part as a stretch; of plain series, every step is to be forecast."""
     return part if isinstance(part, Stretch) else Stretch(part, (0,) * len(part))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Every place in a stretch where `window` steps lie behind and `horizon` ahead."""
+    """All windows of a stretch: `window` steps to read and `horizon` steps to predict.
+
+    The origin of a window is its first step to predict.
+    """
 
     values: NDArray[np.float64]  # (all steps, I), series after series, static values repeated
-    origins: NDArray[np.int64]  # (N,), the row of the first step to forecast
-    series: NDArray[np.int64]  # (N,), which series it is of
-    begins: NDArray[np.int64]  # (S,), the row where each series begins
+    origins: NDArray[np.int64]  # (N,), rows of `values`
+    series: NDArray[np.int64]  # (N,), positions of the series
+    begins: NDArray[np.int64]  # (S,), the first row of each series
     window: int
     horizon: int
     targets: tuple[int, ...]  # channels
@@ -58,27 +61,27 @@ class Windows:
 
     @classmethod
     def of(cls, part: Series | Stretch, window: int, horizon: int) -> Windows:
-        """The windows of a part, one at every step.
+        """Return the windows of a part, one per possible origin.
 
         Raises:
             DataError: if there is none.
         """
-        given = stretch(part)
-        check_long_enough(given, window, horizon)
-        series = given.series
-        rows, origins, of, begins, begin = [], [], [], [], 0
-        for at, values in enumerate(series.values):
-            rows.append(with_static(series, at, values))
-            low, high = max(window, given.starts[at]), len(values) - horizon
-            here = np.arange(begin + low, begin + high + 1)
-            origins.append(here)
-            of.append(np.full(len(here), at))
+        whole = stretch(part)
+        check_long_enough(whole, window, horizon)
+        series = whole.series
+        rows, origins, positions, begins, begin = [], [], [], [], 0
+        for position, values in enumerate(series.values):
+            rows.append(with_static(series, position, values))
+            first, last = max(window, whole.starts[position]), len(values) - horizon
+            own = np.arange(begin + first, begin + last + 1)  # empty where the series is too short
+            origins.append(own)
+            positions.append(np.full(len(own), position))
             begins.append(begin)
             begin += len(values)
         return cls(
             np.concatenate(rows),
             np.concatenate(origins),
-            np.concatenate(of),
+            np.concatenate(positions),
             np.array(begins),
             window,
             horizon,
@@ -89,72 +92,72 @@ class Windows:
     def __len__(self) -> int:
         return len(self.origins)
 
-    def take(self, at: NDArray[np.integer]) -> Windows:
-        """The windows at these positions."""
-        return replace(self, origins=self.origins[at], series=self.series[at])
+    def take(self, positions: NDArray[np.integer]) -> Windows:
+        """Return the windows at these positions."""
+        return replace(self, origins=self.origins[positions], series=self.series[positions])
 
     @property
     def first(self) -> NDArray[np.int64]:
-        """(N,), the row where the series of each window begins."""
+        """The first row of each window's series, (N,)."""
         first: NDArray[np.int64] = self.begins[self.series]
         return first
 
     @property
     def past(self) -> NDArray[np.float64]:
-        """(N, window, I), what is read."""
+        """The values to read, (N, window, I)."""
         past: NDArray[np.float64] = self.values[self.origins[:, None] + np.arange(-self.window, 0)]
         return past
 
     @property
     def truth(self) -> NDArray[np.float64]:
-        """(N, horizon, K), what is to be said of the K targets."""
+        """The values of the K targets to predict, (N, horizon, K)."""
         return self.ahead(self.targets)
 
     def ahead(self, channels: tuple[int, ...]) -> NDArray[np.float64]:
-        """(N, horizon, channels) of the steps to forecast."""
+        """Return the values of these channels at the steps to predict, (N, horizon, channels)."""
         rows = self.origins[:, None] + np.arange(self.horizon)
         ahead: NDArray[np.float64] = self.values[:, list(channels)][rows]
         return ahead
 
-    def batch(self, at: Tensor) -> Batch:
-        """The windows at these positions, for a network."""
-        chosen = self.take(at.numpy())
+    def batch(self, positions: Tensor) -> Batch:
+        """Return the windows at these positions as a batch for a network."""
+        chosen = self.take(positions.numpy())
         further = chosen.ahead(self.known)
         return Batch(
             torch.tensor(chosen.past.swapaxes(0, 1), dtype=torch.float32),
             None,
             torch.tensor(chosen.truth, dtype=torch.float32),
             torch.tensor(further, dtype=torch.float32) if self.known else None,
-            items=len(at),
+            items=len(positions),
         )
 
     def steps(self, size: int) -> int:
-        """How many batches an epoch has."""
+        """Return the number of batches in an epoch."""
         return -(-len(self) // size)
 
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
-        """Every window once, in random order, in batches of `size`."""
+        """Yield every window once, in random order, in batches of `size`."""
         return map(self.batch, torch.randperm(len(self), generator=generator).split(size))
 
     def ordered(self, size: int) -> Iterator[Batch]:
-        """Every window once, in its order."""
+        """Yield every window once, in order of time, series after series."""
         return map(self.batch, torch.arange(len(self)).split(size))
 
-    def spread(self, count: int) -> Batch:
-        """At most `count` windows from all over the part, in their order."""
+    def excerpt(self, count: int) -> Batch:
+        """Return at most `count` windows, evenly spaced over the part, in order."""
         return self.batch(evenly(len(self), count))
 
 
 def check_long_enough(part: Series | Stretch, window: int, horizon: int) -> None:
-    """Refuse a part without a single window, by the lengths of its series alone.
+    """Refuse a part that has no window, from the lengths of its series.
 
     Raises:
-        DataError: with the bound that it misses.
+        DataError: with the length that was expected.
     """
-    measured = stretch(part)
-    lengths, starts = measured.series.lengths, np.array(measured.starts)
+    whole = stretch(part)
+    lengths, starts = whole.series.lengths, np.array(whole.starts)
     if (lengths - horizon < np.maximum(window, starts)).all():
-        raise DataError(_too_short(measured, window, horizon))
+        raise DataError(_too_short(whole, window, horizon))
 
 
 def _too_short(part: Stretch, window: int, horizon: int) -> str:
@@ -175,8 +178,8 @@ def _too_short(part: Stretch, window: int, horizon: int) -> str:
     )
 
 
-def with_static(series: Series, at: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(T, I), the channels of a series with its static values beside them at every step."""
+def with_static(series: Series, position: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the channels of a series followed by its static values at every step, (T, I)."""
     if series.static is None:
         return values
-    return np.hstack([values, np.tile(series.static[at], (len(values), 1))])
+    return np.hstack([values, np.tile(series.static[position], (len(values), 1))])

@@ -1,1 +1,1 @@
-"""Text: which symbol comes next."""
+"""Prediction of the next symbol of a text."""

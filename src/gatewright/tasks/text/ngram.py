@@ -1,8 +1,8 @@
-"""Counts of symbols and their histories: what a text's model has to beat.
+"""Counts of symbols after their history: the baselines of text.
 
-Interpolated Kneser-Ney smoothing as in Chen and Goodman 1999 (section 3): the highest order
-counts occurrences, each lower one in how many histories a symbol has been seen, and a discount
-of each order goes to the one below. The discount is n1 / (n1 + 2 n2), their equation 17.
+Interpolated Kneser-Ney smoothing as in Chen and Goodman 1999 (section 3). The highest order counts
+occurrences; each lower order counts the different histories that a symbol was seen after. Each
+order gives a discount of n1 / (n1 + 2 n2), their equation 17, to the order below.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.tasks.task import Baseline, Fitted
+from gatewright.tasks.baseline import Baseline, Fitted
 
 
 def unigram() -> Baseline:
-    """How often each symbol occurs."""
+    """Return the baseline of symbol frequencies."""
     return Baseline(
         "unigram", "frequencies", "Each symbol as often as it occurs.", lambda t, _: _fit(t, 1)
     )
 
 
 def kneser_ney(order: int) -> Baseline:
-    """The interpolated Kneser-Ney model that sees `order` - 1 symbols back."""
+    """Return the interpolated Kneser-Ney model, which reads the last `order` - 1 symbols."""
     return Baseline(
         f"kneser_ney_{order}",
         f"Kneser-Ney {order}-gram",
@@ -51,19 +51,22 @@ def _codes(text: Any) -> NDArray[np.integer]:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Counts of one order: of histories with their symbol, and of histories."""
+    """The counts of one order.
 
-    keys: NDArray[np.int64]  # sorted: histories with their symbol
-    counts: NDArray[np.int64]
+    A key is a history with its next symbol, read as a number in base A; key // A is the history.
+    """
+
+    keys: NDArray[np.int64]  # sorted
+    counts: NDArray[np.int64]  # of the keys
     histories: NDArray[np.int64]  # sorted
-    totals: NDArray[np.int64]
-    kinds: NDArray[np.int64]  # how many different symbols have followed each
+    totals: NDArray[np.int64]  # counts per history
+    kinds: NDArray[np.int64]  # different next symbols per history
     discount: float
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """A model of all orders up to one. A key is a history read as a number with A digits."""
+    """An n-gram model: the counts of all orders from 1 up to the highest."""
 
     levels: list[Level]  # from order 1 on
     size: int  # A, symbols of the alphabet
@@ -71,14 +74,14 @@ class Counts:
     @classmethod
     def of(cls, codes: NDArray[np.int64], size: int, order: int) -> Counts:
         """Count a text (T,)."""
-        while size**order >= 2**62:  # of so many symbols no text holds runs of this order
+        while size**order >= 2**62:  # keys must fit into int64
             order -= 1
         levels: list[Level] = []
         for length in range(order, 0, -1):
             if length == order:
                 keys, counts = np.unique(_keys(codes, length, size), return_counts=True)
             else:
-                # In how many different longer histories each has been seen.
+                # Each longer key is one different history of the shorter key.
                 longer = levels[0].keys % size**length
                 keys, counts = np.unique(longer, return_counts=True)
             histories, first = np.unique(keys // size, return_index=True)
@@ -90,33 +93,34 @@ class Counts:
         return cls(levels, size)
 
     def bits(self, codes: NDArray[np.int64], start: int) -> NDArray[np.float64]:
-        """(T - start,), what each symbol from `start` on costs after those before it."""
-        chance = np.full(len(codes) - start, 1.0 / self.size)
+        """Return the bits that each symbol from `start` on costs, (T - start,)."""
+        probability = np.full(len(codes) - start, 1.0 / self.size)
         for length, level in enumerate(self.levels, 1):
-            here = np.arange(start, len(codes))
-            far = here >= length - 1  # where so long a history is there
-            keys = _keys(codes, length, self.size)[here[far] - (length - 1)]
-            at, seen = _find(level.histories, keys // self.size)
-            total = np.where(seen, level.totals[at], 1)
-            count_at, known = _find(level.keys, keys)
-            count = np.where(known, level.counts[count_at], 0)
-            kept = np.maximum(count - level.discount, 0.0) / total
-            passed = level.discount * level.kinds[at] / total
-            chance[far] = np.where(seen, kept + passed * chance[far], chance[far])
-        bits: NDArray[np.float64] = -np.log2(chance)
+            steps = np.arange(start, len(codes))
+            deep = steps >= length - 1  # whether the history of this order is complete
+            keys = _keys(codes, length, self.size)[steps[deep] - (length - 1)]
+            history, seen = _find(level.histories, keys // self.size)
+            total = np.where(seen, level.totals[history], 1)
+            position, known = _find(level.keys, keys)
+            count = np.where(known, level.counts[position], 0)
+            own = np.maximum(count - level.discount, 0.0) / total
+            lower = level.discount * level.kinds[history] / total  # share of the order below
+            probability[deep] = np.where(seen, own + lower * probability[deep], probability[deep])
+        bits: NDArray[np.float64] = -np.log2(probability)
         return bits
 
 
 def _keys(codes: NDArray[np.int64], length: int, size: int) -> NDArray[np.int64]:
-    """(T - length + 1,), each run of `length` symbols as a number."""
+    """Return each run of `length` symbols as a number, (T - length + 1,)."""
     keys = np.zeros(len(codes) - length + 1, dtype=np.int64)
-    for at in range(length):
-        keys = keys * size + codes[at : len(codes) - length + 1 + at]
+    for offset in range(length):
+        keys = keys * size + codes[offset : len(codes) - length + 1 + offset]
     return keys
 
 
 def _find(
     table: NDArray[np.int64], keys: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    at = np.minimum(np.searchsorted(table, keys), len(table) - 1)
-    return at, table[at] == keys
+    """Return the position of each key in a sorted table, and whether it is there."""
+    positions = np.minimum(np.searchsorted(table, keys), len(table) - 1)
+    return positions, table[positions] == keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gatewright.escaping import markdown
+from gatewright.tasks.registry import presentation_of
 from gatewright.training.results import Comparison
 
 
@@ -16,7 +17,8 @@ def card(comparison: Comparison) -> str:
     )
     chosen = comparison.chosen
     data, about_network = markdown(comparison.data), markdown(best.about)
-    says, limits = markdown(task.says()), markdown(task.limits())
+    words = presentation_of(task)
+    says, limits = markdown(words.summary()), markdown(words.limits())
     verdict = markdown(comparison.verdict())
     worth = "\n".join(
         f"| {metric.title} | {metric.spread([chosen.test[metric.name]])} | "
@@ -44,7 +46,7 @@ def card(comparison: Comparison) -> str:
 import gatewright as gw
 
 model = gw.load("this directory")
-{task.usage()}
+{words.usage()}
 ```
 
 or `gatewright predict THIS-DIRECTORY NEW-DATA --out predictions.csv`.

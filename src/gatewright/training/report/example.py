@@ -11,6 +11,7 @@ from torch import Tensor
 from gatewright.draw.plots.heatmap import HeatMap, unit_order
 from gatewright.draw.plots.passage import Gate, Passage
 from gatewright.layers.recurrent import Recurrent
+from gatewright.tasks.registry import presentation_of
 from gatewright.training.model import Model
 from gatewright.training.report.gate_words import GATES, Named, Shown
 from gatewright.training.results import Comparison
@@ -31,7 +32,7 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
     entry = recurrent[0]
     name = entry.name
     model = models[name].eval()
-    example = comparison.task.example(model, test)
+    example = presentation_of(comparison.task).example(model, test)
     with torch.no_grad():
         z, _ = model.task.prepare(model.encode(example.batch.x), example.batch)
         traces: dict[str, Tensor] = model.body.trace(z)
@@ -42,7 +43,7 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
         heading=f"One sequence on its way through the {entry.title}",
         about=(
             f"{example.about} The model is the {entry.title} of seed {seed}, "
-            f"{model.hidden_size} units. {example.said}".rstrip()
+            f"{model.hidden_size} units. {example.verdict}".rstrip()
         ),
         diagram=model.body.cell.svg(title=False),
         event=None

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gatewright.draw.report import Panel, Report, Row, report_page
-from gatewright.tasks.task import Metric
+from gatewright.tasks.metric import Metric
+from gatewright.tasks.registry import presentation_of
 from gatewright.training.model import Model
 from gatewright.training.report.example import passage
 from gatewright.training.results import Comparison, Entry
@@ -36,7 +37,7 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
             best=comparison.entries.index(best),
             caption=comparison.caption(),
             panels=_panels(metric),
-            sections=comparison.task.sections(comparison.shown, whose),
+            sections=presentation_of(comparison.task).sections(comparison.shown, whose),
             passage=passage(comparison, models, test),
             method=_method(comparison),
             licence=comparison.licence,
@@ -89,7 +90,7 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
         (
             "data",
             f"Learned from: {sizes['training']}. Chosen on: {sizes['validation']}. Opened once, "
-            f"after every choice: {sizes['test']}. {comparison.task.division}",
+            f"after every choice: {sizes['test']}. {presentation_of(comparison.task).splitting}",
         ),
         (
             "training",
@@ -114,7 +115,7 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
             f"{late}, the one with the lowest validation loss is kept; the best network and "
             f"model are those with the best {comparison.metric.title} on validation.",
         ),
-        ("reading", comparison.task.reading),
+        ("reading", presentation_of(comparison.task).readout),
     ]
     said += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
     return said

@@ -1,0 +1,161 @@
+"""Regressions on the last values: ridge, and gradient boosting where scikit-learn is installed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.tasks.baseline import Baseline, Fitted
+from gatewright.tasks.forecast.baselines.residuals import around
+from gatewright.tasks.forecast.spec import ForecastSpec
+from gatewright.tasks.forecast.windows import Windows
+from gatewright.tasks.ridge import PENALTIES, Array, ridge
+
+#: Training windows of a regression; more add time and hardly any accuracy.
+MAX_WINDOWS = 20_000
+#: Folds of the cross-validation that measures the errors of a regression.
+FOLDS = 3
+#: Windows of the first fit when boosting is timed, which only loads what scikit-learn needs.
+WARM_UP_WINDOWS = 20
+
+#: From features (N, F) and truth (N, H, K) to (a function of features, its number of parameters).
+Learner = Callable[[Array, Array], tuple[Callable[[Array], Array], int]]
+
+
+def lag_baselines(spec: ForecastSpec) -> list[Baseline]:
+    """Return ridge on lags and gradient boosting on lags."""
+    lags = sorted({1, max(spec.window // 4, 1), spec.window})
+    return [_ridge_on_lags(spec, lags), _boosting_on_lags(spec, lags[-2:][0])]
+
+
+def _ridge_on_lags(spec: ForecastSpec, lags: list[int]) -> Baseline:
+    def fit(training: Any, setting: tuple[int, float]) -> Fitted:
+        count, penalty = setting
+        return _regress(spec, training, count, lambda x, y: ridge(x, y, penalty))
+
+    return Baseline(
+        "ridge",
+        "ridge on lags",
+        "Linear regression of every step on the last values and the known future values.",
+        fit,
+        [(count, penalty) for count in lags for penalty in PENALTIES],
+    )
+
+
+def _boosting_on_lags(spec: ForecastSpec, lags: int) -> Baseline:
+    return Baseline(
+        "boosting",
+        "boosting on lags",
+        "Regression trees (scikit-learn) on the last values and the known future values.",
+        lambda training, _: _regress(spec, training, lags, _boost),
+        seconds=lambda training: _boosting_seconds(spec, training, lags),
+        why_not=_why_no_boosting(),
+    )
+
+
+def _why_no_boosting() -> str | None:
+    try:
+        import sklearn.ensemble  # noqa: F401
+    except ImportError:
+        return (
+            "Boosting on lags is left out: scikit-learn is not installed "
+            "(pip install 'gatewright[sklearn]')."
+        )
+    return None
+
+
+def _boost(x: Array, y: Array) -> tuple[Callable[[Array], Array], int]:
+    """Fit a `Learner` of trees: one model per target for all steps, with the step as a feature."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    horizon, targets = y.shape[1:]
+    rows = _with_steps(x, horizon)
+    models = [
+        HistGradientBoostingRegressor(loss="absolute_error", random_state=0).fit(
+            rows, y[:, :, target].reshape(-1)
+        )
+        for target in range(targets)
+    ]
+
+    def predict(new: Array) -> Array:
+        rows = _with_steps(new, horizon)
+        return np.stack([m.predict(rows).reshape(-1, horizon) for m in models], -1)
+
+    leaves = sum(m.n_iter_ * m.max_leaf_nodes for m in models)
+    return predict, leaves
+
+
+def _boosting_seconds(spec: ForecastSpec, training: Any, lags: int) -> float:
+    """Estimate the time of all fits from a single one, of one target."""
+    windows = _thinned(spec.windows(training))
+    x, y = features(windows, lags), windows.truth[:, :, :1]
+    _boost(x[:WARM_UP_WINDOWS], y[:WARM_UP_WINDOWS])
+    started = time.perf_counter()
+    _boost(x, y)
+    one_fit = time.perf_counter() - started
+    # Twice, without and with the validation part; each a full fit and `FOLDS` smaller ones.
+    return 2 * (1 + (FOLDS - 1)) * len(spec.targets) * one_fit
+
+
+def _thinned(windows: Windows) -> Windows:
+    """Return at most `MAX_WINDOWS` of the windows, evenly spaced."""
+    if len(windows) <= MAX_WINDOWS:
+        return windows
+    return windows.take(np.linspace(0, len(windows) - 1, MAX_WINDOWS).astype(int))
+
+
+def _with_steps(x: Array, horizon: int) -> Array:
+    """Repeat each row (N, F) for every step ahead, with the step as a feature: (N H, F + 1)."""
+    ahead = np.tile(np.arange(horizon), len(x))
+    return np.column_stack([np.repeat(x, horizon, axis=0), ahead])
+
+
+def features(windows: Windows, lags: int) -> Array:
+    """Return the last `lags` values of every channel and the known future values, (N, F)."""
+    past = windows.past[:, -lags:].reshape(len(windows), -1)
+    return np.hstack([past, windows.ahead(windows.known).reshape(len(windows), -1)])
+
+
+def _regress(spec: ForecastSpec, training: Any, lags: int, learn: Learner) -> Fitted:
+    """Fit on all windows; take the spread of the quantiles from cross-validated errors."""
+    windows = _thinned(spec.windows(training))
+    x, y = features(windows, lags), windows.truth
+    predict, size = learn(x, y)
+    residuals = np.empty_like(y)
+    for fold, others in _folds(windows):
+        # With fewer rows than features the fit would be arbitrary: then all rows are used.
+        rows = others if others.sum() > x.shape[1] else np.ones(len(y), dtype=bool)
+        without_fold, _ = learn(x[rows], y[rows])
+        residuals[fold] = y[fold] - without_fold(x[fold])
+
+    def forecast(part: Any) -> Array:
+        new = spec.windows(part)
+        point = predict(features(new, lags))
+        return spec.bounded(around(point, new.series, residuals, windows.series))
+
+    return Fitted(forecast, size)
+
+
+def _folds(windows: Windows) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yield masks (N,) of the windows of each fold and of those to learn from without it.
+
+    A fold is a contiguous part of every series. Windows within a horizon of it share its truth,
+    so they are in neither mask.
+    """
+    series, origins = windows.series, windows.origins
+    first = np.searchsorted(series, series)  # windows are sorted by series
+    # The windows of each series are numbered from 0 and cut into FOLDS equal parts.
+    number = FOLDS * (np.arange(len(series)) - first) // np.bincount(series)[series]
+    for fold in np.unique(number):
+        inside = number == fold
+        low = np.full(len(windows.begins), np.iinfo(np.int64).max)
+        high = np.full(len(windows.begins), -1)
+        np.minimum.at(low, series[inside], origins[inside])
+        np.maximum.at(high, series[inside], origins[inside])
+        earlier = origins < low[series] - windows.horizon
+        later = origins > high[series] + windows.horizon
+        yield inside, (earlier | later) & ~inside

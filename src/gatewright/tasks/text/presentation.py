@@ -1,0 +1,105 @@
+"""The words and figures of a text model: samples, and the bits that real symbols cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gatewright.data import Text
+from gatewright.draw.page.page import Section
+from gatewright.draw.plots.sample import sample_section
+from gatewright.tasks.presentation import Example, Presentation
+from gatewright.tasks.task import Batch
+from gatewright.tasks.text.streams import STEPS, STREAMS, WARM_UP, Tail, tail
+from gatewright.tasks.text.task import NextSymbol
+
+#: Symbols that a report shows: of the prompt, of each sample, of real text with its bits.
+PROMPT, SAMPLE, COLOURED = 200, 400, 400
+#: Temperatures of the samples.
+TEMPERATURES = (0.5, 0.8, 1.0)
+#: Symbols of the example whose gates a report shows.
+EXAMPLE_SYMBOLS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class TextPresentation(Presentation):
+    """The words and figures of one text model."""
+
+    title: ClassVar[str] = "the next symbol"
+    splitting: ClassVar[str] = (
+        "In order: the last tenth is the test part, and the last tenth of the rest the "
+        "validation part."
+    )
+    readout: ClassVar[str] = (
+        f"The readout uses every step, and the state is carried through the text; gradients reach "
+        f"back {STEPS} steps. For evaluation {STREAMS} pieces are read side by side, each after "
+        f"the {WARM_UP} symbols before it."
+    )
+
+    task: NextSymbol
+
+    def summary(self) -> str:
+        return (
+            f"It predicts which of {len(self.task.alphabet)} {self.task.unit} comes next in a "
+            "text, and can continue a text."
+        )
+
+    def usage(self) -> str:
+        return (
+            'text = model.sample("The ", symbols=200, temperature=0.8)\n'
+            'bits = model.predict("a text")  # that each symbol costs, the first one left out'
+        )
+
+    def limits(self) -> str:
+        return (
+            "It writes what resembles its training text; none of it need be true. Symbols that "
+            "were not in that text are refused."
+        )
+
+    def part_size(self, part: Text | Tail) -> str:
+        whole = tail(part)
+        # A plain text, which starts at 1, counts with its first symbol.
+        history = whole.start if whole.start > 1 else 0
+        return f"{len(whole.text) - history:,} {self.task.unit}"
+
+    def figures(self, predicted: NDArray[np.float64], part: Text | Tail) -> dict[str, Any]:
+        whole = tail(part)
+        count = min(len(predicted), COLOURED)
+        text = whole.text.part(whole.start, whole.start + count)
+        return {
+            "symbols": [text.alphabet[code] for code in text.codes],
+            "bits": predicted[:count].round(3).tolist(),
+        }
+
+    def model_figures(self, model: Any, part: Text | Tail) -> dict[str, Any]:
+        whole = tail(part)
+        part = whole.text.part(max(whole.start - PROMPT, 0), whole.start)
+        prompt = part.decode(part.codes)
+        samples = []
+        for temperature in TEMPERATURES:
+            text = self.task.sample(model, prompt, SAMPLE, temperature, seed=0)
+            samples.append({"temperature": temperature, "text": readable(text)})
+        return {"prompt": readable(prompt), "samples": samples}
+
+    def sections(self, figures: Mapping[str, Any], subject: str) -> list[Section]:
+        return [sample_section(figures, subject)]
+
+    def example(self, model: Any, part: Text | Tail) -> Example:
+        whole = tail(part)
+        codes = whole.text.codes[whole.start : whole.start + EXAMPLE_SYMBOLS].astype(np.int64)
+        x = torch.from_numpy(codes)[:, None]
+        return Example(
+            Batch(x, None, x),
+            f"The first {len(codes)} symbols of the test part, from an empty state.",
+            symbols=tuple(self.task.alphabet[code] for code in codes),
+        )
+
+
+def readable(text: str | bytes) -> str:
+    """Return a text for people: bytes that are not UTF-8 become replacement characters."""
+    return text if isinstance(text, str) else text.decode("utf-8", "replace")
