@@ -1,4 +1,4 @@
-"""The bundled vowels are the published ones, and a validation part is taken off fairly."""
+"""The bundled vowels equal the published ones, and a validation split is fair."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def vowels():
 
 
 def small(labels: list[int], classes: int = 2) -> Recordings:
-    """One recording a label, each of its own length and filled with its position."""
+    """Return one recording per label, of different lengths, filled with its position."""
     return Recordings(
-        sequences=tuple(np.full((at + 1, 3), at, np.float32) for at in range(len(labels))),
+        sequences=tuple(np.full((n + 1, 3), n, np.float32) for n in range(len(labels))),
         labels=np.array(labels),
         classes=tuple("abcdef"[:classes]),
         name="small",
@@ -37,7 +37,7 @@ def test_the_counts_are_those_that_uci_states(vowels):
     assert vowels.train.channels == vowels.test.channels == 12
 
 
-def test_the_lengths_are_the_true_ones(vowels):
+def test_the_lengths_are_not_changed(vowels):
     lengths = np.concatenate([vowels.train.lengths, vowels.test.lengths])
     assert (lengths.min(), lengths.max()) == (7, 29)
     assert len(np.unique(lengths)) > 10  # not stretched to one length
@@ -45,14 +45,14 @@ def test_the_lengths_are_the_true_ones(vowels):
 
 
 def test_the_values_are_those_that_were_published(vowels):
-    """The first frames of the first recordings, as the source prints them."""
+    """Compare the first frames of the first recording with those in the source."""
     first = vowels.train.sequences[0]
     assert first.shape == (20, 12)
     assert [f"{v:.6f}" for v in first[:3, 0]] == ["1.860936", "1.891651", "1.939205"]
     assert [f"{v:.6f}" for v in first[:3, 1]] == ["-0.207383", "-0.193249", "-0.239664"]
 
 
-def test_the_arrays_are_what_the_types_say(vowels):
+def test_the_arrays_have_the_documented_types(vowels):
     for part in (vowels.train, vowels.test):
         assert part.labels.dtype == np.int64
         for sequence in part.sequences:
@@ -67,7 +67,7 @@ def test_no_recording_is_in_both_parts(vowels):
     assert len(seen(vowels.train) | seen(vowels.test)) == 640
 
 
-def test_the_terms_travel_with_the_data(vowels):
+def test_the_licence_comes_with_the_data(vowels):
     assert "CC BY 4.0" in vowels.train.licence and "10.24432/C5NS47" in vowels.train.licence
     folder = importlib.resources.files("gatewright.data") / "files"
     terms = (folder / "vowels.LICENCE.md").read_text(encoding="utf-8")
@@ -78,7 +78,8 @@ def test_the_terms_travel_with_the_data(vowels):
 def test_names():
     assert list(BUNDLED) == ["vowels", "weather", "prose"]
     with pytest.raises(
-        DataError, match=r"called 'vowel'; did you mean vowels\? there is: prose, vowels, weather"
+        DataError,
+        match=r"called 'vowel'; did you mean vowels\? expected one of: prose, vowels, weather",
     ):
         load("vowel")
     with pytest.raises(DataError, match="the task forecast; expected labelled recordings"):
@@ -118,7 +119,7 @@ def test_a_split_is_fair_whole_and_repeatable(vowels):
 
 
 def test_a_split_is_the_same_on_every_machine():
-    """Golden: a change here silently changes which recordings every result rests on."""
+    """Compare with stored values: a change would change the recordings behind every result."""
     _, part = stratified_split(small([0, 1] * 6), fraction=0.5, seed=0)
     assert [int(s[0, 0]) for s in part.sequences] == [1, 2, 4, 5, 6, 11]
 
@@ -142,7 +143,7 @@ def test_a_fraction_outside_is_refused(fraction):
         stratified_split(small([0, 0, 1, 1]), fraction=fraction, seed=0)
 
 
-def test_a_class_that_cannot_be_parted_is_refused():
+def test_a_class_that_cannot_be_split_is_refused():
     with pytest.raises(DataError, match="class b of data set small has 1 sequence"):
         stratified_split(small([0, 0, 1]), fraction=0.5, seed=0)
 
@@ -151,7 +152,7 @@ def test_recordings_that_do_not_fit_are_refused():
     frames = np.zeros((4, 3), np.float32)
     with pytest.raises(DataError, match="no sequence"):
         Recordings(sequences=(), labels=np.array([], np.int64), classes=("a",))
-    with pytest.raises(DataError, match="one label a sequence"):
+    with pytest.raises(DataError, match="one label per sequence"):
         Recordings(sequences=(frames,), labels=np.array([0, 0]), classes=("a",))
     with pytest.raises(DataError, match="expected 0 to 0"):
         Recordings(sequences=(frames,), labels=np.array([1]), classes=("a",))

@@ -175,7 +175,7 @@ def test_rows_may_be_in_any_order(
     table = rows(SHOPS)
     reversed_rows = write(tmp_path / "reversed.csv", table[::-1])
     assert agree(by_shop(predict(model, reversed_rows)), all_shops)
-    with pytest.raises(DataError, match="stands in row 2 already"):
+    with pytest.raises(DataError, match="is in row 2 already"):
         predict(model, write(tmp_path / "twice.csv", [table[0], *table]))
 
 

@@ -1,4 +1,4 @@
-"""Reading data: roles and tasks are found and reported, and values agree with other readers."""
+"""Reading detects what a table is for and reports it; the values agree with other readers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
 import gatewright.data
 from gatewright.data import Recordings, Series, Tagged, Text, load_vowels, read
-from gatewright.data.times import TimeCells, parse
+from gatewright.data.columns.time_column import TimeColumn
+from gatewright.data.columns.time_format import parse_time
 from gatewright.errors import DataError
 
 DAY = np.timedelta64(1, "D")
@@ -26,7 +26,7 @@ DAY = np.timedelta64(1, "D")
 
 @pytest.fixture
 def table(tmp_path: Path):
-    """Writes lines as a file and returns its path."""
+    """Return a function that writes a text to a file and returns the path."""
 
     def write(text: str, name: str = "table.csv") -> Path:
         path = tmp_path / name
@@ -36,7 +36,7 @@ def table(tmp_path: Path):
     return write
 
 
-def test_weather_is_what_pandas_reads():
+def test_weather_agrees_with_pandas():
     file = importlib.resources.files("gatewright.data") / "files" / "weather.csv.gz"
     with importlib.resources.as_file(file) as path:
         expected = pd.read_csv(path)
@@ -89,18 +89,19 @@ def test_vowels_come_with_their_test_part():
         ),
     ],
 )
-def test_the_task_is_found_and_reported(text: str, task: str, repr_: str, table):
+def test_the_task_is_detected_and_reported(text: str, task: str, repr_: str, table):
     reading = read(table(text))
     assert reading.task == task and repr_ in repr(reading.data)
     assert (
-        reading.said.startswith("table.csv: ") and f"for the task {task}, because" in reading.said
+        reading.summary.startswith("table.csv: ")
+        and f"for the task {task}, because" in reading.summary
     )
 
 
 def test_the_same_table_from_any_library(table):
     text = "day,id,x,n,label\n" + "".join(
-        f"2024-01-{day:02d},{name},{day / 7!r},{day},{name.upper()}\n"
-        for name in "ab"
+        f"2024-01-{day:02d},{id},{day / 7!r},{day},{id.upper()}\n"
+        for id in "ab"
         for day in range(1, 6)
     )
     path = table(text)
@@ -112,16 +113,16 @@ def test_the_same_table_from_any_library(table):
     dated = frame.set_index("day")
     typed = frame.astype({"id": "category", "n": "Int64", "x": "Float64"})
     for source in (frame, arrow, path.with_suffix(".parquet"), dated, typed, pd.read_csv(path)):
-        data = read(source).data
-        assert isinstance(data, Recordings)
-        assert (data.classes, data.ids) == (expected.classes, expected.ids)
-        assert data.channel_names == ("x", "n")
-        np.testing.assert_array_equal(data.labels, expected.labels)
-        for sequence, other in zip(data.sequences, expected.sequences, strict=True):
+        result = read(source).data
+        assert isinstance(result, Recordings)
+        assert (result.classes, result.ids) == (expected.classes, expected.ids)
+        assert result.channel_names == ("x", "n")
+        np.testing.assert_array_equal(result.labels, expected.labels)
+        for sequence, other in zip(result.sequences, expected.sequences, strict=True):
             np.testing.assert_array_equal(sequence, other)
 
 
-def test_an_index_with_a_single_column(table):
+def test_an_index_of_periods_and_a_single_column(table):
     months = pd.Series(range(5), index=pd.period_range("2020-01", periods=5, freq="M"), name="x")
     for source in (months, months.to_frame(), months.to_timestamp()):
         assert read(source).data.period == np.timedelta64(1, "M")
@@ -137,10 +138,10 @@ def test_polars_eager_and_lazy(table):
     path = table("time,x\n2024-01-01T00:00:00,1\n2024-01-01T00:30:00,2\n")
     expected = read(path).data
     for source in (polars.read_csv(path, try_parse_dates=True), polars.scan_csv(path)):
-        series = read(source).data
-        np.testing.assert_array_equal(series.values[0], expected.values[0])
-        np.testing.assert_array_equal(series.times[0], expected.times[0])
-        assert series.steps_a_season == 48
+        result = read(source).data
+        np.testing.assert_array_equal(result.values[0], expected.values[0])
+        np.testing.assert_array_equal(result.times[0], expected.times[0])
+        assert result.steps_a_season == 48
 
 
 def test_several_series_may_be_mixed_and_keep_their_rows(table):
@@ -162,7 +163,7 @@ def test_known_channels_have_a_future(table):
         series.known_after(0, 3)
 
 
-def test_what_never_changes_is_static(table):
+def test_constant_columns_are_static(table):
     path = table("id,day,x,height,kind\na,1,1,10,sea\na,2,2,10,sea\nb,1,3,20,hill\nb,2,4,20,hill\n")
     reading = read(path, time="day", static="kind")
     assert reading.data.channels == ("x",)
@@ -174,17 +175,17 @@ def test_what_never_changes_is_static(table):
     assert labelled.data.sequences[0].tolist() == [[5, 7], [6, 7]]
 
 
-def test_a_row_without_a_label_in_a_labelled_sequence_is_reported(table):
+def test_a_row_without_a_label_in_a_labelled_sequence_is_noted(table):
     reading = read(table("id,x,label\n1,5,a\n1,6,\n2,7,\n2,8,b\n"))
     assert reading.data.labels.tolist() == [0, 1]
     assert any("2 rows have no label (row 3 first)" in note for note in reading.notes)
 
 
-def test_columns_that_number_rows_and_empty_ones_are_left_out(table):
+def test_columns_that_number_rows_or_are_empty_are_left_out(table):
     reading = read(table(",time,x,nothing\n0,1,5,\n1,2,6,\n2,3,8,\n"))
     assert reading.data.channels == ("x",) and reading.roles.time == "time"
     assert set(reading.roles.ignored) == {"column 1", "nothing"}
-    assert "column 1 has no name in the header: it is called so" in reading.notes
+    assert "column 1 has no name in the header: it is named by its number" in reading.notes
     unique = read(table("id,x\n7,5\n9,6\n8,8\n"))
     assert len(unique.data) == 1 and "id" in unique.roles.ignored
 
@@ -197,7 +198,7 @@ def test_columns_that_number_rows_and_empty_ones_are_left_out(table):
         ("drop", [1, 3, 7], [1, 3, 5]),
     ],
 )
-def test_filling_is_what_pandas_does(fill: str, expected: list, times: list, table):
+def test_filling_agrees_with_pandas(fill: str, expected: list, times: list, table):
     path = table("t,x\n1,1\n2,\n3,3\n5,7\n6,inf\n")
     reading = read(path, fill=fill)
     assert reading.data.values[0].ravel().tolist() == expected
@@ -208,14 +209,14 @@ def test_filling_is_what_pandas_does(fill: str, expected: list, times: list, tab
     assert "2 " in "".join(reading.notes)
 
 
-def test_missing_days_are_put_in_within_the_year_2024(table):
+def test_a_missing_leap_day_is_inserted(table):
     path = table("day,x\n2024-02-27,1\n2024-02-28,2\n2024-03-01,4\n")
     series = read(path, fill="linear").data
     assert series.times[0].astype("M8[D]").astype(str).tolist()[2] == "2024-02-29"
     assert series.values[0].ravel().tolist() == [1, 2, 3, 4]
 
 
-def test_the_calendar_is_that_of_pandas_and_goes_on():
+def test_the_calendar_agrees_with_pandas_and_continues():
     hours = pd.date_range("2023-11-05 06:00", periods=24 * 500, freq="h")
     whole = read(pd.DataFrame({"time": hours, "x": np.arange(len(hours), dtype=float)})).data
     past = whole.cut(stop=hours[-100].to_numpy()).with_calendar()
@@ -272,7 +273,7 @@ def test_quarters_are_regular(form: str, table):
     assert str(series.times[0][-1])[:10] == "2024-01-01"
 
 
-def test_times_without_a_regular_step_are_reported_as_irregular(table):
+def test_times_without_a_regular_step_are_noted_as_irregular(table):
     reading = read(table("t,x\n0,1\n1,2\n2,3\n2.5,4\n"))
     assert reading.data.period is None
     assert any("irregular: 2.5 follows 2.0 (row 5)" in note for note in reading.notes)
@@ -285,8 +286,8 @@ def test_tenths_are_regular(table):
     assert read(table("time,x\n" + rows)).data.period == pytest.approx(0.1)
 
 
-def test_zones_become_utc_and_are_named(table):
-    """When the clock is put back, an hour comes twice in local time and once in UTC."""
+def test_zones_are_converted_to_utc_and_noted(table):
+    """A clock is put back: the hour comes twice on the clock and once in UTC."""
     path = table("time,x\n2024-10-27T02:00:00+02:00,1\n2024-10-27T02:00:00+01:00,2\n")
     reading = read(path)
     assert reading.data.times[0].astype(str).tolist()[0].startswith("2024-10-27T00:00")
@@ -311,23 +312,23 @@ way = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@hypothesis.settings(max_examples=200, deadline=None)
 @hypothesis.given(
     form=way,
     times=st.lists(st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2199, 1, 1)), min_size=1),
 )
-def test_times_are_what_pandas_parses(form: str, times: list):
+def test_times_agree_with_pandas(form: str, times: list):
     cells = [time.strftime(form) for time in times]
-    column = TimeCells()
+    column = TimeColumn()
     assert column.add(cells, 0) is None and column.problem() is None
     expected = pd.to_datetime(cells, format=form).to_numpy("datetime64[ns]")
-    np.testing.assert_array_equal(column.done(), expected)
+    np.testing.assert_array_equal(column.result(), expected)
 
 
 @pytest.mark.parametrize(
     ("cells", "first"),
     [
-        (["1/2/2024", "1/13/2024"], "2024-01-02"),  # only the second has an unambiguous month
+        (["1/2/2024", "1/13/2024"], "2024-01-02"),  # the second time shows the month
         (["1/2/2024", "13/2/2024"], "2024-02-01"),
         (["1/2/2024 12:30 AM", "1/13/2024 1:00 pm"], "2024-01-02T00:30"),
         (["2024-03"], "2024-03-01"),
@@ -335,17 +336,17 @@ def test_times_are_what_pandas_parses(form: str, times: list):
         (["Feb 2024", "March 2024"], "2024-02-01"),
     ],
 )
-def test_the_way_that_fits_all_cells(cells: list[str], first: str):
-    column = TimeCells()
+def test_the_format_that_fits_all_cells(cells: list[str], first: str):
+    column = TimeColumn()
     assert column.add(cells, 0) is None and column.problem() is None
-    assert column.done()[0] == np.datetime64(first, "ns")
+    assert column.result()[0] == np.datetime64(first, "ns")
 
 
 @hypothesis.given(day=st.dates(pd.Timestamp(1700, 1, 1).date(), pd.Timestamp(2199, 1, 1).date()))
-def test_the_fast_way_and_the_slow_way_agree(day):
-    column = TimeCells()
+def test_the_fast_path_agrees_with_the_patterns(day):
+    column = TimeColumn()
     column.add([str(day)], 0)
-    assert parse(str(day), "year-month-day") == (int(column.done().view(np.int64)[0]), None)
+    assert parse_time(str(day), "year-month-day") == (int(column.result().view(np.int64)[0]), None)
 
 
 def test_numbers_of_eight_digits_may_be_dates(table):
@@ -353,8 +354,8 @@ def test_numbers_of_eight_digits_may_be_dates(table):
     assert read(table("date,x\n10,1\n20,2\n")).data.period == 10.0
 
 
-def test_ts_files_are_the_vowels_that_are_bundled(tmp_path: Path):
-    """The bundled vowels are written in the form of the published file, with its decimals."""
+def test_a_ts_file_of_the_vowels_equals_the_bundled_ones(tmp_path: Path):
+    """The file is written like the published one, with the same number of decimals."""
     vowels = load_vowels().test
     lines = [
         ":".join(",".join(f"{value:.6f}" for value in channel) for channel in sequence.T)
@@ -369,39 +370,45 @@ def test_ts_files_are_the_vowels_that_are_bundled(tmp_path: Path):
     path = tmp_path / "JapaneseVowels_TEST.ts"
     path.write_text(header + "\n".join(lines) + "\n")
     reading = read(path)
-    data = reading.data
-    assert reading.task == "classify" and data.name == "JapaneseVowels"
-    assert data.classes == vowels.classes
-    np.testing.assert_array_equal(data.labels, vowels.labels)
-    for sequence, expected in zip(data.sequences, vowels.sequences, strict=True):
-        np.testing.assert_array_equal(sequence, expected)
+    result = reading.data
+    assert reading.task == "classify" and result.name == "JapaneseVowels"
+    assert result.classes == vowels.classes
+    np.testing.assert_array_equal(result.labels, vowels.labels)
+    for sequence, original in zip(result.sequences, vowels.sequences, strict=True):
+        np.testing.assert_array_equal(sequence, original)
 
 
 def pair(folder: Path, test: str) -> Path:
-    """Write two files as an archive publishes them, and return the training part."""
+    """Write two files as an archive publishes them; return the path of the training part."""
     (folder / "x_TRAIN.ts").write_text("%a remark\n@classLabel true a b\n@data\n1,2:a\n3:b\n")
     (folder / "x_TEST.ts").write_text(test)
     return folder / "x_TRAIN.ts"
 
 
 def test_a_published_split_is_kept(tmp_path: Path):
-    # In some archives the classes of the test part have another order.
+    # The classes of the test part are in another order, as in some archives.
     path = pair(tmp_path, "@classLabel true b a\n@data\n5,6:b\n7:a\n8,9:b\n")
-    reading = read(path)
-    assert len(reading.data) == 2 and reading.test.classes == reading.data.classes == ("a", "b")
-    assert reading.test.labels.tolist() == [1, 0, 1]
-    assert reading.test.sequences[0].ravel().tolist() == [5, 6]
-    assert "x_TEST.ts beside it is the test part" in reading.notes[0]
+    result = read(path)
+    assert len(result.data) == 2 and result.test.classes == result.data.classes == ("a", "b")
+    assert result.test.labels.tolist() == [1, 0, 1]
+    assert result.test.sequences[0].ravel().tolist() == [5, 6]
+    assert "x_TEST.ts in the same folder is the test part" in result.notes[0]
     assert read(tmp_path / "x_TEST.ts").test is None
-    assert read(path, labelled=False).test is None  # to predict from
+    assert read(path, labelled=False).test is None  # data to predict from
 
 
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ("@classLabel true a b c\n@data\n1:a\n2:c\n", "x_TEST.ts, line 4: the class c is none"),
-        ("@classLabel true a b\n@data\n1:1:a\n2:2:b\n", "x_TEST.ts holds .*channels=2.* same ch"),
-        ("@classLabel false\n@data\n1,2\n", "expected labels for classify|x_TEST.ts holds Series"),
+        (
+            "@classLabel true a b c\n@data\n1:a\n2:c\n",
+            "x_TEST.ts, line 4: the class c is not in x_TRAIN.ts",
+        ),
+        ("@classLabel true a b\n@data\n1:1:a\n2:2:b\n", "x_TEST.ts has .*channels=2.* same ch"),
+        (
+            "@classLabel false\n@data\n1,2\n",
+            "expected labels for the task classify|x_TEST.ts has Series",
+        ),
         ("", "x_TEST.ts is empty"),
     ],
 )
@@ -418,18 +425,20 @@ def test_ts_without_labels_is_a_series(table):
 
 def test_new_data_need_no_labels(table):
     unlabelled = table("id,x\n1,5\n1,6\n2,5\n")
-    data = read(unlabelled, task="classify", labelled=False).data
-    assert data.classes == () and data.labels.tolist() == [-1, -1]
+    result = read(unlabelled, task="classify", labelled=False).data
+    assert result.classes == () and result.labels.tolist() == [-1, -1]
     half = table("id,x,label\n1,5,a\n1,6,a\n2,5,\n", "half.csv")
     assert read(half, labelled=False).data.labels.tolist() == [-1, -1]
     tagged = read(unlabelled, task="tag", labelled=False).data
     assert isinstance(tagged, Tagged) and tagged.labels[0].tolist() == [-1, -1]
-    single = table("id,x,label\n1,5,a\n2,6,a\n2,7,a\n", "one.csv")
-    assert read(single, task="classify", labelled=False).data.classes == ("a",)
+    single_class = table("id,x,label\n1,5,a\n2,6,a\n2,7,a\n", "one.csv")
+    assert read(single_class, task="classify", labelled=False).data.classes == ("a",)
 
 
-def test_classes_are_in_order(table):
-    path = table("id,x,class\n" + "".join(f"{k},{k},{10 - k}\n{k},0,{10 - k}\n" for k in range(10)))
+def test_classes_are_sorted_as_numbers(table):
+    path = table(
+        "id,x,class\n" + "".join(f"{at},{at},{10 - at}\n{at},0,{10 - at}\n" for at in range(10))
+    )
     assert read(path).data.classes == tuple(map(str, range(1, 11)))
 
 
@@ -448,8 +457,8 @@ def test_text_has_one_kind_of_line_end_and_every_piece(tmp_path: Path, monkeypat
     packed = path.with_suffix(".txt.gz")
     packed.write_bytes(gzip.compress(content.encode()))
     assert read(packed).data.decode(reading.data.codes) == expected
-    for file in (path, packed):
-        assert read(file, text="bytes").data.codes.tobytes() == content.encode()
+    for source in (path, packed):
+        assert read(source, text="bytes").data.codes.tobytes() == content.encode()
 
 
 def test_a_large_text_is_mapped(tmp_path: Path, monkeypatch):
@@ -458,7 +467,7 @@ def test_a_large_text_is_mapped(tmp_path: Path, monkeypatch):
     path = tmp_path / "large.bin"
     path.write_bytes(bytes(range(256)) * 20)
     expected = read(path, text="bytes").data.codes
-    monkeypatch.setattr(text_file, "_MAPPED", 1000)
+    monkeypatch.setattr(text_file, "_MIN_MAPPED", 1000)
     mapped = read(path, text="bytes").data.codes
     assert not mapped.flags.owndata and not mapped.flags.writeable
     np.testing.assert_array_equal(mapped, expected)

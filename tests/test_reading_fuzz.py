@@ -1,6 +1,6 @@
-"""Whatever stands in a file, a reader answers or says what is wrong with it: nothing else.
+"""Reading any file returns data or raises an error that explains the fault, and nothing else.
 
-It takes little time and memory too. `GATEWRIGHT_EXAMPLES=5000` looks further than the default.
+It takes little time and memory, too. `GATEWRIGHT_EXAMPLES=5000` runs more than the default.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import time
 from datetime import UTC
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pyarrow
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -66,14 +67,14 @@ def as_parquet(table: pyarrow.Table) -> bytes:
 
 WHOLE = {
     ".csv": FORECAST,
-    ".csv.gz": LABELLED,  # packed after what is done to it
+    ".csv.gz": LABELLED,  # compressed after the changes
     ".ts": TS,
     ".txt": "Grüße aus Oslo.\r\nBis bald!\n".encode(),
     ".parquet": as_parquet(
         pyarrow.table({"time": pyarrow.array([1, 2, 3]), "x": [0.5, None, 2.0], "s": list("abc")})
     ),
 }
-# Files as people have them, by what is particular about them.
+# Files as people have them, each with a peculiarity.
 REAL = {
     "german.csv": "Datum;Umsatz;Aktion\n01.02.2024;1.234,56;True\n02.02.2024;998;False\n"
     "03.02.2024;1.000,5;True\n",
@@ -117,8 +118,8 @@ FORMS = (
 ROLES = ("target", "time", "id", "label", "known", "static", "ignore")
 
 
-def wishes_for(columns: tuple[str, ...]) -> st.SearchStrategy[dict[str, object]]:
-    """Arguments of `read`: at most one of them a role, and one more thing."""
+def options_for(columns: tuple[str, ...]) -> st.SearchStrategy[dict[str, object]]:
+    """Draw arguments of `read`: roles of columns and other options."""
     role = st.tuples(st.sampled_from(ROLES), st.sampled_from(columns))
     other = st.one_of(
         st.tuples(st.just("task"), st.sampled_from(["forecast", "classify", "tag", "next symbol"])),
@@ -139,10 +140,10 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def answers_or_says_why(source: object, **wishes: object) -> None:
+def reads_or_refuses(source: object, **options: object) -> None:
     begun, before = time.perf_counter(), megabytes()
     try:
-        reading = read(source, **wishes)
+        reading = read(source, **options)
     except GatewrightError as error:
         assert 20 < len(str(error)) < 3000
     else:
@@ -152,7 +153,7 @@ def answers_or_says_why(source: object, **wishes: object) -> None:
 
 
 def megabytes() -> float:
-    """The most memory that this process has taken so far; 0 on Windows, which does not say."""
+    """Return the peak memory of this process; 0 on Windows, which does not report it."""
     if sys.platform == "win32":
         return 0.0
     import resource
@@ -162,9 +163,9 @@ def megabytes() -> float:
 
 
 def check(reading: Reading) -> None:
-    """What is read keeps the promises of its type."""
+    """Check the invariants of the type that was read."""
     data = reading.data
-    assert reading.said and repr(data)
+    assert reading.summary and repr(data)
     if isinstance(data, Series):
         assert all(np.isfinite(values).all() for values in data.values)
         assert all(
@@ -173,8 +174,8 @@ def check(reading: Reading) -> None:
         assert max(data.lengths) >= 2
         data.with_calendar()
     elif isinstance(data, Recordings | Tagged):
-        assert all(np.isfinite(one).all() and len(one) for one in data.sequences)
-        assert all(one.dtype == np.float32 for one in data.sequences)
+        assert all(np.isfinite(values).all() and len(values) for values in data.sequences)
+        assert all(values.dtype == np.float32 for values in data.sequences)
     else:
         assert isinstance(data, Text) and len(data)
 
@@ -196,7 +197,7 @@ PIECES = (
 
 @pytest.mark.parametrize("suffix", WHOLE)
 @fuzzed
-@given(content=st.binary(max_size=60) | st.lists(st.sampled_from(PIECES)).map(b"".join))
+@hypothesis.given(content=st.binary(max_size=60) | st.lists(st.sampled_from(PIECES)).map(b"".join))
 @example(content=b"")
 @example(content=b"\xef\xbb\xbf")
 @example(content=b"\n\n\r\n")
@@ -204,42 +205,42 @@ PIECES = (
 @example(content=b"a\x00b,c\n1,2\n")
 @example(content=b"PAR1PAR1PAR1")
 def test_any_bytes(suffix: str, content: bytes, tmp_path: Path):
-    answers_or_says_why(write(tmp_path / f"fuzzed{suffix}", content))
+    reads_or_refuses(write(tmp_path / f"fuzzed{suffix}", content))
     (tmp_path / f"fuzzed{suffix}").write_bytes(content)
-    answers_or_says_why(tmp_path / f"fuzzed{suffix}", text="bytes")
+    reads_or_refuses(tmp_path / f"fuzzed{suffix}", text="bytes")
 
 
 @pytest.mark.parametrize("suffix", WHOLE)
 @fuzzed
-@given(
+@hypothesis.given(
     changes=st.lists(st.tuples(st.integers(0, 200), st.sampled_from(PIECES)), max_size=3),
-    wishes=wishes_for(("time", "station", "wind", "rain", "x", "y", "id", "class", "s")),
+    options=options_for(("time", "station", "wind", "rain", "x", "y", "id", "class", "s")),
     cut=st.none() | st.integers(0, 500),
 )
-def test_any_change_of_a_file_that_is_right(
+def test_any_change_of_a_valid_file(
     suffix: str,
     changes: list[tuple[int, bytes]],
-    wishes: dict[str, object],
+    options: dict[str, object],
     cut: int | None,
     tmp_path: Path,
 ):
-    """Cells are replaced, and the file may be cut; in Parquet some bytes are."""
+    """Replace cells (in Parquet: bytes), and cut the file in some examples."""
     cells = re.split(rb"([,;:\n])", WHOLE[suffix])
     if suffix == ".parquet":
         cells = [bytes([byte]) for byte in WHOLE[suffix]]
-    for at, put in changes:
-        cells[at % len(cells)] = put
+    for position, cell in changes:
+        cells[position % len(cells)] = cell
     content = b"".join(cells)[:cut]
-    answers_or_says_why(write(tmp_path / f"fuzzed{suffix}", content), **wishes)
+    reads_or_refuses(write(tmp_path / f"fuzzed{suffix}", content), **options)
 
 
 def names_in(content: str) -> tuple[str, ...]:
-    """Words of a file that may be names of its columns."""
+    """Return words of a file that may be names of its columns."""
     return tuple(dict.fromkeys(re.findall(r"\w+", content)[:12])) or ("x",)
 
 
 @fuzzed
-@given(
+@hypothesis.given(
     name=st.sampled_from(sorted(REAL)),
     changes=st.lists(
         st.tuples(st.integers(0, 300), st.sampled_from(PIECES) | st.binary(max_size=6)), max_size=4
@@ -258,32 +259,32 @@ def test_any_change_of_a_file_as_people_have_it(
     data: st.DataObject,
     tmp_path: Path,
 ):
-    """Cells are replaced, lines copied to other places, and the file may be cut or packed."""
-    wishes = data.draw(wishes_for(names_in(REAL[name])))
+    """Replace cells, copy lines to other places, and cut or compress the file in some examples."""
+    options = data.draw(options_for(names_in(REAL[name])))
     lines = REAL[name].encode().splitlines(keepends=True)
-    for from_, to in copies:
-        lines.insert(to % len(lines), lines[from_ % len(lines)])
+    for origin, target in copies:
+        lines.insert(target % len(lines), lines[origin % len(lines)])
     cells = re.split(rb"([,;:\t\n])", b"".join(lines))
-    for at, put in changes:
-        cells[at % len(cells)] = put
+    for position, cell in changes:
+        cells[position % len(cells)] = cell
     content = b"".join(cells)[:cut]
-    answers_or_says_why(write(tmp_path / f"{name}{'.gz' if packed else ''}", content), **wishes)
+    reads_or_refuses(write(tmp_path / f"{name}{'.gz' if packed else ''}", content), **options)
 
 
 @pytest.mark.parametrize("name", sorted(REAL))
 def test_a_file_as_people_have_it(name: str, tmp_path: Path):
-    """What is changed above is read, or needs an answer of the user's."""
+    """The unchanged files are read, some with an option that only the user knows."""
     fill = {"fill": "linear"}
     options = {"m4.tsf": fill, "classes.ts": fill, "places.csv": {"ignore": "name"}}
     path = write(tmp_path / name, REAL[name].encode())
     reading = read(path, **options.get(name, {}))
     check(reading)
-    # A model remembers how its data were read, and reads others in the same way.
+    # A model stores how its data were read, and reads new data in the same way.
     again = read(path, **{**options.get(name, {}), **read_arguments(reading), "labelled": False})
     assert repr(again.data) == repr(reading.data) and again.roles == reading.roles
     if isinstance(reading.data, Series):
-        for one, other in zip(again.data.values, reading.data.values, strict=True):
-            np.testing.assert_array_equal(one, other)
+        for values, original in zip(again.data.values, reading.data.values, strict=True):
+            np.testing.assert_array_equal(values, original)
 
 
 columns = {
@@ -302,18 +303,18 @@ names = st.sampled_from(COLUMNS) | st.text(max_size=4)
 
 
 @fuzzed
-@given(
+@hypothesis.given(
     header=st.lists(names, min_size=1, max_size=5, unique=True),
     kinds=st.lists(st.sampled_from(sorted(columns)), min_size=5, max_size=5),
     rows=st.integers(0, 8),
     data=st.data(),
-    wishes=wishes_for(COLUMNS),
+    options=options_for(COLUMNS),
 )
 def test_any_table(
     header: list[str],
     kinds: list[str],
     rows: int,
-    wishes: dict[str, object],
+    options: dict[str, object],
     data: st.DataObject,
     tmp_path: Path,
 ):
@@ -321,17 +322,17 @@ def test_any_table(
         data.draw(st.lists(columns[kind], min_size=rows, max_size=rows))
         for kind in kinds[: len(header)]
     ]
-    if data.draw(st.booleans()):  # in order, so that times may rise
+    if data.draw(st.booleans()):  # sorted, so that times may increase
         of = [sorted(column) for column in of]
     path = tmp_path / "fuzzed.csv"
     with open(path, "w", newline="", encoding="utf-8", errors="surrogatepass") as file:
         csv.writer(file).writerows([header, *zip(*of, strict=True)])
-    answers_or_says_why(path, **wishes)
+    reads_or_refuses(path, **options)
     try:
         table = pyarrow.table(dict(zip(header, of, strict=True)))
-    except UnicodeEncodeError:  # a surrogate alone
+    except UnicodeEncodeError:  # a single surrogate
         return
-    answers_or_says_why(table, **wishes)
+    reads_or_refuses(table, **options)
 
 
 numbers = st.floats(-1e30, 1e30, allow_subnormal=False)
@@ -348,25 +349,25 @@ typed = {
 
 
 @fuzzed
-@given(
+@hypothesis.given(
     columns=st.dictionaries(
         st.sampled_from(["time", "id", "label", "x", "wind", "y"]),
         st.sampled_from(sorted(typed)).flatmap(typed.__getitem__),
         min_size=1,
     ),
-    wishes=wishes_for(COLUMNS),
+    options=options_for(COLUMNS),
 )
-def test_any_types(columns: dict[str, list[object]], wishes: dict[str, object], tmp_path: Path):
+def test_any_types(columns: dict[str, list[object]], options: dict[str, object], tmp_path: Path):
     try:
         table = pyarrow.table(columns)
     except (pyarrow.ArrowException, OverflowError):
         return
     for source in (table, table.to_pandas()):
-        answers_or_says_why(source, **wishes)
+        reads_or_refuses(source, **options)
 
 
 @fuzzed
-@given(
+@hypothesis.given(
     values=st.lists(st.tuples(numbers, numbers), min_size=2, max_size=20),
     mark=st.sampled_from(",;\t|"),
     end=st.sampled_from(["\n", "\r\n", "\r"]),

@@ -1,4 +1,4 @@
-"""Data that cannot be used: each fault is named with its place and how to correct it."""
+"""Data that cannot be used are refused with the place of the fault and a remedy."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ DAYS = "day,x\n2024-01-01,1\n2024-01-02,2\n"
 LABELLED = "id,x,label\n1,5,a\n1,6,a\n2,7,b\n2,8,b\n"
 
 
-def refused(source: object, **wishes: object) -> str:
+def refused(source: object, **options: object) -> str:
     with pytest.raises(GatewrightError) as raised:
-        read(source, **wishes)
+        read(source, **options)
     assert isinstance(raised.value, DataError | ArgumentError)
     return str(raised.value)
 
@@ -28,8 +28,8 @@ def refused(source: object, **wishes: object) -> str:
 FAULTS = {
     "empty file": ("a.csv", b"", "a.csv is empty; expected data"),
     "blank lines": ("a.csv", b"\n\r\n\n", "only empty lines"),
-    "header alone": ("a.csv", b"day,x\n", r"header \(day, x\) and no rows; expected data below"),
-    "no header": ("a.csv", b"1,2\n3,4\n", "row 1 holds 1, 2, which are values.*add a first row"),
+    "only a header": ("a.csv", b"day,x\n", r"header \(day, x\) and no rows; expected data below"),
+    "no header": ("a.csv", b"1,2\n3,4\n", "row 1 has 1, 2, which are values.*add a first row"),
     "name twice": ("a.csv", b"x,y,x\n1,2,3\n", "two columns called 'x', number 1 and number 3"),
     "text among numbers": (
         *("a.csv", b"t,x\n1,5\n2,oops\n3,6\n4,7\n"),
@@ -42,7 +42,7 @@ FAULTS = {
     "other digits": ("a.csv", "t,x\n1,5\n2,١٢\n3,6\n".encode(), "row 3, column x: .* not a number"),
     "missing": ("a.csv", b"t,x\n1,5\n2,\n3,6\n", "row 3, column x: the value is missing.*fill="),
     "NaN": ("a.csv", b"t,x\n1,5\n2,NaN\n3,6\n", "row 3, column x: the value is missing.*fill="),
-    "infinity": ("a.csv", b"t,x\n1,5\n2,-inf\n", "row 3, column x: -inf is no finite.*fill="),
+    "infinity": ("a.csv", b"t,x\n1,5\n2,-inf\n", "row 3, column x: -inf is not a finite.*fill="),
     "huge number": (
         "a.csv",
         b"t,x\n1,5\n2,2e30\n",
@@ -51,14 +51,14 @@ FAULTS = {
     "endless number": ("a.csv", b"t,x\n1,5\n2,1e999\n", "row 3, column x: '1e999' is too large"),
     "one row": ("a.csv", b"t,x\n1,5\n", "one step in each series; expected at least two"),
     "row too short": ("a.csv", b"t,x\n1,5\n2\n", "row 3 has 1 cells; expected 2, as in the header"),
-    "empty row": ("a.csv", b"t,x\n1,5\n\n3,4\n", "row 3 is empty; take the line out"),
-    "open quote": ("a.csv", b't,x\n1,5\n2,"6\n', r"row 3 .*check its quotes"),
+    "empty row": ("a.csv", b"t,x\n1,5\n\n3,4\n", "row 3 is empty; remove the line"),
+    "open quote": ("a.csv", b't,x\n1,5\n2,"6\n', r"row 3 .*check the quotes"),
     "no letter": ("a.csv", b"t,x\n1,5\n2,\x81\n", r"line 3: byte 0x81 at position 10 .*UTF-8"),
     "UTF-16 without its mark": ("a.csv", b"\xe9\x00t\x00", "line 1: byte 0xe9 at position 0 is no"),
     "a workbook": ("a.csv", b"PK\x03\x04\x14\x00\x08\x08\xff", "Excel workbook: save .* as CSV"),
     "duplicate time": (
         *("a.csv", b"day,x\n2024-01-01,1\n2024-01-02,2\n2024-01-02,3\n"),
-        "row 4, column day: 2024-01-02 stands in row 3 already; keep one",
+        "row 4, column day: 2024-01-02 is in row 3 already; keep one",
     ),
     "unsorted": (
         *("a.csv", b"day,x\n2024-01-02,1\n2024-01-01,2\n"),
@@ -82,16 +82,16 @@ FAULTS = {
         *("a.csv", b"day,x\n2024-02-28,1\n2024-02-30,2\n"),
         "row 3, column day: '2024-02-30' is not a time",
     ),
-    "date in no known form": ("a.csv", b"date,x\nsoon,1\nlater,2\n", "date .* holds 'soon', which"),
+    "date in no known form": ("a.csv", b"date,x\nsoon,1\nlater,2\n", "date .* has 'soon', which"),
     "missing time": ("a.csv", b"day,x\n2024-01-01,1\n,2\n", "row 3, column day: the time is miss"),
-    "one class": ("a.csv", b"id,x,label\n1,5,a\n1,6,a\n2,7,a\n2,7,a\n", "one class alone, a"),
+    "one class": ("a.csv", b"id,x,label\n1,5,a\n1,6,a\n2,7,a\n2,7,a\n", "only one class, a"),
     "missing label": (
         *("a.csv", b"id,x,label\n1,5,a\n1,6,a\n2,7,b\n2,8,b\n3,1,\n3,1,\n"),
         "row 6, column label: the label of 3 is missing",
     ),
     "text is not UTF-8": ("a.txt", b"abc\nd\x81", "line 2: byte 0x81 at position 5"),
     "text with NUL": ("a.txt", b"a\x00b\x00", "NUL at position 1: it is UTF-16"),
-    "no gzip": ("a.csv.gz", b"day,x\n1,2\n", "damaged or no gzip"),
+    "no gzip": ("a.csv.gz", b"day,x\n1,2\n", "damaged or not a gzip file"),
     "no Parquet": ("a.parquet", b"day,x\n1,2\n3,4\n", "a.parquet cannot be read as a table"),
     "ts: length zero": (
         "a.ts",
@@ -114,17 +114,17 @@ FAULTS = {
     "ts: label": (
         "a.ts",
         b"@classLabel true a b\n@data\n1:a\n1:c\n",
-        "line 4: the label 'c' is none",
+        "line 4: the label 'c' is not among",
     ),
     "ts: text": ("a.ts", b"@data\n1,2\n1,x\n", "line 3, channel 1, step 2: 'x' is not a number"),
     "ts: missing": ("a.ts", b"@data\n1,2:3,?\n", "line 2, channel 2, step 2: the value is missing"),
-    "ts: one class": ("a.ts", b"@classLabel true a b\n@data\n1:a\n2:a\n", "one class alone, a"),
+    "ts: one class": ("a.ts", b"@classLabel true a b\n@data\n1:a\n2:a\n", "only one class, a"),
     "ts: unknown tag": ("a.ts", b"@foo\n@data\n1\n", "line 1: the tag @foo is not known"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_place_and_the_mend(fault: str, tmp_path: Path):
+def test_the_message_has_the_place_and_a_remedy(fault: str, tmp_path: Path):
     name, content, expected = FAULTS[fault]
     path = tmp_path / name
     path.write_bytes(content)
@@ -134,7 +134,7 @@ def test_the_place_and_the_mend(fault: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "wishes", "expected"),
+    ("text", "options", "expected"),
     [
         (DAYS, {"target": "X"}, "has no column 'X', asked for as target.*: day, x.*mean x?"),
         (DAYS, {"time": "date"}, "has no column 'date', asked for as time"),
@@ -151,7 +151,7 @@ def test_the_place_and_the_mend(fault: str, tmp_path: Path):
         (DAYS, {"time": "x", "target": "day"}, "row 2, column day: '2024-01-01' is not a number"),
         (LABELLED, {"task": "forecast", "label": "label"}, "does not go with the task forecast"),
         (LABELLED, {"label": "label", "target": "x"}, "exclude each other"),
-        (LABELLED, {"task": "classify", "ignore": "id"}, "which rows make one sequence.*id="),
+        (LABELLED, {"task": "classify", "ignore": "id"}, "which rows form one sequence.*id="),
         (LABELLED, {"static": "x", "ignore": "label"}, "no column of numbers"),
         (
             "id,t,x,s\n1,1,5,a\n1,2,6,b\n",
@@ -174,10 +174,12 @@ def test_the_place_and_the_mend(fault: str, tmp_path: Path):
         ("t,x,p\n1,1,1\n2,2,2\n3,,\n", {"known": "p", "target": "x"}, "row 4, .*of the future"),
     ],
 )
-def test_what_was_asked_for_cannot_be(text: str, wishes: dict, expected: str, tmp_path: Path):
+def test_options_that_do_not_fit_are_refused(
+    text: str, options: dict, expected: str, tmp_path: Path
+):
     path = tmp_path / "a.csv"
     path.write_text(text)
-    message = refused(path, **wishes)
+    message = refused(path, **options)
     assert re.search(expected, message), message
 
 
@@ -194,22 +196,22 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch):
     path.write_text(DAYS)
     load = csv_file.CsvFile.load
 
-    def load_slowly(self, wanted):
+    def load_slowly(self, kinds):
         with open(path, "a") as file:
             file.write("2024-01-03,3\n")
-        return load(self, wanted)
+        return load(self, kinds)
 
     monkeypatch.setattr(csv_file.CsvFile, "load", load_slowly)
     message = refused(path)
     assert "changed while it was read, from 32 to 45 bytes; read it again" in message
 
 
-def test_what_is_no_file(tmp_path: Path):
+def test_sources_that_are_not_files_are_refused(tmp_path: Path):
     assert "there is no file 'wether', and no bundled data set" in refused("wether")
     assert "is a directory; expected a file" in refused(tmp_path)
     fifo = tmp_path / "pipe.csv"
     os.mkfifo(fifo)
-    assert "not a plain file" in refused(fifo)
+    assert "not a regular file" in refused(fifo)
     assert r"there is no file 'a\nb.csv'" in refused("a\nb.csv")
     assert "there is no file" in refused("a\0b.csv")
     assert "are of type int; expected a path" in refused(5)
@@ -245,7 +247,7 @@ def test_dataframes_are_refused_with_the_same_care(frame: pd.DataFrame, expected
     assert re.search(expected, message), message
 
 
-def test_a_series_keeps_its_promises():
+def test_a_series_checks_its_parts():
     good = {
         "ids": ("a",),
         "times": (np.arange(3),),
@@ -257,11 +259,14 @@ def test_a_series_keeps_its_promises():
         ({"values": (np.array([[1, 2], [3, np.nan], [5, 6]]),)}, "nan at step 1, channel 1"),
         ({"values": (np.ones((3, 1)),)}, r"shape \(3, 1\); expected \(time, 2\)"),
         ({"values": (np.ones((4, 2)),)}, "4 steps and times of shape"),
-        ({"times": (np.array([0, 2, 1]),)}, "do not rise: step 1 is at 2 and the next one at 1"),
+        (
+            {"times": (np.array([0, 2, 1]),)},
+            "do not increase: step 1 is at 2 and the next one at 1",
+        ),
         ({"channels": ("x", "x")}, "the channel x twice"),
-        ({"targets": ("z",)}, "no channel z, which is to be target"),
+        ({"targets": ("z",)}, "no channel z, which is listed as target"),
         ({"known": ("x", "y")}, "nothing is left to forecast"),
-        ({"targets": ("x",), "known": ("x",)}, "is to be forecast and is known"),
+        ({"targets": ("x",), "known": ("x",)}, "is a target and its future is known"),
         ({"ids": ("a", "b")}, "2 ids, 1 arrays of times"),
         ({"static": np.ones((2, 1)), "static_names": ("s",)}, r"expected \(1, 1\)"),
         ({"steps_a_season": 0}, "expected at least 1"),
@@ -284,7 +289,7 @@ def test_a_series_keeps_its_promises():
     ],
     ids=str,
 )
-def test_what_names_no_column_is_refused(options: dict, tmp_path: Path) -> None:
+def test_options_of_a_wrong_type_are_refused(options: dict, tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_text("t,y\n" + "".join(f"{at},{at % 5}\n" for at in range(30)))
     with pytest.raises(ArgumentError):

@@ -1,4 +1,4 @@
-"""Files as people have them: read as they are meant, with a note, or refused with the option."""
+"""Files as people have them are read as they are meant, with a note, or the user is asked."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from gatewright.cli import training as cli
 from gatewright.cli.options import READING
 from gatewright.cli.wording import in_options
 from gatewright.data import Reading, Recordings, Series, read
+from gatewright.data.columns.number_format import COMMA, NUMBER_FORMATS, POINT, number_of
 from gatewright.data.formats import json_file, parquet_file
-from gatewright.data.numerals import BOTH, COMMA, POINT, number_of
 from gatewright.errors import ArgumentError, DataError, GatewrightError
 from gatewright.training.source import open_source
 
@@ -31,7 +31,7 @@ MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 
 @pytest.fixture
 def load(tmp_path: Path):
-    """Writes a file and reads it."""
+    """Return a function that writes a file and reads it."""
 
     def write_and_read(content: str | bytes, name: str = "table.csv", **options: Any) -> Reading:
         path = tmp_path / name
@@ -47,8 +47,8 @@ def dated(times: Any, name: str = "time") -> str:
 
 def values_of(reading: Reading, channel: str) -> list[float]:
     assert isinstance(reading.data, Series)
-    at = reading.data.channels.index(channel)
-    return reading.data.values[0][:, at].tolist()
+    position = reading.data.channels.index(channel)
+    return reading.data.values[0][:, position].tolist()
 
 
 def noted(reading: Reading, text: str) -> bool:
@@ -62,7 +62,7 @@ def noted(reading: Reading, text: str) -> bool:
     ("cells", "separator", "expected"),
     [
         (["1.234,56", "998"], ";", [1234.56, 998]),
-        (["1,5", "1.234"], ";", [1.5, 1234]),  # the comma settles the point
+        (["1,5", "1.234"], ";", [1.5, 1234]),  # the comma decides the meaning of the point
         (["1.5", "1.234"], ";", [1.5, 1.234]),
         (["0.113", "1.234"], ";", [0.113, 1.234]),  # no group of thousands begins with 0
         (["1.234.567", "2"], ";", [1234567, 2]),
@@ -85,20 +85,20 @@ def test_numbers_are_what_people_mean(cells: list[str], separator: str, expected
     assert values_of(load(text), "x") == expected
 
 
-UNSETTLED = "t;x\n1;998\n2;1.113\n3;1.205\n"
+AMBIGUOUS = "t;x\n1;998\n2;1.113\n3;1.205\n"
 
 
-def test_what_only_the_user_knows_is_asked(load):
+def test_an_ambiguous_number_is_refused_with_the_option(load):
     with pytest.raises(DataError) as raised:
-        load(UNSETTLED)
+        load(AMBIGUOUS)
     assert str(raised.value).startswith("table.csv, row 3, column x: '1.113' may be 1.113")
     assert "decimal='.'" in str(raised.value) and "1113 (decimal=',')" in str(raised.value)
-    assert values_of(load(UNSETTLED, decimal=","), "x") == [998, 1113, 1205]
-    assert values_of(load(UNSETTLED, thousands="."), "x") == [998, 1113, 1205]
-    assert values_of(load(UNSETTLED, decimal="."), "x") == [998, 1.113, 1.205]
+    assert values_of(load(AMBIGUOUS, decimal=","), "x") == [998, 1113, 1205]
+    assert values_of(load(AMBIGUOUS, thousands="."), "x") == [998, 1113, 1205]
+    assert values_of(load(AMBIGUOUS, decimal="."), "x") == [998, 1.113, 1.205]
 
 
-def test_the_other_columns_and_dates_settle_it(load):
+def test_other_columns_and_dates_decide_the_format(load):
     other = load("t;x;y\n1;998;3,5\n2;1.113;2,5\n")
     assert values_of(other, "x") == [998, 1113]
     assert noted(other, "column x: '1.113' is read as 1113, as other columns have a decimal comma")
@@ -108,7 +108,7 @@ def test_the_other_columns_and_dates_settle_it(load):
         load("t;x;y;z\n1;998;3,5;2.5\n2;1.113;2,5;2.5\n")
 
 
-def test_the_whole_column_counts_not_its_first_rows(load):
+def test_the_whole_column_decides_the_format(load):
     rows = [f"{at};1.{at % 900 + 100}\n" for at in range(5000)]
     with pytest.raises(DataError, match=r"row 2, column x: '1.100' may be"):
         load("t;x\n" + "".join(rows))
@@ -120,8 +120,8 @@ def test_the_whole_column_counts_not_its_first_rows(load):
     ("text", "options", "message"),
     [
         ("t;x\n1;9,5\n2;3.25\n", {}, r"row 3, column x: '3.25' .*decimal marks are mixed"),
-        ("t,x\n1,$9\n2,3\n", {}, r"row 3, column x: '3' stands among numbers with \$"),
-        ("t,x\n1,€9\n2,$3\n", {}, r"'\$3' stands among numbers with €"),
+        ("t,x\n1,$9\n2,3\n", {}, r"row 3, column x: '3' is among numbers with \$"),
+        ("t,x\n1,€9\n2,$3\n", {}, r"'\$3' is among numbers with €"),
         ("t;x\n1;9,5\n", {"decimal": "."}, r"'9,5' is not a number with .*decimal=','"),
         ("t,x\n1,5\n", {"decimal": "x"}, r"decimal is 'x'; expected '\.' or ','"),
         ("t,x\n1,5\n", {"thousands": "xx"}, "thousands is 'xx'; expected one of"),
@@ -129,10 +129,10 @@ def test_the_whole_column_counts_not_its_first_rows(load):
         ("t,x\n1,5\n", {"encoding": "utf-9"}, "encoding is 'utf-9', which is not known"),
         ("t,x\n1,5\n", {"encoding": "rot13"}, "encoding is 'rot13', which is not known"),
         ("t,x\n1,5\n", {"timezone": "Berlin"}, "timezone is 'Berlin', which is not known"),
-        ("s,u\nsoon,later\nnow,then\nnow,then\n", {}, "no column of numbers .* s holds 'soon'"),
+        ("s,u\nsoon,later\nnow,then\nnow,then\n", {}, "no column of numbers .* s has 'soon'"),
     ],
 )
-def test_numbers_and_options_that_cannot_be(text: str, options: dict, message: str, load):
+def test_numbers_and_options_that_are_refused(text: str, options: dict, message: str, load):
     with pytest.raises(GatewrightError, match=message):
         load(text, **options)
 
@@ -147,24 +147,26 @@ def test_true_and_false_are_the_same_everywhere(load):
     assert load("x,label\n1,True\n2,False\n").data.classes == ("False", "True")
 
 
-def test_ways_of_writing():
-    assert number_of("1,234", BOTH) == 1234 and number_of("1,234", (COMMA,)) == 1.234
-    assert number_of("1.234.56", BOTH) is None and number_of("12,34,567", (POINT,)) is None
+def test_number_formats():
+    assert number_of("1,234", NUMBER_FORMATS) == 1234 and number_of("1,234", (COMMA,)) == 1.234
+    assert (
+        number_of("1.234.56", NUMBER_FORMATS) is None and number_of("12,34,567", (POINT,)) is None
+    )
     assert number_of("1,5", (POINT,)) is None and number_of("-inf") == -np.inf
 
 
 # Encodings and the form of the file
 
 
-def test_encodings_are_found_and_said(load):
+def test_encodings_are_detected_and_noted(load):
     text = "Zeit;Temperatur °C\n2024-01-01;1,5\n2024-01-02;2,5\n"
     for encoding, note in (("latin-1", "Windows-1252.*°C"), ("utf-16", "UTF-16")):
         reading = load(text.encode(encoding))
         assert reading.data.channels == ("Temperatur °C",) and noted(reading, note)
         assert "encoding" not in reading.form
     assert load(text.encode("utf-8-sig")).data.channels == ("Temperatur °C",)
-    told = load(text.encode("cp850"), encoding="cp850")
-    assert told.data.channels == ("Temperatur °C",) and told.form["encoding"] == "cp850"
+    stated = load(text.encode("cp850"), encoding="cp850")
+    assert stated.data.channels == ("Temperatur °C",) and stated.form["encoding"] == "cp850"
     assert "é" in load("café crème".encode("latin-1"), "a.txt").data.alphabet
     records = json.dumps([{"t": 1, "Größe": 2}, {"t": 2, "Größe": 3}], ensure_ascii=False)
     assert load(records.encode("cp1252"), "a.json").data.channels == ("Größe",)
@@ -180,8 +182,8 @@ def test_excel_names_its_separator(load):
         load("sep=;\nt;x\n1;9\n2;n\n3;4\n")
 
 
-def test_what_is_too_large_is_refused_at_once(load):
-    packed = gzip.compress(b"t,x\n" + b"1,2\n" * 20_000_000)
+def test_files_that_are_too_large_are_refused_early(load):
+    packed = gzip.compress(b"t,x\n" + b"1,2\n" * 17_000_000, compresslevel=1)
     with pytest.raises(
         DataError, match=r"unpacks to more than 67,108,864 bytes, 50 times its size"
     ):
@@ -192,13 +194,13 @@ def test_what_is_too_large_is_refused_at_once(load):
         load("a" * 131_073 + ",b\n1,2\n")
     with pytest.raises(DataError, match=r"has 131,073 columns; expected at most 20,000"):
         load("," * 131_072 + "\n1,2\n")
-    labels = "".join(f"{at},1,c{at}\n{at},2,c{at}\n" for at in range(40_000))
-    with pytest.raises(DataError, match=r"40000 different values in 80000 rows, too many"):
+    labels = "".join(f"{at},1,c{at}\n{at},2,c{at}\n" for at in range(12_000))
+    with pytest.raises(DataError, match=r"12000 different values in 24000 rows, too many"):
         load("id,x,label\n" + labels)
 
 
 def test_a_parquet_file_of_endless_rows_is_refused(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(parquet_file, "_ROWS", 1000)
+    monkeypatch.setattr(parquet_file, "_MAX_ROWS", 1000)
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"x": np.zeros(2_000_000, np.int8)}), path)
     with pytest.raises(DataError, match=r"claims 2,000,000 rows in [0-9,]+ bytes, which would"):
@@ -206,9 +208,11 @@ def test_a_parquet_file_of_endless_rows_is_refused(tmp_path: Path, monkeypatch):
 
 
 def test_json_of_too_many_cells_is_refused(load, monkeypatch):
-    monkeypatch.setattr(json_file, "_MOST_CELLS", 10)
+    monkeypatch.setattr(json_file, "_MAX_CELLS", 10)
     sparse = json.dumps([{f"k{at}": at} for at in range(5)])
-    with pytest.raises(DataError, match=r"more than 10 cells, up to record 4; write so large"):
+    with pytest.raises(
+        DataError, match=r"more than 10 cells, up to record 4; save a table of this size"
+    ):
         load(sparse, "a.json")
 
 
@@ -243,7 +247,7 @@ def test_forms_of_times(cells: list[str], first: str, period: np.timedelta64, lo
     assert reading.data.period == period and reading.roles.time == "when"
 
 
-def test_two_digits_of_a_year_are_said(load):
+def test_years_of_two_digits_are_noted(load):
     cells = [f"{MONTHS[at % 12]}-{(95 + at // 12) % 100:02d}" for at in range(130)]
     reading = load(dated(cells))
     assert noted(reading, "years of two digits are read as 1995 to 2005")
@@ -251,7 +255,7 @@ def test_two_digits_of_a_year_are_said(load):
 
 
 @pytest.mark.parametrize("unit", ["s", "ms"])
-def test_unix_time_is_no_target(unit: str, load):
+def test_unix_time_is_not_a_target(unit: str, load):
     count = 1_700_000_000 * (1000 if unit == "ms" else 1)
     step = 60 * (1000 if unit == "ms" else 1)
     rows = "".join(f"{count + at * step},{at % 7}\n" for at in range(20))
@@ -283,7 +287,7 @@ def test_the_30th_of_each_month_is_regular(load):
     assert series.times_after(0, 5).astype("M8[D]").astype(str).tolist() == days[15:]
 
 
-def test_fortnights_and_four_weeks_are_no_parts_of_months(load):
+def test_fortnights_and_four_weeks_are_not_months(load):
     for weeks in (2, 4):
         days = pd.date_range("2024-01-01", periods=30, freq=f"{7 * weeks}D").date
         assert load(dated(days)).data.period == 7 * weeks * DAY
@@ -303,7 +307,7 @@ def test_days_with_a_zone_cross_daylight_saving(frequency: str, period: Any, loa
 def clock(
     zone: str, start: str, hours: int, minutes: int = 60
 ) -> tuple[list[str], pd.DatetimeIndex]:
-    """What a clock on the wall showed, and the moments."""
+    """Return the times that the clock of a zone shows, and the moments in UTC."""
     moments = pd.date_range(start, periods=hours * 60 // minutes, freq=f"{minutes}min", tz="UTC")
     wall = moments.tz_convert(zone).tz_localize(None)
     return [f"{time:%Y-%m-%d %H:%M}" for time in wall], moments
@@ -333,9 +337,8 @@ def test_a_clock_with_summer_time_is_recognised(zone: str, start: str, minutes: 
     )
     assert load(dated(cells), timezone=zone).form["timezone"] == zone
     assert reading.form["timezone"]
-    # In winter the clock is as it was.
-    told = load(dated(cells), timezone=zone).data.times[0]
-    np.testing.assert_array_equal(told, reading.data.times[0])
+    stated = load(dated(cells), timezone=zone).data.times[0]
+    np.testing.assert_array_equal(stated, reading.data.times[0])
 
 
 def test_a_whole_year_of_a_clock(load):
@@ -348,14 +351,14 @@ def test_a_whole_year_of_a_clock(load):
     assert str(reading.data.times[0][0])[:16] == "2024-01-01T00:00"
 
 
-def test_what_is_no_daylight_saving_stays_refused(load):
+def test_gaps_without_summer_time_are_refused(load):
     cells, _ = clock("UTC", "2024-05-01", 48)
     with pytest.raises(DataError, match=r"1 step of 1 hour is missing"):
         load(dated([*cells[:20], *cells[21:]]))
-    with pytest.raises(DataError, match=r"stands in row 11 already"):
+    with pytest.raises(DataError, match=r"is in row 11 already"):
         load(dated([*cells[:10], *cells[9:]]))
     spring, _ = clock("UTC", "2024-03-30", 48)
-    with pytest.raises(DataError, match=r"02:00:00 is not on the clock of Europe/Berlin"):
+    with pytest.raises(DataError, match=r"02:00:00 does not exist on the clock of Europe/Berlin"):
         load(dated(spring), timezone="Europe/Berlin")
     with pytest.raises(ArgumentError, match=r"have a zone already"):
         load(dated(f"{cell}+00:00" for cell in spring), timezone="Europe/Berlin")
@@ -419,33 +422,37 @@ def test_a_time_in_several_columns(text: str, name: str, first: str, period: Any
     np.testing.assert_array_equal(asked.data.times[0], reading.data.times[0])
 
 
-def test_a_quarter_as_the_id_is_said(load):
+def test_a_quarter_as_the_id_is_noted(load):
     text = "year,quarter,x\n" + "".join(f"{1990 + k // 4},{k % 4 + 1},{k}\n" for k in range(9))
-    assert noted(load(text, id="quarter"), "each series holds one quarter of every year")
-    with pytest.raises(DataError, match=r"column month: .*'13'|'2024-13-1' is no date"):
+    assert noted(load(text, id="quarter"), "each series has one quarter of every year")
+    with pytest.raises(DataError, match=r"column month: .*'13'|'2024-13-1' is not a date"):
         load("year,month,x\n2024,12,1\n2024,13,2\n2024,1,3\n", time="year + month")
 
 
-def test_rows_without_an_order_are_asked_about(load):
+def test_rows_without_an_order_are_refused(load):
     places = "name,latitude,longitude\n" + "".join(f"place {k},{k / 7},{k}\n" for k in range(20))
     with pytest.raises(DataError, match=r"column name .*\('place 0', 'place 1'\).*ignore='name'"):
         load(places)
     assert load(places, ignore="name").data.channels == ("latitude", "longitude")
     with pytest.raises(
-        DataError, match=r"column when of table.csv has a text of its own in each row"
+        DataError, match=r"column when of table.csv has a different text in each row"
     ):
         load("when,x\nKW 1,1\nKW 2,2\nKW 3,2\n")
     panel = "id,when,x\n" + "".join(f"{one},KW {k},{k}\n" for one in "ab" for k in range(20))
-    with pytest.raises(DataError, match=r"column when of table.csv has a text of its own"):
+    with pytest.raises(
+        DataError, match=r"column when of table.csv has a different text in each row"
+    ):
         load(panel)
 
 
 def test_an_option_that_cannot_matter_is_refused(load):
-    with pytest.raises(ArgumentError, match=r"decimal=',' was given, but a.tsf says itself"):
+    with pytest.raises(ArgumentError, match=r"decimal=',' was given, but a.tsf has a fixed format"):
         load(TSF, "a.tsf", decimal=",")
     with pytest.raises(ArgumentError, match=r"timezone='UTC' was given, but the bundled data set"):
         read("weather", timezone="UTC")
-    with pytest.raises(ArgumentError, match=r"thousands='\.' was given, but a.txt says itself"):
+    with pytest.raises(
+        ArgumentError, match=r"thousands='\.' was given, but a.txt has a fixed format"
+    ):
         load("prose", "a.txt", thousands=".")
     with pytest.raises(ArgumentError, match=r"timezone='UTC' was given, but the times .* numbers"):
         load("t,x\n1,2\n2,3\n", timezone="UTC")
@@ -454,14 +461,14 @@ def test_an_option_that_cannot_matter_is_refused(load):
 # Several series, and tables of other shapes
 
 
-def test_people_in_one_file_are_series_of_their_own(load):
+def test_each_person_in_a_file_is_a_series(load):
     rows = "".join(f"{p},{s / 10},{s * p % 7}\n" for p in range(1, 17) for s in range(20))
     reading = load("person,seconds,x\n" + rows)
     assert len(reading.data) == 16 and reading.data.channels == ("x",)
-    assert noted(reading, "column seconds is the time.*begins again where column person changes")
+    assert noted(reading, "column seconds is the time.*starts again where column person changes")
     ages = "".join(f"{p},{s},{s * p % 7},{20 + p}\n" for p in range(1, 17) for s in range(20))
     assert load("person,seconds,x,age\n" + ages).data.static_names == ("age",)
-    with pytest.raises(DataError, match=r"row 22, column seconds: .*begins again 15 times.*id="):
+    with pytest.raises(DataError, match=r"row 22, column seconds: .*starts again 15 times.*id="):
         load("seconds,x\n" + re.sub(r"(?m)^\d+,", "", rows))
     single = load("seconds,x\n" + "".join(f"{s / 10},{s % 7}\n" for s in range(20)))
     assert single.data.channels == ("x",) and single.data.period == pytest.approx(0.1)
@@ -479,7 +486,7 @@ def test_an_index_without_names_is_read():
     assert len(picked.data.times[0]) == 5 and noted(picked, "the index numbers the rows")
 
 
-def test_a_row_a_series(load):
+def test_a_row_per_series(load):
     years = load("Country,Code,1990,1991,1992,1993\nA,AA,1,2,3,4\nB,BB,,3,4,\n")
     assert years.data.ids == ("A", "B") and years.data.channels == ("value",)
     assert [times.tolist() for times in years.data.times] == [
@@ -489,11 +496,14 @@ def test_a_row_a_series(load):
     assert noted(years, "each row is read as a series, named by column Country")
     months = load("shop,2024-01,2024-02,2024-03,2024-04\nA,1,2,3,4\nB,3,4,5,6\n")
     assert months.data.period == MONTH
+    # A column whose name may be a year, in addition to the months.
+    mixed = load("shop,x2023,2024-01,2024-02,2024-03\nA,9,1,2,3\nB,8,3,4,5\n")
+    assert mixed.data.lengths.tolist() == [3, 3] and mixed.data.static_names == ("x2023",)
     with pytest.raises(DataError, match=r"row 3, column 1991, column value: the value is missing"):
         load("Country,1990,1991,1992\nA,1,2,3\nB,1,,3\n")
 
 
-def test_a_row_a_year(load):
+def test_a_row_per_year(load):
     rows = "".join(
         f"{year},{','.join(str(year + month / 100) for month in range(13))}\n"
         for year in (2000, 2001)
@@ -509,12 +519,12 @@ def recordings(prefix: str) -> str:
     return "\n".join([header, *rows]) + "\n"
 
 
-def test_a_row_a_recording(load):
+def test_a_row_per_recording(load):
     reading = load(recordings("t"))
     assert isinstance(reading.data, Recordings) and len(reading.data) == 6
     assert reading.data.sequences[1].ravel().tolist() == list(range(1, 11))
     assert reading.data.labels.tolist() == [0, 1] * 3
-    with pytest.raises(DataError, match=r"say task='classify' for the first or task='tag'"):
+    with pytest.raises(DataError, match=r"pass task='classify' for the first or task='tag'"):
         load(recordings("x"))
     assert len(load(recordings("x"), task="classify").data) == 6
     assert len(load(recordings("x"), task="tag").data) == 1
@@ -543,7 +553,7 @@ def test_tsf_files_are_series(load):
     assert reading.data.ids == ("T1", "T2") and reading.data.period == MONTH
     assert reading.data.values[0].ravel().tolist() == [1, 2, 3, 4]
     assert str(reading.data.times[1][1])[:10] == "1961-04-01"
-    assert noted(reading, "say horizon=3")
+    assert noted(reading, "pass horizon=3")
     colons = load(TSF.replace("00-00-00", "00:00:00"), "a.tsf", fill="linear")
     np.testing.assert_array_equal(colons.data.times[1], reading.data.times[1])
     minutes = load(TSF.replace("monthly", "10_minutes"), "a.tsf", fill="linear")
@@ -557,13 +567,13 @@ def test_tsf_files_are_series(load):
     [
         (("monthly", "often"), "has the frequency 'often'; expected one of yearly"),
         (("@horizon 3", "@horizon x"), "line 6: @horizon has 'x'; expected a number"),
-        (("@data\n", ""), "is no known tag|without the line @data"),
+        (("@data\n", ""), "is not a known tag|without the line @data"),
         (("T2:1961-03-01 00-00-00:5,6", "T2:5,6"), "line 11 has 1 attributes .* expected 2"),
         (("5,6", "5,x"), "line 11, value 2: 'x' is not a number"),
-        (("1961-03-01", "1961-13-01"), "line 11: the start '1961-13-01 00-00-00' is no time"),
-        (("1961", "2261"), "line 11 goes on beyond the year"),
+        (("1961-03-01", "1961-13-01"), "line 11: the start '1961-13-01 00-00-00' is not a time"),
+        (("1961", "2261"), "line 11 continues beyond the year"),
         (("name string", "name words"), "line 3: @attribute 'series_name words'"),
-        (("@missing", "@mising"), "line 7: '@mising' is no known tag"),
+        (("@missing", "@mising"), "line 7: '@mising' is not a known tag"),
     ],
 )
 def test_tsf_files_that_are_wrong(change: tuple[str, str], message: str, load):
@@ -592,11 +602,11 @@ def test_json_records_are_a_table(name: str, content: str, load):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", '{"a": 1}', "which is no table; expected a list of records"),
-        ("a.json", "[1, 2]", "record 1, holds 1 ..., which is no table"),
-        ("a.json", '[{"a": [1]}]', r"record 1, column a: it holds \[1\]"),
+        ("a.json", '{"a": 1}', "which is not a table; expected a list of records"),
+        ("a.json", "[1, 2]", "record 1 has 1 ..., which is not a table"),
+        ("a.json", '[{"a": [1]}]', r"record 1, column a: the value is \[1\]"),
         ("a.json", "[{", "is not JSON"),
-        ("a.json", "[]", "holds no record"),
+        ("a.json", "[]", "has no record"),
         ("a.json", "[" * 100_000, "nested too deeply"),
         ("a.json", '[{"t": 1, "x": 2}, {"t": 2, "x": "much"}, {"t": 3, "x": 1}]', "record 2, col"),
         ("a.jsonl", '{"a": 1}\nx\n', "line 2 is not JSON"),
@@ -604,7 +614,7 @@ def test_json_records_are_a_table(name: str, content: str, load):
         ("a.txt", "1 2 3\n4 5 6\n", "rows of numbers, 1, 2, 3 ..., without the names"),
     ],
 )
-def test_what_is_no_table_of_records_is_said(name: str, content: str, message: str, load):
+def test_json_that_is_not_a_table_is_refused(name: str, content: str, message: str, load):
     with pytest.raises(DataError, match=message):
         load(content, name)
     if name != "a.txt":
@@ -642,19 +652,19 @@ def test_a_model_reads_new_files_as_it_read_its_own(tmp_path: Path):
     reading = open_source(path, decimal=",").reading
     assert reading["decimal"] == ","
     assert values_of(read(new, **reading), "x")[0] == 1500
-    # What was found to be so is remembered too.
+    # A detected decimal mark is stored, too.
     path.write_text(path.read_text().replace("1.037", "1.037,5"))
     assert open_source(path).reading["decimal"] == ","
     cells, _ = clock("Europe/Berlin", "2024-03-20", 24 * 30)
     path.write_text(dated(cells))
-    new.write_text(dated(cells[-200:]))  # summer alone: its clock says nothing
+    new.write_text(dated(cells[-200:]))  # only summer: no change of the clock is visible
     reading = open_source(path).reading
     assert reading["timezone"] == "Europe/Berlin"
     assert read(new, **reading).data.times[0][-1] == read(path).data.times[0][-1]
     assert read(new).data.times[0][-1] != read(path).data.times[0][-1]
 
 
-def test_new_files_may_be_read_otherwise_on_the_command_line():
+def test_the_options_of_a_file_can_be_changed_on_the_command_line():
     options = inspect.signature(cli.predict).parameters
     for name in ("decimal", "thousands", "encoding", "timezone"):
         assert name in options and name in READING
@@ -663,7 +673,7 @@ def test_new_files_may_be_read_otherwise_on_the_command_line():
     assert in_options("1.113 (decimal='.') or 1113") == "1.113 (--decimal .) or 1113"
 
 
-def test_what_predict_would_refuse_is_refused_before_training(tmp_path: Path):
+def test_data_that_predict_would_refuse_are_refused_before_training(tmp_path: Path):
     path = tmp_path / "a.csv"
     later = pd.date_range("2024-02-01", periods=60).date
     path.write_text(dated(["2024-01-01", "2024-01-02", "2024-01-05 07:00", *later]))

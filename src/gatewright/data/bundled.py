@@ -1,9 +1,9 @@
-"""Read a data set that is shipped inside the package.
+"""Read a data set that comes with the package.
 
-One file a data set in `files/`, with its terms beside it. A checksum in the code tells a
-damaged download from the published data before a number of it is used. Recordings are
-`<part>.values` (the sequences laid end to end, (sum of T_i, I)), `<part>.lengths` and
-`<part>.labels`, in safetensors, so that nothing is ever unpickled.
+Each data set is a file in `files/`, next to its licence. A checksum in the code detects a damaged
+file before any number of it is used. Recordings are stored in safetensors, so that nothing is
+unpickled, as `<part>.values` (the sequences one after the other, (sum of T_i, I)),
+`<part>.lengths` and `<part>.labels`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.resources.abc import Traversable
 import numpy as np
 from safetensors.numpy import load
 
-from gatewright.data.recordings import Recordings, Split
+from gatewright.data.containers.recordings import Recordings, Split
 from gatewright.errors import DataError
 
 
@@ -28,7 +28,7 @@ def read_bundled(
     about: str,
     licence: str,
 ) -> Split:
-    """The training and the test part of the recordings that `file` holds."""
+    """Return the training and the test part of the recordings in `file`."""
     tensors = load(checked_file(file, sha256=sha256, name=name).read_bytes())
 
     def part(key: str) -> Recordings:
@@ -46,19 +46,19 @@ def read_bundled(
 
 
 def checked_file(file: str, *, sha256: str, name: str) -> Traversable:
-    """The file of a bundled data set, once it is known to be the published one."""
-    found_at = files("gatewright.data").joinpath("files", file)
+    """Return the file of a bundled data set after its checksum was compared."""
+    location = files("gatewright.data").joinpath("files", file)
     try:
-        content = found_at.read_bytes()
+        content = location.read_bytes()
     except OSError as error:
         raise DataError(
             f"the bundled data set {name} cannot be read ({error.strerror}); "
             f"expected {file} inside the package: install gatewright again"
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != sha256:
         raise DataError(
             f"the bundled data set {name} is damaged: {file} has {len(content)} bytes and the "
-            f"checksum {found[:12]}…; expected {sha256[:12]}…: install gatewright again"
+            f"checksum {checksum[:12]}…; expected {sha256[:12]}…: install gatewright again"
         )
-    return found_at
+    return location

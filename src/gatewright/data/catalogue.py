@@ -1,26 +1,26 @@
-"""From the name of a data set to the data set: what `DATA` on the command line means."""
+"""The bundled data sets by name; the command line's `DATA` may be one of these names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from gatewright.data.containers.recordings import Recordings, Split
 from gatewright.data.prose import read_prose
-from gatewright.data.recordings import Recordings, Split
-from gatewright.data.request import Reading, Request
+from gatewright.data.source.request import Reading, Request
 from gatewright.data.vowels import read_vowels
 from gatewright.data.weather import read_weather
 from gatewright.errors import DataError
 from gatewright.names import did_you_mean
 
-# A new bundled data set is one file beside this one and one line here.
+# A new bundled data set needs one file next to this one and one line here.
 BUNDLED: Mapping[str, Callable[[Request], Reading]] = MappingProxyType(
     {"vowels": read_vowels, "weather": read_weather, "prose": read_prose}
 )
 
 
 def load(data: str) -> Split:
-    """The bundled recordings with this name, in their own training and test part.
+    """Return the bundled recordings with this name, in their published training and test parts.
 
     >>> load("vowels").train
     Recordings('vowels', n=270, channels=12, steps=7..26, classes=9)
@@ -28,7 +28,9 @@ def load(data: str) -> Split:
     if data not in BUNDLED:
         names = ", ".join(sorted(BUNDLED))
         nearest = did_you_mean(data, BUNDLED)
-        raise DataError(f"no data set is called {data!r}; {nearest}there is: {names}")
+        raise DataError(
+            f"no bundled data set is called {data!r}; {nearest}expected one of: {names}"
+        )
     reading = BUNDLED[data](Request())
     if not isinstance(reading.data, Recordings) or reading.test is None:
         raise DataError(

@@ -1,19 +1,19 @@
-"""English prose, the topics of Python's own help: which character comes next? (PSF licence)"""
+"""English prose, the topics of Python's help, to predict the next character (PSF licence)."""
 
 from __future__ import annotations
 
 import gzip
 
 from gatewright.data.bundled import checked_file
-from gatewright.data.request import Reading, Request
-from gatewright.data.text import Text
+from gatewright.data.containers.text import Text
+from gatewright.data.source.request import Reading, Request
 
-# Of `files/prose.txt.gz`, as `data-sources/make_prose.py` prints it.
+# The checksum of `files/prose.txt.gz`, as `data-sources/make_prose.py` prints it.
 SHA256 = "e1ab65ff04bca125ce8723e8beab9d44e3f7f098847674b4019fd7b1619ce4e5"
 
 
 def read_prose(request: Request) -> Reading:
-    """464,970 characters of the Python language reference, as `help("topics")` has it.
+    """Read 464,970 characters of the Python language reference, the text of `help("topics")`.
 
     >>> read_prose(Request()).data
     Text('prose', symbols=464970, alphabet=103, unit='characters')
@@ -26,12 +26,12 @@ def read_prose(request: Request) -> Reading:
     about = {
         "name": "prose",
         "about": (
-            "The Python language reference as the help of CPython 3.11.7 has it: 465 kB of "
-            "English, with some code in it. The task is to tell the next character."
+            "The Python language reference, from the help of CPython 3.11.7: 465 kB of English "
+            "with some code. The task is to predict the next character."
         ),
         "licence": (
-            "Copyright 2001-2023 Python Software Foundation; PSF License Agreement, which "
-            "stands beside the file."
+            "Copyright 2001-2023 Python Software Foundation; PSF License Agreement, whose text "
+            "is next to the file."
         ),
     }
     if request.text == "bytes":

@@ -1,20 +1,20 @@
-"""Spoken Japanese vowels: who of nine speakers is talking? (UCI, CC BY 4.0)"""
+"""Spoken Japanese vowels, to recognise one of nine speakers (UCI, CC BY 4.0)."""
 
 from __future__ import annotations
 
 from gatewright.data.bundled import read_bundled
-from gatewright.data.recordings import Split
-from gatewright.data.request import Reading, Request
+from gatewright.data.containers.recordings import Split
+from gatewright.data.source.request import Reading, Request
 
-# Of `files/vowels.safetensors`, as `data-sources/make_vowels.py` prints it.
+# The checksum of `files/vowels.safetensors`, as `data-sources/make_vowels.py` prints it.
 SHA256 = "4e4f2e7de56863f81cddf8895fe85c0d0a24d62e3a692bb179c2827fb437be3a"
 
 
 def load_vowels() -> Split:
-    """270 recordings to learn from and 370 to test on, in the data set's original split.
+    """Return 270 recordings for training and 370 for the test, in the original split.
 
-    Each is a sequence of 7 to 29 frames with 12 LPC cepstrum coefficients: one man of
-    nine saying the Japanese vowels /ae/. Nothing is scaled or padded.
+    Each is a sequence of 7 to 29 frames with 12 LPC cepstrum coefficients: one of nine men says
+    the Japanese vowels /ae/. Nothing is scaled or padded.
 
     >>> load_vowels().test
     Recordings('vowels', n=370, channels=12, steps=7..29, classes=9)
@@ -26,8 +26,8 @@ def load_vowels() -> Split:
         name="vowels",
         about=(
             "Nine male speakers say the Japanese vowels /ae/: 640 recordings of 7 to 29 frames "
-            "with 12 LPC cepstrum coefficients. The task is to tell the speaker. "
-            "270 recordings to learn from, 370 to test on, in the original split."
+            "with 12 LPC cepstrum coefficients. The task is to recognise the speaker. "
+            "270 recordings are for training, 370 for the test, in the original split."
         ),
         licence=(
             "Japanese Vowels by M. Kudo, J. Toyama and M. Shimbo, UCI Machine Learning "
@@ -39,9 +39,9 @@ def load_vowels() -> Split:
 
 
 def read_vowels(request: Request) -> Reading:
-    """The same as what `read` answers."""
+    """Return the recordings as the result of `read`."""
     source = "the bundled data set vowels"
     request.without_columns(source, "has no named columns").for_tasks(source, "classify")
     split = load_vowels()
-    why = "its recordings have a label each"
+    why = "each of its recordings has a label"
     return Reading(split.train, "classify", why, source, test=split.test)

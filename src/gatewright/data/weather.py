@@ -1,4 +1,4 @@
-"""Daily weather in Seattle, 2012 to 2015: what will it be like tomorrow? (NOAA, public domain)"""
+"""Daily weather in Seattle from 2012 to 2015, to forecast the next days (NOAA, public domain)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import replace
 from importlib.resources import as_file
 
 from gatewright.data.bundled import checked_file
+from gatewright.data.containers.series import Series
 from gatewright.data.formats.csv_file import CsvFile
-from gatewright.data.from_table import read_table
-from gatewright.data.request import Reading, Request
-from gatewright.data.series import Series
+from gatewright.data.source.request import Reading, Request
+from gatewright.data.tables.from_table import read_table
 
-# Of `files/weather.csv.gz`, as `data-sources/make_weather.py` prints it.
+# The checksum of `files/weather.csv.gz`, as `data-sources/make_weather.py` prints it.
 SHA256 = "c4e42575aba8ab9adb1d72a96ac3fcbe58880b78f6547d9f2727a8688637fd07"
 
 
 def read_weather(request: Request) -> Reading:
-    """1461 days with precipitation (mm), highest and lowest temperature (°C) and wind (m/s).
+    """Read 1461 days with precipitation (mm), highest and lowest temperature (°C), wind (m/s).
 
-    The file is read as a user's own would be, so columns can be given other roles.
+    The file is read like a user's file, so the columns can be given other roles.
 
     >>> read_weather(Request()).data
     Series('weather', n=1, steps=1461, channels=4, period=1 day)
@@ -39,6 +39,6 @@ def read_weather(request: Request) -> Reading:
         ),
     )
     if isinstance(data, Series):
-        # The season of weather is the year, not the week that days have otherwise.
+        # The season of weather is the year, not the week as of other daily series.
         data = replace(data, steps_a_season=365)
     return replace(reading, data=data)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from gatewright.data import Series
-from gatewright.data.missing import Fill
-from gatewright.data.request import as_names
+from gatewright.data.columns.missing import Fill
+from gatewright.data.source.request import as_names
 from gatewright.errors import DataError
 from gatewright.estimators.network import NetworkEstimator
 from gatewright.estimators.series import SeriesInput, read_series

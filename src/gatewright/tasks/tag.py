@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gatewright.data.tagged import Tagged
+from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import DataError
 from gatewright.tasks.baseline import Baseline
 from gatewright.tasks.labelled import (

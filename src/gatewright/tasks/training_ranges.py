@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data import Recordings
-from gatewright.data.tagged import Tagged
+from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import DataError
 
 #: New values may lie this share of the range outside it without a remark.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.data import Reading, read
-from gatewright.data.request import as_names
+from gatewright.data.source.request import as_names
 from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load

@@ -62,7 +62,7 @@ def open_source(
     else:
         training, test = NextSymbol.split(whole)
         task = NextSymbol.of(training)
-    notes = (source.said, *source.notes)
+    notes = (source.summary, *source.notes)
     return Source(whole.name, training, test, task, notes, read_arguments(source))
 
 

@@ -1,1 +1,1 @@
-"""One file a format: each turns what a user has into a table, or into sequences or a text."""
+"""One file per format: each turns a user's data into a table, or into sequences or a text."""

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from gatewright.data import Series
-from gatewright.data.calendar import say_period
+from gatewright.data.calendar.periods import say_period
 from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks.forecast.spec import ForecastSpec
 from gatewright.tasks.forecast.windows import with_static

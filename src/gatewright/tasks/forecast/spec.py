@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data import Series
-from gatewright.data.calendar import say_period, season_of
+from gatewright.data.calendar.periods import say_period, season_of
 from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks.forecast.metrics import naive_error
 from gatewright.tasks.forecast.windows import Stretch, Windows, with_static

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.data import Text
-from gatewright.data.text import BYTES
+from gatewright.data.containers.text import BYTES
 from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks.baseline import Baseline
 from gatewright.tasks.metric import Metric

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.calendar import calendar_values
+from gatewright.data.calendar.periods import calendar_values
 from gatewright.tasks.baseline import Baseline, Fitted
 from gatewright.tasks.forecast.metrics import LEVELS
 from gatewright.tasks.forecast.spec import ForecastSpec

@@ -1,0 +1,1 @@
+"""From the cells of one column, as text, to an array: numbers, times, names, flags."""

@@ -1,0 +1,1 @@
+"""Files that are opened safely, and the options to read them with."""

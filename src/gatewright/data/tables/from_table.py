@@ -1,0 +1,100 @@
+"""Read a table of any format: find the roles of its columns, then build the data for its task."""
+
+from __future__ import annotations
+
+from gatewright.data.containers.tagged import Tagged
+from gatewright.data.source.request import Reading, Request, Roles, TaskName
+from gatewright.data.tables.counters import find_counter
+from gatewright.data.tables.daylight import to_winter_time
+from gatewright.data.tables.parts import TablePart, check_rising, repair, sort_by_time, split_by_id
+from gatewright.data.tables.refine_roles import refine_roles
+from gatewright.data.tables.roles import find_roles, kinds_of
+from gatewright.data.tables.table import LoadedColumns, Table
+from gatewright.data.tables.time_parts import join_time_columns, season_as_id
+from gatewright.data.tables.to_sequences import build_sequences
+from gatewright.data.tables.to_series import build_series
+from gatewright.data.tables.wide import to_long
+from gatewright.errors import ArgumentError
+
+
+def read_table(table: Table, name: str, request: Request) -> Reading:
+    """Return series if no column is a label, else labelled sequences; everything is checked."""
+    if request.task == "next symbol":
+        raise ArgumentError(
+            f"the task next symbol does not go with a table, and {table.source} has the columns "
+            f"{', '.join(list(table.previews)[:5])}; save the text as a .txt file"
+        )
+    season_notes = season_as_id(table, request)
+    table, request = to_long(*join_time_columns(table, request))
+    roles, role_notes = find_roles(table.source, table.previews, request)
+    loaded = table.load(kinds_of(roles, table.previews))
+    roles, counter_notes = find_counter(table, loaded.columns, roles, request.stated)
+    if counter_notes:
+        loaded = table.load(kinds_of(roles, table.previews))
+    roles, column_notes = refine_roles(table, loaded.columns, roles, request.stated)
+    parts = split_by_id(table, loaded.columns, roles, name)
+    if not request.labelled:  # new data for a model, whose step and columns are known
+        parts = tuple(map(sort_by_time, parts))
+    parts, clock_notes, zone = _on_one_clock(table, parts, roles, loaded, request)
+    for part in parts:
+        check_rising(table, part, roles)
+    notes = (
+        *table.notes,
+        *season_notes,
+        *role_notes,
+        *loaded.notes,
+        *counter_notes,
+        *column_notes,
+        *clock_notes,
+    )
+    options = {"decimal": loaded.decimal, "timezone": zone, **request.form}
+    form = {option: value for option, value in options.items() if value is not None}
+    task: TaskName
+    if request.task == "forecast" or (request.task is None and roles.label is None):
+        series, series_notes = build_series(table, parts, loaded.columns, roles, name, request.fill)
+        why = _why(request, roles, "forecast")
+        return Reading(
+            series, "forecast", why, table.source, (*notes, *series_notes), roles=roles, form=form
+        )
+    parts, fill_notes = repair(table, parts, roles, request.fill)
+    data, label_notes = build_sequences(
+        table, parts, loaded.columns, roles, name, request.task, request.labelled
+    )
+    task = "tag" if isinstance(data, Tagged) else "classify"
+    why = _why(request, roles, task)
+    notes = (*notes, *fill_notes, *label_notes)
+    return Reading(data, task, why, table.source, notes, roles=roles, form=form)
+
+
+def _on_one_clock(
+    table: Table,
+    parts: tuple[TablePart, ...],
+    roles: Roles,
+    loaded: LoadedColumns,
+    request: Request,
+) -> tuple[tuple[TablePart, ...], tuple[str, ...], str | None]:
+    """Convert the parts to winter time; return them, notes, and the zone of their clock."""
+    if roles.time is None or roles.time in loaded.zoned:
+        if request.timezone is not None:
+            reason = (
+                f"the times of {table.source} have a zone already"
+                if roles.time
+                else f"{table.source} has no column of times"
+            )
+            raise ArgumentError(
+                f"timezone={request.timezone!r} was given, but {reason}; leave it out"
+            )
+        return parts, (), None
+    return to_winter_time(table.source, parts, request.timezone)
+
+
+def _why(request: Request, roles: Roles, task: TaskName) -> str:
+    """Return the reason for the task, as the end of a sentence: "because ..."."""
+    if request.task is not None:
+        return "that was asked for"
+    if task == "forecast":
+        over = f"over time (column {roles.time})" if roles.time else "and each row is a step"
+        return f"its columns are numbers {over}, and none is a label"
+    if task == "classify":
+        return f"column {roles.label} is a label that is the same in all rows of one {roles.id}"
+    return f"column {roles.label} is a label that changes from row to row"

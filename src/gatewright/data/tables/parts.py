@@ -1,0 +1,155 @@
+"""The rows of a table, separated by their id: sorted by time, and without missing values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.data.columns.missing import Fill, fill_missing
+from gatewright.data.source.request import Roles
+from gatewright.data.tables.table import Columns, Table, length, wrong_cell
+from gatewright.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class TablePart:
+    """The rows with one id, in the table's order."""
+
+    id: str
+    rows: NDArray[np.int64]  # (T,), positions in the table; -1 for a step that was inserted
+    times: NDArray[Any]  # (T,)
+    values: NDArray[np.float64]  # (T, C), NaN or infinite if missing
+
+    def select(self, selection: slice | NDArray[Any]) -> TablePart:
+        """Return some of the rows."""
+        return TablePart(
+            self.id, self.rows[selection], self.times[selection], self.values[selection]
+        )
+
+
+def split_by_id(table: Table, columns: Columns, roles: Roles, name: str) -> tuple[TablePart, ...]:
+    """Return one part per id, in order of appearance; one for all rows if there are no ids."""
+    count = length(columns)
+    values = np.stack([columns[channel] for channel in roles.channels], axis=1)
+    times = np.arange(count) if roles.time is None else columns[roles.time]
+    if roles.time is not None:
+        missing = np.isnat(times) if times.dtype.kind == "M" else ~np.isfinite(times)
+        if missing.any():
+            row = int(np.flatnonzero(missing)[0])
+            raise wrong_cell(table, roles.time, row, "the time is missing; write it")
+    if roles.id is None:
+        return (TablePart(name, np.arange(count), times, values),)
+    codes, names = columns[roles.id]
+    if (codes < 0).any():
+        row = int(np.flatnonzero(codes < 0)[0])
+        raise wrong_cell(table, roles.id, row, "the id is missing; write it")
+    order = np.argsort(codes, kind="stable")
+    edges = np.cumsum(np.bincount(codes))[:-1]
+    return tuple(
+        TablePart(
+            id, rows, np.arange(len(rows)) if roles.time is None else times[rows], values[rows]
+        )
+        for id, rows in zip(names, np.split(order, edges), strict=True)
+    )
+
+
+def sort_by_time(part: TablePart) -> TablePart:
+    """Sort the rows by time; leave them unchanged if two of them have the same time."""
+    ordered = part.select(np.argsort(part.times, kind="stable"))
+    return ordered if (ordered.times[1:] > ordered.times[:-1]).all() else part
+
+
+def check_rising(table: Table, part: TablePart, roles: Roles) -> None:
+    """Raise `DataError` for the first time that is not later than the one before it."""
+    times = part.times
+    wrong = np.flatnonzero(~(times[1:] > times[:-1]))
+    if roles.time is None or not len(wrong):
+        return
+    index = int(wrong[0])
+    earlier_row, row = table.row(int(part.rows[index])), int(part.rows[index + 1])
+    time = say_time(times[index + 1]) + (f" of {part.id}" if roles.id is not None else "")
+    more = f" ({len(wrong)} such times)" if len(wrong) > 1 else ""
+    if times[index + 1] == times[index]:
+        message = f"{time} is in {earlier_row} already{more}; keep one of the rows"
+    else:
+        earlier_time = say_time(times[index])
+        message = f"{time} comes after {earlier_time} in {earlier_row}{more}; sort the rows by time"
+    if roles.id is None:
+        texts = [name for name in roles.ignored if table.previews[name].kind == "text"]
+        hint = f" (is it {' or '.join(texts[:3])}?)" if texts else ""
+        message += f", or name the column that separates several series with id={hint}"
+    raise wrong_cell(table, roles.time, row, message)
+
+
+def say_time(time: Any) -> str:
+    """Write a time as briefly as possible."""
+    if not isinstance(time, np.datetime64):
+        return f"{time}"
+    return str(time).removesuffix("." + "0" * 9).removesuffix("T00:00:00")
+
+
+def repair(
+    table: Table, parts: Iterable[TablePart], roles: Roles, fill: Fill | None
+) -> tuple[tuple[TablePart, ...], tuple[str, ...]]:
+    """Fill or leave out missing values; return the parts and a note on the number of values.
+
+    Without `fill` the first missing or infinite value raises `DataError` with its place.
+    """
+    repaired, count = [], 0
+    for part in parts:
+        missing = ~np.isfinite(part.values)
+        inserted = (part.rows < 0).sum() * len(roles.channels)
+        count += int(missing.any(axis=1).sum() if fill == "drop" else missing.sum() - inserted)
+        repaired.append(_repair_part(table, part, roles, fill, missing) if missing.any() else part)
+    if not count:
+        return tuple(repaired), ()
+    action = "rows with a missing value left out" if fill == "drop" else f"missing values: {fill}"
+    return tuple(repaired), (f"{count} {action}",)
+
+
+def _repair_part(
+    table: Table, part: TablePart, roles: Roles, fill: Fill | None, missing: NDArray[np.bool_]
+) -> TablePart:
+    if fill is None:
+        raise _missing_value(table, part, roles, missing)
+    if fill == "drop":
+        complete = np.flatnonzero(~missing.any(axis=1))
+        if not len(complete):
+            raise DataError(
+                f"{table.source}: every row of {part.id} has a missing value, so fill='drop' "
+                "leaves a sequence of length zero; remove it, or leave a column out with ignore="
+            )
+        return part.select(complete)
+    part = replace(part, values=fill_missing(part.values, part.times, fill))
+    unfilled = ~np.isfinite(part.values)
+    if unfilled.any():
+        channel = int(np.flatnonzero(unfilled.any(axis=0))[0])
+        first = int(np.flatnonzero(unfilled[:, channel])[0])
+        reason = "no value at all" if unfilled[:, channel].all() else "no value before it"
+        raise wrong_cell(
+            table,
+            roles.channels[channel],
+            int(part.rows[first]),
+            f"the value is missing and {part.id} has {reason} to fill it with fill={fill!r}; "
+            "leave the column out with ignore=, or remove the rows",
+        )
+    return part
+
+
+def _missing_value(
+    table: Table, part: TablePart, roles: Roles, missing: NDArray[np.bool_]
+) -> DataError:
+    step, channel = map(int, np.argwhere(missing)[0])
+    value = part.values[step, channel]
+    fact = "the value is missing" if np.isnan(value) else f"{value} is not a finite number"
+    more = f" ({missing.sum()} such cells)" if missing.sum() > 1 else ""
+    return wrong_cell(
+        table,
+        roles.channels[channel],
+        int(part.rows[step]),
+        f"{fact}{more}; write a number, or pass fill='linear', 'previous' or 'drop'",
+    )
