@@ -1,4 +1,4 @@
-"""What all tests share: `--quick` runs every law once."""
+"""Options of all tests: `--quick` runs every law once."""
 
 from __future__ import annotations
 

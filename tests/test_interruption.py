@@ -24,7 +24,7 @@ from gatewright.training.estimate import TimeEstimate, fit_into, in_words
 from gatewright.training.experiment import choose_variant, run_experiment
 from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.job import TrainingJob, perform
-from gatewright.training.plan import Plan, make_plan
+from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.processes.pool import Outcome
 from gatewright.training.recipe import VOWELS
 from gatewright.training.train import compare, train
@@ -56,7 +56,7 @@ def test_the_model_is_saved_before_the_baselines_and_ctrl_c_there_keeps_what_is_
 ) -> None:
     out, original, seen = tmp_path / "model", baseline_fits.fit_baseline, []
 
-    def fit_baseline(plan: Plan, baseline: Any, before_fit: Callable[[str], None]) -> Any:
+    def fit_baseline(plan: ExperimentPlan, baseline: Any, before_fit: Callable[[str], None]) -> Any:
         seen.append((out / "README.md").read_text())
         gw.load(out)
         if len(seen) == 2:
@@ -117,7 +117,9 @@ def test_a_training_ends_when_its_time_is_over_and_keeps_its_best_weights() -> N
     assert model.predict(load_vowels().test).shape == (370, 9)
 
 
-def plan_of(seconds: dict[str, float], baselines: dict[str, float], monkeypatch: Any) -> Plan:
+def plan_of(
+    seconds: dict[str, float], baselines: dict[str, float], monkeypatch: Any
+) -> ExperimentPlan:
     """A plan of 5 seeds and 100 epochs, with these seconds as its estimate."""
     estimate = TimeEstimate(seconds, 0.0, baselines, seeds=5)
     monkeypatch.setattr(estimate_module, "estimate_time", lambda plan: estimate)

@@ -21,7 +21,7 @@ from gatewright.errors import ArgumentError, CellError, DataError, ModelError
 from gatewright.layers.saving import sealed
 from gatewright.training.cell_file import cell_from_file
 from gatewright.training.loop import evaluate
-from gatewright.training.plan import Plan, make_plan
+from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.predict import predict, sample
 from gatewright.training.recipe import RECIPES
 from gatewright.training.train import train
@@ -40,7 +40,7 @@ class Mine(gw.Cell):
 """
 
 
-def plan_of(data: object, **reading: object) -> Plan:
+def plan_of(data: object, **reading: object) -> ExperimentPlan:
     return make_plan(data, ["rnn"], seeds=1, say=lambda line: None, reading=reading)
 
 

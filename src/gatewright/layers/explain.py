@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import BACKENDS, pick
-from gatewright.backends.llvm import NUMBERS
 from gatewright.backends.run import Run
 from gatewright.errors import BackendError
 from gatewright.graph.sizes import number
@@ -94,7 +93,7 @@ def measured(
     from gatewright.backends.llvm.roof import roof, speed
 
     like = next(iter(runs[0].states.values()))
-    if like.device.type != "cpu" or like.dtype not in NUMBERS:
+    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
         raise BackendError(
             "measure=True: the roof is measured for float32 and float64 on the CPU, and the "
             f"tensors are {like.dtype} on {like.device}; leave measure out"

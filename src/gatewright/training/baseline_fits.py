@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from gatewright.tasks.baseline import Baseline
 from gatewright.training.entries import Entry, Trial
-from gatewright.training.plan import Plan
+from gatewright.training.plan import ExperimentPlan
 from gatewright.training.processes.progress import baseline_bar
 from gatewright.training.results import Comparison
 
@@ -17,7 +17,7 @@ class OutOfTime(Exception):
     """The deadline of a plan is over; never leaves this module."""
 
 
-def fit_baselines(plan: Plan, comparison: Comparison, progress: bool) -> Comparison:
+def fit_baselines(plan: ExperimentPlan, comparison: Comparison, progress: bool) -> Comparison:
     """The comparison with the plan's baselines.
 
     Ctrl-C or the plan's deadline leaves out those that are not done yet; a remark names them.
@@ -40,7 +40,9 @@ def fit_baselines(plan: Plan, comparison: Comparison, progress: bool) -> Compari
     return replace(comparison, entries=(*comparison.entries, *entries), remarks=remarks)
 
 
-def fit_baseline(plan: Plan, baseline: Baseline, before_fit: Callable[[str], None]) -> Entry:
+def fit_baseline(
+    plan: ExperimentPlan, baseline: Baseline, before_fit: Callable[[str], None]
+) -> Entry:
     """Choose a setting on validation, learn from all that is not test, and measure."""
     task, metric = plan.task, plan.task.metrics[0]
     training, validation = plan.parts()
@@ -58,7 +60,7 @@ def fit_baseline(plan: Plan, baseline: Baseline, before_fit: Callable[[str], Non
 
 
 def _before_fit(
-    plan: Plan, baseline: Baseline, on_fit: Callable[[str], None]
+    plan: ExperimentPlan, baseline: Baseline, on_fit: Callable[[str], None]
 ) -> Callable[[str], None]:
     """The call before each fit, which ends the baselines once the deadline is over.
 

@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 
 from gatewright.errors import ArgumentError
-from gatewright.training.plan import Plan
+from gatewright.training.plan import ExperimentPlan
 from gatewright.training.processes.pool import MAX_PROCESSES, usable_cores
 
 #: Steps that are timed for each network, after a first one that compiles its kernels.
@@ -61,7 +61,7 @@ class TimeEstimate:
         return line
 
 
-def estimate_time(plan: Plan) -> TimeEstimate:
+def estimate_time(plan: ExperimentPlan) -> TimeEstimate:
     """Time a few steps of every network, and a part of every slow baseline."""
     step_seconds = {name: _step_seconds(plan, name) for name in plan.networks}
     steps = plan.recipe.steps_per_epoch(plan.task.batches(plan.parts()[0]))
@@ -84,7 +84,9 @@ def estimate_time(plan: Plan) -> TimeEstimate:
     )
 
 
-def fit_into(plan: Plan, minutes: float, began: float) -> tuple[Plan, TimeEstimate]:
+def fit_into(
+    plan: ExperimentPlan, minutes: float, began: float
+) -> tuple[ExperimentPlan, TimeEstimate]:
     """Reduce seeds, then epochs, and drop slow baselines, so that a plan takes `minutes`.
 
     Args:
@@ -124,7 +126,7 @@ def fit_into(plan: Plan, minutes: float, began: float) -> tuple[Plan, TimeEstima
 
 
 def _affordable_training(
-    plan: Plan, full: TimeEstimate, minutes: float, limit: float
+    plan: ExperimentPlan, full: TimeEstimate, minutes: float, limit: float
 ) -> tuple[int, int]:
     """(seeds, epochs) that fit into the share of `limit` seconds that is for training."""
     allowed = (TRAINING_SHARE * limit - START_UP) * full.processes  # seconds of all cores together
@@ -168,7 +170,7 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 3600.0:.1f} hours"
 
 
-def _step_seconds(plan: Plan, name: str) -> float:
+def _step_seconds(plan: ExperimentPlan, name: str) -> float:
     """The median time of a training step on one thread, as in the processes that train."""
     model = plan.untrained(name)
     batches = plan.task.batches(plan.parts()[0]).shuffled(

@@ -25,7 +25,7 @@ from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.model import Model
 from gatewright.training.networks import parameters
-from gatewright.training.plan import Plan
+from gatewright.training.plan import ExperimentPlan
 from gatewright.training.processes.pool import Outcome, perform_all
 from gatewright.training.processes.progress import progress_bar
 from gatewright.training.report.card import card
@@ -45,7 +45,7 @@ class Trained:
     model: Model
 
 
-def run_experiment(plan: Plan, target: Path | None, *, progress: bool) -> Comparison:
+def run_experiment(plan: ExperimentPlan, target: Path | None, *, progress: bool) -> Comparison:
     """Perform a plan from the choice of the variant to the report; see `compare` and `train`.
 
     Args:
@@ -63,7 +63,7 @@ def run_experiment(plan: Plan, target: Path | None, *, progress: bool) -> Compar
     return comparison
 
 
-def choose_variant(plan: Plan, progress: bool) -> Plan:
+def choose_variant(plan: ExperimentPlan, progress: bool) -> ExperimentPlan:
     """The plan with the variant of its task that does best after a short training.
 
     The last network of the plan is trained on each: in the lesson's list that is the GRU.
@@ -82,7 +82,7 @@ def choose_variant(plan: Plan, progress: bool) -> Plan:
     return replace(plan, task=variants[best], notes=(*plan.notes, note))
 
 
-def train_networks(plan: Plan, progress: bool) -> list[Trained]:
+def train_networks(plan: ExperimentPlan, progress: bool) -> list[Trained]:
     """Train every network from every seed, each in a process; Ctrl-C keeps what is finished.
 
     Raises:
@@ -95,14 +95,19 @@ def train_networks(plan: Plan, progress: bool) -> list[Trained]:
 
 
 def _perform(
-    plan: Plan, jobs: Sequence[TrainingJob], progress: bool, *, keep: bool, what: str = "trainings"
+    plan: ExperimentPlan,
+    jobs: Sequence[TrainingJob],
+    progress: bool,
+    *,
+    keep: bool,
+    what: str = "trainings",
 ) -> list[Outcome]:
     costs = {name: network.cost for name, network in plan.networks.items()}
     with progress_bar(jobs, costs, shown=progress, what=what) as on_epoch:
         return perform_all(jobs, plan.training, on_epoch=on_epoch, keep=keep)
 
 
-def _measurable(plan: Plan, outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _measurable(plan: ExperimentPlan, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """The outcomes that are worth measuring.
 
     A comparison leaves out trainings that were ended by hand, if others were finished: a
@@ -113,7 +118,7 @@ def _measurable(plan: Plan, outcomes: Sequence[Outcome]) -> list[Outcome]:
     return finished if len(plan.networks) > 1 and finished else begun
 
 
-def _rebuilt(plan: Plan, outcome: Outcome) -> Model:
+def _rebuilt(plan: ExperimentPlan, outcome: Outcome) -> Model:
     """The model of a training, as it was built in the process that trained it."""
     job = outcome.job
     # The plan's network, not the job's: it has the user's own class, which the directory names.
@@ -125,7 +130,9 @@ def _rebuilt(plan: Plan, outcome: Outcome) -> Model:
     return model.eval()
 
 
-def measure_networks(plan: Plan, trained: Sequence[Trained], target: Path | None) -> Comparison:
+def measure_networks(
+    plan: ExperimentPlan, trained: Sequence[Trained], target: Path | None
+) -> Comparison:
     """Open the test part, and measure every trained network on it."""
     task, presentation = plan.task, presentation_of(plan.task)
     entries = _entries(plan, trained)
@@ -161,7 +168,7 @@ def measure_networks(plan: Plan, trained: Sequence[Trained], target: Path | None
     )
 
 
-def _entries(plan: Plan, trained: Sequence[Trained]) -> list[Entry]:
+def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:
     """A row of the table for each network, with a trial for each of its trainings."""
     task = plan.task
     batches = task.batches(plan.test)
@@ -196,7 +203,7 @@ def _models(trained: Sequence[Trained]) -> dict[tuple[str, int], Model]:
     return {(run.job.network, run.job.seed): run.model for run in trained}
 
 
-def _remarks_on_stops(plan: Plan, trained: Sequence[Trained]) -> list[str]:
+def _remarks_on_stops(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[str]:
     """The remark on trainings that were ended early, if any were."""
     planned = plan.seeds * len(plan.networks)
     reasons = [run.history.stopped for run in trained]
@@ -220,7 +227,7 @@ def write_model(comparison: Comparison, target: Path, *, is_pending: bool) -> No
 
 
 def write_report(
-    plan: Plan, comparison: Comparison, trained: Sequence[Trained], target: Path
+    plan: ExperimentPlan, comparison: Comparison, trained: Sequence[Trained], target: Path
 ) -> None:
     """Add the report, and replace card and results by those with the baselines."""
     models = _models(trained)

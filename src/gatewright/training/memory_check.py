@@ -13,7 +13,7 @@ from gatewright.layers.recurrent import Recurrent
 from gatewright.probes.warning import memory_warning
 from gatewright.tasks.task import Batch
 from gatewright.training.model import Model
-from gatewright.training.plan import Plan
+from gatewright.training.plan import ExperimentPlan
 
 #: Rows of the data that are probed.
 MAX_ROWS = 500
@@ -40,7 +40,7 @@ def evidence(model: Model, batch: Batch, z: Tensor, context: Any) -> dict[str, A
     }
 
 
-def memory_remarks(plan: Plan) -> list[str]:
+def memory_remarks(plan: ExperimentPlan) -> list[str]:
     """Lines on the memory that the only network of a plan starts with.
 
     There is a warning only if every variant of the task would need more.

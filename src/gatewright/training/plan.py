@@ -31,7 +31,7 @@ MIN_HIDDEN_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ExperimentPlan:
     """Data, task, networks with their sizes, recipe and baselines of one experiment.
 
     All variants of a task have the same inputs and outputs, so one hidden size of each network
@@ -101,7 +101,7 @@ def make_plan(
     memory: int | None = None,
     say: Callable[[str], None],
     reading: Mapping[str, Any],
-) -> Plan:
+) -> ExperimentPlan:
     """Check the arguments of `compare` and `train`, read the data and size the networks."""
     networks = find_networks(cells)
     check_counts(seeds=seeds, epochs=epochs, budget=budget, hidden_size=hidden_size, memory=memory)
@@ -117,7 +117,7 @@ def make_plan(
     if budget is None and hidden_size is None:
         budget = _default_budget(source.task, networks, recipe)
     recipe = replace(recipe, epochs=epochs or recipe.epochs, budget=budget or recipe.budget)
-    return Plan(
+    return ExperimentPlan(
         data=source.name,
         training=source.training,
         test=source.test,

@@ -14,7 +14,7 @@ from gatewright.training.estimate import estimate_time, fit_into
 from gatewright.training.experiment import run_experiment
 from gatewright.training.memory_check import memory_remarks
 from gatewright.training.networks import NETWORKS
-from gatewright.training.plan import Plan, make_plan
+from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.results import Comparison
 
 
@@ -60,7 +60,7 @@ def train(
         TrainingError: if a loss is no longer finite.
     """
 
-    def prepare(plan: Plan) -> Plan:
+    def prepare(plan: ExperimentPlan) -> ExperimentPlan:
         remarks = memory_remarks(plan)
         for line in remarks:
             say(line)
@@ -135,7 +135,7 @@ def compare(
     """
     began = time.monotonic()
 
-    def prepare(plan: Plan) -> Plan:
+    def prepare(plan: ExperimentPlan) -> ExperimentPlan:
         if minutes is None:
             say(f"time: {estimate_time(plan).sentence()}; give minutes= for a smaller comparison")
             return plan
@@ -162,7 +162,7 @@ def compare(
 def _perform(
     data: Any,
     cells: Sequence[str | Cell | type[Cell]],
-    prepare: Callable[[Plan], Plan],
+    prepare: Callable[[ExperimentPlan], ExperimentPlan],
     *,
     out: str | os.PathLike[str] | None,
     progress: bool,

@@ -7,7 +7,7 @@ from math import prod
 
 from gatewright.backends.llvm.call_list import Key, Program
 from gatewright.backends.llvm.call_shape import CallShape, Piece
-from gatewright.backends.llvm.columns import Column, GradientBlock, merged
+from gatewright.backends.llvm.columns import GradientBlock, GradientColumn, merged
 from gatewright.backends.llvm.forward import ForwardProgram
 from gatewright.backends.llvm.library import Kernels, source_buffer
 from gatewright.backends.llvm.verify import Access, Contents, Span
@@ -36,7 +36,7 @@ class GradientPart:
 
 
 @dataclass(frozen=True)
-class Rows:
+class SourceRows:
     """The rows of a product's source.
 
     Attributes:
@@ -269,7 +269,7 @@ class BackwardProgram(Program):
                 continue
             elif leaf in part.loop.vectors:
                 span = self._value_of(name, part, gradient)
-                columns.append(Column(span, self.units(gradient), leaf))
+                columns.append(GradientColumn(span, self.units(gradient), leaf))
             else:
                 total, units = self.shape.total, self.units(gradient)
                 target = self._gradient(self.positions[leaf], total, units)
@@ -290,16 +290,16 @@ class BackwardProgram(Program):
     def _matrices(self, name: str, part: SchedulePart) -> None:
         """Form the gradients of the matrices: one product for all that read the same source."""
         paths = {term.attributes["weight"].path: term for term in part.loop.matrices}
-        by_source: dict[tuple[Term, int], list[Column]] = {}
+        by_source: dict[tuple[Term, int], list[GradientColumn]] = {}
         for weight in part.adjoint.weights:
             if weight.right is not None and self._requested(paths[weight.path]):
                 left = self._value_of(name, part, weight.left)
-                column = Column(left, self.units(weight.left), paths[weight.path])
+                column = GradientColumn(left, self.units(weight.left), paths[weight.path])
                 by_source.setdefault((weight.right, weight.heads), []).append(column)
         for (right, heads), columns in by_source.items():
             buffer = source_buffer(part, right)
             index = "before" if buffer.kind == "state" else "every"
-            rows = Rows((name, buffer), self.units(right), index, buffer.content)
+            rows = SourceRows((name, buffer), self.units(right), index, buffer.content)
             if heads > 1:
                 for column in columns:
                     self._by_head(column, heads, rows)
@@ -309,7 +309,7 @@ class BackwardProgram(Program):
                 target = self._columns(members, block)
                 self._outer(first, self.places[rows.key], target, (width, rows.units), rows)
 
-    def _by_head(self, column: Column, heads: int, rows: Rows) -> None:
+    def _by_head(self, column: GradientColumn, heads: int, rows: SourceRows) -> None:
         """Form the gradient of a matrix with heads: for each one a product of its own units."""
         out, part, total = column.units // heads, rows.units // heads, self.shape.total
         length = self.room(part)
@@ -321,13 +321,13 @@ class BackwardProgram(Program):
                 # In whole vectors it would be read beyond the end of its row.
                 key: Key = (f"{rows.key[0]} head {head}", rows.key[1])
                 self.place("scratch", total, (key, part))
-                copy, own_rows = self.places[key], Rows(key, part, "every", rows.content)
+                copy, own_rows = self.places[key], SourceRows(key, part, "every", rows.content)
                 self.copy(right, copy, total, part, read=rows.index, content=rows.content)
                 right = copy
             self._outer(left, right, target.from_row(head * out), (out, part), own_rows)
 
     def _outer(
-        self, left: Span, right: Span, target: Span, shape: tuple[int, int], rows: Rows
+        self, left: Span, right: Span, target: Span, shape: tuple[int, int], rows: SourceRows
     ) -> None:
         """Multiply columns of the left with rows of the right, summed over all packed rows.
 
@@ -358,7 +358,7 @@ class BackwardProgram(Program):
         ]
         self.call(self.shared["outer"], table, width, TILE_ROWS, self.threads(work), accesses)
 
-    def _columns(self, members: list[tuple[int, Column]], block: GradientBlock) -> Span:
+    def _columns(self, members: list[tuple[int, GradientColumn]], block: GradientBlock) -> Span:
         """Return memory for the gradients of columns, and note each as a result within it."""
         home = self._home(members, block)
         if home is not None:
@@ -373,7 +373,7 @@ class BackwardProgram(Program):
             self._result(self.positions[column.term], whole.from_unit(offset * block.step), written)
         return whole
 
-    def _home(self, members: list[tuple[int, Column]], block: GradientBlock) -> Span | None:
+    def _home(self, members: list[tuple[int, GradientColumn]], block: GradientBlock) -> Span | None:
         """Return the memory of columns within the gradient of the whole that has their terms.
 
         None if they are no pieces, or their order in memory is not that of the columns.

@@ -10,7 +10,7 @@ from gatewright.graph import Term
 
 
 @dataclass(frozen=True)
-class Column:
+class GradientColumn:
     """Units of rows: their product or sum over all rows is the gradient of a term."""
 
     span: Span
@@ -40,8 +40,8 @@ class GradientBlock:
 
 
 def merged(
-    columns: list[Column], lanes: int
-) -> Iterator[tuple[Span, int, list[tuple[int, Column]]]]:
+    columns: list[GradientColumn], lanes: int
+) -> Iterator[tuple[Span, int, list[tuple[int, GradientColumn]]]]:
     """Merge adjacent columns: yield the span, its width, and the columns with their offsets."""
     columns = sorted(columns, key=lambda column: column.span)
     while columns:

@@ -19,7 +19,7 @@ from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.products import emit_products
 from gatewright.backends.llvm.row_reductions import emit_row_reduction
-from gatewright.backends.llvm.rows import Rows, size_of
+from gatewright.backends.llvm.rows import TileRows, size_of
 from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest, reads_whole
@@ -133,7 +133,7 @@ def _emit_tile(
     table, offset, row, block = f.arguments
     f.table(table)
     within = [row + r for r in range(tile.rows)]
-    rows = Rows(f, plan, table, [offset + b for b in within], within)
+    rows = TileRows(f, plan, table, [offset + b for b in within], within)
     unit = block * numbers.lanes
     if nest.sums:
         _emit_prefetches(f, plan, nest, rows, tile, unit)
@@ -148,7 +148,7 @@ def _emit_tile(
 
 
 def _emit_prefetches(
-    f: Function, plan: Plan, nest: Nest, rows: Rows, tile: Tile, unit: Index
+    f: Function, plan: Plan, nest: Nest, rows: TileRows, tile: Tile, unit: Index
 ) -> None:
     """Prefetch the epilogue's operands and results, while the products are summed."""
     own = set(nest.terms)
@@ -181,7 +181,7 @@ def _emit_terms(
     f.function.attributes.add("noinline")
     table, packed, within, unit, *values = f.arguments
     f.table(table)
-    rows = Rows(f, plan, table, [packed], [within])
+    rows = TileRows(f, plan, table, [packed], [within])
     sums = dict(zip(nest.sums, values, strict=True))
     known: dict[Term, ir.Value] = {}
 

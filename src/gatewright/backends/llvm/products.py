@@ -9,7 +9,7 @@ from llvmlite import ir
 from gatewright.backends.llvm.index import Index
 from gatewright.backends.llvm.ir import Function
 from gatewright.backends.llvm.row_reductions import heads_of
-from gatewright.backends.llvm.rows import Rows, size_of
+from gatewright.backends.llvm.rows import TileRows, size_of
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest
 from gatewright.schedule.slots import Plan
@@ -23,7 +23,7 @@ def emit_products(
     f: Function,
     plan: Plan,
     nest: Nest,
-    rows: Rows,
+    rows: TileRows,
     tile: Tile,
     table: ir.Value,
     block: Index,

@@ -13,7 +13,7 @@ from llvmlite import ir
 from gatewright.backends.llvm.index import Index
 from gatewright.backends.llvm.ir import Function
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.rows import Rows, size_of
+from gatewright.backends.llvm.rows import TileRows, size_of
 from gatewright.graph.terms import Term
 from gatewright.schedule.slots import Plan
 
@@ -25,7 +25,7 @@ REDUCED: dict[str, tuple[float, str, str]] = {
 
 
 def emit_row_reduction(
-    f: Function, plan: Plan, table: ir.Value, rows: Rows, term: Term, unit: Index
+    f: Function, plan: Plan, table: ir.Value, rows: TileRows, term: Term, unit: Index
 ) -> ir.Value:
     """Emit one block of a reduction or an `expand`, from unit `unit` on."""
     operand = term.operands[0]

@@ -17,7 +17,7 @@ def size_of(f: Function, plan: Plan, table: ir.Value, size: Size) -> Index:
     return f.load_index(table, plan.sizes[size])
 
 
-class Rows:
+class TileRows:
     """The rows of a tile.
 
     Args:
