@@ -46,7 +46,8 @@ def split_states(
 
 def join_states(form: Form, by_place: Sequence[PlaceStates], layout: BatchLayout) -> Any:
     """The states of all places, in the user's form and order of rows."""
-    count, joined = len(by_place), list[Any]()
+    joined: list[Any] = []
+    count = len(by_place)
     names = list(form.graph.states)
     unsorted = layout.unsort([states[name] for name in names for states in by_place])
     for index, name in enumerate(names):
