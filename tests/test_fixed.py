@@ -436,9 +436,9 @@ def test_the_example(capsys: pytest.CaptureFixture[str]):
     assert falling[-1] < 0.2 and falling[-1] < falling[0]
 
 
-def test_the_readme():
-    text = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
-    (block,) = [one for one in re.findall(r"(?s)```python\n(.*?)```", text) if "fixed = " in one]
+def test_the_page_on_layers():
+    text = (EXAMPLES.parent / "docs" / "layers.md").read_text(encoding="utf-8")
+    (block,) = [code for code in re.findall(r"(?s)```python\n(.*?)```", text) if "fixed = " in code]
     names: dict[str, Any] = {"gw": gw, "__name__": __name__}
     exec(block, names)
     assert names["layer"].weights("h").frozen_sources == {"h"}

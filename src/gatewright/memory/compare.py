@@ -68,11 +68,13 @@ def compare_memory(
         else list(dict.fromkeys(known_name(name, NETWORKS) for name in networks))
     )
     unknown = [name for name in chosen if name not in NETWORKS]
-    if unknown or not chosen:
-        nearest = did_you_mean(unknown[0], NETWORKS) if unknown else ""
+    if unknown:
         raise ArgumentError(
-            f"no networks are called {unknown}; {nearest}there are: {', '.join(NETWORKS)}"
+            f"there is no network {unknown[0]!r}; {did_you_mean(unknown[0], NETWORKS)}"
+            f"give one or more of {', '.join(NETWORKS)}"
         )
+    if not chosen:
+        raise ArgumentError(f"networks is empty; give one or more of {', '.join(NETWORKS)}")
     if seeds < 1 or units < 1 or processes < 1:
         raise ArgumentError(f"seeds={seeds}, units={units}, processes={processes}; give 1 or more")
     if not lags or list(lags) != sorted(set(lags)) or min(lags) < 1:
