@@ -1,10 +1,10 @@
-"""Measure the bundled data sets, five seeds each, into `benchmarks/results/`.
+"""Compare the networks on a bundled data set and store the figures in `benchmarks/results/`.
 
     python benchmarks/figures.py weather
     python benchmarks/figures.py prose --cells gru
 
-Every choice is made on validation; the test part is used once, when everything is trained. The
-model directory, with its report, goes to `runs/`.
+Every choice is made on validation; the test part is used once, after all trainings. The model
+directory, with its report, is written to `runs/`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Compare, print the table, and store the figures."""
+    """Run the comparison, print its table, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", choices=["vowels", "weather", "prose"])
-    parser.add_argument("--cells", help="comma-separated; by default the lesson's networks")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cells", help="comma-separated (default: the lesson's networks)")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of each network (5)")
     options = parser.parse_args()
     comparison = compare(
         options.data,

@@ -1,15 +1,16 @@
-"""The kernels for GPUs: their accuracy, and their speed against cuDNN and a Python loop.
+"""Measure the GPU kernels: their accuracy, and their speed against cuDNN and a Python loop.
 
     python benchmarks/gpu.py
     python benchmarks/gpu.py --cells lstm --sizes 32,100,64,64 --seconds 1
 
-Each point is verified before it is timed: every value and gradient of the kernels, in float32,
-may be at most four times as far from the reference in float64 as the reference in float32 is.
-Then the two run in alternation, timed by events on the GPU. TF32 is off on both sides. The
-figures, with the raw times, go to `benchmarks/results/gpu-DATE.json`.
+Each point is verified before it is timed: the error of every value and gradient that the kernels
+compute in float32 may be at most four times the error of the reference in float32. Both errors are
+measured against the reference in float64. Then the layer and its peer run in alternation, timed by
+GPU events. TF32 is off for both. The figures, with the raw times, are stored in
+`benchmarks/results/gpu-DATE.json`.
 
-`--device cpu` with TRITON_INTERPRET=1 does the same in Triton's interpreter, to try this script
-at small sizes; its times mean nothing and are not stored.
+`--device cpu` with TRITON_INTERPRET=1 runs Triton's interpreter, to try this script at small sizes.
+Its times mean nothing and are not stored.
 """
 
 from __future__ import annotations
@@ -36,17 +37,18 @@ from gatewright.bench.timing import FEWEST, MOST, ratio
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("lstm", "gru", "peephole_lstm")
-#: The kernels' error may be this many times the reference's; and an error that is rounding in
-#: float32 in any case, relative by norm.
-TIMES, FLOOR = 4.0, 1e-6
+#: The largest allowed error of the kernels, as a multiple of the reference's error in float32.
+MAX_ERROR_RATIO = 4.0
+#: An error (relative, by norm) that is always allowed, because it is rounding in float32.
+ROUNDING = 1e-6
 
 
 def main() -> None:
     """Verify and time each point, print a line for it, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cells", default=",".join(CELLS), help="comma-separated")
-    parser.add_argument("--sizes", nargs="*", help="batch,time,input,hidden; by default the grid")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each pair")
+    parser.add_argument("--sizes", nargs="*", help="batch,time,input,hidden (default: the grid)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds for each pair")
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     options = parser.parse_args()
     sizes: list[Size] = [parsed(text) for text in options.sizes] if options.sizes else list(GRID)
@@ -65,20 +67,20 @@ def main() -> None:
 
 
 def parsed(text: str) -> Size:
-    """(batch, time, input, hidden)."""
+    """Parse a size given as "batch,time,input,hidden"."""
     b, t, i, h = map(int, text.split(","))
     return b, t, i, h
 
 
 def gpu() -> dict[str, Any]:
-    """The machine, its GPU, and the versions that count there."""
+    """Describe the machine, its GPU, and the versions of the GPU software."""
     import triton
 
-    kind = torch.cuda.get_device_properties(0)
+    properties = torch.cuda.get_device_properties(0)
     return {
         **machine(),
-        "gpu": kind.name,
-        "multiprocessors": kind.multi_processor_count,
+        "gpu": properties.name,
+        "multiprocessors": properties.multi_processor_count,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         "triton": triton.__version__,
@@ -86,7 +88,7 @@ def gpu() -> dict[str, Any]:
 
 
 def moved(case: Case, device: str) -> Case:
-    """A case on a device."""
+    """Copy a case to a device."""
 
     def all_of(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {k: v.detach().to(device).requires_grad_(v.requires_grad) for k, v in group.items()}
@@ -102,35 +104,39 @@ def moved(case: Case, device: str) -> Case:
 
 
 def measured(case: Case, device: str, seconds: float) -> dict[str, Any]:
-    """Verify one point, time it against the fastest that torch has for it, and print it."""
+    """Verify one point, time it against torch's layer or a Python loop, and print the figures."""
     layer = ours(case)
-    further = further_off(case, layer)
-    if further > TIMES:
-        raise SystemExit(f"{case.name} at {case.size} is {further:.1f} times as far off")
+    error_ratio = largest_error_ratio(case, layer)
+    if error_ratio > MAX_ERROR_RATIO:
+        raise SystemExit(
+            f"{case.name} at {case.size}: the error is {error_ratio:.1f} times the reference's in "
+            f"float32; at most {MAX_ERROR_RATIO:g} is allowed"
+        )
     peer = "loop" if PEERS["torch"].why_not(case) else "torch"
     with torch.device(device):
         contender = PEERS[peer].make(case)
     verify(case, layer, contender, peer)
-    pairs = in_turns(layer.run, contender.run, clock(device), seconds)
+    pairs = alternate(layer.run, contender.run, clock(device), seconds)
     estimate = ratio(pairs)
     run = "training" if case.training else "inference"
     times = " ".join(
         f"{1e3 * float(np.median(column)):8.3f}" for column in zip(*pairs, strict=True)
     )
-    print(f"{case.name:14} {case.size!s:20} {run:9} error x{further:4.1f}  ms {times}  {estimate}")
+    error = f"error x{error_ratio:4.1f}"
+    print(f"{case.name:14} {case.size!s:20} {run:9} {error}  ms {times}  {estimate}")
     return {
         "cell": case.name,
         "size": case.size,
         "run": run,
         "peer": peer,
-        "further_off": further,
+        "further_off": error_ratio,
         "seconds": pairs,
         "ratio": [estimate.value, estimate.low, estimate.high],
     }
 
 
-def further_off(case: Case, layer: Contender) -> float:
-    """The largest error of the kernels, as a multiple of the reference's error."""
+def largest_error_ratio(case: Case, layer: Contender) -> float:
+    """The largest ratio, over all tensors, of the kernels' error to the reference's."""
     _, _, i, h = case.size
     results = [layer.values()]
     for dtype in (torch.float32, torch.float64):
@@ -157,12 +163,12 @@ def further_off(case: Case, layer: Contender) -> float:
             float(np.linalg.norm(np.asarray(values[key], np.float64) - expected)) / norm
             for values in (kernels, reference)
         )
-        worst = max(worst, error / (allowed + FLOOR / TIMES))
+        worst = max(worst, error / (allowed + ROUNDING / MAX_ERROR_RATIO))
     return worst
 
 
 def clock(device: str) -> Callable[[Callable[[], Any]], float]:
-    """A function that times a run, in seconds."""
+    """Return a function that times one run, in seconds."""
 
     def on_gpu(run: Callable[[], Any]) -> float:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -180,13 +186,13 @@ def clock(device: str) -> Callable[[Callable[[], Any]], float]:
     return on_gpu if device == "cuda" else on_cpu
 
 
-def in_turns(
+def alternate(
     layer: Callable[[], Any],
     peer: Callable[[], Any],
     timed: Callable[[Callable[[], Any]], float],
     seconds: float,
 ) -> list[tuple[float, float]]:
-    """Pairs of seconds, the two in alternation; both are warm, since they were verified."""
+    """Time the two in alternation, as pairs of seconds; verifying them has warmed both up."""
     pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
     while len(pairs) < FEWEST or (time.perf_counter() < end and len(pairs) < MOST):

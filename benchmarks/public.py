@@ -1,13 +1,13 @@
-"""Compare our networks with other packages' models on public data sets inside those packages.
+"""Compare our networks with the models of other packages, on data sets that these contain.
 
     pip install 'gatewright[public]'
-    python benchmarks/public.py                    # all of them, into benchmarks/results/
+    python benchmarks/public.py                    # all data sets, into benchmarks/results/
     python benchmarks/public.py GunPoint sunspots --seeds 5
 
-Nothing is downloaded, and nothing is copied into this repository. Recordings have their
-published split; of a series the last fifth is the test part. Recipes are the library's, unchanged.
-Every choice, the peers' too, is made on validation, and the test part is used once. A peer is a
-baseline like those of `compare`: it learns from the same part, forecasts from the same origins and
+Nothing is downloaded or copied into this repository. Recordings keep their published split; the
+test part of a series is its last fifth. Our networks use the library's recipes, unchanged. Every
+choice is made on validation, for the peers as well, and the test part is used once. A peer is a
+baseline like those of `compare`: it learns from the same part, forecasts from the same origins, and
 is measured by the same function.
 """
 
@@ -41,15 +41,15 @@ from gatewright.training.results import Comparison
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("window", "rnn", "gru")
-#: Origins whose errors give a statistical model its intervals.
-ORIGINS = 100
+#: A statistical model takes its forecast intervals from its errors at this many origins.
+MAX_RESIDUAL_ORIGINS = 100
 
 UCR = "no terms of its own in the file; in aeon's wheel, which is BSD-3-Clause"
 
 
 @dataclass(frozen=True)
-class Public:
-    """A data set: its package, its path in there, and its terms."""
+class PublicData:
+    """A public data set: the package that contains it, its path there, and its licence terms."""
 
     package: str
     path: str
@@ -58,15 +58,15 @@ class Public:
 
     @property
     def file(self) -> Path:
-        """The file in the installed package."""
+        """The path of the file in the installed package."""
         package = find_spec(self.package)
         if package is None or package.origin is None:
             sys.exit(f"{self.package} is not installed: pip install 'gatewright[public]'")
         return Path(package.origin).parent / self.path
 
 
-def _archive(name: str, terms: str = UCR) -> Public:
-    return Public("aeon", f"datasets/data/{name}/{name}_TRAIN.ts", terms)
+def _archive(name: str, terms: str = UCR) -> PublicData:
+    return PublicData("aeon", f"datasets/data/{name}/{name}_TRAIN.ts", terms)
 
 
 DATA = {
@@ -76,11 +76,11 @@ DATA = {
     "JapaneseVowels": _archive("JapaneseVowels", "UCI, CC BY 4.0, doi:10.24432/C5NS47"),
     "PickupGestureWiimoteZ": _archive("PickupGestureWiimoteZ"),
     "ArrowHead": _archive("ArrowHead"),
-    "Airline": Public("aeon", "datasets/data/Airline/Airline.csv", UCR),
-    "sunspots": Public(
+    "Airline": PublicData("aeon", "datasets/data/Airline/Airline.csv", UCR),
+    "sunspots": PublicData(
         "statsmodels", "datasets/sunspots/sunspots.csv", "public domain, as statsmodels says"
     ),
-    "co2": Public(
+    "co2": PublicData(
         "statsmodels",
         "datasets/co2/co2.csv",
         "public domain, as statsmodels says (Keeling and Whorf 2004)",
@@ -92,16 +92,16 @@ DATA = {
 def main() -> None:
     """Run each data set, print its table, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(DATA)}; by default all")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--cells", default=",".join(CELLS))
+    parser.add_argument("names", nargs="*", help=f"{', '.join(DATA)} (default: all)")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network (3)")
+    parser.add_argument("--cells", default=",".join(CELLS), help="comma-separated")
     options = parser.parse_args()
     unknown = set(options.names) - set(DATA)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(DATA)}")
     chosen = {name: DATA[name] for name in options.names or DATA}
-    for public in (*chosen.values(), Public("aeon", "", ""), Public("statsmodels", "", "")):
-        _ = public.file  # ends at once if a package is not installed
+    for public in (*chosen.values(), PublicData("aeon", "", ""), PublicData("statsmodels", "", "")):
+        _ = public.file  # exits before any training if a package is missing
     path = RESULTS / f"public-{date.today()}.json"
     figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"data": {}}
     figures["machine"] = platform.processor() or platform.machine()
@@ -111,7 +111,7 @@ def main() -> None:
         entries = merged(comparison.entries)
         metrics = comparison.task.metrics
         sizes = comparison.sizes
-        print(f"\n{name}: {sizes['training']} to learn, {sizes['test']} to test")
+        print(f"\n{name}: {sizes['training']} for training, {sizes['test']} for the test")
         for entry in entries:
             cells = [metric.spread(entry.test(metric)) for metric in metrics]
             print(f"  {entry.title:28} {'  '.join(cells)}", flush=True)
@@ -120,20 +120,20 @@ def main() -> None:
     print(path)
 
 
-def run(public: Public, cells: Sequence[str], seeds: int) -> Comparison:
-    """The comparison of `gatewright compare`, with the peers among its baselines."""
+def run(public: PublicData, cells: Sequence[str], seeds: int) -> Comparison:
+    """Run the comparison of `gatewright compare` with the peers as further baselines."""
     plan = make_plan(str(public.file), cells, seeds=seeds, say=print, reading=public.reading)
     if isinstance(plan.task, Forecast):
         peers = [exponential_smoothing(plan.task), autoregression(plan.task)]
     else:
         peers = aeon_classifiers(plan.training, seeds)
-    # Without boosting on lags: these series are short, and ridge on lags is among the baselines.
+    # Boosting on lags is left out: these series are short, and ridge on lags is a baseline too.
     own = [baseline for baseline in plan.baselines if baseline.name != "boosting"]
     return replace(plan, baselines=[*own, *peers]).perform(None, progress=False)
 
 
 def merged(entries: Sequence[Entry]) -> list[Entry]:
-    """Merge the entries of one title: a peer that was run from several seeds."""
+    """Merge entries with the same title: a peer that was run from several seeds."""
     by_title: dict[str, Entry] = {}
     for entry in entries:
         earlier = by_title.get(entry.title)
@@ -171,7 +171,7 @@ def summary(comparison: Comparison, entries: Sequence[Entry]) -> dict[str, Any]:
 
 
 def aeon_classifiers(training: Recordings, seeds: int) -> list[Baseline]:
-    """The nearest neighbour under time warping, and MiniRocket where all lengths are equal."""
+    """1-nearest-neighbour with dynamic time warping, and MiniRocket if all lengths are equal."""
     from aeon.classification.convolution_based import MiniRocketClassifier
     from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
 
@@ -198,16 +198,16 @@ def _aeon(title: str, make: Callable[[], Any]) -> Baseline:
 
 
 def _cases(part: Recordings) -> Any:
-    """(N, C, T), or a list of (C, T_i) where the lengths differ."""
+    """The recordings as `(N, C, T)`, or as a list of `(C, T_i)` where the lengths differ."""
     cases = [sequence.T.astype(np.float64) for sequence in part.sequences]
     return np.stack(cases) if len({case.shape for case in cases}) == 1 else cases
 
 
-# Series: the models of statsmodels, parameters from the training part, forecasts at every origin
+# Series: the models of statsmodels, fitted on the training part, with forecasts at every origin
 
 
 def exponential_smoothing(task: Forecast) -> Baseline:
-    """Error, trend, seasonal: the forms of Hyndman et al. 2008, chosen on validation."""
+    """Exponential smoothing (ETS): the forms of Hyndman et al. 2008, chosen on validation."""
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 
     seasonal = (None, "add", "mul") if task.season > 1 else (None,)
@@ -221,7 +221,7 @@ def exponential_smoothing(task: Forecast) -> Baseline:
             "damped_trend": damped,
             "seasonal": kind,
             "seasonal_periods": task.season if kind else None,
-            # The first values of a long season are too many numbers to be estimated.
+            # A long season has too many initial values to estimate them.
             "initialization_method": "heuristic" if task.season > 24 else "estimated",
         }
         parameters = ETSModel(past, **form).fit(disp=False).params
@@ -231,11 +231,11 @@ def exponential_smoothing(task: Forecast) -> Baseline:
 
 
 def autoregression(task: Forecast) -> Baseline:
-    """AR with a constant, or of the differences; its order is chosen on validation."""
+    """Autoregression of the values or their differences; the order is chosen on validation."""
     from statsmodels.tsa.ar_model import AutoReg
 
     orders = sorted({2, 9, min(task.season, 24) + 1, min(2 * task.season, 48) + 1} - {1})
-    # No longer than the values that every origin has.
+    # The order must be below the window, the number of values that every origin has.
     orders = [order for order in orders if order < task.window]
     settings = [(order, differences) for order in orders for differences in (False, True)]
 
@@ -245,7 +245,8 @@ def autoregression(task: Forecast) -> Baseline:
 
         def forecast(known: NDArray[np.float64]) -> NDArray[np.float64]:
             values = list(np.diff(known) if differences else known)[-order:]
-            for _ in range(task.horizon):  # the constant, then the last value, the one before ...
+            # The parameters: a constant, then the weights of the values, the latest first.
+            for _ in range(task.horizon):
                 values.append(parameters[0] + parameters[1:] @ values[: -order - 1 : -1])
             ahead = np.array(values[order:])
             return known[-1] + np.cumsum(ahead) if differences else ahead
@@ -256,12 +257,12 @@ def autoregression(task: Forecast) -> Baseline:
 
 
 def _statistical(title: str, task: Forecast, learn: Any, settings: Sequence[Any]) -> Baseline:
-    """A model of one series as a baseline, which at an origin reads only the values before it."""
+    """Wrap a model of one series as a baseline that reads only the values before an origin."""
 
     def fit(training: Any, setting: Any) -> Fitted:
         windows = task.batches(training)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an optimiser reports how it ended
+            warnings.simplefilter("ignore")  # the optimisers warn if they do not converge
             forecast = learn(_target(windows), setting)
 
             def at_origins(part: Windows) -> NDArray[np.float64]:
@@ -269,8 +270,8 @@ def _statistical(title: str, task: Forecast, learn: Any, settings: Sequence[Any]
                 forecasts = [forecast(series[:origin]) for origin in part.origins]
                 return np.stack(forecasts)[:, :, None]
 
-            some = np.linspace(0, len(windows) - 1, min(ORIGINS, len(windows))).astype(int)
-            seen = windows.take(some)
+            count = min(MAX_RESIDUAL_ORIGINS, len(windows))
+            seen = windows.take(np.linspace(0, len(windows) - 1, count).astype(int))
             residuals = seen.truth - at_origins(seen)
 
         def predict(part: Any) -> NDArray[np.float64]:
@@ -279,7 +280,7 @@ def _statistical(title: str, task: Forecast, learn: Any, settings: Sequence[Any]
 
         return Fitted(predict, None)
 
-    return Baseline(title, title, "Fitted by statsmodels to the same part.", fit, settings)
+    return Baseline(title, title, "Fitted by statsmodels on the same part.", fit, settings)
 
 
 def _target(windows: Windows) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
-"""A cell of your own, from its ten lines to a trained and saved layer.
+"""Write a cell of your own in ten lines; train it, look at its gates, save it.
 
     python examples/custom_cell.py
 
-The task: repeat a value that was shown at the first step, after steps of noise.
+The task: remember the value of the first step through steps of noise, and repeat it at the end.
 The cell is an LSTM whose forget gate also sees the long-term memory.
 """
 
@@ -22,7 +22,7 @@ from gatewright import diagonal, linear, sigmoid, tanh
 class GlimpseLSTM(gw.Cell):
     """LSTM whose forget gate also sees the long-term memory."""
 
-    def step(self, x, h, c):  # type: ignore[no-untyped-def]  # values, not tensors
+    def step(self, x, h, c):  # type: ignore[no-untyped-def]  # symbolic values, not tensors
         g = tanh(linear(x, h))
         i = sigmoid(linear(x, h))
         f = sigmoid(linear(x, h) + diagonal(c))
@@ -35,7 +35,7 @@ class GlimpseLSTM(gw.Cell):
 
 
 def recall(rows: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Sequences `(rows, steps, 2)`: a value and a mark at step 0, then noise; and the value."""
+    """Make sequences `(rows, steps, 2)`: a value and a mark, then noise; and return the values."""
     values = torch.rand(rows, 1) * 2 - 1
     x = torch.randn(rows, steps, 2) * 0.1
     x[:, 0] = torch.cat([values, torch.ones(rows, 1)], 1)
@@ -49,7 +49,7 @@ def main() -> int:
     print(cell, end="\n\n")
     cell.show(names="lesson")
     gw.check_cell(cell)
-    print("\nThe cell keeps the laws of cells.\n")
+    print("\nThe cell passes all checks of gw.check_cell.\n")
 
     layer = gw.init.forget_bias_(gw.Recurrent(cell, 2, 16, batch_first=True), 1.0)
     head = nn.Linear(16, 1)

@@ -1,10 +1,10 @@
-"""Values that arrive at irregular times: a cell that reads how much time has passed.
+"""Train on values that arrive at irregular times, with a cell that reads the time between them.
 
     python examples/irregular_series.py
 
-The task: find the frequency of a wave from a few readings, each at a random time. Without the
-times it can only be guessed. The same cell is trained with the true time differences, and with
-all of them set to their mean.
+The task: find the frequency of a wave from a few readings at random times. Without the times the
+frequency can only be guessed. The same cell is trained twice: with the true time differences, and
+with every difference set to their mean.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ STEPS, HIDDEN = 12, 24
 
 
 def waves(rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Readings `(rows, steps, 1)`, the time since the last one `(rows, steps)`, and the target.
+    """Make readings `(rows, steps, 1)`, their time differences `(rows, steps)`, and the targets.
 
-    The target is the frequency, uniform in [-1, 1] after scaling, so that the constant answer 0
-    has a mean squared error of 1/3.
+    The target is the frequency, scaled to be uniform in [-1, 1]. The constant answer 0 then has a
+    mean squared error of 1/3.
     """
     target = torch.rand(rows, 1) * 2 - 1
     dt = torch.rand(rows, STEPS) * 2
@@ -33,7 +33,7 @@ def waves(rows: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def train(with_times: bool, updates: int) -> float:
-    """Train the cell, with the times or without; return its mean squared error on new waves."""
+    """Train the cell with or without the times; return its mean squared error on new waves."""
     torch.manual_seed(0)
     layer = gw.Recurrent("cfc", 1, HIDDEN, batch_first=True)
     head = nn.Linear(HIDDEN, 1)
@@ -55,7 +55,7 @@ def train(with_times: bool, updates: int) -> float:
 
 
 def main(updates: int = 600) -> int:
-    """Show the cell, then train it both ways."""
+    """Print the cell, then train it both ways."""
     print(gw.CELLS["cfc"](), end="\n\n")
     for with_times, title in ((False, "equal time differences"), (True, "true time differences")):
         error = train(with_times, updates)

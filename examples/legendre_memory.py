@@ -3,8 +3,9 @@
     python examples/legendre_memory.py
     gatewright train vowels --cell examples/legendre_memory.py:LMU --out model
 
-The task: repeat a signal DELAY steps later. The memory of the cell holds the last `window` steps
-of one number as Legendre polynomials; the cell learns what to write into it, and how to read it.
+The task: repeat a signal DELAY steps later. The cell's memory represents the last `window` steps of
+one number by Legendre polynomials. The cell learns what to write into the memory and how to read
+it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class LMU(gw.Cell):
         a, b = legendre(self.order, self.window)
         return {"A": {"m": a}, "B": {"u": b}}
 
-    def step(self, x, h, m):  # type: ignore[no-untyped-def]  # values, not tensors
+    def step(self, x, h, m):  # type: ignore[no-untyped-def]  # symbolic values, not tensors
         u = linear(x, h, m, size=1, bias=False)
         a_m = linear(m, size="order", bias=False, name="A")
         b_u = linear(u, size="order", bias=False, name="B")
@@ -50,27 +51,27 @@ class LMU(gw.Cell):
 
 
 def legendre(order: int, window: float) -> tuple[Tensor, Tensor]:
-    """A `(order, order)` and B `(order, 1)` of eq. 1, for steps of 1 with u held in between."""
+    """Compute A `(order, order)` and B `(order, 1)` of eq. 1 for steps of 1, u constant in each."""
     i = torch.arange(order, dtype=torch.float64).unsqueeze(1)
     j = i.T
     scale = (2 * i + 1) / window
     a = scale * torch.where(i < j, -1.0, (-1.0) ** (i - j + 1))
     b = scale * (-1.0) ** i
-    # The exponential of [[A, B], [0, 0]] has both discrete matrices in its upper rows.
+    # Zero-order hold: the upper rows of exp([[A, B], [0, 0]]) are both discrete matrices.
     block = torch.cat([torch.cat([a, b], 1), torch.zeros(1, order + 1, dtype=a.dtype)])
     discrete = torch.linalg.matrix_exp(block)[:order]
     return discrete[:, :order], discrete[:, order:]
 
 
 def delayed(rows: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Smooth noise `(rows, steps, 1)`, and the same DELAY steps later, 0 before that."""
+    """Make smooth noise `(rows, steps, 1)`, and the same noise DELAY steps later, after zeros."""
     noise = torch.randn(rows, 1, steps + 8)
     x = nn.functional.avg_pool1d(noise, 9, 1).transpose(1, 2) * 3.0
     return x, nn.functional.pad(x, (0, 0, DELAY, 0))[:, :steps]
 
 
 def main() -> int:
-    """Check, train, test that the matrices did not change, save and load."""
+    """Check and train the cell, test that its matrices did not change, save and load it."""
     torch.manual_seed(0)
     cell = LMU()
     print(cell, end="\n\n")

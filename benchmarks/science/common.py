@@ -1,7 +1,7 @@
-"""What the scientific benchmarks share: seeds, raw results that are kept, and one table.
+"""Options, stored results and the table that all scientific benchmarks share.
 
-Each training is written down as it ends, so a run that was stopped goes on where it was; one
-that is there with the same name, task, seed and budget is not repeated.
+Each training is stored as soon as it ends. A training that is already stored, with the same name,
+task, seed and budget, is not repeated, so an interrupted run can be continued.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import nn
 from gatewright.memory import Budget, LearningResult, MemoryTask, learn
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "science"
-#: 97.5 % points of Student's t, for a 95 % interval of a mean over n seeds.
+#: 97.5 % quantiles of Student's t by the number of seeds, for the 95 % interval of a mean.
 T = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36, 9: 2.31, 10: 2.26}
 
 
@@ -33,12 +33,12 @@ class Entry:
     """One line of the table.
 
     Attributes:
-        name: What is trained, and how it starts.
-        task: What it learns.
-        build: The model, from the task.
-        budget: What each training may spend.
-        published: What the literature reports, and where; "" where it is silent.
-        measure: Numbers of the trained model, besides score and loss.
+        name: The network and its initialisation.
+        task: The task that it learns.
+        build: Builds the model for a task.
+        budget: The limits of each training.
+        published: The published figure and its source; "" if there is none.
+        measure: Computes further figures of the trained model, by name.
     """
 
     name: str
@@ -50,27 +50,31 @@ class Entry:
 
 
 def options(about: str) -> argparse.ArgumentParser:
-    """The options that all of them have."""
+    """Make a parser with the options of every scientific benchmark."""
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each (3)")
-    parser.add_argument("--only", default="", help="only entries whose name holds this")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="trainings of each network (default: 3)"
+    )
+    parser.add_argument(
+        "--only", default="", help="train only the networks whose name contains this"
+    )
     return parser
 
 
-def perform(name: str, entries: Sequence[Entry], given: argparse.Namespace) -> None:
-    """Train every entry from every seed, keep what came out, and print the table."""
+def perform(name: str, entries: Sequence[Entry], arguments: argparse.Namespace) -> None:
+    """Train every entry from every seed, store the results, and print the table."""
     torch.set_num_threads(1)
-    chosen = [entry for entry in entries if given.only in entry.name]
+    chosen = [entry for entry in entries if arguments.only in entry.name]
     path = RESULTS / f"{name}.json"
-    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    for seed in range(given.seeds):
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for seed in range(arguments.seeds):
         for entry in chosen:
             key = f"{entry.name} | {entry.task.name} | seed {seed}"
-            about = asdict(entry.budget)
-            if kept.get(key, {}).get("budget") == about:
+            budget = asdict(entry.budget)
+            if results.get(key, {}).get("budget") == budget:
                 continue
             learnt = learn(entry.task, entry.build, entry.budget, seed=seed)
-            kept[key] = {
+            results[key] = {
                 "entry": entry.name,
                 "task": entry.task.name,
                 "seed": seed,
@@ -79,9 +83,11 @@ def perform(name: str, entries: Sequence[Entry], given: argparse.Namespace) -> N
                 "measured": dict(entry.measure(learnt)),
                 "steps": learnt.steps,
                 "seconds": learnt.seconds,
-                "parameters": sum(one.numel() for one in learnt.model.parameters()),
-                "losses": [round(one, 6) for one in learnt.losses[:: max(1, learnt.steps // 200)]],
-                "budget": about,
+                "parameters": sum(weight.numel() for weight in learnt.model.parameters()),
+                "losses": [
+                    round(loss, 6) for loss in learnt.losses[:: max(1, learnt.steps // 200)]
+                ],
+                "budget": budget,
                 "made_with": {
                     "gatewright": version("gatewright"),
                     "torch": torch.__version__,
@@ -89,23 +95,25 @@ def perform(name: str, entries: Sequence[Entry], given: argparse.Namespace) -> N
                 },
             }
             path.parent.mkdir(parents=True, exist_ok=True)
-            whole = path.with_suffix(".new")
-            whole.write_text(json.dumps(kept, indent=1) + "\n")
-            whole.replace(path)  # so that a run that is stopped leaves what it had
+            # Replaced as a whole, so that an interruption cannot leave half a file.
+            new = path.with_suffix(".new")
+            new.write_text(json.dumps(results, indent=1) + "\n")
+            new.replace(path)
             print(f"{key}: score {learnt.score:.4f}, loss {learnt.loss:.3g}, "
                   f"{learnt.steps} steps, {learnt.seconds:.0f} s", flush=True)  # fmt: skip
-    print(table(chosen, list(kept.values())))
+    print(table(chosen, list(results.values())))
 
 
-def table(entries: Sequence[Entry], kept: Sequence[Mapping[str, Any]]) -> str:
-    """Published against ours, as Markdown: means with 95 % intervals over seeds."""
-    more = list(dict.fromkeys(name for one in kept for name in one["measured"]))
-    headings = ["network", "task", "chance", "published", "score", "loss", *more]
+def table(entries: Sequence[Entry], results: Sequence[Mapping[str, Any]]) -> str:
+    """Write published and measured figures as Markdown: means and 95 % intervals over seeds."""
+    further = list(dict.fromkeys(name for result in results for name in result["measured"]))
+    headings = ["network", "task", "chance", "published", "score", "loss", *further]
     headings += ["steps", "seconds", "seeds"]
     lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
     for entry in entries:
-        own = [one for one in kept if (one["entry"], one["task"]) == (entry.name, entry.task.name)]
-        if not own:
+        key = (entry.name, entry.task.name)
+        trials = [result for result in results if (result["entry"], result["task"]) == key]
+        if not trials:
             continue
         baseline = entry.task.baseline
         chance = f"{entry.task.chance:.3g}" if baseline is None else f"loss {baseline:.3g}"
@@ -114,19 +122,22 @@ def table(entries: Sequence[Entry], kept: Sequence[Mapping[str, Any]]) -> str:
             entry.task.name,
             chance,
             entry.published or "–",
-            interval([one["score"] for one in own]),
-            interval([one["loss"] for one in own]),
-            *(interval([one["measured"].get(name, math.nan) for one in own]) for name in more),
-            f"{statistics.mean(one['steps'] for one in own):.0f}",
-            f"{statistics.mean(one['seconds'] for one in own):.0f}",
-            str(len(own)),
+            interval([trial["score"] for trial in trials]),
+            interval([trial["loss"] for trial in trials]),
+            *(
+                interval([trial["measured"].get(name, math.nan) for trial in trials])
+                for name in further
+            ),
+            f"{statistics.mean(trial['steps'] for trial in trials):.0f}",
+            f"{statistics.mean(trial['seconds'] for trial in trials):.0f}",
+            str(len(trials)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def interval(values: Sequence[float]) -> str:
-    """The mean, and half the width of its 95 % interval."""
+    """Format the mean of some values and half the width of its 95 % interval."""
     mean = statistics.mean(values)
     if len(values) < 2:
         return f"{mean:.3g}"

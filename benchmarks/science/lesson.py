@@ -1,7 +1,7 @@
-"""The lesson's comparison as `gatewright memory` makes it, kept, and the pictures of the docs.
+"""Run and store the lesson's comparison, as `gatewright memory` does, and draw it for the docs.
 
 python benchmarks/science/lesson.py            # about two minutes on two cores
-python benchmarks/science/lesson.py --draw     # only the pictures, from what is kept
+python benchmarks/science/lesson.py --draw     # only the pictures, from the stored results
 """
 
 from __future__ import annotations
@@ -26,38 +26,39 @@ from gatewright.memory.pictures import PERCENTS, left_chart, recall_chart
 from gatewright.probes import gradient_horizon
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-KEPT = RESULTS / "lesson.json"
+STORED = RESULTS / "lesson.json"
 
 
 def main() -> None:
-    """Compare, unless that is kept; then draw."""
+    """Run and store the comparison unless `--draw` is set; draw the stored one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draw", action="store_true", help="only draw what is kept")
+    parser.add_argument("--draw", action="store_true", help="draw the stored results; run nothing")
     parser.add_argument("--processes", type=int, default=2)
-    given = parser.parse_args()
-    if not given.draw:
-        found = compare_memory(processes=given.processes)
-        KEPT.parent.mkdir(parents=True, exist_ok=True)
-        KEPT.write_text(found.to_json() + "\n")
-    found = kept()
-    names = [(f"n{at}", row.title) for at, row in enumerate(found.rows)]
+    options = parser.parse_args()
+    if not options.draw:
+        comparison = compare_memory(processes=options.processes)
+        STORED.parent.mkdir(parents=True, exist_ok=True)
+        STORED.write_text(comparison.to_json() + "\n")
+    comparison = stored_comparison()
+    # Pairs of a colour slot and a title, for the legends.
+    names = [(f"n{index}", row.title) for index, row in enumerate(comparison.rows)]
     for name, svg, legend in (
-        ("recall-by-lag", recall_chart(found), names),
-        ("left-by-lag", left_chart(found), names[1:]),
+        ("recall-by-lag", recall_chart(comparison), names),
+        ("left-by-lag", left_chart(comparison), names[1:]),
         ("forget-start", *starts()),
         ("paths", *paths()),
     ):
         (IMAGES / f"{name}.svg").write_text(standalone(svg, legend) + "\n")
-    for row in found.rows:
-        print(" | ".join(found.cells(row)))
+    for row in comparison.rows:
+        print(" | ".join(comparison.cells(row)))
 
 
-def kept() -> MemoryComparison:
-    """What was kept, as it was."""
-    stored = json.loads(KEPT.read_text())
+def stored_comparison() -> MemoryComparison:
+    """Read the comparison that was stored last."""
+    stored = json.loads(STORED.read_text())
     rows = []
     for name, trials in stored["networks"].items():
-        rows.append(NetworkRow(name, [trial(one) for one in trials]))
+        rows.append(NetworkRow(name, [trial_result(trial) for trial in trials]))
     return MemoryComparison(
         rows,
         stored["lags"],
@@ -69,14 +70,14 @@ def kept() -> MemoryComparison:
     )
 
 
-def trial(stored: dict) -> ClimbResult:
-    """One trial of what was kept."""
+def trial_result(stored: dict) -> ClimbResult:
+    """Rebuild one trial from its JSON form."""
 
-    def flow(one: dict | None) -> Flow | None:
-        if one is None:
+    def flow(numbers: dict | None) -> Flow | None:
+        if numbers is None:
             return None
-        carried = tuple(float(share) for share in one["carried"])
-        return Flow(tuple(one["left"]), carried, float(one["half_life"]))
+        carried = tuple(float(share) for share in numbers["carried"])
+        return Flow(tuple(numbers["left"]), carried, float(numbers["half_life"]))
 
     climb = {**stored["climb"], "budget": Budget(**stored["climb"]["budget"])}
     return ClimbResult(
@@ -89,8 +90,8 @@ def trial(stored: dict) -> ClimbResult:
     )
 
 
-def measured(start: Callable[[gw.Recurrent], object]) -> object:
-    """The horizon of an LSTM of 32 units with a start, on random events."""
+def horizon(start: Callable[[gw.Recurrent], object]) -> object:
+    """The gradient horizon of an LSTM of 32 units after an initialisation, on random events."""
     torch.manual_seed(0)
     layer = gw.LSTM(10, 32)
     start(layer)
@@ -99,7 +100,7 @@ def measured(start: Callable[[gw.Recurrent], object]) -> object:
 
 
 def starts() -> tuple[str, list[tuple[str, str]]]:
-    """What is left of the memory of LSTMs that differ by their start alone."""
+    """Draw how the memory fades in LSTMs that differ only in their initialisation."""
     chosen = {
         "as torch starts it (f = 1/2)": lambda layer: None,
         "forget bias 1 (f = 0.73)": lambda layer: gw.init.forget_bias_(layer, 1.0),
@@ -107,11 +108,11 @@ def starts() -> tuple[str, list[tuple[str, str]]]:
         "chrono start for 200": lambda layer: gw.init.chrono_(layer, 200),
     }
     lines, legend = [], []
-    for at, (name, start) in enumerate(chosen.items()):
-        left = measured(start).paths["c"].total.tolist()
+    for slot, (name, start) in enumerate(chosen.items(), start=1):
+        left = horizon(start).paths["c"].total.tolist()
         points = [(k, value) for k, value in enumerate(left) if value > 0]
-        lines.append(Line(name, f"n{at + 1}", points))
-        legend.append((f"n{at + 1}", name))
+        lines.append(Line(name, f"n{slot}", points))
+        legend.append((f"n{slot}", name))
         print(name, {k: f"{left[k]:.3g}" for k in (1, 2, 5, 10, 20, 50, 100, 200)})
     y = Axis(1e-4, 2.0, "left", "log", PERCENTS)
     title = "What is left of the long-term memory after k steps, before learning"
@@ -119,16 +120,17 @@ def starts() -> tuple[str, list[tuple[str, str]]]:
 
 
 def paths() -> tuple[str, list[tuple[str, str]]]:
-    """By which path the memory of a chrono LSTM comes, before learning."""
-    found = measured(lambda layer: gw.init.chrono_(layer, 200)).paths["c"]
-    curves = {"all": found.total, "by addition": found.carried, "through the gates": found.gates}
+    """Draw the paths by which a chrono LSTM carries its memory, before learning."""
+    memory = horizon(lambda layer: gw.init.chrono_(layer, 200)).paths["c"]
+    curves = {"all": memory.total, "by addition": memory.carried, "through the gates": memory.gates}
     lines = [
-        Line(name, f"n{at + 2}", [(k, v) for k, v in enumerate(one.tolist()) if v > 0])
-        for at, (name, one) in enumerate(curves.items())
+        # Zeros have no place on a logarithmic axis.
+        Line(name, f"n{slot}", [(k, v) for k, v in enumerate(curve.tolist()) if v > 0])
+        for slot, (name, curve) in enumerate(curves.items(), start=2)
     ]
     y = Axis(1e-2, 2.0, "left", "log", PERCENTS[:3])
     title = "What is left of the long-term memory after k steps, by its path"
-    assert math.isclose(found.total[0], 1.0, rel_tol=1e-5)
+    assert math.isclose(memory.total[0], 1.0, rel_tol=1e-5)
     legend = [(line.slot, line.name) for line in lines]
     return chart(lines, Axis(0, 200, "k, steps back"), y, title), legend
 

@@ -1,4 +1,4 @@
-"""The networks of the scientific benchmarks: any cell that ships, and how it starts."""
+"""The networks of the scientific benchmarks: a shipped cell and an initialisation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Build = Callable[[MemoryTask], nn.Module]
 def network(
     cell: str | gw.Cell, units: int, start: Callable[[gw.Recurrent], object] = lambda layer: None
 ) -> Build:
-    """A layer of a cell that is read at every step; `start` changes its weights before."""
+    """Return a function that builds a layer with a readout; `start` initialises its weights."""
 
     def build(task: MemoryTask) -> nn.Module:
         layer = gw.Recurrent(cell, task.inputs, units)
@@ -26,5 +26,5 @@ def network(
 
 
 def chrono(steps: int) -> Callable[[gw.Recurrent], object]:
-    """A start for memories of up to so many steps."""
+    """The chrono initialisation for memories of up to `steps` steps."""
     return lambda layer: gw.init.chrono_(layer, steps)

@@ -1,8 +1,9 @@
-"""How far back an RNN learns to recall, beside gated networks and starts for long lags.
+"""Delayed recall: the longest lag that RNNs and gated networks learn, by initialisation.
 
     python benchmarks/science/recall.py --seeds 5
 
-The lesson says 8 to 10 steps for an RNN. Blank steps, and steps with distracting symbols.
+The lesson gives 8 to 10 steps for an RNN. Each lag is tried twice: with blank steps between the
+symbol and the question, and with distracting symbols there.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ LESSON = "8 to 10 steps (the lesson)"
 
 
 def main() -> None:
-    """Train, and print the table."""
-    given = options(__doc__).parse_args()
+    """Train the networks and print the table."""
+    arguments = options(__doc__).parse_args()
     budget = Budget(steps=1000, rate=5e-3)
     rectified: Cell = CELLS["elman_rnn"](nonlinearity="relu")
     networks = {
@@ -42,7 +43,7 @@ def main() -> None:
             for lag in LAGS
             for name, (build, published) in networks.items()
         ],
-        given,
+        arguments,
     )
 
 

@@ -1,4 +1,7 @@
-"""Tasks of recorded data: three parts that never meet, where other tasks draw fresh examples."""
+"""Tasks on recorded data, with fixed training, validation and test parts.
+
+The other memory tasks draw fresh examples instead.
+"""
 
 from __future__ import annotations
 
@@ -14,45 +17,49 @@ from gatewright.memory.learning import CHOOSE, TEST
 
 @dataclass(frozen=True, slots=True)
 class Recorded(MemoryTask):
-    """A task whose examples are there, and no more of them.
+    """A task with a limited number of examples, in three separate parts.
 
     Attributes:
-        chosen_on, tested_on: All examples of these parts; `draw` takes from the training part.
+        validation: All examples of the validation part.
+        test: All examples of the test part. `draw` takes examples from the training part.
     """
 
-    chosen_on: Examples
-    tested_on: Examples
+    validation: Examples
+    test: Examples
 
     def examples(self, count: int, seed: int) -> Examples:
-        """The whole part that `learn` asks for, however many it asks for."""
-        return {CHOOSE: self.chosen_on, TEST: self.tested_on}[seed % 3]
+        """Return the whole part that `learn` asks for by its seed; `count` plays no role."""
+        return {CHOOSE: self.validation, TEST: self.test}[seed % 3]
 
     def without_test(self) -> Recorded:
-        """The same with its test part left unopened: for what is chosen on validation."""
-        return replace(self, tested_on=self.chosen_on)
+        """Replace the test part by the validation part, for comparing settings on validation."""
+        return replace(self, test=self.validation)
 
 
-def rows(examples: Examples, chosen: torch.Tensor) -> Examples:
-    """Some of the sequences."""
+def select(examples: Examples, indices: torch.Tensor) -> Examples:
+    """Select sequences by their indices in the batch."""
     return Examples(
-        examples.inputs[:, chosen],
-        examples.targets[:, chosen],
-        examples.scored[:, chosen],
-        examples.judged[:, chosen],
+        examples.inputs[:, indices],
+        examples.targets[:, indices],
+        examples.scored[:, indices],
+        examples.judged[:, indices],
     )
 
 
-def drawing(examples: Examples) -> Callable[[int, torch.Generator], Examples]:
-    """Draws from the training part, with replacement."""
+def draw_from(examples: Examples) -> Callable[[int, torch.Generator], Examples]:
+    """Return a function that draws sequences with replacement."""
 
     def draw(count: int, generator: torch.Generator) -> Examples:
-        return rows(examples, torch.randint(len(examples), (count,), generator=generator))
+        indices = torch.randint(len(examples), (count,), generator=generator)
+        return select(examples, indices)
 
     return draw
 
 
-def choosing(parser: argparse.ArgumentParser) -> None:
-    """The option to compare settings before the test."""
+def add_choose_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--choose`, which compares settings without the test part."""
     parser.add_argument(
-        "--choose", action="store_true", help="compare settings on validation; the test stays shut"
+        "--choose",
+        action="store_true",
+        help="compare settings on the validation part and leave the test part unused",
     )

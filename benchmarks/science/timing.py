@@ -2,8 +2,9 @@
 
     python benchmarks/science/timing.py --seeds 5
 
-Gers, Schraudolph and Schmidhuber 2002: measuring works without peepholes, generating needs
-them. Their networks are as small as these; they were trained online, one change a step.
+Gers, Schraudolph and Schmidhuber 2002 report that measuring intervals works without peepholes
+and that generating events needs them. Their networks were as small as these, but were trained
+online, with one update per time step.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ BUDGET = Budget(steps=6000, batch=16, rate=1e-2, check=100)
 
 
 def main() -> None:
-    """Train, and print the table."""
-    given = options(__doc__).parse_args()
+    """Train the networks and print the table."""
+    arguments = options(__doc__).parse_args()
+    # For each task, the published outcome without and with peepholes, in the order of `cells`.
     tasks = {
         TASKS["measure_spikes"](): ("works", "works"),
         TASKS["generate_spikes"](): ("fails", "works"),
@@ -32,11 +34,11 @@ def main() -> None:
     perform(
         "timing",
         [
-            Entry(name, task, network(cell, UNITS), BUDGET, f"{published[at]} ({GERS})")
-            for task, published in tasks.items()
-            for at, (name, cell) in enumerate(cells.items())
+            Entry(name, task, network(cell, UNITS), BUDGET, f"{outcome} ({GERS})")
+            for task, outcomes in tasks.items()
+            for (name, cell), outcome in zip(cells.items(), outcomes, strict=True)
         ],
-        given,
+        arguments,
     )
 
 

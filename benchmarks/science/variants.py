@@ -1,10 +1,11 @@
-"""Greff's eight variants of the LSTM, one thing changed in each, on four memory tasks.
+"""The eight LSTM variants of Greff et al., each with a single change, on four memory tasks.
 
     python benchmarks/science/variants.py --seeds 5
 
-Greff et al. 2017, "LSTM: a search space odyssey": no variant beats the full LSTM by much;
-without forget gate or output activation it is clearly worse; coupling the input and forget
-gates, or leaving out peepholes, costs nothing. They used speech, handwriting and music.
+Greff et al. 2017, "LSTM: a search space odyssey", report that no variant beats the full LSTM by
+much; that it is clearly worse without the forget gate or the output activation; and that
+coupling the input and forget gates, or leaving out the peepholes, costs nothing. Their data were
+speech, handwriting and music.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ BUDGET = Budget(steps=1500, rate=5e-3)
 
 
 def main() -> None:
-    """Train, and print the table."""
-    given = options(__doc__).parse_args()
+    """Train the networks and print the table."""
+    arguments = options(__doc__).parse_args()
     tasks = [
         TASKS["recall"](lag=10, distractors=True),
         TASKS["adding"](steps=30),
@@ -44,7 +45,7 @@ def main() -> None:
             for task in tasks
             for name, published in VARIANTS.items()
         ],
-        given,
+        arguments,
     )
 
 
