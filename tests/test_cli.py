@@ -280,7 +280,7 @@ class Reached(Exception):
         (("bench", "--what", "build"), "gatewright.bench.building._imports"),
         (("bench", "--what", "memory"), "gatewright.bench.memory.in_process"),
         (("bench", "--what", "stream"), "gatewright.bench.stream.in_process"),
-        (("memory",), "gatewright.memory.comparison._performed"),
+        (("memory",), "gatewright.memory.compare._performed"),
     ],
     ids=str,
 )
