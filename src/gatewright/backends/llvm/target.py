@@ -2,13 +2,17 @@
 
 The environment variable `GATEWRIGHT_CPU` limits what kernels may use of this processor, to
 compare or to test: `native` (all of it, the default), `avx512`, `avx2` or `sse2`. It is read
-once, when the first kernel is built.
+once, when the first kernel is built, like `GATEWRIGHT_OPTIMISE`.
+
+`GATEWRIGHT_OPTIMISE=0` leaves kernels as they are emitted: they are built in a quarter of the time
+and take 3 to 7 times as long to run, with the same results. Tests that build many kernels and
+run each of them once use it.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import llvmlite.binding as llvm
@@ -31,6 +35,7 @@ class Target:
         bits: The width of its vector registers.
         registers: The number of them.
         fused: Whether it has a fused multiply-add.
+        optimised: Whether LLVM's passes and its optimising code generator run.
     """
 
     triple: str
@@ -39,6 +44,7 @@ class Target:
     bits: int
     registers: int
     fused: bool = True
+    optimised: bool = True
 
     def machine(self) -> llvm.TargetMachine:
         """Create the LLVM object that writes code for it; an engine takes possession of its own."""
@@ -48,7 +54,7 @@ class Target:
         return llvm.Target.from_triple(self.triple).create_target_machine(
             cpu=self.cpu,
             features=self.features,
-            opt=0 if checked() else 3,
+            opt=3 if self.optimised else 0,
             reloc="pic",
             codemodel="small",
         )
@@ -94,9 +100,14 @@ def target() -> Target:
     Raises:
         BackendError: if `GATEWRIGHT_CPU` is not a known name, or needs what this processor lacks.
     """
-    name = os.environ.get("GATEWRIGHT_CPU") or "native"
+    # The checked build is for tests as well.
+    optimised = os.environ.get("GATEWRIGHT_OPTIMISE") != "0" and not checked()
+    return replace(_named_processor(os.environ.get("GATEWRIGHT_CPU")), optimised=optimised)
+
+
+def _named_processor(name: str | None) -> Target:
     this = native()
-    if name == "native":
+    if name in (None, "", "native"):
         return this
     known = levels(this.triple) if this.triple.startswith("x86_64") else {}
     if name not in known:
