@@ -22,7 +22,9 @@ def memory(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Argument(help="Data like the data that the model was trained on.", show_default=False),
+        typer.Argument(
+            help="Data like the data that the model was trained on.", show_default=False
+        ),
     ] = None,
     out: Annotated[
         Path | None,
