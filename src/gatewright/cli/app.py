@@ -6,7 +6,7 @@ import typer
 
 app = typer.Typer(
     name="gatewright",
-    help="Recurrent cells, written as their gates: look at them, train them, compare them.",
+    help="Inspect, train and compare recurrent cells that are written as their gates.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -46,7 +46,7 @@ def bench(
     progress: options.Progress = True,
     as_json: options.AsJson = False,
 ) -> None:
-    """Verify cells against their peers and time them; or measure builds, memory, growth."""
+    """Check cells against their peers and time them; or measure builds, memory or growth."""
     from gatewright.bench.run import bench as run
     from gatewright.bench.run import finish
 

@@ -44,7 +44,7 @@ def cells(
     theme: Annotated[
         str | None,
         typer.Option(
-            help="Colours of the diagrams: light, dark or auto (as the reader's browser).",
+            help="Colours of the diagrams: light, dark or auto (follows the browser).",
             show_default="auto",
         ),
     ] = None,
@@ -57,12 +57,12 @@ def cells(
         ),
     ] = None,
     backward: Annotated[
-        bool, typer.Option("--backward", help="The kernel of the backward pass.")
+        bool, typer.Option("--backward", help="Print the kernel of the backward pass.")
     ] = False,
     hidden: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Units, which the kernel for GPUs depends on.", show_default=str(SIZE)
+            min=1, help="Units that a kernel for GPUs is printed for.", show_default=str(SIZE)
         ),
     ] = None,
     as_json: options.AsJson = False,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def doctor(
     as_json: options.AsJson = False,
 ) -> None:
-    """Show versions, processor, kernels and cache, and run a self-test of a few seconds.
+    """Show versions, processor, kernels and cache, and run a short self-test.
 
     The exit code is 1 where the self-test fails.
     """

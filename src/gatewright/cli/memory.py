@@ -22,7 +22,9 @@ def memory(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Argument(help="Data like those that it was trained on.", show_default=False),
+        typer.Argument(
+            help="Data like the data that the model was trained on.", show_default=False
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -36,7 +38,7 @@ def memory(
         typer.Option(
             "--cells",
             "--cell",
-            help="Networks of the comparison, comma-separated: rnn,lstm,chrono_lstm.",
+            help="Networks to compare, comma-separated: rnn,lstm,chrono_lstm.",
             show_default="all",
         ),
     ] = None,
@@ -47,7 +49,7 @@ def memory(
     progress: options.Progress = True,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure how many steps back networks remember: those of the lesson, or MODEL on DATA."""
+    """Measure how many steps back the lesson's networks, or MODEL on DATA, remember."""
     cells = cells or networks
     if model is not None and data is None:
         raise ArgumentError("give DATA too: memory MODEL DATA, a file or a bundled data set")

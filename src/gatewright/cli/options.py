@@ -55,7 +55,7 @@ Memory = Annotated[
     typer.Option(
         min=1,
         help="Start the networks with a memory of this many steps (gw.init.horizon_). "
-        "How far a forecast looks ahead is --horizon.",
+        "To set how far a forecast looks ahead, use --horizon.",
         show_default="the cell's own start",
     ),
 ]
@@ -82,9 +82,9 @@ Fill = Annotated[
     str | None,
     _reading("How to fill missing values: linear, previous or drop.", "refuse them"),
 ]
-Decimal = Annotated[str | None, _reading("The decimal mark: . or a comma.", "inferred")]
+Decimal = Annotated[str | None, _reading("The decimal mark: . or ,", "inferred")]
 Thousands = Annotated[
-    str | None, _reading("The mark between thousands: . or , or a space or '.", "inferred")
+    str | None, _reading("The mark between thousands: . or , or ' or a space.", "inferred")
 ]
 Encoding = Annotated[
     str | None, _reading("The encoding of the file: utf-8, cp1252, ...", "inferred")
@@ -92,7 +92,7 @@ Encoding = Annotated[
 Timezone = Annotated[
     str | None,
     _reading(
-        "The time zone of the times, if they follow summer time: Europe/Berlin, ...", "inferred"
+        "The time zone of the times, if they observe summer time: Europe/Berlin, ...", "inferred"
     ),
 ]
 

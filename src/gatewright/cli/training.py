@@ -167,8 +167,8 @@ def predict(
 
 @app.command()
 def sample(
-    model: Annotated[Path, typer.Argument(help="The directory of a model of the next symbol.")],
-    prompt: Annotated[str, typer.Option(help="The text that it continues.")] = "",
+    model: Annotated[Path, typer.Argument(help="The directory of a model trained on text.")],
+    prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
     symbols: Annotated[int, typer.Option(min=1, help="Symbols to write.")] = 400,
     temperature: Annotated[
         float,
@@ -179,7 +179,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Let a model of a text write a text."""
+    """Write text with a model that was trained on text."""
     from gatewright.training.predict import sample as run
 
     text = run(model, prompt, symbols=symbols, temperature=temperature, seed=seed)
