@@ -81,6 +81,10 @@ def requires_grad_of_any_subset(pair: Pair, draw: random.Random) -> None:
         share = own.choice((0.0, 0.2, 0.5, 1.0))
         for weight in layer.parameters():
             weight.requires_grad_(own.random() < share)
+            # Zeros of an earlier call, where the oracle may have none, would stay in a weight that
+            # is frozen now.
+            if weight.grad is not None and not weight.grad.any():
+                weight.grad = None
 
     pair.each(change, draw.randrange(2**31))
     pair.compare(draw, times=3)
