@@ -38,6 +38,7 @@ LEVELS = {
     "tasks": 5,
     "backends": 5,
     "layers": 6,
+    "designs": 7,
     "probes": 7,
     "training": 8,
     "estimators": 9,

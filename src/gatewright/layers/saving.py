@@ -62,7 +62,11 @@ FIELDS = {
 _DESCRIBE: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {}
 _REBUILD: dict[str, Callable[[Mapping[str, Any], str], nn.Module]] = {}
 #: Kinds whose class is in a higher package, which is imported when such a model is loaded.
-_HIGHER = {"model": "gatewright.training.model", "window": "gatewright.training.window"}
+_HIGHER = {
+    "model": "gatewright.training.model",
+    "network": "gatewright.designs.network",
+    "window": "gatewright.training.window",
+}
 
 
 def saveable(kind: str) -> Callable[[type], type]:

@@ -1,0 +1,134 @@
+"""A design: the shape of a network around its cell, as plain data."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Self
+
+from gatewright.errors import ArgumentError, ModelError
+from gatewright.schema import typed
+
+#: Ways to sum up the steps of a sequence; several are joined.
+SUMMARIES = ("last", "mean", "max", "attention")
+#: What may come between the events and the cell.
+FRONTS = ("none", "convolution")
+#: How the values of a sequence may be scaled by its own mean and spread.
+SCALINGS = ("none", "sequence")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """The shape of a network around its cell.
+
+    >>> Design(layers=2, bidirectional=True, readout=("mean", "max"))
+    Design(layers=2, bidirectional=True, readout=('mean', 'max'))
+    >>> Design(readout=("middle",))
+    Traceback (most recent call last):
+    ...
+    gatewright.errors.ArgumentError: readout is ('middle',); expected some of last, mean, max, \
+attention
+
+    Args:
+        differences: Whether the change since the step before is read too, a channel each.
+        scaling: "sequence" takes each sequence's own mean and spread out of its channels.
+        front: "convolution" puts three convolutions in time before the cell, as in LSTM-FCN
+            (Karim et al. 2018, arXiv:1709.05206); their mean over time joins the readout.
+        segment: Steps that the cell reads at once, as one event (SegRNN, Lin et al. 2023,
+            arXiv:2308.11200).
+        layers: Recurrent layers.
+        bidirectional: Whether the sequence is read from both ends.
+        readout: The summaries of the steps that are joined, of `SUMMARIES`.
+        dropout: Probability at which features between layers are dropped in training.
+
+    Raises:
+        ArgumentError: where a value is none of those.
+    """
+
+    differences: bool = False
+    scaling: str = "none"
+    front: str = "none"
+    segment: int = 1
+    layers: int = 1
+    bidirectional: bool = False
+    readout: tuple[str, ...] = ("last",)
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("scaling", SCALINGS), ("front", FRONTS)):
+            if getattr(self, name) not in allowed:
+                raise ArgumentError(
+                    f"{name} is {getattr(self, name)!r}; expected {' or '.join(allowed)}"
+                )
+        if not self.readout or not set(self.readout) <= set(SUMMARIES):
+            raise ArgumentError(
+                f"readout is {self.readout!r}; expected some of {', '.join(SUMMARIES)}"
+            )
+        if len(set(self.readout)) < len(self.readout):
+            raise ArgumentError(f"readout is {self.readout!r}; expected each summary once")
+        for name in ("segment", "layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ArgumentError(f"dropout is {self.dropout!r}; expected a number from 0 to below 1")
+
+    @property
+    def causal(self) -> bool:
+        """True if no step's features depend on a later step."""
+        return not self.bidirectional and self.scaling == "none" and self.front == "none"
+
+    def __repr__(self) -> str:
+        changed = {name: value for name, value in asdict(self).items() if value != _PLAIN[name]}
+        return f"Design({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    def to_config(self) -> dict[str, Any]:
+        """The fields, in JSON's types."""
+        return {**asdict(self), "readout": list(self.readout)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], path: str = "design") -> Self:
+        """The design of a config.
+
+        Raises:
+            ModelError: where the config is damaged.
+        """
+        try:
+            design: Self = typed(dict(config), cls, path)
+        except ArgumentError as error:
+            raise ModelError(f"{path} is damaged: {error}") from None
+        return design
+
+
+_PLAIN = {name: field.default for name, field in Design.__dataclass_fields__.items()}
+
+#: Designs by name, from the simplest to the largest.
+DESIGNS: Mapping[str, Design] = MappingProxyType(
+    {
+        "plain": Design(),
+        "both-ways": Design(bidirectional=True, differences=True, readout=("mean", "max")),
+        "convolutional": Design(
+            bidirectional=True, differences=True, readout=("mean", "max"), front="convolution"
+        ),
+    }
+)
+
+
+def find_design(design: str | Design) -> Design:
+    """A design, or the one of this name.
+
+    >>> find_design("plain")
+    Design()
+
+    Raises:
+        ArgumentError: if there is none of this name.
+    """
+    if isinstance(design, Design):
+        return design
+    if design in DESIGNS:
+        return DESIGNS[design]
+    near = difflib.get_close_matches(str(design), DESIGNS, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ArgumentError(f"no design is called {design!r}; there are: {', '.join(DESIGNS)}{hint}")

@@ -1,0 +1,123 @@
+"""A network: a cell in its design, from events to the features of a sequence or of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from gatewright.designs.design import Design, find_design
+from gatewright.designs.front import ConvolutionalFront
+from gatewright.designs.masks import masked_mean
+from gatewright.designs.preparation import Preparation
+from gatewright.designs.readout import Readout
+from gatewright.errors import ModelError
+from gatewright.language.cell import Cell
+from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.saving import describe, rebuild, saveable
+from gatewright.schema import typed_fields
+
+
+@saveable("network")
+class SequenceNetwork(nn.Module):
+    """A cell in its design: preparation, front end, recurrent layers, read-out.
+
+    >>> import torch
+    >>> network = SequenceNetwork("gru", 3, 16, design="convolutional")
+    >>> network(torch.zeros(50, 4, 3), torch.tensor([50, 20, 31, 8])).shape
+    torch.Size([4, 96])
+    >>> network.output_size
+    96
+
+    Args:
+        cell: Any cell, as `gatewright.Recurrent` takes it.
+        input_size: Values of each event, I.
+        hidden_size: Units of each layer and direction, H; also channels of the front end.
+        design: A `Design`, or the name of one.
+    """
+
+    def __init__(
+        self,
+        cell: Cell | type[Cell] | str,
+        input_size: int,
+        hidden_size: int,
+        design: Design | str = "plain",
+    ) -> None:
+        super().__init__()
+        self.design = find_design(design)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.preparation = Preparation(
+            input_size,
+            scaling=self.design.scaling,
+            differences=self.design.differences,
+            segment=self.design.segment,
+        )
+        size = self.preparation.output_size
+        self.front = None
+        if self.design.front == "convolution":
+            self.front = ConvolutionalFront(size, hidden_size)
+            size = hidden_size
+        self.recurrent = Recurrent(
+            cell,
+            size,
+            hidden_size,
+            self.design.layers,
+            bidirectional=self.design.bidirectional,
+            dropout=self.design.dropout if self.design.layers > 1 else 0.0,
+        )
+        self.readout = Readout(
+            self.design.readout, self.recurrent.output_size, self.recurrent.directions
+        )
+
+    @property
+    def output_size(self) -> int:
+        """Features of a sequence."""
+        return self.readout.output_size + (0 if self.front is None else self.front.output_size)
+
+    def steps(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The features of each step, what the cell read, and how many steps there are."""
+        if lengths is None:
+            lengths = torch.full((x.shape[1],), len(x), device=x.device)
+        events, lengths = self.preparation(x, lengths)
+        if self.front is not None:
+            events = self.front(events, lengths)
+        output, _ = self.recurrent(events, lengths=lengths)
+        return output, events, lengths
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(T, B, I) and the steps of each sequence (B,) to its features (B, output size)."""
+        output, events, lengths = self.steps(x, lengths)
+        features: Tensor = self.readout(output, lengths)
+        if self.front is None:
+            return features
+        return torch.cat([features, masked_mean(events, lengths)], -1)
+
+    def to_config(self) -> dict[str, Any]:
+        """The arguments, in JSON's types; the numbers are in the state_dict."""
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "design": self.design.to_config(),
+            "recurrent": describe(self.recurrent),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], path: str = "network") -> Self:
+        """Build the network of a config, with weights of any value.
+
+        Raises:
+            ModelError: where the config is damaged.
+        """
+        hints = {"input_size": int, "hidden_size": int, "design": Any, "recurrent": Any}
+        fields = typed_fields(dict(config), hints, path)
+        design = Design.from_config(fields["design"], f"{path}.design")
+        recurrent = rebuild(fields["recurrent"], f"{path}.recurrent")
+        if not isinstance(recurrent, Recurrent):
+            raise ModelError(f"{path}.recurrent is a {type(recurrent).__name__}; expected a layer")
+        network = cls(recurrent.cell, fields["input_size"], fields["hidden_size"], design)
+        if describe(network.recurrent) != describe(recurrent):
+            raise ModelError(f"{path}.recurrent is not the layer that {path}.design asks for")
+        return network
