@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
 from gatewright.errors import ArgumentError, ModelError
+from gatewright.names import did_you_mean
 from gatewright.schema import typed
 
 #: Ways to sum up the steps of a sequence; several are joined.
@@ -75,11 +75,6 @@ attention
         if not 0.0 <= self.dropout < 1.0:
             raise ArgumentError(f"dropout is {self.dropout!r}; expected a number from 0 to below 1")
 
-    @property
-    def causal(self) -> bool:
-        """True if no step's features depend on a later step."""
-        return not self.bidirectional and self.scaling == "none" and self.front == "none"
-
     def __repr__(self) -> str:
         changed = {name: value for name, value in asdict(self).items() if value != _PLAIN[name]}
         return f"Design({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
@@ -129,6 +124,5 @@ def find_design(design: str | Design) -> Design:
         return design
     if design in DESIGNS:
         return DESIGNS[design]
-    near = difflib.get_close_matches(str(design), DESIGNS, 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ArgumentError(f"no design is called {design!r}; there are: {', '.join(DESIGNS)}{hint}")
+    nearest = did_you_mean(str(design), DESIGNS)
+    raise ArgumentError(f"no design is called {design!r}; {nearest}there are: {', '.join(DESIGNS)}")

@@ -8,9 +8,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from gatewright.designs.masks import masked_mean
 from gatewright.layers.saving import saveable
 from gatewright.schema import mismatch, typed_fields
-from gatewright.tasks.padding import valid_steps
 
 
 @saveable("window")
@@ -55,10 +55,7 @@ class WindowNetwork(nn.Module):
 
     def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The mean features of each sequence, (B, H), from x (T, B, I) and lengths (B,)."""
-        # `where`, not a product with a mask: NaN in the padding times 0 is still NaN.
-        inside = valid_steps(len(x), lengths)[..., None]
-        seen = torch.where(inside, self(x, lengths), 0.0)
-        return seen.sum(0) / lengths.clamp(min=1)[:, None]
+        return masked_mean(self(x, lengths), lengths)
 
     def _reads(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The step that each position of each window reads, (T × window, B, I)."""
