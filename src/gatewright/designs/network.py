@@ -27,9 +27,9 @@ class SequenceNetwork(nn.Module):
     >>> import torch
     >>> network = SequenceNetwork("gru", 3, 16, design="convolutional")
     >>> network(torch.zeros(50, 4, 3), torch.tensor([50, 20, 31, 8])).shape
-    torch.Size([4, 96])
+    torch.Size([4, 80])
     >>> network.output_size
-    96
+    80
 
     Args:
         cell: Any cell, as `gatewright.Recurrent` takes it.
