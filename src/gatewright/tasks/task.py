@@ -135,6 +135,18 @@ class Task:
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
 
+    def learning_loss(
+        self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
+    ) -> Tensor:
+        """Return the loss that is learned from; `smoothing` spreads a share of each label."""
+        return self.loss(outputs, batch, model)
+
+    def design_problem(self, design: Any) -> str | None:
+        """Return why a network of this `Design` cannot do the task, or None."""
+        if self.every_step and design.segment > 1:
+            return f"segment is {design.segment}, and this task has an answer at every step"
+        return None
+
     # Measurement.
 
     @abstractmethod

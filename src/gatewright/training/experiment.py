@@ -16,7 +16,6 @@ import torch
 
 from gatewright.files import write_file
 from gatewright.layers.saving import save
-from gatewright.tasks.presentation import why_chosen
 from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import run_all
 from gatewright.training.baseline_fits import fit_baselines
@@ -24,13 +23,14 @@ from gatewright.training.entries import Entry, Trial, rank
 from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.model import Model
-from gatewright.training.networks import parameters
+from gatewright.training.networks import count_parameters
 from gatewright.training.plan import ExperimentPlan
 from gatewright.training.processes.pool import Outcome, perform_all
 from gatewright.training.processes.progress import progress_bar
 from gatewright.training.report.card import card
 from gatewright.training.report.page import report
 from gatewright.training.results import Comparison
+from gatewright.training.variants import simplest_of_the_best, why_chosen
 
 CUT_SHORT = "The training was ended by hand: these are the best models until then."
 PENDING = "Written right after the training: the baselines were still to be computed."
@@ -52,8 +52,8 @@ def run_experiment(plan: ExperimentPlan, target: Path | None, *, progress: bool)
         target: The new directory, or None to write nothing.
         progress: Show progress bars on the error stream.
     """
-    plan = choose_variant(plan, progress)
-    trained = train_networks(plan, progress)
+    plan, ended_early = choose_variant(plan, progress)
+    trained = ended_early or train_networks(plan, progress)
     comparison = measure_networks(plan, trained, target)
     if target is not None:
         write_model(comparison, target, is_pending=bool(plan.baselines))
@@ -63,23 +63,55 @@ def run_experiment(plan: ExperimentPlan, target: Path | None, *, progress: bool)
     return comparison
 
 
-def choose_variant(plan: ExperimentPlan, progress: bool) -> ExperimentPlan:
-    """The plan with the variant of its task that does best after a short training.
+def choose_variant(plan: ExperimentPlan, progress: bool) -> tuple[ExperimentPlan, list[Trained]]:
+    """The plan with the simplest of the variants that do best after short trainings.
 
-    The last network of the plan is trained on each: in the lesson's list that is the GRU.
+    The last network of the plan is trained on each: in the lesson's list that is the GRU. Where
+    it is the only one, Ctrl-C ends the experiment with its short trainings so far: then they are
+    returned, and otherwise none.
+
+    Raises:
+        KeyboardInterrupt: if it was ended so early that there is nothing to keep.
     """
-    variants = plan.task.variants()
-    if len(variants) == 1:
-        return plan
-    name = list(plan.networks)[-1]
-    pilot = replace(plan, networks={name: plan.networks[name]}, seeds=1, recipe=plan.recipe.pilot())
-    jobs = [job for task in variants for job in replace(pilot, task=task).jobs()]
-    outcomes = _perform(pilot, jobs, progress, keep=False, what="short trainings to choose by")
-    losses = [run.history.validation_loss[run.history.best_epoch] for run in outcomes]
-    best = losses.index(min(losses))
-    others = [*losses[:best], *losses[best + 1 :]]
-    note = why_chosen(presentation_of(variants[best]).variant, losses[best], others)
-    return replace(plan, task=variants[best], notes=(*plan.notes, note))
+    if len(plan.variants) == 1:
+        return plan, []
+    name, folds = list(plan.networks)[-1], plan.effort.folds
+    pilots = [
+        replace(
+            plan,
+            networks={name: plan.networks[name]},
+            seeds=folds,
+            variants=[variant.with_share(plan.effort.pilot)],
+        )
+        for variant in plan.variants
+    ]
+    jobs = [job for pilot in pilots for job in pilot.jobs()]
+    keep = len(plan.networks) == 1
+    outcomes = _perform(plan, jobs, progress, keep=keep, what="short trainings to choose by")
+    if len(outcomes) < len(jobs) or any(run.history.stopped == BY_HAND for run in outcomes):
+        return _best_so_far(plan, outcomes)
+    reached = [run.history.best_loss for run in outcomes]
+    losses = [reached[start : start + folds] for start in range(0, len(reached), folds)]
+    chosen = simplest_of_the_best(losses)
+    note = why_chosen(plan.variants, losses, chosen)
+    return replace(plan, variants=[plan.variants[chosen]], notes=(*plan.notes, note)), []
+
+
+def _best_so_far(
+    plan: ExperimentPlan, outcomes: Sequence[Outcome]
+) -> tuple[ExperimentPlan, list[Trained]]:
+    """The best of the short trainings that were ended by hand, and the plan with its variant."""
+    begun = [outcome for outcome in outcomes if outcome.history.best_epoch >= 0]
+    if not begun:
+        raise KeyboardInterrupt
+    best = min(begun, key=lambda outcome: outcome.history.best_loss)
+    (variant,) = [
+        variant
+        for variant in plan.variants
+        if (variant.task, variant.recipe.design) == (best.job.task, best.job.recipe.design)
+    ]
+    plan = replace(plan, variants=[variant], seeds=1)
+    return plan, [Trained(best.job, best.history, _rebuilt(plan, best))]
 
 
 def train_networks(plan: ExperimentPlan, progress: bool) -> list[Trained]:
@@ -181,7 +213,7 @@ def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:
             test=task.score(predicted, plan.test),
             predicted=predicted,
             history=run.history,
-            loss=run.history.validation_loss[run.history.best_epoch],
+            loss=run.history.best_loss,
         )
         trials.setdefault(run.job.network, []).append(trial)
     models = {run.job.network: run.model for run in trained}
@@ -190,7 +222,7 @@ def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:
             name=name,
             title=plan.networks[name].title,
             about=plan.networks[name].about,
-            parameters=parameters(models[name]),
+            parameters=count_parameters(models[name]),
             trials=tuple(of_network),
             hidden_size=models[name].hidden_size,
         )

@@ -26,6 +26,11 @@ class History:
     step_seconds: float = 0.0  # processor time of one training step, the median
     step_bytes: int = 0  # memory that a forward pass saves for its backward pass
 
+    @property
+    def best_loss(self) -> float:
+        """The validation loss of the weights that the model has."""
+        return self.validation_loss[self.best_epoch]
+
     def to_json(self) -> dict[str, Any]:
         """The history in JSON's types, as results.json has it: there `best_epoch` is "kept"."""
         return {_STORED_AS.get(name, name): value for name, value in asdict(self).items()}

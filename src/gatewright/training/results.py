@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,7 @@ class Comparison:
                 "sizes": self.sizes,
             },
             "task": self.task.to_config(),
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.to_config(),
             "best": {
                 "network": self.best.name,
                 "seed": self.chosen.seed,

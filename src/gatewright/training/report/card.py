@@ -71,7 +71,7 @@ with the settings.
 Learned from: {sizes["training"]}. Chosen on (the weights to keep, the network and the seed):
 {sizes["validation"]}. Opened once, at the end: {sizes["test"]}. The scaling is computed from the
 data that were learned from. Training: at most {recipe.epochs} epochs of AdamW, learning rate
-{recipe.learning_rate:g}.
+{recipe.learning_rate:g}. The network's design: {recipe.design.words()}.
 
 {notes}
 {comparison.licence}

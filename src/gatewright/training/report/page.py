@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gatewright.designs.design import PLAIN
 from gatewright.draw.report import Panel, Report, Row, report_page
 from gatewright.tasks.metric import Metric
 from gatewright.tasks.registry import presentation_of
@@ -104,12 +105,13 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
             f"{recipe.dropout:g} before the readout.",
         ),
     ]
-    if recipe.noise or recipe.shift:
+    if recipe.noise or recipe.shift or recipe.magnitude:
         lines.append(
             (
                 "noise",
                 f"While learning, every value gets noise of {recipe.noise:g} and every channel of "
-                f"a sequence a shift of {recipe.shift:g} standard deviations.",
+                f"a sequence a shift of {recipe.shift:g} standard deviations; a whole sequence is "
+                f"multiplied by a random factor with a spread of {recipe.magnitude:g}.",
             )
         )
     late = f"Of the epochs after {recipe.keep_from:.0%} of all" if recipe.keep_from else "Of all"
@@ -119,8 +121,11 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
             f"{late}, the one with the lowest validation loss is kept; the best network and "
             f"model are those with the best {comparison.metric.title} on validation.",
         ),
-        ("reading", presentation.readout),
     ]
+    if recipe.design == PLAIN:
+        lines.append(("reading", presentation.readout))
+    else:
+        lines.append(("design", f"Of every network but the window: {recipe.design.words()}."))
     lines += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
     return lines
 
@@ -130,4 +135,4 @@ def _sizes(comparison: Comparison) -> str:
     counts = [entry.parameters or 0 for entry in comparison.networks]
     if len(counts) == 1 or max(counts) > 1.2 * min(counts):
         return "."
-    return f", and as nearly as possible {comparison.recipe.budget:,} parameters each."
+    return f", and as nearly as possible {comparison.recipe.parameters:,} parameters each."
