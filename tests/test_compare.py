@@ -352,7 +352,8 @@ def test_the_comparison_has_rows_metrics_and_times(compared) -> None:
     assert means[comparison.best.name] == max(means.values())
     assert sum(map(sum, comparison.shown["confusion"])) == 370
     table = comparison.table()
-    assert table.row_count == 5 and "opened once" in str(table.caption)
+    # A row for each network and baseline, and one for the mean of the best network's seeds.
+    assert table.row_count == 6 and "opened once" in str(table.caption)
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_nothing_cut(compared) -> None:
@@ -398,10 +399,13 @@ def test_the_directory_holds_the_best_model(compared) -> None:
     model = gw.load(out)
     test = load("vowels").test
     assert model.network == comparison.best.name and model.task.classes == test.classes
-    expected = comparison.chosen.predicted
+    # The model is the mean of the best network's seeds: the probabilities are averaged.
+    expected = np.mean([trial.predicted for trial in comparison.best.trials], axis=0)
     np.testing.assert_allclose(model.predict(test), expected, rtol=1e-5, atol=1e-7)
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert f"{100 * comparison.chosen.test['accuracy']:.1f} %" in card
+    assert f"{100 * comparison.ensemble.test['accuracy']:.1f} %" in card
+    right = expected.argmax(-1) == test.labels
+    assert comparison.ensemble.test["accuracy"] == pytest.approx(right.mean())
     for word in ("gw.load", "CC BY 4.0", "370", "Limits"):
         assert word in card
 

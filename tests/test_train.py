@@ -56,6 +56,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 folder / name,
                 cell=f"{folder / 'my.py'}:Mine" if name == "tags.csv" else "rnn",
                 out=folder / name.split(".")[0],
+                # The tests look at one model of the forecast, and at the mean of others.
+                seeds=1 if name == "hours.csv" else 2,
                 hidden_size=6,
                 epochs=2,
                 progress=False,

@@ -7,6 +7,7 @@ contract. The words and figures of a task are in its `Presentation`, its opponen
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -140,6 +141,13 @@ class Task:
     ) -> Tensor:
         """Return the loss that is learned from; `smoothing` spreads a share of each label."""
         return self.loss(outputs, batch, model)
+
+    def mean_outputs(self, outputs: Tensor) -> Tensor:
+        """Return the mean of the outputs of several models, (models, ...).
+
+        Outputs are logits: the mean is that of the probabilities, as their logarithm.
+        """
+        return outputs.log_softmax(-1).logsumexp(0) - math.log(len(outputs))
 
     def design_problem(self, design: Any) -> str | None:
         """Return why a network of this `Design` cannot do the task, or None."""

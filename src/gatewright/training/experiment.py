@@ -7,10 +7,12 @@ than the training, and the report are added to its directory when they are done.
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +21,7 @@ from gatewright.layers.saving import save
 from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import run_all
 from gatewright.training.baseline_fits import fit_baselines
+from gatewright.training.ensemble import Ensemble
 from gatewright.training.entries import Entry, Trial, rank
 from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.job import TrainingJob, build_model
@@ -170,8 +173,8 @@ def measure_networks(
     entries = _entries(plan, trained)
     best = rank(entries, task.metrics[0])[0]
     chosen = best.chosen(task.metrics[0])
-    model = _models(trained)[best.name, chosen.seed]
     training, validation = plan.parts()
+    model, ensemble = _combined(plan, best, chosen, _models(trained), validation)
     return Comparison(
         data=plan.data,
         about=plan.test.about,
@@ -185,7 +188,7 @@ def measure_networks(
         recipe=plan.recipe,
         entries=tuple(entries),
         shown={
-            **presentation.figures(chosen.predicted, plan.test),
+            **presentation.figures((ensemble or chosen).predicted, plan.test),
             **presentation.model_figures(model, plan.test),
         },
         notes=plan.notes,
@@ -197,7 +200,30 @@ def measure_networks(
         },
         directory=target,
         model=model,
+        ensemble=ensemble,
     )
+
+
+def _combined(
+    plan: ExperimentPlan,
+    best: Entry,
+    chosen: Trial,
+    models: Mapping[tuple[str, int], Model],
+    validation: Any,
+) -> tuple[Model, Trial | None]:
+    """The model to keep: the mean of the best network's seeds, measured, where it has several."""
+    first = models[best.name, chosen.seed]
+    others = [models[best.name, trial.seed] for trial in best.trials if trial is not chosen]
+    if not others:
+        return first, None
+    task = plan.task
+    model = Ensemble([first, *others]).eval()
+    model.task.calibrate(model, validation)
+    predicted = task.predictions(run_all(model, task.batches(plan.test)), model)
+    # A member may have learned from what is another's validation part: measured there, the mean
+    # would look too good.
+    means = {metric.name: statistics.mean(best.validation(metric)) for metric in task.metrics}
+    return model, Trial(chosen.seed, means, task.score(predicted, plan.test), predicted)
 
 
 def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:

@@ -40,6 +40,7 @@ class Comparison:
     versions: dict[str, str]
     directory: Path | None
     model: Model = field(repr=False)  # the best one
+    ensemble: Trial | None = None  # the mean of the best network's seeds, which is the model then
 
     @property
     def metric(self) -> Metric:
@@ -82,7 +83,7 @@ class Comparison:
 
     @property
     def chosen(self) -> Trial:
-        """The trial whose weights the model has."""
+        """The best trial of the best network; the model, or the first of those it averages."""
         return self.best.chosen(self.metric)
 
     @property
@@ -117,6 +118,11 @@ class Comparison:
             text = (
                 f"On validation the {best.title} does best; on the test part its "
                 f"{metric.title} is {reached}."
+            )
+        if self.ensemble is not None:
+            text += (
+                f" The model is the mean of its {len(best.trials)} networks, with "
+                f"{metric.spread([self.ensemble.test[metric.name]])}."
             )
         ahead = self.baseline_ahead
         return text if ahead is None else f"{text} {self._recommendation(ahead)}"
@@ -177,6 +183,8 @@ class Comparison:
             best = "bold" if entry is self.best else None
             cells = map(terminal_text, self.row(entry)[:columns])
             table.add_row(*cells, style=best if entry.is_network else "dim")
+            if entry is self.best and self.ensemble is not None:
+                table.add_row(*map(terminal_text, self.ensemble_row()[:columns]), style="bold")
         return table
 
     def headings(self) -> list[str]:
@@ -200,6 +208,14 @@ class Comparison:
         count = "–" if entry.parameters is None else f"{entry.parameters:,}"
         validation = self.metric.cell(entry.validation(self.metric))
         return [entry.title, *metrics, validation, count, *costs]
+
+    def ensemble_row(self) -> list[str]:
+        """The texts of the row of the mean of the best network's seeds."""
+        assert self.ensemble is not None
+        count = len(self.best.trials)
+        metrics = [metric.cell([self.ensemble.test[metric.name]]) for metric in self.task.metrics]
+        total = f"{count * (self.best.parameters or 0):,}"
+        return [f"mean of these {count}", *metrics, "–", total, "–", "–"]
 
     def caption(self) -> str:
         """The explanation of the table's numbers."""
@@ -228,6 +244,7 @@ class Comparison:
                 "seed": self.chosen.seed,
                 "validation": self.chosen.validation,
                 "test": self.chosen.test,
+                "ensemble": None if self.ensemble is None else {"test": self.ensemble.test},
                 "shown": self.shown,
             },
             "networks": [self._json(entry) for entry in self.networks],

@@ -143,6 +143,10 @@ class Forecast(ForecastSpec, Task):
         of_window: Tensor = (target - level) / spread
         return of_window
 
+    def mean_outputs(self, outputs: Tensor) -> Tensor:
+        """Return the mean of each quantile over several models, (models, ...)."""
+        return outputs.mean(0)
+
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         return pinball(outputs, self.readout_target(batch, None, model))
 
@@ -165,6 +169,7 @@ class Forecast(ForecastSpec, Task):
     def calibrate(self, model: Any, validation: Stretch) -> None:
         """Widen the intervals until they hold their share of the validation part."""
         batches = self.batches(validation)
+        model.widening.fill_(1.0)
         # Without the floor: an end that was raised to it would not tell how far to stretch.
         predicted = self._unbounded(run_all(model, batches), model)
         model.widening.copy_(torch.from_numpy(widening(predicted, batches.truth)))

@@ -14,6 +14,8 @@ from gatewright.training.model import Model
 from gatewright.training.report.example import passage
 from gatewright.training.results import Comparison
 
+ABOUT_MEAN = "The answers of the networks above, averaged: this is the model that is kept."
+
 
 def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> str:
     """The text of `report.html`; `models` holds the best model of each network."""
@@ -23,10 +25,12 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
         len(comparison.networks), f"{len(comparison.networks)} networks"
     )
     best, chosen = comparison.best, comparison.chosen
-    whose = (
-        f"The best model, {best.title} with seed {chosen.seed}, on the test part: "
-        f"{comparison.sizes['test']}."
+    kind = (
+        f"{best.title} with seed {chosen.seed}"
+        if comparison.ensemble is None
+        else f"the mean of {len(best.trials)} networks {best.title}"
     )
+    whose = f"The best model, {kind}, on the test part: {comparison.sizes['test']}."
     return report_page(
         Report(
             title=f"{count} on {comparison.data}",
@@ -35,7 +39,7 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
             metric=metric.title,
             percent=metric.percent,
             headings=comparison.headings()[1:],
-            rows=[_row(comparison, entry) for entry in comparison.entries],
+            rows=_rows(comparison),
             best=comparison.entries.index(best),
             caption=comparison.caption(),
             panels=_panels(metric),
@@ -46,6 +50,18 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
             made_with="Made with " + ", ".join(f"{k} {v}" for k, v in comparison.versions.items()),
         )
     )
+
+
+def _rows(comparison: Comparison) -> list[Row]:
+    """A row for each entry, and one for the mean of the best network's seeds, where it is kept."""
+    rows = []
+    for entry in comparison.entries:
+        rows.append(_row(comparison, entry))
+        if entry is comparison.best and comparison.ensemble is not None:
+            title, *cells = comparison.ensemble_row()
+            reached = [comparison.ensemble.test[comparison.metric.name]]
+            rows.append(Row(title=title, about=ABOUT_MEAN, test=reached, cells=cells, history=None))
+    return rows
 
 
 def _row(comparison: Comparison, entry: Entry) -> Row:
