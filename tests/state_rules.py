@@ -261,6 +261,8 @@ def optimizer_steps(pair: Pair, draw: random.Random) -> None:
                 optimizer.step()
     for weight, other in zip(pair.ours.parameters(), pair.theirs.parameters(), strict=True):
         require_close(weight, other, "weight after steps", LIMITS[pair.dtype])
+        with torch.no_grad():  # moved to float64, rounding in float32 would look like a fault
+            weight.copy_(other)
 
 
 @rule()
