@@ -214,6 +214,7 @@ C = Dialect(
     temporary="float ",
     truth="int ",
     operations=OPERATIONS,
+    share="k / {}",
 )
 
 

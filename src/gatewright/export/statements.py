@@ -45,6 +45,7 @@ class Dialect:
         temporary: The type of a temporary number.
         truth: The type of a temporary that is true or false.
         operations: The texts of operations beyond `INFIX`.
+        share: The index of a number that is spread over `{}` units, at unit k.
     """
 
     number: Callable[[float], str]
@@ -52,6 +53,7 @@ class Dialect:
     temporary: str
     truth: str
     operations: Mapping[str, str]
+    share: str
 
     def element(self, element: Element) -> str:
         """The number that a loop reads at unit k."""
@@ -59,8 +61,7 @@ class Dialect:
             return at(element.array, "0")
         if element.share == 1:
             return at(element.array, "k")
-        return at(element.array, f"(k / {element.share} | 0)" if self.index == "let"
-                  else f"k / {element.share}")
+        return at(element.array, self.share.format(element.share))
 
     def operand(self, operand: Operand, is_boolean: bool = False) -> str:
         """The text of an operand; a truth that is stored in an array is a number there."""
@@ -110,8 +111,7 @@ class Dialect:
         """The sum or the largest number of each part of a row."""
         target, source = reduction.target, reduction.source
         share = source.size // target.size
-        variable = "" if self.index == "let" else self.temporary
-        declared = f"let total" if self.index == "let" else f"{variable}total"
+        declared = f"{self.temporary or 'let '}total"
         yield f"for ({self.index} k = 0; k < {target.size}; k++) {{"
         first = at(source, f"k * {share}")
         yield f"    {declared} = {first};"
