@@ -235,8 +235,8 @@ def row(element: Element, size: int) -> str:
 
 
 def _slice(array: Array) -> str:
-    if array.start == 0:
-        return f"{array.name}.slice(0, {array.size})"
+    if not array.is_part:
+        return array.name
     return f"{array.name}.slice({array.start}, {array.start + array.size})"
 
 

@@ -30,13 +30,14 @@ REDUCTIONS = frozenset({"sum", "largest"})
 class Array:
     """A row of numbers with a name: an input, a state, a weight, or a value of the step.
 
-    It begins at position `start` of what has the name: the sums of several products of one source
-    are parts of one array.
+    The sums of several products of one source are parts of one array: then it begins at position
+    `start` of what has the name.
     """
 
     name: str
     size: int
     start: int = 0
+    is_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +317,7 @@ class _Writer:
         start = 0
         for product in together:
             size = self.size(product)
-            self.arrays[product] = Array(target.name, size, start)
+            self.arrays[product] = Array(target.name, size, start, is_part=True)
             start += size
 
     def _emit_reduction(self, term: Term) -> None:
