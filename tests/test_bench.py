@@ -25,8 +25,8 @@ from gatewright.bench.results import Results, parse_sizes, store
 from gatewright.bench.run import bench
 from gatewright.bench.timing import FEWEST, in_turns, mean_ratio, ratio
 from gatewright.bench.torch_loop import TorchLoop
-from gatewright.export import onnx as onnx_model
-from gatewright.export.source import write_loop
+from gatewright.exports import onnx as onnx_model
+from gatewright.exports.source import write_loop
 from odd_cells import CELLS, make, random_states, run, sequences
 from tolerances import close
 

@@ -15,8 +15,8 @@ from gatewright.bench.jax_peer import in_jax
 from gatewright.bench.renamed_lstm import OUR_NAMES, Notebook
 from gatewright.bench.torch_loop import TorchLoop
 from gatewright.cells.gru import GRU
-from gatewright.export import onnx as onnx_model
-from gatewright.export.source import write_loop
+from gatewright.exports import onnx as onnx_model
+from gatewright.exports.source import write_loop
 from gatewright.layers.recurrent import Recurrent
 
 

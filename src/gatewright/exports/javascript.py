@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.export.network import ExportedNetwork
-from gatewright.export.program import Array, Element, Product, StepProgram
-from gatewright.export.statements import Dialect
+from gatewright.exports.network import ExportedNetwork
+from gatewright.exports.program import Array, Element, Product, StepProgram
+from gatewright.exports.statements import Dialect
 
 #: Functions of the module, from `FUNCTIONS` or JavaScript's Math.
 OPERATIONS: Mapping[str, str] = {

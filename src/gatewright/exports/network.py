@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gatewright.errors import ArgumentError
-from gatewright.export.program import Array, StepProgram, step_program
+from gatewright.exports.program import Array, StepProgram, step_program
 from gatewright.graph.sizes import number
 
 Floats = NDArray[np.float32]

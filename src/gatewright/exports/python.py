@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.export.network import ExportedNetwork
-from gatewright.export.program import (
+from gatewright.exports.network import ExportedNetwork
+from gatewright.exports.program import (
     Array,
     Element,
     Loop,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gatewright.errors import ArgumentError
-from gatewright.export.program import (
+from gatewright.exports.program import (
     Array,
     Element,
     Loop,
