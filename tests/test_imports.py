@@ -42,6 +42,7 @@ LEVELS = {
     "probes": 7,
     "training": 8,
     "estimators": 9,
+    "deploy": 9,
     "memory": 9,
     "bench": 10,
     "self_test": 10,

@@ -7,6 +7,7 @@ at once. exp and tanh are approximations of our own, the same on every platform.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -252,7 +253,7 @@ extern "C" {{
 #define {upper}_INPUT {network.input_size}
 #define {upper}_OUTPUT {network.output_size}{further}
 
-typedef struct {{
+{_labels(network)}typedef struct {{
 {_joined(state_lines)}
 }} {name}_state;
 
@@ -268,6 +269,16 @@ void {name}_step({name}_state *state, {_parameters(network)}, float *y);
 
 #endif
 """
+
+
+def _labels(network: ExportedNetwork) -> str:
+    """The declaration of the names of the outputs."""
+    if not network.labels:
+        return ""
+    return (
+        "/* The outputs are the probabilities of these. */\n"
+        f"extern const char *const {network.name}_labels[{network.output_size}];\n\n"
+    )
 
 
 def source(network: ExportedNetwork) -> str:
@@ -303,6 +314,11 @@ def _functions(text: str) -> str:
 
 
 def _constants(network: ExportedNetwork) -> Iterator[str]:
+    if network.labels:
+        yield f"const char *const {network.name}_labels[{network.output_size}] = {{"
+        for label in network.labels:
+            yield f"    {_literal(label)},"
+        yield "};"
     for layer in network.layers:
         for name, matrix in layer.matrices.items():
             blocks = matrix if matrix.ndim == 3 else matrix[None]
@@ -310,7 +326,14 @@ def _constants(network: ExportedNetwork) -> Iterator[str]:
         for name, vector in layer.vectors.items():
             yield from _constant(name, vector)
     for name, values in network.constants.items():
-        yield from _constant(name, values.T if values.ndim == 2 else values)
+        yield from _constant(name, values.T if name == "readout" else values)
+
+
+def _literal(text: str) -> str:
+    """A literal of C in UTF-8; three octal digits end an escape by themselves."""
+    plain = set(f"{string.ascii_letters}{string.digits} _-.,:;()".encode())
+    letters = (chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode())
+    return f'"{"".join(letters)}"'
 
 
 def _constant(name: str, values: NDArray[np.float32]) -> Iterator[str]:
@@ -404,6 +427,8 @@ def _step(network: ExportedNetwork) -> Iterator[str]:
 
 def _step_body(network: ExportedNetwork) -> Iterator[str]:
     event = "x"
+    if network.reads_symbols:
+        event = f"embedding + (size_t)symbol * {network.constants['embedding'].shape[1]}"
     if "scale" in network.constants:
         yield f"float scaled[{network.input_size}];"
         yield f"for (int k = 0; k < {network.input_size}; k++) {{"
@@ -445,9 +470,10 @@ def replay(network: ExportedNetwork) -> str:
     record = network.record
     name, upper = network.name, network.name.upper()
     arrays = [line for key, values in record.arrays() for line in _constant(key, values)]
-    further = "".join(
-        f", recorded_{array.name} + step * {array.size}" for array in network.further
-    )
+    further = "".join(f", recorded_{array.name} + step * {array.size}" for array in network.further)
+    event = f"recorded_x + step * {upper}_INPUT"
+    if network.reads_symbols:
+        event = "(int)recorded_x[step]"
     return f"""#ifdef {upper}_TEST
 /* {record.steps} recorded steps: the stream is reset before the first one and in the middle. */
 #include <stdio.h>
@@ -462,7 +488,7 @@ int main(void)
         if (step % {record.steps // 2} == 0) {{
             {name}_reset(&state);
         }}
-        {name}_step(&state, recorded_x + step * {upper}_INPUT{further}, y);
+        {name}_step(&state, {event}{further}, y);
         for (int k = 0; k < {upper}_OUTPUT; k++) {{
             const float expected = recorded_y[step * {upper}_OUTPUT + k];
             const float off = fabsf(y[k] - expected) / (1.0f + fabsf(expected));
@@ -476,11 +502,13 @@ int main(void)
 
 
 def _parameters(network: ExportedNetwork) -> str:
-    return ", ".join(["const float *x", *(f"const float *{a.name}" for a in network.further)])
+    event = "int symbol" if network.reads_symbols else "const float *x"
+    return ", ".join([event, *(f"const float *{a.name}" for a in network.further)])
 
 
 def _arguments(network: ExportedNetwork) -> str:
-    return ", ".join(["x", *(array.name for array in network.further), "y"])
+    event = "symbol" if network.reads_symbols else "x"
+    return ", ".join([event, *(array.name for array in network.further), "y"])
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:

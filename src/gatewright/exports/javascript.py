@@ -7,12 +7,13 @@ layer within float32's rounding. Weights are base64 of little-endian float32.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.exports.network import ExportedNetwork
+from gatewright.exports.network import ExportedNetwork, value_name
 from gatewright.exports.program import Array, Element, Product, StepProgram
 from gatewright.exports.statements import Dialect
 
@@ -103,7 +104,7 @@ def module(network: ExportedNetwork) -> str:
         [*(line for layer in network.layers for line in _layer(layer)), *_create(network)]
     )
     functions = "\n".join(text for name, text in FUNCTIONS.items() if f"{name}(" in body)
-    values = ", ".join(f'"{name}"' for name in _value_names(network))
+    states = [state.name for layer in network.layers for state in layer.states.values()]
     return f"""\
 // {network.about}
 //
@@ -116,8 +117,9 @@ def module(network: ExportedNetwork) -> str:
 
 export const inputSize = {network.input_size};
 export const outputSize = {network.output_size};
-export const stateNames = [{", ".join(f'"{s.name}"' for layer in network.layers for s in layer.states.values())}];
-export const valueNames = [{values}];
+export const stateNames = {json.dumps(states)};
+export const valueNames = {json.dumps(_value_names(network))};
+export const labels = {json.dumps(list(network.labels))};
 
 {functions}
 function numbers(text) {{
@@ -134,6 +136,7 @@ function numbers(text) {{
 def types(network: ExportedNetwork) -> str:
     """The types of the module, for TypeScript."""
     further = "".join(f", {array.name}: ArrayLike<number>" for array in network.further)
+    event = "number" if network.reads_symbols else "ArrayLike<number>"
     run_further = "".join(f", {array.name}: ArrayLike<number>[]" for array in network.further)
     return f"""\
 // {network.about}
@@ -142,13 +145,14 @@ export const inputSize: number;
 export const outputSize: number;
 export const stateNames: string[];
 export const valueNames: string[];
+export const labels: string[];
 
 export interface Stream {{
   state: Record<string, Float64Array>;
   values: Record<string, Float64Array>;
   reset(): void;
-  step(x: ArrayLike<number>{further}): Float64Array;
-  run(xs: ArrayLike<number>[]{run_further}): Float64Array[];
+  step(x: {event}{further}): Float64Array;
+  run(xs: {event}[]{run_further}): Float64Array[];
 }}
 
 export function create(): Stream;
@@ -156,11 +160,7 @@ export function create(): Stream;
 
 
 def _value_names(network: ExportedNetwork) -> list[str]:
-    return [
-        f"l{position}.{name}"
-        for position, layer in enumerate(network.layers)
-        for name in layer.values
-    ]
+    return [value_name(layer, name) for layer in network.layers for name in layer.values]
 
 
 def _constants(network: ExportedNetwork) -> Iterator[str]:
@@ -178,14 +178,13 @@ def _constant(name: str, values: NDArray[np.float32]) -> str:
 
 def _layer(program: StepProgram) -> Iterator[str]:
     inputs = ", ".join(array.name for array in program.inputs.values())
-    prefix = next(iter(program.states.values())).name.split("_")[0]
-    yield f"function {prefix}_step(stream, {inputs}) {{"
-    yield from _indented(_layer_body(program, prefix))
+    yield f"function {program.prefix}step(stream, {inputs}) {{"
+    yield from _indented(_layer_body(program))
     yield "}"
     yield ""
 
 
-def _layer_body(program: StepProgram, prefix: str) -> Iterator[str]:
+def _layer_body(program: StepProgram) -> Iterator[str]:
     for state in program.states.values():
         yield f"const {state.name} = stream.state.{state.name};"
     for array in program.locals:
@@ -197,7 +196,7 @@ def _layer_body(program: StepProgram, prefix: str) -> Iterator[str]:
             yield from JAVASCRIPT.lines(statement)
     yield f"const output = {row(program.output, program.output_size)};"
     for name, (element, size) in program.values.items():
-        yield f'stream.values["{prefix}.{name}"] = {row(element, size)};'
+        yield f'stream.values["{value_name(program, name)}"] = {row(element, size)};'
     # All new states are complete before any is written: each is an array of its own.
     for name, element in program.updates.items():
         state = program.states[name]
@@ -270,17 +269,22 @@ def _create(network: ExportedNetwork) -> Iterator[str]:
 def _step(network: ExportedNetwork) -> Iterator[str]:
     further = "".join(f", {array.name}" for array in network.further)
     lengths = [("x", network.input_size), *((a.name, a.size) for a in network.further)]
-    for name, size in lengths:
+    for name, size in lengths[network.reads_symbols :]:
         yield f"if ({name}.length !== {size}) {{"
         yield f"  throw new RangeError(`{name} has ${{{name}.length}} numbers; expected {size}`);"
         yield "}"
-    if "scale" in network.constants:
+    if network.reads_symbols:
+        symbols, size = network.constants["embedding"].shape
+        yield f"if (!(Number.isInteger(x) && x >= 0 && x < {symbols})) {{"
+        yield f"  throw new RangeError(`symbol ${{x}}; expected a whole number below {symbols}`);"
+        yield "}"
+        yield f"let after = embedding.subarray(x * {size}, (x + 1) * {size});"
+    elif "scale" in network.constants:
         yield "let after = Float64Array.from(x, (value, k) => (value - mean[k]) / scale[k]);"
     else:
         yield "let after = x;"
     for layer in network.layers:
-        prefix = next(iter(layer.states.values())).name.split("_")[0]
-        yield f"after = {prefix}_step(stream, after{further});"
+        yield f"after = {layer.prefix}step(stream, after{further});"
     if network.has_readout:
         rows, columns = network.constants["readout"].shape
         yield f"const y = new Float64Array({rows});"

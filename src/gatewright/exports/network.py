@@ -50,9 +50,11 @@ class ExportedNetwork:
         about: A sentence for the head of the file.
         layers: The program of each layer.
         further: The inputs of each step in addition to the event; every layer reads them.
-        constants: "mean" and "scale" of the event, "readout" and "readout_bias", where it has them.
+        constants: "mean" and "scale" of the event, or the "embedding" of its symbol; "readout" and
+            "readout_bias"; each where it has them.
         is_probability: Whether the output is a softmax of the read-out.
         record: What the exported text is checked with.
+        labels: The names of the outputs, where they have some; of a text, its symbols.
     """
 
     name: str
@@ -64,6 +66,12 @@ class ExportedNetwork:
     constants: Mapping[str, Floats]
     is_probability: bool
     record: Record
+    labels: tuple[str, ...] = ()
+
+    @property
+    def reads_symbols(self) -> bool:
+        """Whether an event is the number of a symbol rather than a vector of values."""
+        return "embedding" in self.constants
 
     @property
     def has_readout(self) -> bool:
@@ -137,7 +145,7 @@ def record_of(layer: Any, further: Sequence[Array]) -> Record:
     """Run two streams of random events through a layer."""
     draw = torch.Generator().manual_seed(0)
     half = RECORDED_STEPS // 2
-    kind = next(layer.parameters()).dtype
+    kind = next((weight.dtype for weight in layer.parameters()), torch.float32)
     events = torch.randn(half, 2, layer.input_size, generator=draw)
     inputs = {a.name: torch.rand(half, 2, a.size, generator=draw) for a in further}
 
@@ -147,14 +155,14 @@ def record_of(layer: Any, further: Sequence[Array]) -> Record:
     was_training = layer.training
     layer.eval()
     with torch.no_grad():
-        output, _ = layer(
-            in_form(events), **{name: in_form(rows) for name, rows in inputs.items()}
-        )
+        output, _ = layer(in_form(events), **{name: in_form(rows) for name, rows in inputs.items()})
     layer.train(was_training)
     output = output.transpose(0, 1) if layer.batch_first else output
 
     def in_turn(rows: torch.Tensor) -> Floats:
-        return np.ascontiguousarray(rows.transpose(0, 1).reshape(RECORDED_STEPS, -1).float().numpy())
+        return np.ascontiguousarray(
+            rows.transpose(0, 1).reshape(RECORDED_STEPS, -1).float().numpy()
+        )
 
     return Record(
         in_turn(events), {name: in_turn(rows) for name, rows in inputs.items()}, in_turn(output)
@@ -173,3 +181,8 @@ def check_name(name: str) -> None:
             f"the name {name!r} cannot begin the names of a program; expected small letters, "
             f"digits and _, such as {fitting if fitting[0].isalpha() else 'model'}"
         )
+
+
+def value_name(program: StepProgram, name: str) -> str:
+    """The name of a layer's value: `l0.forget`."""
+    return f"{program.prefix.removesuffix('_')}.{name}"

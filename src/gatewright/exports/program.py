@@ -98,6 +98,7 @@ class StepProgram:
     """A step from inputs and states to the output and the new states.
 
     Attributes:
+        prefix: Begins the name of every array.
         inputs: The event and the further inputs.
         states: Each state before the step, by name, in the cell's order.
         starts: The numbers that each state starts from, by name.
@@ -111,6 +112,7 @@ class StepProgram:
         locals: The arrays that the statements write.
     """
 
+    prefix: str
     inputs: Mapping[str, Array]
     states: Mapping[str, Array]
     starts: Mapping[str, Floats]
@@ -160,10 +162,7 @@ class _Writer:
         self.graph, self.sizes, self.prefix = graph, sizes, prefix
         self.keep_values = keep_values
         self.stage = stages(graph.forward)
-        self.known = {
-            term: tensor.detach().double()
-            for term, tensor in self._leaves(weights)
-        }
+        self.known = {term: tensor.detach().double() for term, tensor in self._leaves(weights)}
         self.starts = {
             name: self._start(start, weights, number(graph.states[name].size, sizes))
             for name, start in graph.initial.items()
@@ -219,8 +218,9 @@ class _Writer:
                 self._add_to_loop(term)
         self._close_all()
         statements = self._statements(asked)
-        kept = graph.values if self.keep_values else {}
+        shown = graph.values if self.keep_values else {}
         return StepProgram(
+            prefix=self.prefix,
             inputs=inputs,
             states=states,
             starts=self.starts,
@@ -233,7 +233,7 @@ class _Writer:
             },
             values={
                 name: (self._element(term, self.size(term)), self.size(term))
-                for name, term in kept.items()
+                for name, term in shown.items()
             },
             matrices=self.matrices,
             vectors=self.vectors,
@@ -370,9 +370,7 @@ class _Writer:
         for term in terms:
             operands = tuple(self._operand(o, term, size, temporaries) for o in term.operands)
             target = self.arrays.get(term)
-            operations.append(
-                Operation(term.op, operands, temporaries[term], target, term.boolean)
-            )
+            operations.append(Operation(term.op, operands, temporaries[term], target, term.boolean))
         return Loop(size, tuple(operations))
 
     def _operand(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.exports.network import ExportedNetwork
+from gatewright.exports.network import ExportedNetwork, value_name
 from gatewright.exports.program import (
     Array,
     Element,
@@ -71,12 +71,13 @@ def source(network: ExportedNetwork) -> str:
     """The file: constants, one function a layer, and the class `Stream`."""
     text = "\n".join([*_layers(network), *_stream(network)])
     imports = "import base64\n" + ("import math\n" if "math." in text else "")
+    shape = "the number of a symbol" if network.reads_symbols else f"(..., {network.input_size})"
     return f'''\
 """{network.about}
 
 stream = Stream()
-y = stream.step(x)       # the output after one event; x is (..., {network.input_size})
-ys = stream.run(xs)      # xs is (steps, ..., {network.input_size})
+y = stream.step(x)       # the output after one event; x is {shape}
+ys = stream.run(xs)      # xs has the steps as its first axis
 stream.reset()           # back to the start; a batch of streams starts at its first step
 stream.state             # every number that the stream remembers, to be read and written
 stream.values            # the named values of the last step, where they were exported
@@ -87,6 +88,7 @@ import numpy as np
 
 INPUT_SIZE = {network.input_size}
 OUTPUT_SIZE = {network.output_size}
+LABELS = {list(network.labels)!r}
 
 
 def _numbers(text, *shape):
@@ -125,18 +127,13 @@ def number(value: float) -> str:
 def _layers(network: ExportedNetwork) -> Iterator[str]:
     for layer in network.layers:
         inputs = ", ".join(array.name for array in layer.inputs.values())
-        prefix = _prefix(layer)
-        yield f"def {prefix}_step(state, values, {inputs}):"
-        yield from _indented(_layer_body(layer, prefix))
+        yield f"def {layer.prefix}step(state, values, {inputs}):"
+        yield from _indented(_layer_body(layer))
         yield ""
         yield ""
 
 
-def _prefix(layer: StepProgram) -> str:
-    return next(iter(layer.states.values())).name.split("_")[0]
-
-
-def _layer_body(program: StepProgram, prefix: str) -> Iterator[str]:
+def _layer_body(program: StepProgram) -> Iterator[str]:
     for state in program.states.values():
         yield f'{state.name} = state["{state.name}"]'
     for statement in program.statements:
@@ -147,7 +144,7 @@ def _layer_body(program: StepProgram, prefix: str) -> Iterator[str]:
         else:
             yield from _loop(statement)
     for name, (element, size) in program.values.items():
-        yield f'values["{prefix}.{name}"] = {_row(element, size)}'
+        yield f'values["{value_name(program, name)}"] = {_row(element, size)}'
     yield f"output = {_row(program.output, program.output_size)}"
     updates = {program.states[name]: element for name, element in program.updates.items()}
     written = ", ".join(
@@ -230,18 +227,27 @@ def _stream(network: ExportedNetwork) -> Iterator[str]:
     yield ""
     yield f"    def step(self, x{further}):"
     lengths = [("x", network.input_size), *((a.name, a.size) for a in network.further)]
-    for name, size in lengths:
+    for name, size in lengths[network.reads_symbols :]:
         yield f"        {name} = np.asarray({name}, np.float32)"
         yield f"        if {name}.shape[-1:] != ({size},):"
         yield (
             f'            raise ValueError(f"{name} has shape {{{name}.shape}}; expected '
             f'(..., {size})")'
         )
-    yield "        after = x" if "scale" not in network.constants else (
-        "        after = (x - mean) / scale"
-    )
+    if network.reads_symbols:
+        symbols = len(network.constants["embedding"])
+        yield "        x = np.asarray(x)"
+        yield f"        if not ((x >= 0) & (x < {symbols})).all():"
+        yield (
+            f'            raise ValueError(f"symbol {{x}}; expected whole numbers below {symbols}")'
+        )
+        yield "        after = embedding[x]"
+    elif "scale" in network.constants:
+        yield "        after = (x - mean) / scale"
+    else:
+        yield "        after = x"
     for layer in network.layers:
-        yield f"        after = {_prefix(layer)}_step(self.state, self.values, after{further})"
+        yield f"        after = {layer.prefix}step(self.state, self.values, after{further})"
     if network.has_readout:
         yield "        after = after @ readout.T + readout_bias"
     if network.is_probability:

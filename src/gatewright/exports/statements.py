@@ -1,4 +1,4 @@
-"""The statements of a step's program as C and JavaScript write them: the same but for a few words."""
+"""The statements of a step's program, as C and JavaScript write them, in almost the same words."""
 
 from __future__ import annotations
 
@@ -130,4 +130,6 @@ def at(array: Array, index: str) -> str:
     """The number at an index of an array."""
     if array.start == 0:
         return f"{array.name}[{index}]"
-    return f"{array.name}[{array.start}]" if index == "0" else f"{array.name}[{array.start} + {index}]"
+    return (
+        f"{array.name}[{array.start}]" if index == "0" else f"{array.name}[{array.start} + {index}]"
+    )
