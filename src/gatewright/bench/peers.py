@@ -15,7 +15,7 @@ from gatewright.bench.jax_peer import in_jax
 from gatewright.bench.renamed_lstm import OUR_NAMES, Notebook
 from gatewright.bench.torch_loop import TorchLoop
 from gatewright.cells.gru import GRU
-from gatewright.exports import onnx as onnx_model
+from gatewright.exports import onnx_old as onnx_model
 from gatewright.exports.source import write_loop
 from gatewright.layers.recurrent import Recurrent
 

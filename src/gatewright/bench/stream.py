@@ -29,7 +29,7 @@ from gatewright.bench.peers import BUILT_IN, PEERS, absent, onnx_session
 from gatewright.bench.table import Measurement, figure, text
 from gatewright.bench.timing import in_turns, ratio
 from gatewright.cells import CELLS
-from gatewright.exports import onnx as onnx_model
+from gatewright.exports import onnx_old as onnx_model
 
 UNITS = (64, 256, 512)
 #: Steps in one timed run, so that the two readings of the clock do not count.
