@@ -52,6 +52,7 @@ class Classify(Labelled):
     kind: ClassVar[str] = "classify"
     reach: ClassVar[int] = 2
     centred: ClassVar[bool] = True
+    closed_form: ClassVar[bool] = True
 
     @classmethod
     def of(cls, training: Recordings) -> Self:

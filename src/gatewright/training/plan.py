@@ -137,7 +137,7 @@ def make_plan(
     source = open_source(data, **reading)
     for line in source.notes:
         say(line)
-    recipes = _recipes(source, design, effort)
+    recipes = _recipes(source, design, effort, networks)
     variants = [
         _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
         for task in source.task.variants()
@@ -178,10 +178,16 @@ def check_counts(**counts: int | None) -> None:
             raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
 
 
-def _recipes(source: Source, design: Design | str | None, effort: Effort) -> list[Recipe]:
+def _recipes(
+    source: Source,
+    design: Design | str | None,
+    effort: Effort,
+    networks: Mapping[str, Network],
+) -> list[Recipe]:
     """The recipes to try, the simplest first, fitted to the amount of data.
 
-    They are those of the data set or of its task; a design that is asked for is the only one.
+    They are those of the data set or of its task; a design that is asked for is the only one. A
+    comparison of networks is about what they learn: it tries only designs that are trained.
 
     Raises:
         ArgumentError: if a network of this design cannot do the task.
@@ -192,10 +198,14 @@ def _recipes(source: Source, design: Design | str | None, effort: Effort) -> lis
     name = source.name if is_bundled and source.name in RECIPES else source.task.kind
     recipes = [replace(RECIPES[name], **changes) for changes in TRIED.get(name, [{}])]
     if design is not None:
-        recipes = [replace(recipes[0], design=find_design(design))]
+        asked = find_design(design)
+        same = [recipe for recipe in recipes if recipe.design == asked]
+        recipes = same or [replace(RECIPES[name], design=asked)]
         problem = source.task.design_problem(recipes[0].design)
         if problem is not None:
             raise ArgumentError(f"design does not fit the task {source.task.kind}: {problem}")
+    elif len(networks) > 1 or "window" in networks:
+        recipes = [recipe for recipe in recipes if recipe.design.trained]
     training, validation = source.task.parts(source.training, recipes[0].validation, 0)
     source.task.batches(validation)  # refuses data too few for a validation part
     batches = source.task.batches(training)

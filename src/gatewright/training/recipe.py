@@ -87,7 +87,7 @@ VOWELS = Recipe(noise=0.5, shift=0.5, keep_from=0.75)
 TRIED: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
     {
         "classify": (
-            {"design": DESIGNS["both-ways"]},
+            {"design": DESIGNS["untrained"], "parameters": 100_000, "epochs": 1, "least_steps": 0},
             {"design": DESIGNS["convolutional"], "parameters": 60_000},
         ),
         "tag": ({}, {"design": DESIGNS["both-ways"]}),
