@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewright.designs.network import SequenceNetwork
 from gatewright.designs.leave_one_out import ridge_readout
+from gatewright.designs.network import SequenceNetwork
 from gatewright.designs.untrained import start_untrained_
 from gatewright.errors import TrainingError
 from gatewright.training.history import History
