@@ -83,6 +83,14 @@ Design = Annotated[
     str | None,
     _shape(help="A named shape: plain, untrained, both-ways or convolutional; see the docs."),
 ]
+Streaming = Annotated[
+    bool,
+    typer.Option(
+        "--streaming",
+        help="Try only shapes that answer step by step.",
+        rich_help_panel=_SHAPE,
+    ),
+]
 Layers = Annotated[int | None, _shape(help="Recurrent layers.", min=1)]
 Bidirectional = Annotated[
     bool | None,

@@ -115,6 +115,7 @@ def make_plan(
     budget: str = "normal",
     parameters: int | None = None,
     design: Design | str | None = None,
+    streaming: bool = False,
     hidden_size: int | None = None,
     memory: int | None = None,
     say: Callable[[str], None],
@@ -138,7 +139,7 @@ def make_plan(
     source = open_source(data, **reading)
     for line in source.notes:
         say(line)
-    recipes = _recipes(source, design, effort, networks)
+    recipes = _recipes(source, design, effort, networks, streaming=streaming)
     variants = [
         _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
         for task in source.task.variants()
@@ -184,6 +185,8 @@ def _recipes(
     design: Design | str | None,
     effort: Effort,
     networks: Mapping[str, Network],
+    *,
+    streaming: bool,
 ) -> list[Recipe]:
     """The recipes to try, the simplest first, fitted to the amount of data.
 
@@ -205,8 +208,16 @@ def _recipes(
         problem = source.task.design_problem(recipes[0].design)
         if problem is not None:
             raise ArgumentError(f"design does not fit the task {source.task.kind}: {problem}")
+        if streaming and asked.needs_whole_sequence:
+            raise ArgumentError(
+                f"streaming is asked for, and the design is {asked.words()}, which cannot read a "
+                "sequence step by step; leave the design or streaming out"
+            )
     elif len(networks) > 1 or "window" in networks:
         recipes = [recipe for recipe in recipes if recipe.design.trained]
+    if streaming:
+        step_by_step = [r for r in recipes if not r.design.needs_whole_sequence]
+        recipes = step_by_step or [RECIPES[name]]
     training, validation = source.task.parts(source.training, recipes[0].validation, 0)
     source.task.batches(validation)  # refuses data too few for a validation part
     batches = source.task.batches(training)

@@ -28,6 +28,7 @@ def train(
     seeds: int | None = None,
     epochs: int | None = None,
     design: Design | str | None = None,
+    streaming: bool = False,
     hidden_size: int | None = None,
     memory: int | None = None,
     progress: bool = True,
@@ -54,6 +55,8 @@ def train(
         epochs: Passes over the data; by default those of the task's recipe.
         design: The shape of the network, a `Design` or its name; by default it is chosen on
             validation.
+        streaming: Whether the network has to answer step by step: no design that needs the whole
+            sequence, such as both directions, is tried.
         hidden_size: Units of the network; by default from the recipe's number of parameters.
         memory: Steps that the network starts with as its memory, by `gw.init.horizon_`; by
             default its cell's own start. A warning goes to `say` where the data need more.
@@ -87,6 +90,7 @@ def train(
         seeds=seeds,
         epochs=epochs,
         design=design,
+        streaming=streaming,
         hidden_size=hidden_size,
         memory=memory,
         say=say,
@@ -103,6 +107,7 @@ def compare(
     seeds: int = 5,
     epochs: int | None = None,
     design: Design | str | None = None,
+    streaming: bool = False,
     parameters: int | None = None,
     hidden_size: int | None = None,
     memory: int | None = None,
@@ -136,6 +141,7 @@ def compare(
         epochs: Passes over the data; by default those of the task's recipe.
         design: The shape of every network but the window, a `Design` or its name; by default it
             is chosen on validation.
+        streaming: As in `train`.
         parameters: Parameters of each network; by default those of the task's recipe.
         hidden_size: Units of each network, instead of parameters.
         memory: Steps that each recurrent network starts with as its memory, by
@@ -170,6 +176,7 @@ def compare(
         epochs=epochs,
         budget=budget,
         design=design,
+        streaming=streaming,
         parameters=parameters,
         hidden_size=hidden_size,
         memory=memory,
