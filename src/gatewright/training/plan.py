@@ -24,7 +24,13 @@ from gatewright.training.networks import (
     find_network,
     solve_hidden_size,
 )
-from gatewright.training.recipe import RECIPES, TRIED, Recipe
+from gatewright.training.recipe import (
+    FEW_SEQUENCES,
+    RECIPES,
+    TRIED,
+    UNTRAINED_FOLDS,
+    Recipe,
+)
 from gatewright.training.source import Source, open_source
 from gatewright.training.variants import Effort, Variant, find_effort
 
@@ -140,6 +146,8 @@ def make_plan(
     for line in source.notes:
         say(line)
     recipes = _recipes(source, design, effort, networks, streaming=streaming)
+    if not any(recipe.design.trained for recipe in recipes):
+        effort = replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))
     variants = [
         _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
         for task in source.task.variants()
@@ -221,6 +229,10 @@ def _recipes(
     training, validation = source.task.parts(source.training, recipes[0].validation, 0)
     source.task.batches(validation)  # refuses data too few for a validation part
     batches = source.task.batches(training)
+    untrained = [recipe for recipe in recipes if not recipe.design.trained]
+    # Few sequences say little in short trainings, and networks that need none do better.
+    if untrained and effort.pilot < 1.0 and len(source.training) < FEW_SEQUENCES:
+        recipes = untrained
     return [recipe.fitted(batches) for recipe in recipes[: None if effort.designs else 1]]
 
 
