@@ -20,7 +20,7 @@ from gatewright.training.loop import evaluate
 from gatewright.training.networks import find_network
 from gatewright.training.plan import make_plan
 from gatewright.training.recipe import Recipe
-from gatewright.training.train import train
+from gatewright.training.train import compare, train
 
 LENGTHS = torch.tensor([30, 12, 1, 25])
 
@@ -239,3 +239,27 @@ def test_designs_that_must_be_trained_are_refused():
         Design(front="convolution", trained=False)
     with pytest.raises(ArgumentError, match="only a class for a whole sequence"):
         make_plan("weather", ["gru"], design="untrained", say=lambda line: None, reading={})
+
+
+def test_a_comparison_has_the_untrained_network_where_it_can_learn(tmp_path: Path):
+    plan = make_plan(waves(40), None, say=lambda line: None, reading={})
+    assert list(plan.networks)[:2] == ["window", "untrained"] and "gru" in plan.networks
+    assert "untrained" not in make_plan("weather", None, say=lambda line: None, reading={}).networks
+    with pytest.raises(ArgumentError, match="the network untrained cannot do the task forecast"):
+        make_plan("weather", ["untrained"], say=lambda line: None, reading={})
+    comparison = compare(
+        waves(40),
+        cells=["untrained", "rnn"],
+        seeds=1,
+        epochs=1,
+        design="plain",
+        out=tmp_path / "out",
+        progress=False,
+    )
+    untrained = next(entry for entry in comparison.networks if entry.name == "untrained")
+    assert untrained.title == "untrained GRU"
+    assert comparison.best is untrained
+    assert isinstance(comparison.model.body, SequenceNetwork)
+    loaded = gw.load(tmp_path / "out")
+    new = [waves().sequences[0]]
+    np.testing.assert_array_equal(loaded.predict(new), comparison.model.predict(new))

@@ -19,6 +19,7 @@ from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.model import Model
 from gatewright.training.networks import (
     NETWORKS,
+    UNTRAINED,
     Network,
     count_parameters,
     find_network,
@@ -114,7 +115,7 @@ class ExperimentPlan:
 
 def make_plan(
     data: Any,
-    cells: Sequence[str | Cell | type[Cell]],
+    cells: Sequence[str | Cell | type[Cell]] | None,
     *,
     seeds: int | None = None,
     epochs: int | None = None,
@@ -127,8 +128,11 @@ def make_plan(
     say: Callable[[str], None],
     reading: Mapping[str, Any],
 ) -> ExperimentPlan:
-    """Check the arguments of `compare` and `train`, read the data and size the networks."""
-    networks = find_networks(cells)
+    """Check the arguments of `compare` and `train`, read the data and size the networks.
+
+    Without cells, the networks are all that the task can be compared by.
+    """
+    networks = find_networks(list(NETWORKS) if cells is None else cells)
     effort = find_effort(budget)
     check_counts(
         seeds=seeds,
@@ -145,6 +149,15 @@ def make_plan(
     source = open_source(data, **reading)
     for line in source.notes:
         say(line)
+    if cells is None and source.task.closed_form:
+        # Second, as its effort is: designs are tried with the last network.
+        first, *others = networks.items()
+        networks = dict([first, *UNTRAINED.items(), *others])
+    elif not source.task.closed_form and not UNTRAINED.keys().isdisjoint(networks):
+        raise ArgumentError(
+            f"the network untrained cannot do the task {source.task.kind}: only a class for a "
+            "whole sequence can be learned in closed form; leave it out"
+        )
     recipes = _recipes(source, design, effort, networks, streaming=streaming)
     if not any(recipe.design.trained for recipe in recipes):
         effort = replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))

@@ -115,8 +115,19 @@ TRIED: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         "vowels": VOWELS,
+        # The trials of the designs used these: a random factor and smoothed labels in addition to
+        # noise, and a rate that rises over the first third.
         "classify": Recipe(
-            batch_size=32, noise=0.1, most_steps=200, least_steps=1000, keep_from=0.5
+            batch_size=32,
+            learning_rate=3e-3,
+            warmup=0.3,
+            weight_decay=0.01,
+            noise=0.1,
+            magnitude=0.1,
+            smoothing=0.05,
+            most_steps=200,
+            least_steps=1000,
+            keep_from=0.5,
         ),
         "forecast": Recipe(
             batch_size=64,

@@ -14,7 +14,7 @@ from gatewright.language.cell import Cell
 from gatewright.training.estimate import estimate_time, fit_into, within_budget
 from gatewright.training.experiment import run_experiment
 from gatewright.training.memory_check import memory_remarks
-from gatewright.training.networks import DEFAULT_CELL, NETWORKS
+from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.results import Comparison
 
@@ -134,7 +134,8 @@ def compare(
         out: New directory for config.json, model.safetensors (the best model), README.md and
             results.json. It appears complete, right after the training, or not at all. The
             baselines and report.html are added when they are done.
-        cells: Names from `NETWORKS` or `gatewright.CELLS`, cells, or "file.py:MyCell".
+        cells: Names from `NETWORKS` or `gatewright.CELLS`, cells, or "file.py:MyCell"; by default
+            all of `NETWORKS`, and for classes of sequences "untrained" too.
         budget: "quick", "normal" or "thorough": whether designs are tried, and in how many short
             trainings; see `variants.BUDGETS`.
         seeds: Number of trainings of each network, with the seeds 0, 1, ...
@@ -168,7 +169,7 @@ def compare(
 
     return _perform(
         data,
-        list(NETWORKS) if cells is None else cells,
+        cells,
         prepare,
         out=out,
         progress=progress,
@@ -187,7 +188,7 @@ def compare(
 
 def _perform(
     data: Any,
-    cells: Sequence[str | Cell | type[Cell]],
+    cells: Sequence[str | Cell | type[Cell]] | None,
     prepare: Callable[[ExperimentPlan], ExperimentPlan],
     *,
     out: str | os.PathLike[str] | None,
