@@ -39,6 +39,7 @@ from gatewright.tasks.text.ngram import Counts
 from gatewright.tasks.text.task import NextSymbol, Tail
 from gatewright.training import experiment
 from gatewright.training.experiment import choose_variant
+from gatewright.training.history import History
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
 from gatewright.training.plan import make_plan
@@ -156,7 +157,7 @@ def test_the_best_of_any_number_of_variants_is_taken(
     variants = task.variants()
     plan = make_plan(noisy(), ["rnn"], seeds=1, say=lambda line: None, reading={})
     outcomes = [
-        SimpleNamespace(history=SimpleNamespace(validation_loss=[9.0, loss], best_epoch=1))
+        SimpleNamespace(history=History(validation_loss=[9.0, loss], best_epoch=1))
         for loss in losses
     ]
     monkeypatch.setattr(experiment, "perform_all", lambda *arguments, **options: outcomes)

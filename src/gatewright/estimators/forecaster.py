@@ -199,6 +199,6 @@ class Forecaster(NetworkEstimator):
 
         def loss(variant: Forecast) -> float:
             _, history = self._learn(variant, series, recipe.pilot())
-            return history.validation_loss[history.best_epoch]
+            return history.best_loss
 
         return min(task.variants(), key=loss)

@@ -75,7 +75,7 @@ def choose_variant(plan: ExperimentPlan, progress: bool) -> ExperimentPlan:
     pilot = replace(plan, networks={name: plan.networks[name]}, seeds=1, recipe=plan.recipe.pilot())
     jobs = [job for task in variants for job in replace(pilot, task=task).jobs()]
     outcomes = _perform(pilot, jobs, progress, keep=False, what="short trainings to choose by")
-    losses = [run.history.validation_loss[run.history.best_epoch] for run in outcomes]
+    losses = [run.history.best_loss for run in outcomes]
     best = losses.index(min(losses))
     others = [*losses[:best], *losses[best + 1 :]]
     note = why_chosen(presentation_of(variants[best]).variant, losses[best], others)
@@ -113,7 +113,7 @@ def _measurable(plan: ExperimentPlan, outcomes: Sequence[Outcome]) -> list[Outco
     A comparison leaves out trainings that were ended by hand, if others were finished: a
     network cannot be judged by a training that was cut short.
     """
-    begun = [outcome for outcome in outcomes if outcome.history.best_epoch >= 0]
+    begun = [outcome for outcome in outcomes if outcome.history.has_best]
     finished = [outcome for outcome in begun if outcome.history.stopped != BY_HAND]
     return finished if len(plan.networks) > 1 and finished else begun
 
@@ -177,11 +177,11 @@ def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:
         predicted = task.predictions(run_all(run.model, batches), run.model)
         trial = Trial(
             seed=run.job.seed,
-            validation=run.history.validation[run.history.best_epoch],
+            validation=run.history.best,
             test=task.score(predicted, plan.test),
             predicted=predicted,
             history=run.history,
-            loss=run.history.validation_loss[run.history.best_epoch],
+            loss=run.history.best_loss,
         )
         trials.setdefault(run.job.network, []).append(trial)
     models = {run.job.network: run.model for run in trained}
