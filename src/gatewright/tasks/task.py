@@ -156,8 +156,12 @@ class Task:
     def score(self, predicted: Any, part: Any) -> dict[str, float]:
         """Return all metrics of predictions, whether of a network or of a baseline."""
 
-    def calibrate(self, model: Any, validation: Any) -> None:
-        """Correct a trained model in place by its errors on the validation part."""
+    def calibrate(self, model: Any, validation: Any) -> bool:
+        """Correct a trained model in place by its errors on the validation part.
+
+        Return whether it is better than its start; if not, it is its start again.
+        """
+        return True
 
     def refit(self, model: Any, validation: Any) -> None:
         """Learn from the validation part too, in place, after everything was measured on it."""

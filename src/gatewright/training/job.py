@@ -96,7 +96,8 @@ def fit(
         steps = recipe.steps_per_epoch(model.task.batches(training))
         state = LoopState(model, recipe, steps, seed=seed)
         history = run_loop(state, training, validation, on_epoch=on_epoch, stop=stop)
-        model.task.calibrate(model, validation)
+        if not model.task.calibrate(model, validation):
+            history.best_epoch = -1
         if history.has_best:
             # Calibrating changed the model's intervals, and with them its metrics.
             _, history.best = evaluate(model, model.task.batches(validation), validation)

@@ -88,31 +88,34 @@ def widening(quantiles: NDArray[np.float64], truth: NDArray[np.float64]) -> NDAr
 
 
 def step_widening(
-    quantiles: NDArray[np.float64], truth: NDArray[np.float64], independent: float
+    quantiles: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    independent: float,
 ) -> NDArray[np.float64]:
     """Return such factors for each step of the horizon, (H, K), cautious where errors are few.
 
-    Steps share the errors of their neighbours until there are `POOLED` of them, and a factor that
-    rests on few independent errors counts less than 1, from which it starts.
+    Steps share the errors of their neighbours until there are `POOLED` of them. A factor that
+    rests on few independent errors counts less than the one that gives the intervals the width
+    of the reference's.
 
     Args:
+        quantiles, truth: As for `widening`.
+        reference: Quantiles like these, whose intervals can be trusted.
         independent: The number of independent errors, for which `CAUTION` is the unit.
     """
     score = _conformal_score(quantiles, truth)
     windows, horizon = score.shape[:2]
     radius = min(-(-POOLED // windows) // 2, horizon)
-    factors = np.stack(
-        [
-            np.quantile(
-                score[:, max(h - radius, 0) : h + radius + 1].reshape(-1, score.shape[2]),
-                SHARE,
-                axis=0,
-            )
-            for h in range(horizon)
-        ]
-    )
-    cautious: NDArray[np.float64] = np.maximum(factors, 1e-3) ** (
-        independent / (independent + CAUTION)
+    factors = np.empty(score.shape[1:])
+    for h in range(horizon):
+        pooled = score[:, max(h - radius, 0) : h + radius + 1]
+        factors[h] = np.quantile(pooled.reshape(-1, score.shape[2]), SHARE, axis=0)
+    widths = [(own[..., -1] - own[..., 0]).mean(0) for own in (reference, quantiles)]
+    trusted = widths[0] / np.maximum(widths[1], 1e-9)
+    share = independent / (independent + CAUTION)
+    cautious: NDArray[np.float64] = np.exp(
+        share * np.log(np.maximum(factors, 1e-3)) + (1.0 - share) * np.log(trusted)
     )
     return cautious
 

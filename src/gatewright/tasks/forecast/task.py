@@ -43,6 +43,13 @@ from gatewright.tasks.task import Batch, Task, run_all, run_each
 MIN_SPREAD = 0.1
 #: Hidden units between the known values of a future step and their effect on its forecast.
 AHEAD_UNITS = 16
+#: What the network adds to the base counts by n / (n + ENOUGH) for n independent validation
+#: errors, and at least by LEAST_SHARE. On 19 series, with the last fifth put aside before, all of
+#: it made the errors 5 % larger in the mean, half of it 1 %, and half of it with WORTH nothing.
+ENOUGH = 50.0
+LEAST_SHARE = 0.5
+#: Share of the base's error on validation by which the network has to improve it.
+WORTH = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,11 +240,7 @@ class Forecast(ForecastSpec, Task):
             return
         self._fit_map(model, training)
         self._store(model, fit_quantiles(self, self.base, training))
-        with torch.no_grad():
-            nn.init.zeros_(model.readout.weight)
-            nn.init.zeros_(model.readout.bias)
-            if self.known:
-                nn.init.zeros_(model.ahead[-1].weight)
+        self._scale_network(model, 0.0)
 
     def _fit_map(self, model: Any, training: Series) -> None:
         assert self.base is not None
@@ -249,25 +252,51 @@ class Forecast(ForecastSpec, Task):
         for name, tensor in tensors.items():
             getattr(model, name).copy_(tensor)
 
-    def calibrate(self, model: Any, validation: Stretch) -> None:
+    def calibrate(self, model: Any, validation: Stretch) -> bool:
         """Widen the intervals until they hold their share of the validation part.
 
-        The base has intervals from its errors at rolling origins, those in the validation part
-        among them; where the network adds nothing to it, they stay.
+        Where there is a base, first reduce what the network adds to it to the share that so many
+        data can support; where that does not help on the validation part, the base stays alone,
+        with intervals from its errors at rolling origins. Return whether the network counts.
         """
         batches = self.batches(validation)
-        if self.base is not None:
-            self._store(model, fit_quantiles(self, self.base, validation.series))
-            if not model.readout.weight.any():
-                return
-        # Without the floor: an end that was raised to it would not tell how far to stretch.
-        predicted = self._unbounded(run_all(model, batches), model)
         if self.base is None:
-            factors = widening(predicted, batches.truth)
-        else:
-            count = independent(len(batches), self.horizon)
-            factors = step_widening(predicted, batches.truth, count)
+            # Without the floor: an end that was raised to it would not tell how far to stretch.
+            predicted = self._unbounded(run_all(model, batches), model)
+            model.widening.copy_(torch.from_numpy(widening(predicted, batches.truth)))
+            return True
+        self._store(model, fit_quantiles(self, self.base, validation.series))
+        count = independent(len(batches), self.horizon)
+        learned = self._scale_network(model, 0.0)
+        alone = self._unbounded(run_all(model, batches), model)
+        self._scale_network(model, 1.0, learned)
+        self._scale_network(model, max(LEAST_SHARE, count / (count + ENOUGH)))
+        predicted = self._unbounded(run_all(model, batches), model)
+        before, after = (
+            self.score(quantiles, validation)["mase"] for quantiles in (alone, predicted)
+        )
+        if not after < (1.0 - WORTH) * before:
+            self._scale_network(model, 0.0)
+            return False
+        factors = step_widening(predicted, alone, batches.truth, count)
         model.widening.copy_(torch.from_numpy(factors))
+        return True
+
+    def _scale_network(
+        self, model: Any, factor: float, weights: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """Multiply all that is added to the base, in place; return the weights before that.
+
+        Args:
+            weights: Weights to take instead of the model's own.
+        """
+        own = [model.readout.weight, model.readout.bias]
+        own += [model.ahead[-1].weight] if self.known else []
+        before = [tensor.detach().clone() for tensor in own]
+        with torch.no_grad():
+            for tensor, source in zip(own, weights or before, strict=True):
+                tensor.copy_(factor * source)
+        return before
 
     def refit(self, model: Any, validation: Stretch) -> None:
         """Fit the base again, to training and validation part together."""
@@ -282,6 +311,9 @@ class Forecast(ForecastSpec, Task):
         return {"mase": means["mae"], "crps": means["crps"], "coverage": coverage}
 
     def variants(self) -> Sequence[Self]:
+        # Beside a base, which knows the level, levels only invite a network to learn the dates.
+        if self.base is not None:
+            return (replace(self, per_window=True),)
         return (self, replace(self, per_window=True))
 
     def adapt(self, data: Series, *, unknown: Unknown = "refuse") -> tuple[Series, list[str]]:
