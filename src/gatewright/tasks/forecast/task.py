@@ -238,11 +238,12 @@ class Forecast(ForecastSpec, Task):
         """Fit the base, and let the network add nothing to it yet."""
         if self.base is None:
             return
-        self._fit_map(model, training)
+        self.fit_map_of(model, training)
         self._store(model, fit_quantiles(self, self.base, training))
         self._scale_network(model, 0.0)
 
-    def _fit_map(self, model: Any, training: Series) -> None:
+    def fit_map_of(self, model: Any, training: Series) -> None:
+        """Fit the linear map of the base to these series, in place."""
         assert self.base is not None
         scaling = (model.mean.double().numpy(), model.scale.double().numpy())
         self._store(model, fit_map(self, self.base, training, scaling))
@@ -301,7 +302,7 @@ class Forecast(ForecastSpec, Task):
     def refit(self, model: Any, validation: Stretch) -> None:
         """Fit the base again, to training and validation part together."""
         if self.base is not None:
-            self._fit_map(model, validation.series)
+            self.fit_map_of(model, validation.series)
 
     def score(self, predicted: NDArray[np.float64], part: Series | Stretch) -> dict[str, float]:
         windows = self.batches(part)

@@ -40,14 +40,20 @@ class Choice:
     shift: bool  # whether the median error is added
 
 
-def choose_base(spec: ForecastSpec, training: Series) -> Base:
-    """Return the base that forecasts best at rolling origins inside the training part."""
+def choose_base(
+    spec: ForecastSpec, training: Series, methods: Sequence[str] = tuple(METHODS)
+) -> Base:
+    """Return the base that forecasts best at rolling origins inside the training part.
+
+    Args:
+        methods: The methods that it may be made of.
+    """
     low = [spec.seen.low[position] for position in spec.positions(spec.targets)]
     plain: list[Transform] = ["none"] * len(low)
     by_transform = [
         {
             transform: choose_blend(
-                spec, training, [*plain[:target], transform, *plain[target + 1 :]], target
+                spec, training, [*plain[:target], transform, *plain[target + 1 :]], target, methods
             )
             for transform in possible(lowest)
         }
@@ -57,7 +63,9 @@ def choose_base(spec: ForecastSpec, training: Series) -> Base:
     if transforms == plain:
         chosen = [choices["none"] for choices in by_transform]
     else:  # a target may read other targets, which are transformed now
-        chosen = [choose_blend(spec, training, transforms, target) for target in range(len(low))]
+        chosen = [
+            choose_blend(spec, training, transforms, target, methods) for target in range(len(low))
+        ]
     units, smallest = units_of(spec, training, transforms)
     return Base(
         members=tuple(choice.members for choice in chosen),
@@ -75,7 +83,11 @@ def _best_transform(choices: dict[Transform, Choice]) -> Transform:
 
 
 def choose_blend(
-    spec: ForecastSpec, training: Series, transforms: Sequence[Transform], target: int
+    spec: ForecastSpec,
+    training: Series,
+    transforms: Sequence[Transform],
+    target: int,
+    methods: Sequence[str],
 ) -> Choice:
     """Return the best blend for one target; without a choice where the series are too short."""
     folds = list(rolling(spec, training, transforms, target))
@@ -84,7 +96,7 @@ def choose_blend(
         method = "seasonal naive" if is_seasonal else "persistence"
         return Choice((Member(method, (0,), 1.0),), np.inf, False)
     candidates = [
-        candidate for method in METHODS for candidate in [_best_setting(method, folds)] if candidate
+        candidate for method in methods for candidate in [_best_setting(method, folds)] if candidate
     ]
     members, predicted = _blend(folds, candidates)
     transform = transforms[target]

@@ -15,6 +15,8 @@ from gatewright.tasks.forecast.metrics import LEVELS, MEDIAN
 #: Independent errors from which each step of the horizon has quantiles of its own. With fewer, all
 #: steps share the shape of the distribution, and only its scale is that of the step.
 OWN_QUANTILES = 60
+#: Half of the narrowest interval, in units of the window.
+ROUNDING = 1e-5
 
 
 def independent(windows: int, horizon: int) -> float:
@@ -54,7 +56,8 @@ def error_quantiles(errors: Array, count: float, *, shift: bool) -> Array:
         quantiles = scale[:, None] * shape
     if not shift:
         quantiles = quantiles - quantiles[:, MEDIAN : MEDIAN + 1]
-    result: Array = quantiles
+    # A series that repeats exactly has no errors, but the model rounds to float32.
+    result: Array = quantiles + ROUNDING * np.linspace(-1.0, 1.0, len(LEVELS))
     return result
 
 

@@ -22,7 +22,7 @@ FIRST_SHARE = 0.4
 #: Fewest windows to fit a method to.
 MIN_WINDOWS = 8
 #: Values in the windows of one fit; more take time and hardly change the choice.
-MAX_VALUES = 4_000_000
+MAX_VALUES = 1_500_000
 #: Fewest windows of a fit that are thinned to.
 LEAST_WINDOWS = 200
 
