@@ -29,6 +29,9 @@ MASE = Metric("mase", "MASE")
 CRPS = Metric("crps", "CRPS")
 #: Share of the truth that lies between the outer quantiles.
 COVERAGE = Metric("coverage", "inside", percent=True, judges=False)
+#: Sum of the medians above that of the truth, as a share of the latter's absolute values. The
+#: median of a target that is mostly 0 may look good by MASE, and miss all of the sum.
+BIAS = Metric("bias", "bias of sums", percent=True, judges=False)
 
 #: Errors that a step of the horizon takes its own factor of the interval from.
 POOLED = 100
@@ -67,6 +70,13 @@ def errors(
         "crps": 2.0 * losses.mean((1, 3)),
         "coverage": inside.mean(1),
     }
+
+
+def bias_of_sums(quantiles: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return `BIAS`, the mean over the targets."""
+    total = np.abs(truth).sum((0, 1))
+    excess = (quantiles[..., MEDIAN] - truth).sum((0, 1))
+    return float((excess / np.where(total > 0.0, total, 1.0)).mean())
 
 
 def widening(quantiles: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:

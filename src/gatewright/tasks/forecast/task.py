@@ -21,12 +21,15 @@ from gatewright.tasks.forecast.base.intervals import independent
 from gatewright.tasks.forecast.base.reading import Places
 from gatewright.tasks.forecast.base.transform import backward, transformed, transformed_array
 from gatewright.tasks.forecast.future import Future, columns
+from gatewright.tasks.forecast.means import mean_factors, means
 from gatewright.tasks.forecast.metrics import (
+    BIAS,
     COVERAGE,
     CRPS,
     LEVELS,
     MASE,
     MEDIAN,
+    bias_of_sums,
     errors,
     pinball,
     scaled,
@@ -62,7 +65,7 @@ class Forecast(ForecastSpec, Task):
     """
 
     kind: ClassVar[str] = "forecast"
-    metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE)
+    metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE, BIAS)
     overlap: ClassVar[bool] = True
 
     per_window: bool = False  # whether each window is scaled by its own last value and spread
@@ -231,6 +234,7 @@ class Forecast(ForecastSpec, Task):
             return {"widening": torch.ones(len(self.targets))}
         return {
             "widening": torch.ones(self.horizon, len(self.targets)),
+            "mean_factors": torch.zeros(2, len(self.targets)),
             **{name: torch.zeros(shape) for name, shape in shapes(self, self.base).items()},
         }
 
@@ -276,12 +280,16 @@ class Forecast(ForecastSpec, Task):
         before, after = (
             self.score(quantiles, validation)["mase"] for quantiles in (alone, predicted)
         )
-        if not after < (1.0 - WORTH) * before:
+        helps = after < (1.0 - WORTH) * before
+        if helps:
+            factors = step_widening(predicted, alone, batches.truth, count)
+            model.widening.copy_(torch.from_numpy(factors))
+        else:
             self._scale_network(model, 0.0)
-            return False
-        factors = step_widening(predicted, alone, batches.truth, count)
-        model.widening.copy_(torch.from_numpy(factors))
-        return True
+        quantiles = self.predictions(run_all(model, batches), model)
+        past = batches.past[:, :, self.places.targets]
+        model.mean_factors.copy_(torch.from_numpy(mean_factors(quantiles, past, batches.truth)))
+        return helps
 
     def _scale_network(
         self, model: Any, factor: float, weights: Sequence[Tensor] | None = None
@@ -308,8 +316,13 @@ class Forecast(ForecastSpec, Task):
         windows = self.batches(part)
         raw = errors(predicted, windows.truth)
         coverage = float(raw.pop("coverage").mean())
-        means = scaled(raw, windows, self.naive_error)
-        return {"mase": means["mae"], "crps": means["crps"], "coverage": coverage}
+        scores = scaled(raw, windows, self.naive_error)
+        return {
+            "mase": scores["mae"],
+            "crps": scores["crps"],
+            "coverage": coverage,
+            "bias": bias_of_sums(predicted, windows.truth),
+        }
 
     def variants(self) -> Sequence[Self]:
         # Beside a base, which knows the level, levels only invite a network to learn the dates.
@@ -360,8 +373,23 @@ class Forecast(ForecastSpec, Task):
             )
             quantiles = self.predictions(run_each(model, [batch]), model)[0, :steps]
             times = series.times_after(position, steps)
-            futures.append(Future(series.ids[position], self.targets, times, quantiles))
+            sums = self._means(model, quantiles, past)
+            futures.append(Future(series.ids[position], self.targets, times, quantiles, sums))
         return futures
+
+    def _means(
+        self, model: Any, quantiles: NDArray[np.float64], past: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the mean forecasts (horizon,) of the targets that are never below 0."""
+        if self.base is None:
+            return {}
+        factors = model.mean_factors.double().numpy()
+        forecasts = means(quantiles[None], past[None][:, :, self.places.targets], factors)[0]
+        return {
+            target: forecasts[:, k]
+            for k, (target, low) in enumerate(zip(self.targets, self.floor, strict=True))
+            if low is not None
+        }
 
     def _check_horizon(self, horizon: int | None) -> int:
         if horizon is None:
