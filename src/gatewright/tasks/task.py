@@ -120,7 +120,7 @@ class Task:
 
     @property
     def start_counts(self) -> bool:
-        """Whether a model is useful before its first step, so that its start may be the best."""
+        """True if a model is useful before its first step, so that its start may be the best."""
         return False
 
     def start(self, model: Any, training: Any) -> None:

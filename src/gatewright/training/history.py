@@ -33,7 +33,7 @@ class History:
 
     @property
     def has_best(self) -> bool:
-        """Whether there are weights that were measured."""
+        """True if there are weights that were measured."""
         return self.best_epoch >= 0 or self.start_loss is not None
 
     @property

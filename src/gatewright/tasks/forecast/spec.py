@@ -123,6 +123,8 @@ def usual_window(season: int, usual: int, longest: int) -> int:
     method sees the season.
     """
     window = max(min(max(4 * usual, MIN_WINDOW), longest // 4), 2)
+    if season > MAX_SEASONAL_HORIZON:  # the days of a year are too many steps to carry
+        return window
     if 2 * season + 1 <= longest // 3:
         return max(window, 2 * season + 1)
     return max(window, season + 1) if season + 1 <= longest // 2 else window

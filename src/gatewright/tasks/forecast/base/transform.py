@@ -70,6 +70,9 @@ def transformed_array(
     low: Sequence[float],
 ) -> NDArray[np.float64]:
     """Return the same for an array."""
-    result = transformed(torch.from_numpy(values), positions, transforms, low)
-    array: NDArray[np.float64] = result.numpy()
+    if all(transform == "none" for transform in transforms):
+        return values
+    array: NDArray[np.float64] = transformed(
+        torch.tensor(values), positions, transforms, low
+    ).numpy()
     return array

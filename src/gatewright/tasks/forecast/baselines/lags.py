@@ -125,7 +125,7 @@ def _with_steps(x: Array, horizon: int) -> Array:
     return np.column_stack([np.repeat(x, horizon, axis=0), ahead])
 
 
-def features(windows: Windows, lags: int, units: Units | None) -> Array:
+def features(windows: Windows, lags: int, units: WindowUnits | None) -> Array:
     """Return the last `lags` values of every channel and the known future values, (N, F)."""
     past = windows.past
     if units is not None:
@@ -135,7 +135,7 @@ def features(windows: Windows, lags: int, units: Units | None) -> Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Units:
+class WindowUnits:
     """The units of windows: last values and spreads of the channels that have them."""
 
     channels: list[int]
@@ -144,7 +144,7 @@ class Units:
     targets: list[int]  # among these channels
 
     @classmethod
-    def of(cls, spec: ForecastSpec, windows: Windows) -> Units:
+    def of(cls, spec: ForecastSpec, windows: Windows) -> WindowUnits:
         """Measure the windows of a forecast."""
         places = Places.of(spec)
         past = windows.past[:, :, places.own]
@@ -172,7 +172,7 @@ def _regress(spec: ForecastSpec, training: Any, lags: int, learn: Learner, scale
         scales: Whether windows are read and predicted in their own units.
     """
     windows = _thinned(spec.windows(training))
-    units = Units.of(spec, windows) if scales else None
+    units = WindowUnits.of(spec, windows) if scales else None
     x, y = features(windows, lags, units), windows.truth
     y = y if units is None else units.scaled(y)
     predict, size = learn(x, y)
@@ -186,7 +186,7 @@ def _regress(spec: ForecastSpec, training: Any, lags: int, learn: Learner, scale
 
     def forecast(part: Any) -> Array:
         new = spec.windows(part)
-        units = Units.of(spec, new) if scales else None
+        units = WindowUnits.of(spec, new) if scales else None
         point = predict(features(new, lags, units))
         point = point if units is None else units.restored(point)
         return spec.bounded(around(point, new.series, residuals, windows.series))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,11 @@ def _baseline(spec: ForecastSpec, name: str) -> Baseline:
 
 def _why_not() -> str | None:
     # The package itself takes seconds to import, so it is only looked for.
-    if find_spec("statsforecast") is not None:
+    try:
+        version("statsforecast")
+    except PackageNotFoundError:
+        pass
+    else:
         return None
     titles = [title.split(" ")[0] for title, _ in MODELS.values()]
     return (
