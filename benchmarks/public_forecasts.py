@@ -79,12 +79,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the network (3)")
     parser.add_argument("--cell", default="lstm", help="the network (lstm, as `train` has it)")
     parser.add_argument("--peers", action="store_true", help="also the models of statsforecast")
+    parser.add_argument("--out", type=Path, help="a file whose rows are kept, and added to")
     options = parser.parse_args()
     unknown = set(options.names) - set(SERIES)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(SERIES)}")
-    rows: dict[str, Row] = {}
-    path = RESULTS / f"public-forecasts-{date.today()}.json"
+    path = options.out or RESULTS / f"public-forecasts-{date.today()}.json"
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    rows = {name: Row(**row) for name, row in stored.items()}
     for name in options.names or SERIES:
         rows[name] = run(name, options.cell, options.seeds, options.peers)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
@@ -96,7 +98,9 @@ def main() -> None:
 
 def run(name: str, cell: str, seeds: int, peers: bool) -> Row:
     """Train the network from each seed and fit the baselines on one series."""
-    plan = make_plan(SERIES[name].read(), [cell], seeds=seeds, say=lambda line: None, reading={})
+    horizon = SERIES[name].horizon
+    sizes = {} if horizon is None else {"horizon": horizon}
+    plan = make_plan(SERIES[name].read(), [cell], seeds=seeds, say=lambda line: None, reading=sizes)
     chosen = {*OPPONENTS, *STAND_IN.values(), "base", *(MODELS if peers else ())}
     baselines = [baseline for baseline in plan.baselines if baseline.name in chosen]
     began = time.monotonic()

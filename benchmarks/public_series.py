@@ -30,6 +30,7 @@ class PublicSeries:
 
     frame: Callable[[], Any]
     reading: Mapping[str, Any] = field(default_factory=dict)
+    horizon: int | None = None  # steps to forecast, where the default is too many for the data
 
     def read(self) -> Reading:
         """Read the data for a forecast."""
@@ -110,6 +111,7 @@ _MACRO = _csv("statsmodels", "datasets/macrodata/macrodata.csv")
 _VEGA = "_data/"
 
 SERIES: Mapping[str, PublicSeries] = {
+    "weather": PublicSeries(lambda: "weather"),
     "Airline": PublicSeries(
         _dated(_csv("aeon", "datasets/data/Airline/Airline.csv"), "Date", ["Passengers"], "%Y-%m")
     ),
@@ -125,6 +127,7 @@ SERIES: Mapping[str, PublicSeries] = {
         _dated(
             _csv("aeon", "datasets/data/solar/solar.csv"), "datetime_gmt", ["solar_gen"], "ISO8601"
         ),
+        horizon=24,
     ),
     "CO2": PublicSeries(
         _dated(_csv("statsmodels", "datasets/co2/co2.csv"), "date", ["co2"], "%Y%m%d"),
@@ -148,14 +151,6 @@ SERIES: Mapping[str, PublicSeries] = {
     "electrical equipment": PublicSeries(
         lambda: _dated(_elec_equip, "date", ["equipment"], "%b-%d-%Y")()
     ),
-    "Seattle hourly": PublicSeries(
-        _dated(_csv("vega_datasets", _VEGA + "seattle-temps.csv"), "date", ["temp"]),
-        {"fill": "linear"},
-    ),
-    "San Francisco hourly": PublicSeries(
-        _dated(_csv("vega_datasets", _VEGA + "sf-temps.csv"), "date", ["temp"]),
-        {"fill": "linear"},
-    ),
     "Seattle warmth": PublicSeries(
         _dated(_csv("vega_datasets", _VEGA + "seattle-weather.csv"), "date", ["temp_max"])
     ),
@@ -173,5 +168,13 @@ SERIES: Mapping[str, PublicSeries] = {
     ),
     "US employment": PublicSeries(
         _dated(_csv("vega_datasets", _VEGA + "us-employment.csv"), "month", ["nonfarm"])
+    ),
+    "Seattle hourly": PublicSeries(
+        _dated(_csv("vega_datasets", _VEGA + "seattle-temps.csv"), "date", ["temp"]),
+        {"fill": "linear"},
+    ),
+    "San Francisco hourly": PublicSeries(
+        _dated(_csv("vega_datasets", _VEGA + "sf-temps.csv"), "date", ["temp"]),
+        {"fill": "linear"},
     ),
 }

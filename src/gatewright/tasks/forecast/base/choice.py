@@ -130,7 +130,9 @@ def _blend(
     folds: Sequence[Fold], candidates: Sequence[Candidate]
 ) -> tuple[tuple[Member, ...], list[Array]]:
     """Average methods: add in each round what helps most, even again (Caruana et al. 2004)."""
-    first = int(np.argmin([candidate.error for candidate in candidates]))
+    # The simplest one that is as good as the best: they are in this order.
+    limit = (1.0 + WORTH) * min(candidate.error for candidate in candidates)
+    first = next(k for k, candidate in enumerate(candidates) if candidate.error <= limit)
     rounds, total, error = [first], list(candidates[first].predicted), candidates[first].error
     while len(rounds) < ROUNDS:
         sums = [
