@@ -151,7 +151,7 @@ def test_a_process_ends_as_it_should():
         (["compare", "nothing", "--out", "new"], "nothing"),
         (["compare", "vowels", "--out", "new", "--cells", "lstn"], "lstn"),
         (["compare", "vowels", "--out", "new", "--cells", ","], "error"),
-        (["compare", "vowels", "--out", "new", "--budget", "1"], "budget"),
+        (["compare", "vowels", "--out", "new", "--parameters", "1"], "parameters"),
     ],
     ids=" ".join,
 )

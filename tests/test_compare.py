@@ -34,7 +34,7 @@ from gatewright.training.history import BY_HAND
 from gatewright.training.job import TrainingJob, build_model, perform
 from gatewright.training.loop import LoopState, disturb, run_loop
 from gatewright.training.model import Model
-from gatewright.training.networks import NETWORKS, TOLERANCE, parameters, solve_hidden_size
+from gatewright.training.networks import NETWORKS, TOLERANCE, count_parameters, solve_hidden_size
 from gatewright.training.processes import pool
 from gatewright.training.processes.pool import perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
@@ -42,7 +42,7 @@ from gatewright.training.train import compare
 from gatewright.training.window import WindowNetwork
 from in_process import perform_here
 
-SMALL = replace(VOWELS, budget=1500, epochs=3, learning_rate=1e-2, weight_decay=0.01)
+SMALL = replace(VOWELS, parameters=1500, epochs=3, learning_rate=1e-2, weight_decay=0.01)
 VOWEL_DATA = load_vowels().train
 SPEAKERS = Classify.of(VOWEL_DATA)
 
@@ -71,7 +71,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory):
         cells=["window", "lstm"],
         seeds=2,
         epochs=4,
-        budget=1500,
+        parameters=1500,
         progress=False,
     )
     return comparison, out
@@ -85,10 +85,10 @@ def test_every_network_meets_the_budget(name: str, budget: int) -> None:
         return model_of(name, SPEAKERS, size)
 
     size = solve_hidden_size(name, build, budget)
-    count = parameters(build(size))
+    count = count_parameters(build(size))
     assert abs(count - budget) <= TOLERANCE * budget
     for other in (size - 1, size + 1):
-        assert abs(parameters(build(other)) - budget) >= abs(count - budget)
+        assert abs(count_parameters(build(other)) - budget) >= abs(count - budget)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -96,9 +96,9 @@ def test_the_recipe_of_the_vowels_is_met_within_three_percent(name: str) -> None
     def build(size: int) -> nn.Module:
         return model_of(name, SPEAKERS, size)
 
-    budget = RECIPES["vowels"].budget
+    budget = RECIPES["vowels"].parameters
     size = solve_hidden_size(name, build, budget)
-    assert abs(parameters(build(size)) - budget) <= 0.03 * budget
+    assert abs(count_parameters(build(size)) - budget) <= 0.03 * budget
 
 
 def test_solving_does_not_touch_the_random_numbers() -> None:
@@ -328,7 +328,9 @@ def test_the_test_part_is_opened_after_all_training(
     monkeypatch.setattr(plan_module, "baselines_for", lambda task: first)
     monkeypatch.setattr(source_module, "read", lambda data: replace(read("vowels"), test=sealed))
     monkeypatch.setattr(experiment_module, "perform_all", after_all)
-    compare(out=tmp_path / "out", cells=["window"], seeds=1, epochs=1, budget=1500, progress=False)
+    compare(
+        out=tmp_path / "out", cells=["window"], seeds=1, epochs=1, parameters=1500, progress=False
+    )
     assert not closed
 
 
@@ -350,7 +352,8 @@ def test_the_comparison_has_rows_metrics_and_times(compared) -> None:
     assert means[comparison.best.name] == max(means.values())
     assert sum(map(sum, comparison.shown["confusion"])) == 370
     table = comparison.table()
-    assert table.row_count == 5 and "opened once" in str(table.caption)
+    # A row for each network and baseline, and one for the mean of the best network's seeds.
+    assert table.row_count == 6 and "opened once" in str(table.caption)
 
 
 def test_a_narrow_terminal_gets_fewer_columns_and_nothing_cut(compared) -> None:
@@ -371,7 +374,7 @@ def test_the_results_in_json(compared) -> None:
     comparison, out = compared
     results = json.loads(comparison.to_json())
     assert results == json.loads((out / "results.json").read_text(encoding="utf-8"))
-    assert results["recipe"]["budget"] == 1500 and results["recipe"]["epochs"] == 4
+    assert results["recipe"]["parameters"] == 1500 and results["recipe"]["epochs"] == 4
     assert [network["name"] for network in results["networks"]] == ["window", "lstm"]
     lstm = results["networks"][1]
     accuracies = [trial["test"]["accuracy"] for trial in lstm["trials"]]
@@ -396,10 +399,13 @@ def test_the_directory_holds_the_best_model(compared) -> None:
     model = gw.load(out)
     test = load("vowels").test
     assert model.network == comparison.best.name and model.task.classes == test.classes
-    expected = comparison.chosen.predicted
+    # The model is the mean of the best network's seeds: the probabilities are averaged.
+    expected = np.mean([trial.predicted for trial in comparison.best.trials], axis=0)
     np.testing.assert_allclose(model.predict(test), expected, rtol=1e-5, atol=1e-7)
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert f"{100 * comparison.chosen.test['accuracy']:.1f} %" in card
+    assert f"{100 * comparison.ensemble.test['accuracy']:.1f} %" in card
+    right = expected.argmax(-1) == test.labels
+    assert comparison.ensemble.test["accuracy"] == pytest.approx(right.mean())
     for word in ("gw.load", "CC BY 4.0", "370", "Limits"):
         assert word in card
 
@@ -415,8 +421,8 @@ def test_the_directory_holds_the_best_model(compared) -> None:
         ({"seeds": 0}, "seeds is 0"),
         ({"epochs": 0}, "epochs is 0"),
         ({"epochs": 1.5}, "epochs is 1.5"),
-        ({"budget": -5}, "budget is -5"),
-        ({"budget": 1}, "budget of 1 parameters cannot be met by the network window"),
+        ({"parameters": -5}, "parameters is -5"),
+        ({"parameters": 1}, "parameters is 1, which the network window cannot have"),
     ],
 )
 def test_bad_arguments_change_nothing(tmp_path: Path, options: dict, message: str) -> None:
@@ -442,7 +448,7 @@ def test_an_output_that_is_there_is_refused_before_training(
 def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
     """No file, neither in the output directory nor among the temporary files."""
     out = tmp_path / "out"
-    arguments = ["compare", "vowels", "--out", str(out), "--epochs", "500", "--budget", "1500"]
+    arguments = ["compare", "vowels", "--out", str(out), "--epochs", "500", "--parameters", "1500"]
     arguments += ["--cells", "rnn", "--seeds", "1"]
     started = subprocess.Popen(
         [sys.executable, "-m", "gatewright", *arguments],

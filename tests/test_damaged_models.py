@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import gatewright as gw
 from gatewright.data import Recordings, Series, Text
+from gatewright.designs.design import PLAIN
 from gatewright.layers.saving import sealed
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.forecast.task import Forecast
@@ -46,19 +47,19 @@ def drop_in() -> nn.Module:
 def classifier() -> nn.Module:
     sequences = tuple(np.random.default_rng(1).normal(size=(6, 3)) for _ in range(4))
     task = Classify.of(Recordings(sequences, np.arange(4) % 2, ("calm", "gale")))
-    return Model(task, "lstm", NETWORKS["lstm"].build(task, 4))
+    return Model(task, "lstm", NETWORKS["lstm"].build(task, 4, PLAIN))
 
 
 def forecaster() -> nn.Module:
     values = np.random.default_rng(1).normal(size=(60, 2))
     series = Series(("a",), (np.arange(60),), (values,), ("y", "z"), period=1.0, steps_a_season=4)
     task = Forecast.of(series, horizon=2, window=5)
-    return Model(task, "window", NETWORKS["window"].build(task, 4))
+    return Model(task, "window", NETWORKS["window"].build(task, 4, PLAIN))
 
 
 def writer() -> nn.Module:
     task = NextSymbol.of(Text.from_string("abracadabra"))
-    return Model(task, "gru", NETWORKS["gru"].build(task, 4))
+    return Model(task, "gru", NETWORKS["gru"].build(task, 4, PLAIN))
 
 
 MODELS = {make.__name__: make for make in (layer, drop_in, classifier, forecaster, writer)}

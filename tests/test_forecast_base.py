@@ -13,6 +13,7 @@ import torch
 
 import gatewright as gw
 from gatewright.data import Series
+from gatewright.designs.design import PLAIN
 from gatewright.tasks.baseline import Baseline
 from gatewright.tasks.forecast.base.base import Base, Member
 from gatewright.tasks.forecast.base.choice import choose_base
@@ -61,7 +62,7 @@ def based_on(task: Forecast, *members: Member, **fields: Any) -> Forecast:
 def network_of(task: Forecast, training: Series, seed: int = 0) -> Model:
     """Return a network before its first step, scaled to its data."""
     torch.manual_seed(seed)
-    model = Model(task, "gru", NETWORKS["gru"].build(task, 5)).eval()
+    model = Model(task, "gru", NETWORKS["gru"].build(task, 5, PLAIN)).eval()
     model.fit_scaling(training)
     return model
 

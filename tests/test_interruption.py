@@ -192,10 +192,11 @@ def test_variants_are_compared_by_short_trainings_of_the_last_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = make_plan(DAYS, ["window", "rnn"], seeds=3, say=lambda line: None, reading={})
-    first, second = plan.task, replace(plan.task, per_window=True)
+    first, second = (replace(plan.task, per_window=scaled) for scaled in (False, True))
     third = replace(second, season=5)
     losses = {id(first): 0.9, id(second): 0.3, id(third): 0.5}
-    monkeypatch.setattr(type(plan.task), "variants", lambda task: (first, second, third))
+    variants = [replace(plan.variants[0], task=task) for task in (first, second, third)]
+    plan = replace(plan, variants=variants)
     seen: list[TrainingJob] = []
 
     def perform_all(jobs: list[TrainingJob], data: Any, **options: Any) -> list[Outcome]:
@@ -206,11 +207,12 @@ def test_variants_are_compared_by_short_trainings_of_the_last_network(
         ]
 
     monkeypatch.setattr(experiment, "perform_all", perform_all)
-    chosen = choose_variant(plan, progress=False)
+    chosen, _ = choose_variant(plan, progress=False)
     assert chosen.task is second and chosen.networks == plan.networks and chosen.seeds == 3
-    assert "the validation loss was 0.300, and 0.900, 0.500 the other ways" in chosen.notes[-1]
-    # The last network, from one seed, by the shorter recipe.
-    assert [job.network for job in seen] == ["rnn"] * 3 and {job.seed for job in seen} == {0}
+    assert "validation loss 0.300. The others: 0.900 with" in chosen.notes[-1]
+    # The last network, on two parts of the data, by the shorter recipe.
+    assert [job.network for job in seen] == ["rnn"] * 6
+    assert [job.seed for job in seen] == [0, 1] * 3
     assert {job.recipe.epochs for job in seen} == {plan.recipe.epochs // 4}
 
 

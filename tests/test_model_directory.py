@@ -15,6 +15,7 @@ import torch
 
 import gatewright as gw
 from gatewright.data import Recordings
+from gatewright.designs.design import PLAIN
 from gatewright.errors import ArgumentError, GatewrightError, ModelError, SizeError
 from gatewright.layers.saving import sealed
 from gatewright.tasks.classify import Classify
@@ -45,7 +46,7 @@ def trained(network: str) -> Model:
     torch.manual_seed(1)
     data = Recordings(tuple(recordings(40, 30, 20, 10)), np.arange(4), CLASSES)
     task = Classify.of(data)
-    model = Model(task, network, NETWORKS[network].build(task, 5), dropout=0.3)
+    model = Model(task, network, NETWORKS[network].build(task, 5, PLAIN), dropout=0.3)
     model.fit_scaling(data)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,12 +44,24 @@ Out = Annotated[
     typer.Option(help="A new directory for the result.", show_default="runs/DATA-DATE-TIME"),
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Train each network this many times.")]
+FewSeeds = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Train this many networks; their mean is the model.",
+        show_default="the budget's",
+    ),
+]
+Budget = Annotated[
+    str,
+    typer.Option(help="How much to try and to train: quick, normal or thorough."),
+]
 Epochs = Annotated[
     int | None, typer.Option(min=1, help="Passes over the data.", show_default="the task's")
 ]
 Hidden = Annotated[
     int | None,
-    typer.Option(min=1, help="Units of each network.", show_default="from a budget"),
+    typer.Option(min=1, help="Units of each network.", show_default="from --parameters"),
 ]
 Memory = Annotated[
     int | None,
@@ -59,6 +72,53 @@ Memory = Annotated[
         show_default="the cell's own start",
     ),
 ]
+_SHAPE = "Shape of the network"
+
+
+def _shape(*names: str, help: str, default: str = "chosen on validation", **limits: Any) -> Any:
+    return typer.Option(*names, help=help, show_default=default, rich_help_panel=_SHAPE, **limits)
+
+
+Design = Annotated[
+    str | None, _shape(help="A named shape: plain, both-ways or convolutional; see the docs.")
+]
+Layers = Annotated[int | None, _shape(help="Recurrent layers.", min=1)]
+Bidirectional = Annotated[
+    bool | None,
+    _shape("--bidirectional/--one-way", help="Read sequences from both ends."),
+]
+Readout = Annotated[
+    str | None,
+    _shape(help="What sums up the steps, comma-separated: last, mean, max, attention."),
+]
+Front = Annotated[str | None, _shape(help="Before the recurrent layers: convolution, or none.")]
+Segment = Annotated[int | None, _shape(help="Steps that are read at once, as one event.", min=1)]
+
+
+def design(
+    name: str | None,
+    layers: int | None,
+    bidirectional: bool | None,
+    readout: str | None,
+    front: str | None,
+    segment: int | None,
+) -> Any:
+    """The `Design` of the options above, or None where none was given."""
+    changes: dict[str, Any] = {
+        "layers": layers,
+        "bidirectional": bidirectional,
+        "readout": None if readout is None else tuple(comma_separated(readout)),
+        "front": front,
+        "segment": segment,
+    }
+    changes = {field: value for field, value in changes.items() if value is not None}
+    if name is None and not changes:
+        return None
+    from gatewright.designs.design import find_design
+
+    return replace(find_design(name or "plain"), **changes)
+
+
 Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

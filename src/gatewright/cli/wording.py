@@ -11,7 +11,7 @@ _OPTIONS = {"hidden_size": "hidden", "networks": "cells"}
 _NAMES = (
     "task|target|time|id|label|known|static|ignore|text|fill|decimal|thousands|encoding|"
     "timezone|horizon|window|memory|minutes|unknown|cell|cells|"
-    "seeds|epochs|budget|hidden_size|networks|backend|theme"
+    "seeds|epochs|budget|parameters|design|layers|readout|front|segment|hidden_size|networks|backend|theme"
 )
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _ARGUMENT = re.compile(

@@ -79,6 +79,40 @@ attention
         changed = {name: value for name, value in asdict(self).items() if value != _PLAIN[name]}
         return f"Design({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
+    @property
+    def needs_whole_sequence(self) -> bool:
+        """True if a step's features depend on later steps, or on more of the past than a state."""
+        return bool(
+            self.bidirectional
+            or self.differences
+            or self.scaling != "none"
+            or self.front != "none"
+            or self.segment > 1
+        )
+
+    def words(self) -> str:
+        """The design as a clause, for reports.
+
+        >>> Design(layers=2, bidirectional=True, readout=("mean", "max")).words()
+        '2 layers, read from both ends, summed up by mean and max'
+        >>> PLAIN.words()
+        '1 layer, summed up by last'
+        """
+        parts = []
+        if self.scaling == "sequence":
+            parts.append("each sequence scaled by itself")
+        if self.differences:
+            parts.append("the change since the step before as further channels")
+        if self.segment > 1:
+            parts.append(f"{self.segment} steps to an event")
+        if self.front == "convolution":
+            parts.append("three convolutions in front")
+        parts.append(f"{self.layers} layer{'s' * (self.layers > 1)}")
+        if self.bidirectional:
+            parts.append("read from both ends")
+        parts.append(f"summed up by {' and '.join(self.readout)}")
+        return ", ".join(parts)
+
     def to_config(self) -> dict[str, Any]:
         """The fields, in JSON's types."""
         return {**asdict(self), "readout": list(self.readout)}
@@ -99,10 +133,13 @@ attention
 
 _PLAIN = {name: field.default for name, field in Design.__dataclass_fields__.items()}
 
+#: A recurrent layer that is read at its last step.
+PLAIN = Design()
+
 #: Designs by name, from the simplest to the largest.
 DESIGNS: Mapping[str, Design] = MappingProxyType(
     {
-        "plain": Design(),
+        "plain": PLAIN,
         "both-ways": Design(bidirectional=True, differences=True, readout=("mean", "max")),
         "convolutional": Design(
             bidirectional=True, differences=True, readout=("mean", "max"), front="convolution"

@@ -77,19 +77,32 @@ class SequenceNetwork(nn.Module):
         """Features of a sequence."""
         return self.readout.output_size + (0 if self.front is None else self.front.output_size)
 
-    def steps(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """The features of each step, what the cell read, and how many steps there are."""
+    def events(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The events that the cell reads, (T, B, features), and how many each sequence has."""
         if lengths is None:
             lengths = torch.full((x.shape[1],), len(x), device=x.device)
         events, lengths = self.preparation(x, lengths)
         if self.front is not None:
             events = self.front(events, lengths)
-        output, _ = self.recurrent(events, lengths=lengths)
-        return output, events, lengths
+        return events, lengths
+
+    def steps(
+        self, x: Tensor, lengths: Tensor | None = None, state: Any = None
+    ) -> tuple[Tensor, Any]:
+        """The recurrent layers' output at each step, (T, B, C), and their state after the last.
+
+        Args:
+            state: The state after the steps before these, as an earlier call returned it. A
+                design that prepares its events from several steps cannot continue.
+        """
+        events, lengths = self.events(x, lengths)
+        output, state = self.recurrent(events, state, lengths=lengths)
+        return output, state
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(T, B, I) and the steps of each sequence (B,) to its features (B, output size)."""
-        output, events, lengths = self.steps(x, lengths)
+        events, lengths = self.events(x, lengths)
+        output, _ = self.recurrent(events, lengths=lengths)
         features: Tensor = self.readout(output, lengths)
         if self.front is None:
             return features

@@ -22,6 +22,9 @@ from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.task import run_all
 from gatewright.training.recipe import RECIPES, Recipe
 
+#: Length of the short training that `per_window=None` chooses by, as a share of a whole one.
+PILOT = 0.25
+
 
 class Forecaster(NetworkEstimator):
     """Forecast the next steps of time series by a recurrent network of any cell.
@@ -198,7 +201,7 @@ class Forecaster(NetworkEstimator):
             return replace(task, per_window=bool(self.per_window))
 
         def loss(variant: Forecast) -> float:
-            _, history = self._learn(variant, series, recipe.pilot())
+            _, history = self._learn(variant, series, recipe.shortened(PILOT))
             return history.best_loss
 
         return min(task.variants(), key=loss)

@@ -63,6 +63,7 @@ _DESCRIBE: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {}
 _REBUILD: dict[str, Callable[[Mapping[str, Any], str], nn.Module]] = {}
 #: Kinds whose class is in a higher package, which is imported when such a model is loaded.
 _HIGHER = {
+    "ensemble": "gatewright.training.ensemble",
     "model": "gatewright.training.model",
     "network": "gatewright.designs.network",
     "window": "gatewright.training.window",

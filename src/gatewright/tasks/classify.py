@@ -103,7 +103,12 @@ class Classify(Labelled):
         )
 
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
-        return self.cross_entropy(outputs, batch.target, batch.weights)
+        return self.learning_loss(outputs, batch, model)
+
+    def learning_loss(
+        self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
+    ) -> Tensor:
+        return self.cross_entropy(outputs, batch.target, batch.weights, smoothing)
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).numpy()
@@ -162,9 +167,11 @@ class ClassifyPresentation(LabelledPresentation):
         first = part.take([0])
         x, lengths = pad(first.sequences)
         batch = Batch(x, None, torch.from_numpy(first.labels.copy()))
+        # The belief after each step is the answer to the sequence up to that step.
+        steps = len(x)
+        beginnings = Batch(x.expand(-1, steps, -1), torch.arange(1, steps + 1), lengths)
         with torch.no_grad():
-            output, _ = model.body(model.encode(x))
-            probabilities = model.readout(output[:, 0]).softmax(-1)  # (T, classes)
+            probabilities = model(beginnings)[0].softmax(-1)  # (T, classes)
         classes = self.task.classes
         true, answer = int(first.labels[0]), int(probabilities[-1].argmax())
         verdict = "correctly" if true == answer else f"wrongly: it is {classes[true]}"

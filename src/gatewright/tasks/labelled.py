@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,16 +64,21 @@ class Labelled(Task):
         return np.concatenate(training.sequences).astype(np.float64)
 
     def cross_entropy(
-        self, outputs: Tensor, target: Tensor, item_weights: Tensor | None = None
+        self,
+        outputs: Tensor,
+        target: Tensor,
+        item_weights: Tensor | None = None,
+        smoothing: float = 0.0,
     ) -> Tensor:
         """Return the mean cross entropy of items (N,), weighted by class and by item.
 
         The mean divides by the sum of the weights, not by N: so does torch with class weights.
         """
         weight = None if self.weights is None else outputs.new_tensor(self.weights)
+        entropy = partial(nn.functional.cross_entropy, weight=weight, label_smoothing=smoothing)
         if item_weights is None:
-            return nn.functional.cross_entropy(outputs, target, weight=weight)
-        losses = nn.functional.cross_entropy(outputs, target, weight=weight, reduction="none")
+            return entropy(outputs, target)
+        losses = entropy(outputs, target, reduction="none")
         total = item_weights.to(losses) * (1.0 if weight is None else weight[target])
         mean: Tensor = (losses * item_weights).sum() / total.sum()
         return mean

@@ -5,7 +5,7 @@ Each task has one implementation; `registry.presentation_of` finds it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -70,13 +70,3 @@ class Presentation(Protocol):
     def example(self, model: Any, part: Any) -> Example:
         """Return the sequence of a part whose gates a report shows."""
         ...
-
-
-def why_chosen(variant: str, loss: float, others: Sequence[float]) -> str:
-    """Explain the choice of a variant by its validation loss and those of the other variants."""
-    losses = ", ".join(f"{other:.3f}" for other in others)
-    ways = "the other way" if len(others) == 1 else "the other ways"
-    return (
-        f"{variant}: after a short training the validation loss was {loss:.3f}, "
-        f"and {losses} {ways}."
-    )

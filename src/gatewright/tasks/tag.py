@@ -83,9 +83,14 @@ class Tag(Labelled):
         return Padded(x, lengths, target, each=True)
 
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
+        return self.learning_loss(outputs, batch, model)
+
+    def learning_loss(
+        self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
+    ) -> Tensor:
         assert batch.lengths is not None
         inside = valid_steps(len(outputs), batch.lengths)
-        return self.cross_entropy(outputs[inside], batch.target[inside])
+        return self.cross_entropy(outputs[inside], batch.target[inside], smoothing=smoothing)
 
     def predictions(
         self, pairs: Iterable[tuple[Tensor, Batch]], model: Any

@@ -7,6 +7,7 @@ contract. The words and figures of a task are in its `Presentation`, its opponen
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -81,6 +82,10 @@ class Task:
     def parts(self, training: Any, fraction: float, seed: int) -> tuple[Any, Any]:
         """Split a validation part off the training part: (the rest, validation)."""
 
+    def half(self, training: Any) -> Any:
+        """Return half of what is learned from."""
+        return self.parts(training, 0.5, 0)[0]
+
     @abstractmethod
     def batches(self, part: Any) -> Batches:
         """Return a part as batches."""
@@ -146,6 +151,25 @@ class Task:
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
 
+    def learning_loss(
+        self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
+    ) -> Tensor:
+        """Return the loss that is learned from; `smoothing` spreads a share of each label."""
+        return self.loss(outputs, batch, model)
+
+    def mean_outputs(self, outputs: Tensor) -> Tensor:
+        """Return the mean of the outputs of several models, (models, ...).
+
+        Outputs are logits: the mean is that of the probabilities, as their logarithm.
+        """
+        return outputs.log_softmax(-1).logsumexp(0) - math.log(len(outputs))
+
+    def design_problem(self, design: Any) -> str | None:
+        """Return why a network of this `Design` cannot do the task, or None."""
+        if self.every_step and design.segment > 1:
+            return f"segment is {design.segment}, and this task has an answer at every step"
+        return None
+
     # Measurement.
 
     @abstractmethod
@@ -162,6 +186,10 @@ class Task:
         Return whether it is better than its start; if not, it is its start again.
         """
         return True
+
+    def calibrate_mean(self, model: Any, members: Iterable[Any], validation: Any) -> None:
+        """Correct the mean of several models, each of which is corrected, in place."""
+        self.calibrate(model, validation)
 
     def refit(self, model: Any, validation: Any) -> None:
         """Learn from the validation part too, in place, after everything was measured on it."""

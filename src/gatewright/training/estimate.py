@@ -23,6 +23,8 @@ START_UP = 4.0
 OVERHEAD = 1.3
 #: Share of a time limit for training; the rest is for the baselines, the test part and the pages.
 TRAINING_SHARE = 0.7
+#: Share of a budget that short trainings may take.
+PILOT_SHARE = 0.3
 #: Share of a time limit after which no baseline's fit begins.
 LAST_SHARE = 0.9
 #: Time limit of a single training, as a multiple of its estimate.
@@ -63,18 +65,14 @@ class TimeEstimate:
 
 def estimate_time(plan: ExperimentPlan) -> TimeEstimate:
     """Time a few steps of every network, and a part of every slow baseline."""
-    step_seconds = {name: _step_seconds(plan, name) for name in plan.networks}
-    steps = plan.recipe.steps_per_epoch(plan.task.batches(plan.parts()[0]))
-    variants = len(plan.task.variants())
-    # Without a choice of variants there are no short trainings.
-    pilot_steps = steps * plan.recipe.pilot().epochs * variants if variants > 1 else 0
+    seconds = [_training_seconds(replace(plan, variants=[variant])) for variant in plan.variants]
     last = list(plan.networks)[-1]  # the network that the variants are tried with
+    # Without a choice of variants there are no short trainings.
+    tried = seconds if len(seconds) > 1 else []
     return TimeEstimate(
-        network_seconds={
-            name: OVERHEAD * seconds * steps * plan.recipe.epochs
-            for name, seconds in step_seconds.items()
-        },
-        pilot_seconds=OVERHEAD * step_seconds[last] * pilot_steps,
+        # Any of the variants may be chosen; the time is that of the slowest.
+        network_seconds={name: max(times[name] for times in seconds) for name in plan.networks},
+        pilot_seconds=plan.effort.folds * plan.effort.pilot * sum(times[last] for times in tried),
         baseline_seconds={
             baseline.title: baseline.seconds(plan.training)
             for baseline in plan.baselines
@@ -82,6 +80,12 @@ def estimate_time(plan: ExperimentPlan) -> TimeEstimate:
         },
         seeds=plan.seeds,
     )
+
+
+def _training_seconds(plan: ExperimentPlan) -> dict[str, float]:
+    """The time of a training of each network, of the plan's first variant."""
+    steps = plan.recipe.epochs * plan.recipe.steps_per_epoch(plan.task.batches(plan.parts()[0]))
+    return {name: OVERHEAD * _step_seconds(plan, name) * steps for name in plan.networks}
 
 
 def fit_into(
@@ -116,13 +120,37 @@ def fit_into(
     plan = replace(
         plan,
         seeds=seeds,
-        recipe=replace(plan.recipe, epochs=epochs),
+        variants=[variant.with_share(share) for variant in plan.variants],
         baselines=[baseline for baseline in plan.baselines if baseline.title not in dropped],
         remarks=tuple(remarks),
         deadline=began + LAST_SHARE * 60.0 * minutes,
         limits={name: SLACK * seconds for name, seconds in network_seconds.items()},
     )
     return plan, replace(smaller, baseline_seconds=affordable)
+
+
+def within_budget(
+    plan: ExperimentPlan, *, fixed_seeds: bool = False
+) -> tuple[ExperimentPlan, TimeEstimate]:
+    """Reduce the short trainings, then the seeds, to the minutes of the plan's budget.
+
+    One whole training is always left, however long it takes.
+    """
+    full = estimate_time(plan)
+    effort = plan.effort
+    allowed = 60.0 * effort.minutes * max(full.processes, 1)  # seconds of all cores together
+    share = PILOT_SHARE * allowed / max(full.pilot_seconds, 1e-9)
+    folds = max(min(int(share * effort.folds), effort.folds), 1)
+    share = min(share * effort.folds / folds, 1.0)
+    pilot_seconds = full.pilot_seconds * share * folds / effort.folds
+    seeds = plan.seeds
+    if not fixed_seeds:
+        one_seed = sum(full.network_seconds.values())
+        seeds = min(max(int((allowed - pilot_seconds) / one_seed), 1), seeds)
+    plan = replace(
+        plan, seeds=seeds, effort=replace(effort, folds=folds, pilot=effort.pilot * share)
+    )
+    return plan, replace(full, seeds=seeds, pilot_seconds=pilot_seconds)
 
 
 def _affordable_training(

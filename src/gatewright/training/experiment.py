@@ -7,30 +7,34 @@ than the training, and the report are added to its directory when they are done.
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gatewright.files import write_file
 from gatewright.layers.saving import save
-from gatewright.tasks.presentation import why_chosen
 from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import run_all
+from gatewright.training.advice import advise
 from gatewright.training.baseline_fits import fit_baselines
+from gatewright.training.ensemble import Ensemble
 from gatewright.training.entries import Entry, Trial, rank
 from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.model import Model
-from gatewright.training.networks import parameters
+from gatewright.training.networks import count_parameters
 from gatewright.training.plan import ExperimentPlan
 from gatewright.training.processes.pool import Outcome, perform_all
 from gatewright.training.processes.progress import progress_bar
 from gatewright.training.report.card import card
 from gatewright.training.report.page import report
 from gatewright.training.results import Comparison
+from gatewright.training.variants import simplest_of_the_best, why_chosen
 
 CUT_SHORT = "The training was ended by hand: these are the best models until then."
 PENDING = "Written right after the training: the baselines were still to be computed."
@@ -52,34 +56,74 @@ def run_experiment(plan: ExperimentPlan, target: Path | None, *, progress: bool)
         target: The new directory, or None to write nothing.
         progress: Show progress bars on the error stream.
     """
-    plan = choose_variant(plan, progress)
-    trained = train_networks(plan, progress)
+    plan, ended_early = choose_variant(plan, progress)
+    trained = ended_early or train_networks(plan, progress)
     comparison = measure_networks(plan, trained, target)
     if target is not None:
         write_model(comparison, target, is_pending=bool(plan.baselines))
     comparison = fit_baselines(plan, comparison, progress)
+    if not _is_cut_short(plan, trained, comparison):
+        comparison = replace(comparison, advice=_advice(plan, progress))
     if target is not None:
         write_report(plan, comparison, trained, target)
     return comparison
 
 
-def choose_variant(plan: ExperimentPlan, progress: bool) -> ExperimentPlan:
-    """The plan with the variant of its task that does best after a short training.
+def choose_variant(plan: ExperimentPlan, progress: bool) -> tuple[ExperimentPlan, list[Trained]]:
+    """The plan with the simplest of the variants that do best after short trainings.
 
-    The last network of the plan is trained on each: in the lesson's list that is the GRU.
+    The last network of the plan is trained on each: in the lesson's list that is the GRU. Where
+    it is the only one, Ctrl-C ends the experiment with its short trainings so far: then they are
+    returned, and otherwise none.
+
+    Raises:
+        KeyboardInterrupt: if it was ended so early that there is nothing to keep.
     """
-    variants = plan.task.variants()
-    if len(variants) == 1:
-        return plan
-    name = list(plan.networks)[-1]
-    pilot = replace(plan, networks={name: plan.networks[name]}, seeds=1, recipe=plan.recipe.pilot())
-    jobs = [job for task in variants for job in replace(pilot, task=task).jobs()]
-    outcomes = _perform(pilot, jobs, progress, keep=False, what="short trainings to choose by")
-    losses = [run.history.best_loss for run in outcomes]
-    best = losses.index(min(losses))
-    others = [*losses[:best], *losses[best + 1 :]]
-    note = why_chosen(presentation_of(variants[best]).variant, losses[best], others)
-    return replace(plan, task=variants[best], notes=(*plan.notes, note))
+    if len(plan.variants) == 1:
+        return plan, []
+    name, folds = list(plan.networks)[-1], plan.effort.folds
+    pilots = [
+        replace(
+            plan,
+            networks={name: plan.networks[name]},
+            seeds=folds,
+            variants=[variant.with_share(plan.effort.pilot)],
+        )
+        for variant in plan.variants
+    ]
+    jobs = [job for pilot in pilots for job in pilot.jobs()]
+    keep = len(plan.networks) == 1
+    outcomes = _perform(plan, jobs, progress, keep=keep, what="short trainings to choose by")
+    if len(outcomes) < len(jobs) or any(run.history.stopped == BY_HAND for run in outcomes):
+        return _best_so_far(plan, outcomes)
+    reached = [run.history.best_loss for run in outcomes]
+    losses = [reached[start : start + folds] for start in range(0, len(reached), folds)]
+    chosen = simplest_of_the_best(losses)
+    note = why_chosen(plan.variants, losses, chosen)
+    chosen_plan = replace(
+        plan,
+        variants=[plan.variants[chosen]],
+        notes=(*plan.notes, note),
+        short_losses=tuple(losses[chosen]),
+    )
+    return chosen_plan, []
+
+
+def _best_so_far(
+    plan: ExperimentPlan, outcomes: Sequence[Outcome]
+) -> tuple[ExperimentPlan, list[Trained]]:
+    """The best of the short trainings that were ended by hand, and the plan with its variant."""
+    begun = [outcome for outcome in outcomes if outcome.history.has_best]
+    if not begun:
+        raise KeyboardInterrupt
+    best = min(begun, key=lambda outcome: outcome.history.best_loss)
+    (variant,) = [
+        variant
+        for variant in plan.variants
+        if (variant.task, variant.recipe.design) == (best.job.task, best.job.recipe.design)
+    ]
+    plan = replace(plan, variants=[variant], seeds=1)
+    return plan, [Trained(best.job, best.history, _rebuilt(plan, best))]
 
 
 def train_networks(plan: ExperimentPlan, progress: bool) -> list[Trained]:
@@ -138,8 +182,8 @@ def measure_networks(
     entries = _entries(plan, trained)
     best = rank(entries, task.metrics[0])[0]
     chosen = best.chosen(task.metrics[0])
-    model = _models(trained)[best.name, chosen.seed]
     training, validation = plan.parts()
+    model, ensemble = _combined(plan, best, chosen, _models(trained), validation)
     return Comparison(
         data=plan.data,
         about=plan.test.about,
@@ -153,7 +197,7 @@ def measure_networks(
         recipe=plan.recipe,
         entries=tuple(entries),
         shown={
-            **presentation.figures(chosen.predicted, plan.test),
+            **presentation.figures((ensemble or chosen).predicted, plan.test),
             **presentation.model_figures(model, plan.test),
         },
         notes=plan.notes,
@@ -165,7 +209,30 @@ def measure_networks(
         },
         directory=target,
         model=model,
+        ensemble=ensemble,
     )
+
+
+def _combined(
+    plan: ExperimentPlan,
+    best: Entry,
+    chosen: Trial,
+    models: Mapping[tuple[str, int], Model],
+    validation: Any,
+) -> tuple[Model, Trial | None]:
+    """The model to keep: the mean of the best network's seeds, measured, where it has several."""
+    first = models[best.name, chosen.seed]
+    others = [models[best.name, trial.seed] for trial in best.trials if trial is not chosen]
+    if not others:
+        return first, None
+    task = plan.task
+    model = Ensemble([first, *others]).eval()
+    model.task.calibrate_mean(model, model.members, validation)
+    predicted = task.predictions(run_all(model, task.batches(plan.test)), model)
+    # A member may have learned from what is another's validation part: measured there, the mean
+    # would look too good.
+    means = {metric.name: statistics.mean(best.validation(metric)) for metric in task.metrics}
+    return model, Trial(chosen.seed, means, task.score(predicted, plan.test), predicted)
 
 
 def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:
@@ -190,7 +257,7 @@ def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:
             name=name,
             title=plan.networks[name].title,
             about=plan.networks[name].about,
-            parameters=parameters(models[name]),
+            parameters=count_parameters(models[name]),
             trials=tuple(of_network),
             hidden_size=models[name].hidden_size,
         )
@@ -213,6 +280,28 @@ def _remarks_on_stops(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[
         return [f"Ended by hand: {len(trained)} of {planned} trainings were finished."]
     over = reasons.count(TIME_OVER)
     return [f"{over} of {planned} trainings ended because their time was over."] if over else []
+
+
+def _is_cut_short(plan: ExperimentPlan, trained: Sequence[Trained], comparison: Comparison) -> bool:
+    """True if the user ended the trainings or the baselines, or set a limit of time."""
+    by_hand = any(run.history.stopped == BY_HAND for run in trained)
+    baselines = len(comparison.entries) - len(comparison.networks)
+    return by_hand or baselines < len(plan.baselines) or plan.deadline is not None
+
+
+def _advice(plan: ExperimentPlan, progress: bool) -> tuple[str, ...]:
+    """Sentences on what would help; none if Ctrl-C ends the measurement."""
+
+    def losses(jobs: Sequence[TrainingJob]) -> list[float]:
+        outcomes = _perform(
+            plan, jobs, progress, keep=False, what="short trainings with half of the data"
+        )
+        return [outcome.history.best_loss for outcome in outcomes]
+
+    try:
+        return advise(plan, losses)
+    except KeyboardInterrupt:
+        return ()
 
 
 def write_model(comparison: Comparison, target: Path, *, is_pending: bool) -> None:

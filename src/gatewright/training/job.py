@@ -10,7 +10,6 @@ from typing import Any, Self
 import torch
 
 from gatewright.layers.init import horizon_
-from gatewright.layers.recurrent import Recurrent
 from gatewright.tasks.registry import task_from_config
 from gatewright.tasks.task import Task
 from gatewright.training.history import History
@@ -29,23 +28,24 @@ class TrainingJob:
     hidden_size: int
     seed: int
     recipe: Recipe
+    halved: bool = False  # whether it learns from half of its data, to see what more would bring
     cell: Mapping[str, Any] | None = None  # `Network.stored`, where `network` does not name it
 
     def to_json(self) -> dict[str, Any]:
         """The job in JSON's types, for another process."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        recipe = {field.name: getattr(self.recipe, field.name) for field in fields(Recipe)}
-        return {**values, "task": self.task.to_config(), "recipe": recipe}
+        return {**values, "task": self.task.to_config(), "recipe": self.recipe.to_config()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The job that `to_json` wrote."""
-        task, recipe = task_from_config(values["task"]), Recipe(**values["recipe"])
+        task, recipe = task_from_config(values["task"]), Recipe.from_config(values["recipe"])
         return cls(**{**values, "task": task, "recipe": recipe})
 
     def parts(self, data: Any) -> tuple[Any, Any]:
         """Divide a training part into data to learn from and validation data."""
-        return self.task.parts(data, self.recipe.validation, self.seed)
+        training, validation = self.task.parts(data, self.recipe.validation, self.seed)
+        return (self.task.half(training) if self.halved else training), validation
 
     def model(self, training: Any) -> Model:
         """The network before its first step, scaled to the data it will learn from."""
@@ -57,12 +57,13 @@ class TrainingJob:
 
 def build_model(task: Task, name: str, network: Network, hidden_size: int, recipe: Recipe) -> Model:
     """A model with fresh weights, started for the recipe's memory if it has one."""
-    model = Model(task, name, network.build(task, hidden_size), dropout=recipe.dropout)
-    if recipe.memory is not None and isinstance(model.body, Recurrent):
+    body = network.build(task, hidden_size, recipe.design)
+    model = Model(task, name, body, dropout=recipe.dropout)
+    if recipe.memory is not None and model.recurrent is not None:
         with warnings.catch_warnings():
             # `memory_check.memory_remarks` reports a cell that cannot be started for it.
             warnings.simplefilter("ignore")
-            horizon_(model.body, recipe.memory)
+            horizon_(model.recurrent, recipe.memory)
     return model
 
 

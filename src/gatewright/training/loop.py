@@ -218,7 +218,7 @@ def _train_step(state: LoopState, batch: Batch, carried: Any, place: str) -> tup
     is_first = not state.step_seconds
     with saved_memory() if is_first else nullcontext(SavedMemory()) as memory:
         outputs, carried = model.read(z, batch, carried)
-        loss = model.task.loss(outputs, batch, model)
+        loss = model.task.learning_loss(outputs, batch, model, recipe.smoothing)
     _check_finite(loss.item(), state, place)
     state.optimizer.zero_grad()
     loss.backward()
@@ -233,9 +233,12 @@ def _train_step(state: LoopState, batch: Batch, carried: Any, place: str) -> tup
 def disturb(z: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     """Standardised values (T, B, I) as another recording of the same event might have been.
 
-    Noise at every step, and a shift of each channel that is constant over a recording: a
-    network must not rely on the exact values of the few recordings it was given.
+    Noise at every step, and a shift of each channel and a factor of all that are constant over a
+    recording: a network must not rely on the exact values of the few recordings it was given.
     """
+    if recipe.magnitude:
+        factor = torch.randn((1, z.shape[1], 1), generator=generator, dtype=z.dtype)
+        z = z * (1.0 + recipe.magnitude * factor)
     if not recipe.noise and not recipe.shift:
         return z
     noise = torch.randn(z.shape, generator=generator, dtype=z.dtype)

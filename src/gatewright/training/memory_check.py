@@ -43,15 +43,16 @@ def evidence(model: Model, batch: Batch, z: Tensor, context: Any) -> dict[str, A
 def memory_remarks(plan: ExperimentPlan) -> list[str]:
     """Lines on the memory that the only network of a plan starts with.
 
-    There is a warning only if every variant of the task would need more.
+    There is a warning only if every formulation of the task would need more. It is for the plain
+    design: any other reads more than the last step.
     """
     (name,) = plan.networks
-    variants = [replace(plan, task=task) for task in plan.task.variants()]
+    variants = [replace(plan, variants=[variant]) for variant in plan.variants]
     models = [variant.untrained(name) for variant in variants]
-    body, memory = models[0].body, plan.recipe.memory
-    if not isinstance(body, Recurrent):
+    layers, memory = models[0].recurrent, plan.recipe.memory
+    if layers is None:
         return []
-    limit = horizon_limit(body)
+    limit = horizon_limit(layers)
     lines = []
     if memory is not None:
         but = "" if limit is None else f" But {limit}."
@@ -65,8 +66,9 @@ def memory_remarks(plan: ExperimentPlan) -> list[str]:
     warnings = [
         _warning(model, variant.parts()[0], hint)
         for model, variant in zip(models, variants, strict=True)
+        if isinstance(model.body, Recurrent)
     ]
-    if warnings[0] is not None and all(warnings):
+    if warnings and warnings[0] is not None and all(warnings):
         lines.append(f"warning: {warnings[0]}")
     return lines
 

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.data import read
+from gatewright.designs.masks import last_step
+from gatewright.designs.network import SequenceNetwork
 from gatewright.errors import ModelError
+from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.saving import describe, rebuild, saveable
 from gatewright.schema import mismatch, typed_fields
 from gatewright.tasks.registry import task_from_config
@@ -35,8 +38,8 @@ class Model(nn.Module):
     Args:
         task: The task, which also fixes the number of inputs and outputs.
         network: The name of the network, for people.
-        body: The module that turns each step into features: a recurrent layer, or a
-            `WindowNetwork`.
+        body: The module that turns steps into features: a recurrent layer, a
+            `SequenceNetwork` or a `WindowNetwork`.
         dropout: Share of the features that is dropped before the readout, while learning.
     """
 
@@ -51,7 +54,10 @@ class Model(nn.Module):
         self.body = body
         self.reading: dict[str, Any] = {}  # arguments that read new data like its own
         self.dropout = nn.Dropout(dropout)
-        self.readout = nn.Linear(self.body.output_size, task.outputs)
+        # A network that is read at every step has the features of its recurrent layers there.
+        layers = self.recurrent if task.every_step else None
+        features = self.body if layers is None else layers
+        self.readout = nn.Linear(features.output_size, task.outputs)
         if task.symbols is not None:
             self.embedding = nn.Embedding(task.symbols, task.inputs)
         else:
@@ -62,6 +68,19 @@ class Model(nn.Module):
             self.add_module(name, module)
         for name, buffer in task.own_buffers().items():
             self.register_buffer(name, buffer)
+
+    @property
+    def recurrent(self) -> Recurrent | None:
+        """The recurrent layers of the network, or None if it has none."""
+        body = self.body.recurrent if isinstance(self.body, SequenceNetwork) else self.body
+        return body if isinstance(body, Recurrent) else None
+
+    def events(self, batch: Batch) -> Tensor:
+        """The events that the recurrent layers read for a batch of raw values, (T, B, C)."""
+        z, _ = self.task.prepare(self.encode(batch.x), batch)
+        if isinstance(self.body, SequenceNetwork):
+            return self.body.events(z, batch.lengths)[0]
+        return z
 
     @property
     def hidden_size(self) -> int:
@@ -91,6 +110,10 @@ class Model(nn.Module):
 
         Also the network's state after the last step, for a batch that continues these sequences.
         """
+        if isinstance(self.body, SequenceNetwork):
+            if self.task.every_step:
+                return self.body.steps(z, lengths, state)
+            return self.body(z, lengths), None
         if isinstance(self.body, WindowNetwork):
             steps = torch.full((z.shape[1],), len(z)) if lengths is None else lengths
             if self.task.centred:
@@ -104,9 +127,7 @@ class Model(nn.Module):
             output, state = self.body(z, state, lengths=lengths)
         if self.task.every_step:
             return output, state
-        if lengths is None:
-            return output[-1], state
-        return output[lengths - 1, torch.arange(z.shape[1])], state
+        return output[-1] if lengths is None else last_step(output, lengths), state
 
     def read(self, z: Tensor, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """Encoded events to the task's outputs, and the state after them."""

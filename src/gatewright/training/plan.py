@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gatewright.data.catalogue import BUNDLED
+from gatewright.designs.design import Design, find_design
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.tasks.baseline import Baseline
@@ -19,39 +20,54 @@ from gatewright.training.model import Model
 from gatewright.training.networks import (
     NETWORKS,
     Network,
+    count_parameters,
     find_network,
-    parameters,
     solve_hidden_size,
 )
-from gatewright.training.recipe import RECIPES, Recipe
+from gatewright.training.recipe import RECIPES, TRIED, Recipe
 from gatewright.training.source import Source, open_source
+from gatewright.training.variants import Effort, Variant, find_effort
 
-#: Smallest hidden size when the user gives neither a size nor a budget.
+#: Smallest hidden size when the user gives neither a size nor a number of parameters.
 MIN_HIDDEN_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentPlan:
-    """Data, task, networks with their sizes, recipe and baselines of one experiment.
+    """Data, networks, variants and baselines of one experiment.
 
-    All variants of a task have the same inputs and outputs, so one hidden size of each network
-    holds for all of them.
+    Before a choice, task, recipe and sizes are those of the first variant.
     """
 
     data: str  # the name of the data
     training: Any  # the part for learning and for every choice
     test: Any  # the part that is opened once, after every choice
-    task: Task
+    variants: Sequence[Variant]  # the simplest first; one is left after the choice
     networks: Mapping[str, Network]
-    hidden_sizes: Mapping[str, int]  # by network
     baselines: Sequence[Baseline]
     seeds: int
-    recipe: Recipe
+    effort: Effort
     reading: Mapping[str, Any]  # arguments that read new data in the same way
     notes: tuple[str, ...]  # on the data and the training, for the card and the report
+    short_losses: tuple[float, ...] = ()  # of the chosen variant's short trainings, by seed
     remarks: tuple[str, ...] = ()  # on what is missing from the table
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds of a training, by network
     deadline: float | None = None  # in `time.monotonic()`; no slow baseline is fitted after it
+
+    @property
+    def task(self) -> Task:
+        """The task, in its first formulation."""
+        return self.variants[0].task
+
+    @property
+    def recipe(self) -> Recipe:
+        """The settings of the trainings."""
+        return self.variants[0].recipe
+
+    @property
+    def hidden_sizes(self) -> Mapping[str, int]:
+        """The hidden size of each network."""
+        return self.variants[0].hidden_sizes
 
     def jobs(self) -> list[TrainingJob]:
         """Every network from every seed."""
@@ -94,9 +110,11 @@ def make_plan(
     data: Any,
     cells: Sequence[str | Cell | type[Cell]],
     *,
-    seeds: int,
+    seeds: int | None = None,
     epochs: int | None = None,
-    budget: int | None = None,
+    budget: str = "normal",
+    parameters: int | None = None,
+    design: Design | str | None = None,
     hidden_size: int | None = None,
     memory: int | None = None,
     say: Callable[[str], None],
@@ -104,7 +122,14 @@ def make_plan(
 ) -> ExperimentPlan:
     """Check the arguments of `compare` and `train`, read the data and size the networks."""
     networks = find_networks(cells)
-    check_counts(seeds=seeds, epochs=epochs, budget=budget, hidden_size=hidden_size, memory=memory)
+    effort = find_effort(budget)
+    check_counts(
+        seeds=seeds,
+        epochs=epochs,
+        parameters=parameters,
+        hidden_size=hidden_size,
+        memory=memory,
+    )
     if memory is not None and list(networks) == ["window"]:
         raise ArgumentError(
             f"memory is {memory}, and the network window has none to start: leave it out, or take "
@@ -113,20 +138,21 @@ def make_plan(
     source = open_source(data, **reading)
     for line in source.notes:
         say(line)
-    recipe = _recipe(source)
-    if budget is None and hidden_size is None:
-        budget = _default_budget(source.task, networks, recipe)
-    recipe = replace(recipe, epochs=epochs or recipe.epochs, budget=budget or recipe.budget)
+    recipes = _recipes(source, design, effort)
+    variants = [
+        _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
+        for task in source.task.variants()
+        for recipe in recipes
+    ]
     return ExperimentPlan(
         data=source.name,
         training=source.training,
         test=source.test,
-        task=source.task,
+        variants=variants,
         networks=networks,
-        hidden_sizes=_hidden_sizes(source.task, networks, recipe, hidden_size),
         baselines=baselines_for(source.task),
-        seeds=seeds,
-        recipe=replace(recipe, memory=memory),
+        seeds=effort.seeds if seeds is None else seeds,
+        effort=effort,
         notes=source.notes,
         remarks=tuple(missing_baselines(source.task)),
         reading=source.reading,
@@ -153,29 +179,63 @@ def check_counts(**counts: int | None) -> None:
             raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
 
 
-def _recipe(source: Source) -> Recipe:
-    """The recipe of the data set or of its task, fitted to the amount of data."""
+def _recipes(source: Source, design: Design | str | None, effort: Effort) -> list[Recipe]:
+    """The recipes to try, the simplest first, fitted to the amount of data.
+
+    They are those of the data set or of its task; a design that is asked for is the only one.
+
+    Raises:
+        ArgumentError: if a network of this design cannot do the task.
+    """
     # A user's own file may be called vowels.csv; only the bundled set, which has a licence, gets
     # the recipe that was chosen for it.
     is_bundled = source.name in BUNDLED and source.training.licence
-    recipe = RECIPES.get(source.name if is_bundled else "", RECIPES[source.task.kind])
-    training, validation = source.task.parts(source.training, recipe.validation, 0)
+    name = source.name if is_bundled and source.name in RECIPES else source.task.kind
+    recipes = [replace(RECIPES[name], **changes) for changes in TRIED.get(name, [{}])]
+    if design is not None:
+        recipes = [replace(recipes[0], design=find_design(design))]
+        problem = source.task.design_problem(recipes[0].design)
+        if problem is not None:
+            raise ArgumentError(f"design does not fit the task {source.task.kind}: {problem}")
+    training, validation = source.task.parts(source.training, recipes[0].validation, 0)
     source.task.batches(validation)  # refuses data too few for a validation part
-    return recipe.fitted(source.task.batches(training))
+    batches = source.task.batches(training)
+    return [recipe.fitted(batches) for recipe in recipes[: None if effort.designs else 1]]
 
 
-def _default_budget(task: Task, networks: Mapping[str, Network], recipe: Recipe) -> int:
-    """The recipe's budget, or more where a readout with many outputs would exceed it."""
+def _variant(
+    task: Task,
+    recipe: Recipe,
+    networks: Mapping[str, Network],
+    epochs: int | None,
+    parameters: int | None,
+    hidden_size: int | None,
+    memory: int | None,
+) -> Variant:
+    """A variant with the sizes of its networks; None leaves a setting to the recipe."""
+    if parameters is None and hidden_size is None:
+        parameters = _default_parameters(task, networks, recipe)
+    recipe = replace(
+        recipe,
+        epochs=epochs or recipe.epochs,
+        parameters=parameters or recipe.parameters,
+        memory=memory,
+    )
+    return Variant(task, recipe, _hidden_sizes(task, networks, recipe, hidden_size))
+
+
+def _default_parameters(task: Task, networks: Mapping[str, Network], recipe: Recipe) -> int:
+    """The recipe's parameters, or more where a readout with many outputs would exceed them."""
     name, network = next(iter(networks.items()))
     with torch.random.fork_rng(devices=[]):
         smallest = build_model(task, name, network, MIN_HIDDEN_SIZE, recipe)
-    return max(recipe.budget, parameters(smallest))
+    return max(recipe.parameters, count_parameters(smallest))
 
 
 def _hidden_sizes(
     task: Task, networks: Mapping[str, Network], recipe: Recipe, hidden_size: int | None
 ) -> dict[str, int]:
-    """`hidden_size` for every network, or the size of each that comes nearest to the budget."""
+    """`hidden_size` for every network, or the size of each with nearest to the parameters."""
     if hidden_size is not None:
         return dict.fromkeys(networks, hidden_size)
 
@@ -183,6 +243,6 @@ def _hidden_sizes(
         def build(size: int) -> Model:
             return build_model(task, name, network, size, recipe)
 
-        return solve_hidden_size(name, build, recipe.budget)
+        return solve_hidden_size(name, build, recipe.parameters)
 
     return {name: size_of(name, network) for name, network in networks.items()}

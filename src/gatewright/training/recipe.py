@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
+from typing import Any, Self
 
+from gatewright.designs.design import DESIGNS, PLAIN, Design
 from gatewright.tasks.task import Batches
 
 
@@ -13,7 +15,8 @@ from gatewright.tasks.task import Batches
 class Recipe:
     """The settings that all networks of one comparison share."""
 
-    budget: int = 15_000  # parameters of each network
+    design: Design = PLAIN  # of every network but the window
+    parameters: int = 15_000  # of each network
     epochs: int = 100
     batch_size: int = 27
     learning_rate: float = 5e-3  # the highest of the schedule
@@ -23,6 +26,8 @@ class Recipe:
     dropout: float = 0.1  # before the readout
     noise: float = 0.0  # added at each step, in standard deviations of a channel
     shift: float = 0.0  # added to a channel over a whole recording, in standard deviations
+    magnitude: float = 0.0  # spread of a random factor of each whole recording
+    smoothing: float = 0.0  # share of each label that is spread over all classes while learning
     validation: float = 0.2  # share of the training part that choices are made on
     keep_from: float = 0.0  # share of the epochs after which weights may be kept
     patience: int | None = None  # epochs without a better loss after which training ends
@@ -43,9 +48,19 @@ class Recipe:
         epochs = max(self.epochs, -(-self.least_steps // batches.steps(size)))
         return replace(self, batch_size=size, epochs=epochs)
 
-    def pilot(self) -> Recipe:
-        """The recipe of a short training, which the variants of a task are compared by."""
-        return replace(self, epochs=max(self.epochs // 4, 1))
+    def to_config(self) -> dict[str, Any]:
+        """The settings in JSON's types."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "design": self.design.to_config()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The recipe that `to_config` described."""
+        return cls(**{**config, "design": Design.from_config(config["design"])})
+
+    def shortened(self, share: float) -> Recipe:
+        """The recipe with a share of its epochs, and at least one."""
+        return replace(self, epochs=max(round(share * self.epochs), 1))
 
 
 # Chosen for the vowels by five-fold cross-validation inside the 270 recordings of the
@@ -67,6 +82,18 @@ class Recipe:
 
 VOWELS = Recipe(noise=0.5, shift=0.5, keep_from=0.75)
 
+#: By name of a recipe: what its variants change, the simplest first. The first is trained where
+#: the budget does not pay for a choice.
+TRIED: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
+    {
+        "classify": (
+            {"design": DESIGNS["both-ways"]},
+            {"design": DESIGNS["convolutional"], "parameters": 60_000},
+        ),
+        "tag": ({}, {"design": DESIGNS["both-ways"]}),
+    }
+)
+
 #: By name: the recipe of a bundled data set that has one, and the recipe of each task.
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
@@ -85,7 +112,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             least_steps=600,
         ),
         "next symbol": Recipe(
-            budget=280_000,
+            parameters=280_000,
             batch_size=32,
             epochs=20,  # bits on validation: GRU 1.739, LSTM 1.755; Kneser-Ney 1.880
             learning_rate=3e-3,

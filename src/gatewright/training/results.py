@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class Comparison:
     versions: dict[str, str]
     directory: Path | None
     model: Model = field(repr=False)  # the best one
+    advice: tuple[str, ...] = ()  # what would help, from measurements of this run
+    ensemble: Trial | None = None  # the mean of the best network's seeds, which is the model then
 
     @property
     def metric(self) -> Metric:
@@ -82,7 +84,7 @@ class Comparison:
 
     @property
     def chosen(self) -> Trial:
-        """The trial whose weights the model has."""
+        """The best trial of the best network; the model, or the first of those it averages."""
         return self.best.chosen(self.metric)
 
     @property
@@ -118,8 +120,14 @@ class Comparison:
                 f"On validation the {best.title} does best; on the test part its "
                 f"{metric.title} is {reached}."
             )
+        if self.ensemble is not None:
+            text += (
+                f" The model is the mean of its {len(best.trials)} networks, with "
+                f"{metric.spread([self.ensemble.test[metric.name]])}."
+            )
         ahead = self.baseline_ahead
-        return text if ahead is None else f"{text} {self._recommendation(ahead)}"
+        recommendation = [] if ahead is None else [self._recommendation(ahead)]
+        return " ".join([text, *recommendation, *self.advice])
 
     def _recommendation(self, baseline: Entry) -> str:
         """Advice on a baseline that is ahead of the best network on the test part."""
@@ -177,6 +185,8 @@ class Comparison:
             best = "bold" if entry is self.best else None
             cells = map(terminal_text, self.row(entry)[:columns])
             table.add_row(*cells, style=best if entry.is_network else "dim")
+            if entry is self.best and self.ensemble is not None:
+                table.add_row(*map(terminal_text, self.ensemble_row()[:columns]), style="bold")
         return table
 
     def headings(self) -> list[str]:
@@ -201,6 +211,14 @@ class Comparison:
         validation = self.metric.cell(entry.validation(self.metric))
         return [entry.title, *metrics, validation, count, *costs]
 
+    def ensemble_row(self) -> list[str]:
+        """The texts of the row of the mean of the best network's seeds."""
+        assert self.ensemble is not None
+        count = len(self.best.trials)
+        metrics = [metric.cell([self.ensemble.test[metric.name]]) for metric in self.task.metrics]
+        total = f"{count * (self.best.parameters or 0):,}"
+        return [f"mean of these {count}", *metrics, "–", total, "–", "–"]
+
     def caption(self) -> str:
         """The explanation of the table's numbers."""
         seeds = self.seeds
@@ -222,16 +240,18 @@ class Comparison:
                 "sizes": self.sizes,
             },
             "task": self.task.to_config(),
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.to_config(),
             "best": {
                 "network": self.best.name,
                 "seed": self.chosen.seed,
                 "validation": self.chosen.validation,
                 "test": self.chosen.test,
+                "ensemble": None if self.ensemble is None else {"test": self.ensemble.test},
                 "shown": self.shown,
             },
             "networks": [self._json(entry) for entry in self.networks],
             "baselines": [self._json(entry) for entry in self.entries if not entry.is_network],
+            "advice": list(self.advice),
             "notes": [*self.notes, *self.remarks],
             "versions": self.versions,
         }

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gatewright.designs.design import Design
 from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
-from gatewright.training.estimate import estimate_time, fit_into
+from gatewright.training.estimate import estimate_time, fit_into, within_budget
 from gatewright.training.experiment import run_experiment
 from gatewright.training.memory_check import memory_remarks
-from gatewright.training.networks import NETWORKS
+from gatewright.training.networks import DEFAULT_CELL, NETWORKS
 from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.results import Comparison
 
@@ -21,10 +22,12 @@ from gatewright.training.results import Comparison
 def train(
     data: Any,
     *,
-    cell: str | Cell | type[Cell] = "lstm",
+    cell: str | Cell | type[Cell] = DEFAULT_CELL,
     out: str | os.PathLike[str] | None = None,
-    seeds: int = 1,
+    budget: str = "normal",
+    seeds: int | None = None,
     epochs: int | None = None,
+    design: Design | str | None = None,
     hidden_size: int | None = None,
     memory: int | None = None,
     progress: bool = True,
@@ -45,9 +48,13 @@ def train(
         out: New directory for config.json, model.safetensors, README.md and results.json. It
             appears complete, right after the training, or not at all. The baselines and
             report.html are added when they are done.
-        seeds: Number of trainings; the best on validation is kept.
+        budget: "quick", "normal" or "thorough": how many designs are tried, in how many short
+            trainings, and how many networks are trained; see `variants.BUDGETS`.
+        seeds: Number of trainings; by default those of the budget, if they fit into its minutes.
         epochs: Passes over the data; by default those of the task's recipe.
-        hidden_size: Units of the network; by default from the recipe's budget of parameters.
+        design: The shape of the network, a `Design` or its name; by default it is chosen on
+            validation.
+        hidden_size: Units of the network; by default from the recipe's number of parameters.
         memory: Steps that the network starts with as its memory, by `gw.init.horizon_`; by
             default its cell's own start. A warning goes to `say` where the data need more.
         progress: Show a progress bar on the error stream.
@@ -61,6 +68,8 @@ def train(
     """
 
     def prepare(plan: ExperimentPlan) -> ExperimentPlan:
+        plan, estimate = within_budget(plan, fixed_seeds=seeds is not None)
+        say(f"time: {estimate.sentence()}")
         remarks = memory_remarks(plan)
         for line in remarks:
             say(line)
@@ -74,8 +83,10 @@ def train(
         prepare,
         out=out,
         progress=progress,
+        budget=budget,
         seeds=seeds,
         epochs=epochs,
+        design=design,
         hidden_size=hidden_size,
         memory=memory,
         say=say,
@@ -88,9 +99,11 @@ def compare(
     *,
     out: str | os.PathLike[str] | None = None,
     cells: Sequence[str | Cell | type[Cell]] | None = None,
+    budget: str = "normal",
     seeds: int = 5,
     epochs: int | None = None,
-    budget: int | None = None,
+    design: Design | str | None = None,
+    parameters: int | None = None,
     hidden_size: int | None = None,
     memory: int | None = None,
     minutes: float | None = None,
@@ -117,10 +130,14 @@ def compare(
             results.json. It appears complete, right after the training, or not at all. The
             baselines and report.html are added when they are done.
         cells: Names from `NETWORKS` or `gatewright.CELLS`, cells, or "file.py:MyCell".
+        budget: "quick", "normal" or "thorough": whether designs are tried, and in how many short
+            trainings; see `variants.BUDGETS`.
         seeds: Number of trainings of each network, with the seeds 0, 1, ...
         epochs: Passes over the data; by default those of the task's recipe.
-        budget: Parameters of each network; by default those of the task's recipe.
-        hidden_size: Units of each network, in place of a budget.
+        design: The shape of every network but the window, a `Design` or its name; by default it
+            is chosen on validation.
+        parameters: Parameters of each network; by default those of the task's recipe.
+        hidden_size: Units of each network, instead of parameters.
         memory: Steps that each recurrent network starts with as its memory, by
             `gw.init.horizon_`.
         minutes: Time limit: fewer seeds, then fewer epochs, and no slow baselines that do not fit.
@@ -152,6 +169,8 @@ def compare(
         seeds=seeds,
         epochs=epochs,
         budget=budget,
+        design=design,
+        parameters=parameters,
         hidden_size=hidden_size,
         memory=memory,
         say=say,

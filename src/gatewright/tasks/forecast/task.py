@@ -110,6 +110,15 @@ class Forecast(ForecastSpec, Task):
         rest = training.steps([slice(0, cut) for cut in cuts])
         return rest, Stretch(training, tuple(cuts))
 
+    def half(self, training: Series) -> Series:
+        """Return the later half of each series, or all where a half would hold no window."""
+        least = self.window + self.horizon
+        halves = [
+            slice(steps // 2 if steps - steps // 2 >= least else 0, steps)
+            for steps in training.lengths
+        ]
+        return training.steps(halves)
+
     def batches(self, part: Series | Stretch) -> Windows:
         windows = self.windows(part)
         if self.base is None:
@@ -205,6 +214,10 @@ class Forecast(ForecastSpec, Task):
         of_window: Tensor = (target - level) / spread
         return of_window
 
+    def mean_outputs(self, outputs: Tensor) -> Tensor:
+        """Return the mean of each quantile over several models, (models, ...)."""
+        return outputs.mean(0)
+
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         target = self.readout_target(batch, None, model)
         weights = batch.weights
@@ -266,10 +279,12 @@ class Forecast(ForecastSpec, Task):
         """
         batches = self.batches(validation)
         if self.base is None:
+            model.widening.fill_(1.0)
             # Without the floor: an end that was raised to it would not tell how far to stretch.
             predicted = self._unbounded(run_all(model, batches), model)
             model.widening.copy_(torch.from_numpy(widening(predicted, batches.truth)))
             return True
+        model.widening.fill_(1.0)
         self._store(model, fit_quantiles(self, self.base, validation.series))
         count = independent(len(batches), self.horizon)
         learned = self._scale_network(model, 0.0)
@@ -290,6 +305,18 @@ class Forecast(ForecastSpec, Task):
         past = batches.past[:, :, self.places.targets]
         model.mean_factors.copy_(torch.from_numpy(mean_factors(quantiles, past, batches.truth)))
         return helps
+
+    def calibrate_mean(self, model: Any, members: Iterable[Any], validation: Stretch) -> None:
+        """Take the mean of what the members were corrected by.
+
+        Their bases have learned from the validation part by now, so it can judge no interval.
+        """
+        if self.base is None:
+            self.calibrate(model, validation)
+            return
+        for name in ("widening", "mean_factors"):
+            own = [getattr(member, name) for member in members]
+            getattr(model, name).copy_(torch.stack(own).mean(0))
 
     def _scale_network(
         self, model: Any, factor: float, weights: Sequence[Tensor] | None = None

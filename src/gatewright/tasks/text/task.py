@@ -97,6 +97,11 @@ class NextSymbol(Task):
     def values(self, training: Text) -> None:
         return None
 
+    def design_problem(self, design: Any) -> str | None:
+        if design.needs_whole_sequence:
+            return f"it has {design.words()}, and a text is read symbol by symbol as it is written"
+        return None
+
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         if not batch.items:  # only warm-up: the mean over no symbol would be NaN
             return outputs.sum() * 0.0

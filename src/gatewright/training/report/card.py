@@ -15,9 +15,16 @@ def card(comparison: Comparison) -> str:
     data, about_network = markdown(comparison.data), markdown(best.about)
     summary, limits = markdown(presentation.summary()), markdown(presentation.limits())
     verdict = markdown(comparison.verdict())
+    model = comparison.ensemble or chosen
+    origin = (
+        f"It is seed {chosen.seed} of the network that did best on validation."
+        if comparison.ensemble is None
+        else f"It is the mean of the {len(best.trials)} networks of the kind that did best on "
+        "validation, from different seeds; the validation figure is the mean over them."
+    )
     measured = "\n".join(
-        f"| {metric.title} | {metric.spread([chosen.test[metric.name]])} | "
-        f"{metric.spread([chosen.validation[metric.name]])} |"
+        f"| {metric.title} | {metric.spread([model.test[metric.name]])} | "
+        f"{metric.spread([model.validation[metric.name]])} |"
         for metric in task.metrics
     )
     headings = comparison.headings()
@@ -25,6 +32,8 @@ def card(comparison: Comparison) -> str:
     for entry in comparison.entries:
         cells = [markdown(cell) for cell in comparison.row(entry)]
         lines.append(_line([f"**{cell}**" for cell in cells] if entry is best else cells))
+        if entry is best and comparison.ensemble is not None:
+            lines.append(_line([f"**{cell}**" for cell in comparison.ensemble_row()]))
     rows = "\n".join(lines)
     about = comparison.about or (
         f"{data} is not bundled with Gatewright: describe here what it is, where it is from "
@@ -56,7 +65,7 @@ this directory is run.
 | --- | --- | --- |
 {measured}
 
-It is seed {chosen.seed} of the network that did best on validation. {verdict}
+{origin} {verdict}
 The comparison that it was chosen from, {markdown(comparison.caption())}:
 
 {rows}
@@ -71,7 +80,7 @@ with the settings.
 Learned from: {sizes["training"]}. Chosen on (the weights to keep, the network and the seed):
 {sizes["validation"]}. Opened once, at the end: {sizes["test"]}. The scaling is computed from the
 data that were learned from. Training: at most {recipe.epochs} epochs of AdamW, learning rate
-{recipe.learning_rate:g}.
+{recipe.learning_rate:g}. The network's design: {recipe.design.words()}.
 
 {notes}
 {comparison.licence}

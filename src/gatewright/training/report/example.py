@@ -22,7 +22,7 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
     recurrent = [
         entry
         for entry in comparison.ranked
-        if entry.name in models and isinstance(models[entry.name].body, Recurrent)
+        if entry.name in models and models[entry.name].recurrent is not None
     ]
     if not recurrent:
         return None
@@ -30,10 +30,17 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
     name = entry.name
     model = models[name].eval()
     example = presentation_of(comparison.task).example(model, test)
+    layers = model.recurrent
+    assert layers is not None
     with torch.no_grad():
-        z, _ = model.task.prepare(model.encode(example.batch.x), example.batch)
-        traces: dict[str, Tensor] = model.body.trace(z)
-    order_by, order_words, gates = NETWORK_GATES.get(name) or _gates_of_any_cell(model, traces)
+        z = model.events(example.batch)
+        traces = first_place(layers, layers.trace(z))
+    # A design that joins steps to events, or adds features, leaves nothing to name them by.
+    steps = example.steps if len(z) == len(example.batch.x) else ()
+    channels = example.channels if z.shape[-1] == len(example.channels) else ()
+    order_by, order_words, gates = NETWORK_GATES.get(name) or _gates_of_any_cell(
+        layers.hidden_size, traces
+    )
     order = unit_order(_listed(traces[order_by]))
     seed = entry.chosen(comparison.metric).seed
     return Passage(
@@ -42,31 +49,40 @@ def passage(comparison: Comparison, models: Mapping[str, Model], test: Any) -> P
             f"{example.about} The model is the {entry.title} of seed {seed}, "
             f"{model.hidden_size} units. {example.verdict}".rstrip()
         ),
-        diagram=model.body.cell.svg(title=False),
+        diagram=layers.cell.svg(title=False),
         event=None
         if example.symbols
-        else HeatMap("x", "event", "signed", _listed(z), example.channels, example.steps),
+        else HeatMap("x", "event", "signed", _listed(z), channels, steps),
         gates=[
             Gate(
                 gate.title,
                 gate.equation,
                 gate.about,
-                [_map(value, traces[value.name], order, example.steps) for value in gate.values],
+                [_map(value, traces[value.name], order, steps) for value in gate.values],
             )
             for gate in gates
         ],
         belief=example.belief,
         symbols=example.symbols,
-        step_names=example.steps,
+        step_names=steps,
         order=order_words,
     )
 
 
+def first_place(layers: Recurrent, traces: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The traces of the first layer, read forwards, by the names of the cell's values."""
+    prefix = layers.trace_name("", 0, False)
+    return {
+        name.removeprefix(prefix): trace
+        for name, trace in traces.items()
+        if name.startswith(prefix)
+    }
+
+
 def _gates_of_any_cell(
-    model: Model, traces: Mapping[str, Tensor]
+    size: int, traces: Mapping[str, Tensor]
 ) -> tuple[str, str, tuple[GateWords, ...]]:
     """The values of a cell that `NETWORK_GATES` does not have, each as a gate of its own."""
-    size = model.body.output_size
     names = [name for name, trace in traces.items() if trace.shape[-1] == size]
     gates = []
     for name in names:

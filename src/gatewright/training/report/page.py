@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gatewright.designs.design import PLAIN
 from gatewright.draw.report import Panel, Report, Row, report_page
 from gatewright.tasks.metric import Metric
 from gatewright.tasks.registry import presentation_of
@@ -12,6 +13,8 @@ from gatewright.training.entries import Entry
 from gatewright.training.model import Model
 from gatewright.training.report.example import passage
 from gatewright.training.results import Comparison
+
+ABOUT_MEAN = "The answers of the networks above, averaged: this is the model that is kept."
 
 
 def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> str:
@@ -22,10 +25,12 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
         len(comparison.networks), f"{len(comparison.networks)} networks"
     )
     best, chosen = comparison.best, comparison.chosen
-    whose = (
-        f"The best model, {best.title} with seed {chosen.seed}, on the test part: "
-        f"{comparison.sizes['test']}."
+    kind = (
+        f"{best.title} with seed {chosen.seed}"
+        if comparison.ensemble is None
+        else f"the mean of {len(best.trials)} networks {best.title}"
     )
+    whose = f"The best model, {kind}, on the test part: {comparison.sizes['test']}."
     return report_page(
         Report(
             title=f"{count} on {comparison.data}",
@@ -34,7 +39,7 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
             metric=metric.title,
             percent=metric.percent,
             headings=comparison.headings()[1:],
-            rows=[_row(comparison, entry) for entry in comparison.entries],
+            rows=_rows(comparison),
             best=comparison.entries.index(best),
             caption=comparison.caption(),
             panels=_panels(metric),
@@ -45,6 +50,18 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
             made_with="Made with " + ", ".join(f"{k} {v}" for k, v in comparison.versions.items()),
         )
     )
+
+
+def _rows(comparison: Comparison) -> list[Row]:
+    """A row for each entry, and one for the mean of the best network's seeds, where it is kept."""
+    rows = []
+    for entry in comparison.entries:
+        rows.append(_row(comparison, entry))
+        if entry is comparison.best and comparison.ensemble is not None:
+            title, *cells = comparison.ensemble_row()
+            reached = [comparison.ensemble.test[comparison.metric.name]]
+            rows.append(Row(title=title, about=ABOUT_MEAN, test=reached, cells=cells, history=None))
+    return rows
 
 
 def _row(comparison: Comparison, entry: Entry) -> Row:
@@ -104,12 +121,13 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
             f"{recipe.dropout:g} before the readout.",
         ),
     ]
-    if recipe.noise or recipe.shift:
+    if recipe.noise or recipe.shift or recipe.magnitude:
         lines.append(
             (
                 "noise",
                 f"While learning, every value gets noise of {recipe.noise:g} and every channel of "
-                f"a sequence a shift of {recipe.shift:g} standard deviations.",
+                f"a sequence a shift of {recipe.shift:g} standard deviations; a whole sequence is "
+                f"multiplied by a random factor with a spread of {recipe.magnitude:g}.",
             )
         )
     late = f"Of the epochs after {recipe.keep_from:.0%} of all" if recipe.keep_from else "Of all"
@@ -119,8 +137,11 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
             f"{late}, the one with the lowest validation loss is kept; the best network and "
             f"model are those with the best {comparison.metric.title} on validation.",
         ),
-        ("reading", presentation.readout),
     ]
+    if recipe.design == PLAIN:
+        lines.append(("reading", presentation.readout))
+    else:
+        lines.append(("design", f"Of every network but the window: {recipe.design.words()}."))
     lines += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
     return lines
 
@@ -130,4 +151,4 @@ def _sizes(comparison: Comparison) -> str:
     counts = [entry.parameters or 0 for entry in comparison.networks]
     if len(counts) == 1 or max(counts) > 1.2 * min(counts):
         return "."
-    return f", and as nearly as possible {comparison.recipe.budget:,} parameters each."
+    return f", and as nearly as possible {comparison.recipe.parameters:,} parameters each."
