@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -51,7 +52,7 @@ AHEAD_UNITS = 16
 #: it made the errors 5 % larger in the mean, half of it 1 %, and half of it with WORTH nothing.
 ENOUGH = 50.0
 LEAST_SHARE = 0.5
-#: Share of the base's error on validation by which the network has to improve it.
+#: Share of the base's error on validation by which the network has to improve it, at least.
 WORTH = 0.01
 
 
@@ -292,10 +293,7 @@ class Forecast(ForecastSpec, Task):
         self._scale_network(model, 1.0, learned)
         self._scale_network(model, max(LEAST_SHARE, count / (count + ENOUGH)))
         predicted = self._unbounded(run_all(model, batches), model)
-        before, after = (
-            self.score(quantiles, validation)["mase"] for quantiles in (alone, predicted)
-        )
-        helps = after < (1.0 - WORTH) * before
+        helps = self._is_better(alone, predicted, batches, count)
         if helps:
             factors = step_widening(predicted, alone, batches.truth, count)
             model.widening.copy_(torch.from_numpy(factors))
@@ -305,6 +303,29 @@ class Forecast(ForecastSpec, Task):
         past = batches.past[:, :, self.places.targets]
         model.mean_factors.copy_(torch.from_numpy(mean_factors(quantiles, past, batches.truth)))
         return helps
+
+    def _is_better(
+        self,
+        alone: NDArray[np.float64],
+        predicted: NDArray[np.float64],
+        windows: Windows,
+        count: float,
+    ) -> bool:
+        """Return whether predictions beat those of the base by more than one standard error.
+
+        Args:
+            count: The number of independent errors among those of the windows.
+        """
+        units = np.array(self.naive_error)[windows.series]
+        errors = [
+            np.abs(windows.truth - quantiles[..., MEDIAN]).mean(1)
+            / np.where(units > 0.0, units, np.inf)
+            for quantiles in (alone, predicted)
+        ]
+        before, after = (error.mean(1) for error in errors)
+        gains = before - after
+        noise = gains.std() / math.sqrt(count)
+        return bool(gains.mean() > max(WORTH * before.mean(), noise))
 
     def calibrate_mean(self, model: Any, members: Iterable[Any], validation: Stretch) -> None:
         """Take the mean of what the members were corrected by.
