@@ -50,7 +50,8 @@ class Row:
     """The results on one series: MASE and coverage on the test part."""
 
     network: list[float]  # of each seed
-    coverage: list[float]
+    final: float  # MASE of the model that `train` keeps, the mean of the seeds
+    coverage: float  # of that model
     windows: int
     others: dict[str, float]  # MASE by name
     base: float  # MASE of what the network starts from
@@ -58,7 +59,7 @@ class Row:
 
     @property
     def mean(self) -> float:
-        """The network's mean over the seeds."""
+        """The mean of the network's errors over the seeds."""
         return statistics.mean(self.network)
 
     @property
@@ -68,8 +69,8 @@ class Row:
 
     @property
     def excess(self) -> float:
-        """The share by which the network's error is above the best opponent's."""
-        return self.mean / self.others[self.best] - 1.0
+        """The share by which the error of the model is above the best opponent's."""
+        return self.final / self.others[self.best] - 1.0
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help=f"{', '.join(SERIES)} (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the network (3)")
-    parser.add_argument("--cell", default="lstm", help="the network (lstm, as `train` has it)")
+    parser.add_argument("--cell", default="gru", help="the network (gru, as `train` has it)")
     parser.add_argument("--peers", action="store_true", help="also the models of statsforecast")
     parser.add_argument("--out", type=Path, help="a file whose rows are kept, and added to")
     options = parser.parse_args()
@@ -106,6 +107,7 @@ def run(name: str, cell: str, seeds: int, peers: bool) -> Row:
     began = time.monotonic()
     comparison = run_experiment(replace(plan, baselines=baselines), None, progress=False)
     (network,) = comparison.networks
+    model = comparison.ensemble or comparison.chosen
     tests = {entry.name: entry.trials[0].test["mase"] for entry in comparison.entries[1:]}
     others = {
         title: tests.get(key, tests[STAND_IN.get(key, "persistence")])
@@ -115,7 +117,8 @@ def run(name: str, cell: str, seeds: int, peers: bool) -> Row:
     print(f"{name}: {time.monotonic() - began:.0f} s in all", file=sys.stderr)
     return Row(
         network=[trial.test["mase"] for trial in network.trials],
-        coverage=[trial.test["coverage"] for trial in network.trials],
+        final=model.test["mase"],
+        coverage=model.test["coverage"],
         windows=len(plan.task.batches(plan.test)),
         others=others,
         base=tests["base"],
@@ -126,17 +129,18 @@ def run(name: str, cell: str, seeds: int, peers: bool) -> Row:
 def table(rows: Mapping[str, Row]) -> str:
     """Format the errors of all methods, and the network's excess over the best opponent."""
     names = list(next(iter(rows.values())).others)
-    head = ["series", "network", *names, "base alone", "excess", "holds", "s"]
+    head = ["series", "model", "each seed", *names, "base only", "excess", "holds", "s"]
     lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
     for name, row in rows.items():
         deviation = f" ± {statistics.stdev(row.network):.3f}" if len(row.network) > 1 else ""
         cells = [
             name,
+            f"{row.final:.3f}",
             f"{row.mean:.3f}{deviation}",
             *(f"{row.others[other]:.3f}" for other in names),
             f"{row.base:.3f}",
             f"{100 * row.excess:+.0f} %",
-            f"{100 * statistics.mean(row.coverage):.0f} %",
+            f"{100 * row.coverage:.0f} %",
             f"{row.seconds:.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -145,7 +149,7 @@ def table(rows: Mapping[str, Row]) -> str:
 
 def summary(rows: Mapping[str, Row]) -> str:
     """Describe ranks, wins, losses and coverage in words."""
-    names = ["network", *next(iter(rows.values())).others]
+    names = ["model", *next(iter(rows.values())).others]
     ranks = {
         name: statistics.mean(of_row[name] for of_row in map(_ranks, rows.values()))
         for name in names
@@ -156,10 +160,10 @@ def summary(rows: Mapping[str, Row]) -> str:
     behind_ridge = [
         name
         for name, row in rows.items()
-        if row.mean - row.others["ridge"]
+        if row.final - row.others["ridge"]
         > (statistics.stdev(row.network) if len(row.network) > 1 else 0.0)
     ]
-    coverage = statistics.mean(share for row in rows.values() for share in row.coverage)
+    coverage = statistics.mean(row.coverage for row in rows.values())
     ordered = sorted(ranks.items(), key=lambda pair: pair[1])
     return "\n".join(
         [
@@ -168,14 +172,14 @@ def summary(rows: Mapping[str, Row]) -> str:
             f"ahead of the best of {', '.join(OPPONENTS.values())}: {len(ahead)} of {len(rows)}",
             f"more than {CLOSE:.0%} behind it: {_losses(behind)}",
             f"behind ridge beyond the spread: {', '.join(behind_ridge) or 'none'}",
-            f"80 % interval: holds {coverage:.1%}, the mean over series and seeds",
+            f"80 % interval: holds {coverage:.1%}, the mean over the series",
         ]
     )
 
 
 def _ranks(row: Row) -> dict[str, float]:
     """Rank the methods on one series; equal errors share their ranks."""
-    errors = {"network": row.mean, **row.others}
+    errors = {"model": row.final, **row.others}
     return {
         name: 0.5 + sum((other < error) + 0.5 * (other == error) for other in errors.values())
         for name, error in errors.items()

@@ -275,7 +275,7 @@ class Forecast(ForecastSpec, Task):
         """Widen the intervals until they hold their share of the validation part.
 
         Where there is a base, first reduce what the network adds to it to the share that so many
-        data can support; where that does not help on the validation part, the base stays alone,
+        data can support; where that does not help on the validation part, only the base is used,
         with intervals from its errors at rolling origins. Return whether the network counts.
         """
         batches = self.batches(validation)
@@ -289,13 +289,13 @@ class Forecast(ForecastSpec, Task):
         self._store(model, fit_quantiles(self, self.base, validation.series))
         count = independent(len(batches), self.horizon)
         learned = self._scale_network(model, 0.0)
-        alone = self._unbounded(run_all(model, batches), model)
+        by_base = self._unbounded(run_all(model, batches), model)
         self._scale_network(model, 1.0, learned)
         self._scale_network(model, max(LEAST_SHARE, count / (count + ENOUGH)))
         predicted = self._unbounded(run_all(model, batches), model)
-        helps = self._is_better(alone, predicted, batches, count)
+        helps = self._is_better(by_base, predicted, batches, count)
         if helps:
-            factors = step_widening(predicted, alone, batches.truth, count)
+            factors = step_widening(predicted, by_base, batches.truth, count)
             model.widening.copy_(torch.from_numpy(factors))
         else:
             self._scale_network(model, 0.0)
@@ -306,7 +306,7 @@ class Forecast(ForecastSpec, Task):
 
     def _is_better(
         self,
-        alone: NDArray[np.float64],
+        by_base: NDArray[np.float64],
         predicted: NDArray[np.float64],
         windows: Windows,
         count: float,
@@ -320,7 +320,7 @@ class Forecast(ForecastSpec, Task):
         errors = [
             np.abs(windows.truth - quantiles[..., MEDIAN]).mean(1)
             / np.where(units > 0.0, units, np.inf)
-            for quantiles in (alone, predicted)
+            for quantiles in (by_base, predicted)
         ]
         before, after = (error.mean(1) for error in errors)
         gains = before - after
@@ -373,7 +373,7 @@ class Forecast(ForecastSpec, Task):
         }
 
     def variants(self) -> Sequence[Self]:
-        # Beside a base, which knows the level, levels only invite a network to learn the dates.
+        # The base knows the level; in a network, levels only invite it to learn the dates.
         if self.base is not None:
             return (replace(self, per_window=True),)
         return (self, replace(self, per_window=True))

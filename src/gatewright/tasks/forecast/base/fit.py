@@ -82,7 +82,7 @@ def fit_quantiles(spec: ForecastSpec, base: Base, training: Series) -> dict[str,
     """Return the quantiles of the base's errors at rolling origins inside the series.
 
     `base_quantiles` are in units of the window's spread, `base_fixed` in deviations of the
-    channel; one of the two is 0, whichever did worse.
+    channel; the one that did worse is 0.
     """
     by_spread, fixed = [], []
     for target, members in enumerate(base.members):

@@ -7,6 +7,7 @@ autoregression that is iterated, and a ridge regression of every step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from types import MappingProxyType
 
@@ -111,9 +112,7 @@ def ridge(frame: TargetFrame, setting: Setting) -> TargetMap:
     common = np.column_stack([past, -frame.level, frame.static])
     fitted = TargetMap.zero(frame)
     if reads_all:
-        fitted = fitted + TargetMap(
-            fitted.own, np.zeros((*frame.past.shape[1:], frame.horizon)), *_rest(fitted)
-        )
+        fitted = replace(fitted, past=np.zeros((*frame.past.shape[1:], frame.horizon)))
     known = frame.ahead.shape[2]
     if known:
         for h in range(frame.horizon):
@@ -125,10 +124,6 @@ def ridge(frame: TargetFrame, setting: Setting) -> TargetMap:
         weights, bias = _ridge(frame, (lags, reads_all), common, y, penalty)
         _store(fitted, weights, bias, slice(None), lags, frame)
     return fitted + start
-
-
-def _rest(fitted: TargetMap) -> tuple[Array, Array, Array, Array]:
-    return fitted.ahead, fitted.static, fitted.mean, fitted.bias
 
 
 def _store(

@@ -126,6 +126,8 @@ def frames(
         weight = np.zeros(len(windows))
         moves = unit[:, k] > 0.0
         weight[moves] = np.square(spreads[moves] / unit[moves, k])
+        if not moves.any():  # nothing has changed so far
+            weight[:] = 1.0
         result.append(
             TargetFrame(
                 own=np.ascontiguousarray(read[:, :, position]),

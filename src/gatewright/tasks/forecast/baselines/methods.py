@@ -42,7 +42,7 @@ def method_baselines(spec: ForecastSpec, base: Base | None) -> list[Baseline]:
         return baselines
     about = "The blend of simple methods that the networks start from, before any training."
     blend = Baseline(
-        "base", "base alone", about, lambda training, _: fit_base(spec, base, _series(training))
+        "base", "base only", about, lambda training, _: fit_base(spec, base, _series(training))
     )
     return [*baselines, blend]
 
