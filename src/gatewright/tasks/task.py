@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.schema import typed
 from gatewright.tasks.metric import Metric
-from gatewright.tasks.training_ranges import TrainingRanges
 
 #: Rows per batch when a whole part is evaluated.
 EVALUATION_BATCH = 512
@@ -120,6 +119,18 @@ class Task:
         """Return the stored tensors that the task adds to the model's weights, by name."""
         return {}
 
+    def transform(self, x: Tensor) -> Tensor:
+        """Transform raw values (..., I) before they are scaled."""
+        return x
+
+    @property
+    def start_counts(self) -> bool:
+        """True if a model is useful before its first step, so that its start may be the best."""
+        return False
+
+    def start(self, model: Any, training: Any) -> None:
+        """Set what a model starts from, in place; by default only its random weights."""
+
     def prepare(self, z: Tensor, batch: Batch) -> tuple[Tensor, Any]:
         """Transform the scaled events before the network; also return what `finish` needs."""
         return z, None
@@ -169,8 +180,19 @@ class Task:
     def score(self, predicted: Any, part: Any) -> dict[str, float]:
         """Return all metrics of predictions, whether of a network or of a baseline."""
 
-    def calibrate(self, model: Any, validation: Any) -> None:
-        """Correct a trained model in place by its errors on the validation part."""
+    def calibrate(self, model: Any, validation: Any) -> bool:
+        """Correct a trained model in place by its errors on the validation part.
+
+        Return whether it is better than its start; if not, it is its start again.
+        """
+        return True
+
+    def calibrate_mean(self, model: Any, members: Iterable[Any], validation: Any) -> None:
+        """Correct the mean of several models, each of which is corrected, in place."""
+        self.calibrate(model, validation)
+
+    def refit(self, model: Any, validation: Any) -> None:
+        """Learn from the validation part too, in place, after everything was measured on it."""
 
     def variants(self) -> Sequence[Self]:
         """Return the task and, if there are any, other formulations of the same task.
@@ -210,7 +232,7 @@ class Task:
         stored: dict[str, Any] = {"kind": self.kind}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, TrainingRanges):
+            if hasattr(value, "to_config"):
                 value = value.to_config()
             stored[field.name] = list(value) if isinstance(value, tuple) else value
         return stored

@@ -64,9 +64,11 @@ def _before_fit(
 ) -> Callable[[str], None]:
     """The call before each fit, which ends the baselines once the deadline is over.
 
-    Only baselines with several settings check the time: the others are done in a moment.
+    Only slow baselines and those with several settings check the time: the others are done in a
+    moment.
     """
-    if plan.deadline is None or len(baseline.settings) == 1:
+    is_quick = len(baseline.settings) == 1 and baseline.seconds is None
+    if plan.deadline is None or is_quick:
         return on_fit
     deadline = plan.deadline
 

@@ -97,12 +97,13 @@ class Model(nn.Module):
         deviation[deviation == 0.0] = 1.0
         self.mean.copy_(torch.from_numpy(values.mean(0)))
         self.scale.copy_(torch.from_numpy(deviation))
+        self.task.start(self, training)
 
     def encode(self, x: Tensor) -> Tensor:
         """Scale raw values (T, B, I), or embed symbols (T, B): (T, B, I) for the network."""
         if self.task.symbols is not None:
             return self.embedding(x)  # type: ignore[no-any-return]
-        return (x - self.mean) / self.scale
+        return (self.task.transform(x) - self.mean) / self.scale
 
     def features(self, z: Tensor, lengths: Tensor | None, state: Any = None) -> tuple[Tensor, Any]:
         """The features for the readout: (B, H), or (T, B, H) where the task asks at every step.
