@@ -32,7 +32,7 @@ class Batch:
     x: Tensor  # (T, B, I) values, or (T, B) symbols
     lengths: Tensor | None  # (B,), int64; None where all have T steps
     target: Tensor  # the truth that the loss compares with; its shape depends on the task
-    further: Tensor | None = None  # raw values that `Task.readout_offset` uses
+    further: Tensor | None = None  # raw values that `readout_offset` or `complete` uses
     carries: bool = False  # whether the state after the previous batch is carried into this one
     items: float = 0  # number of items that the mean loss is taken over, or the sum of weights
     weights: Tensor | None = None  # (B,), weights of the sequences in the loss
@@ -116,6 +116,20 @@ class Task:
         """Return the stored tensors that the task adds to the model's weights, by name."""
         return {}
 
+    def completion(self) -> nn.Module | None:
+        """Return the module with which `complete` works, empty, or None if there is none.
+
+        It learns nothing by gradients. A mean of several models has one for all of them.
+        """
+        return None
+
+    def complete(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
+        """Return the outputs of a network together with what `model.completion` knows.
+
+        It is called where there is such a module, but not while the network learns.
+        """
+        return outputs
+
     def prepare(self, z: Tensor, batch: Batch) -> tuple[Tensor, Any]:
         """Transform the scaled events before the network; also return what `finish` needs."""
         return z, None
@@ -167,6 +181,9 @@ class Task:
 
     def calibrate(self, model: Any, validation: Any) -> None:
         """Correct a trained model in place by its errors on the validation part."""
+
+    def refit(self, model: Any, validation: Any) -> None:
+        """Learn from the validation part too, in place, after everything was measured on it."""
 
     def variants(self) -> Sequence[Self]:
         """Return the task and, if there are any, other formulations of the same task.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -35,7 +36,8 @@ class Ensemble(Model):
         # What a task calibrates belongs to the mean, not to a member.
         for name in self.task.own_buffers():
             self.register_buffer(name, getattr(first, name).clone())
-        self.members = nn.ModuleList(members)
+        self.completion = self.task.completion()
+        self.members = nn.ModuleList(map(_without_completion, members))
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -49,8 +51,8 @@ class Ensemble(Model):
         """A batch of raw events to the mean of the outputs, and the states of all members."""
         states = [None] * len(self.members) if state is None else state
         results = [member(batch, own) for member, own in zip(self.members, states, strict=True)]
-        outputs = torch.stack([outputs for outputs, _ in results])
-        return self.task.mean_outputs(outputs), tuple(after for _, after in results)
+        outputs = self.task.mean_outputs(torch.stack([outputs for outputs, _ in results]))
+        return self.completed(outputs, batch), tuple(after for _, after in results)
 
     def to_config(self) -> dict[str, Any]:
         """The members for `from_config`, without their numbers."""
@@ -72,3 +74,12 @@ class Ensemble(Model):
         ensemble = cls(members)
         ensemble.reading = members[0].reading
         return ensemble
+
+
+def _without_completion(member: Model) -> Model:
+    """The same network with an empty completion: the mean has one for all of its members."""
+    if member.completion is None:
+        return member
+    bare = copy.copy(member)
+    bare._modules = {**member._modules, "completion": member.task.completion()}
+    return bare

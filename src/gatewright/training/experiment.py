@@ -219,6 +219,7 @@ def _combined(
     task = plan.task
     model = Ensemble([first, *others]).eval()
     model.task.calibrate(model, validation)
+    model.task.refit(model, validation)
     predicted = task.predictions(run_all(model, task.batches(plan.test)), model)
     # A member may have learned from what is another's validation part: measured there, the mean
     # would look too good.

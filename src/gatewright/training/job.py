@@ -100,4 +100,5 @@ def fit(
             # Calibrating changed the model's intervals, and with them its metrics.
             _, values = evaluate(model, model.task.batches(validation), validation)
             history.validation[history.best_epoch] = values
+        model.task.refit(model, validation)
     return model, history

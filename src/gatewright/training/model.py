@@ -68,6 +68,7 @@ class Model(nn.Module):
             self.add_module(name, module)
         for name, buffer in task.own_buffers().items():
             self.register_buffer(name, buffer)
+        self.completion = task.completion()
 
     @property
     def recurrent(self) -> Recurrent | None:
@@ -148,7 +149,12 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """A batch of raw events to the task's outputs, and the state after them."""
-        return self.read(self.encode(batch.x), batch, state)
+        outputs, state = self.read(self.encode(batch.x), batch, state)
+        return self.completed(outputs, batch), state
+
+    def completed(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The outputs of the network together with what the task adds to them after training."""
+        return outputs if self.completion is None else self.task.complete(outputs, batch, self)
 
     def check_weights(self) -> None:
         """Refuse weights that are not finite: their predictions mean nothing.

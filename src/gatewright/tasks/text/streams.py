@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gatewright.data import Text
 from gatewright.tasks.task import Batch, evenly
+from gatewright.tasks.text.ngram import histories
 
 #: Steps per batch, which gradients reach back; the state is carried further.
 STEPS = 128
@@ -19,6 +20,8 @@ WARM_UP = 256
 STREAMS = 16
 #: In training a stream is at least this many batches long; short texts get fewer streams.
 MIN_BATCHES = 8
+#: Symbols before a batch that it gives along, for counts that read a few symbols back.
+HISTORY = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,11 +98,20 @@ class Streams:
         inside = (rows >= begin) & (rows < len(self.codes))
         target = torch.where(inside, self.codes[rows.clamp(max=len(self.codes) - 1)], -1).T
         x = self.codes[(rows - 1).clamp(max=len(self.codes) - 1)].T
+        past = histories(self.codes[None], HISTORY)[0]  # (all symbols, HISTORY)
         for step in range(0, len(x), STEPS):
+            earlier = past[(rows[:, step] - 1).clamp(min=0, max=len(past) - 1)].T
             piece = target[step : step + STEPS]
             # The mean loss of a batch is weighted by its items: 0 for one of only warm-up.
             counted = int((piece >= 0).sum())
-            yield Batch(x[step : step + STEPS], None, piece, carries=step > 0, items=counted)
+            yield Batch(
+                x[step : step + STEPS],
+                None,
+                piece,
+                further=earlier,
+                carries=step > 0,
+                items=counted,
+            )
 
     def excerpt(self, count: int) -> Batch:
         """Return at most `count` pieces, evenly spaced, each read from an empty state."""
