@@ -56,13 +56,17 @@ class Ensemble(Model):
 
     def to_config(self) -> dict[str, Any]:
         """The members for `from_config`, without their numbers."""
-        return {"members": [describe(member) for member in self.members], "reading": self.reading}
+        return {
+            "members": [describe(member) for member in self.members],
+            "reading": self.reading,
+            **self._stored_completion(),
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], path: str = "ensemble") -> Self:
         """The ensemble of a config, before its weights are loaded."""
-        hints = {"members": list[Any], "reading": dict[str, Any]}
-        values = typed_fields(dict(config), hints, path)
+        hints = {"members": list[Any], "reading": dict[str, Any], "completion": list[int]}
+        values = typed_fields(dict(config), hints, path, optional=("completion",))
         members: list[Any] = [
             rebuild(member, f"{path}.members[{position}]")
             for position, member in enumerate(values["members"])
@@ -73,6 +77,7 @@ class Ensemble(Model):
             raise ModelError(f"{path}.members holds models of different tasks")
         ensemble = cls(members)
         ensemble.reading = members[0].reading
+        ensemble._resize_completion(values.get("completion"), path)
         return ensemble
 
 

@@ -26,6 +26,7 @@ STORED: dict[str, Any] = {
     "body": dict[str, Any],
     "dropout": float,
     "reading": dict[str, Any],
+    "completion": list[int],
 }
 
 
@@ -44,6 +45,7 @@ class Model(nn.Module):
     """
 
     body: Any
+    completion: Any  # the module of `Task.completion`, or None
     mean: Tensor  # (I,), of the training part
     scale: Tensor  # (I,)
 
@@ -194,12 +196,25 @@ class Model(nn.Module):
             "body": describe(self.body),
             "dropout": self.dropout.p,
             "reading": self.reading,
+            **self._stored_completion(),
         }
+
+    def _stored_completion(self) -> dict[str, Any]:
+        """The sizes of the completion's tensors, which depend on the training part."""
+        return {} if self.completion is None else {"completion": self.completion.sizes}
+
+    def _resize_completion(self, sizes: list[int] | None, path: str) -> None:
+        """Make room for the tensors of a stored completion."""
+        if sizes is None:
+            return
+        if self.completion is None:
+            raise ModelError(f"{path}.completion is {sizes}; the task has none")
+        self.completion.resize(sizes)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], path: str = "model") -> Self:
         """The model of a config, before its weights are loaded."""
-        values = typed_fields(dict(config), STORED, path)
+        values = typed_fields(dict(config), STORED, path, optional=("completion",))
         task = task_from_config(values["task"], f"{path}.task")
         body: Any = rebuild(values["body"], f"{path}.body")
         if getattr(body, "input_size", None) != task.inputs:
@@ -214,4 +229,5 @@ class Model(nn.Module):
         arguments = {name: hints[name] for name in hints if name not in ("source", "return")}
         typed_fields(values["reading"], arguments, f"{path}.reading", optional=arguments)
         model.reading = values["reading"]
+        model._resize_completion(values.get("completion"), path)
         return model

@@ -7,13 +7,14 @@ network after a third of its training 1.77, and their mixture 1.65.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gatewright.errors import ModelError
 from gatewright.tasks.text.ngram import MAX_ORDER, Counts, histories
 
 #: Probabilities that a model stores, 12 bytes each. On the bundled prose 300,000 of 604,000 do
@@ -43,6 +44,21 @@ class CountMixture(nn.Module):
         super().__init__()
         self.counts = Counts(size, MAX_ORDER)
         self.register_buffer("share", torch.full((self.counts.order + 1,), 0.5))
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of stored probabilities of each length, for the configuration of a model."""
+        return self.counts.sizes
+
+    def resize(self, sizes: Sequence[int]) -> None:
+        """Make room for the probabilities of a stored model.
+
+        Raises:
+            ModelError: if they are not of the right lengths.
+        """
+        if len(sizes) != self.counts.order or min(sizes) < 0:
+            raise ModelError(f"the counts have sizes {sizes}; expected {self.counts.order} sizes")
+        self.counts.resize(sizes)
 
     @property
     def reach(self) -> int:

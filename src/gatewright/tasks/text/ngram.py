@@ -44,8 +44,7 @@ class Counts(nn.Module):
             order -= 1
         self.size = size
         self.order = order
-        for length in range(1, order + 1):
-            self._store(length, np.zeros(0, np.int64), np.zeros(0, np.float64))
+        self.resize([0] * order)
 
     @classmethod
     def of(
@@ -73,13 +72,24 @@ class Counts(nn.Module):
         self.register_buffer(f"keys_{length}", torch.from_numpy(keys))
         self.register_buffer(f"own_{length}", torch.from_numpy(own).float())
 
+    @property
+    def sizes(self) -> list[int]:
+        """The number of stored probabilities of each order, from 1 on."""
+        return [len(self.level(length)[0]) for length in range(1, self.order + 1)]
+
+    def resize(self, sizes: Sequence[int]) -> None:
+        """Make room for so many probabilities of each order, to be loaded from a file."""
+        for length, size in enumerate(sizes, 1):
+            self.register_buffer(f"keys_{length}", torch.zeros(size, dtype=torch.int64))
+            self.register_buffer(f"own_{length}", torch.zeros(size))
+
     def level(self, length: int) -> tuple[Tensor, Tensor]:
         """Return the keys of one order, sorted, and the probability that each has there."""
         return getattr(self, f"keys_{length}"), getattr(self, f"own_{length}")
 
     def __len__(self) -> int:
         """Return the number of stored probabilities."""
-        return sum(len(self.level(length)[0]) for length in range(1, self.order + 1))
+        return sum(self.sizes)
 
     def forward(self, histories: Tensor) -> tuple[Tensor, Tensor]:
         """Return the probabilities of the next symbol, (N, A), and the lengths they rest on, (N,).
@@ -129,7 +139,7 @@ class Counts(nn.Module):
         return bits
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *arguments: Any) -> None:
-        """Take as many keys as the stored model has: their number is known only from there."""
+        """Take as many probabilities as there are in the state: a fresh model has none."""
         for name in self._buffers:
             stored = state_dict.get(prefix + name)
             if stored is not None and stored.dim() == 1:
