@@ -108,6 +108,11 @@ class Task:
         """Size of the alphabet where events are symbols; None where they are vectors of values."""
         return None
 
+    @property
+    def tied(self) -> bool:
+        """Whether the readout of symbols shares the matrix of their embedding."""
+        return False
+
     def own_modules(self) -> dict[str, nn.Module]:
         """Return the learned modules that the task adds to network and readout, by name."""
         return {}

@@ -30,6 +30,25 @@ STORED: dict[str, Any] = {
 }
 
 
+class TiedReadout(nn.Module):
+    """A readout whose matrix is that of the embedding: few weights for many symbols.
+
+    After Press and Wolf 2017 (arXiv:1608.05859), with a projection to the embedding's size.
+    """
+
+    def __init__(self, features: int, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.projection = nn.Linear(features, embedding.embedding_dim)
+        self.embedding = embedding
+        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, features) to logits (T, B, symbols)."""
+        # An embedding starts with variance 1: so many terms of that size would start too sure.
+        scaled = self.projection(x) / self.embedding.embedding_dim**0.5
+        return nn.functional.linear(scaled, self.embedding.weight, self.bias)
+
+
 @saveable("model")
 class Model(nn.Module):
     """A network with the scaling of its inputs and a readout, which does its task on raw values.
@@ -59,9 +78,11 @@ class Model(nn.Module):
         # A network that is read at every step has the features of its recurrent layers there.
         layers = self.recurrent if task.every_step else None
         features = self.body if layers is None else layers
-        self.readout = nn.Linear(features.output_size, task.outputs)
+        self.readout: nn.Module = nn.Linear(features.output_size, task.outputs)
         if task.symbols is not None:
             self.embedding = nn.Embedding(task.symbols, task.inputs)
+            if task.tied:
+                self.readout = TiedReadout(features.output_size, self.embedding)
         else:
             self.register_buffer("mean", torch.zeros(task.inputs))
             self.register_buffer("scale", torch.ones(task.inputs))

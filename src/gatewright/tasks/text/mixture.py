@@ -22,7 +22,7 @@ from gatewright.tasks.text.ngram import MAX_ORDER, Counts, histories
 MAX_COUNTS = 300_000
 #: Latest symbols of a text that are counted: more take minutes and gigabytes.
 MAX_COUNTED = 4_000_000
-#: The shares start at a half, with the weight of so many symbols.
+#: Each share is drawn to that of all lengths, and that to a half, by the weight of so many symbols.
 PRIOR = 10.0
 #: Rounds of expectation maximisation; the shares change by less than 0.001 after 30.
 ROUNDS = 40
@@ -87,7 +87,9 @@ class CountMixture(nn.Module):
             own = share[lengths] * network
             responsible = own / (own + (1.0 - share[lengths]) * counted)
             sums = torch.zeros_like(share).index_add_(0, lengths, responsible)
-            share = (sums + 0.5 * PRIOR) / (places + PRIOR)
+            # A length that is rare has nearly the share of all lengths together.
+            overall = (sums.sum() + 0.5 * PRIOR) / (len(lengths) + PRIOR)
+            share = (sums + overall * PRIOR) / (places + PRIOR)
         self.share.copy_(share)
 
     def _of_truth(

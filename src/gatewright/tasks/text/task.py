@@ -110,6 +110,11 @@ class NextSymbol(Task):
     def symbols(self) -> int:
         return len(self.pairs)
 
+    @property
+    def tied(self) -> bool:
+        # The alphabet of a text is small, and its readout too; a vocabulary of pieces is large.
+        return bool(self.joined)
+
     def completion(self) -> CountMixture | None:
         return CountMixture(len(self.pairs)) if self.counted else None
 
