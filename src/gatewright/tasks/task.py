@@ -110,7 +110,7 @@ class Task:
 
     @property
     def tied(self) -> bool:
-        """Whether the readout of symbols shares the matrix of their embedding."""
+        """True if the readout of symbols shares the matrix of their embedding."""
         return False
 
     def own_modules(self) -> dict[str, nn.Module]:
