@@ -16,6 +16,7 @@ from gatewright.designs import DESIGNS, Design, SequenceNetwork
 from gatewright.errors import ArgumentError
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.text.task import NextSymbol
+from gatewright.training.advice import advise, halved_jobs
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.estimate import within_budget
 from gatewright.training.job import TrainingJob, build_model
@@ -121,6 +122,20 @@ def test_a_job_with_a_design_goes_through_json() -> None:
     recipe = replace(RECIPES["classify"], design=DESIGNS["convolutional"], smoothing=0.1)
     job = TrainingJob(task, "gru", 4, 0, recipe)
     assert TrainingJob.from_json(job.to_json()) == job
+
+
+def test_half_of_the_data_is_tried_to_see_what_more_would_bring() -> None:
+    plan = replace(plan_of(hidden_size=4), short_losses=(0.5, 0.6))
+    jobs = halved_jobs(plan)
+    assert [job.seed for job in jobs] == [0, 1] and all(job.halved for job in jobs)
+    for job in jobs:
+        half, validation = job.parts(plan.training)
+        whole, same = replace(job, halved=False).parts(plan.training)
+        assert len(half) == len(whole) // 2 and validation.ids == same.ids
+        assert sorted(half.counts) == sorted(whole.counts // 2)
+    assert advise(plan, lambda jobs: [0.8, 0.9])[0].startswith("More data would help: with half")
+    assert "would change little" in advise(plan, lambda jobs: [0.5, 0.6])[0]
+    assert advise(replace(plan, short_losses=()), lambda jobs: []) == ()
 
 
 def members(count: int = 3) -> tuple[Classify, list]:

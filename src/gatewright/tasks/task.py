@@ -83,6 +83,10 @@ class Task:
     def parts(self, training: Any, fraction: float, seed: int) -> tuple[Any, Any]:
         """Split a validation part off the training part: (the rest, validation)."""
 
+    def half(self, training: Any) -> Any:
+        """Return half of what is learned from."""
+        return self.parts(training, 0.5, 0)[0]
+
     @abstractmethod
     def batches(self, part: Any) -> Batches:
         """Return a part as batches."""

@@ -20,6 +20,7 @@ from gatewright.files import write_file
 from gatewright.layers.saving import save
 from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import run_all
+from gatewright.training.advice import advise
 from gatewright.training.baseline_fits import fit_baselines
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.entries import Entry, Trial, rank
@@ -61,6 +62,8 @@ def run_experiment(plan: ExperimentPlan, target: Path | None, *, progress: bool)
     if target is not None:
         write_model(comparison, target, is_pending=bool(plan.baselines))
     comparison = fit_baselines(plan, comparison, progress)
+    if not _is_cut_short(plan, trained, comparison):
+        comparison = replace(comparison, advice=_advice(plan, progress))
     if target is not None:
         write_report(plan, comparison, trained, target)
     return comparison
@@ -97,7 +100,13 @@ def choose_variant(plan: ExperimentPlan, progress: bool) -> tuple[ExperimentPlan
     losses = [reached[start : start + folds] for start in range(0, len(reached), folds)]
     chosen = simplest_of_the_best(losses)
     note = why_chosen(plan.variants, losses, chosen)
-    return replace(plan, variants=[plan.variants[chosen]], notes=(*plan.notes, note)), []
+    chosen_plan = replace(
+        plan,
+        variants=[plan.variants[chosen]],
+        notes=(*plan.notes, note),
+        short_losses=tuple(losses[chosen]),
+    )
+    return chosen_plan, []
 
 
 def _best_so_far(
@@ -272,6 +281,28 @@ def _remarks_on_stops(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[
         return [f"Ended by hand: {len(trained)} of {planned} trainings were finished."]
     over = reasons.count(TIME_OVER)
     return [f"{over} of {planned} trainings ended because their time was over."] if over else []
+
+
+def _is_cut_short(plan: ExperimentPlan, trained: Sequence[Trained], comparison: Comparison) -> bool:
+    """True if the user ended the trainings or the baselines, or set a limit of time."""
+    by_hand = any(run.history.stopped == BY_HAND for run in trained)
+    baselines = len(comparison.entries) - len(comparison.networks)
+    return by_hand or baselines < len(plan.baselines) or plan.deadline is not None
+
+
+def _advice(plan: ExperimentPlan, progress: bool) -> tuple[str, ...]:
+    """Sentences on what would help; none if Ctrl-C ends the measurement."""
+
+    def losses(jobs: Sequence[TrainingJob]) -> list[float]:
+        outcomes = _perform(
+            plan, jobs, progress, keep=False, what="short trainings with half of the data"
+        )
+        return [outcome.history.best_loss for outcome in outcomes]
+
+    try:
+        return advise(plan, losses)
+    except KeyboardInterrupt:
+        return ()
 
 
 def write_model(comparison: Comparison, target: Path, *, is_pending: bool) -> None:

@@ -28,6 +28,7 @@ class TrainingJob:
     hidden_size: int
     seed: int
     recipe: Recipe
+    halved: bool = False  # whether it learns from half of its data, to see what more would bring
     cell: Mapping[str, Any] | None = None  # `Network.stored`, where `network` does not name it
 
     def to_json(self) -> dict[str, Any]:
@@ -43,7 +44,8 @@ class TrainingJob:
 
     def parts(self, data: Any) -> tuple[Any, Any]:
         """Divide a training part into data to learn from and validation data."""
-        return self.task.parts(data, self.recipe.validation, self.seed)
+        training, validation = self.task.parts(data, self.recipe.validation, self.seed)
+        return (self.task.half(training) if self.halved else training), validation
 
     def model(self, training: Any) -> Model:
         """The network before its first step, scaled to the data it will learn from."""

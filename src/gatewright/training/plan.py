@@ -49,6 +49,7 @@ class ExperimentPlan:
     effort: Effort
     reading: Mapping[str, Any]  # arguments that read new data in the same way
     notes: tuple[str, ...]  # on the data and the training, for the card and the report
+    short_losses: tuple[float, ...] = ()  # of the chosen variant's short trainings, by seed
     remarks: tuple[str, ...] = ()  # on what is missing from the table
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds of a training, by network
     deadline: float | None = None  # in `time.monotonic()`; no slow baseline is fitted after it

@@ -40,6 +40,7 @@ class Comparison:
     versions: dict[str, str]
     directory: Path | None
     model: Model = field(repr=False)  # the best one
+    advice: tuple[str, ...] = ()  # what would help, from measurements of this run
     ensemble: Trial | None = None  # the mean of the best network's seeds, which is the model then
 
     @property
@@ -125,7 +126,8 @@ class Comparison:
                 f"{metric.spread([self.ensemble.test[metric.name]])}."
             )
         ahead = self.baseline_ahead
-        return text if ahead is None else f"{text} {self._recommendation(ahead)}"
+        recommendation = [] if ahead is None else [self._recommendation(ahead)]
+        return " ".join([text, *recommendation, *self.advice])
 
     def _recommendation(self, baseline: Entry) -> str:
         """Advice on a baseline that is ahead of the best network on the test part."""
@@ -249,6 +251,7 @@ class Comparison:
             },
             "networks": [self._json(entry) for entry in self.networks],
             "baselines": [self._json(entry) for entry in self.entries if not entry.is_network],
+            "advice": list(self.advice),
             "notes": [*self.notes, *self.remarks],
             "versions": self.versions,
         }

@@ -76,6 +76,15 @@ class Forecast(ForecastSpec, Task):
         rest = training.steps([slice(0, cut) for cut in cuts])
         return rest, Stretch(training, tuple(cuts))
 
+    def half(self, training: Series) -> Series:
+        """Return the later half of each series, or all where a half would hold no window."""
+        least = self.window + self.horizon
+        halves = [
+            slice(steps // 2 if steps - steps // 2 >= least else 0, steps)
+            for steps in training.lengths
+        ]
+        return training.steps(halves)
+
     def batches(self, part: Series | Stretch) -> Windows:
         return self.windows(part)
 
