@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gatewright.data import Text
 from gatewright.tasks.task import Batch, evenly
-from gatewright.tasks.text.ngram import histories
+from gatewright.tasks.text.ngram import MAX_ORDER, histories
 
 #: Steps per batch, which gradients reach back; the state is carried further.
 STEPS = 128
@@ -25,7 +25,7 @@ STREAMS = 16
 #: In training a stream is at least this many batches long; short texts get fewer streams.
 MIN_BATCHES = 8
 #: Symbols before a batch that it gives along, for counts that read a few symbols back.
-HISTORY = 8
+HISTORY = MAX_ORDER - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
