@@ -1,4 +1,4 @@
-"""Texts: counts and their mixture with a network, pieces of several symbols, and compressors."""
+"""Texts: a network mixed with counts and copies, pieces of several symbols, and compressors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from gatewright.errors import ModelError
 from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import Batch, run_all
 from gatewright.tasks.text.baselines import text_baselines
-from gatewright.tasks.text.mixture import past_of
+from gatewright.tasks.text.copies import LENGTHS, Copies
+from gatewright.tasks.text.mixture import REACH, past_of
 from gatewright.tasks.text.ngram import Counts, histories
 from gatewright.tasks.text.pairs import Pairs
-from gatewright.tasks.text.task import NextSymbol
+from gatewright.tasks.text.task import NextSymbol, Tail
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.job import build_model
 from gatewright.training.networks import NETWORKS
@@ -97,8 +98,10 @@ def test_counts_are_mixed_in_with_shares_that_lower_the_bits(unit: str) -> None:
     alone = counts.bits(streams.codes.numpy(), streams.start).sum() / len(mixed)
     assert len(before) == len(mixed) == len(validation.text) - validation.start
     assert mixed.mean() < 1.01 * alone < before.mean()
-    # The untrained network knows nothing: the counts have nearly everything where they know.
-    assert model.completion.share[-1] < 0.1
+    # The untrained network knows nothing, and here the last word says nothing about the next.
+    shares = model.completion.shares
+    assert shares[6:10, 0].max() < 0.2 and shares[:10, 2].max() == 0.0
+    torch.testing.assert_close(shares.sum(1), torch.ones(14))
     size = len(counts)
     task.refit(model, validation)
     assert len(model.completion.counts) > size
@@ -113,7 +116,7 @@ def test_a_mixture_is_computed_in_pieces_as_in_one(tmp_path: Path) -> None:
     state, earlier, own = None, None, []
     codes = torch.from_numpy(task.encode(text).astype(np.int64))
     for code in codes[:-1]:
-        past = None if earlier is None else earlier[-8:, None]
+        past = None if earlier is None else earlier[-REACH:, None]
         outputs, state = model(Batch(code.view(1, 1), None, code, further=past), state)
         own.append(outputs[0, 0].log_softmax(-1))
         earlier = code[None] if earlier is None else torch.cat([earlier, code[None]])
@@ -258,3 +261,35 @@ def test_batches_of_a_text_end_elsewhere_in_each_epoch() -> None:
     for lengths in epochs:
         assert len(lengths) == streams.steps(2) and sum(lengths) == len(streams) // 2
         assert 60 <= min(lengths) <= max(lengths) <= 196
+
+
+def test_a_copy_follows_the_latest_of_the_longest_passages() -> None:
+    codes = GENERATOR.integers(0, 50, 200)
+    text = np.concatenate([codes, codes[60:80], [7], codes[100:140]])
+    copies = Copies()
+    copies.fill(text)
+    past = histories(torch.from_numpy(np.concatenate([text, [0]]))[None], REACH)[0]
+    short, long, start = (
+        torch.tensor([-1] * REACH),
+        torch.from_numpy(codes[110:142]),
+        torch.from_numpy(codes[:12]),
+    )
+    short[-12:] = torch.from_numpy(codes[68:80])
+    first = torch.cat([torch.full((REACH - 12,), -1), start])
+    symbols, ranks = copies(torch.stack([short, long, first, past[3]]))
+    # 12 symbols, followed by 7 the last time; 32 symbols, which only the first occurrence has.
+    assert symbols.tolist() == [7, codes[142], codes[12], 0]
+    assert [0, *LENGTHS].index(12) == 1 and ranks.tolist() == [1, 4, 1, 0]
+
+
+def test_a_passage_that_is_repeated_costs_little() -> None:
+    letters = "".join(GENERATOR.choice(list("abcdefgh"), 3000))
+    repeated = letters + letters[500:1500]
+    text = Text.from_string(repeated)
+    task = NextSymbol.of(text)
+    torch.manual_seed(0)
+    model = build_model(task, "gru", NETWORKS["gru"], 6, Recipe()).eval()
+    part = Tail(text, 3000)
+    task.calibrate(model, part)
+    bits = task.predictions(run_all(model, task.batches(part)), model)
+    assert bits[40:].mean() < 0.3 < 3.0 < bits[:8].mean() + 1.0

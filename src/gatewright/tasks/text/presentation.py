@@ -38,9 +38,9 @@ class TextPresentation(Presentation):
     readout: ClassVar[str] = (
         f"The readout uses every step, and the state is carried through the text; gradients reach "
         f"back about {STEPS} steps. After the training, the probabilities are mixed with those of "
-        "counts of the training text (Kneser-Ney), in shares that are fitted on the validation "
-        f"part. For evaluation {STREAMS} pieces are read side by side, each after the {WARM_UP} "
-        "symbols before it."
+        "counts of the training text (Kneser-Ney) and with copies of its passages, in shares that "
+        f"are fitted on the validation part. For evaluation {STREAMS} pieces are read side by side, "
+        f"each after the {WARM_UP} symbols before it."
     )
 
     task: NextSymbol
@@ -64,8 +64,10 @@ class TextPresentation(Presentation):
 
     def limits(self) -> str:
         return (
-            "It writes what resembles its training text; none of it need be true. Symbols that "
-            "were not in that text are refused."
+            "It writes what resembles its training text; none of it need be true. The model holds "
+            "the end of that text itself, up to a million symbols, and may repeat it word for "
+            "word: do not hand it to people who may not read the text. Symbols that were not in "
+            "that text are refused."
         )
 
     def part_size(self, part: Text | Tail) -> str:

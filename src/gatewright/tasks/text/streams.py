@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gatewright.data import Text
 from gatewright.tasks.task import Batch, evenly
-from gatewright.tasks.text.ngram import MAX_ORDER, histories
+from gatewright.tasks.text.mixture import REACH
+from gatewright.tasks.text.ngram import histories
 
 #: Steps per batch, which gradients reach back; the state is carried further.
 STEPS = 128
@@ -24,8 +25,6 @@ WARM_UP = 256
 STREAMS = 16
 #: In training a stream is at least this many batches long; short texts get fewer streams.
 MIN_BATCHES = 8
-#: Symbols before a batch that it gives along, for counts that read a few symbols back.
-HISTORY = MAX_ORDER - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +100,7 @@ class Streams:
         inside = (rows >= begin) & (rows < len(self.codes))
         target = torch.where(inside, self.codes[rows.clamp(max=len(self.codes) - 1)], -1).T
         x = self.codes[(rows - 1).clamp(max=len(self.codes) - 1)].T
-        past = histories(self.codes[None], HISTORY)[0]  # (all symbols, HISTORY)
+        past = histories(self.codes[None], REACH)[0]  # (all symbols, REACH)
         for step in range(0, len(x), STEPS):
             earlier = past[(rows[:, step] - 1).clamp(min=0, max=len(past) - 1)].T
             piece = target[step : step + STEPS]

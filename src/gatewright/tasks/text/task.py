@@ -17,9 +17,9 @@ from gatewright.data.containers.text import BYTES, UNITS
 from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks.metric import Metric
 from gatewright.tasks.task import Batch, Task, run_all
-from gatewright.tasks.text.mixture import CountMixture, past_of
+from gatewright.tasks.text.mixture import REACH, Mixture, past_of
 from gatewright.tasks.text.pairs import Pairs
-from gatewright.tasks.text.streams import HISTORY, Streams, Tail, tail
+from gatewright.tasks.text.streams import Streams, Tail, tail
 
 BITS = Metric("bits", "bits a symbol")
 
@@ -36,7 +36,8 @@ class NextSymbol(Task):
     """Predict the next symbol; predictions are the bits that each symbol costs, (N,).
 
     The network may read and predict pieces, frequent pairs of symbols. The bits of a piece are then
-    spread over its symbols. Its probabilities are mixed with those of counts.
+    spread over its symbols. Its probabilities are mixed with those of counts and of
+    copied passages.
     """
 
     kind: ClassVar[str] = "next symbol"
@@ -115,8 +116,8 @@ class NextSymbol(Task):
         # The alphabet of a text is small, and its readout too; a vocabulary of pieces is large.
         return bool(self.joined)
 
-    def completion(self) -> CountMixture | None:
-        return CountMixture(len(self.pairs)) if self.counted else None
+    def completion(self) -> Mixture | None:
+        return Mixture(len(self.pairs)) if self.counted else None
 
     @staticmethod
     def split(whole: Text) -> tuple[Text, Tail]:
@@ -150,10 +151,9 @@ class NextSymbol(Task):
         return None
 
     def complete(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
-        """Mix the network's probabilities with those of the counts."""
-        mixture = model.completion
-        past = past_of(batch.x, batch.further, mixture.reach)
-        mixed: Tensor = mixture(outputs.flatten(0, 1), past.flatten(0, 1))
+        """Mix the network's probabilities with those of counts and copies."""
+        past = past_of(batch.x, batch.further, REACH)
+        mixed: Tensor = model.completion(outputs.flatten(0, 1), past.flatten(0, 1))
         return mixed.view_as(outputs)
 
     def calibrate(self, model: Any, validation: Tail) -> None:
@@ -164,16 +164,16 @@ class NextSymbol(Task):
         mixture.clear()
         results = run_all(model, streams)
         mixture.count(streams.codes[: streams.start].numpy())
-        mixture.fit(self._measured(results, mixture.reach))
+        mixture.fit(self._measured(results))
 
     @staticmethod
     def _measured(
-        results: Iterable[tuple[Tensor, Batch]], reach: int
+        results: Iterable[tuple[Tensor, Batch]],
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield log probabilities, histories and truth of the steps that count, batch by batch."""
         for outputs, batch in results:
             counts = batch.target >= 0
-            past = past_of(batch.x, batch.further, reach)
+            past = past_of(batch.x, batch.further, REACH)
             yield outputs.log_softmax(-1)[counts], past[counts], batch.target[counts]
 
     def refit(self, model: Any, validation: Tail) -> None:
@@ -284,7 +284,7 @@ class NextSymbol(Task):
             else:
                 probabilities = (logits.double() / temperature).softmax(-1)
                 piece = int(torch.multinomial(probabilities, 1, generator=generator))
-            earlier = torch.tensor(pieces[-HISTORY:])[:, None]
+            earlier = torch.tensor(pieces[-REACH:])[:, None]
             pieces.append(piece)
             length += int(self.pairs.lengths[piece])
             x = torch.tensor([[piece]])
