@@ -39,8 +39,8 @@ class TextPresentation(Presentation):
         f"The readout uses every step, and the state is carried through the text; gradients reach "
         f"back about {STEPS} steps. After the training, the probabilities are mixed with those of "
         "counts of the training text (Kneser-Ney) and with copies of its passages, in shares that "
-        f"are fitted on the validation part. For evaluation {STREAMS} pieces are read side by side, "
-        f"each after the {WARM_UP} symbols before it."
+        f"are fitted on the validation part. For evaluation {STREAMS} pieces are read side by "
+        f"side, each after the {WARM_UP} symbols before it."
     )
 
     task: NextSymbol
