@@ -42,6 +42,8 @@ attention
         bidirectional: Whether the sequence is read from both ends.
         readout: The summaries of the steps that are joined, of `SUMMARIES`.
         dropout: Probability at which features between layers are dropped in training.
+        input_dropout: Probability at which a feature that the first layer reads is dropped in
+            training, at all steps of a sequence together.
 
     Raises:
         ArgumentError: where a value is none of those.
@@ -55,6 +57,7 @@ attention
     bidirectional: bool = False
     readout: tuple[str, ...] = ("last",)
     dropout: float = 0.0
+    input_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("scaling", SCALINGS), ("front", FRONTS)):
@@ -72,8 +75,10 @@ attention
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ArgumentError(f"dropout is {self.dropout!r}; expected a number from 0 to below 1")
+        for name in ("dropout", "input_dropout"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise ArgumentError(f"{name} is {value!r}; expected a number from 0 to below 1")
 
     def __repr__(self) -> str:
         changed = {name: value for name, value in asdict(self).items() if value != _PLAIN[name]}

@@ -20,8 +20,9 @@ from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.presentation import Presentation
 from gatewright.tasks.tag import Tag, TagPresentation, tag_baselines
 from gatewright.tasks.task import Task
+from gatewright.tasks.text.baselines import text_baselines
 from gatewright.tasks.text.presentation import TextPresentation
-from gatewright.tasks.text.task import NextSymbol, text_baselines
+from gatewright.tasks.text.task import NextSymbol
 
 
 @dataclass(frozen=True, slots=True)
