@@ -62,7 +62,7 @@ def baselines_for(task: Task) -> list[Baseline]:
 
 
 def missing_baselines(task: Task) -> list[str]:
-    """Return a sentence on each baseline that cannot run here, with the remedy."""
+    """Return the reasons why baselines cannot run here, each once, with the remedy."""
     baselines = TASKS[task.kind].baselines(task)
     reasons = [baseline.why_not for baseline in baselines if baseline.why_not is not None]
     return list(dict.fromkeys(reasons))  # several baselines of one package have the same

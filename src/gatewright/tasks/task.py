@@ -70,6 +70,7 @@ class Task:
     reach: ClassVar[int] = 8  # steps back that the window network, which has no memory, sees
     centred: ClassVar[bool] = False  # whether it sees as many steps ahead, and is averaged
     overlap: ClassVar[bool] = False  # whether neighbouring rows of a part share steps
+    closed_form: ClassVar[bool] = False  # whether a read-out can be fitted by `ridge_readout`
 
     # Data: parts and batches.
 
@@ -187,6 +188,8 @@ class Task:
         """Return why a network of this `Design` cannot do the task, or None."""
         if self.every_step and design.segment > 1:
             return f"segment is {design.segment}, and this task has an answer at every step"
+        if not design.trained and not self.closed_form:
+            return "trained is False, which only a class for a whole sequence can be learned with"
         return None
 
     # Measurement.
