@@ -95,21 +95,25 @@ def test_the_results_have_the_validation_metrics_of_the_saved_model(models: Path
     trial = results["networks"][0]["trials"][results["best"]["seed"]]
     plan = plan_of(models / "hours.csv")
     model = gw.load(models / "hours")
-    _, part = model.task.parts(plan.training, plan.recipe.validation, 0)
+    training, part = model.task.parts(plan.training, plan.recipe.validation, 0)
     batches = model.task.batches(part)
+    _, refitted = evaluate(model, batches, part)
+    # After the measurement, the base has learned from the validation part too.
+    model.task.fit_map_of(model, training)
     _, values = evaluate(model, batches, part)
-    # Its intervals were widened to hold 80 % of exactly this part.
     assert trial["validation"] == pytest.approx(values, rel=1e-4)
-    assert values["coverage"] == pytest.approx(0.8, abs=0.01)
+    assert refitted["mase"] < values["mase"]
+    # Its intervals have the width of errors at rolling origins, which include those of this part.
+    assert values["coverage"] >= 0.75
 
 
 def test_without_scikit_learn_a_remark_names_the_missing_baseline(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("sklearn")
-    assert plan_of(models / "hours.csv").remarks == ()
+    before = plan_of(models / "hours.csv").remarks
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    (remark,) = plan_of(models / "hours.csv").remarks
+    (remark,) = set(plan_of(models / "hours.csv").remarks) - set(before)
     assert remark.startswith("Boosting on lags is left out") and "gatewright[sklearn]" in remark
 
 

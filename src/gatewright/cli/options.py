@@ -146,7 +146,7 @@ Static = Annotated[
     str | None, _reading("Columns that do not change over time, comma-separated.", "none")
 ]
 Ignore = Annotated[str | None, _reading("Columns to leave out, comma-separated.", "none")]
-Text = Annotated[str | None, _reading("Read a text as characters or as bytes.", "inferred")]
+Text = Annotated[str | None, _reading("Read a text as characters, bytes or pairs.", "characters")]
 Fill = Annotated[
     str | None,
     _reading("How to fill missing values: linear, previous or drop.", "refuse them"),

@@ -42,6 +42,8 @@ share, attention
         bidirectional: Whether the sequence is read from both ends.
         readout: The summaries of the steps that are joined, of `SUMMARIES`.
         dropout: Probability at which features between layers are dropped in training.
+        input_dropout: Probability at which a feature that the first layer reads is dropped in
+            training, at all steps of a sequence together.
         trained: False keeps the recurrent weights as they are drawn, by `start_untrained_`, and
             fits only the linear read-out of classes, in closed form: a matter of seconds.
 
@@ -57,6 +59,7 @@ share, attention
     bidirectional: bool = False
     readout: tuple[str, ...] = ("last",)
     dropout: float = 0.0
+    input_dropout: float = 0.0
     trained: bool = True
 
     def __post_init__(self) -> None:
@@ -80,8 +83,10 @@ share, attention
                 "trained is False, and convolutions and attention have to be trained; expected a "
                 "design without them"
             )
-        if not 0.0 <= self.dropout < 1.0:
-            raise ArgumentError(f"dropout is {self.dropout!r}; expected a number from 0 to below 1")
+        for name in ("dropout", "input_dropout"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise ArgumentError(f"{name} is {value!r}; expected a number from 0 to below 1")
 
     def __repr__(self) -> str:
         changed = {name: value for name, value in asdict(self).items() if value != _PLAIN[name]}

@@ -114,9 +114,10 @@ def fit(
             on_epoch(state)
             return model, history
         history = run_loop(state, training, validation, on_epoch=on_epoch, stop=stop)
-        model.task.calibrate(model, validation)
-        if history.best_epoch >= 0:
+        if not model.task.calibrate(model, validation):
+            history.best_epoch = -1
+        if history.has_best:
             # Calibrating changed the model's intervals, and with them its metrics.
-            _, values = evaluate(model, model.task.batches(validation), validation)
-            history.validation[history.best_epoch] = values
+            _, history.best = evaluate(model, model.task.batches(validation), validation)
+        model.task.refit(model, validation)
     return model, history
