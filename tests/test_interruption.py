@@ -96,6 +96,7 @@ def test_ctrl_c_compares_the_trainings_that_are_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_module, "baselines_for", lambda task: [])
+    monkeypatch.setattr(plan_module, "missing_baselines", lambda task: [])
     monkeypatch.setattr(experiment, "perform_all", cut_after(3))
     comparison = compare("vowels", out=tmp_path / "out", cells=["rnn", "gru"], seeds=3, **SMALL)
     assert [len(entry.trials) for entry in comparison.networks] == [2, 1]

@@ -79,7 +79,9 @@ def test_a_model_directory_is_complete_and_describes_itself(models: Path, name: 
         "results.json",
     ]
     results = json.loads(files["results.json"])
-    assert results["baselines"] and results["networks"][0]["trials"][0]["history"]["step_bytes"] > 0
+    step_bytes = results["networks"][0]["trials"][0]["history"]["step_bytes"]
+    # Few recordings get an untrained network, whose read-out is fitted without a backward pass.
+    assert results["baselines"] and (step_bytes > 0) == (name != "classes")
     for heading in ("## Use", "## What it is worth", "## Data", "## Limits"):
         assert heading in files["README.md"]
     assert "nan" not in files["README.md"]
@@ -315,6 +317,7 @@ def test_a_cell_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> 
 def test_ctrl_c_keeps_the_best_model_so_far(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--cell", "rnn", "--hidden", "5", "--epochs", "100000", "--out", str(out)]
+    options += ["--design", "plain"]
     started = subprocess.Popen(
         [
             sys.executable,

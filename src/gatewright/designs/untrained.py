@@ -106,11 +106,15 @@ def _draw(layer: Recurrent, spread: Tensor) -> None:
 
 
 def _draw_thresholds(network: SequenceNetwork, features: Tensor) -> None:
-    """Set each feature's threshold to a random quantile of its values (N, C)."""
-    if not len(features):
+    """Set each feature's threshold to a random quantile of its values (N, C).
+
+    It lies between two values: a state that is equal to it would be above or below it by rounding.
+    """
+    if len(features) < 2:
         return
     ordered = features.sort(0).values
     low, high = QUANTILES
     quantiles = low + (high - low) * torch.rand(ordered.shape[1])
-    rank = (quantiles * (len(ordered) - 1)).round().long()
-    network.readout.thresholds.copy_(ordered.gather(0, rank[None])[0])
+    rank = (quantiles * (len(ordered) - 2)).round().long()[None]
+    thresholds = (ordered.gather(0, rank) + ordered.gather(0, rank + 1)) / 2.0
+    network.readout.thresholds.copy_(thresholds[0])

@@ -76,8 +76,9 @@ def fit_readout(model: Model, part: Any, seed: int) -> None:
         )
     classes = model.task.outputs
     weight, bias = ridge_readout(rows, torch.cat(labels), classes, torch.cat(weights))
-    model.readout.weight.copy_(weight)
-    model.readout.bias.copy_(bias)
+    readout: Any = model.readout
+    readout.weight.copy_(weight)
+    readout.bias.copy_(bias)
 
 
 def _lengths(batch: Any) -> Tensor:

@@ -93,7 +93,7 @@ UNTRAINED_FOLDS = 5
 
 
 def _untrained(layers: int, parameters: int) -> Mapping[str, Any]:
-    """What a recipe of random recurrent weights changes; it has nothing to repeat."""
+    """The changes to a recipe for random recurrent weights; it has nothing to repeat."""
     design = replace(DESIGNS["untrained"], layers=layers)
     return {"design": design, "parameters": parameters, "epochs": 1, "least_steps": 0}
 
