@@ -435,21 +435,23 @@ def test_kneser_ney_is_a_distribution_and_follows_its_equations() -> None:
             2.0 ** -model.bits(np.array([*prefix, code]), len(prefix))[0] for code in range(size)
         ]
         assert sum(chances) == pytest.approx(1.0) and min(chances) > 0
-    # With dictionaries, order 2: P(w|v) = (c(vw) - D)/c(v) + D N(v.)/c(v) P(w), P from kinds.
+    # With dictionaries, order 2: P(w|v) = (c(vw) - D(c))/c(v) + left(v) P(w), P from kinds.
     pairs = Counter(itertools.pairwise(text))
     kinds = Counter(w for _, w in pairs)
-    firsts = Counter(v for v, _ in pairs)
 
-    def discount(counts: Counter) -> float:
-        once, twice = (sum(c == n for c in counts.values()) for n in (1, 2))
-        return once / (once + 2 * twice) if once else 0.5
+    def discount(counts: Counter, count: int) -> float:
+        n = [sum(c == k for c in counts.values()) for k in range(5)]
+        y, k = n[1] / (n[1] + 2 * n[2]), min(count, 3)
+        raw = k - (k + 1) * y * n[k + 1] / n[k] if n[k] else y
+        return min(max(raw, 0.1), k - 0.1)
 
-    total, own = sum(kinds.values()), discount(kinds)
-    lower = {
-        w: max(kinds[w] - own, 0) / total + own * len(kinds) / total / size for w in codes.alphabet
-    }
-    d, after = discount(pairs), sum(c for (v, _), c in pairs.items() if v == "a")
-    expected = (pairs["a", "b"] - d) / after + d * firsts["a"] / after * lower["b"]
+    total = sum(kinds.values())
+    left = sum(discount(kinds, c) for c in kinds.values()) / total
+    lower = {w: (kinds[w] - discount(kinds, kinds[w])) / total + left / size for w in kinds}
+    of_a = [c for (v, _), c in pairs.items() if v == "a"]
+    after, count = sum(of_a), pairs["a", "b"]
+    left = sum(discount(pairs, c) for c in of_a) / after
+    expected = (count - discount(pairs, count)) / after + left * lower["b"]
     pair = np.array([codes.alphabet.index("a"), codes.alphabet.index("b")])
     assert 2.0 ** -Counts.of(numbers, size, 2).bits(pair, 1)[0] == pytest.approx(expected)
 

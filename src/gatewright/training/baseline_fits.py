@@ -28,6 +28,9 @@ def fit_baselines(plan: ExperimentPlan, comparison: Comparison, progress: bool) 
     try:
         with baseline_bar(fits, shown=progress) as on_fit:
             for baseline in plan.baselines:
+                if baseline.same_size:
+                    size = comparison.best.parameters
+                    baseline = replace(baseline, settings=(size,))
                 entries.append(fit_baseline(plan, baseline, _before_fit(plan, baseline, on_fit)))
     except KeyboardInterrupt:
         reason = "Ended by hand"
