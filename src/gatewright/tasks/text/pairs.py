@@ -1,10 +1,13 @@
 """A vocabulary of frequent pieces: byte-pair encoding of a text's symbols (Sennrich et al. 2016).
 
 Again and again the most frequent pair of neighbours becomes a symbol of its own. A text of pieces
-is shorter, so that a network sees further back and takes fewer steps. Pieces do not cross the
-space in front of a word. It is our own 60 lines rather than the package `tokenizers`, because that
-one works on characters and bytes of its own choice, while ours are the codes of any alphabet; it
-learns 500 pairs of the bundled prose in 2 seconds.
+is shorter, so that a network sees further back and takes fewer steps. On the bundled prose, after
+seven epochs, 300 pieces need 1.76 bits a character in 70 seconds and characters 1.69 in 128: so
+pieces are an option, for long texts, and not the default.
+
+Pieces do not cross the space in front of a word. The 60 lines are our own, since the package
+`tokenizers` splits characters and bytes in its own way, while these take the codes of any alphabet,
+without a further dependency; 300 pieces of the bundled prose are learned in 0.3 seconds.
 """
 
 from __future__ import annotations
