@@ -244,9 +244,13 @@ def test_pieces_tie_their_readout_to_their_embedding(tmp_path: Path) -> None:
     shape = (len(task.pairs), task.inputs)
     assert [parameter.shape for parameter in model.parameters()].count(shape) == 1
     features = torch.randn(3, 2, 6)
-    projected = model.readout.projection(features) / task.inputs**0.5
-    expected = projected @ model.embedding.weight.T + model.readout.bias
+    weight = model.embedding.weight
+    expected = model.readout.projection(features) @ weight.T + model.readout.bias
     torch.testing.assert_close(model.readout(features), expected)
+    codes = torch.arange(len(task.pairs))[:, None]
+    embedded = model.encode(codes)
+    torch.testing.assert_close(embedded[:, 0], weight * task.inputs**0.5)
+    assert 0.8 < embedded.std() < 1.2
     gw.save(model, tmp_path / "model")
     loaded = gw.load(tmp_path / "model")
     assert loaded.readout.embedding is loaded.embedding

@@ -41,12 +41,17 @@ class TiedReadout(nn.Module):
         self.projection = nn.Linear(features, embedding.embedding_dim)
         self.embedding = embedding
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+        # Small, as the weights of a readout are; `scale` makes the input's features as large again.
+        nn.init.normal_(embedding.weight, std=1.0 / self.scale)
+
+    @property
+    def scale(self) -> float:
+        """The factor of the embedding where the network reads it."""
+        return float(self.embedding.embedding_dim**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, features) to logits (T, B, symbols)."""
-        # An embedding starts with variance 1: so many terms of that size would start too sure.
-        scaled = self.projection(x) / self.embedding.embedding_dim**0.5
-        return nn.functional.linear(scaled, self.embedding.weight, self.bias)
+        return nn.functional.linear(self.projection(x), self.embedding.weight, self.bias)
 
 
 @saveable("model")
@@ -78,7 +83,7 @@ class Model(nn.Module):
         # A network that is read at every step has the features of its recurrent layers there.
         layers = self.recurrent if task.every_step else None
         features = self.body if layers is None else layers
-        self.readout: nn.Module = nn.Linear(features.output_size, task.outputs)
+        self.readout: Any = nn.Linear(features.output_size, task.outputs)
         if task.symbols is not None:
             self.embedding = nn.Embedding(task.symbols, task.inputs)
             if task.tied:
@@ -126,7 +131,8 @@ class Model(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """Scale raw values (T, B, I), or embed symbols (T, B): (T, B, I) for the network."""
         if self.task.symbols is not None:
-            return self.embedding(x)  # type: ignore[no-any-return]
+            embedded: Tensor = self.embedding(x)
+            return embedded * self.readout.scale if self.task.tied else embedded
         return (self.task.transform(x) - self.mean) / self.scale
 
     def features(self, z: Tensor, lengths: Tensor | None, state: Any = None) -> tuple[Tensor, Any]:

@@ -25,6 +25,9 @@ BITS = Metric("bits", "bits a symbol")
 
 #: Largest size of the vectors that symbols are embedded as; small alphabets take their own size.
 MAX_EMBEDDING = 64
+#: The same for pieces. On the validation part of the bundled prose, after 7 epochs, 128 with a tied
+#: readout need 1.716 bits a character, and 64 without 1.760.
+MAX_PIECE_EMBEDDING = 128
 #: Pieces of a vocabulary of pairs. A short text has fewer, so that each occurs often enough.
 MAX_PAIRS = 300
 #: Symbols of the training text for each piece.
@@ -70,7 +73,10 @@ class NextSymbol(Task):
         return cls(
             alphabet=training.alphabet,
             unit=training.unit,
-            embedding=min(MAX_EMBEDDING, len(training.alphabet) + len(joined)),
+            embedding=min(
+                MAX_PIECE_EMBEDDING if joined else MAX_EMBEDDING,
+                len(training.alphabet) + len(joined),
+            ),
             joined=joined,
             counted=True,
         )
