@@ -49,13 +49,13 @@ NEMENYI = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850}
 Scores = dict[str, dict[str, list[float]]]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run each data set, print its row, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help=f"{', '.join(DATA)} (default: all)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each method (3)")
     parser.add_argument("--budget", default="normal", help="of our training (normal)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     unknown = set(options.names) - set(DATA)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(DATA)}")

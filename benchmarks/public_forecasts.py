@@ -73,7 +73,7 @@ class Row:
         return self.final / self.others[self.best] - 1.0
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run each series, print the table, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help=f"{', '.join(SERIES)} (default: all)")
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--cell", default="gru", help="the network (gru, as `train` has it)")
     parser.add_argument("--peers", action="store_true", help="also the models of statsforecast")
     parser.add_argument("--out", type=Path, help="a file whose rows are kept, and added to")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     unknown = set(options.names) - set(SERIES)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(SERIES)}")
