@@ -39,7 +39,8 @@ class TiedReadout(nn.Module):
     def __init__(self, features: int, embedding: nn.Embedding) -> None:
         super().__init__()
         self.projection = nn.Linear(features, embedding.embedding_dim)
-        self.embedding = embedding
+        # In a tuple, so that its matrix is stored once: as a part of the model.
+        self.shared = (embedding,)
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
         # Small, as the weights of a readout are; `scale` makes the input's features as large again.
         nn.init.normal_(embedding.weight, std=1.0 / self.scale)
@@ -47,11 +48,11 @@ class TiedReadout(nn.Module):
     @property
     def scale(self) -> float:
         """The factor of the embedding where the network reads it."""
-        return float(self.embedding.embedding_dim**0.5)
+        return float(self.shared[0].embedding_dim ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, features) to logits (T, B, symbols)."""
-        return nn.functional.linear(self.projection(x), self.embedding.weight, self.bias)
+        return nn.functional.linear(self.projection(x), self.shared[0].weight, self.bias)
 
 
 @saveable("model")
