@@ -129,6 +129,7 @@ def test_runs_without_a_fault_pass():
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow(instead="test_runs_without_a_fault_pass")
 def test_random_cells_in_the_checked_build():
     script = Path(__file__).parent / "checked_cells.py"
     ended = subprocess.run(

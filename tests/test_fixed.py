@@ -365,6 +365,7 @@ class Reservoir(gw.Cell):
 '''
 
 
+@pytest.mark.slow(instead="test_an_estimator_keeps_them")
 @pytest.mark.parametrize("own", ["lmu", "reservoir"])
 def test_the_command_line_trains_what_is_learned(own: str, tmp_path: Path):
     """Trained in processes of their own, which have no class and no function."""
@@ -375,7 +376,8 @@ def test_the_command_line_trains_what_is_learned(own: str, tmp_path: Path):
     cell = f"{EXAMPLES / 'legendre_memory.py'}:LMU" if own == "lmu" else f"{file}:Reservoir"
     out = tmp_path / "out"
     done = gatewright(
-        *("train", waves, "--cell", cell, "--hidden", "8", "--epochs", "2", "--out", out)
+        *("train", waves, "--cell", cell, "--hidden", "8", "--out", out),
+        *("--epochs", "2", "--seeds", "1"),
     )
     assert done.returncode == 0, done.stderr
     file.unlink()

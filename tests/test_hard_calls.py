@@ -212,6 +212,7 @@ def compile_calls_without_rows(kind: str) -> None:
         assert torch.equal(actual[0], expected[0])
 
 
+@pytest.mark.slow(instead="test_compiled_layers_take_packed_sequences")
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
 def test_compiled_calls_without_rows(kind: str):
     in_new_process(compile_calls_without_rows, kind)

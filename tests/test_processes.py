@@ -56,7 +56,11 @@ def shadowed(tmp_path: Path) -> Path:
 
 # An empty entry of PYTHONPATH is the current directory; our own command leaves it out.
 @pytest.mark.parametrize(
-    ("program", "path"), [(TRAINS, f"{ROOT}{os.pathsep}"), (CLIMBS, ROOT)], ids=["train", "memory"]
+    ("program", "path"),
+    [
+        pytest.param(TRAINS, f"{ROOT}{os.pathsep}", id="train", marks=pytest.mark.slow),
+        pytest.param(CLIMBS, ROOT, id="memory"),
+    ],
 )
 def test_files_of_the_current_directory_are_not_run(
     program: str, path: str, shadowed: Path, tmp_path: Path
