@@ -431,6 +431,7 @@ def test_an_estimator_keeps_them(tmp_path: Path):
         assert classifier.model_.body.weights("h").frozen_sources == {"h"}
 
 
+@pytest.mark.slow(instead="test_the_legendre_memory_unit_is_the_papers")
 def test_the_example(capsys: pytest.CaptureFixture[str]):
     assert load("legendre_memory").main() == 0
     printed = capsys.readouterr().out
