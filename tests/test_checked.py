@@ -17,13 +17,14 @@ import pytest
 import torch
 
 import gatewright as gw
+from example_count import example_count
 from gatewright.backends import order
 from gatewright.backends.llvm import memory
 from gatewright.backends.llvm.checked import checked
 
 #: The number of random cells that are compared with the reference in the checked build: 2.8 s of
 #: each of them are for `./dev checked`.
-EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "6" if checked() else "2"))
+EXAMPLES = example_count(6 if checked() else 2)
 
 
 def wrong_index() -> None:

@@ -265,6 +265,7 @@ def test_a_stop_by_hand_does_not_bind_the_loop_that_continues() -> None:
 
 
 # Several processes.
+@pytest.mark.slow(instead="test_a_process_that_dies_is_named")
 def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
     jobs = [small_job(seed=seed) for seed in range(3)]
     epochs: list[tuple[int, int]] = []

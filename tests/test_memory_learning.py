@@ -64,7 +64,7 @@ def test_a_window_sees_its_width_and_nothing_else():
     assert changed.nonzero().flatten().tolist() == list(range(5, 15))
 
 
-@pytest.mark.parametrize("kind", ["adding", "embedded_reber"])
+@pytest.mark.parametrize("kind", ["adding", pytest.param("embedded_reber", marks=pytest.mark.slow)])
 def test_values_and_sets_are_learnt_too(kind):
     """A small budget suffices for the sum, and for the grammar without its long lag."""
     task = TASKS[kind](steps=4) if kind == "adding" else TASKS[kind]()

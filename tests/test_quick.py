@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
-
-HERE = Path(__file__).parent
 
 
 def test_every_slow_test_names_a_quick_one():
-    functions = {
-        (path.name, node.name): node
-        for path in HERE.glob("test_*.py")
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    texts = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in Path(__file__).parent.glob("test_*.py")
     }
-    slow = {}
-    for (file, name), function in functions.items():
-        for mark in function.decorator_list:
-            text = ast.unparse(mark)
-            if text.startswith("pytest.mark.slow"):
-                assert isinstance(mark, ast.Call), f"{file}::{name}: name the quick test: instead="
-                (keyword,) = mark.keywords
-                assert keyword.arg == "instead" and not mark.args, f"{file}::{name}"
-                slow[file, name] = ast.literal_eval(keyword.value)
-    assert slow
-    for (file, name), instead in slow.items():
-        *other, quick = instead.split("::")
-        place = (other[0] if other else file, quick)
-        assert place in functions, f"{file}::{name} is slow; its quick test {instead} is missing"
-        assert place not in slow, f"{file}::{name} is slow, and so is {instead}"
+    quick = {
+        f"{file}::{name}"
+        for file, text in texts.items()
+        for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+    }
+    instead: dict[str, str] = {}
+    for file, text in texts.items():
+        functions = ast.parse(text).body if "@pytest.mark.slow" in text else []
+        for function in functions:
+            for mark in getattr(function, "decorator_list", []):
+                if ast.unparse(mark).startswith("pytest.mark.slow"):
+                    test = f"{file}::{function.name}"
+                    assert isinstance(mark, ast.Call), f"{test}: name the quick test: instead="
+                    name = ast.literal_eval(mark.keywords[0].value)
+                    instead[test] = name if "::" in name else f"{file}::{name}"
+    assert instead
+    for test, name in instead.items():
+        assert name in quick - instead.keys(), f"{name}, instead of {test}, is missing or slow"
