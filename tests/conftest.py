@@ -10,9 +10,9 @@ from zlib import crc32
 
 import pytest
 
-#: Tests that need optimised kernels: those of the kernels, and of what is too slow without.
-#: `./dev test` runs the others with `GATEWRIGHT_OPTIMISE=0`, which builds the kernels of a cell,
-#: forward and backward, in 0.2 s instead of 1.0 s: they build many and run each of them briefly.
+#: The tests of the machine code, and of trainings that would be slow without optimisation.
+#: `./dev test` runs the others with `GATEWRIGHT_OPTIMISE=0`, which builds a kernel in 0.13 s instead
+#: of 0.41 s: they build many and run each of them briefly. With the drop-ins it saves 60 %.
 OPTIMISED = {
     f"test_{name}.py"
     for name in (

@@ -6,7 +6,6 @@ Tests that may crash run in a new process, in which freed memory is filled; they
 from __future__ import annotations
 
 import ast
-import importlib
 import itertools
 import os
 import signal
@@ -65,7 +64,6 @@ class Forks:
 
 def serve_calls() -> None:
     """Perform the calls that are read from stdin, and print the exit code of each."""
-    importlib.import_module("torch._dynamo")  # once here, instead of in each fork that compiles
     for line in sys.stdin:
         name, arguments, errors = ast.literal_eval(line)
         child = os.fork()
