@@ -11,8 +11,8 @@ from zlib import crc32
 import pytest
 
 #: The tests of the machine code, and of trainings that would be slow without optimisation.
-#: `./dev test` runs the others with `GATEWRIGHT_OPTIMISE=0`, which builds a kernel in 0.13 s and not
-#: in 0.41 s: they build many and run each of them briefly. With the drop-ins it saves 60 %.
+#: `./dev test` runs the others with `GATEWRIGHT_OPTIMISE=0`, which builds a kernel in 0.13 s
+#: instead of 0.41 s: they build many and run each of them briefly. It saves the drop-ins 60 %.
 OPTIMISED = {
     f"test_{name}.py"
     for name in (
