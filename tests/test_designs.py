@@ -135,7 +135,7 @@ def test_a_sequence_without_steps_reads_as_zero():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"readout": ("middle",)}, "expected some of last, mean, max, attention"),
+        ({"readout": ("middle",)}, "expected some of last, mean, max, share, attention"),
         ({"readout": ()}, "expected some of"),
         ({"readout": ("last", "last")}, "expected each summary once"),
         ({"front": "transformer"}, "expected none or convolution"),

@@ -122,7 +122,7 @@ def test_a_model_that_sees_a_known_number_of_steps(kind, vowels):
 def test_a_forecast_that_sees_a_known_number_of_steps(per_window):
     """With a price that is known ahead, and with each window scaled by its own spread."""
     rest, _ = Forecast.split(hours().with_calendar())
-    task = replace(Forecast.of(rest, horizon=3, window=20), per_window=per_window)
+    task = replace(Forecast.of(rest, horizon=3, window=20), per_window=per_window, base=None)
     assert task.known and task.calendar
     result = look(make(task, rest, shift_register(task.inputs, 5)), rest)
     gradient = np.array(result.gradient)
@@ -140,11 +140,11 @@ def test_history_has_to_improve_on_what_is_known_ahead():
     (values,) = series.values
     noise = np.random.Generator(np.random.PCG64(1)).normal(size=600)
     noisy = replace(series, values=(np.column_stack([3.0 * values[:, 1] + noise, values[:, 1]]),))
-    task = replace(Forecast.of(noisy, horizon=3, window=20), per_window=False)
+    task = replace(Forecast.of(noisy, horizon=3, window=20), per_window=False, base=None)
     result = look(make(task, noisy, shift_register(task.inputs, 5)), noisy)
     assert result.useful <= 1
     priceless = replace(noisy, values=(noisy.values[0][:, :1],), channels=("load",), known=())
-    task = replace(Forecast.of(priceless, horizon=3, window=20), per_window=False)
+    task = replace(Forecast.of(priceless, horizon=3, window=20), per_window=False, base=None)
     assert look(make(task, priceless, shift_register(task.inputs, 5)), priceless).useful >= 3
 
 
@@ -156,7 +156,7 @@ def test_overlapping_windows_do_not_predict_each_other():
     noise = np.random.Generator(np.random.PCG64(0)).normal(size=425)
     smooth = np.convolve(noise, np.ones(6) / 6, "valid")[:, None]
     series = Series(("a",), (np.arange(420),), (smooth,), ("y",), period=1.0)
-    task = replace(Forecast.of(series, horizon=20, window=60), per_window=False)
+    task = replace(Forecast.of(series, horizon=20, window=60), per_window=False, base=None)
     model = make(task, series, shift_register(task.inputs, 5))
     assert 1 <= examine_batch(model, task.batches(series).excerpt(300), "smooth").useful <= 5
 

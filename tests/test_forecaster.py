@@ -121,11 +121,14 @@ def test_several_series_share_one_model():
 
 
 def test_a_target_is_a_channel_and_the_others_are_read():
-    learner = clone(TINY).set_params(target="channel 1").fit(waves())
-    assert learner.predict(waves()).shape == (2, 1)
-    moved = waves()
+    # The second channel follows the first one by a step.
+    noise = np.random.default_rng(0).normal(size=121)
+    follows = np.column_stack([noise[1:], noise[:-1]])
+    learner = clone(TINY).set_params(target="channel 1").fit(follows)
+    assert learner.predict(follows).shape == (2, 1)
+    moved = follows.copy()
     moved[-1, 0] += 3.0
-    assert learner.predict(moved) != pytest.approx(learner.predict(waves()))
+    assert learner.predict(moved) != pytest.approx(learner.predict(follows))
     by_name = clone(TINY).set_params(target=["sold"]).fit(days())
     assert by_name.task_.targets == ("sold",)
     assert by_name.task_.calendar == ("day of week",) and by_name.task_.season == 7
@@ -134,10 +137,11 @@ def test_a_target_is_a_channel_and_the_others_are_read():
 def test_results_depend_only_on_random_state_and_the_global_generator_is_untouched():
     before = torch.random.get_rng_state()
     first, same, other = (
-        clone(TINY).set_params(random_state=seed).fit(waves()).predict(waves())
-        for seed in (1, 1, 2)
+        clone(TINY).set_params(random_state=seed).fit(waves()) for seed in (1, 1, 2)
     )
-    assert (first == same).all() and not np.allclose(first, other)
+    assert (first.predict(waves()) == same.predict(waves())).all()
+    assert first.history_.train_loss == same.history_.train_loss
+    assert first.history_.train_loss != other.history_.train_loss
     assert (torch.random.get_rng_state() == before).all()
 
 

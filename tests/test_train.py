@@ -79,7 +79,9 @@ def test_a_model_directory_is_complete_and_describes_itself(models: Path, name: 
         "results.json",
     ]
     results = json.loads(files["results.json"])
-    assert results["baselines"] and results["networks"][0]["trials"][0]["history"]["step_bytes"] > 0
+    step_bytes = results["networks"][0]["trials"][0]["history"]["step_bytes"]
+    # Few recordings get an untrained network, whose read-out is fitted without a backward pass.
+    assert results["baselines"] and (step_bytes > 0) == (name != "classes")
     for heading in ("## Use", "## What it is worth", "## Data", "## Limits"):
         assert heading in files["README.md"]
     assert "nan" not in files["README.md"]
@@ -93,21 +95,25 @@ def test_the_results_have_the_validation_metrics_of_the_saved_model(models: Path
     trial = results["networks"][0]["trials"][results["best"]["seed"]]
     plan = plan_of(models / "hours.csv")
     model = gw.load(models / "hours")
-    _, part = model.task.parts(plan.training, plan.recipe.validation, 0)
+    training, part = model.task.parts(plan.training, plan.recipe.validation, 0)
     batches = model.task.batches(part)
+    _, refitted = evaluate(model, batches, part)
+    # After the measurement, the base has learned from the validation part too.
+    model.task.fit_map_of(model, training)
     _, values = evaluate(model, batches, part)
-    # Its intervals were widened to hold 80 % of exactly this part.
     assert trial["validation"] == pytest.approx(values, rel=1e-4)
-    assert values["coverage"] == pytest.approx(0.8, abs=0.01)
+    assert refitted["mase"] < values["mase"]
+    # Its intervals have the width of errors at rolling origins, which include those of this part.
+    assert values["coverage"] >= 0.75
 
 
 def test_without_scikit_learn_a_remark_names_the_missing_baseline(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("sklearn")
-    assert plan_of(models / "hours.csv").remarks == ()
+    before = plan_of(models / "hours.csv").remarks
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    (remark,) = plan_of(models / "hours.csv").remarks
+    (remark,) = set(plan_of(models / "hours.csv").remarks) - set(before)
     assert remark.startswith("Boosting on lags is left out") and "gatewright[sklearn]" in remark
 
 
@@ -307,10 +313,14 @@ def test_a_cell_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> 
 
 
 # Ctrl-C.
+@pytest.mark.slow(
+    instead="test_interruption.py::test_ctrl_c_compares_the_trainings_that_are_finished"
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="sends signals")
 def test_ctrl_c_keeps_the_best_model_so_far(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--cell", "rnn", "--hidden", "5", "--epochs", "100000", "--out", str(out)]
+    options += ["--design", "plain"]
     started = subprocess.Popen(
         [
             sys.executable,

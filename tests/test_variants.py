@@ -53,7 +53,7 @@ def test_the_simplest_of_equals_is_chosen() -> None:
 def test_a_budget_says_how_much_is_tried() -> None:
     quick, normal = plan_of(budget="quick"), plan_of()
     assert len(quick.variants) == 1 and len(normal.variants) == 2
-    assert quick.recipe.design == DESIGNS["both-ways"]
+    assert quick.recipe.design == DESIGNS["untrained"]
     assert (quick.seeds, normal.seeds) == (BUDGETS["quick"].seeds, BUDGETS["normal"].seeds)
     with pytest.raises(ArgumentError, match="budget is 'norml'; did you mean normal"):
         plan_of(budget="norml")

@@ -80,7 +80,16 @@ def _shape(*names: str, help: str, default: str = "chosen on validation", **limi
 
 
 Design = Annotated[
-    str | None, _shape(help="A named shape: plain, both-ways or convolutional; see the docs.")
+    str | None,
+    _shape(help="A named shape: plain, untrained, both-ways or convolutional; see the docs."),
+]
+Streaming = Annotated[
+    bool,
+    typer.Option(
+        "--streaming",
+        help="Try only shapes that answer step by step.",
+        rich_help_panel=_SHAPE,
+    ),
 ]
 Layers = Annotated[int | None, _shape(help="Recurrent layers.", min=1)]
 Bidirectional = Annotated[
@@ -89,7 +98,7 @@ Bidirectional = Annotated[
 ]
 Readout = Annotated[
     str | None,
-    _shape(help="What sums up the steps, comma-separated: last, mean, max, attention."),
+    _shape(help="What sums up the steps, comma-separated: last, mean, max, share, attention."),
 ]
 Front = Annotated[str | None, _shape(help="Before the recurrent layers: convolution, or none.")]
 Segment = Annotated[int | None, _shape(help="Steps that are read at once, as one event.", min=1)]
@@ -137,7 +146,7 @@ Static = Annotated[
     str | None, _reading("Columns that do not change over time, comma-separated.", "none")
 ]
 Ignore = Annotated[str | None, _reading("Columns to leave out, comma-separated.", "none")]
-Text = Annotated[str | None, _reading("Read a text as characters or as bytes.", "inferred")]
+Text = Annotated[str | None, _reading("Read a text as characters, bytes or pairs.", "characters")]
 Fill = Annotated[
     str | None,
     _reading("How to fill missing values: linear, previous or drop.", "refuse them"),

@@ -37,5 +37,5 @@ def read_prose(request: Request) -> Reading:
     if request.text == "bytes":
         text = Text.from_bytes(content, **about)
     else:
-        text = Text.from_string(content.decode("utf-8"), **about)
+        text = Text.from_string(content.decode("utf-8"), unit=request.text, **about)
     return Reading(text, "next symbol", "it is plain text", source)

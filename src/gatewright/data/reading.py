@@ -100,7 +100,8 @@ def read(
             read as that future.
         static: Columns that do not change over time.
         ignore: Columns to leave out.
-        text: Read a text as "characters" (UTF-8) or as "bytes" (any file).
+        text: Read a text as "characters" (UTF-8), as "bytes" (any file), or as "pairs": characters
+            that a model joins to the most frequent pieces of words.
         fill: Treatment of missing and infinite values, and of missing steps of a forecast: None
             refuses them, "linear" interpolates between their neighbours in time, "previous"
             repeats the value before, "drop" leaves the rows out.

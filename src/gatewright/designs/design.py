@@ -12,7 +12,7 @@ from gatewright.names import did_you_mean
 from gatewright.schema import typed
 
 #: Ways to sum up the steps of a sequence; several are joined.
-SUMMARIES = ("last", "mean", "max", "attention")
+SUMMARIES = ("last", "mean", "max", "share", "attention")
 #: What may come between the events and the cell.
 FRONTS = ("none", "convolution")
 #: How the values of a sequence may be scaled by its own mean and spread.
@@ -29,7 +29,7 @@ class Design:
     Traceback (most recent call last):
     ...
     gatewright.errors.ArgumentError: readout is ('middle',); expected some of last, mean, max, \
-attention
+share, attention
 
     Args:
         differences: Whether the change since the step before is read too, a channel each.
@@ -42,6 +42,10 @@ attention
         bidirectional: Whether the sequence is read from both ends.
         readout: The summaries of the steps that are joined, of `SUMMARIES`.
         dropout: Probability at which features between layers are dropped in training.
+        input_dropout: Probability at which a feature that the first layer reads is dropped in
+            training, at all steps of a sequence together.
+        trained: False keeps the recurrent weights as they are drawn, by `start_untrained_`, and
+            fits only the linear read-out of classes, in closed form: a matter of seconds.
 
     Raises:
         ArgumentError: where a value is none of those.
@@ -55,6 +59,8 @@ attention
     bidirectional: bool = False
     readout: tuple[str, ...] = ("last",)
     dropout: float = 0.0
+    input_dropout: float = 0.0
+    trained: bool = True
 
     def __post_init__(self) -> None:
         for name, allowed in (("scaling", SCALINGS), ("front", FRONTS)):
@@ -72,8 +78,15 @@ attention
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ArgumentError(f"dropout is {self.dropout!r}; expected a number from 0 to below 1")
+        if not self.trained and (self.front != "none" or "attention" in self.readout):
+            raise ArgumentError(
+                "trained is False, and convolutions and attention have to be trained; expected a "
+                "design without them"
+            )
+        for name in ("dropout", "input_dropout"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise ArgumentError(f"{name} is {value!r}; expected a number from 0 to below 1")
 
     def __repr__(self) -> str:
         changed = {name: value for name, value in asdict(self).items() if value != _PLAIN[name]}
@@ -107,7 +120,8 @@ attention
             parts.append(f"{self.segment} steps to an event")
         if self.front == "convolution":
             parts.append("three convolutions in front")
-        parts.append(f"{self.layers} layer{'s' * (self.layers > 1)}")
+        random = "" if self.trained else " of random weights"
+        parts.append(f"{self.layers} layer{'s' * (self.layers > 1)}{random}")
         if self.bidirectional:
             parts.append("read from both ends")
         parts.append(f"summed up by {' and '.join(self.readout)}")
@@ -140,6 +154,12 @@ PLAIN = Design()
 DESIGNS: Mapping[str, Design] = MappingProxyType(
     {
         "plain": PLAIN,
+        "untrained": Design(
+            bidirectional=True,
+            differences=True,
+            readout=("last", "mean", "max", "share"),
+            trained=False,
+        ),
         "both-ways": Design(bidirectional=True, differences=True, readout=("mean", "max")),
         "convolutional": Design(
             bidirectional=True, differences=True, readout=("mean", "max"), front="convolution"

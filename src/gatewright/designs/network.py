@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.designs.design import Design, find_design
+from gatewright.designs.dropout import LockedDropout
 from gatewright.designs.front import ConvolutionalFront
 from gatewright.designs.masks import masked_mean
 from gatewright.designs.preparation import Preparation
@@ -60,6 +61,7 @@ class SequenceNetwork(nn.Module):
         if self.design.front == "convolution":
             self.front = ConvolutionalFront(size, hidden_size)
             size = hidden_size
+        self.input_dropout = LockedDropout(self.design.input_dropout)
         self.recurrent = Recurrent(
             cell,
             size,
@@ -84,7 +86,7 @@ class SequenceNetwork(nn.Module):
         events, lengths = self.preparation(x, lengths)
         if self.front is not None:
             events = self.front(events, lengths)
-        return events, lengths
+        return self.input_dropout(events), lengths
 
     def steps(
         self, x: Tensor, lengths: Tensor | None = None, state: Any = None

@@ -49,11 +49,16 @@ class Readout(nn.Module):
     torch.Size([2, 16])
 
     Args:
-        summaries: Some of last, mean, max and attention.
+        summaries: Some of last, mean, max, share and attention.
         features: Values of each step, C.
         directions: 2 where the second half of the features was read from the end: its last
             step is the sequence's first.
+
+    A share is that of the steps at which a feature exceeds its threshold, as in MiniRocket
+    (Dempster et al. 2021, arXiv:2012.08791). The thresholds are 0 until `start_untrained_`.
     """
+
+    thresholds: Tensor  # (C,)
 
     def __init__(self, summaries: Sequence[str], features: int, directions: int = 1) -> None:
         super().__init__()
@@ -62,6 +67,8 @@ class Readout(nn.Module):
         self.output_size = len(self.summaries) * features
         if "attention" in self.summaries:
             self.attention = Attention(features)
+        if "share" in self.summaries:
+            self.register_buffer("thresholds", torch.zeros(features))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, C) and (B,) to (B, summaries × C)."""
@@ -70,6 +77,8 @@ class Readout(nn.Module):
     def _summary(self, name: str, x: Tensor, lengths: Tensor) -> Tensor:
         if name == "attention":
             return self.attention(x, lengths)  # type: ignore[no-any-return]
+        if name == "share":
+            return masked_mean((x > self.thresholds).to(x), lengths)
         if name in FIXED:
             return FIXED[name](x, lengths)
         if self.directions == 1:

@@ -63,8 +63,8 @@ class Forecaster(NetworkEstimator):
             12 months).
         target: Channels to forecast, by name; by default all. The others are only read.
         fill: How to fill gaps and missing values of a dataframe: see `gatewright.read`.
-        per_window: Scale each window by its own last value and spread, which helps where the
-            level wanders; by default the choice that does better after a short training.
+        per_window: Whether the network reads each window scaled by its own last value and
+            spread, the default, or in deviations of the training data.
         hidden_size: Units of the network.
         epochs: Passes over the data, at most.
         batch_size: Windows of a training step; smaller where the data are few.
@@ -80,7 +80,7 @@ class Forecaster(NetworkEstimator):
         n_iter_: Number of epochs.
         task_: The `Forecast` that was learned, with its targets, horizon, window, season, ranges.
         levels: The Q levels of `predict_quantiles`, 0.1 to 0.9; the outer two are the ends of
-            an interval that was widened to hold 80 % of the validation part.
+            an 80 % interval, by the errors at rolling origins inside the training data.
     """
 
     levels: ClassVar[tuple[float, ...]] = LEVELS
@@ -202,6 +202,6 @@ class Forecaster(NetworkEstimator):
 
         def loss(variant: Forecast) -> float:
             _, history = self._learn(variant, series, recipe.shortened(PILOT))
-            return history.validation_loss[history.best_epoch]
+            return history.best_loss
 
         return min(task.variants(), key=loss)

@@ -36,8 +36,8 @@ def loss_of_last(
     steps = (lengths - left) + torch.arange(int(left.max()))[:, None]  # (k, B)
     columns = torch.arange(len(lengths))
     steps = steps.clamp(max=len(z) - 1)  # padding
+    outputs, _ = model.answer(z[steps, columns], prepared, replace(batch, lengths=left))
     cut = replace(batch, x=batch.x[steps, columns], lengths=left)
-    outputs, _ = model.answer(z[steps, columns], prepared, cut)
     if not model.task.every_step:
         return model.task.loss(outputs, cut, model).item()
     last = replace(

@@ -24,6 +24,7 @@ from gatewright.tasks.labelled import (
 )
 from gatewright.tasks.neighbour import nearest_neighbour
 from gatewright.tasks.padding import Padded, check_shapes, pad
+from gatewright.tasks.peers import convolution_peers
 from gatewright.tasks.presentation import Example
 from gatewright.tasks.summaries import ridge_on_summaries
 from gatewright.tasks.task import Batch, run_all
@@ -52,6 +53,7 @@ class Classify(Labelled):
     kind: ClassVar[str] = "classify"
     reach: ClassVar[int] = 2
     centred: ClassVar[bool] = True
+    closed_form: ClassVar[bool] = True
 
     @classmethod
     def of(cls, training: Recordings) -> Self:
@@ -191,4 +193,5 @@ def classify_baselines(task: Classify) -> Sequence[Baseline]:
         majority(lambda part, shares: np.tile(shares, (len(part), 1))),
         ridge_on_summaries(),
         nearest_neighbour(),
+        *convolution_peers(),
     )

@@ -20,8 +20,9 @@ from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.presentation import Presentation
 from gatewright.tasks.tag import Tag, TagPresentation, tag_baselines
 from gatewright.tasks.task import Task
+from gatewright.tasks.text.baselines import text_baselines
 from gatewright.tasks.text.presentation import TextPresentation
-from gatewright.tasks.text.task import NextSymbol, text_baselines
+from gatewright.tasks.text.task import NextSymbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,11 @@ TASKS: Mapping[str, TaskEntry] = MappingProxyType(
     {
         entry.task.kind: entry
         for entry in (
-            TaskEntry(Forecast, ForecastPresentation, forecast_baselines),
+            TaskEntry(
+                Forecast,
+                ForecastPresentation,
+                lambda task: forecast_baselines(task, task.base),
+            ),
             TaskEntry(Classify, ClassifyPresentation, classify_baselines),
             TaskEntry(Tag, TagPresentation, tag_baselines),
             TaskEntry(NextSymbol, TextPresentation, text_baselines),
@@ -57,9 +62,10 @@ def baselines_for(task: Task) -> list[Baseline]:
 
 
 def missing_baselines(task: Task) -> list[str]:
-    """Return a sentence on each baseline that cannot run here, with the remedy."""
+    """Return the reasons why baselines cannot run here, each once, with the remedy."""
     baselines = TASKS[task.kind].baselines(task)
-    return [baseline.why_not for baseline in baselines if baseline.why_not is not None]
+    reasons = [baseline.why_not for baseline in baselines if baseline.why_not is not None]
+    return list(dict.fromkeys(reasons))  # several baselines of one package have the same
 
 
 def task_from_config(config: Mapping[str, Any], path: str = "task") -> Task:

@@ -21,6 +21,7 @@ from gatewright.tasks.labelled import (
     majority,
     probability_columns,
 )
+from gatewright.tasks.metric import Metric
 from gatewright.tasks.padding import Padded, check_shapes, pad, valid_steps
 from gatewright.tasks.presentation import Example
 from gatewright.tasks.task import Batch, run_all
@@ -28,6 +29,9 @@ from gatewright.tasks.training_ranges import TrainingRanges
 
 #: From this many sequences on, a part is split by whole sequences; below, each by its steps.
 MIN_SEQUENCES = 5
+#: Share of their union that a predicted and a true segment have to overlap by.
+MIN_OVERLAP = 0.5
+SEGMENT_F1 = Metric("segment_f1", "segment F1", higher=True, percent=True)
 #: Steps of the example that a report shows.
 EXAMPLE_STEPS = 100
 
@@ -36,11 +40,13 @@ EXAMPLE_STEPS = 100
 class Tag(Labelled):
     """Predict the class of every step; predictions are (T_i, classes) for each sequence.
 
-    A prediction uses only the steps up to its own, so that the model can run on a stream.
+    A network that is read in one direction uses only the steps up to a prediction's own, so that
+    it can run on a stream.
     """
 
     kind: ClassVar[str] = "tag"
     every_step: ClassVar[bool] = True
+    metrics: ClassVar[tuple[Metric, ...]] = (*Labelled.metrics, SEGMENT_F1)
 
     @classmethod
     def of(cls, training: Tagged) -> Self:
@@ -74,6 +80,10 @@ class Tag(Labelled):
     @staticmethod
     def flatten(values: Sequence[NDArray[Any]]) -> NDArray[Any]:
         return np.concatenate(values)
+
+    def score(self, predicted: Sequence[NDArray[Any]], part: Tagged) -> dict[str, float]:
+        answers = [probabilities.argmax(-1) for probabilities in predicted]
+        return {**super().score(predicted, part), "segment_f1": segment_f1(answers, part.labels)}
 
     def batches(self, part: Tagged) -> Padded:
         x, lengths = pad(part.sequences)
@@ -134,7 +144,9 @@ class TagPresentation(LabelledPresentation):
         "Where there are several sequences, whole ones are taken; of a few long ones, the last "
         "steps. Each channel is scaled by its mean and deviation over the training steps."
     )
-    readout: ClassVar[str] = "The readout uses every step, after the steps up to it."
+    readout: ClassVar[str] = (
+        "The readout uses every step, after the steps up to it or, in both directions, after all."
+    )
 
     def summary(self) -> str:
         classes, channels = self.task.classes, self.task.seen.channels
@@ -167,6 +179,45 @@ class TagPresentation(LabelledPresentation):
             f"The first {steps} steps of the first sequence of the test part.",
             channels=self.task.seen.channels,
         )
+
+
+def segments(labels: NDArray[np.integer]) -> list[tuple[int, int, int]]:
+    """Return the runs of equal labels (T,) as (label, first step, step after the last).
+
+    >>> segments(np.array([0, 0, 1, 1, 1]))
+    [(0, 0, 2), (1, 2, 5)]
+    """
+    starts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist()]
+    ends = [*starts[1:], len(labels)]
+    return [(int(labels[start]), start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def segment_f1(
+    predicted: Sequence[NDArray[np.integer]], labels: Sequence[NDArray[np.integer]]
+) -> float:
+    """Return the F1 score of segments, 2 TP / (predicted + true ones), over all sequences.
+
+    A predicted segment is a hit if it overlaps a true one of its class by more than half of their
+    union (Lea et al. 2017, arXiv:1611.05267, F1@50). No two can then hit the same one.
+
+    >>> segment_f1([np.array([0, 0, 0, 1, 0, 1])], [np.array([0, 0, 0, 1, 1, 1])])
+    0.3333333333333333
+    """
+    hits = total = 0
+    for answers, truth in zip(predicted, labels, strict=True):
+        own, true = segments(answers), segments(truth)
+        total += len(own) + len(true)
+        position = 0  # of the first true segment that ends after the predicted one begins
+        for label, start, end in own:
+            while true[position][2] <= start:
+                position += 1
+            for true_label, true_start, true_end in true[position:]:
+                if true_start >= end:
+                    break
+                overlap = min(end, true_end) - max(start, true_start)
+                union = max(end, true_end) - min(start, true_start)
+                hits += label == true_label and overlap > MIN_OVERLAP * union
+    return 2.0 * hits / total
 
 
 def tag_baselines(task: Tag) -> Sequence[Baseline]:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.schema import typed
 from gatewright.tasks.metric import Metric
-from gatewright.tasks.training_ranges import TrainingRanges
 
 #: Rows per batch when a whole part is evaluated.
 EVALUATION_BATCH = 512
@@ -32,7 +31,7 @@ class Batch:
     x: Tensor  # (T, B, I) values, or (T, B) symbols
     lengths: Tensor | None  # (B,), int64; None where all have T steps
     target: Tensor  # the truth that the loss compares with; its shape depends on the task
-    further: Tensor | None = None  # raw values that `Task.readout_offset` uses
+    further: Tensor | None = None  # raw values that `readout_offset` or `complete` uses
     carries: bool = False  # whether the state after the previous batch is carried into this one
     items: float = 0  # number of items that the mean loss is taken over, or the sum of weights
     weights: Tensor | None = None  # (B,), weights of the sequences in the loss
@@ -71,6 +70,7 @@ class Task:
     reach: ClassVar[int] = 8  # steps back that the window network, which has no memory, sees
     centred: ClassVar[bool] = False  # whether it sees as many steps ahead, and is averaged
     overlap: ClassVar[bool] = False  # whether neighbouring rows of a part share steps
+    closed_form: ClassVar[bool] = False  # whether a read-out can be fitted by `ridge_readout`
 
     # Data: parts and batches.
 
@@ -112,6 +112,11 @@ class Task:
         """Size of the alphabet where events are symbols; None where they are vectors of values."""
         return None
 
+    @property
+    def tied(self) -> bool:
+        """True if the readout of symbols shares the matrix of their embedding."""
+        return False
+
     def own_modules(self) -> dict[str, nn.Module]:
         """Return the learned modules that the task adds to network and readout, by name."""
         return {}
@@ -119,6 +124,32 @@ class Task:
     def own_buffers(self) -> dict[str, Tensor]:
         """Return the stored tensors that the task adds to the model's weights, by name."""
         return {}
+
+    def transform(self, x: Tensor) -> Tensor:
+        """Transform raw values (..., I) before they are scaled."""
+        return x
+
+    @property
+    def start_counts(self) -> bool:
+        """True if a model is useful before its first step, so that its start may be the best."""
+        return False
+
+    def start(self, model: Any, training: Any) -> None:
+        """Set what a model starts from, in place; by default only its random weights."""
+
+    def completion(self) -> nn.Module | None:
+        """Return the module with which `complete` works, empty, or None if there is none.
+
+        It learns nothing by gradients. A mean of several models has one for all of them.
+        """
+        return None
+
+    def complete(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
+        """Return the outputs of a network together with what `model.completion` knows.
+
+        It is called where there is such a module, but not while the network learns.
+        """
+        return outputs
 
     def prepare(self, z: Tensor, batch: Batch) -> tuple[Tensor, Any]:
         """Transform the scaled events before the network; also return what `finish` needs."""
@@ -157,6 +188,8 @@ class Task:
         """Return why a network of this `Design` cannot do the task, or None."""
         if self.every_step and design.segment > 1:
             return f"segment is {design.segment}, and this task has an answer at every step"
+        if not design.trained and not self.closed_form:
+            return "trained is False, which only a class for a whole sequence can be learned with"
         return None
 
     # Measurement.
@@ -169,8 +202,19 @@ class Task:
     def score(self, predicted: Any, part: Any) -> dict[str, float]:
         """Return all metrics of predictions, whether of a network or of a baseline."""
 
-    def calibrate(self, model: Any, validation: Any) -> None:
-        """Correct a trained model in place by its errors on the validation part."""
+    def calibrate(self, model: Any, validation: Any) -> bool:
+        """Correct a trained model in place by its errors on the validation part.
+
+        Return whether it is better than its start; if not, it is its start again.
+        """
+        return True
+
+    def calibrate_mean(self, model: Any, members: Iterable[Any], validation: Any) -> None:
+        """Correct the mean of several models, each of which is corrected, in place."""
+        self.calibrate(model, validation)
+
+    def refit(self, model: Any, validation: Any) -> None:
+        """Learn from the validation part too, in place, after everything was measured on it."""
 
     def variants(self) -> Sequence[Self]:
         """Return the task and, if there are any, other formulations of the same task.
@@ -210,7 +254,7 @@ class Task:
         stored: dict[str, Any] = {"kind": self.kind}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, TrainingRanges):
+            if hasattr(value, "to_config"):
                 value = value.to_config()
             stored[field.name] = list(value) if isinstance(value, tuple) else value
         return stored

@@ -28,6 +28,9 @@ def fit_baselines(plan: ExperimentPlan, comparison: Comparison, progress: bool) 
     try:
         with baseline_bar(fits, shown=progress) as on_fit:
             for baseline in plan.baselines:
+                if baseline.same_size:
+                    size = comparison.best.parameters
+                    baseline = replace(baseline, settings=(size,))
                 entries.append(fit_baseline(plan, baseline, _before_fit(plan, baseline, on_fit)))
     except KeyboardInterrupt:
         reason = "Ended by hand"
@@ -64,9 +67,11 @@ def _before_fit(
 ) -> Callable[[str], None]:
     """The call before each fit, which ends the baselines once the deadline is over.
 
-    Only baselines with several settings check the time: the others are done in a moment.
+    Only slow baselines and those with several settings check the time: the others are done in a
+    moment.
     """
-    if plan.deadline is None or len(baseline.settings) == 1:
+    is_quick = len(baseline.settings) == 1 and baseline.seconds is None
+    if plan.deadline is None or is_quick:
         return on_fit
     deadline = plan.deadline
 

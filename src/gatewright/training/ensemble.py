@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -35,7 +36,8 @@ class Ensemble(Model):
         # What a task calibrates belongs to the mean, not to a member.
         for name in self.task.own_buffers():
             self.register_buffer(name, getattr(first, name).clone())
-        self.members = nn.ModuleList(members)
+        self.completion = self.task.completion()
+        self.members = nn.ModuleList(map(_without_completion, members))
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -49,18 +51,22 @@ class Ensemble(Model):
         """A batch of raw events to the mean of the outputs, and the states of all members."""
         states = [None] * len(self.members) if state is None else state
         results = [member(batch, own) for member, own in zip(self.members, states, strict=True)]
-        outputs = torch.stack([outputs for outputs, _ in results])
-        return self.task.mean_outputs(outputs), tuple(after for _, after in results)
+        outputs = self.task.mean_outputs(torch.stack([outputs for outputs, _ in results]))
+        return self.completed(outputs, batch), tuple(after for _, after in results)
 
     def to_config(self) -> dict[str, Any]:
         """The members for `from_config`, without their numbers."""
-        return {"members": [describe(member) for member in self.members], "reading": self.reading}
+        return {
+            "members": [describe(member) for member in self.members],
+            "reading": self.reading,
+            **self._stored_completion(),
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], path: str = "ensemble") -> Self:
         """The ensemble of a config, before its weights are loaded."""
-        hints = {"members": list[Any], "reading": dict[str, Any]}
-        values = typed_fields(dict(config), hints, path)
+        hints = {"members": list[Any], "reading": dict[str, Any], "completion": list[int]}
+        values = typed_fields(dict(config), hints, path, optional=("completion",))
         members: list[Any] = [
             rebuild(member, f"{path}.members[{position}]")
             for position, member in enumerate(values["members"])
@@ -71,4 +77,14 @@ class Ensemble(Model):
             raise ModelError(f"{path}.members holds models of different tasks")
         ensemble = cls(members)
         ensemble.reading = members[0].reading
+        ensemble._resize_completion(values.get("completion"), path)
         return ensemble
+
+
+def _without_completion(member: Model) -> Model:
+    """The same network with an empty completion: the mean has one for all of its members."""
+    if member.completion is None:
+        return member
+    bare = copy.copy(member)
+    bare._modules = {**member._modules, "completion": member.task.completion()}
+    return bare

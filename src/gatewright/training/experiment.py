@@ -113,7 +113,7 @@ def _best_so_far(
     plan: ExperimentPlan, outcomes: Sequence[Outcome]
 ) -> tuple[ExperimentPlan, list[Trained]]:
     """The best of the short trainings that were ended by hand, and the plan with its variant."""
-    begun = [outcome for outcome in outcomes if outcome.history.best_epoch >= 0]
+    begun = [outcome for outcome in outcomes if outcome.history.has_best]
     if not begun:
         raise KeyboardInterrupt
     best = min(begun, key=lambda outcome: outcome.history.best_loss)
@@ -157,7 +157,7 @@ def _measurable(plan: ExperimentPlan, outcomes: Sequence[Outcome]) -> list[Outco
     A comparison leaves out trainings that were ended by hand, if others were finished: a
     network cannot be judged by a training that was cut short.
     """
-    begun = [outcome for outcome in outcomes if outcome.history.best_epoch >= 0]
+    begun = [outcome for outcome in outcomes if outcome.history.has_best]
     finished = [outcome for outcome in begun if outcome.history.stopped != BY_HAND]
     return finished if len(plan.networks) > 1 and finished else begun
 
@@ -227,7 +227,7 @@ def _combined(
         return first, None
     task = plan.task
     model = Ensemble([first, *others]).eval()
-    model.task.calibrate(model, validation)
+    model.task.calibrate_mean(model, model.members, validation)
     predicted = task.predictions(run_all(model, task.batches(plan.test)), model)
     # A member may have learned from what is another's validation part: measured there, the mean
     # would look too good.
@@ -244,7 +244,7 @@ def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:
         predicted = task.predictions(run_all(run.model, batches), run.model)
         trial = Trial(
             seed=run.job.seed,
-            validation=run.history.validation[run.history.best_epoch],
+            validation=run.history.best,
             test=task.score(predicted, plan.test),
             predicted=predicted,
             history=run.history,

@@ -12,6 +12,7 @@ import torch
 from gatewright.layers.init import horizon_
 from gatewright.tasks.registry import task_from_config
 from gatewright.tasks.task import Task
+from gatewright.training.closed_form import is_untrained, run_closed_form
 from gatewright.training.history import History
 from gatewright.training.loop import LoopState, evaluate, run_loop
 from gatewright.training.model import Model
@@ -74,7 +75,15 @@ def perform(
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, History]:
     """Train the network of a job on the training part of a data set; see `fit`."""
-    return fit(job.parts(data), job.model, job.recipe, seed=job.seed, on_epoch=on_epoch, stop=stop)
+    return fit(
+        job.parts(data),
+        job.model,
+        job.recipe,
+        seed=job.seed,
+        whole=data,
+        on_epoch=on_epoch,
+        stop=stop,
+    )
 
 
 def fit(
@@ -83,12 +92,16 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
+    whole: Any | None = None,
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, History]:
     """Build a model for `parts`, the data to learn from and those to choose on, and train it.
 
     Everything random depends on the seed only; the caller's random numbers stay as they are.
+
+    Args:
+        whole: Both parts together, for a design that chooses nothing on the second.
     """
     training, validation = parts
     with torch.random.fork_rng(devices=[]):
@@ -96,10 +109,15 @@ def fit(
         model = build(training)
         steps = recipe.steps_per_epoch(model.task.batches(training))
         state = LoopState(model, recipe, steps, seed=seed)
+        if is_untrained(model):
+            history = run_closed_form(state, training, validation, whole)
+            on_epoch(state)
+            return model, history
         history = run_loop(state, training, validation, on_epoch=on_epoch, stop=stop)
-        model.task.calibrate(model, validation)
-        if history.best_epoch >= 0:
+        if not model.task.calibrate(model, validation):
+            history.best_epoch = -1
+        if history.has_best:
             # Calibrating changed the model's intervals, and with them its metrics.
-            _, values = evaluate(model, model.task.batches(validation), validation)
-            history.validation[history.best_epoch] = values
+            _, history.best = evaluate(model, model.task.batches(validation), validation)
+        model.task.refit(model, validation)
     return model, history

@@ -25,6 +25,8 @@ from gatewright.training.model import Model
 from gatewright.training.recipe import Recipe
 from gatewright.training.step_memory import SavedMemory, saved_memory
 
+#: Share of the start's loss by which an epoch has to be better, where the start is useful.
+WORTH = 0.01
 #: The noise has a generator of its own, seeded this far from that of the batches' order.
 NOISE_SEED_OFFSET = 1_000_003
 
@@ -98,6 +100,11 @@ class LoopState:
         self.best_loss = stored["best_loss"]
         self.best_weights = copy.deepcopy(stored["best_weights"])
 
+    def record_start(self, loss: float, values: dict[str, float]) -> None:
+        """Take the start as the best so far: it is what an epoch has to beat."""
+        self.history.start_loss, self.history.start = loss, values
+        self.best_loss = loss
+
     def record(self, train_loss: float, loss: float, values: dict[str, float]) -> None:
         """Add an epoch to the history, and keep its weights if they are the best so far.
 
@@ -109,7 +116,9 @@ class LoopState:
         history.validation_loss.append(loss)
         history.validation.append(values)
         is_late = self.epoch > math.floor(recipe.keep_from * recipe.epochs)
-        if is_late and loss < self.best_loss:
+        start = self.history.start_loss
+        limit = self.best_loss if start is None else min(self.best_loss, (1.0 - WORTH) * start)
+        if is_late and loss < limit:
             self.best_loss = loss
             self._keep_weights()
 
@@ -118,7 +127,7 @@ class LoopState:
 
         They are the latest where training ended before any epoch was late enough to be chosen.
         """
-        if self.history.best_epoch < 0 and self.epoch:
+        if not self.history.has_best and self.epoch:
             self._keep_weights()
         self.model.load_state_dict(self.best_weights)
         self.model.eval()
@@ -162,6 +171,8 @@ def run_loop(
         # At least one step is taken, so that there is something to measure.
         return TIME_OVER if state.step_seconds and time.monotonic() > deadline else ""
 
+    if model.task.start_counts and not state.epoch:
+        state.record_start(*evaluate(model, measured, validation))
     while state.epoch < recipe.epochs and not history.stopped:
         train_loss = _train_epoch(state, batches, reason_to_stop)
         if train_loss is None:

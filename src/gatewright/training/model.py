@@ -26,7 +26,33 @@ STORED: dict[str, Any] = {
     "body": dict[str, Any],
     "dropout": float,
     "reading": dict[str, Any],
+    "completion": list[int],
 }
+
+
+class TiedReadout(nn.Module):
+    """A readout whose matrix is that of the embedding: few weights for many symbols.
+
+    After Press and Wolf 2017 (arXiv:1608.05859), with a projection to the embedding's size.
+    """
+
+    def __init__(self, features: int, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.projection = nn.Linear(features, embedding.embedding_dim)
+        # In a tuple, so that its matrix is stored once: as a part of the model.
+        self.shared = (embedding,)
+        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+        # Small, as the weights of a readout are; `scale` makes the input's features as large again.
+        nn.init.normal_(embedding.weight, std=1.0 / self.scale)
+
+    @property
+    def scale(self) -> float:
+        """The factor of the embedding where the network reads it."""
+        return float(self.shared[0].embedding_dim ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(T, B, features) to logits (T, B, symbols)."""
+        return nn.functional.linear(self.projection(x), self.shared[0].weight, self.bias)
 
 
 @saveable("model")
@@ -44,6 +70,7 @@ class Model(nn.Module):
     """
 
     body: Any
+    completion: Any  # the module of `Task.completion`, or None
     mean: Tensor  # (I,), of the training part
     scale: Tensor  # (I,)
 
@@ -57,9 +84,11 @@ class Model(nn.Module):
         # A network that is read at every step has the features of its recurrent layers there.
         layers = self.recurrent if task.every_step else None
         features = self.body if layers is None else layers
-        self.readout = nn.Linear(features.output_size, task.outputs)
+        self.readout: Any = nn.Linear(features.output_size, task.outputs)
         if task.symbols is not None:
             self.embedding = nn.Embedding(task.symbols, task.inputs)
+            if task.tied:
+                self.readout = TiedReadout(features.output_size, self.embedding)
         else:
             self.register_buffer("mean", torch.zeros(task.inputs))
             self.register_buffer("scale", torch.ones(task.inputs))
@@ -68,6 +97,7 @@ class Model(nn.Module):
             self.add_module(name, module)
         for name, buffer in task.own_buffers().items():
             self.register_buffer(name, buffer)
+        self.completion = task.completion()
 
     @property
     def recurrent(self) -> Recurrent | None:
@@ -97,12 +127,14 @@ class Model(nn.Module):
         deviation[deviation == 0.0] = 1.0
         self.mean.copy_(torch.from_numpy(values.mean(0)))
         self.scale.copy_(torch.from_numpy(deviation))
+        self.task.start(self, training)
 
     def encode(self, x: Tensor) -> Tensor:
         """Scale raw values (T, B, I), or embed symbols (T, B): (T, B, I) for the network."""
         if self.task.symbols is not None:
-            return self.embedding(x)  # type: ignore[no-any-return]
-        return (x - self.mean) / self.scale
+            embedded: Tensor = self.embedding(x)
+            return embedded * self.readout.scale if self.task.tied else embedded
+        return (self.task.transform(x) - self.mean) / self.scale
 
     def features(self, z: Tensor, lengths: Tensor | None, state: Any = None) -> tuple[Tensor, Any]:
         """The features for the readout: (B, H), or (T, B, H) where the task asks at every step.
@@ -148,7 +180,12 @@ class Model(nn.Module):
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """A batch of raw events to the task's outputs, and the state after them."""
-        return self.read(self.encode(batch.x), batch, state)
+        outputs, state = self.read(self.encode(batch.x), batch, state)
+        return self.completed(outputs, batch), state
+
+    def completed(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The outputs of the network together with what the task adds to them after training."""
+        return outputs if self.completion is None else self.task.complete(outputs, batch, self)
 
     def check_weights(self) -> None:
         """Refuse weights that are not finite: their predictions mean nothing.
@@ -188,12 +225,25 @@ class Model(nn.Module):
             "body": describe(self.body),
             "dropout": self.dropout.p,
             "reading": self.reading,
+            **self._stored_completion(),
         }
+
+    def _stored_completion(self) -> dict[str, Any]:
+        """The sizes of the completion's tensors, which depend on the training part."""
+        return {} if self.completion is None else {"completion": self.completion.sizes}
+
+    def _resize_completion(self, sizes: list[int] | None, path: str) -> None:
+        """Make room for the tensors of a stored completion."""
+        if sizes is None:
+            return
+        if self.completion is None:
+            raise ModelError(f"{path}.completion is {sizes}; the task has none")
+        self.completion.resize(sizes)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], path: str = "model") -> Self:
         """The model of a config, before its weights are loaded."""
-        values = typed_fields(dict(config), STORED, path)
+        values = typed_fields(dict(config), STORED, path, optional=("completion",))
         task = task_from_config(values["task"], f"{path}.task")
         body: Any = rebuild(values["body"], f"{path}.body")
         if getattr(body, "input_size", None) != task.inputs:
@@ -208,4 +258,5 @@ class Model(nn.Module):
         arguments = {name: hints[name] for name in hints if name not in ("source", "return")}
         typed_fields(values["reading"], arguments, f"{path}.reading", optional=arguments)
         model.reading = values["reading"]
+        model._resize_completion(values.get("completion"), path)
         return model

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gatewright.cells import CELLS
-from gatewright.designs.design import PLAIN, Design
+from gatewright.designs.design import DESIGNS, PLAIN, Design
 from gatewright.designs.network import SequenceNetwork
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell, StoredCell, stored_form
@@ -104,6 +104,25 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
 )
 
 
+def _random(task: Task, hidden_size: int, design: Design) -> nn.Module:
+    """The network of random weights; a design that is trained is not for it."""
+    own = DESIGNS["untrained"] if design.trained else design
+    return SequenceNetwork("gru", task.inputs, hidden_size, own)
+
+
+#: By name: the network that `compare` adds where the task's read-out has a closed form.
+UNTRAINED: Mapping[str, Network] = MappingProxyType(
+    {
+        "untrained": Network(
+            "untrained GRU",
+            "Random weights with many time constants; only its linear read-out is fitted.",
+            _random,
+            cost=1,
+        )
+    }
+)
+
+
 #: The cell that is trained unless the user names one. It did best, or as well as an LSTM within
 #: the spread over seeds, on every task that the recipes were chosen on, with fewer weights a unit.
 DEFAULT_CELL = "gru"
@@ -117,8 +136,8 @@ def find_network(cell: str | Cell | type[Cell]) -> tuple[str, Network]:
             reads more than the event.
     """
     if isinstance(cell, str):
-        if cell in NETWORKS:
-            return cell, NETWORKS[cell]
+        if cell in NETWORKS or cell in UNTRAINED:
+            return cell, {**NETWORKS, **UNTRAINED}[cell]
         if names_a_file(cell):
             return _named_by_cell(cell_from_file(cell))
         if cell not in CELLS:

@@ -19,12 +19,19 @@ from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.model import Model
 from gatewright.training.networks import (
     NETWORKS,
+    UNTRAINED,
     Network,
     count_parameters,
     find_network,
     solve_hidden_size,
 )
-from gatewright.training.recipe import RECIPES, TRIED, Recipe
+from gatewright.training.recipe import (
+    FEW_SEQUENCES,
+    RECIPES,
+    TRIED,
+    UNTRAINED_FOLDS,
+    Recipe,
+)
 from gatewright.training.source import Source, open_source
 from gatewright.training.variants import Effort, Variant, find_effort
 
@@ -108,20 +115,24 @@ class ExperimentPlan:
 
 def make_plan(
     data: Any,
-    cells: Sequence[str | Cell | type[Cell]],
+    cells: Sequence[str | Cell | type[Cell]] | None,
     *,
     seeds: int | None = None,
     epochs: int | None = None,
     budget: str = "normal",
     parameters: int | None = None,
     design: Design | str | None = None,
+    streaming: bool = False,
     hidden_size: int | None = None,
     memory: int | None = None,
     say: Callable[[str], None],
     reading: Mapping[str, Any],
 ) -> ExperimentPlan:
-    """Check the arguments of `compare` and `train`, read the data and size the networks."""
-    networks = find_networks(cells)
+    """Check the arguments of `compare` and `train`, read the data and size the networks.
+
+    Without cells, the networks are all that the task can be compared by.
+    """
+    networks = find_networks(list(NETWORKS) if cells is None else cells)
     effort = find_effort(budget)
     check_counts(
         seeds=seeds,
@@ -138,7 +149,18 @@ def make_plan(
     source = open_source(data, **reading)
     for line in source.notes:
         say(line)
-    recipes = _recipes(source, design, effort)
+    if cells is None and source.task.closed_form:
+        # Second, as its effort is: designs are tried with the last network.
+        first, *others = networks.items()
+        networks = dict([first, *UNTRAINED.items(), *others])
+    elif not source.task.closed_form and not UNTRAINED.keys().isdisjoint(networks):
+        raise ArgumentError(
+            f"the network untrained cannot do the task {source.task.kind}: only a class for a "
+            "whole sequence can be learned in closed form; leave it out"
+        )
+    recipes = _recipes(source, design, effort, networks, streaming=streaming)
+    if not any(recipe.design.trained for recipe in recipes):
+        effort = replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))
     variants = [
         _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
         for task in source.task.variants()
@@ -179,10 +201,18 @@ def check_counts(**counts: int | None) -> None:
             raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
 
 
-def _recipes(source: Source, design: Design | str | None, effort: Effort) -> list[Recipe]:
+def _recipes(
+    source: Source,
+    design: Design | str | None,
+    effort: Effort,
+    networks: Mapping[str, Network],
+    *,
+    streaming: bool,
+) -> list[Recipe]:
     """The recipes to try, the simplest first, fitted to the amount of data.
 
-    They are those of the data set or of its task; a design that is asked for is the only one.
+    They are those of the data set or of its task; a design that is asked for is the only one. A
+    comparison of networks is about what they learn: it tries only designs that are trained.
 
     Raises:
         ArgumentError: if a network of this design cannot do the task.
@@ -193,13 +223,29 @@ def _recipes(source: Source, design: Design | str | None, effort: Effort) -> lis
     name = source.name if is_bundled and source.name in RECIPES else source.task.kind
     recipes = [replace(RECIPES[name], **changes) for changes in TRIED.get(name, [{}])]
     if design is not None:
-        recipes = [replace(recipes[0], design=find_design(design))]
+        asked = find_design(design)
+        same = [recipe for recipe in recipes if recipe.design == asked]
+        recipes = same or [replace(RECIPES[name], design=asked)]
         problem = source.task.design_problem(recipes[0].design)
         if problem is not None:
             raise ArgumentError(f"design does not fit the task {source.task.kind}: {problem}")
+        if streaming and asked.needs_whole_sequence:
+            raise ArgumentError(
+                f"streaming is asked for, and the design is {asked.words()}, which cannot read a "
+                "sequence step by step; leave the design or streaming out"
+            )
+    elif len(networks) > 1 or "window" in networks:
+        recipes = [recipe for recipe in recipes if recipe.design.trained]
+    if streaming:
+        step_by_step = [r for r in recipes if not r.design.needs_whole_sequence]
+        recipes = step_by_step or [RECIPES[name]]
     training, validation = source.task.parts(source.training, recipes[0].validation, 0)
     source.task.batches(validation)  # refuses data too few for a validation part
     batches = source.task.batches(training)
+    untrained = [recipe for recipe in recipes if not recipe.design.trained]
+    # Few sequences say little in short trainings, and networks that need none do better.
+    if untrained and effort.pilot < 1.0 and len(source.training) < FEW_SEQUENCES:
+        recipes = untrained
     return [recipe.fitted(batches) for recipe in recipes[: None if effort.designs else 1]]
 
 

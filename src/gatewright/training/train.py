@@ -14,7 +14,7 @@ from gatewright.language.cell import Cell
 from gatewright.training.estimate import estimate_time, fit_into, within_budget
 from gatewright.training.experiment import run_experiment
 from gatewright.training.memory_check import memory_remarks
-from gatewright.training.networks import DEFAULT_CELL, NETWORKS
+from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.results import Comparison
 
@@ -28,6 +28,7 @@ def train(
     seeds: int | None = None,
     epochs: int | None = None,
     design: Design | str | None = None,
+    streaming: bool = False,
     hidden_size: int | None = None,
     memory: int | None = None,
     progress: bool = True,
@@ -54,6 +55,8 @@ def train(
         epochs: Passes over the data; by default those of the task's recipe.
         design: The shape of the network, a `Design` or its name; by default it is chosen on
             validation.
+        streaming: Whether the network has to answer step by step: no design that needs the whole
+            sequence, such as both directions, is tried.
         hidden_size: Units of the network; by default from the recipe's number of parameters.
         memory: Steps that the network starts with as its memory, by `gw.init.horizon_`; by
             default its cell's own start. A warning goes to `say` where the data need more.
@@ -87,6 +90,7 @@ def train(
         seeds=seeds,
         epochs=epochs,
         design=design,
+        streaming=streaming,
         hidden_size=hidden_size,
         memory=memory,
         say=say,
@@ -103,6 +107,7 @@ def compare(
     seeds: int = 5,
     epochs: int | None = None,
     design: Design | str | None = None,
+    streaming: bool = False,
     parameters: int | None = None,
     hidden_size: int | None = None,
     memory: int | None = None,
@@ -129,13 +134,15 @@ def compare(
         out: New directory for config.json, model.safetensors (the best model), README.md and
             results.json. It appears complete, right after the training, or not at all. The
             baselines and report.html are added when they are done.
-        cells: Names from `NETWORKS` or `gatewright.CELLS`, cells, or "file.py:MyCell".
+        cells: Names from `NETWORKS` or `gatewright.CELLS`, cells, or "file.py:MyCell"; by default
+            all of `NETWORKS`, and for classes of sequences "untrained" too.
         budget: "quick", "normal" or "thorough": whether designs are tried, and in how many short
             trainings; see `variants.BUDGETS`.
         seeds: Number of trainings of each network, with the seeds 0, 1, ...
         epochs: Passes over the data; by default those of the task's recipe.
         design: The shape of every network but the window, a `Design` or its name; by default it
             is chosen on validation.
+        streaming: As in `train`.
         parameters: Parameters of each network; by default those of the task's recipe.
         hidden_size: Units of each network, instead of parameters.
         memory: Steps that each recurrent network starts with as its memory, by
@@ -162,7 +169,7 @@ def compare(
 
     return _perform(
         data,
-        list(NETWORKS) if cells is None else cells,
+        cells,
         prepare,
         out=out,
         progress=progress,
@@ -170,6 +177,7 @@ def compare(
         epochs=epochs,
         budget=budget,
         design=design,
+        streaming=streaming,
         parameters=parameters,
         hidden_size=hidden_size,
         memory=memory,
@@ -180,7 +188,7 @@ def compare(
 
 def _perform(
     data: Any,
-    cells: Sequence[str | Cell | type[Cell]],
+    cells: Sequence[str | Cell | type[Cell]] | None,
     prepare: Callable[[ExperimentPlan], ExperimentPlan],
     *,
     out: str | os.PathLike[str] | None,

@@ -28,15 +28,16 @@ class Text:
 
     codes: NDArray[np.unsignedinteger]  # (T,), uint8 where the alphabet allows, else uint32
     alphabet: tuple[str, ...]  # sorted; a byte is its value in two hexadecimal digits
-    unit: str = "characters"  # or "bytes"
+    unit: str = "characters"  # or "bytes", or "pairs" of characters that a model is to join
     name: str = "text"
     about: str = ""  # one or two sentences for a report
     licence: str = ""  # the terms, and the source to cite
 
     def __post_init__(self) -> None:
         """Check that the parts fit together, so that no later code has to."""
-        if self.unit not in ("characters", "bytes"):
-            raise ArgumentError(f"unit is {self.unit!r}; expected 'characters' or 'bytes'")
+        if self.unit not in UNITS:
+            expected = " or ".join(map(repr, UNITS))
+            raise ArgumentError(f"unit is {self.unit!r}; expected {expected}")
         if self.codes.ndim != 1 or self.codes.dtype.kind not in "ui":
             raise DataError(
                 f"text {self.name} has codes of shape {self.codes.shape} and type "
@@ -91,6 +92,11 @@ class Text:
     def __len__(self) -> int:
         return len(self.codes)
 
+    @property
+    def symbols(self) -> str:
+        """The kind of its symbols: characters or bytes."""
+        return "bytes" if self.unit == "bytes" else "characters"
+
     def __repr__(self) -> str:
         return (
             f"Text({self.name!r}, symbols={len(self)}, alphabet={len(self.alphabet)}, "
@@ -122,7 +128,7 @@ class Text:
         if isinstance(text, bytes) != (self.unit == "bytes"):
             expected = "bytes" if self.unit == "bytes" else "a string"
             raise ArgumentError(
-                f"text {self.name} is made of {self.unit} and was given {type(text).__name__}; "
+                f"text {self.name} is made of {self.symbols} and was given {type(text).__name__}; "
                 f"expected {expected}"
             )
         code_of = {symbol: code for code, symbol in enumerate(self.alphabet)}
@@ -140,6 +146,8 @@ class Text:
         return bytes.fromhex("".join(symbols)) if self.unit == "bytes" else "".join(symbols)
 
 
+#: The units of a text; "pairs" are characters that a model joins to frequent pieces.
+UNITS = ("characters", "bytes", "pairs")
 BYTES = tuple(f"{byte:02x}" for byte in range(256))
 
 

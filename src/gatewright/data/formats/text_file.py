@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -36,7 +37,7 @@ def read_text(
     if request.text == "bytes":
         return Reading(_read_bytes(path, name), "next symbol", why, path.name)
     text, notes = _read_characters(path, name, encoding)
-    return Reading(text, "next symbol", why, path.name, notes)
+    return Reading(replace(text, unit=request.text), "next symbol", why, path.name, notes)
 
 
 def _read_bytes(path: Path, name: str) -> Text:

@@ -18,7 +18,7 @@ from gatewright.errors import ArgumentError
 from gatewright.names import did_you_mean
 
 TaskName = Literal["forecast", "classify", "tag", "next symbol"]
-Unit = Literal["characters", "bytes"]
+Unit = Literal["characters", "bytes", "pairs"]
 Names = str | Iterable[str] | None
 Data = Series | Recordings | Tagged | Text
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ class Future:
     targets: tuple[str, ...]
     times: NDArray[Any]  # (horizon,)
     quantiles: NDArray[np.float64]  # (horizon, targets, Q), at `LEVELS`
+    # By target, (horizon,): the mean forecast of targets that are never below 0, which sums right.
+    means: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def median(self) -> NDArray[np.float64]:
@@ -58,6 +60,9 @@ def columns(futures: Sequence[Future], *, ids: bool) -> dict[str, list[Any]]:
                     continue
                 column = table.setdefault(f"{target}_q{round(100 * level)}", [])
                 column += future.quantiles[:, k, q].tolist()
+            if target in future.means:
+                column = table.setdefault(f"{target}_mean", [])
+                column += future.means[target].tolist()
     return table
 
 

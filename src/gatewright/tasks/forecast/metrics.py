@@ -29,19 +29,29 @@ MASE = Metric("mase", "MASE")
 CRPS = Metric("crps", "CRPS")
 #: Share of the truth that lies between the outer quantiles.
 COVERAGE = Metric("coverage", "inside", percent=True, judges=False)
+#: Sum of the medians above that of the truth, as a share of the latter's absolute values. The
+#: median of a target that is mostly 0 may look good by MASE, and miss all of the sum.
+BIAS = Metric("bias", "bias of sums", percent=True, judges=False)
+
+#: Errors that a step of the horizon takes its own factor of the interval from.
+POOLED = 100
+#: Independent errors at which such a factor counts half.
+CAUTION = 10.0
 
 #: A seasonal change below this share of the change in one step is float32 rounding.
 ROUNDING = 1e-6
 
 
-def pinball(quantiles: Tensor, truth: Tensor) -> Tensor:
+def pinball(quantiles: Tensor, truth: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean of max(level · e, (level − 1) · e) with e = truth − quantile.
 
-    Quantiles are (..., Q) and the truth is (...). Koenker and Bassett 1978.
+    Quantiles are (B, H, K, Q), the truth is (B, H, K) and the weights of the losses, if there are
+    any, are (B, K). Koenker and Bassett 1978.
     """
     error = truth[..., None] - quantiles
     levels = quantiles.new_tensor(LEVELS)
-    return torch.maximum(levels * error, (levels - 1.0) * error).mean()
+    losses = torch.maximum(levels * error, (levels - 1.0) * error)
+    return losses.mean() if weights is None else (losses * weights[:, None, :, None]).mean()
 
 
 def errors(
@@ -62,6 +72,13 @@ def errors(
     }
 
 
+def bias_of_sums(quantiles: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Return `BIAS`, the mean over the targets."""
+    total = np.abs(truth).sum((0, 1))
+    excess = (quantiles[..., MEDIAN] - truth).sum((0, 1))
+    return float((excess / np.where(total > 0.0, total, 1.0)).mean())
+
+
 def widening(quantiles: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the factors (K,) that stretch the quantiles around their median.
 
@@ -73,29 +90,74 @@ def widening(quantiles: NDArray[np.float64], truth: NDArray[np.float64]) -> NDAr
     >>> bool(abs(widening(half, draws)[0] - 2.0) < 0.1)
     True
     """
-    middle = quantiles[..., MEDIAN]
-    above = np.maximum(quantiles[..., -1] - middle, 1e-9)
-    below = np.maximum(middle - quantiles[..., 0], 1e-9)
-    score = np.where(truth > middle, (truth - middle) / above, (middle - truth) / below)
+    score = _conformal_score(quantiles, truth)
     count = score.shape[0] * score.shape[1]
     level = min(np.ceil((count + 1) * SHARE) / count, 1.0)  # the +1 is the new value's own rank
     factors: NDArray[np.float64] = np.quantile(score.reshape(count, -1), level, axis=0)
     return factors
 
 
-def naive_error(training: Series, season: int) -> tuple[tuple[float, ...], ...]:
+def step_widening(
+    quantiles: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    independent: float,
+) -> NDArray[np.float64]:
+    """Return such factors for each step of the horizon, (H, K), cautious where errors are few.
+
+    Steps share the errors of their neighbours until there are `POOLED` of them. A factor that
+    rests on few independent errors counts less than the one that gives the intervals the width
+    of the reference's.
+
+    Args:
+        quantiles, truth: As for `widening`.
+        reference: Quantiles like these, whose intervals can be trusted.
+        independent: The number of independent errors, for which `CAUTION` is the unit.
+    """
+    score = _conformal_score(quantiles, truth)
+    windows, horizon = score.shape[:2]
+    radius = min(-(-POOLED // windows) // 2, horizon)
+    factors = np.empty(score.shape[1:])
+    for h in range(horizon):
+        pooled = score[:, max(h - radius, 0) : h + radius + 1]
+        factors[h] = np.quantile(pooled.reshape(-1, score.shape[2]), SHARE, axis=0)
+    widths = [(own[..., -1] - own[..., 0]).mean(0) for own in (reference, quantiles)]
+    trusted = widths[0] / np.maximum(widths[1], 1e-9)
+    share = independent / (independent + CAUTION)
+    cautious: NDArray[np.float64] = np.exp(
+        share * np.log(np.maximum(factors, 1e-3)) + (1.0 - share) * np.log(trusted)
+    )
+    return cautious
+
+
+def _conformal_score(
+    quantiles: NDArray[np.float64], truth: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the errors (N, H, K) in halves of the outer interval."""
+    middle = quantiles[..., MEDIAN]
+    above = np.maximum(quantiles[..., -1] - middle, 1e-9)
+    below = np.maximum(middle - quantiles[..., 0], 1e-9)
+    score: NDArray[np.float64] = np.where(
+        truth > middle, (truth - middle) / above, (middle - truth) / below
+    )
+    return score
+
+
+def naive_error(
+    training: Series, season: int, *, refuse: bool = True
+) -> tuple[tuple[float, ...], ...]:
     """Return the mean absolute change over a season of each series and target, (S, K).
 
     Series shorter than two seasons use the change over one step. A target that never changes in a
     series has 0 there.
 
     Raises:
-        DataError: if a target changes in no series.
+        DataError: if a target changes in no series, unless `refuse` is false.
     """
     positions = training.target_positions
     changes = np.stack([_change(values[:, positions], season) for values in training.values])
     for name, of_series in zip(training.targets, changes.T, strict=True):
-        if not of_series.any():
+        if refuse and not of_series.any():
             raise DataError(
                 f"{name} of {training.name} never changes: there is nothing to forecast; "
                 "leave it out of the targets"

@@ -21,6 +21,8 @@ from gatewright.tasks.presentation import Example, Presentation
 
 #: Targets and windows that a report draws.
 MAX_TARGETS, MAX_WINDOWS = 4, 3
+#: The transforms of a base in words.
+NAMES = {"log": "logarithm", "root": "square root"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,14 @@ class ForecastPresentation(Presentation):
     splitting: ClassVar[str] = (
         "In order of time: the last fifth is the test part, and the last fifth of the rest the "
         "validation part. Channels are scaled by their mean and deviation in the training part. "
-        "The intervals are stretched to hold 80 % of the validation part."
+        "The intervals have the width of the base's errors at rolling origins inside the training "
+        "part, where it had not seen the truth; where the network changes the forecasts, they are "
+        "stretched towards holding 80 % of the validation part, step by step of the horizon."
     )
     readout: ClassVar[str] = (
-        "The readout uses the last step of the window, together with the known values of the "
-        "steps ahead; errors are those of every origin in the test part, one after the other. "
+        "The network adds its readout at the last step of the window, together with the known "
+        "values of the steps ahead, to the base, which is a simple method. Errors are those of "
+        "every origin in the test part, one after the other. "
         "MASE: error of the median over that of the seasonal naive forecast inside the training "
         "part of the same series; the mean over the series. CRPS: of nine quantiles, over the "
         "same. A series that did not change there counts in neither."
@@ -54,7 +59,29 @@ class ForecastPresentation(Presentation):
         return (
             f"It forecasts {', '.join(task.targets)} for the next {task.horizon} steps of "
             f"{task.period}, from the last {task.window}: nine quantiles, of which the outer two "
-            "are an 80 % interval."
+            f"are an 80 % interval. {self.base()}"
+        ).rstrip()
+
+    def base(self) -> str:
+        """Describe what the network starts from, in a sentence; "" for a model without a base."""
+        base = self.task.base
+        if base is None:
+            return ""
+        parts = []
+        for target, members, transform in zip(
+            self.task.targets, base.members, base.transforms, strict=True
+        ):
+            blend = " and ".join(
+                f"{100 * member.weight:.0f} % {member.method}"
+                for member in sorted(members, key=lambda member: -member.weight)
+            )
+            of_target = f" of {target}" if len(self.task.targets) > 1 else ""
+            words = "" if transform == "none" else f", of its {NAMES[transform]}"
+            parts.append(f"{blend}{of_target}{words}")
+        return (
+            f"Its base is {'; '.join(parts[:MAX_TARGETS])}"
+            f"{' and so on' if len(parts) > MAX_TARGETS else ''}: chosen at rolling origins inside "
+            "the training part, fitted to all of it at the end."
         )
 
     def usage(self) -> str:
@@ -66,15 +93,16 @@ class ForecastPresentation(Presentation):
     def limits(self) -> str:
         limits = (
             "It assumes that the future behaves like the past. Its intervals hold as often as "
-            "stated only while new data are like the validation part; the table shows how often "
-            "they held on the test part."
+            "stated only while its errors are like those inside the training part, and in the mean "
+            "over many origins; the table shows how often they held on the test part."
         )
         targets, floor = self.task.targets, self.task.floor
         held = [name for name, low in zip(targets, floor, strict=True) if low is not None]
         if held:
             limits += (
                 f" {', '.join(held)} went down to 0 and never below in the training data: no "
-                "forecast goes below 0 either."
+                "forecast goes below 0 either. Their column with _mean is the mean forecast, to "
+                "be summed; the median of a target that is often 0 is too low for that."
             )
         return limits
 

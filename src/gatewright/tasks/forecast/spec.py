@@ -67,7 +67,7 @@ class ForecastSpec:
             usual = season if 1 < season <= MAX_SEASONAL_HORIZON else DEFAULT_HORIZON
         horizon = horizon or usual
         longest = int(training.lengths.max())
-        window = window or max(min(max(4 * usual, MIN_WINDOW), longest // 4), 2)
+        window = window or usual_window(season, usual, longest)
         Windows.of(training, window, horizon)  # refuses series that are too short
         arrays = [with_static(training, k, values) for k, values in enumerate(training.values)]
         return cls(
@@ -113,6 +113,21 @@ class ForecastSpec:
         floor = [-np.inf if low is None else low for low in self.floor]
         bounded: NDArray[np.float64] = np.maximum(quantiles, np.array(floor)[:, None])
         return bounded
+
+
+def usual_window(season: int, usual: int, longest: int) -> int:
+    """Return the window where the user gives none, for the longest series.
+
+    A quarter of the series at most, but two seasons and a step wherever that leaves two thirds of
+    the series to predict, and one season and a step where that leaves half: without them, no
+    method sees the season.
+    """
+    window = max(min(max(4 * usual, MIN_WINDOW), longest // 4), 2)
+    if season > MAX_SEASONAL_HORIZON:  # the days of a year are too many steps to carry
+        return window
+    if 2 * season + 1 <= longest // 3:
+        return max(window, 2 * season + 1)
+    return max(window, season + 1) if season + 1 <= longest // 2 else window
 
 
 def floors(training: Series) -> tuple[float | None, ...]:

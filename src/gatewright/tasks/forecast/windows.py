@@ -58,6 +58,7 @@ class Windows:
     horizon: int
     targets: tuple[int, ...]  # channels
     known: tuple[int, ...]  # channels
+    weights: NDArray[np.float64] | None = None  # (N, K), of each window's targets in the loss
 
     @classmethod
     def of(cls, part: Series | Stretch, window: int, horizon: int) -> Windows:
@@ -94,7 +95,12 @@ class Windows:
 
     def take(self, positions: NDArray[np.integer]) -> Windows:
         """Return the windows at these positions."""
-        return replace(self, origins=self.origins[positions], series=self.series[positions])
+        return replace(
+            self,
+            origins=self.origins[positions],
+            series=self.series[positions],
+            weights=None if self.weights is None else self.weights[positions],
+        )
 
     @property
     def first(self) -> NDArray[np.int64]:
@@ -129,6 +135,9 @@ class Windows:
             torch.tensor(chosen.truth, dtype=torch.float32),
             torch.tensor(further, dtype=torch.float32) if self.known else None,
             items=len(positions),
+            weights=None
+            if chosen.weights is None
+            else torch.tensor(chosen.weights, dtype=torch.float32),
         )
 
     def steps(self, size: int) -> int:

@@ -37,17 +37,24 @@ class TextPresentation(Presentation):
     )
     readout: ClassVar[str] = (
         f"The readout uses every step, and the state is carried through the text; gradients reach "
-        f"back {STEPS} steps. For evaluation {STREAMS} pieces are read side by side, each after "
-        f"the {WARM_UP} symbols before it."
+        f"back about {STEPS} steps. After the training, the probabilities are mixed with those of "
+        "counts of the training text (Kneser-Ney) and with copies of its passages, in shares that "
+        f"are fitted on the validation part. For evaluation {STREAMS} pieces are read side by "
+        f"side, each after the {WARM_UP} symbols before it."
     )
 
     task: NextSymbol
 
     def summary(self) -> str:
-        return (
-            f"It predicts which of {len(self.task.alphabet)} {self.task.unit} comes next in a "
-            "text, and can continue a text."
-        )
+        kinds = f"{len(self.task.alphabet)} {self.symbols}"
+        if self.task.joined:
+            kinds += f" and {len(self.task.joined)} pieces of several"
+        return f"It predicts which of {kinds} comes next in a text, and can continue a text."
+
+    @property
+    def symbols(self) -> str:
+        """The kind of the text's symbols."""
+        return "bytes" if self.task.unit == "bytes" else "characters"
 
     def usage(self) -> str:
         return (
@@ -57,15 +64,17 @@ class TextPresentation(Presentation):
 
     def limits(self) -> str:
         return (
-            "It writes what resembles its training text; none of it need be true. Symbols that "
-            "were not in that text are refused."
+            "It writes what resembles its training text; none of it need be true. The model holds "
+            "the end of that text itself, up to a million symbols, and may repeat it word for "
+            "word: do not hand it to people who may not read the text. Symbols that were not in "
+            "that text are refused."
         )
 
     def part_size(self, part: Text | Tail) -> str:
         whole = tail(part)
         # A plain text, which starts at 1, counts with its first symbol.
         history = whole.start if whole.start > 1 else 0
-        return f"{len(whole.text) - history:,} {self.task.unit}"
+        return f"{len(whole.text) - history:,} {self.symbols}"
 
     def figures(self, predicted: NDArray[np.float64], part: Text | Tail) -> dict[str, Any]:
         whole = tail(part)
@@ -91,12 +100,13 @@ class TextPresentation(Presentation):
 
     def example(self, model: Any, part: Text | Tail) -> Example:
         whole = tail(part)
-        codes = whole.text.codes[whole.start : whole.start + EXAMPLE_SYMBOLS].astype(np.int64)
+        text = whole.text.codes[whole.start : whole.start + EXAMPLE_SYMBOLS]
+        codes = self.task.pairs.encode(text)
         x = torch.from_numpy(codes)[:, None]
         return Example(
             Batch(x, None, x),
             f"The first {len(codes)} symbols of the test part, from an empty state.",
-            symbols=tuple(self.task.alphabet[code] for code in codes),
+            symbols=tuple(self.task.vocabulary[code] for code in codes),
         )
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from gatewright.data import Text
 from gatewright.tasks.task import Batch, evenly
+from gatewright.tasks.text.mixture import REACH
+from gatewright.tasks.text.ngram import histories
 
 #: Steps per batch, which gradients reach back; the state is carried further.
 STEPS = 128
+#: In training a batch is up to this share longer or shorter at either end, so that gradients are
+#: cut off elsewhere in each epoch (Merity et al. 2018, section 4.1).
+JITTER = 0.25
 #: Symbols that each stream reads in evaluation before its predictions count.
 WARM_UP = 256
 #: Streams that a part is cut into for evaluation.
@@ -77,10 +83,9 @@ class Streams:
         shift = int(torch.randint(0, long + slack, (), generator=generator))
         x = codes[:-1].roll(-shift)[: long * size].view(size, long).T
         y = codes[1:].roll(-shift)[: long * size].view(size, long).T
-        for begin in range(0, long, STEPS):
-            piece = slice(begin, begin + STEPS)
-            target = y[piece]
-            yield Batch(x[piece], None, target, carries=begin > 0, items=target.numel())
+        for begin, end in pairwise(_borders(long, generator)):
+            target = y[begin:end]
+            yield Batch(x[begin:end], None, target, carries=begin > 0, items=target.numel())
 
     def ordered(self, size: int) -> Iterator[Batch]:
         """Yield every symbol once; the target is -1 in the warm-up, which does not count."""
@@ -95,11 +100,20 @@ class Streams:
         inside = (rows >= begin) & (rows < len(self.codes))
         target = torch.where(inside, self.codes[rows.clamp(max=len(self.codes) - 1)], -1).T
         x = self.codes[(rows - 1).clamp(max=len(self.codes) - 1)].T
+        past = histories(self.codes[None], REACH)[0]  # (all symbols, REACH)
         for step in range(0, len(x), STEPS):
+            earlier = past[(rows[:, step] - 1).clamp(min=0, max=len(past) - 1)].T
             piece = target[step : step + STEPS]
             # The mean loss of a batch is weighted by its items: 0 for one of only warm-up.
             counted = int((piece >= 0).sum())
-            yield Batch(x[step : step + STEPS], None, piece, carries=step > 0, items=counted)
+            yield Batch(
+                x[step : step + STEPS],
+                None,
+                piece,
+                further=earlier,
+                carries=step > 0,
+                items=counted,
+            )
 
     def excerpt(self, count: int) -> Batch:
         """Return at most `count` pieces, evenly spaced, each read from an empty state."""
@@ -109,3 +123,11 @@ class Streams:
         first = evenly(len(self) - steps + 1, min(count, max(len(self) // steps, 1)))
         rows = first + torch.arange(steps)[:, None]
         return Batch(codes[rows], None, codes[rows + 1], items=rows.numel())
+
+
+def _borders(steps: int, generator: torch.Generator) -> list[int]:
+    """Return where the batches of a stream of so many steps begin, and where the last one ends."""
+    count = -(-steps // STEPS)
+    even = torch.arange(1, count) * (steps / count)
+    shift = JITTER * (steps / count) * (2.0 * torch.rand(count - 1, generator=generator) - 1.0)
+    return [0, *(even + shift).long().tolist(), steps]

@@ -1,15 +1,22 @@
-"""Regressions on the last values: ridge, and gradient boosting where scikit-learn is installed."""
+"""Regressions on the last values: ridge, and gradient boosting where scikit-learn is installed.
+
+Each is tried on raw values and on values in units of their window, which suits series of unequal
+sizes; validation decides.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.tasks.baseline import Baseline, Fitted
+from gatewright.tasks.forecast.base.reading import Places
 from gatewright.tasks.forecast.baselines.residuals import around
 from gatewright.tasks.forecast.spec import ForecastSpec
 from gatewright.tasks.forecast.windows import Windows
@@ -21,6 +28,8 @@ MAX_WINDOWS = 20_000
 FOLDS = 3
 #: Windows of the first fit when boosting is timed, which only loads what scikit-learn needs.
 WARM_UP_WINDOWS = 20
+#: Smallest spread of a window, as a share of its last value.
+LEAST_SPREAD = 0.001
 
 #: From features (N, F) and truth (N, H, K) to (a function of features, its number of parameters).
 Learner = Callable[[Array, Array], tuple[Callable[[Array], Array], int]]
@@ -33,16 +42,16 @@ def lag_baselines(spec: ForecastSpec) -> list[Baseline]:
 
 
 def _ridge_on_lags(spec: ForecastSpec, lags: list[int]) -> Baseline:
-    def fit(training: Any, setting: tuple[int, float]) -> Fitted:
-        count, penalty = setting
-        return _regress(spec, training, count, lambda x, y: ridge(x, y, penalty))
+    def fit(training: Any, setting: tuple[int, float, bool]) -> Fitted:
+        count, penalty, scales = setting
+        return _regress(spec, training, count, lambda x, y: ridge(x, y, penalty), scales)
 
     return Baseline(
         "ridge",
         "ridge on lags",
         "Linear regression of every step on the last values and the known future values.",
         fit,
-        [(count, penalty) for count in lags for penalty in PENALTIES],
+        list(product(lags, PENALTIES, (False, True))),
     )
 
 
@@ -51,7 +60,8 @@ def _boosting_on_lags(spec: ForecastSpec, lags: int) -> Baseline:
         "boosting",
         "boosting on lags",
         "Regression trees (scikit-learn) on the last values and the known future values.",
-        lambda training, _: _regress(spec, training, lags, _boost),
+        lambda training, scales: _regress(spec, training, lags, _boost, scales),
+        (False, True),
         seconds=lambda training: _boosting_seconds(spec, training, lags),
         why_not=_why_no_boosting(),
     )
@@ -92,13 +102,14 @@ def _boost(x: Array, y: Array) -> tuple[Callable[[Array], Array], int]:
 def _boosting_seconds(spec: ForecastSpec, training: Any, lags: int) -> float:
     """Estimate the time of all fits from a single one, of one target."""
     windows = _thinned(spec.windows(training))
-    x, y = features(windows, lags), windows.truth[:, :, :1]
+    x, y = features(windows, lags, None), windows.truth[:, :, :1]
     _boost(x[:WARM_UP_WINDOWS], y[:WARM_UP_WINDOWS])
     started = time.perf_counter()
     _boost(x, y)
     one_fit = time.perf_counter() - started
-    # Twice, without and with the validation part; each a full fit and `FOLDS` smaller ones.
-    return 2 * (1 + (FOLDS - 1)) * len(spec.targets) * one_fit
+    # On raw values, on scaled ones and then on the validation part too; each a full fit and
+    # `FOLDS` smaller ones.
+    return 3 * (1 + (FOLDS - 1)) * len(spec.targets) * one_fit
 
 
 def _thinned(windows: Windows) -> Windows:
@@ -114,27 +125,70 @@ def _with_steps(x: Array, horizon: int) -> Array:
     return np.column_stack([np.repeat(x, horizon, axis=0), ahead])
 
 
-def features(windows: Windows, lags: int) -> Array:
+def features(windows: Windows, lags: int, units: WindowUnits | None) -> Array:
     """Return the last `lags` values of every channel and the known future values, (N, F)."""
-    past = windows.past[:, -lags:].reshape(len(windows), -1)
+    past = windows.past
+    if units is not None:
+        past[:, :, units.channels] = (past[:, :, units.channels] - units.level) / units.spread
+    past = past[:, -lags:].reshape(len(windows), -1)
     return np.hstack([past, windows.ahead(windows.known).reshape(len(windows), -1)])
 
 
-def _regress(spec: ForecastSpec, training: Any, lags: int, learn: Learner) -> Fitted:
-    """Fit on all windows; take the spread of the quantiles from cross-validated errors."""
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowUnits:
+    """The units of windows: last values and spreads of the channels that have them."""
+
+    channels: list[int]
+    level: Array  # (N, 1, channels)
+    spread: Array
+    targets: list[int]  # among these channels
+
+    @classmethod
+    def of(cls, spec: ForecastSpec, windows: Windows) -> WindowUnits:
+        """Measure the windows of a forecast."""
+        places = Places.of(spec)
+        past = windows.past[:, :, places.own]
+        level, spread = past[:, -1:], past.std(1, keepdims=True)
+        # A window that never changes has a unit too.
+        spread = np.hypot(spread, LEAST_SPREAD * np.abs(level)) + 1e-9
+        targets = [places.own.index(position) for position in places.targets]
+        return cls(places.own, level, spread, targets)
+
+    def scaled(self, values: Array) -> Array:
+        """Return values (N, H, K) of the targets in these units."""
+        result: Array = (values - self.level[:, :, self.targets]) / self.spread[:, :, self.targets]
+        return result
+
+    def restored(self, values: Array) -> Array:
+        """Return such values in the units of the data."""
+        result: Array = values * self.spread[:, :, self.targets] + self.level[:, :, self.targets]
+        return result
+
+
+def _regress(spec: ForecastSpec, training: Any, lags: int, learn: Learner, scales: bool) -> Fitted:
+    """Fit on all windows; take the spread of the quantiles from cross-validated errors.
+
+    Args:
+        scales: Whether windows are read and predicted in their own units.
+    """
     windows = _thinned(spec.windows(training))
-    x, y = features(windows, lags), windows.truth
+    units = WindowUnits.of(spec, windows) if scales else None
+    x, y = features(windows, lags, units), windows.truth
+    y = y if units is None else units.scaled(y)
     predict, size = learn(x, y)
-    residuals = np.empty_like(y)
+    predicted = np.empty_like(y)
     for fold, others in _folds(windows):
         # With fewer rows than features the fit would be arbitrary: then all rows are used.
         rows = others if others.sum() > x.shape[1] else np.ones(len(y), dtype=bool)
         without_fold, _ = learn(x[rows], y[rows])
-        residuals[fold] = y[fold] - without_fold(x[fold])
+        predicted[fold] = without_fold(x[fold])
+    residuals = windows.truth - (predicted if units is None else units.restored(predicted))
 
     def forecast(part: Any) -> Array:
         new = spec.windows(part)
-        point = predict(features(new, lags))
+        units = WindowUnits.of(spec, new) if scales else None
+        point = predict(features(new, lags, units))
+        point = point if units is None else units.restored(point)
         return spec.bounded(around(point, new.series, residuals, windows.series))
 
     return Fitted(forecast, size)
