@@ -13,7 +13,9 @@ from gatewright.deploy.stream import stream_network
 from gatewright.errors import ArgumentError
 from gatewright.exports import c, javascript, python
 from gatewright.exports.network import ExportedNetwork
+from gatewright.exports.onnx import layer_model
 from gatewright.files import check_new_file, write_file
+from gatewright.layers.recurrent import Recurrent
 from gatewright.names import did_you_mean
 
 #: By the ending of the file: the texts of all files of that language, and whether they can show
@@ -33,22 +35,28 @@ def export(
     model: Any,
     path: str | os.PathLike[str],
     *,
+    streaming: bool = False,
+    lengths: bool = False,
     values: bool = False,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write a layer or a trained model as a program that runs event by event without this package.
+    """Write a layer or a trained model as a program that runs without this package.
 
     >>> import gatewright as gw
     >>> gw.export(gw.GRU(3, 8), "filter.c")                             # doctest: +SKIP
     [PosixPath('filter.h'), PosixPath('filter.c')]
 
-    A trained model goes out whole, with the scaling of its inputs and its read-out.
+    C, JavaScript and NumPy run event by event, and a trained model goes out whole, with the scaling
+    of its inputs and its read-out. ONNX takes layers.
 
     Args:
         model: A layer, or a model of `train` or `load`.
         path: The file to write; its ending decides: `.c` writes C99 with a header, `.js` an ES
-            module with its types, `.py` a file that needs only NumPy. Its name begins the
-            names of the program.
+            module with its types, `.py` a file that needs only NumPy, `.onnx` an ONNX model.
+            Its name begins the names of the program.
+        streaming: Of ONNX: take one step at a time, with the states in and out, rather than whole
+            sequences. The other languages always do.
+        lengths: Of ONNX: have an input with the steps of each sequence.
         values: Whether the program shows every named value of a step, such as the gates.
         overwrite: Replace files that exist.
 
@@ -60,10 +68,24 @@ def export(
             file exists.
     """
     path = Path(path)
+    if path.suffix == ".onnx":
+        if values:
+            raise ArgumentError(
+                "values is True; an ONNX model shows its outputs only: leave it out"
+            )
+        check_new_file(path, overwrite=overwrite)
+        content = onnx_bytes(model, _name(path), streaming=streaming, lengths=lengths)
+        write_file(path, content, overwrite=overwrite)
+        return [path]
     if path.suffix not in LANGUAGES:
-        nearest = did_you_mean(path.suffix, LANGUAGES)
+        endings = [*LANGUAGES, ".onnx"]
+        nearest = did_you_mean(path.suffix, endings)
         raise ArgumentError(
-            f"the ending of {path} is {path.suffix!r}; {nearest}expected {', '.join(LANGUAGES)}"
+            f"the ending of {path} is {path.suffix!r}; {nearest}expected {', '.join(endings)}"
+        )
+    if lengths:
+        raise ArgumentError(
+            f"lengths is True; a {path.suffix} file reads one event after the other: leave it out"
         )
     write, shows_values = LANGUAGES[path.suffix]
     if values and not shows_values:
@@ -78,6 +100,40 @@ def export(
     for target, text in targets.items():
         write_file(target, text.encode(), overwrite=overwrite)
     return list(targets)
+
+
+def onnx_bytes(model: Any, name: str, *, streaming: bool, lengths: bool) -> bytes:
+    """A layer as the content of an ONNX file.
+
+    Raises:
+        ArgumentError: if it is no layer, or the package onnx is not installed.
+    """
+    if not isinstance(model, Recurrent):
+        layer = getattr(model, "recurrent", None)
+        hint = "gw.export(model.recurrent, path) exports its layers; " if layer is not None else ""
+        raise ArgumentError(
+            f"a {type(model).__name__} cannot be exported to ONNX; expected a layer of gatewright. "
+            f"{hint}.c, .js and .py take trained models"
+        )
+    if streaming and model.bidirectional:
+        raise ArgumentError(
+            "the layer is bidirectional: it reads a sequence from its end too, so it has no single "
+            "step. Leave streaming out, or take a layer with bidirectional=False"
+        )
+    if streaming and lengths:
+        raise ArgumentError(
+            "streaming takes one step at a time, which has no lengths: leave it out"
+        )
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise ArgumentError(
+            "ONNX needs the package onnx: pip install 'gatewright[onnx]'; or write a .c, .js or .py"
+            " file"
+        ) from error
+    written = layer_model(model, streaming=streaming, lengths=lengths, name=name)
+    content: bytes = written.SerializeToString()
+    return content
 
 
 def _name(path: Path) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gatewright.exports.onnx_step import IR_VERSION, OPSET, GraphBuilder, as_array, emit_step
 from gatewright.exports.recognise import Recognised, recognise
-from gatewright.graph import Weight
+from gatewright.graph import Graph, Weight
 from gatewright.graph.sizes import number
 
 #: Our gates in ONNX's order.
@@ -59,7 +59,7 @@ class LayerGraph:
 
         Args:
             x: `(T, B, I)`, or `(B, I)` if streaming; `further` inputs likewise.
-            states: By name: the start of each place, `(B, size)`.
+            states: By name: the start of each place, `(1, B, size)`.
         """
         after: dict[str, list[str]] = {name: [] for name in states}
         directions = self.layer.directions
@@ -83,12 +83,17 @@ class LayerGraph:
     ) -> tuple[str, dict[str, str]]:
         if self.node is not None:
             return self._as_node(self.node, place, x, starts)
+        b = self.b
+        rows = {name: b.node("Squeeze", start, b.integers(0)) for name, start in starts.items()}
         if self.streaming:
-            values = {self.graph.equations.event: x, **further, **starts}
-            return emit_step(
-                self.b, self.graph, self.layer.sizes(place.layer), place.weights, values
-            )
-        return self._as_scan(place, x, starts, further)
+            values = {self.graph.equations.event: x, **further, **rows}
+            sizes = self.layer.sizes(place.layer)
+            output, after = emit_step(b, self.graph, sizes, place.weights, values)
+        else:
+            output, after = self._as_scan(place, x, rows, further)
+        return output, {
+            name: b.node("Unsqueeze", state, b.integers(0)) for name, state in after.items()
+        }
 
     # The nodes that runtimes have.
     def _as_node(
@@ -106,7 +111,7 @@ class LayerGraph:
             b.constant(gates.stack(order, "h", "weight")[None], "R"),
             b.constant(bias[None], "B"),
             self.lengths or "",
-            *(b.node("Unsqueeze", starts[name], b.integers(0)) for name in known.states),
+            *(starts[name] for name in known.states),
         ]
         attributes: dict[str, Any] = {
             "hidden_size": hidden,
@@ -119,16 +124,13 @@ class LayerGraph:
             attributes["linear_before_reset"] = int(known.resets_after)
         if known.kind == "RNN":
             attributes["activations"] = [known.nonlinearity.capitalize()]
+        # (T, directions, B, H), of which there is one direction; the last states likewise.
         last = [b.name(f"{name}_last") for name in known.states]
         output = b.node(known.kind, *inputs, outputs=[b.name("all"), *last], **attributes)
-        # (T, directions, B, H), of which there is one direction; the last states likewise.
         output = b.node("Squeeze", output, b.integers(1))
         if self.streaming:
             output = b.node("Squeeze", output, b.integers(0))
-        return output, {
-            name: b.node("Squeeze", state, b.integers(0))
-            for name, state in zip(known.states, last, strict=True)
-        }
+        return output, dict(zip(known.states, last, strict=True))
 
     # Every other cell.
     def _as_scan(
@@ -172,20 +174,27 @@ class LayerGraph:
             ],
             inner.constants,
         )
-        direction = int(place.reverse)
         last = [b.name(f"{name}_last") for name in starts]
         outputs = b.name("all")
         b.node(
             "Scan",
             *starts.values(),
-            *sources,
+            *(self._in_reading_order(source, place) for source in sources),
             outputs=[*last, outputs],
             body=body,
             num_scan_inputs=len(sources),
-            scan_input_directions=[direction] * len(sources),
-            scan_output_directions=[direction],
         )
-        return outputs, dict(zip(starts, last, strict=True))
+        return self._in_reading_order(outputs, place), dict(zip(starts, last, strict=True))
+
+    def _in_reading_order(self, rows: str, place: Place) -> str:
+        """Steps from the last to the first, where a place reads them so.
+
+        A Scan could do it by an attribute, which not every runtime knows.
+        """
+        if not place.reverse:
+            return rows
+        b = self.b
+        return b.node("Slice", rows, *map(b.integers, (-1, -(2**62), 0, -1)))
 
     def _step_numbers(self, x: str) -> str:
         """0, 1, ... up to the steps of `x`."""
@@ -234,6 +243,13 @@ def _only_within(
     }
 
 
+def why_no_node(graph: Graph) -> str | None:
+    """The reason why a cell's equations are no node of ONNX, or None."""
+    if recognise(graph) is not None:
+        return None
+    return "ONNX has no node of these equations; they run as a Scan, step by step"
+
+
 def layer_model(
     layer: Any, *, streaming: bool = False, lengths: bool = False, name: str = "layer"
 ) -> Any:
@@ -276,11 +292,13 @@ def layer_model(
         starts[state] = []
         sizes = form.state_sizes(state)
         for text, count, size in _state_tensors(layer, state, sizes, state in per_layer):
-            shape = [count, "B", size]
+            shape: list[Any] = [count, "B", size]
             inputs.append(helper.make_tensor_value_info(f"{text}_in", FLOAT, shape))
             outputs.append(helper.make_tensor_value_info(f"{text}_out", FLOAT, shape))
             starts[state] += [
-                b.node("Gather", f"{text}_in", b.constant(np.array(place, np.int64)))
+                f"{text}_in"
+                if count == 1
+                else b.node("Slice", f"{text}_in", b.integers(place), b.integers(place + 1))
                 for place in range(count)
             ]
     written = LayerGraph(b, layer, streaming=streaming, lengths=steps or None)
@@ -293,11 +311,8 @@ def layer_model(
         for text, count, _ in _state_tensors(
             layer, state, form.state_sizes(state), state in per_layer
         ):
-            rows = [
-                b.node("Unsqueeze", own, b.integers(0))
-                for own in after[state][position : position + count]
-            ]
-            b.node("Concat", *rows, axis=0, outputs=[f"{text}_out"])
+            own = after[state][position : position + count]
+            b.node("Concat", *own, axis=0, outputs=[f"{text}_out"])
             position += count
     outputs = [events("y", layer.output_size), *outputs]
     written_graph = helper.make_graph(b.nodes, name, inputs, outputs, b.constants)

@@ -132,8 +132,7 @@ class _Step:
                     self.row.add(term)
         like = self.names[next(iter(graph.states.values()))]
         updates = {
-            name: self._full(term, graph.states[name], like)
-            for name, term in graph.updates.items()
+            name: self._full(term, graph.states[name], like) for name, term in graph.updates.items()
         }
         return self._full(graph.output, graph.output, like), updates
 
@@ -148,7 +147,9 @@ class _Step:
         # A row of zeros has the batch's size: the first unit of a state, times 0, is NaN where
         # the state is not finite, so it is compared with itself instead.
         first = self.b.node("Slice", like, *map(self.b.integers, (0, 1, 1)))
-        zero = self.b.node("Where", self.b.node("Equal", first, first), self._number(0), self._number(0))
+        zero = self.b.node(
+            "Where", self.b.node("Equal", first, first), self._number(0), self._number(0)
+        )
         zeros = self.b.node("Tile", zero, self.b.integers(1, size))
         return self.b.node("Add", name, zeros)
 
@@ -204,7 +205,9 @@ class _Step:
             return b.node("Tile", source, b.integers(1, size))
         share = size // parts
         rows = b.node("Reshape", source, b.integers(-1, parts, 1))
-        return b.node("Reshape", b.node("Tile", rows, b.integers(1, 1, share)), b.integers(-1, size))
+        return b.node(
+            "Reshape", b.node("Tile", rows, b.integers(1, 1, share)), b.integers(-1, size)
+        )
 
     def not_equal(self, first: str, second: str) -> str:
         return self.b.node("Not", self.b.node("Equal", first, second))

@@ -64,7 +64,7 @@ def recognise(graph: Graph) -> Recognised | None:
 @cache
 def _known() -> dict[str, tuple[str, Holes, bool, str]]:
     """The texts of the cells that runtimes have as one node, with their holes."""
-    known = {}
+    known: dict[str, tuple[str, Holes, bool, str]] = {}
     for kind, cell in _cells():
         graph = build_graph(cell.equations)
         text, holes = _signature(graph, tuple(graph.states))
