@@ -225,6 +225,7 @@ def test_the_mean_is_geometric():
 
 
 # The command and its stored results.
+@pytest.mark.slow(instead="test_an_absent_peer_is_reported_and_the_rest_is_measured")
 def test_the_command_measures_prints_and_stores(tmp_path):
     options = "--cells lstm --sizes 1x2x3x4 --threads 1 --seconds 0 --peers torch,plain --json"
     done = subprocess.run(

@@ -52,6 +52,7 @@ class Large(gw.Cell):
         return gw.state(h=h + 0.1 * linear(x))
 
 
+@pytest.mark.slow(instead="test_every_cell_that_ships_keeps_the_laws")
 def test_a_cell_that_is_too_large_for_a_diagram_keeps_the_laws():
     with pytest.raises(gw.ArgumentError, match="figures to draw"):
         Large().svg()
@@ -74,6 +75,7 @@ class Everything(gw.Cell):
         return gw.state(h=h, m=m1, n=n, s=s, output=linear(h, s, size=2))
 
 
+@pytest.mark.slow(instead="test_every_cell_that_ships_keeps_the_laws")
 def test_a_cell_that_uses_the_whole_language_keeps_them():
     gw.check_cell(Everything())
 

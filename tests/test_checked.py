@@ -17,12 +17,14 @@ import pytest
 import torch
 
 import gatewright as gw
+from example_count import example_count
 from gatewright.backends import order
 from gatewright.backends.llvm import memory
 from gatewright.backends.llvm.checked import checked
 
-#: The number of random cells that are compared with the reference in the checked build.
-EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "6"))
+#: The number of random cells that are compared with the reference in the checked build. Each takes
+#: 2.8 s, so `./dev test` leaves most of them to `./dev checked`.
+EXAMPLES = example_count(6 if checked() else 2)
 
 
 def wrong_index() -> None:
@@ -124,11 +126,13 @@ def test_a_violation_raises_with_names(name: str):
         assert part in last
 
 
+@pytest.mark.slow(instead="test_a_violation_raises_with_names")
 def test_runs_without_a_fault_pass():
     ended = run_checked("nothing")
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow(instead="test_a_violation_raises_with_names")
 def test_random_cells_in_the_checked_build():
     script = Path(__file__).parent / "checked_cells.py"
     ended = subprocess.run(

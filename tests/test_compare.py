@@ -40,7 +40,7 @@ from gatewright.training.processes.pool import perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
 from gatewright.training.train import compare
 from gatewright.training.window import WindowNetwork
-from in_process import perform_here
+from in_process import perform_here, training_here
 
 SMALL = replace(VOWELS, parameters=1500, epochs=3, learning_rate=1e-2, weight_decay=0.01)
 VOWEL_DATA = load_vowels().train
@@ -65,15 +65,16 @@ def letters(channels: int, classes: str) -> Classify:
 def compared(tmp_path_factory: pytest.TempPathFactory):
     """A small but complete comparison: (comparison, its directory)."""
     out = tmp_path_factory.mktemp("compared") / "new" / "run"
-    comparison = compare(
-        "vowels",
-        out=out,
-        cells=["window", "lstm"],
-        seeds=2,
-        epochs=4,
-        parameters=1500,
-        progress=False,
-    )
+    with training_here():
+        comparison = compare(
+            "vowels",
+            out=out,
+            cells=["window", "lstm"],
+            seeds=2,
+            epochs=4,
+            parameters=1500,
+            progress=False,
+        )
     return comparison, out
 
 
@@ -264,6 +265,7 @@ def test_a_stop_by_hand_does_not_bind_the_loop_that_continues() -> None:
 
 
 # Several processes.
+@pytest.mark.slow(instead="test_a_process_that_dies_is_named")
 def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
     jobs = [small_job(seed=seed) for seed in range(3)]
     epochs: list[tuple[int, int]] = []
@@ -281,6 +283,7 @@ def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
         assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
 
 
+@pytest.mark.slow(instead="test_a_loss_that_is_not_finite_stops_and_names_its_step")
 def test_an_error_in_a_process_arrives_as_itself() -> None:
     bad = replace(small_job(), recipe=replace(SMALL, learning_rate=math.inf))
     with pytest.raises(TrainingError, match="loss of rnn is nan with seed 0 in epoch 1, step 2"):
@@ -443,6 +446,7 @@ def test_an_output_that_is_there_is_refused_before_training(
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow(instead="test_files.py::test_ctrl_c_leaves_nothing")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import gatewright as gw
+from example_count import example_count
 from gatewright.data import Recordings, Series, Text
 from gatewright.designs.design import PLAIN
 from gatewright.layers.saving import sealed
@@ -29,7 +29,7 @@ from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
 
-EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "60"))
+EXAMPLES = example_count(60)
 #: Values that replace a random value of the JSON.
 VALUES = (None, True, -1, 0, 1, 2.5, 10**9, 1e308, "", "x", "\x1b[2J", [], ["a"], [1], {}, {"a": 1})
 

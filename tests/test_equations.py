@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import gatewright as gw
 from by_hand import cell_of
+from example_count import example_count
 from gatewright.cells import CELLS, GRU, LSTM, PeepholeLSTM
 from gatewright.errors import ModelError
 from gatewright.language.cell import StoredCell
@@ -60,7 +61,12 @@ def test_equations_are_restored_exactly(cell: gw.Cell):
     assert copy.deepcopy(stored).equations.same_as(cell.equations)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=example_count(30),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 @hypothesis.given(programs())
 def test_random_cells_are_restored_exactly(program: Program):
     cell = build(program)
@@ -231,7 +237,10 @@ PLACES = {name: [p for p in places(cell) if p != ("version",)] for name, cell in
 
 
 @settings(
-    max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=example_count(400),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 @hypothesis.given(st.data())
 def test_any_damage_is_refused_or_harmless(data: st.DataObject):

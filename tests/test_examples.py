@@ -35,6 +35,7 @@ def test_a_custom_cell_learns_and_comes_back(capsys: pytest.CaptureFixture[str])
     assert "saved and loaded again, without its class" in printed
 
 
+@pytest.mark.slow(instead="test_the_long_examples_run")
 def test_the_time_differences_of_an_irregular_series_are_worth_knowing(
     capsys: pytest.CaptureFixture[str],
 ):
@@ -43,6 +44,7 @@ def test_the_time_differences_of_an_irregular_series_are_worth_knowing(
     assert with_times < 0.5 * without_times < 0.5 * 0.333
 
 
+@pytest.mark.slow(instead="test_the_long_examples_run")
 def test_a_search_over_folds_in_order_of_time_beats_last_week(capsys: pytest.CaptureFixture[str]):
     pytest.importorskip("sklearn")
     assert load("forecast_search").main(epochs=4) == 0
@@ -50,3 +52,12 @@ def test_a_search_over_folds_in_order_of_time_beats_last_week(capsys: pytest.Cap
     on_test = re.search(r"last 292 days: MASE (\d\.\d+)", printed)
     assert on_test is not None and float(on_test[1]) < 0.95
     assert "with KFold: the dataframe, row 390 counted from 0, column date: 390 steps" in printed
+
+
+def test_the_long_examples_run(capsys: pytest.CaptureFixture[str]):
+    """With too few steps to learn anything."""
+    pytest.importorskip("sklearn")
+    assert load("irregular_series").main(updates=2) == 0
+    assert load("forecast_search").main(epochs=1) == 0
+    printed = capsys.readouterr().out
+    assert len(errors(printed)) == 2 and "chosen: {'cell': " in printed

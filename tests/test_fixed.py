@@ -365,17 +365,19 @@ class Reservoir(gw.Cell):
 '''
 
 
+@pytest.mark.slow(instead="test_an_estimator_keeps_them")
 @pytest.mark.parametrize("own", ["lmu", "reservoir"])
 def test_the_command_line_trains_what_is_learned(own: str, tmp_path: Path):
     """Trained in processes of their own, which have no class and no function."""
-    waves = tmp_path / "waves.csv"
-    waves.write_text("y\n" + "".join(f"{(7 * t) % 12 + t % 5}\n" for t in range(240)))
+    text = tmp_path / "fox.txt"  # which needs no variants and no boosting
+    text.write_text("the quick brown fox jumps over the lazy dog. " * 60)
     file = tmp_path / "cell.py"
     file.write_text(RESERVOIR)
     cell = f"{EXAMPLES / 'legendre_memory.py'}:LMU" if own == "lmu" else f"{file}:Reservoir"
     out = tmp_path / "out"
     done = gatewright(
-        *("train", waves, "--cell", cell, "--hidden", "8", "--epochs", "2", "--out", out)
+        *("train", text, "--cell", cell, "--hidden", "8", "--out", out),
+        *("--epochs", "2", "--seeds", "1"),
     )
     assert done.returncode == 0, done.stderr
     file.unlink()
@@ -396,7 +398,7 @@ def test_the_command_line_trains_what_is_learned(own: str, tmp_path: Path):
         assert torch.equal(weight, expected[name]), name
     learned = sum(one.numel() for one in model.parameters() if one.requires_grad)
     assert f"{learned:,}" in (out / "README.md").read_text()
-    assert gatewright("predict", out, waves).returncode == 0
+    assert gatewright("sample", out).returncode == 0
 
 
 def test_the_command_line_refuses_values_of_another_size(tmp_path: Path):
@@ -429,6 +431,7 @@ def test_an_estimator_keeps_them(tmp_path: Path):
         assert classifier.model_.body.weights("h").frozen_sources == {"h"}
 
 
+@pytest.mark.slow(instead="test_the_legendre_memory_unit_is_the_papers")
 def test_the_example(capsys: pytest.CaptureFixture[str]):
     assert load("legendre_memory").main() == 0
     printed = capsys.readouterr().out

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 import gatewright as gw
 from adjoint import SIZES, compare
+from example_count import example_count
 from gatewright.cells import GRU, LSTM, ElmanRNN, LessonLSTM, PeepholeLSTM
 from gatewright.errors import ArgumentError, CellError, SizeError
 from gatewright.graph import build_graph
@@ -131,7 +132,10 @@ def test_the_adjoint_of_each_cell_is_autograd(cell: gw.Cell):
 
 
 @settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=example_count(100),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 @hypothesis.given(programs())
 def test_the_adjoint_of_random_cells_is_autograd(program: Program):

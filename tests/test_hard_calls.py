@@ -1,17 +1,19 @@
 """Calls and cells that kernels once got wrong, with wrong numbers, an error or a crash.
 
-Tests that may crash run in a new process, in which freed memory is filled.
+Tests that may crash run in a new process, in which freed memory is filled; they need `fork`.
 """
 
 from __future__ import annotations
 
+import ast
 import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +31,78 @@ DROP_INS = [(gw.RNN, nn.RNN), (gw.LSTM, nn.LSTM), (gw.GRU, nn.GRU)]
 every_drop_in = pytest.mark.parametrize("ours, theirs", DROP_INS, ids=["RNN", "LSTM", "GRU"])
 
 
-def in_new_process(function: Callable[..., None], *arguments: Any) -> None:
+InNewProcess = Callable[..., None]
+
+
+class Forks:
+    """A process that has imported this module, and forks for each call of a function in it.
+
+    So torch is imported once; the server itself never runs a kernel. Freed memory is filled.
+    """
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "import test_hard_calls; test_hard_calls.serve_calls()"],
+            cwd=Path(__file__).parent,
+            env={**os.environ, "MALLOC_PERTURB_": "165"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def call(self, name: str, arguments: tuple[Any, ...], errors: Path) -> int:
+        """Call a function in a fork that writes its errors to a file; the fork's exit code."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"{(name, arguments, str(errors))!r}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End the server."""
+        self.process.communicate()
+
+
+def serve_calls() -> None:
+    """Perform the calls that are read from stdin, and print the exit code of each."""
+    for line in sys.stdin:
+        name, arguments, errors = ast.literal_eval(line)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                with open(errors, "w", encoding="utf-8") as file:
+                    os.dup2(file.fileno(), sys.stderr.fileno())
+                globals()[name](*arguments)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    server = Forks()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def in_new_process(forks: Forks, tmp_path: Path) -> InNewProcess:
     """Call a function of this module in a new process; fail if that fails or crashes."""
-    call_arguments = ", ".join(map(repr, arguments))
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"import test_hard_calls as m; m.{function.__name__}({call_arguments})",
-        ],
-        cwd=Path(__file__).parent,
-        env={**os.environ, "MALLOC_PERTURB_": "165"},
-        capture_output=True,
-        text=True,
-    )
-    assert not result.returncode, f"ended with {result.returncode}: {result.stderr[-3000:]}"
+
+    def call(function: Callable[..., None], *arguments: Any) -> None:
+        errors = tmp_path / "errors"
+        code = forks.call(function.__name__, arguments, errors)
+        assert not code, f"ended with {code}: {errors.read_text(encoding='utf-8')[-3000:]}"
+
+    return call
+
+
+#: Tests that use `in_new_process`.
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 
 
 def close(actual: Tensor, expected: Tensor, what: str, limit: float = 1e-9) -> None:
@@ -86,8 +145,9 @@ def train_some_weights(kind: str) -> None:
             compare_gradients(pair, torch.randn(5, 2, 3, dtype=F64))
 
 
+@needs_fork
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_some_weights_are_trained(kind: str):
+def test_some_weights_are_trained(kind: str, in_new_process: InNewProcess):
     in_new_process(train_some_weights, kind)
 
 
@@ -127,8 +187,9 @@ def compare_with_reference(name: str, input_size: int, hidden_size: int) -> None
         del junk
 
 
+@needs_fork
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_outputs_that_are_no_new_state(name: str):
+def test_outputs_that_are_no_new_state(name: str, in_new_process: InNewProcess):
     in_new_process(run_adversarial, name)
 
 
@@ -160,8 +221,9 @@ def train_laid_out(layout: str) -> None:
             compare_gradients(pair, torch.randn(7, 3, 5, dtype=F64))
 
 
+@needs_fork
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_weights_that_do_not_lie_row_by_row(layout: str):
+def test_weights_that_do_not_lie_row_by_row(layout: str, in_new_process: InNewProcess):
     in_new_process(train_laid_out, layout)
 
 
@@ -212,8 +274,10 @@ def compile_calls_without_rows(kind: str) -> None:
         assert torch.equal(actual[0], expected[0])
 
 
+@needs_fork
+@pytest.mark.slow(instead="test_compiled_layers_take_packed_sequences")
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_compiled_calls_without_rows(kind: str):
+def test_compiled_calls_without_rows(kind: str, in_new_process: InNewProcess):
     in_new_process(compile_calls_without_rows, kind)
 
 
@@ -328,8 +392,8 @@ def run_forked(kind: str, form: str, before: bool) -> None:
     raise AssertionError("a forked process hangs")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@needs_fork
 @pytest.mark.parametrize("form", ["padded", "packed", "lengths"])
 @pytest.mark.parametrize("before", [True, False], ids=["called before", "first call"])
-def test_forked_processes(form: str, before: bool):
+def test_forked_processes(form: str, before: bool, in_new_process: InNewProcess):
     in_new_process(run_forked, "GRU", form, before)

@@ -132,6 +132,7 @@ def test_another_cell_or_number_type_is_another_entry(built: list[Any], tmp_path
     assert len(built) == len(entries(tmp_path)) == 3
 
 
+@pytest.mark.slow(instead="test_an_entry_is_written_and_read")
 def test_several_processes_build_at_once(tmp_path: Path):
     environment = {**os.environ, "GATEWRIGHT_CACHE": str(tmp_path)}
 

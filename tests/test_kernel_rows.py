@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from torch import Tensor
 
 import gatewright as gw
+from example_count import example_count
 from gatewright import linear, softmax, tanh
 from gatewright.backends import choose
 from gatewright.backends.llvm.library import unsupported_graph
@@ -250,7 +251,7 @@ def test_terms_that_read_a_held_state_read_the_held_value():
 
 # Any cell of the language.
 @settings(
-    max_examples=300,
+    max_examples=example_count(300),
     deadline=None,
     derandomize=True,
     database=None,

@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, Phase, assume, settings
 from torch import Tensor
 
 import gatewright as gw
+from example_count import example_count
 from gatewright.backends import choose, llvm
 from gatewright.backends.llvm import call_list, library
 from gatewright.backends.llvm.call_list import Program as KernelProgram
@@ -45,7 +46,7 @@ from tolerances import close, gradients, random_loss, tensors
 F32, F64 = torch.float32, torch.float64
 
 #: The number of random cells that are drawn and compiled, at a second or two each.
-EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "16"))
+EXAMPLES = example_count(16)
 
 VARIANTS: dict[str, gw.Cell] = {
     **{name: cell for name, (cell, _, _) in ODD.items()},
@@ -340,7 +341,7 @@ def test_random_cells(program: Program):
 
 
 @settings(
-    max_examples=EXAMPLES // 2,
+    max_examples=max(EXAMPLES // 2, 1),
     deadline=None,
     derandomize=True,
     database=None,
@@ -642,6 +643,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.slow(instead="test_hard_calls.py::test_forked_processes")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_after_a_fork():
     here = str(Path(__file__).parent)

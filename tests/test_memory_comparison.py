@@ -66,6 +66,7 @@ def test_the_table_the_page_and_the_file_agree(compared):
     assert comparison.verdict() in page.replace("&#x27;", "'")
 
 
+@pytest.mark.slow(instead="test_lags_learnt_and_shares_left")
 def test_a_climb_is_the_same_in_any_process(compared):
     comparison, _ = compared
     (single,) = comparison.rows[1].trials

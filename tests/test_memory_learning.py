@@ -45,6 +45,7 @@ def test_shuffled_answers_are_not_learnt():
     assert learn(shuffled(TASKS["recall"](lag=3)), reader("lstm"), QUICK).score < 58 / 256
 
 
+@pytest.mark.slow(instead="test_memory_comparison.py::test_lags_learnt_and_shares_left")
 def test_only_a_chrono_start_learns_a_long_lag():
     """The cell and the budget are the same; the chrono start makes the difference."""
     task, budget = TASKS["recall"](lag=40), Budget(steps=250, rate=1e-2)
@@ -63,7 +64,7 @@ def test_a_window_sees_its_width_and_nothing_else():
     assert changed.nonzero().flatten().tolist() == list(range(5, 15))
 
 
-@pytest.mark.parametrize("kind", ["adding", "embedded_reber"])
+@pytest.mark.parametrize("kind", ["adding", pytest.param("embedded_reber", marks=pytest.mark.slow)])
 def test_values_and_sets_are_learnt_too(kind):
     """A small budget suffices for the sum, and for the grammar without its long lag."""
     task = TASKS[kind](steps=4) if kind == "adding" else TASKS[kind]()

@@ -75,6 +75,7 @@ def test_of_a_cell_that_cannot_be_started_for_it_is_told():
     assert "68 steps (gw.init.horizon_). But no gate of ElmanRNN keeps its state" in first
 
 
+@pytest.mark.slow(instead="test_data_whose_lag_is_known")
 @pytest.mark.parametrize("data", ["vowels", "weather", "prose"])
 def test_no_false_alarm_on_the_bundled_sets(data):
     assert warnings_of(data) == []

@@ -71,6 +71,7 @@ def test_a_saved_model_loads_equal(network: str, tmp_path: Path) -> None:
     assert not torch.equal(again.mean, torch.zeros(3))
 
 
+@pytest.mark.slow(instead="test_saving.py::test_a_users_cell_loads_where_its_class_is_not")
 @pytest.mark.parametrize("network", ["window", "peephole_lstm"])
 def test_another_process_loads_it_from_another_place(network: str, tmp_path: Path) -> None:
     model = trained(network)

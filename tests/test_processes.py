@@ -55,8 +55,11 @@ def shadowed(tmp_path: Path) -> Path:
 
 
 # An empty entry of PYTHONPATH is the current directory; our own command leaves it out.
+@pytest.mark.slow(instead="test_the_environment_leads_to_this_package_and_not_to_the_directory")
 @pytest.mark.parametrize(
-    ("program", "path"), [(TRAINS, f"{ROOT}{os.pathsep}"), (CLIMBS, ROOT)], ids=["train", "memory"]
+    ("program", "path"),
+    [(TRAINS, f"{ROOT}{os.pathsep}"), (CLIMBS, ROOT)],
+    ids=["train", "memory"],
 )
 def test_files_of_the_current_directory_are_not_run(
     program: str, path: str, shadowed: Path, tmp_path: Path

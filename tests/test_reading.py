@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 import gatewright.data
+from example_count import example_count
 from gatewright.data import Recordings, Series, Tagged, Text, load_vowels, read
 from gatewright.data.columns.time_column import TimeColumn
 from gatewright.data.columns.time_format import parse_time
@@ -312,7 +313,7 @@ way = st.sampled_from(
 )
 
 
-@hypothesis.settings(max_examples=200, deadline=None)
+@hypothesis.settings(max_examples=example_count(200), deadline=None)
 @hypothesis.given(
     form=way,
     times=st.lists(st.datetimes(pd.Timestamp(1700, 1, 1), pd.Timestamp(2199, 1, 1)), min_size=1),

@@ -9,7 +9,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import re
 import sys
 import time
@@ -24,11 +23,12 @@ from hypothesis import HealthCheck, example, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from example_count import example_count
 from gatewright.data import Reading, Recordings, Series, Tagged, Text, read
 from gatewright.errors import GatewrightError
 from gatewright.training.source import read_arguments
 
-EXAMPLES = int(os.environ.get("GATEWRIGHT_EXAMPLES", "120"))
+EXAMPLES = example_count(120)
 MOST_SECONDS, MOST_MEGABYTES = 20, 500
 
 fuzzed = settings(

@@ -146,11 +146,16 @@ def test_without_gates_there_is_no_passage() -> None:
     assert "section.passage" in page and 'id="passage"' not in page
 
 
-def test_one_network_one_seed_one_epoch() -> None:
-    only = Row("RNN", "", [1.0], ["100.0", "100.0"], {key: [[1.0]] for key in QUANTITIES})
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_one_network_and_one_seed(epochs: int) -> None:
+    history = {key: [[1.0] * epochs] for key in QUANTITIES}
+    only = Row("RNN", "", [1.0], ["100.0", "100.0"], history)
     page = report_page(report(rows=[only], best=0))
     Outline(page)
-    assert "nan" not in page.lower().replace("nano", "") and "Each line is one training" in page
+    assert "nan" not in page.lower().replace("nano", "")
+    # A network that is fitted at once has no curve.
+    assert ("Each line is one training" in page) == (epochs > 1)
+    assert ('id="curves"' in page) == (epochs > 1)
 
 
 # The pictures.

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-WALKS = int(os.environ.get("GATEWRIGHT_EXAMPLES", "12"))
+from example_count import example_count
+
+WALKS = example_count(12)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a walk is a forked process")

@@ -135,6 +135,7 @@ for name, dtype in (("lstm", t.F32), ("gru_before", t.F32), ("peak", t.F64)):
 HERE = target.native()
 
 
+@pytest.mark.slow(instead="test_kernels_are_built_for_other_processors")
 @pytest.mark.skipif(not HERE.triple.startswith("x86_64"), reason="this is not x86-64")
 @pytest.mark.parametrize("name", [name for name, one in X86.items() if one.bits < HERE.bits])
 def test_a_smaller_processor_computes_the_same(name: str):

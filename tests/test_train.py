@@ -313,6 +313,9 @@ def test_a_cell_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> 
 
 
 # Ctrl-C.
+@pytest.mark.slow(
+    instead="test_interruption.py::test_ctrl_c_compares_the_trainings_that_are_finished"
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="sends signals")
 def test_ctrl_c_keeps_the_best_model_so_far(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"

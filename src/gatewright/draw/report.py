@@ -66,7 +66,7 @@ def report_page(report: Report) -> str:
     """The page as HTML."""
     sections = [
         Section("result", "What came out", _table(report)),
-        Section("curves", "How they learned", _curves(report)),
+        *([Section("curves", "How they learned", _curves(report))] if _has_curves(report) else []),
         *report.sections,
         *([passage_section(report.passage)] if report.passage else []),
         Section("method", "How it was done", _method(report)),
@@ -120,6 +120,12 @@ def _row(index: int, row: Row, report: Report, scale: tuple[float, float]) -> st
         + "".join(tag("td", escape(text), class_="number") for text in further),
         class_="best" if index == report.best else None,
     )
+
+
+def _has_curves(report: Report) -> bool:
+    """True if a network learned for more than one epoch; one that is fitted at once has none."""
+    histories = [row.history for row in report.rows if row.history is not None]
+    return any(len(losses) > 1 for history in histories for losses in history["train_loss"])
 
 
 def _curves(report: Report) -> str:

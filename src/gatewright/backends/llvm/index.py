@@ -7,12 +7,19 @@ a kernel reads as the formula that it computes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
 
 #: The types of integers and of addresses.
 INDEX, POINTER = ir.IntType(64), ir.PointerType()
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _constant(value: int) -> ir.Constant:
+    """An integer constant, and its text, made once."""
+    return ir.Constant(INDEX, value)
 
 
 class Index(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
@@ -29,7 +36,7 @@ class Index(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
 
     def __init__(self, b: ir.IRBuilder, value: ir.Value | int) -> None:
         self.b = b
-        self.value = ir.Constant(INDEX, value) if isinstance(value, int) else value
+        self.value = _constant(value) if isinstance(value, int) else value
 
     def get_reference(self) -> str:
         """The value's name in the emitted text."""

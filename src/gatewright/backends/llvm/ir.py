@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from llvmlite import ir
 
@@ -33,6 +34,9 @@ class Splat(ir.Constant):  # type: ignore[misc]  # llvmlite has no annotations
 class Numbers:
     """A number type and the vectors of it.
 
+    The types are made once: each has its text only once then, which a kernel repeats thousands of
+    times.
+
     Attributes:
         bits, lanes: The width of a number, and how many of them one vector register holds.
         fused: Whether the processor has a fused multiply-add.
@@ -44,15 +48,15 @@ class Numbers:
     fused: bool = True
     checked: bool = False
 
-    @property
+    @cached_property
     def scalar(self) -> ir.Type:
         return ir.FloatType() if self.bits == 32 else ir.DoubleType()
 
-    @property
+    @cached_property
     def vector(self) -> ir.VectorType:
         return ir.VectorType(self.scalar, self.lanes)
 
-    @property
+    @cached_property
     def integers(self) -> ir.VectorType:
         """Vectors of integers as wide as the numbers, for the bits of a vector."""
         return ir.VectorType(ir.IntType(self.bits), self.lanes)
