@@ -216,9 +216,9 @@ def test_a_batch_of_streams_in_python_and_a_state_that_is_put_back() -> None:
     stream, half = scope["Stream"](), network.record.steps // 2
     both = np.stack([network.record.events[:half], network.record.events[half:]], 1)
     first = stream.run(both[:20])
-    kept = {name: value.copy() for name, value in stream.state.items()}
+    state = {name: value.copy() for name, value in stream.state.items()}
     rest = stream.run(both[20:])
-    stream.state = kept
+    stream.state = state
     np.testing.assert_array_equal(stream.run(both[20:]), rest)
     together = np.concatenate([first, rest])
     assert off(together.transpose(1, 0, 2).reshape(network.record.outputs.shape), network) < LIMIT

@@ -34,7 +34,7 @@ LEVELS = {
     "graph": 3,
     "draw": 4,
     "schedule": 4,
-    "exports": 5,
+    "exports": 6,
     "tasks": 5,
     "backends": 5,
     "layers": 6,

@@ -18,6 +18,8 @@ from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.exports.onnx import layer_model
 from gatewright.exports.recognise import recognise
+from gatewright.graph.sizes import number
+from gatewright.layers.call_inputs import further_size
 
 try:
     import onnxruntime
@@ -66,7 +68,11 @@ def run(layer: Any, *, streaming: bool, lengths: bool) -> tuple[ModelProto, dict
     shape = (rows, steps) if layer.batch_first else (steps, rows)
     draw = torch.Generator().manual_seed(1)
     x = torch.randn(*shape, 6, generator=draw)
-    further = {name: torch.rand(*shape, 6, generator=draw) for name in layer.graph.equations.inputs}
+    further = {
+        name: torch.rand(*shape, number(term.size, layer.sizes(0)), generator=draw)
+        for name, term in layer.graph.inputs.items()
+        if name in layer.graph.equations.inputs
+    }
     options = {"lengths": torch.tensor([7, 2, 5])} if lengths else {}
     with torch.no_grad():
         _, start = layer(x, **further)  # a state that is not the cell's own start
@@ -91,6 +97,8 @@ def close(outputs: list[Any], answers: list[Any]) -> None:
 def test_every_cell(name: str, form: str) -> None:
     try:
         layer = layer_of(name, **FORMS[form])
+        for further in layer.graph.equations.inputs:
+            further_size(layer.form, further)
     except SizeError:
         pytest.skip("its sizes do not allow two directions")
     is_node = name in NODES

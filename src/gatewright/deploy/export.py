@@ -15,6 +15,7 @@ from gatewright.exports import c, javascript, python
 from gatewright.exports.network import ExportedNetwork
 from gatewright.exports.onnx import layer_model
 from gatewright.files import check_new_file, write_file
+from gatewright.layers.call_inputs import further_size
 from gatewright.layers.recurrent import Recurrent
 from gatewright.names import did_you_mean
 
@@ -131,6 +132,8 @@ def onnx_bytes(model: Any, name: str, *, streaming: bool, lengths: bool) -> byte
             "ONNX needs the package onnx: pip install 'gatewright[onnx]'; or write a .c, .js or .py"
             " file"
         ) from error
+    for further in model.graph.equations.inputs:
+        further_size(model.form, further)  # refuses one that cannot fit all layers
     written = layer_model(model, streaming=streaming, lengths=lengths, name=name)
     content: bytes = written.SerializeToString()
     return content

@@ -1,4 +1,4 @@
-"""What of a model or a layer can run event by event in another language, as a network."""
+"""Layers and trained models that run event by event in another language, as networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gatewright.errors import ArgumentError
 from gatewright.exports.network import (
     RECORDED_STEPS,
     ExportedNetwork,
-    Record,
+    StreamRecord,
     network_of_layer,
 )
 from gatewright.layers.recurrent import Recurrent
@@ -107,7 +107,7 @@ def _layers(model: Model) -> Recurrent:
     return layers
 
 
-def _record(model: Model) -> Record:
+def _record(model: Model) -> StreamRecord:
     """Run two streams of random events through a model: its answer after each of them."""
     half = RECORDED_STEPS // 2
     draw = torch.Generator().manual_seed(0)
@@ -124,4 +124,4 @@ def _record(model: Model) -> Record:
         flat = rows.transpose(0, 1).reshape(RECORDED_STEPS, -1)
         return np.ascontiguousarray(flat.float().numpy())
 
-    return Record(in_turn(x), {}, in_turn(answers))
+    return StreamRecord(in_turn(x), {}, in_turn(answers))

@@ -21,7 +21,7 @@ RECORDED_STEPS = 100
 
 
 @dataclass(frozen=True)
-class Record:
+class StreamRecord:
     """Random events, and what the layer answered to them here: two streams, one after the other."""
 
     events: Floats  # (steps, I)
@@ -65,17 +65,17 @@ class ExportedNetwork:
     further: Sequence[Array]
     constants: Mapping[str, Floats]
     is_probability: bool
-    record: Record
+    record: StreamRecord
     labels: tuple[str, ...] = ()
 
     @property
     def reads_symbols(self) -> bool:
-        """Whether an event is the number of a symbol rather than a vector of values."""
+        """True if an event is the number of a symbol rather than a vector of values."""
         return "embedding" in self.constants
 
     @property
     def has_readout(self) -> bool:
-        """Whether a linear read-out follows the layers."""
+        """True if a linear read-out follows the layers."""
         return "readout" in self.constants
 
     @property
@@ -141,7 +141,7 @@ def network_of_layer(layer: Any, name: str, *, values: bool = False) -> Exported
     )
 
 
-def record_of(layer: Any, further: Sequence[Array]) -> Record:
+def record_of(layer: Any, further: Sequence[Array]) -> StreamRecord:
     """Run two streams of random events through a layer."""
     draw = torch.Generator().manual_seed(0)
     half = RECORDED_STEPS // 2
@@ -164,7 +164,7 @@ def record_of(layer: Any, further: Sequence[Array]) -> Record:
             rows.transpose(0, 1).reshape(RECORDED_STEPS, -1).float().numpy()
         )
 
-    return Record(
+    return StreamRecord(
         in_turn(events), {name: in_turn(rows) for name, rows in inputs.items()}, in_turn(output)
     )
 

@@ -200,9 +200,9 @@ class LayerGraph:
         """0, 1, ... up to the steps of `x`."""
         if self.steps is None:
             b = self.b
-            zero, one = (b.constant(np.array(value, np.int64)) for value in (0, 1))
-            count = b.node("Gather", b.node("Shape", x), zero)
-            self.steps = b.node("Range", zero, count, one)
+            first, stride = (b.constant(np.array(value, np.int64)) for value in (0, 1))
+            count = b.node("Gather", b.node("Shape", x), first)
+            self.steps = b.node("Range", first, count, stride)
         return self.steps
 
 

@@ -53,7 +53,7 @@ Operand = Element | str | float
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class UnitOperation:
     """One operation in a loop, whose result is a temporary, an element of an array, or both."""
 
     op: str
@@ -64,11 +64,11 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class UnitLoop:
     """Operations that are computed for one unit after another, k from 0 to `size` - 1."""
 
     size: int
-    operations: tuple[Operation, ...]
+    operations: tuple[UnitOperation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Reduction:
     source: Array
 
 
-Statement = Loop | Product | Reduction
+Statement = UnitLoop | Product | Reduction
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +147,10 @@ def step_program(
         prefix: Begins the name of every array, so that several programs can share a scope.
         values: Whether the program keeps all named values.
     """
-    return _Writer(graph, sizes, weights, prefix, values).run()
+    return _ProgramWriter(graph, sizes, weights, prefix, values).run()
 
 
-class _Writer:
+class _ProgramWriter:
     def __init__(
         self,
         graph: Graph,
@@ -362,7 +362,7 @@ class _Writer:
         if term not in self.known and term not in self.arrays:
             self._local(term)
 
-    def _loop(self, terms: Sequence[Term]) -> Loop:
+    def _loop(self, terms: Sequence[Term]) -> UnitLoop:
         """The loop that computes terms of one length."""
         size = self.size(terms[0])
         temporaries = {term: f"t{position}" for position, term in enumerate(terms)}
@@ -370,8 +370,10 @@ class _Writer:
         for term in terms:
             operands = tuple(self._operand(o, term, size, temporaries) for o in term.operands)
             target = self.arrays.get(term)
-            operations.append(Operation(term.op, operands, temporaries[term], target, term.boolean))
-        return Loop(size, tuple(operations))
+            operations.append(
+                UnitOperation(term.op, operands, temporaries[term], target, term.boolean)
+            )
+        return UnitLoop(size, tuple(operations))
 
     def _operand(
         self, operand: Term, term: Term, size: int, temporaries: Mapping[Term, str]

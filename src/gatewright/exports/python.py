@@ -15,12 +15,12 @@ from gatewright.exports.network import ExportedNetwork, value_name
 from gatewright.exports.program import (
     Array,
     Element,
-    Loop,
     Operand,
-    Operation,
     Product,
     Reduction,
     StepProgram,
+    UnitLoop,
+    UnitOperation,
 )
 
 #: The texts of operations; `{0}` is the first operand.
@@ -154,14 +154,14 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
     yield "return output"
 
 
-def _loop(loop: Loop) -> Iterator[str]:
+def _loop(loop: UnitLoop) -> Iterator[str]:
     for operation in loop.operations:
         yield f"{operation.temporary} = {_formula(operation)}"
         if operation.target is not None:
             yield f"{operation.target.name} = {operation.temporary}"
 
 
-def _formula(operation: Operation) -> str:
+def _formula(operation: UnitOperation) -> str:
     return OPERATIONS[operation.op].format(*map(_operand, operation.operands))
 
 

@@ -9,10 +9,10 @@ from gatewright.errors import ArgumentError
 from gatewright.exports.program import (
     Array,
     Element,
-    Loop,
     Operand,
-    Operation,
     Reduction,
+    UnitLoop,
+    UnitOperation,
 )
 
 #: Operations that both languages write in the same way; `{0}` is the first operand.
@@ -58,10 +58,10 @@ class Dialect:
     def element(self, element: Element) -> str:
         """The number that a loop reads at unit k."""
         if element.share == 0:
-            return at(element.array, "0")
+            return number_at(element.array, "0")
         if element.share == 1:
-            return at(element.array, "k")
-        return at(element.array, self.share.format(element.share))
+            return number_at(element.array, "k")
+        return number_at(element.array, self.share.format(element.share))
 
     def operand(self, operand: Operand, is_boolean: bool = False) -> str:
         """The text of an operand; a truth that is stored in an array is a number there."""
@@ -69,7 +69,7 @@ class Dialect:
             return f"{self.element(operand)} != 0" if is_boolean else self.element(operand)
         return operand if isinstance(operand, str) else self.number(operand)
 
-    def formula(self, operation: Operation) -> str:
+    def formula(self, operation: UnitOperation) -> str:
         """The right-hand side of an operation.
 
         Raises:
@@ -87,14 +87,14 @@ class Dialect:
         ]
         return text.format(*operands)
 
-    def lines(self, statement: Loop | Reduction) -> Iterator[str]:
+    def lines(self, statement: UnitLoop | Reduction) -> Iterator[str]:
         """The lines of a statement; products are calls, which each language writes itself."""
         if isinstance(statement, Reduction):
             yield from self.reduction(statement)
         else:
             yield from self.loop(statement)
 
-    def loop(self, loop: Loop) -> Iterator[str]:
+    def loop(self, loop: UnitLoop) -> Iterator[str]:
         """One unit after another, with the temporaries of each."""
         yield f"for ({self.index} k = 0; k < {loop.size}; k++) {{"
         for operation in loop.operations:
@@ -104,7 +104,7 @@ class Dialect:
                 value = operation.temporary
                 if operation.boolean:
                     value += f" ? {self.number(1.0)} : {self.number(0.0)}"
-                yield f"    {at(operation.target, 'k')} = {value};"
+                yield f"    {number_at(operation.target, 'k')} = {value};"
         yield "}"
 
     def reduction(self, reduction: Reduction) -> Iterator[str]:
@@ -113,20 +113,20 @@ class Dialect:
         share = source.size // target.size
         declared = f"{self.temporary or 'let '}total"
         yield f"for ({self.index} k = 0; k < {target.size}; k++) {{"
-        first = at(source, f"k * {share}")
+        first = number_at(source, f"k * {share}")
         yield f"    {declared} = {first};"
         yield f"    for ({self.index} j = 1; j < {share}; j++) {{"
-        value = at(source, f"k * {share} + j")
+        value = number_at(source, f"k * {share} + j")
         if reduction.op == "sum":
             yield f"        total += {value};"
         else:
             yield f"        total = {value} > total ? {value} : total;"
         yield "    }"
-        yield f"    {at(target, 'k')} = total;"
+        yield f"    {number_at(target, 'k')} = total;"
         yield "}"
 
 
-def at(array: Array, index: str) -> str:
+def number_at(array: Array, index: str) -> str:
     """The number at an index of an array."""
     if array.start == 0:
         return f"{array.name}[{index}]"
