@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +17,7 @@ import gatewright as gw
 from gatewright.draw.page.elements import escape
 from gatewright.escaping import markdown, printable, terminal_text
 from gatewright.memory.examine import examine
+from gatewright.memory.units import Channel
 from gatewright.training.train import train
 from in_process import training_here
 
@@ -78,6 +80,10 @@ def test_names_of_columns_do_nothing_in_a_model_directory(trained: tuple[Path, P
 def test_names_of_columns_do_nothing_on_a_terminal(trained: tuple[Path, Path], tmp_path: Path):
     model, data = trained
     examination = examine(model, data, out=tmp_path / "memory")
+    # The forecast is its base after so short a training: then no channel has a share.
+    names = gw.load(model).task.seen.channels
+    channels = tuple(Channel(name, 0.5, 1.0) for name in names)
+    examination = replace(examination, channels=channels)
     out = io.StringIO()
     Console(file=out, width=200).print(*examination.tables())
     assert "speed [/s] [red]" in out.getvalue() and "\x1b" not in out.getvalue()

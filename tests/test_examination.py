@@ -216,7 +216,7 @@ def test_data_are_read_as_the_model_learned_them(tmp_path):
     with training_here():
         text = train(tmp_path / "a.txt", **small).model
     assert training_part(text, str(tmp_path / "b.txt")).codes[:3].tolist() == [3, 1, 3]
-    assert len(examine(text, str(tmp_path / "b.txt")).layers) == 1
+    assert len(examine(text, str(tmp_path / "b.txt")).layers) == text.recurrent.num_layers == 2
 
 
 def replace_classes(model: Model) -> Model:

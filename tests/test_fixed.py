@@ -389,13 +389,18 @@ def test_the_command_line_trains_what_is_learned(own: str, tmp_path: Path):
     else:
         rows = [[((7 * i + 3 * j) % 11 - 5) / 40 for j in range(8)] for i in range(8)]
         expected = {"h.h.weight": torch.tensor(rows)}
-    expected = {f"layers.0_forward.{name}": one.float() for name, one in expected.items()}
-    assert frozen(model.body).keys() == expected.keys()
-    for name, weight in frozen(model.body).items():
-        assert torch.equal(weight, expected[name]), name
-    model.body.reset_parameters()
-    for name, weight in frozen(model.body).items():
-        assert torch.equal(weight, expected[name]), name
+    layers = model.recurrent
+    weights = {
+        f"layers.{layer}_forward.{name}": matrix.float()
+        for layer in range(layers.num_layers)
+        for name, matrix in expected.items()
+    }
+    assert frozen(layers).keys() == weights.keys()
+    for name, weight in frozen(layers).items():
+        assert torch.equal(weight, weights[name]), name
+    layers.reset_parameters()
+    for name, weight in frozen(layers).items():
+        assert torch.equal(weight, weights[name]), name
     learned = sum(one.numel() for one in model.parameters() if one.requires_grad)
     assert f"{learned:,}" in (out / "README.md").read_text()
     assert gatewright("sample", out).returncode == 0

@@ -90,7 +90,7 @@ def test_more_data_take_more_time():
         assert baseline.seconds(ramps((900, 900))) > baseline.seconds(ramps((20, 20))) > 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.slow(instead="test_predictions_are_probabilities_in_the_order_of_the_classes")
 def test_minirocket_of_aeon_tells_ramps_apart():
     pytest.importorskip("aeon")
     training = ramps((30, 30, 25, 30, 28, 30, 30, 27))

@@ -26,6 +26,11 @@ from gatewright.tasks.task import Batch
 from gatewright.training.memory_check import evidence
 from gatewright.training.model import Model
 
+#: The first sentence on a model that starts from something simpler than its network.
+OF_THE_REST = (
+    "The forecast starts from its base, which always reads the whole window: these figures are of "
+    "what the network adds to it."
+)
 #: Sequences that are examined.
 ROWS = 256
 
@@ -121,4 +126,7 @@ def examine_batch(model: Model, batch: Batch, data: str) -> Examination:
         layers=tuple(units(model, z, lengths)),
         advice=(),
     )
-    return replace(examination, advice=tuple(advice(examination)))
+    sentences = advice(examination)
+    if model.task.start_counts:
+        sentences.insert(0, OF_THE_REST)
+    return replace(examination, advice=tuple(sentences))

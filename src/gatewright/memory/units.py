@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, arange
 
-from gatewright.layers.recurrent import Recurrent
+from gatewright.designs.network import SequenceNetwork
 from gatewright.layers.weights.stored_names import direction
 from gatewright.probes.gates import factors, saturation
 from gatewright.probes.horizon import gradient_horizon
@@ -67,9 +67,12 @@ def channels(model: Model, gradient: Tensor) -> list[Channel]:
 
 def units(model: Model, z: Tensor, lengths: Tensor) -> list[Units]:
     """The memory of each layer and direction, on the first steps of the longer half of rows."""
-    if not isinstance(model.body, Recurrent):
+    layer = model.recurrent
+    if layer is None:
         return []
-    layer, common = model.body, int(lengths.float().median())
+    if isinstance(model.body, SequenceNetwork):
+        z, lengths = model.body.events(z, lengths)
+    common = int(lengths.float().median())
     if common < 3:
         return []
     chosen = (lengths >= common).nonzero().flatten()[:8]

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gatewright.layers.init import horizon_limit
-from gatewright.layers.recurrent import Recurrent
 from gatewright.probes.warning import memory_warning
 from gatewright.tasks.task import Batch
 from gatewright.training.model import Model
@@ -43,8 +42,8 @@ def evidence(model: Model, batch: Batch, z: Tensor, context: Any) -> dict[str, A
 def memory_remarks(plan: ExperimentPlan) -> list[str]:
     """Lines on the memory that the only network of a plan starts with.
 
-    There is a warning only if every formulation of the task would need more. It is for the plain
-    design: any other reads more than the last step.
+    There is a warning only if every formulation of the task would need more, and only of networks
+    whose memory carries all that matters to the last step.
     """
     (name,) = plan.networks
     variants = [replace(plan, variants=[variant]) for variant in plan.variants]
@@ -66,7 +65,7 @@ def memory_remarks(plan: ExperimentPlan) -> list[str]:
     warnings = [
         _warning(model, variant.parts()[0], hint)
         for model, variant in zip(models, variants, strict=True)
-        if isinstance(model.body, Recurrent)
+        if model.streamed is not None
     ]
     if warnings and warnings[0] is not None and all(warnings):
         lines.append(f"warning: {warnings[0]}")
@@ -76,12 +75,12 @@ def memory_remarks(plan: ExperimentPlan) -> list[str]:
 @torch.no_grad()
 def _warning(model: Model, training: Any, hint: str) -> str | None:
     """The warning if the data reach farther back than the untrained network, or None."""
-    task, body = model.task, model.body
+    task, layers = model.task, model.streamed
     batch = task.batches(training).excerpt(MAX_ROWS)
     targets = batch.x.shape[1]
     if task.every_step:
         targets = batch.x[..., 0].numel() if batch.lengths is None else int(batch.lengths.sum())
-    if not isinstance(body, Recurrent) or targets < MIN_TARGETS:
+    if layers is None or targets < MIN_TARGETS:
         return None
     z, context = task.prepare(model.encode(batch.x), batch)
-    return memory_warning(body, hint=hint, **evidence(model, batch, z, context))
+    return memory_warning(layers, hint=hint, **evidence(model, batch, z, context))

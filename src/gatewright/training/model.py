@@ -105,6 +105,18 @@ class Model(nn.Module):
         body = self.body.recurrent if isinstance(self.body, SequenceNetwork) else self.body
         return body if isinstance(body, Recurrent) else None
 
+    @property
+    def streamed(self) -> Recurrent | None:
+        """The recurrent layers of a network that could answer after every step, or None.
+
+        They read the events as they are, forwards, and are read at the last or at every step.
+        """
+        if isinstance(self.body, SequenceNetwork):
+            design = self.body.design
+            reads_steps = self.task.every_step or design.readout == ("last",)
+            return None if design.needs_whole_sequence or not reads_steps else self.recurrent
+        return self.recurrent
+
     def events(self, batch: Batch) -> Tensor:
         """The events that the recurrent layers read for a batch of raw values, (T, B, C)."""
         z, _ = self.task.prepare(self.encode(batch.x), batch)
