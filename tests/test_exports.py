@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def model_of(kind: str, design: Design = PLAIN, network: str = "lstm") -> Model:
         task = Classify.of(data)
     else:
         data = Text((np.arange(300) % 5).astype(np.uint8), tuple('ab"\n?'))
-        task = NextSymbol.of(data)
+        task = replace(NextSymbol.of(data), counted=kind == "counted text")
     torch.manual_seed(0)
     model = Model(task, network, NETWORKS[network].build(task, 5, design)).eval()
     model.fit_scaling(data)
@@ -295,6 +296,7 @@ def test_a_classification_by_the_exported_stream_is_that_of_the_model() -> None:
         (lambda: model_of("classify", network="window"), "has no recurrent layer"),
         (lambda: Ensemble([model_of("tag"), model_of("tag")]), "is the mean of 2 networks"),
         (lambda: torch.nn.Linear(2, 3), "a Linear cannot be exported"),
+        (lambda: model_of("counted text"), "is mixed with counts of its training text"),
     ],
 )
 def test_what_cannot_go_out_is_refused(model: Any, message: str, tmp_path: Path) -> None:

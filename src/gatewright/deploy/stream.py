@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gatewright.designs.network import SequenceNetwork
 from gatewright.errors import ArgumentError
 from gatewright.exports.network import (
     RECORDED_STEPS,
@@ -90,20 +89,22 @@ def _layers(model: Model) -> Recurrent:
             "a forecast reads a whole window of past steps and cannot be exported as a stream; "
             "use gatewright predict, or export its layer: gw.export(model.recurrent, path)"
         )
-    layers = model.recurrent
-    if layers is None:
+    if model.recurrent is None:
         raise ArgumentError(
             f"the network {model.network} has no recurrent layer to stream; train a recurrent "
             "cell, such as cell='gru'"
         )
-    if isinstance(body, SequenceNetwork):
-        design = body.design
-        summed_up = model.task.every_step or design.readout == ("last",)
-        if design.needs_whole_sequence or not summed_up:
-            raise ArgumentError(
-                f"the model's design is {design.words()}: it needs a whole sequence before it "
-                "answers. Train one that does not with design='plain' (--design plain)"
-            )
+    layers = model.streamed
+    if layers is None:
+        raise ArgumentError(
+            f"the model's design is {body.design.words()}: it needs a whole sequence before it "
+            "answers. Train one that does not with design='plain' (--design plain)"
+        )
+    if model.completion is not None:
+        raise ArgumentError(
+            "the model of a text is mixed with counts of its training text, which cannot be "
+            "exported; export its layers only: gw.export(model.recurrent, path)"
+        )
     return layers
 
 
