@@ -25,8 +25,8 @@ from gatewright.bench.results import Results, parse_sizes, store
 from gatewright.bench.run import bench
 from gatewright.bench.timing import FEWEST, in_turns, mean_ratio, ratio
 from gatewright.bench.torch_loop import TorchLoop
-from gatewright.export import onnx as onnx_model
-from gatewright.export.source import write_loop
+from gatewright.exports.onnx import layer_model, why_no_node
+from gatewright.exports.source import write_loop
 from odd_cells import CELLS, make, random_states, run, sequences
 from tolerances import close
 
@@ -154,19 +154,20 @@ def test_the_onnx_model_is_the_cell(name: str, cell: gw.Cell):
     from onnx.reference import ReferenceEvaluator
 
     case = make_case(name, cell, SIZE, training=False, backend="reference")
-    model = onnx_model.model(cell, case.weights)
+    model = layer_model(case.layer)
     check_model(model, full_check=True)
-    feeds = {key: x.numpy() for key, x in {**case.inputs, **case.states}.items()}
+    states = {f"{key}_in": x for key, x in case.states.items()}
+    feeds = {key: x.numpy() for key, x in {**case.inputs, **states}.items()}
     output, *_ = ReferenceEvaluator(model).run(None, feeds)
     expected = ours(case).values()["output"]
     assert np.abs(output - expected).max() < 1e-5
 
 
 def test_a_cell_without_a_node_in_onnx_has_a_reason():
-    assert onnx_model.why_not(gw.CELLS["lesson_lstm"]()) == "ONNX has no node of this cell"
-    assert "projection" in (onnx_model.why_not(gw.CELLS["lstm"](projection=2)) or "")
-    assert "peepholes" in (onnx_model.why_not(gw.CELLS["peephole_lstm"](gates=("f",))) or "")
-    assert onnx_model.why_not(gw.CELLS["peephole_lstm"]()) is None
+    for cell in (gw.CELLS["lesson_lstm"](), gw.CELLS["lstm"](projection=2)):
+        assert "no node of these equations" in (why_no_node(gw.Recurrent(cell, 3, 4).graph) or "")
+    for cell in (gw.CELLS["peephole_lstm"](), gw.CELLS["peephole_lstm"](gates=("f",))):
+        assert why_no_node(gw.Recurrent(cell, 3, 4).graph) is None
 
 
 @pytest.mark.parametrize("name", ["jax", "onnxruntime", "torchrecurrent"])

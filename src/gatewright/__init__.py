@@ -13,6 +13,7 @@
     gw.memory                         memory tasks, and the longest lag that a network learns
     gw.train, gw.compare, gw.predict  make a model of a file, and use it
     gw.read                           read data of many formats
+    gw.export                         a layer or a model as C, JavaScript or NumPy
     gw.save, gw.load                  a model directory, without pickle
     gw.check_cell                     test that a cell keeps the laws of cells
 
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     import gatewright.memory as memory
     import gatewright.probes as probes
     from gatewright.data.reading import read
+    from gatewright.deploy.export import export
     from gatewright.layers.check import check_cell
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
@@ -100,6 +102,7 @@ _LATER = {
     "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
     "compare": "training.train",
+    "export": "deploy.export",
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
@@ -156,6 +159,7 @@ __all__ = [
     "erf",
     "exp",
     "expm1",
+    "export",
     "gelu",
     "hard_sigmoid",
     "hard_tanh",

@@ -8,7 +8,7 @@ import numpy as np
 
 from gatewright.bench.cases import Case
 from gatewright.bench.contender import Contender
-from gatewright.export.jax import scan
+from gatewright.exports.jax import scan
 
 
 def in_jax(case: Case) -> Contender:

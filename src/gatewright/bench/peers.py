@@ -15,8 +15,8 @@ from gatewright.bench.jax_peer import in_jax
 from gatewright.bench.renamed_lstm import OUR_NAMES, Notebook
 from gatewright.bench.torch_loop import TorchLoop
 from gatewright.cells.gru import GRU
-from gatewright.export import onnx as onnx_model
-from gatewright.export.source import write_loop
+from gatewright.exports.onnx import layer_model, why_no_node
+from gatewright.exports.source import write_loop
 from gatewright.layers.recurrent import Recurrent
 
 
@@ -155,12 +155,13 @@ def _signed(path: str, weights: Mapping[str, Tensor]) -> Tensor:
 def _no_onnx(case: Case) -> str | None:
     if case.training:
         return "ONNX Runtime's package does not train"
-    return onnx_model.why_not(case.layer.cell)
+    return why_no_node(case.layer.graph)
 
 
 def _onnx(case: Case) -> Contender:
-    session = onnx_session(onnx_model.model(case.layer.cell, case.weights))
-    tensors = {"x": case.inputs["x"], **case.states}
+    session = onnx_session(layer_model(case.layer))
+    states = {f"{name}_in": state for name, state in case.states.items()}
+    tensors = {"x": case.inputs["x"], **states}
     feeds = {name: tensor.numpy() for name, tensor in tensors.items()}
 
     def run() -> Any:

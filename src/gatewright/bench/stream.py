@@ -29,7 +29,7 @@ from gatewright.bench.peers import BUILT_IN, PEERS, absent, onnx_session
 from gatewright.bench.table import Measurement, figure, text
 from gatewright.bench.timing import in_turns, ratio
 from gatewright.cells import CELLS
-from gatewright.export import onnx as onnx_model
+from gatewright.exports.onnx import layer_model
 
 UNITS = (64, 256, 512)
 #: Steps in one timed run, so that the two readings of the clock do not count.
@@ -146,11 +146,7 @@ def _torch(layer: Any, name: str) -> Step:
 
 
 def _session(layer: Any) -> tuple[Any, list[str]]:
-    from gatewright.backends.weights import collect
-
-    weights = collect(layer.graph, layer.pairs(0, False))
-    model = onnx_model.model(layer.cell, {path: w.detach() for path, w in weights.items()})
-    return onnx_session(model), list(layer.graph.states)
+    return onnx_session(layer_model(layer)), [f"{name}_in" for name in layer.graph.states]
 
 
 def _onnx(layer: Any) -> Step:
@@ -185,10 +181,10 @@ def _bound(layer: Any) -> Step:
     for old, new in (sets, sets[::-1]):
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", event)
-        binding.bind_ortvalue_output("output", output)
+        binding.bind_ortvalue_output("y", output)
         for name, state, new_state in zip(names, old, new, strict=True):
             binding.bind_ortvalue_input(name, state)
-            binding.bind_ortvalue_output(f"{name}_after", new_state)
+            binding.bind_ortvalue_output(f"{name.removesuffix('_in')}_out", new_state)
         turns.append(binding)
     number = 0
 

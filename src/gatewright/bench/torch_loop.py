@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gatewright.backends.operations import POINTWISE, product
-from gatewright.export.source import LoopSource
+from gatewright.exports.source import LoopSource
 
 
 def _linear(source: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gatewright.export.source import write_loop
+from gatewright.exports.source import write_loop
 from gatewright.graph import Graph
 
 

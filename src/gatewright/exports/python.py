@@ -1,0 +1,267 @@
+"""A network as one file of Python that needs only NumPy, for places where torch is too large.
+
+Every line works on arrays (..., size), so that one call advances one stream or a batch of them.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gatewright.exports.network import ExportedNetwork, value_name
+from gatewright.exports.program import (
+    Array,
+    Element,
+    Operand,
+    Product,
+    Reduction,
+    StepProgram,
+    UnitLoop,
+    UnitOperation,
+)
+
+#: The texts of operations; `{0}` is the first operand.
+OPERATIONS: Mapping[str, str] = {
+    "add": "{0} + {1}",
+    "subtract": "{0} - {1}",
+    "multiply": "{0} * {1}",
+    "divide": "{0} / {1}",
+    "power": "{0} ** {1}",
+    "negative": "-{0}",
+    "less": "{0} < {1}",
+    "less_equal": "{0} <= {1}",
+    "greater": "{0} > {1}",
+    "greater_equal": "{0} >= {1}",
+    "equal": "{0} == {1}",
+    "not_equal": "{0} != {1}",
+    "logical_and": "np.logical_and({0}, {1})",
+    "logical_or": "np.logical_or({0}, {1})",
+    "logical_not": "np.logical_not({0})",
+    "where": "np.where({0}, {1}, {2})",
+    "stop_gradient": "{0}",
+    "expand": "{0}",
+    "maximum": "np.maximum({0}, {1})",
+    "minimum": "np.minimum({0}, {1})",
+    "sigmoid": "0.5 * np.tanh(0.5 * {0}) + 0.5",
+    "tanh": "np.tanh({0})",
+    "exp": "np.exp({0})",
+    "expm1": "np.expm1({0})",
+    "log": "np.log({0})",
+    "log1p": "np.log1p({0})",
+    "sqrt": "np.sqrt({0})",
+    "abs": "np.abs({0})",
+    "sign": "np.sign({0})",
+    "sin": "np.sin({0})",
+    "cos": "np.cos({0})",
+    "erf": "np.vectorize(math.erf, otypes=[np.float32])({0})",
+    "relu": "np.maximum({0}, 0.0)",
+    "softplus": "np.logaddexp({0}, 0.0)",
+}
+
+
+def source_files(network: ExportedNetwork) -> dict[str, str]:
+    """The text of the file, by the ending of its name."""
+    return {".py": source(network)}
+
+
+def source(network: ExportedNetwork) -> str:
+    """The file: constants, one function a layer, and the class `Stream`."""
+    text = "\n".join([*_layers(network), *_stream(network)])
+    imports = "import base64\n" + ("import math\n" if "math." in text else "")
+    shape = "the number of a symbol" if network.reads_symbols else f"(..., {network.input_size})"
+    return f'''\
+"""{network.about}
+
+stream = Stream()
+y = stream.step(x)       # the output after one event; x is {shape}
+ys = stream.run(xs)      # xs has the steps as its first axis
+stream.reset()           # back to the start; a batch of streams starts at its first step
+stream.state             # every number that the stream remembers, to be read and written
+stream.values            # the named values of the last step, where they were exported
+"""
+
+{imports}
+import numpy as np
+
+INPUT_SIZE = {network.input_size}
+OUTPUT_SIZE = {network.output_size}
+LABELS = {list(network.labels)!r}
+
+
+def _numbers(text, *shape):
+    return np.frombuffer(base64.b64decode(text), "<f4").reshape(shape)
+
+
+{_joined(_constants(network))}
+
+
+{text}
+'''
+
+
+def _constants(network: ExportedNetwork) -> Iterator[str]:
+    for layer in network.layers:
+        for name, values in {**layer.matrices, **layer.vectors}.items():
+            yield _constant(name, values)
+    for name, values in network.constants.items():
+        yield _constant(name, values)
+
+
+def _constant(name: str, values: NDArray[np.float32]) -> str:
+    text = base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+    return f'{name} = _numbers("{text}", {", ".join(map(str, values.shape))})'
+
+
+def number(value: float) -> str:
+    """A number of Python, as NumPy keeps it from raising the precision of an array."""
+    if np.isnan(value):
+        return "np.nan"
+    if np.isinf(value):
+        return "np.inf" if value > 0 else "-np.inf"
+    return repr(float(np.float32(value)))
+
+
+def _layers(network: ExportedNetwork) -> Iterator[str]:
+    for layer in network.layers:
+        inputs = ", ".join(array.name for array in layer.inputs.values())
+        yield f"def {layer.prefix}step(state, values, {inputs}):"
+        yield from _indented(_layer_body(layer))
+        yield ""
+        yield ""
+
+
+def _layer_body(program: StepProgram) -> Iterator[str]:
+    for state in program.states.values():
+        yield f'{state.name} = state["{state.name}"]'
+    for statement in program.statements:
+        if isinstance(statement, Product):
+            yield _product(statement)
+        elif isinstance(statement, Reduction):
+            yield _reduction(statement)
+        else:
+            yield from _loop(statement)
+    for name, (element, size) in program.values.items():
+        yield f'values["{value_name(program, name)}"] = {_row(element, size)}'
+    yield f"output = {_row(program.output, program.output_size)}"
+    updates = {program.states[name]: element for name, element in program.updates.items()}
+    written = ", ".join(
+        f'"{state.name}": {_row(element, state.size)}' for state, element in updates.items()
+    )
+    yield f"state.update({{{written}}})"
+    yield "return output"
+
+
+def _loop(loop: UnitLoop) -> Iterator[str]:
+    for operation in loop.operations:
+        yield f"{operation.temporary} = {_formula(operation)}"
+        if operation.target is not None:
+            yield f"{operation.target.name} = {operation.temporary}"
+
+
+def _formula(operation: UnitOperation) -> str:
+    return OPERATIONS[operation.op].format(*map(_operand, operation.operands))
+
+
+def _operand(operand: Operand) -> str:
+    if isinstance(operand, Element):
+        return _read(operand)
+    return operand if isinstance(operand, str) else f"({number(operand)})"
+
+
+def _read(element: Element) -> str:
+    """An element as a row; one number is left as it is, and spreads over the units by itself."""
+    row = _whole(element.array)
+    return row if element.share in (0, 1) else f"np.repeat({row}, {element.share}, -1)"
+
+
+def _row(element: Element, size: int) -> str:
+    """A whole row of an element, with all its units."""
+    row = _read(element)
+    return row if element.share else f"np.repeat({row}, {size}, -1)"
+
+
+def _whole(array: Array) -> str:
+    """All numbers of an array; those of a part are cut out of what has its name."""
+    if not array.is_part:
+        return array.name
+    return f"{array.name}[..., {array.start} : {array.start + array.size}]"
+
+
+def _product(statement: Product) -> str:
+    target, source = statement.target.name, _whole(statement.source)
+    if statement.heads == 1:
+        return f"{target} = {source} @ {statement.matrix}.T"
+    parts = f"{source}.reshape(*{source}.shape[:-1], {statement.heads}, 1, -1)"
+    product = f"({parts} @ {statement.matrix}.transpose(0, 2, 1))"
+    return f"{target} = {product}.reshape(*{source}.shape[:-1], -1)"
+
+
+def _reduction(reduction: Reduction) -> str:
+    source = _whole(reduction.source)
+    parts = f"{source}.reshape(*{source}.shape[:-1], {reduction.target.size}, -1)"
+    return f"{reduction.target.name} = {parts}.{'sum' if reduction.op == 'sum' else 'max'}(-1)"
+
+
+def _stream(network: ExportedNetwork) -> Iterator[str]:
+    further = "".join(f", {array.name}" for array in network.further)
+    each = "".join(f", {array.name}[t]" for array in network.further)
+    yield "class Stream:"
+    yield "    def __init__(self):"
+    yield "        self.reset()"
+    yield ""
+    yield "    def reset(self):"
+    yield "        self.values = {}"
+    yield "        self.state = {"
+    for layer in network.layers:
+        for name, state in layer.states.items():
+            start = layer.starts[name]
+            if np.all(start == start[0]):
+                value = f"np.full({state.size}, {number(float(start[0]))}, np.float32)"
+            else:
+                value = f"np.array([{', '.join(number(float(v)) for v in start)}], np.float32)"
+            yield f'            "{state.name}": {value},'
+    yield "        }"
+    yield ""
+    yield f"    def step(self, x{further}):"
+    lengths = [("x", network.input_size), *((a.name, a.size) for a in network.further)]
+    for name, size in lengths[network.reads_symbols :]:
+        yield f"        {name} = np.asarray({name}, np.float32)"
+        yield f"        if {name}.shape[-1:] != ({size},):"
+        yield (
+            f'            raise ValueError(f"{name} has shape {{{name}.shape}}; expected '
+            f'(..., {size})")'
+        )
+    if network.reads_symbols:
+        symbols = len(network.constants["embedding"])
+        yield "        x = np.asarray(x)"
+        yield f"        if not ((x >= 0) & (x < {symbols})).all():"
+        yield (
+            f'            raise ValueError(f"symbol {{x}}; expected whole numbers below {symbols}")'
+        )
+        yield "        after = embedding[x]"
+    elif "scale" in network.constants:
+        yield "        after = (x - mean) / scale"
+    else:
+        yield "        after = x"
+    for layer in network.layers:
+        yield f"        after = {layer.prefix}step(self.state, self.values, after{further})"
+    if network.has_readout:
+        yield "        after = after @ readout.T + readout_bias"
+    if network.is_probability:
+        yield "        grown = np.exp(after - after.max(-1, keepdims=True))"
+        yield "        after = grown / grown.sum(-1, keepdims=True)"
+    yield "        return after"
+    yield ""
+    yield f"    def run(self, xs{further}):"
+    yield f"        return np.stack([self.step(x{each}) for t, x in enumerate(xs)])"
+
+
+def _indented(lines: Iterator[str]) -> Iterator[str]:
+    return (f"    {line}" for line in lines)
+
+
+def _joined(lines: Iterator[str]) -> str:
+    return "\n".join(lines)

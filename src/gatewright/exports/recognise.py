@@ -1,0 +1,148 @@
+"""Recognise a cell's equations as those of a node that runtimes have: LSTM, GRU or RNN.
+
+The graph decides, not the class: a user's cell with other names for the same gates is recognised
+too. The equations are written as a text in which weights are holes, operands of sums and products
+are sorted, and biases are left out; two cells with the same text differ in their weights only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations, permutations
+
+from gatewright.cells.gru import GRU
+from gatewright.cells.lstm import LSTM, PeepholeLSTM
+from gatewright.cells.rnn import ElmanRNN
+from gatewright.graph import Graph, Term
+from gatewright.graph.lowering import build_graph
+from gatewright.language.cell import Cell
+
+#: The weights of a text's holes, in its order: one path of a matrix or a vector, or those of the
+#: biases of a sum, which may be none.
+Holes = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A cell as a node of a runtime.
+
+    Attributes:
+        kind: LSTM, GRU or RNN.
+        states: The cell's own states in the node's order: the output first.
+        paths: The paths of the cell's own weights by those of ours; biases may be none or several.
+        resets_after: Of a GRU, whether the reset follows the product.
+        nonlinearity: Of an RNN: tanh or relu.
+    """
+
+    kind: str
+    states: tuple[str, ...]
+    paths: Mapping[str, tuple[str, ...]]
+    resets_after: bool = False
+    nonlinearity: str = "tanh"
+
+
+def recognise(graph: Graph) -> Recognised | None:
+    """The node that computes a cell's equations, or None."""
+    if graph.equations.inputs or graph.noises:
+        return None
+    for order in permutations(graph.states):
+        text, holes = _signature(graph, order)
+        known = _known().get(text)
+        if known is not None:
+            kind, ours, resets_after, nonlinearity = known
+            pairs = list(zip(ours, holes, strict=True))
+            # A bias where the node has no place for one.
+            if any(own and not place for place, own in pairs):
+                continue
+            paths = {place[0]: own for place, own in pairs if place}
+            return Recognised(kind, order, paths, resets_after, nonlinearity)
+    return None
+
+
+@cache
+def _known() -> dict[str, tuple[str, Holes, bool, str]]:
+    """The texts of the cells that runtimes have as one node, with their holes."""
+    known: dict[str, tuple[str, Holes, bool, str]] = {}
+    for kind, cell in _cells():
+        graph = build_graph(cell.equations)
+        text, holes = _signature(graph, tuple(graph.states))
+        resets_after = isinstance(cell, GRU) and cell.reset == "after"
+        nonlinearity = cell.nonlinearity if isinstance(cell, ElmanRNN) else "tanh"
+        known[text] = (kind, holes, resets_after, nonlinearity)
+    return known
+
+
+def _cells() -> Iterator[tuple[str, Cell]]:
+    yield "RNN", ElmanRNN(nonlinearity="tanh")
+    yield "RNN", ElmanRNN(nonlinearity="relu")
+    yield "GRU", GRU(reset="after")
+    yield "GRU", GRU(reset="before")
+    yield "LSTM", LSTM()
+    for count in (1, 2, 3):
+        for gates in combinations("ifo", count):
+            yield "LSTM", PeepholeLSTM(gates=gates, peephole="diagonal", output_reads="new")
+
+
+def _signature(graph: Graph, states: tuple[str, ...]) -> tuple[str, Holes]:
+    """The text of a cell's equations, with its states in this order, and the text's holes."""
+    places = {graph.states[name]: f"s{position}" for position, name in enumerate(states)}
+    written: dict[Term, tuple[str, Holes]] = {}
+
+    def write(term: Term) -> tuple[str, Holes]:
+        if term not in written:
+            written[term] = _write(term, places, write)
+        return written[term]
+
+    parts = [write(graph.updates[name]) for name in states] + [write(graph.output)]
+    return "; ".join(text for text, _ in parts), [hole for _, holes in parts for hole in holes]
+
+
+def _write(
+    term: Term, places: Mapping[Term, str], write: Callable[[Term], tuple[str, Holes]]
+) -> tuple[str, Holes]:
+    """The text of a term and its holes, from those of its operands."""
+    if term in places:
+        return places[term], []
+    if term.op == "event":
+        return "x", []
+    if term.op == "constant":
+        return repr(term.attributes["value"]), []
+    if term.op == "weight":
+        return "w", [(term.attributes["weight"].path,)]
+    if term.op == "product":
+        source, holes = write(term.operands[0])
+        path = term.operands[1].attributes["weight"].path
+        # A matrix in blocks, or one that is computed from another, is no node's matrix.
+        kind = "M" if term.attributes["heads"] == 1 else f"M{term.attributes['heads']}"
+        if term.operands[1].attributes["weight"].antisymmetric:
+            kind = "A"
+        return f"{kind}({source})", [(path,), *holes]
+    if term.op == "add":
+        operands = _flat(term, "add")
+        biases = tuple(
+            operand.attributes["weight"].path for operand in operands if operand.op == "weight"
+        )
+        text, holes = _sorted([write(o) for o in operands if o.op != "weight"])
+        return f"add({text})", [biases, *holes]
+    if term.op == "multiply":
+        text, holes = _sorted([write(operand) for operand in _flat(term, "multiply")])
+        return f"multiply({text})", holes
+    parts = [write(operand) for operand in term.operands]
+    details = "".join(f" {key}={value}" for key, value in sorted(term.attributes.items()))
+    text = ", ".join(part for part, _ in parts)
+    return f"{term.op}{details}({text})", [hole for _, holes in parts for hole in holes]
+
+
+def _flat(term: Term, op: str) -> list[Term]:
+    """The operands of a chain of one operation."""
+    if term.op != op:
+        return [term]
+    return [part for operand in term.operands for part in _flat(operand, op)]
+
+
+def _sorted(parts: list[tuple[str, Holes]]) -> tuple[str, Holes]:
+    """Parts whose order does not matter, joined."""
+    parts = sorted(parts, key=lambda part: part[0])
+    return ", ".join(text for text, _ in parts), [hole for _, holes in parts for hole in holes]
