@@ -27,6 +27,7 @@ class Baseline:
     about: str
     fit: Callable[[Any, Any], Fitted]  # (training part, one of `settings`)
     settings: Sequence[Any] = (None,)
+    predicts: bool = True  # whether it could be used instead of a network; a compressor could not
     same_size: bool = False  # whether its one setting is the number of the network's parameters
     # Only of a slow baseline, which `train` leaves out when time is short: from the training part
     # to an estimate of the seconds that all fits and predictions take. It reads no test data.

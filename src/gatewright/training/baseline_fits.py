@@ -59,7 +59,14 @@ def fit_baseline(
     fitted = baseline.fit(plan.training, setting)
     predicted = fitted.predict(plan.test)
     trial = Trial(0, scores, task.score(predicted, plan.test), predicted)
-    return Entry(baseline.name, baseline.title, baseline.about, fitted.parameters, (trial,))
+    return Entry(
+        baseline.name,
+        baseline.title,
+        baseline.about,
+        fitted.parameters,
+        (trial,),
+        predicts=baseline.predicts,
+    )
 
 
 def _before_fit(

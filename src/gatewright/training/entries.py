@@ -33,6 +33,7 @@ class Entry:
     parameters: int | None  # None for a method that stores the data
     trials: tuple[Trial, ...]
     hidden_size: int | None = None  # None for a baseline
+    predicts: bool = True  # False for a compressor, which is only a yardstick
 
     @property
     def is_network(self) -> bool:

@@ -90,7 +90,7 @@ class Comparison:
     @property
     def baseline_ahead(self) -> Entry | None:
         """The best baseline on the test part, if it beats the best network there."""
-        others = [entry for entry in self.entries if not entry.is_network]
+        others = [entry for entry in self.entries if not entry.is_network and entry.predicts]
         if not others:
             return None
 

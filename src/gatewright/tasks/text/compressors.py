@@ -31,6 +31,7 @@ def zlib_baseline() -> Baseline:
         "zlib",
         "The compressor of gzip and PNG: the bits that the text adds to the training part.",
         lambda training, _: _fit(training, lambda content: zlib.compress(content, 9)),
+        predicts=False,
     )
 
 
@@ -43,6 +44,7 @@ def xz_baseline() -> Baseline:
         lambda training, _: _fit(
             training, lambda content: lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
         ),
+        predicts=False,
     )
 
 
