@@ -6,14 +6,13 @@ layer within float32's rounding. Weights are base64 of little-endian float32.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.exports.network import ExportedNetwork, value_name
+from gatewright.exports.network import ExportedNetwork, in_base64, value_name
 from gatewright.exports.program import Array, Element, Product, StepProgram
 from gatewright.exports.statements import Dialect
 
@@ -164,15 +163,12 @@ def _value_names(network: ExportedNetwork) -> list[str]:
 
 
 def _constants(network: ExportedNetwork) -> Iterator[str]:
-    for layer in network.layers:
-        for name, values in {**layer.matrices, **layer.vectors}.items():
-            yield _constant(name, values)
-    for name, values in network.constants.items():
+    for name, values in network.named_constants():
         yield _constant(name, values)
 
 
 def _constant(name: str, values: NDArray[np.float32]) -> str:
-    text = base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+    text = in_base64(values)
     return f'const {name} = numbers("{text}");'
 
 

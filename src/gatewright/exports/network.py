@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,12 +87,13 @@ class ExportedNetwork:
     @property
     def weight_size(self) -> int:
         """Numbers of all constants."""
-        of_layers = [
-            values.size
-            for layer in self.layers
-            for values in (*layer.matrices.values(), *layer.vectors.values())
-        ]
-        return sum(of_layers) + sum(values.size for values in self.constants.values())
+        return sum(values.size for _, values in self.named_constants())
+
+    def named_constants(self) -> Iterator[tuple[str, Floats]]:
+        """All constants by name: of the layers in turn, then of what is around them."""
+        for layer in self.layers:
+            yield from {**layer.matrices, **layer.vectors}.items()
+        yield from self.constants.items()
 
     @property
     def multiply_adds(self) -> int:
@@ -181,6 +183,11 @@ def check_name(name: str) -> None:
             f"the name {name!r} cannot begin the names of a program; expected small letters, "
             f"digits and _, such as {fitting if fitting[0].isalpha() else 'model'}"
         )
+
+
+def in_base64(values: Floats) -> str:
+    """Numbers as base64 of little-endian float32, for languages that can decode it."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
 
 
 def value_name(program: StepProgram, name: str) -> str:

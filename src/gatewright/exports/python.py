@@ -5,13 +5,12 @@ Every line works on arrays (..., size), so that one call advances one stream or 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.exports.network import ExportedNetwork, value_name
+from gatewright.exports.network import ExportedNetwork, in_base64, value_name
 from gatewright.exports.program import (
     Array,
     Element,
@@ -103,15 +102,12 @@ def _numbers(text, *shape):
 
 
 def _constants(network: ExportedNetwork) -> Iterator[str]:
-    for layer in network.layers:
-        for name, values in {**layer.matrices, **layer.vectors}.items():
-            yield _constant(name, values)
-    for name, values in network.constants.items():
+    for name, values in network.named_constants():
         yield _constant(name, values)
 
 
 def _constant(name: str, values: NDArray[np.float32]) -> str:
-    text = base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+    text = in_base64(values)
     return f'{name} = _numbers("{text}", {", ".join(map(str, values.shape))})'
 
 

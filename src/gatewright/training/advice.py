@@ -19,14 +19,7 @@ def halved_jobs(plan: ExperimentPlan) -> list[TrainingJob]:
     They take as many steps as those with all data, in twice as many epochs, and are measured on
     the same validation parts.
     """
-    name = list(plan.networks)[-1]
-    variant = plan.variants[0].with_share(2.0 * plan.effort.pilot)
-    pilot = replace(
-        plan,
-        networks={name: plan.networks[name]},
-        seeds=len(plan.short_losses),
-        variants=[variant],
-    )
+    pilot = plan.short(plan.variants[0], 2.0 * plan.effort.pilot, len(plan.short_losses))
     return [replace(job, halved=True) for job in pilot.jobs()]
 
 

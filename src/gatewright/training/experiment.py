@@ -81,16 +81,8 @@ def choose_variant(plan: ExperimentPlan, progress: bool) -> tuple[ExperimentPlan
     """
     if len(plan.variants) == 1:
         return plan, []
-    name, folds = list(plan.networks)[-1], plan.effort.folds
-    pilots = [
-        replace(
-            plan,
-            networks={name: plan.networks[name]},
-            seeds=folds,
-            variants=[variant.with_share(plan.effort.pilot)],
-        )
-        for variant in plan.variants
-    ]
+    folds = plan.effort.folds
+    pilots = [plan.short(variant, plan.effort.pilot, folds) for variant in plan.variants]
     jobs = [job for pilot in pilots for job in pilot.jobs()]
     keep = len(plan.networks) == 1
     outcomes = _perform(plan, jobs, progress, keep=keep, what="short trainings to choose by")

@@ -76,6 +76,16 @@ class ExperimentPlan:
         """The hidden size of each network."""
         return self.variants[0].hidden_sizes
 
+    def short(self, variant: Variant, share: float, seeds: int) -> ExperimentPlan:
+        """The plan of short trainings: the last network, on one variant, from so many seeds."""
+        name = list(self.networks)[-1]
+        return replace(
+            self,
+            networks={name: self.networks[name]},
+            seeds=seeds,
+            variants=[variant.with_share(share)],
+        )
+
     def jobs(self) -> list[TrainingJob]:
         """Every network from every seed."""
         cells = {
