@@ -102,6 +102,12 @@ class Windows:
             weights=None if self.weights is None else self.weights[positions],
         )
 
+    def thinned(self, most: int) -> Windows:
+        """Return at most so many of the windows, evenly spaced."""
+        if len(self) <= most:
+            return self
+        return self.take(np.linspace(0, len(self) - 1, most).astype(int))
+
     @property
     def first(self) -> NDArray[np.int64]:
         """The first row of each window's series, (N,)."""

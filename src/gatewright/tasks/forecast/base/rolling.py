@@ -85,7 +85,4 @@ def _parts(spec: ForecastSpec, training: Series) -> Iterator[tuple[Series, Stret
 def thinned(windows: Windows) -> Windows:
     """Return windows, evenly spaced, with at most `MAX_VALUES` values."""
     values = windows.window * windows.values.shape[1]
-    most = max(MAX_VALUES // values, LEAST_WINDOWS)
-    if len(windows) <= most:
-        return windows
-    return windows.take(np.linspace(0, len(windows) - 1, most).astype(int))
+    return windows.thinned(max(MAX_VALUES // values, LEAST_WINDOWS))

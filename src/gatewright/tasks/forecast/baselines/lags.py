@@ -101,7 +101,7 @@ def _boost(x: Array, y: Array) -> tuple[Callable[[Array], Array], int]:
 
 def _boosting_seconds(spec: ForecastSpec, training: Any, lags: int) -> float:
     """Estimate the time of all fits from a single one, of one target."""
-    windows = _thinned(spec.windows(training))
+    windows = spec.windows(training).thinned(MAX_WINDOWS)
     x, y = features(windows, lags, None), windows.truth[:, :, :1]
     _boost(x[:WARM_UP_WINDOWS], y[:WARM_UP_WINDOWS])
     started = time.perf_counter()
@@ -110,13 +110,6 @@ def _boosting_seconds(spec: ForecastSpec, training: Any, lags: int) -> float:
     # On raw values, on scaled ones and then on the validation part too; each a full fit and
     # `FOLDS` smaller ones.
     return 3 * (1 + (FOLDS - 1)) * len(spec.targets) * one_fit
-
-
-def _thinned(windows: Windows) -> Windows:
-    """Return at most `MAX_WINDOWS` of the windows, evenly spaced."""
-    if len(windows) <= MAX_WINDOWS:
-        return windows
-    return windows.take(np.linspace(0, len(windows) - 1, MAX_WINDOWS).astype(int))
 
 
 def _with_steps(x: Array, horizon: int) -> Array:
@@ -171,7 +164,7 @@ def _regress(spec: ForecastSpec, training: Any, lags: int, learn: Learner, scale
     Args:
         scales: Whether windows are read and predicted in their own units.
     """
-    windows = _thinned(spec.windows(training))
+    windows = spec.windows(training).thinned(MAX_WINDOWS)
     units = WindowUnits.of(spec, windows) if scales else None
     x, y = features(windows, lags, units), windows.truth
     y = y if units is None else units.scaled(y)
