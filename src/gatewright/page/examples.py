@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from gatewright.data import read
-from gatewright.tasks.forecast.future import time_labels
 from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import ArgumentError, DataError
 from gatewright.layers.recurrent import Recurrent
 from gatewright.page.blob import floats
 from gatewright.tasks.classify import Classify
+from gatewright.tasks.forecast.future import time_labels
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.forecast.windows import stretch
 from gatewright.tasks.labelled import relabelled
@@ -135,13 +135,13 @@ def _of_forecast(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
     times = np.concatenate(series.times)
     chosen = []
     for row in _evenly(len(windows), count):
-        one = windows.take(np.array([row]))
-        origin = int(one.origins[0])
+        window = windows.take(np.array([row]))
+        origin = int(window.origins[0])
         span = list(time_labels(times[origin - windows.window : origin + windows.horizon]))
-        id = series.ids[one.series[0]] if len(series) > 1 else span[windows.window]
-        further = {"known": floats(one.ahead(windows.known)[0])} if windows.known else {}
+        id = series.ids[window.series[0]] if len(series) > 1 else span[windows.window]
+        further = {"known": floats(window.ahead(windows.known)[0])} if windows.known else {}
         chosen.append(
-            _example(id, one.past[0], floats(one.truth[0]), further=further, step_names=span)
+            _example(id, window.past[0], floats(window.truth[0]), further=further, step_names=span)
         )
     return chosen
 
