@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from gatewright.errors import ArgumentError
@@ -12,7 +12,7 @@ from gatewright.graph.sizes import Sizes, number
 from gatewright.graph.stages import after_loop, stages
 from gatewright.graph.terms import Term, Terms
 from gatewright.language.equations import Equations
-from gatewright.language.node import Size
+from gatewright.language.node import Node, Size
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Graph:
         inputs: The event and the further inputs, and `noises` in their order.
         initial: The learned starts among the weights, or numbers.
         text: The cell as it is stored; it identifies the graph in a compiled program.
+        lowered: The term of each node of the equations.
     """
 
     equations: Equations
@@ -81,6 +82,7 @@ class Graph:
     noises: tuple[Term, ...]
     initial: Mapping[str, float | Weight]
     text: str = ""
+    lowered: Mapping[Node, Term] = field(default_factory=dict)
 
     @property
     def forward(self) -> Sequence[Term]:

@@ -85,6 +85,7 @@ class _Lowering:
             output=output,
             noises=tuple(self.noises),
             initial=self.starts(leaf),
+            lowered=lowered,
         )
 
     def lower(self, node: Node, operands: tuple[Term, ...]) -> Term:

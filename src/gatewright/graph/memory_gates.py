@@ -5,7 +5,7 @@ They are recognised by the terms of the graph, not by their names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gatewright.graph.graph import Graph
@@ -33,6 +33,7 @@ class MemoryGate:
         biases: The products and parameters that hold its biases.
         kind, share: See above.
         series: The number of gates that multiply the state one after the other in a step.
+        factor: The term that multiplies the state; None where only its biases are known.
     """
 
     state: str
@@ -40,6 +41,7 @@ class MemoryGate:
     kind: Literal["open", "shut", "rate"]
     share: float = 1.0
     series: int = 1
+    factor: Term | None = field(default=None, repr=False, compare=False)
 
 
 def memory_gates(graph: Graph) -> list[MemoryGate]:
@@ -55,13 +57,16 @@ def memory_gates(graph: Graph) -> list[MemoryGate]:
     for state in graph.states:
         path = additive_path(graph, state)
         own = [
-            (*gate, names)
+            (*gate, names, factor)
             for term in path[1:]
             if term.op == "multiply"
             for carried, factor in (term.operands, term.operands[::-1])
             if carried in path and (gate := _gate(factor)) and (names := biases(gate[2]))
         ]
-        gates += [MemoryGate(state, names, kind, share, len(own)) for kind, share, _, names in own]
+        gates += [
+            MemoryGate(state, names, kind, share, len(own), factor=factor)
+            for kind, share, _, names, factor in own
+        ]
     return gates
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 
 from gatewright.errors import ArgumentError
@@ -48,7 +49,17 @@ def text(equations: Equations, names: str = "code") -> str:
             "lesson" uses E for the event, STM and LTM for the first and second state.
     """
     lesson = _lesson(equations, names)
-    style = Style(
+    lines = _lines(equations, _text_style(lesson))
+    width = max(len(left) for _, left, _ in lines)
+    title = equations.name + (f": {equations.about}" if equations.about else "")
+    if names == "lesson":
+        title += "\n  " + ", ".join(f"{_MEANING[word]}: {word}" for word in lesson.values())
+    return "\n".join([title, *(f"  {left:<{width}} = {right}" for _, left, right in lines)])
+
+
+def _text_style(lesson: dict[str, str]) -> Style:
+    """The signs of text; `lesson` has the words for the event and the states."""
+    return Style(
         event=lambda name: lesson.get(name, name),
         before=lambda name: lesson.get(name, name),
         after=lambda name: f"new {lesson[name]}" if name in lesson else f"{name}'",
@@ -59,12 +70,6 @@ def text(equations: Equations, names: str = "code") -> str:
         form="text",
         brackets=("(", ")"),
     )
-    lines = _lines(equations, style)
-    width = max(len(left) for left, _ in lines)
-    title = equations.name + (f": {equations.about}" if equations.about else "")
-    if names == "lesson":
-        title += "\n  " + ", ".join(f"{_MEANING[word]}: {word}" for word in lesson.values())
-    return "\n".join([title, *(f"  {left:<{width}} = {right}" for left, right in lines)])
 
 
 def latex(equations: Equations, names: str = "code") -> str:
@@ -85,8 +90,92 @@ def latex(equations: Equations, names: str = "code") -> str:
         form="latex",
         brackets=(r"\left(", r"\right)"),
     )
-    rows = [f"{left} &= {right}" for left, right in _lines(equations, style)]
+    rows = [f"{left} &= {right}" for _, left, right in _lines(equations, style)]
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a printed formula.
+
+    Attributes:
+        text: As it is printed.
+        node: The operation whose value it names; None for signs, numbers and weights.
+        weight: Whether it names a weight.
+    """
+
+    text: str
+    node: Node | None = None
+    weight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """One equation: the operation that it computes, its name, and its right-hand side."""
+
+    node: Node
+    name: str
+    right: tuple[Part, ...]
+
+
+#: Characters around a name that `formulas` looks up: no cell can have them in a name.
+OPEN, MIDDLE, CLOSE = "\ue000", "\ue001", "\ue002"
+
+
+def formulas(equations: Equations, names: str = "code") -> list[Formula]:
+    """The equations of `text`, with the operation behind each name of a value.
+
+    >>> import gatewright as gw
+    >>> use = formulas(gw.CELLS["lstm"]().equations)[-1]
+    >>> use.name, "".join(part.text for part in use.right)
+    ("h'", 'o * tanh(remember)')
+
+    Args:
+        equations: Of a cell.
+        names: "code" or "lesson", as for `text`.
+    """
+    lesson = _lesson(equations, names)
+
+    def marked(kind: str) -> Callable[[str], str]:
+        return lambda name: f"{OPEN}{kind}{MIDDLE}{name}{CLOSE}"
+
+    plain = _text_style(lesson)
+    style = replace(
+        plain,
+        event=lambda name: marked(f"before:{name}")(plain.event(name)),
+        before=lambda name: marked(f"before:{name}")(plain.before(name)),
+        after=lambda name: marked(f"after:{name}")(plain.after(name)),
+        value=marked("value"),
+        weight=lambda letter, name: marked("weight")(plain.weight(letter, name)),
+    )
+    lines = _lines(equations, style)
+    leaves = {
+        f"before:{node.attributes['name']}": node
+        for node in equations.nodes
+        if node.op in ("event", "input", "state")
+    }
+    after = {f"after:{name}": node for name, node in equations.updates.items()}
+    printed = {left: node for node, left, _ in lines}
+
+    def part(match: re.Match[str]) -> Part:
+        kind, label = match[1], match[2]
+        if kind == "weight":
+            return Part(label, weight=True)
+        node = printed[match[0]] if kind == "value" else {**leaves, **after}[kind]
+        return Part(label, node)
+
+    named = re.compile(f"{OPEN}(.*?){MIDDLE}(.*?){CLOSE}")
+    result = []
+    for node, left, right in lines:
+        pieces: list[Part] = []
+        end = 0
+        for match in named.finditer(right):
+            pieces += [Part(right[end : match.start()]), part(match)]
+            end = match.end()
+        pieces.append(Part(right[end:]))
+        label = named.sub(lambda match: match[2], left)
+        result.append(Formula(node, label, tuple(piece for piece in pieces if piece.text)))
+    return result
 
 
 _MEANING = {"E": "event", "STM": "short-term memory", "LTM": "long-term memory"}
@@ -128,8 +217,8 @@ def _carried(equations: Equations, state: str) -> bool:
     return False
 
 
-def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
-    """The left and right side of each equation: named values in their order, then the states."""
+def _lines(equations: Equations, style: Style) -> list[tuple[Node, str, str]]:
+    """The node and both sides of each equation: named values in their order, then the states."""
     after = set(equations.states)
     titles: dict[Node, str] = {}
     for name, node in equations.names.items():
@@ -140,18 +229,18 @@ def _lines(equations: Equations, style: Style) -> list[tuple[str, str]]:
             titles.setdefault(node, style.after(name))
     _name_shared(equations, style.value, titles)
     lines = [
-        (titles[node], _form(node, equations, style, titles, top=True)[0])
+        (node, titles[node], _form(node, equations, style, titles, top=True)[0])
         for node in equations.nodes
         if node in titles
     ]
     for name, node in equations.updates.items():
         left = style.after(name)
         if titles.get(node) != left:
-            lines.append((left, _form(node, equations, style, titles)[0]))
+            lines.append((node, left, _form(node, equations, style, titles)[0]))
     if equations.output is not equations.updates[equations.states[0]]:
         output = _form(equations.output, equations, style, titles)[0]
         if output != style.value("output"):
-            lines.append((style.value("output"), output))
+            lines.append((equations.output, style.value("output"), output))
     return lines
 
 

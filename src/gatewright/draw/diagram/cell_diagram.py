@@ -94,17 +94,36 @@ def svg(
     return _document(equations, described, words, prefix, theme, title, key, ground, width)
 
 
+def page_svg(equations: Equations, names: str, id: str) -> str:
+    """Draw the diagram for a page that has the rules of `page_style` and writes values on it.
+
+    It has neither a style sheet nor attributes of style, which a strict Content-Security-Policy
+    forbids, and every figure has its position in `equations.nodes` as `data-node`.
+
+    Raises:
+        TooLarge: if the cell has more figures than a diagram can show.
+    """
+    words = lesson_words(equations) if names == "lesson" else {}
+    return _document(equations, text(equations, names), words, id, None, False, False, False, None)
+
+
+def page_style() -> str:
+    """The style rules of all diagrams of `page_svg`; the page may set `--gw-...` itself."""
+    return style_sheet(".gatewright-cell", "auto")
+
+
 def _document(
     equations: Equations,
     described: str,
     words: dict[str, str],
     prefix: str,
-    theme: str,
+    theme: str | None,
     title: bool,
     key: bool,
     ground: bool,
     width: int | None,
 ) -> str:
+    """Write the whole SVG; for a page, where `theme` is None."""
     drawn = picture(equations, words)
     if len(drawn.figures) > MAX_FIGURES:
         raise TooLarge(
@@ -123,8 +142,9 @@ def _document(
     parts = [
         tag("title", escape(f"{equations.name}: diagram of the cell"), id=f"{prefix}-title"),
         tag("desc", escape(described), id=f"{prefix}-desc"),
-        tag("style", style_sheet(f"#{prefix}", theme)),
     ]
+    if theme is not None:
+        parts.append(tag("style", style_sheet(f"#{prefix}", theme)))
     if ground:
         parts.append(tag("rect", width="100%", height="100%", class_="gw-ground"))
     if title:
@@ -136,7 +156,8 @@ def _document(
     indent = MARGIN + (inner - layout.places.width * UNIT) // 2
     lines = [re.sub(r" +=", " =", line.strip()) for line in described.splitlines()[1:]]
     tooltips = {line.partition(" = ")[0]: line for line in lines}
-    drawing = values(layout, words, tooltips)
+    positions = {node: k for k, node in enumerate(equations.nodes)} if theme is None else None
+    drawing = values(layout, words, tooltips, positions)
     parts.append(tag("g", "\n" + drawing + "\n", transform=f"translate({indent},{MARGIN + above})"))
     if key:
         top = MARGIN + above + layout.places.height * UNIT
@@ -154,5 +175,5 @@ def _document(
         height=round(total_height * (width or total_width) / total_width),
         role="img",
         aria_labelledby=f"{prefix}-title {prefix}-desc",
-        style=None if width else "max-width:100%;height:auto",
+        style=None if width or theme is None else "max-width:100%;height:auto",
     )

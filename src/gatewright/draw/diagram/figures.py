@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gatewright.language.node import Node
+
 Kind = Literal["event", "input", "state", "learned", "pointwise", "row", "source", "join"]
 #: Figures through which values enter the cell.
 TERMINALS = ("event", "input", "state")
@@ -39,6 +41,7 @@ class Figure:
         carries: Its cost on the line of a memory; 0 if it cannot be on a line.
         learns: It has weights.
         line: The index in `Picture.lines` of the memory on whose line it is.
+        node: The operation whose value it shows; None for a join.
     """
 
     kind: Kind
@@ -52,6 +55,7 @@ class Figure:
     carries: int = 0
     learns: bool = False
     line: int | None = None
+    node: Node | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from gatewright.draw.diagram.layout import DiagramLayout, Wire
 from gatewright.draw.diagram.place import NAME, SIGN, SMALL, UNIT, CellFrame, FigurePlace, Point
 from gatewright.draw.diagram.strokes import TIP, path, tip
 from gatewright.draw.page.elements import escape, short, tag
+from gatewright.language.node import Node
 
 #: Pixels between a wire's end at the edge of the cell and its text.
 EDGE = 6
@@ -40,12 +41,18 @@ def write(
     )
 
 
-def values(layout: DiagramLayout, words: Mapping[str, str], equations: Mapping[str, str]) -> str:
+def values(
+    layout: DiagramLayout,
+    words: Mapping[str, str],
+    equations: Mapping[str, str],
+    positions: Mapping[Node, int] | None = None,
+) -> str:
     """All values of the cell, each as a group.
 
     Args:
         words: Texts for the event and the states that are not their names.
         equations: Tooltips, by the name of the value.
+        positions: The number of each operation, which is written as `data-node`.
     """
     under = _crossings(layout.wires)
     picture, places = layout.picture, layout.places
@@ -84,6 +91,9 @@ def values(layout: DiagramLayout, words: Mapping[str, str], equations: Mapping[s
                 data_names=" ".join(figure.names) if len(figure.names) > 1 else None,
                 data_inside=" ".join(figure.inside) or None,
                 data_when="before" if figure.kind == "state" else None,
+                data_node=None
+                if positions is None or figure.node is None
+                else positions[figure.node],
             )
         )
     return "\n".join([*map(_frame, places.frames), *groups])

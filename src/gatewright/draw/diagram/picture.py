@@ -37,6 +37,7 @@ def picture(equations: Equations, words: Mapping[str, str]) -> Picture:
             drawn[node] = _box(within.get(node, [node]), drawn, names, weights)
         else:
             drawn[node] = _figure(node, words, drawn, names.get(node, ()))
+        drawn[node].node = node
     for figure in drawn.values():
         plain = figure.kind in TERMINALS or set(figure.names) <= {*equations.states, "output"}
         figure.label = "" if plain else figure.names[0]

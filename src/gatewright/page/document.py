@@ -1,0 +1,215 @@
+"""The document that the page reads: models, examples and measurements, as one JSON object.
+
+`docs/page-format.md` describes it. `VERSION` goes up whenever a page of an earlier version would
+read it wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from gatewright.errors import ArgumentError
+from gatewright.escaping import printable
+from gatewright.layers.recurrent import Recurrent
+from gatewright.page.cell import cell_part
+from gatewright.page.examples import COUNT, examples
+from gatewright.page.stages import layer_stages, model_stages
+from gatewright.tasks.classify import Classify
+from gatewright.tasks.forecast.metrics import LEVELS
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.tag import Tag
+from gatewright.tasks.text.task import NextSymbol, white_space
+from gatewright.training.model import Model
+
+FORMAT, VERSION = "gatewright-page", 1
+
+
+def page_document(
+    models: Mapping[str, Any],
+    data: Any = None,
+    *,
+    count: int = COUNT,
+    memory: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The document of one model, or of several that do the same task side by side.
+
+    >>> import gatewright as gw
+    >>> document = page_document({"lstm": gw.LSTM(2, 4)})
+    >>> document["format"], document["version"], document["task"]["kind"]
+    ('gatewright-page', 1, 'layer')
+
+    Args:
+        models: Layers or trained models, by the names that the page shows.
+        data: The examples, as `examples` takes them.
+        count: The number of examples, at most.
+        memory: Measured memory curves: each with `name`, `about` and `left`, the share that is
+            left after k steps.
+
+    Raises:
+        ArgumentError: if the models do not go together, or have no recurrent layers.
+        DataError: if the data do not fit.
+    """
+    first = next(iter(models.values()))
+    check_together(models)
+    tasks = [task_part(model) for model in models.values()]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "title": printable(" and ".join(models)),
+        "made_with": f"gatewright {version('gatewright')}",
+        "task": tasks[0],
+        "models": [
+            model_part(model, printable(name), f"gw-cell-{k}")
+            for k, (name, model) in enumerate(models.items())
+        ],
+        "data": examples(first, data, count),
+        "memory": [dict(curve) for curve in memory],
+    }
+
+
+def check_together(models: Mapping[str, Any]) -> None:
+    """Refuse models that cannot read the same examples.
+
+    Raises:
+        ArgumentError: naming the models and the difference.
+    """
+    for name, model in models.items():
+        if not isinstance(model, Recurrent | Model):
+            raise ArgumentError(
+                f"{name} is a {type(model).__name__}; expected a layer of gatewright or a model "
+                "that was trained with it"
+            )
+    (name, first), *others = models.items()
+    for other, model in others:
+        own, theirs = _reads(first), _reads(model)
+        if own != theirs:
+            raise ArgumentError(
+                f"{name} and {other} cannot be shown side by side: {name} reads {_words(own)}, "
+                f"{other} {_words(theirs)}; give two models of the same data"
+            )
+
+
+def _reads(model: Any) -> tuple[Any, ...]:
+    """The task of a model, its inputs and its outputs."""
+    if isinstance(model, Recurrent):
+        return ("layer", model.input_size, tuple(model.graph.equations.inputs))
+    task = model.task
+    if isinstance(task, NextSymbol):
+        return (task.kind, task.vocabulary)
+    if isinstance(task, Forecast):
+        return (task.kind, task.seen.channels, task.targets, task.horizon, task.window)
+    assert isinstance(task, Classify | Tag)
+    return (task.kind, task.seen.channels, task.classes)
+
+
+def _words(reads: tuple[Any, ...]) -> str:
+    kind, first, *further = reads
+    if kind == "layer":
+        return f"{first} values a step{' and ' + ', '.join(further[0]) if further[0] else ''}"
+    if kind == "next symbol":
+        return f"a text of {len(first)} symbols"
+    return f"{len(first)} channels for the task {kind}"
+
+
+def task_part(model: Any) -> dict[str, Any]:
+    """What goes in and comes out, with the names that people know."""
+    if isinstance(model, Recurrent):
+        return {
+            "kind": "layer",
+            "inputs": model.input_size,
+            "channels": [f"input {k}" for k in range(model.input_size)],
+            "labels": [],
+        }
+    task = model.task
+    if isinstance(task, NextSymbol):
+        pairs = task.pairs
+        return {
+            "kind": "text",
+            "inputs": 1,
+            "channels": [],
+            "labels": list(task.vocabulary),
+            "alphabet": list(task.alphabet),
+            "unit": task.unit,
+            "joined": [list(pair) for pair in pairs.joined],
+            "white": sorted(white_space(task.alphabet)),
+        }
+    part: dict[str, Any] = {
+        "kind": "forecast" if isinstance(task, Forecast) else task.kind,
+        "inputs": task.inputs,
+        "channels": list(task.seen.channels),
+        "low": list(task.seen.low),
+        "high": list(task.seen.high),
+        "labels": [],
+    }
+    if isinstance(task, Forecast):
+        part |= {
+            "targets": list(task.targets),
+            "known": list(task.known),
+            "period": task.period,
+            "window": task.window,
+            "horizon": task.horizon,
+            "levels": [float(level) for level in LEVELS],
+        }
+    else:
+        assert isinstance(task, Classify | Tag)
+        part["labels"] = list(task.classes)
+    return part
+
+
+def model_part(model: Any, name: str, id: str) -> dict[str, Any]:
+    """One model: its cell, layers, stages and numbers."""
+    layers = model if isinstance(model, Recurrent) else model.recurrent
+    training = model.training
+    model.eval()
+    try:
+        stages = layer_stages(model) if isinstance(model, Recurrent) else model_stages(model)
+    finally:
+        model.train(training)
+    return {
+        "name": name,
+        "about": about(model),
+        "cell": cell_part(layers.graph, id),
+        "hidden_size": layers.hidden_size,
+        "layers": stages.layers,
+        "stages": stages.stages,
+        "scores": stages.scores,
+        "tensors": stages.blob.tensors,
+        "weights": stages.blob.text(),
+        "notes": notes(model),
+    }
+
+
+def about(model: Any) -> str:
+    """A sentence on the size of a model."""
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    if isinstance(model, Recurrent):
+        return f"{model.graph.equations.name}, {model.hidden_size} units, {numbers:,} weights."
+    members = len(getattr(model, "members", ()))
+    several = f", the mean of {members} networks" if members > 1 else ""
+    return f"{model.network}, {model.hidden_size} units, {numbers:,} weights{several}."
+
+
+def notes(model: Any) -> list[str]:
+    """Differences between what the page computes and what `predict` answers."""
+    if isinstance(model, Model) and getattr(model, "completion", None) is not None:
+        return [
+            "These are the probabilities of the network alone; gatewright predict mixes them with "
+            "counts of the training text."
+        ]
+    return []
+
+
+def to_text(document: Mapping[str, Any]) -> str:
+    """The document as JSON in which no text can end the element of the page that holds it.
+
+    >>> to_text({"label": "</script>"})
+    '{"label":"\\\\u003c/script\\u003e"}'
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    text = json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,0 +1,228 @@
+"""The example sequences of a page, chosen by a rule that `docs/page-format.md` describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gatewright.data import read
+from gatewright.data.containers.tagged import Tagged
+from gatewright.errors import ArgumentError, DataError
+from gatewright.layers.recurrent import Recurrent
+from gatewright.page.blob import floats
+from gatewright.tasks.classify import Classify
+from gatewright.tasks.forecast.future import time_labels
+from gatewright.tasks.forecast.task import Forecast
+from gatewright.tasks.forecast.windows import stretch
+from gatewright.tasks.labelled import relabelled
+from gatewright.tasks.tag import Tag
+from gatewright.tasks.text.streams import tail
+from gatewright.tasks.text.task import NextSymbol
+from gatewright.training.model import Model
+
+#: Examples where nobody says how many.
+COUNT = 12
+#: Steps of an example at most: the page runs them in about two seconds at 256 units.
+MAX_STEPS = 2000
+#: Symbols of an example of a text: some lines.
+PASSAGE = 240
+#: Sequences whose answers are computed, to find right and wrong ones.
+MAX_JUDGED = 400
+#: Steps of the made-up inputs of a bare layer.
+MADE_UP = 60
+
+
+def examples(model: Any, data: Any, count: int = COUNT) -> list[dict[str, Any]]:
+    """The examples of a layer or of a trained model.
+
+    Args:
+        model: A layer, or a model of `train`.
+        data: For a model, a file, a bundled data set or anything else that `read` takes; None for
+            no examples. For a layer, sequences (T, I); None for made-up ones.
+        count: The number of examples, at most.
+
+    Raises:
+        DataError: if the data do not fit the model.
+    """
+    if isinstance(model, Recurrent):
+        return _of_layer(model, made_up(model.input_size) if data is None else data, count)
+    return [] if data is None else of_part(model, test_part(model, data), count)
+
+
+def test_part(model: Model, data: Any) -> Any:
+    """The test part of data that are read as the model's own were.
+
+    Raises:
+        DataError: if they are for another task, or do not fit the model.
+    """
+    reading = read(data, **model.reading)
+    if reading.task != model.task.kind:
+        raise DataError(
+            f"{data} is for the task {reading.task}; the model does {model.task.kind}. Give data "
+            "like the data that it was trained on"
+        )
+    own = reading.data if reading.test is None else reading.test
+    ready, _ = model.task.adapt(own)
+    if isinstance(model.task, Classify | Tag):
+        ready = relabelled(ready, model.task.classes)
+    return ready if reading.test is not None else model.task.split(ready)[1]
+
+
+def of_part(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
+    """The examples of a part of the data that the model's task takes."""
+    match model.task:
+        case Classify():
+            return _of_classes(model, part, count)
+        case Tag():
+            return _of_tags(part, count)
+        case Forecast():
+            return _of_forecast(model, part, count)
+        case NextSymbol():
+            return _of_text(model, part, count)
+    raise ArgumentError(f"a page cannot show the task {model.task.kind}")
+
+
+def _example(id: str, values: NDArray[Any], truth: Any = None, **more: Any) -> dict[str, Any]:
+    """An example of values (T, I); steps after the first `MAX_STEPS` are left out."""
+    values = np.asarray(values)[:MAX_STEPS]
+    return {"id": id, "steps": len(values), "values": floats(values), "truth": truth, **more}
+
+
+def _evenly(length: int, count: int) -> list[int]:
+    """At most `count` of `length` positions, evenly spaced from the first to the last."""
+    picked: list[int] = np.linspace(0, length - 1, min(count, length)).round().astype(int).tolist()
+    return picked
+
+
+def _of_classes(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
+    """Class by class in turn, an answer that is right and one that is wrong in turn."""
+    judged = part.take(range(min(len(part), MAX_JUDGED)))
+    answers = model.predict(judged).argmax(-1)
+    labels = judged.labels
+    queues = {
+        (label, right): [
+            k
+            for k in range(len(judged))
+            if labels[k] == label and (answers[k] == labels[k]) == right
+        ]
+        for right in (True, False)
+        for label in range(len(judged.classes))
+    }
+    chosen: list[int] = []
+    while len(chosen) < count and any(queues.values()):
+        for queue in queues.values():
+            if queue and len(chosen) < count:
+                chosen.append(queue.pop(0))
+    ids = judged.ids or tuple(map(str, range(len(judged))))
+    return [_example(ids[k], judged.sequences[k], int(labels[k])) for k in chosen]
+
+
+def _of_tags(part: Tagged, count: int) -> list[dict[str, Any]]:
+    ids = part.ids or tuple(map(str, range(len(part))))
+    return [
+        _example(ids[k], part.sequences[k], part.labels[k][:MAX_STEPS].tolist())
+        for k in _evenly(len(part), count)
+    ]
+
+
+def _of_forecast(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
+    windows = model.task.batches(part)
+    series = stretch(part).series
+    times = np.concatenate(series.times)
+    chosen = []
+    for row in _evenly(len(windows), count):
+        window = windows.take(np.array([row]))
+        origin = int(window.origins[0])
+        span = list(time_labels(times[origin - windows.window : origin + windows.horizon]))
+        id = series.ids[window.series[0]] if len(series) > 1 else span[windows.window]
+        further = {"known": floats(window.ahead(windows.known)[0])} if windows.known else {}
+        chosen.append(
+            _example(id, window.past[0], floats(window.truth[0]), further=further, step_names=span)
+        )
+    return chosen
+
+
+def _of_text(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
+    task = model.task
+    assert isinstance(task, NextSymbol)
+    whole = tail(part)
+    first = whole.start if whole.start > 1 else 0
+    codes = whole.text.codes[first:]
+    starts = _evenly(max(len(codes) - PASSAGE, 1), count)
+    chosen = []
+    for start in starts:
+        symbols = task.pairs.encode(codes[start : start + PASSAGE])
+        chosen.append(
+            {
+                "id": f"from {first + start:,}",
+                "steps": len(symbols),
+                "symbols": symbols.tolist(),
+                "truth": None,
+            }
+        )
+    return chosen
+
+
+def _of_layer(layer: Recurrent, data: Any, count: int) -> list[dict[str, Any]]:
+    """The examples of a bare layer, with further inputs at one where its cell reads some."""
+    named = data if isinstance(data, dict) else _named(data)
+    further = layer.graph.inputs
+    chosen = []
+    for id, values in list(named.items())[:count]:
+        rows = np.asarray(values, dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != layer.input_size or not len(rows):
+            raise DataError(
+                f"the sequence {id} has shape {rows.shape}; expected (steps, {layer.input_size}), "
+                "with at least one step"
+            )
+        sizes = layer.sizes(0)
+        ones = {
+            name: floats(np.ones((len(rows[:MAX_STEPS]), _size(layer, name, sizes))))
+            for name in further
+            if name != layer.graph.equations.event
+        }
+        chosen.append(_example(id, rows, **({"further": ones} if ones else {})))
+    return chosen
+
+
+def _size(layer: Recurrent, name: str, sizes: dict[str, int]) -> int:
+    size = layer.graph.inputs[name].size
+    return sizes[size] if isinstance(size, str) else size
+
+
+def _named(data: Any) -> dict[str, Any]:
+    """Sequences with numbers as names: one (T, I), several (B, T, I), or a list of them."""
+    values = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        values = [values]
+    if not isinstance(values, Sequence | np.ndarray):
+        raise ArgumentError(
+            f"data is a {type(data).__name__}; expected sequences (steps, input_size) of numbers"
+        )
+    return {str(k): sequence for k, sequence in enumerate(values)}
+
+
+def made_up(channels: int) -> dict[str, NDArray[np.float32]]:
+    """Inputs on which a memory can be seen at work, each (60, channels).
+
+    >>> {name: values.shape for name, values in made_up(2).items()}["one pulse"]
+    (60, 2)
+    """
+    steps = np.arange(MADE_UP)[:, None]
+    phases = np.arange(channels) * 5
+    pulses = steps == 8 + phases % 20
+    waves = np.sin(2 * np.pi * (steps + phases) / 20)
+    generator = np.random.Generator(np.random.PCG64(0))
+    noise = generator.standard_normal((MADE_UP, channels))
+    inputs = {
+        "one pulse": 2.0 * pulses,
+        "on, then off": 1.0 * ((steps >= 10) & (steps < 30)) * np.ones(channels),
+        "a wave": waves,
+        "noise": noise,
+        "a slow drift": noise.cumsum(0) / 4.0,
+    }
+    return {name: values.astype(np.float32) for name, values in inputs.items()}
