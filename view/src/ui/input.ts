@@ -1,12 +1,12 @@
 /** The input, to be changed: a text to type, or curves whose points are dragged or drawn. */
 
-import { colour, isDeep, palette, shade } from "./colours.js";
-import { drawn, element, fill, shortNumber, toggle } from "./dom.js";
-import type { Panel } from "./panels.js";
-import { frame, numbersTable } from "./panels.js";
-import type { Session } from "./session.js";
-import type { Edit, State } from "./state.js";
-import { curve, overSteps, visible } from "./tracks.js";
+import { colour, isDeep, palette, shade } from "./colours.ts";
+import { drawn, element, fill, shortNumber, toggle } from "./dom.ts";
+import type { Panel } from "./panels.ts";
+import { frame, numbersTable } from "./panels.ts";
+import type { Session } from "./session.ts";
+import type { Edit, State } from "./state.ts";
+import { curve, overSteps, visible } from "./tracks.ts";
 
 type Go = (patch: Partial<State>) => void;
 
@@ -22,8 +22,8 @@ function examples(session: Session, go: Go): HTMLElement {
       "aria-label": "Example",
       onchange: () => go({ example: Number(select.value), text: null, edits: [], cuts: [], holds: [], span: null, time: 0 }),
     },
-    ...session.document.examples.map((example, k) =>
-      element("option", { value: k, selected: k === session.state.example }, `${k + 1}. ${example.title}`),
+    ...session.document.data.map((_, k) =>
+      element("option", { value: k, selected: k === session.state.example }, `${k + 1}. ${session.exampleTitle(k)}`),
     ),
   );
   return element("label", {}, "Example", select);

@@ -1,6 +1,6 @@
 /** What all panels share: a frame with a heading, and a table behind each picture. */
 
-import { element, shortNumber } from "./dom.js";
+import { element, shortNumber } from "./dom.ts";
 
 /** A part of the page that draws itself again when the state or the numbers changed. */
 export interface Panel {

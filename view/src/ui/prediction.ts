@@ -1,10 +1,10 @@
 /** The answer of the model: classes, tags, next symbols or a forecast, with the truth next to it. */
 
-import { drawn, element, fill, shortNumber } from "./dom.js";
-import type { Panel } from "./panels.js";
-import { frame, numbersTable } from "./panels.js";
-import type { Session } from "./session.js";
-import { visible } from "./tracks.js";
+import { drawn, element, fill, shortNumber } from "./dom.ts";
+import type { Panel } from "./panels.ts";
+import { frame, numbersTable } from "./panels.ts";
+import type { Session } from "./session.ts";
+import { visible } from "./tracks.ts";
 
 const MOST = 8;
 
@@ -25,7 +25,7 @@ export function predictionPanel(session: Session): Panel {
 }
 
 function one(session: Session, index: number): HTMLElement {
-  const kind = session.document.task;
+  const kind = session.kind;
   if (kind === "forecast") return forecast(session, index);
   if (kind === "layer") {
     return element(
@@ -36,7 +36,7 @@ function one(session: Session, index: number): HTMLElement {
   }
   const run = session.runs[index]!;
   const answer = run.answer(session.state.time);
-  const labels = session.document.labels;
+  const labels = session.labels;
   const truth = session.truth(session.state.time);
   const order = Array.from(answer.keys()).sort((a, b) => answer[b]! - answer[a]!);
   const best = order[0] ?? 0;

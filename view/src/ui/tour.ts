@@ -5,9 +5,9 @@
  * model that is open. What a cell does not have is explained, and asked about, in words.
  */
 
-import { element, fill, shortNumber } from "./dom.js";
-import type { Session } from "./session.js";
-import type { State } from "./state.js";
+import { element, fill, shortNumber } from "./dom.ts";
+import type { Session } from "./session.ts";
+import type { State } from "./state.ts";
 
 /** Check what was done or answered: null if it is right, else a hint. */
 type Check = (session: Session, answer: string) => string | null;
@@ -34,7 +34,6 @@ function choose(right: number, hint: string, choices: readonly string[]): Check 
   return (_, answer) => (answer === choices[right] ? null : answer === "" ? "Pick one." : hint);
 }
 
-const KEEP = ["The forget factor f", "The output factor o", "The candidate g"] as const;
 const PEEPHOLE = ["The forget gate", "The input gate", "The output gate"] as const;
 const GRU = ["It is replaced by the candidate", "It stays as it was", "It becomes 0"] as const;
 

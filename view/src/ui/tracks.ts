@@ -5,9 +5,9 @@
  * cursor or scrolling draws nothing again, so 256 units and 2,000 steps stay smooth.
  */
 
-import type { Palette } from "./colours.js";
-import { shade } from "./colours.js";
-import { drawn, element } from "./dom.js";
+import type { Palette } from "./colours.ts";
+import { shade } from "./colours.ts";
+import { drawn, element } from "./dom.ts";
 
 /** Values of all units over time, and their scale. */
 export interface Track {

@@ -1,0 +1,93 @@
+/** The diagram of the cell, with the live value of the chosen unit at every named wire. */
+
+import { drawn, element, shortNumber } from "./dom.ts";
+import type { Session } from "./session.ts";
+import type { State } from "./state.ts";
+
+/** What a drawing may consist of: anything else in it is left out. */
+const TAGS = new Set(["svg", "g", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "title", "desc"]);
+const ATTRIBUTES = new Set([
+  "viewBox", "d", "x", "y", "x1", "y1", "x2", "y2", "dx", "dy", "cx", "cy", "r", "rx", "ry", "width", "height", "points",
+  "transform", "class", "font-size", "text-anchor", "font-style", "font-weight", "data-name", "data-node", "data-when", "data-value",
+]);
+
+/** Rebuild a drawing of the document from harmless parts only. */
+export function harmless(source: string): SVGElement {
+  const parsed = new DOMParser().parseFromString(source, "image/svg+xml");
+  const root = parsed.documentElement;
+  if (root.localName !== "svg") throw new Error("the diagram of the cell is damaged: it is no drawing");
+  return copy(root) as SVGElement;
+}
+
+function copy(node: Element): Element {
+  const result = drawn(node.localName);
+  for (const { name, value } of Array.from(node.attributes)) {
+    if (ATTRIBUTES.has(name)) result.setAttribute(name, value);
+  }
+  for (const child of Array.from(node.childNodes)) {
+    if (child instanceof Element) {
+      if (TAGS.has(child.localName)) result.append(copy(child));
+    } else if (child.nodeType === Node.TEXT_NODE) {
+      result.append(child.textContent ?? "");
+    }
+  }
+  return result;
+}
+
+/** The diagram of the looked-at cell, with live values; a click opens a formula. */
+export function diagram(session: Session, go: (patch: Partial<State>) => void): Node {
+  let svg: SVGElement;
+  try {
+    svg = harmless(session.diagram);
+  } catch (error) {
+    return element("p", { class: "quiet" }, error instanceof Error ? error.message : String(error));
+  }
+  svg.setAttribute("class", "gatewright-cell");
+  svg.setAttribute("role", "img");
+  svg.setAttribute("aria-label", `The diagram of ${session.layer.cell} with the numbers of unit ${session.state.unit}`);
+  svg.removeAttribute("width");
+  svg.removeAttribute("height");
+  const chosen = session.shortName(session.state.name);
+  const written = new Set<string>();
+  for (const group of Array.from(svg.querySelectorAll<SVGElement>("[data-name]"))) {
+    const name = group.getAttribute("data-name")!;
+    const before = group.getAttribute("data-when") === "before";
+    const full = session.inLayer(name);
+    if (full === null) continue;
+    if (name === chosen && !before) group.classList.add("chosen");
+    group.addEventListener("click", (event) => {
+      event.stopPropagation();
+      go({ name: full, zoom: "formula" });
+    });
+    const value = session.liveValue(full, before);
+    const key = `${name}${before ? " before" : ""}`;
+    if (value === null || written.has(key)) continue;
+    const place = labelPlace(group);
+    if (place === null) continue;
+    written.add(key);
+    const text = shortNumber(value);
+    const width = text.length * 8.2 + 10;
+    group.append(
+      drawn(
+        "g",
+        { class: "live", transform: `translate(${place.x},${place.y})` },
+        drawn("title", {}, `${name}${before ? " before the step" : ""} = ${text}`),
+        drawn("rect", { x: -width / 2, y: -11, width, height: 20, rx: 5 }),
+        drawn("text", { "text-anchor": "middle", y: 4 }, text),
+      ),
+    );
+  }
+  return svg;
+}
+
+/** The point at which the value of a group is written: next to its own label or box. */
+function labelPlace(group: SVGElement): { x: number; y: number } | null {
+  const number = (node: Element, name: string): number => Number(node.getAttribute(name) ?? 0);
+  const box = group.querySelector("rect");
+  if (box !== null && box.closest("[data-name]") === group) {
+    return { x: number(box, "x") + number(box, "width") / 2, y: number(box, "y") - 3 };
+  }
+  const text = group.querySelector("text");
+  if (text !== null && text.closest("[data-name]") === group) return { x: number(text, "x"), y: number(text, "y") - 26 };
+  return null;
+}
