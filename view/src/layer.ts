@@ -71,7 +71,7 @@ class Step {
     const fixed: boolean[] = [];
     this.values = terms.map((term) => {
       if (term.op === "weight") return layer.tensors[term.weight!]!;
-      if (term.op === "constant") return Float64Array.of(numberOf(term));
+      if (term.op === "constant") return new Float64Array(term.size).fill(numberOf(term));
       return new Float64Array(term.size);
     });
     terms.forEach((term, k) => {
@@ -429,6 +429,7 @@ export function* layerGradient(run: LayerRun, upstream: Matrix): Generator<void,
       step.eachHeld(state.term, t, (unit) => (own[unit] = 0));
     }
     for (const [k, rows] of recorded) rows.set(gradients[k]!, t * gradients[k]!.length);
+    step.eachHeld(eventTerm, t, (unit) => (gradients[eventTerm]![unit] = 0));
     event.data.set(gradients[eventTerm]!, t * event.size);
     yield;
   }

@@ -250,15 +250,14 @@ const softmax: Operation = {
 /** Rows of a table by symbols; -1 is the mean of all rows, which stands for no symbol. */
 const embed: Operation = {
   forward(context, x) {
-    const [symbols, size] = context.shape("table") as [number, number];
-    const table = context.tensor("table");
-    const factor = context.stage["factor"] as number;
+    const [symbols, size] = context.shape("weight") as [number, number];
+    const table = context.tensor("weight");
     const y = zeros(x!.rows, size);
     for (let t = 0; t < x!.rows; t++) {
       const code = x!.data[t]!;
       for (let c = 0; c < size; c++) {
         y.data[t * size + c] =
-          factor * (code < 0 ? columnMean(table, symbols, size, c) : table[code * size + c]!);
+          code < 0 ? columnMean(table, symbols, size, c) : table[code * size + c]!;
       }
     }
     return y;
@@ -544,39 +543,41 @@ function baseForm(context: StageContext, past: Matrix, known: Matrix | undefined
   ) as [number[], number[], number[]];
   const ownWeight = context.tensor("weight");
   const pastWeight = stage["past"] == null ? null : context.tensor("past");
-  const aheadWeight = context.tensor("known");
-  const commonWeight = context.tensor("common");
+  const aheadWeight = stage["known"] == null ? null : context.tensor("known");
+  const commonWeight = stage["common"] == null ? null : context.tensor("common");
+  const common = fixed.length + calendar.length;
   type Source = "past" | "known";
-  /** Weights are (..., H, K): the last two axes are the step ahead and the target. */
   const eachFactor = (
     h: number,
     k: number,
     act: (source: Source, index: number, weight: number) => void,
   ) => {
     const at = h * targets + k;
-    const step = horizon * targets;
     for (let w = 0; w < past.rows; w++) {
-      act("past", w * past.size + places[k]!, ownWeight[w * step + at]!);
+      act("past", w * past.size + places[k]!, ownWeight[(k * horizon + h) * past.rows + w]!);
       if (pastWeight === null) continue;
-      lagged.forEach((column, c) => {
-        act("past", w * past.size + column, pastWeight[(w * lagged.length + c) * step + at]!);
-      });
+      const row = (at * past.rows + w) * lagged.length;
+      lagged.forEach((column, c) => act("past", w * past.size + column, pastWeight[row + c]!));
     }
     const last = (past.rows - 1) * past.size;
-    fixed.forEach((column, s) => act("past", last + column, commonWeight[s * step + at]!));
+    if (commonWeight !== null) {
+      fixed.forEach((column, s) => act("past", last + column, commonWeight[at * common + s]!));
+    }
     if (known === undefined) return;
-    calendar.forEach((column, s) => {
-      act("known", column, commonWeight[(fixed.length + s) * step + at]!);
-    });
-    ahead.forEach((column, a) => {
-      act("known", h * known.size + column, aheadWeight[a * step + at]!);
-    });
+    if (commonWeight !== null) {
+      const row = at * common + fixed.length;
+      calendar.forEach((column, s) => act("known", column, commonWeight[row + s]!));
+    }
+    if (aheadWeight !== null) {
+      const row = at * ahead.length;
+      ahead.forEach((column, a) => act("known", h * known.size + column, aheadWeight[row + a]!));
+    }
   };
   return {
     horizon,
     targets,
     levels,
-    own: numbers(stage, "own"),
+    own: numbers(stage, "scaled"),
     bias: context.tensor("bias"),
     mean: context.tensor("mean"),
     eachFactor,
@@ -586,7 +587,7 @@ function baseForm(context: StageContext, past: Matrix, known: Matrix | undefined
 /** The order of the quantiles of each step and target, and back to the window's units. */
 function quantileOrder(stage: Stage, x: Matrix): { order: number[]; target: (at: number) => number } {
   const levels = stage["levels"] as number;
-  const targets = stage["targets"] as number;
+  const targets = numbers(stage, "own").length;
   const order: number[] = [];
   for (let start = 0; start < x.size; start += levels) {
     const own = Array.from({ length: levels }, (_, q) => start + q);
