@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gatewright.errors import ArgumentError
 from gatewright.exports.program import Array, StepProgram, step_program
+from gatewright.exports.stages import RecurrentLayers, Stage
 from gatewright.graph.sizes import number
 
 Floats = NDArray[np.float32]
@@ -40,6 +41,48 @@ class StreamRecord:
         for name, values in self.further.items():
             yield f"recorded_{name}", values
         yield "recorded_y", self.outputs
+
+
+@dataclass(frozen=True)
+class Chains:
+    """A whole network: the stages of each member, and of the mean of their results.
+
+    A model that is no ensemble has a single member.
+    """
+
+    members: tuple[tuple[Stage, ...], ...]
+    ending: tuple[Stage, ...] = ()
+
+
+def recurrent_stage(
+    layer: Any, prefix: str = "", *, values: bool = False, joins_input: bool = False
+) -> RecurrentLayers:
+    """The layers of a `Recurrent` as a stage.
+
+    Args:
+        prefix: Begins the names of all arrays: `l0_`, `l0_reverse_` and so on follow.
+        values: Whether the programs keep all named values.
+        joins_input: Whether the steps that the lowest layer reads are joined to the output.
+    """
+    layers = tuple(
+        tuple(
+            step_program(
+                layer.graph,
+                layer.sizes(position),
+                layer.store(position, bool(direction)).tensors(),
+                f"{prefix}l{position}_{'reverse_' * direction}",
+                values=values,
+            )
+            for direction in range(layer.directions)
+        )
+        for position in range(layer.num_layers)
+    )
+    return RecurrentLayers(
+        name=f"{prefix}layers",
+        input_size=layer.input_size,
+        layers=layers,
+        joins_input=joins_input,
+    )
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ read it wrongly.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
+from gatewright.exports.network import Chains
 from gatewright.layers.recurrent import Recurrent
 from gatewright.page.cell import cell_part
 from gatewright.page.examples import COUNT, examples
-from gatewright.page.stages import layer_stages, model_stages
+from gatewright.page.stages import layer_stages, network_stages
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.forecast.metrics import LEVELS
 from gatewright.tasks.forecast.task import Forecast
@@ -31,19 +32,16 @@ def page_document(
     models: Mapping[str, Any],
     data: Any = None,
     *,
+    chains: Callable[[Model], Chains],
     count: int = COUNT,
     memory: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The document of one model, or of several that do the same task side by side.
 
-    >>> import gatewright as gw
-    >>> document = page_document({"lstm": gw.LSTM(2, 4)})
-    >>> document["format"], document["version"], document["task"]["kind"]
-    ('gatewright-page', 1, 'layer')
-
     Args:
         models: Layers or trained models, by the names that the page shows.
         data: The examples, as `examples` takes them.
+        chains: From a trained model to the stages that exports are written from.
         count: The number of examples, at most.
         memory: Measured memory curves: each with `name`, `about` and `left`, the share that is
             left after k steps.
@@ -62,7 +60,7 @@ def page_document(
         "made_with": f"gatewright {version('gatewright')}",
         "task": tasks[0],
         "models": [
-            model_part(model, printable(name), f"gw-cell-{k}")
+            model_part(model, printable(name), f"gw-cell-{k}", chains)
             for k, (name, model) in enumerate(models.items())
         ],
         "data": examples(first, data, count),
@@ -159,20 +157,23 @@ def task_part(model: Any) -> dict[str, Any]:
     return part
 
 
-def model_part(model: Any, name: str, id: str) -> dict[str, Any]:
+def model_part(model: Any, name: str, id: str, chains: Callable[[Model], Chains]) -> dict[str, Any]:
     """One model: its cell, layers, stages and numbers."""
-    layers = model if isinstance(model, Recurrent) else model.recurrent
+    layers = layers_of(model)
     training = model.training
     model.eval()
     try:
-        stages = layer_stages(model) if isinstance(model, Recurrent) else model_stages(model)
+        if isinstance(model, Recurrent):
+            stages = layer_stages(model)
+        else:
+            stages = network_stages(chains(model), layers)
     finally:
         model.train(training)
     return {
         "name": name,
         "about": about(model),
-        "cell": cell_part(layers.graph, id),
-        "hidden_size": layers.hidden_size,
+        "cell": cell_part(layers[0].graph, id),
+        "hidden_size": layers[0].hidden_size,
         "layers": stages.layers,
         "stages": stages.stages,
         "scores": stages.scores,
@@ -180,6 +181,23 @@ def model_part(model: Any, name: str, id: str) -> dict[str, Any]:
         "weights": stages.blob.text(),
         "notes": notes(model),
     }
+
+
+def layers_of(model: Any) -> list[Recurrent]:
+    """The recurrent layers of a layer or of a model, one entry for each network of a mean.
+
+    Raises:
+        ArgumentError: if there are none.
+    """
+    if isinstance(model, Recurrent):
+        return [model]
+    layers = [member.recurrent for member in getattr(model, "members", [model])]
+    if any(own is None for own in layers):
+        raise ArgumentError(
+            f"the network {model.network} has no recurrent layers to look into; train a recurrent "
+            "cell, such as cell='gru'"
+        )
+    return layers
 
 
 def about(model: Any) -> str:

@@ -1,38 +1,47 @@
-"""A trained model as stages: what happens to a sequence before, in and after the layers.
+"""The stages of a network as the page runs them, from those that every export is written from.
 
 A stage reads the results of earlier stages, each a matrix of T rows, one a step, or of one row, and
 returns one. `docs/page-format.md` lists the operations. The page runs them, and their derivatives
-backwards.
+backwards, so they are smaller than those of `exports/stages.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-
-from gatewright.designs.front import ConvolutionalFront
-from gatewright.designs.network import SequenceNetwork
-from gatewright.designs.preparation import SMALLEST_SPREAD
-from gatewright.designs.readout import Readout
 from gatewright.errors import ArgumentError
+from gatewright.exports.network import Chains
+from gatewright.exports.stages import (
+    Differences,
+    Embedding,
+    ForecastWindow,
+    Linear,
+    LinearBase,
+    Pointwise,
+    Quantiles,
+    RecurrentLayers,
+    Scale,
+    Segments,
+    SequenceScale,
+    Softmax,
+    Stage,
+    Summary,
+    Window,
+)
 from gatewright.layers.recurrent import Recurrent
 from gatewright.page.blob import Blob
 from gatewright.page.cell import layer_parts
-from gatewright.tasks.forecast.task import MIN_SPREAD, Forecast
-from gatewright.tasks.text.task import NextSymbol
-from gatewright.training.ensemble import Ensemble
-from gatewright.training.model import Model, TiedReadout
 
 
-class Stages:
+class PageStages:
     """The stages of a model, added one by one.
 
     Attributes:
         blob: The numbers of all stages and layers.
         stages: Each with its operation, the stages that it reads, and its settings.
         layers: The recurrent layers that the stages of the operation "layer" run.
-        scores: The stage before a softmax, if the model ends with one.
+        scores: The stage before the softmax of a single network, if it ends with one.
     """
 
     def __init__(self) -> None:
@@ -46,11 +55,13 @@ class Stages:
         self.stages.append({"op": op, "reads": list(reads), **settings})
         return len(self.stages) - 1
 
-    def linear(self, x: int, name: str, module: nn.Linear) -> int:
-        """Add an affine map of each row."""
-        bias = None if module.bias is None else self.blob.add(f"{name}.bias", module.bias)
-        weight = self.blob.add(f"{name}.weight", module.weight)
-        return self.add("linear", x, weight=weight, bias=bias)
+    def tensors(self, stage: Stage, *names: str) -> dict[str, str | None]:
+        """Add arrays of an exported stage; those that it does not have are None."""
+        arrays = {name: getattr(stage, name) for name in names}
+        return {
+            name: None if array is None else self.blob.add(f"{stage.name}_{name}", array)
+            for name, array in arrays.items()
+        }
 
     def recurrent(self, x: int, layers: Recurrent, prefix: str = "") -> int:
         """Add recurrent layers: each reads the joined outputs of the directions below it."""
@@ -63,220 +74,148 @@ class Stages:
             x = outputs[0] if len(outputs) == 1 else self.add("join", *outputs)
         return x
 
+    def chain(self, x: int, chain: Sequence[Stage], layers: Recurrent, prefix: str) -> int:
+        """Add the stages of one network; `layers` are those of its `RecurrentLayers`."""
+        for stage in chain:
+            match stage:
+                case RecurrentLayers():
+                    output = self.recurrent(x, layers, prefix)
+                    x = self.add("join", output, x) if stage.joins_input else output
+                case ForecastWindow():
+                    x = self.forecast(x, stage, layers, prefix)
+                case _:
+                    x = self.simple(x, stage)
+        return x
 
-def layer_stages(layers: Recurrent) -> Stages:
+    def simple(self, x: int, stage: Stage) -> int:
+        """Add a stage without recurrent layers."""
+        match stage:
+            case Scale():
+                for column, kind, low in stage.transforms:
+                    x = self.add("transform", x, column=column, kind=kind, low=float(low))
+                return self.add("scale", x, **self.tensors(stage, "mean", "scale"))
+            case Embedding():
+                return self.add("embed", x, **self.tensors(stage, "weight"))
+            case SequenceScale():
+                return self.add("standardise", x, smallest=float(stage.smallest))
+            case Differences():
+                return self.add("differences", x)
+            case Segments():
+                return self.add("segments", x, steps=stage.steps)
+            case Window():
+                settings = {"before": stage.before, "after": stage.after, "repeats": stage.repeats}
+                return self.add("window", x, **settings)
+            case Linear():
+                return self.add("linear", x, **self.tensors(stage, "weight", "bias"))
+            case Pointwise():
+                return self.add(stage.function, x)
+            case Summary():
+                return self.summary(x, stage)
+            case Softmax():
+                return self.add("softmax", x)
+            case Quantiles():
+                return self.add(
+                    "unscale",
+                    x,
+                    **self.tensors(stage, "widening", "mean", "scale"),
+                    levels=stage.input_size // stage.widening.size,
+                    median=stage.median,
+                    transforms=list(stage.transforms),
+                    floor=list(stage.floor),
+                )
+        raise ArgumentError(f"a page cannot show the stage {type(stage).__name__}")
+
+    def summary(self, x: int, stage: Summary) -> int:
+        """Add the summaries of the steps of a sequence, joined."""
+        parts = []
+        for part in stage.parts:
+            own = x
+            if part.size != stage.input_size:
+                own = self.add("columns", x, start=part.start, size=part.size)
+            if part.kind == "attention":
+                inner = self.add("linear", own, **self.tensors(stage, "weight", "bias"))
+                assert stage.vector is not None
+                outer = self.blob.add(f"{stage.name}_vector", stage.vector[None])
+                scores = self.add("linear", self.add("tanh", inner), weight=outer, bias=None)
+                parts.append(self.add("attend", scores, own))
+            elif part.kind == "share":
+                parts.append(self.add("share", own, **self.tensors(stage, "thresholds")))
+            else:
+                parts.append(self.add(part.kind, own))
+        return parts[0] if len(parts) == 1 else self.add("join", *parts)
+
+    def forecast(self, z: int, stage: ForecastWindow, layers: Recurrent, prefix: str) -> int:
+        """Add network, known values and base of a forecast, and sort their sum: (1, H K Q)."""
+        own = list(stage.own)
+        scale, window = -1, z
+        if stage.in_own_units:
+            smallest = [float(value) for value in stage.smallest]
+            scale = self.add("window-scale", z, columns=own, smallest=smallest)
+            window = self.add("in-window-scale", z, scale, columns=own)
+        events = window if stage.scales_network else z
+        summands = [self.chain(events, stage.chain, layers, prefix)]
+        known = -1
+        if stage.known_weight is not None:
+            known = self.add("known")
+            arrays = self.tensors(
+                stage, "known_mean", "known_scale", "known_weight", "known_bias", "known_effect"
+            )
+            known = self.add("scale", known, mean=arrays["known_mean"], scale=arrays["known_scale"])
+            inner = self.add(
+                "linear", known, weight=arrays["known_weight"], bias=arrays["known_bias"]
+            )
+            effect = self.add(
+                "linear", self.add("tanh", inner), weight=arrays["known_effect"], bias=None
+            )
+            summands.append(self.add("flat", effect))
+        # The position of each target among the channels that are scaled by the window.
+        targets = [own.index(target) for target in stage.targets]
+        if stage.base is not None:
+            reads = (window, scale) if known < 0 else (window, scale, known)
+            summands.append(self.base(stage.base, reads, targets))
+        total = summands[0] if len(summands) == 1 else self.add("add", *summands)
+        reads = (total, scale) if stage.in_own_units else (total,)
+        return self.add("quantiles", *reads, own=targets, levels=stage.levels)
+
+    def base(self, base: LinearBase, reads: Sequence[int], own: Sequence[int]) -> int:
+        """Add the simple method of a forecast; `own` are its targets' places in the scale."""
+        names = ("own", "past", "known", "common", "mean", "bias", "quantiles", "fixed")
+        arrays = self.tensors(base, *names)
+        return self.add(
+            "base",
+            *reads,
+            **{("weight" if name == "own" else name): array for name, array in arrays.items()},
+            scaled=list(own),
+            targets=list(base.targets),
+            lagged=list(base.lagged),
+            static=list(base.static),
+            calendar=list(base.calendar),
+            ahead=list(base.ahead),
+        )
+
+
+def layer_stages(layers: Recurrent) -> PageStages:
     """The stages of bare layers: the input, and the layers."""
-    stages = Stages()
+    stages = PageStages()
     stages.recurrent(stages.add("input"), layers)
     return stages
 
 
-def model_stages(model: Model) -> Stages:
-    """The stages of a trained model, up to its answer in the units of the data.
+def network_stages(chains: Chains, layers: Sequence[Recurrent]) -> PageStages:
+    """The stages of a whole network, from raw values to its answer in the units of the data.
 
-    Raises:
-        ArgumentError: if the model has no recurrent layers.
+    Args:
+        chains: The network as it is exported.
+        layers: The recurrent layers of each member of `chains`.
     """
-    stages = Stages()
-    members = list(model.members) if isinstance(model, Ensemble) else [model]
-    for member in members:
-        if member.recurrent is None:
-            raise ArgumentError(
-                f"the network {member.network} has no recurrent layers to look into; train a "
-                "recurrent cell, such as cell='gru'"
-            )
-    prefixes = ["", *(f"m{k}." for k in range(1, len(members)))]
-    if isinstance(model.task, Forecast):
-        _forecast(stages, model, members, prefixes)
-        return stages
+    stages = PageStages()
     answers = []
-    for member, prefix in zip(members, prefixes, strict=True):
-        scores = _scores(stages, member, prefix)
-        answers.append(stages.add("softmax", scores))
-        if len(members) == 1:
-            stages.scores = scores
-    if len(answers) > 1:
-        stages.add("average", *answers)
+    for number, (chain, own) in enumerate(zip(chains.members, layers, strict=True)):
+        prefix = f"m{number}." if number else ""
+        answers.append(stages.chain(stages.add("input"), chain, own, prefix))
+    answer = answers[0] if len(answers) == 1 else stages.add("average", *answers)
+    last = stages.stages[answer]
+    if last["op"] == "softmax":
+        stages.scores = last["reads"][0]
+    stages.chain(answer, chains.ending, layers[0], "")
     return stages
-
-
-def _encoded(stages: Stages, model: Model, prefix: str) -> int:
-    """Scaled values or embedded symbols."""
-    x = stages.add("input")
-    task, blob = model.task, stages.blob
-    if isinstance(task, NextSymbol):
-        factor = model.readout.scale if task.tied else 1.0
-        table = blob.add(f"{prefix}embedding", model.embedding.weight)
-        return stages.add("embed", x, table=table, factor=factor)
-    if isinstance(task, Forecast) and task.base is not None:
-        low = [float(task.seen.low[position]) for position in task.places.targets]
-        for column, transform, lowest in zip(
-            task.places.targets, task.base.transforms, low, strict=True
-        ):
-            if transform != "none":
-                x = stages.add("transform", x, column=column, kind=transform, low=lowest)
-    mean, scale = blob.add(f"{prefix}mean", model.mean), blob.add(f"{prefix}scale", model.scale)
-    return stages.add("scale", x, mean=mean, scale=scale)
-
-
-def _features(stages: Stages, model: Model, z: int, prefix: str) -> int:
-    """The features that the read-out reads: of each step, or one row of the whole sequence."""
-    layers = model.recurrent
-    assert layers is not None
-    body = model.body
-    if not isinstance(body, SequenceNetwork):
-        output = stages.recurrent(z, layers, prefix)
-        return output if model.task.every_step else stages.add("last", output)
-    design = body.design
-    if design.scaling == "sequence":
-        z = stages.add("standardise", z, smallest=SMALLEST_SPREAD)
-    if design.differences:
-        z = stages.add("differences", z)
-    if design.segment > 1:
-        z = stages.add("segments", z, steps=design.segment)
-    if body.front is not None:
-        z = _front(stages, body.front, z, prefix)
-    output = stages.recurrent(z, layers, prefix)
-    if model.task.every_step:
-        return output
-    features = _summaries(stages, body.readout, output, prefix)
-    if body.front is not None:
-        features.append(stages.add("mean", z))
-    return features[0] if len(features) == 1 else stages.add("join", *features)
-
-
-def _front(stages: Stages, front: ConvolutionalFront, z: int, prefix: str) -> int:
-    """Three convolutions, each with its normalisation folded into its weights."""
-    pairs = zip(front.convolutions, front.norms, strict=True)
-    for k, (convolution, norm) in enumerate(pairs):
-        assert isinstance(convolution, nn.Conv1d) and isinstance(norm, nn.BatchNorm1d)
-        assert norm.running_mean is not None and norm.running_var is not None
-        gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-        weight = convolution.weight.double() * gain[:, None, None]
-        bias = norm.bias.double() - norm.running_mean.double() * gain
-        z = stages.add(
-            "convolution",
-            z,
-            weight=stages.blob.add(f"{prefix}front.{k}.weight", weight),
-            bias=stages.blob.add(f"{prefix}front.{k}.bias", bias),
-        )
-        z = stages.add("relu", z)
-    return z
-
-
-def _summaries(stages: Stages, readout: Readout, x: int, prefix: str) -> list[int]:
-    """The summaries of the steps of a sequence."""
-    results = []
-    for name in readout.summaries:
-        match name:
-            case "attention":
-                score: Any = readout.attention.score
-                hidden = stages.linear(x, f"{prefix}attention.0", score[0])
-                scores = stages.linear(stages.add("tanh", hidden), f"{prefix}attention.1", score[2])
-                results.append(stages.add("attend", scores, x))
-            case "share":
-                thresholds = stages.blob.add(f"{prefix}thresholds", readout.thresholds)
-                results.append(stages.add("share", x, thresholds=thresholds))
-            case "last" if readout.directions == 2:
-                results.append(stages.add("ends", x))
-            case _:  # last, mean or max
-                results.append(stages.add(name, x))
-    return results
-
-
-def _scores(stages: Stages, model: Model, prefix: str) -> int:
-    """The read-out of a model of classes or symbols, before its softmax."""
-    features = _features(stages, model, _encoded(stages, model, prefix), prefix)
-    readout = model.readout
-    if not isinstance(readout, TiedReadout):
-        return stages.linear(features, f"{prefix}readout", readout)
-    features = stages.linear(features, f"{prefix}readout.projection", readout.projection)
-    weight = stages.blob.add(f"{prefix}embedding", model.embedding.weight)
-    bias = stages.blob.add(f"{prefix}readout.bias", readout.bias)
-    return stages.add("linear", features, weight=weight, bias=bias)
-
-
-def _forecast(stages: Stages, model: Model, members: list[Model], prefixes: list[str]) -> None:
-    """The quantiles of a forecast: base and networks, their mean, and back to the data's units."""
-    task = model.task
-    assert isinstance(task, Forecast)
-    sorted_ = [
-        _quantiles(stages, member, prefix) for member, prefix in zip(members, prefixes, strict=True)
-    ]
-    quantiles = sorted_[0] if len(sorted_) == 1 else stages.add("average", *sorted_)
-    blob, targets = stages.blob, task.places.targets
-    widening: Any = model.widening
-    if widening.dim() == 1:
-        widening = widening.expand(task.horizon, -1)
-    transforms = ["none"] * len(targets) if task.base is None else list(task.base.transforms)
-    stages.add(
-        "unscale",
-        quantiles,
-        mean=blob.add("targets.mean", model.mean[targets]),
-        scale=blob.add("targets.scale", model.scale[targets]),
-        widening=blob.add("widening", widening),
-        transforms=transforms,
-        floor=list(task.floor),
-    )
-
-
-def _quantiles(stages: Stages, model: Model, prefix: str) -> int:
-    """The sorted quantiles of one network, in the scale of its channels: (1, H K Q)."""
-    task, blob = model.task, stages.blob
-    assert isinstance(task, Forecast)
-    places = task.places
-    z = _encoded(stages, model, prefix)
-    scaled = scale = None
-    if task.base is not None or task.per_window:
-        own = places.own
-        smallest: Any = [MIN_SPREAD] * len(own) if task.base is None else task.base.smallest_spread
-        scale = stages.add("window-scale", z, columns=own, smallest=list(map(float, smallest)))
-        scaled = stages.add("in-window-scale", z, scale, columns=own)
-    events = scaled if task.per_window and scaled is not None else z
-    features = _features(stages, model, events, prefix)
-    terms = [stages.linear(features, f"{prefix}readout", model.readout)]
-    known = None
-    if task.known:
-        positions = task.positions(task.known)
-        known = stages.add("known", size=len(positions))
-        mean = blob.add(f"{prefix}known.mean", model.mean[positions])
-        spread = blob.add(f"{prefix}known.scale", model.scale[positions])
-        known = stages.add("scale", known, mean=mean, scale=spread)
-        hidden = stages.add("tanh", stages.linear(known, f"{prefix}ahead.0", model.ahead[0]))
-        terms.append(stages.add("flat", stages.linear(hidden, f"{prefix}ahead.2", model.ahead[2])))
-    targets = [places.own.index(position) for position in places.targets]
-    if task.base is not None:
-        assert scaled is not None and scale is not None
-        buffers = {
-            name: blob.add(f"{prefix}{name}", getattr(model, name))
-            for name in (*_BASE, *(("base_past",) if hasattr(model, "base_past") else ()))
-        }
-        reads = (scaled, scale, *(() if known is None else (known,)))
-        terms.append(
-            stages.add(
-                "base",
-                *reads,
-                **buffers,
-                targets=places.targets,
-                own=targets,
-                lagged=places.lagged,
-                ahead=places.ahead if task.known else [],
-                calendar=places.calendar if task.known else [],
-                static=places.static,
-            )
-        )
-    total = terms[0] if len(terms) == 1 else stages.add("add", *terms)
-    reads = (total,) if scale is None else (total, scale)
-    return stages.add("quantiles", *reads, targets=len(targets), own=targets)
-
-
-#: The tensors of a forecast's base that every one has.
-_BASE = (
-    "base_own",
-    "base_ahead",
-    "base_static",
-    "base_mean",
-    "base_bias",
-    "base_quantiles",
-    "base_fixed",
-)

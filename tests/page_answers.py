@@ -1,0 +1,52 @@
+"""Ask the page's engine, in Node, what it computes; the tests compare it with Python."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VIEW = Path(__file__).parent.parent / "view"
+NODE = shutil.which("node")
+BUILDER = VIEW / "node_modules" / "esbuild"
+
+needs_builder = pytest.mark.skipif(
+    NODE is None or not BUILDER.exists(),
+    reason="node or the builder is not installed: npm ci --prefix view",
+)
+
+
+def build_engine(folder: Path) -> Path:
+    """Bundle the engine with what the tests ask it: one script, for Node and for browsers."""
+    build(folder, "--tests")
+    return folder / "answers.js"
+
+
+def build(folder: Path, *options: str) -> None:
+    """Run the page's build into a folder."""
+    command = [str(NODE), "build.mjs", *options, str(folder)]
+    built = subprocess.run(command, cwd=VIEW, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+
+
+def ask(engine: Path, jobs: Sequence[dict[str, Any]], folder: Path) -> list[Any]:
+    """The engine's answers to jobs, all in one process."""
+    (folder / "jobs.json").write_text(json.dumps(list(jobs)))
+    program = (
+        "const fs = require('fs'), vm = require('vm');"
+        "vm.runInThisContext(fs.readFileSync(process.argv[1], 'utf8'));"
+        "const jobs = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));"
+        # JSON has no infinity.
+        "const plain = (k, v) => (typeof v === 'number' && !isFinite(v) ? String(v) : v);"
+        "console.log(JSON.stringify(jobs.map(globalThis.answer), plain));"
+    )
+    command = [str(NODE), "-e", program, str(engine), str(folder / "jobs.json")]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    answers: list[Any] = json.loads(run.stdout)
+    return answers
