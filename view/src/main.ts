@@ -20,10 +20,12 @@ import { zoomPanel } from "./ui/zoom.ts";
 /** Fields of the state whose change is a place to come back to. */
 const PLACES: readonly (keyof State)[] = ["example", "zoom", "tour", "model", "pair"];
 
-function start(): void {
+async function start(): Promise<void> {
   const source = document.getElementById("gatewright-document")?.textContent ?? "";
   const session = new Session(readDocument(source), fromAddress(location.hash));
   document.title = `${session.document.title} · Gatewright`;
+
+  await session.start();
 
   const panels: Panel[] = [];
   let drawing = 0;
@@ -145,6 +147,7 @@ function start(): void {
     ),
   );
   onKeys(session, go, play);
+  session.onReady = drawSoon;
   paint();
   draw();
 }
@@ -168,9 +171,7 @@ function keysHelp(): HTMLElement {
   );
 }
 
-try {
-  start();
-} catch (error) {
+start().catch((error: unknown) => {
   const isDamaged = error instanceof DocumentError;
   document.body.replaceChildren(
     element(
@@ -181,4 +182,4 @@ try {
     ),
   );
   if (!isDamaged) console.error(error);
-}
+});

@@ -59,7 +59,7 @@ export function diagram(session: Session, go: (patch: Partial<State>) => void): 
       event.stopPropagation();
       go({ name: full, zoom: "formula" });
     });
-    const value = session.liveValue(full, before);
+    const value = session.liveNode(Number(group.getAttribute("data-node") ?? NaN));
     const key = `${name}${before ? " before" : ""}`;
     if (value === null || written.has(key)) continue;
     const place = labelPlace(group);

@@ -12,7 +12,7 @@ const MOST = 8;
 export function predictionPanel(session: Session): Panel {
   const { node, body } = frame("Prediction", "prediction");
   const draw = (): void => {
-    const rows = session.runs.map((_, index) => index);
+    const rows = session.shownModels;
     fill(
       body,
       ...rows.flatMap((index) => [
@@ -34,8 +34,7 @@ function one(session: Session, index: number): HTMLElement {
       "This is a layer without a read-out: its answer is its short-term memory, in the tracks.",
     );
   }
-  const run = session.runs[index]!;
-  const answer = run.answer(session.state.time);
+  const answer = session.answer(index, session.state.time);
   const labels = session.labels;
   const truth = session.truth(session.state.time);
   const order = Array.from(answer.keys()).sort((a, b) => answer[b]! - answer[a]!);
@@ -43,7 +42,7 @@ function one(session: Session, index: number): HTMLElement {
   const listed = order.slice(0, MOST);
   const right = truth === null ? -1 : labels.indexOf(truth);
   if (right >= 0 && !listed.includes(right)) listed[listed.length - 1] = right;
-  const plain = session.plain[index]?.answer(session.state.time) ?? answer;
+  const plain = session.answer(index, session.state.time, true);
   const changed = session.isChanged && answer.some((value, k) => Math.abs(value - plain[k]!) > 1e-6);
   const name = (k: number): string => (session.isText ? visible(labels[k] ?? "?") : (labels[k] ?? `output ${k}`));
   const when =

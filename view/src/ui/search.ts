@@ -73,9 +73,9 @@ export function searchPanel(session: Session, go: (patch: Partial<State>) => voi
         paintHeat(canvas, piece, units.slice(0, 24), palette());
         return element(
           "button",
-          { type: "button", onclick: () => go({ example: match.example, text: null, edits: [], holds: [], cuts: [], time: match.from, span: [match.from, match.to] }) },
+          { type: "button", onclick: () => go({ example: match.example, text: null, edits: [], holds: [], cuts: [], time: match.from, span: [match.from, match.to - 1] }) },
           element("strong", {}, session.exampleTitle(match.example)),
-          ` steps ${match.from} to ${match.to}, ${Math.round(match.share * 100)} % of the units`,
+          ` steps ${match.from} to ${match.to - 1}, ${Math.round(match.share * 100)} % of the units`,
           piece.text === null
             ? null
             : element("span", { class: "tokens" }, piece.text.before, element("mark", {}, piece.text.inside), piece.text.after),

@@ -38,7 +38,7 @@ const PEEPHOLE = ["The forget gate", "The input gate", "The output gate"] as con
 const GRU = ["It is replaced by the candidate", "It stays as it was", "It becomes 0"] as const;
 
 /** The value of the looked-at layer under a role's name, or its letter in words. */
-function letter(session: Session, role: "keep" | "write" | "show" | "memory"): string {
+function letter(session: Session, role: "keep" | "show" | "memory"): string {
   return session.roles[role] ?? "";
 }
 

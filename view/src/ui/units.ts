@@ -29,7 +29,7 @@ export function unitsPanel(session: Session, go: (patch: Partial<State>) => void
     const { timeConstants } = session;
     const saturation = gate === "" ? null : session.saturation(gate);
     const parts: (Node | null)[] = [];
-    if (saturation !== null) parts.push(scatter(session, go, saturation.closed, saturation.open, session.label(gate)));
+    if (saturation !== null) parts.push(scatter(session, go, saturation.shut, saturation.open, session.label(gate)));
     if (timeConstants !== null) parts.push(constants(session, go, timeConstants));
     if (parts.length === 0) {
       parts.push(element("p", { class: "quiet" }, `${session.layer.cell} has no gates: no unit is open or closed, and none keeps its memory by a factor.`));
@@ -41,7 +41,7 @@ export function unitsPanel(session: Session, go: (patch: Partial<State>) => void
         ["unit", ...(saturation === null ? [] : ["closed", "open"]), ...(timeConstants === null ? [] : ["remembers (steps)"])],
         Array.from({ length: session.hiddenSize }, (_, k) => [
           String(k),
-          ...(saturation === null ? [] : [saturation.closed[k] ?? NaN, saturation.open[k] ?? NaN]),
+          ...(saturation === null ? [] : [saturation.shut[k] ?? NaN, saturation.open[k] ?? NaN]),
           ...(timeConstants === null ? [] : [timeConstants[k] ?? NaN]),
         ]),
       ),
