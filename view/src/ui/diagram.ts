@@ -66,28 +66,30 @@ export function diagram(session: Session, go: (patch: Partial<State>) => void): 
     if (place === null) continue;
     written.add(key);
     const text = shortNumber(value);
-    const width = text.length * 8.2 + 10;
+    const width = text.length * 9.4 + 8;
+    const left = place.anchor === "end" ? -width : 0;
     group.append(
       drawn(
         "g",
         { class: "live", transform: `translate(${place.x},${place.y})` },
         drawn("title", {}, `${name}${before ? " before the step" : ""} = ${text}`),
-        drawn("rect", { x: -width / 2, y: -11, width, height: 20, rx: 5 }),
-        drawn("text", { "text-anchor": "middle", y: 4 }, text),
+        drawn("rect", { x: left, y: -16, width, height: 22, rx: 5 }),
+        drawn("text", { "text-anchor": "middle", x: left + width / 2 }, text),
       ),
     );
   }
   return svg;
 }
 
-/** The point at which the value of a group is written: next to its own label or box. */
-function labelPlace(group: SVGElement): { x: number; y: number } | null {
+/** The point at which the value of a group is written: after its name, where it has one. */
+function labelPlace(group: SVGElement): { x: number; y: number; anchor: "start" | "middle" | "end" } | null {
   const number = (node: Element, name: string): number => Number(node.getAttribute(name) ?? 0);
-  const box = group.querySelector("rect");
-  if (box !== null && box.closest("[data-name]") === group) {
-    return { x: number(box, "x") + number(box, "width") / 2, y: number(box, "y") - 3 };
-  }
-  const text = group.querySelector("text");
-  if (text !== null && text.closest("[data-name]") === group) return { x: number(text, "x"), y: number(text, "y") - 26 };
-  return null;
+  const names = Array.from(group.querySelectorAll("text.gw-name")).filter((text) => text.closest("[data-name]") === group);
+  const name = names[0];
+  if (name === undefined) return null;
+  const anchor = name.getAttribute("text-anchor");
+  // Below a name, since wires leave to its sides.
+  if (anchor === "end") return { x: number(name, "x"), y: number(name, "y") + 26, anchor: "end" };
+  if (anchor === "middle") return { x: number(name, "x") + 16, y: number(name, "y"), anchor: "start" };
+  return { x: number(name, "x") + name.textContent!.length * 8.8 + 5, y: number(name, "y"), anchor: "start" };
 }

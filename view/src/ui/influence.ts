@@ -6,7 +6,7 @@ import type { Panel } from "./panels.ts";
 import { frame, numbersTable } from "./panels.ts";
 import type { Session } from "./session.ts";
 import type { State } from "./state.ts";
-import { axis, listen, magnitude, overSteps, paintHeat, visible } from "./tracks.ts";
+import { axis, listen, magnitude, overSteps, paintHeat } from "./tracks.ts";
 
 type Go = (patch: Partial<State>) => void;
 
@@ -60,8 +60,8 @@ export function influencePanel(session: Session, go: Go): Panel {
     const select = element(
       "select",
       { "aria-label": "Answer to explain", onchange: () => go({ output: Number(select.value) }) },
-      element("option", { value: -1, selected: session.state.output < 0 }, `likeliest (${influence === null ? "none" : visible(outputs[influence.output] ?? "")})`),
-      ...outputs.map((name, k) => element("option", { value: k, selected: k === session.state.output }, visible(name))),
+      element("option", { value: -1, selected: session.state.output < 0 }, session.state.output < 0 ? session.likeliest : "likeliest"),
+      ...outputs.map((_, k) => element("option", { value: k, selected: k === session.state.output }, session.outputLabel(k))),
     );
     fill(tools, outputs.length > 1 ? element("label", {}, "Answer", select) : null);
     if (influence === null) {
@@ -101,11 +101,11 @@ export function influencePanel(session: Session, go: Go): Panel {
     fill(axisBox, axis(steps, chart.clientWidth || 600, session.tokens));
     cursor.style.left = `${(session.state.time / steps) * 100}%`;
     cursor.style.width = `${100 / steps}%`;
-    const label = visible(outputs[output] ?? `output ${output}`);
+    const label = session.outputLabel(output);
     const place = session.answersEveryStep ? ` at step ${step}` : "";
     about.textContent =
       `Bars: how strongly “${label}”${place} answers to a small change of each input (the gradient times the input's spread, largest ${shortNumber(most)}). ` +
-      (session.halfInfluence === null ? "" : `Half of all influence comes from the last ${session.halfInfluence} steps. `) +
+      halfText(session.halfInfluence) +
       (channels.length > 1 ? `Below, one row a channel, blue for and orange against it. ` : "") +
       (cut === null ? "" : `Orange line: by how much the answer changes if a step is cut out, at most ${shortNumber(largestCut)}. `) +
       "One sequence.";
@@ -123,6 +123,11 @@ export function influencePanel(session: Session, go: Go): Panel {
     );
   };
   return { node, draw };
+}
+
+function halfText(steps: number | null): string {
+  if (steps === null) return "";
+  return `Half of all influence comes from the last ${steps === 1 ? "step" : `${steps} steps`}. `;
 }
 
 function influenceKey(session: Session): string {

@@ -90,7 +90,7 @@ function one(session: Session, index: number): HTMLElement {
 function forecast(session: Session, index: number): HTMLElement {
   const result = session.forecast(index);
   if (result === null) return element("p", { class: "quiet" }, "No forecast for this input.");
-  const { past, quantiles, levels, truth, unit } = result;
+  const { name, past, quantiles, levels, truth, unit } = result;
   const steps = past.length + (quantiles[0]?.length ?? 0);
   const everything = [...past, ...quantiles.flat(), ...(truth ?? [])].filter(Number.isFinite);
   const low = Math.min(...everything);
@@ -125,9 +125,10 @@ function forecast(session: Session, index: number): HTMLElement {
     element(
       "figcaption",
       { class: "quiet" },
-      `The last ${past.length} steps, the forecast of ${middle.length} steps (orange, with its interval from ${shortNumber(levels[0] ?? 0)} to ${shortNumber(levels[levels.length - 1] ?? 1)})`,
+      `${name}: the last ${past.length} steps, the forecast of ${middle.length} steps (orange, with its interval from ${shortNumber(levels[0] ?? 0)} to ${shortNumber(levels[levels.length - 1] ?? 1)})`,
       truth === null ? "" : ", and what came (dashed)",
-      unit === "" ? "." : `, in ${unit}.`,
+      unit === "" ? "" : `, in ${unit}`,
+      `. The height goes from ${shortNumber(low)} to ${shortNumber(high)}.`,
     ),
     numbersTable(
       "The forecast as numbers",

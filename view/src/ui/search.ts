@@ -51,7 +51,7 @@ export function searchPanel(session: Session, go: (patch: Partial<State>) => voi
       fill(results);
       return;
     }
-    const key = `${session.version} ${state.name} ${state.span.join()} ${state.threshold} ${session.theme}`;
+    const key = `${session.version} ${state.name} ${state.span.join()} ${state.threshold} ${session.theme} ${session.exampleCount}`;
     if (key === done) return;
     done = key;
     const { units, matches } = session.search();
@@ -73,7 +73,7 @@ export function searchPanel(session: Session, go: (patch: Partial<State>) => voi
         paintHeat(canvas, piece, units.slice(0, 24), palette());
         return element(
           "button",
-          { type: "button", onclick: () => go({ example: match.example, text: null, edits: [], holds: [], cuts: [], time: match.from, span: [match.from, match.to - 1] }) },
+          { type: "button", onclick: () => go(session.goTo(match)) },
           element("strong", {}, session.exampleTitle(match.example)),
           ` steps ${match.from} to ${match.to - 1}, ${Math.round(match.share * 100)} % of the units`,
           piece.text === null

@@ -25,7 +25,7 @@ import { Overview } from "./overview.ts";
 import { plainLayer, rolesOf, type Roles } from "./roles.ts";
 import { describeStages, type StageView } from "./stageview.ts";
 import type { Held, State } from "./state.ts";
-import { magnitude, type Track } from "./tracks.ts";
+import { magnitude, visible, type Track } from "./tracks.ts";
 
 /** Multiplications that are done at once; more are done in slices. */
 const AT_ONCE = 4e6;
@@ -70,6 +70,8 @@ export interface Surroundings {
 
 /** A forecast in the units of the data. */
 export interface ForecastView {
+  /** The channel that is forecast. */
+  name: string;
   past: number[];
   /** For each level, the values of the steps ahead. */
   quantiles: number[][];
@@ -146,6 +148,7 @@ export class Session {
   private clampSteps(): void {
     const last = this.steps - 1;
     const state = this.state;
+    if (state.time < 0) state.time = this.kind === "layer" ? Math.floor(last / 2) : last;
     state.time = Math.min(state.time, last);
     if (state.span !== null) {
       const [first, end] = state.span;
@@ -345,9 +348,9 @@ export class Session {
   }
   exampleTitle(index: number): string {
     const example = this.document.data[index];
-    if (example === undefined) return "none";
-    const truth = this.kind === "classify" && typeof example.truth === "number" ? `${this.labels[example.truth]}, ` : "";
-    return `${truth}${example.id}`;
+    if (example === undefined) return "This sequence";
+    if (this.kind !== "classify" || typeof example.truth !== "number") return example.id;
+    return `“${this.labels[example.truth]}” (${example.id})`;
   }
   /** The step's own name, such as a date, where it has one. */
   stepName(step: number): string {
@@ -388,6 +391,7 @@ export class Session {
     const at = (ahead: number, level: number): number => data[(ahead * targets.length + target) * levels.length + level]!;
     const ahead = Array.from({ length: horizon }, (_, k) => k);
     return {
+      name: targets[target] ?? "",
       past: Array.from({ length: this.steps }, (_, step) => this.inputAt(step, column)),
       quantiles: levels.map((_, level) => ahead.map((k) => at(k, level))),
       levels,
@@ -507,6 +511,12 @@ export class Session {
     const lesson = this.state.lesson ? (LESSON[short] ?? short) : short;
     if (state === undefined) return lesson;
     return `${lesson} (${this.state.lesson ? (LESSON[state] ?? state) : state})`;
+  }
+  /** The name of the memory that a value is the new value of: `c` for `remember`. */
+  memoryLabel(full: string): string {
+    const term = this.layerDocument.named[this.shortName(full)];
+    const state = Object.entries(this.layerDocument.states).find(([, entry]) => entry.update === term)?.[0] ?? this.shortName(full);
+    return this.state.lesson ? (LESSON[state] ?? state) : state;
   }
   /** null for a factor in 0..1, else the magnitude of the value in this run. */
   limit(full: string, model = this.state.model): number | null {
@@ -666,6 +676,17 @@ export class Session {
     if (this.kind === "layer") return Array.from({ length: this.answer(this.state.model, 0).length }, (_, k) => `unit ${k}`);
     return this.labels;
   }
+  /** An output's name with its white space visible. */
+  outputLabel(output: number): string {
+    const name = this.outputNames()[output] ?? `output ${output}`;
+    return this.isText ? visible(name) : name;
+  }
+  /** The answer that is explained where none is chosen, in words. */
+  get likeliest(): string {
+    const own = this.influenceOutput();
+    if (this.kind === "layer") return `the chosen unit`;
+    return `${this.kind === "forecast" ? "middle" : "likeliest"}: ${this.outputLabel(own)}`;
+  }
   private influenceOutput(): number {
     const names = this.outputNames();
     if (this.state.output >= 0 && this.state.output < names.length) return this.state.output;
@@ -751,6 +772,13 @@ export class Session {
     if (span === null) return { units: [], on: [], matches: [] };
     const isPlain = this.state.text === null && !this.isChanged;
     return this.overview.search(model, example, name, span[0], span[1] + 1, threshold, isPlain);
+  }
+  /** The state that shows a match. */
+  goTo({ example, from, to }: Span): Partial<State> {
+    const place = { time: from, span: [from, to - 1] as [number, number] };
+    // What was typed or changed by hand comes after the examples.
+    if (example >= this.document.data.length) return place;
+    return { ...place, example, text: null, edits: [], holds: [], cuts: [] };
   }
   /** The steps of a match with some before and after it, for a picture. */
   around(match: Span, around: number): Surroundings {

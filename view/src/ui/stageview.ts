@@ -39,6 +39,10 @@ const WORDS: Record<string, [string, string]> = {
   columns: ["Some channels", "the others are left out"],
   quantiles: ["Quantiles", "of each step ahead"],
   unscale: ["Units of the data", "the scaling, undone"],
+  base: ["Base forecast", "the best simple methods; the network adds what they miss"],
+  "window-scale": ["Level and spread", "of the series in this window"],
+  "in-window-scale": ["Scaled window", "mean 0 and spread 1 in this window"],
+  flat: ["One row", "all steps ahead side by side"],
   known: ["Known ahead", "what is known of the steps to come"],
 };
 

@@ -25,7 +25,7 @@ export interface State {
   /** A text typed by hand, which replaces the example. */
   text: string | null;
   edits: Edit[];
-  /** The step under the cursor. */
+  /** The step under the cursor; −1 for one that shows something. */
   time: number;
   /** The named value that is looked at, such as `l0.forget`. */
   name: string;
@@ -57,10 +57,10 @@ export const START: State = {
   example: 0,
   text: null,
   edits: [],
-  time: 0,
+  time: -1,
   name: "",
   unit: 0,
-  zoom: "model",
+  zoom: "cell",
   order: "memory",
   lines: false,
   span: null,
@@ -88,7 +88,7 @@ export function toAddress(state: State): string {
   put("example", state.example, 0);
   if (state.text !== null) parts.push(["text", state.text]);
   put("edits", state.edits.map((e) => `${e.channel}:${e.step}:${e.value}`).join(","), "");
-  put("time", state.time, 0);
+  put("time", state.time, -1);
   put("name", state.name, "");
   put("unit", state.unit, 0);
   put("zoom", state.zoom, START.zoom);
@@ -131,7 +131,7 @@ export function fromAddress(address: string): State {
   state.tour = whole("tour", 0);
   state.example = whole("example", 0);
   state.text = fields.get("text") ?? null;
-  state.time = whole("time", 0);
+  state.time = whole("time", -1, -1);
   state.name = fields.get("name") ?? "";
   state.unit = whole("unit", 0);
   state.channel = whole("channel", 0);

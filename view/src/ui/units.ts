@@ -114,7 +114,7 @@ function constants(session: Session, go: (patch: Partial<State>) => void, values
     { class: "chart", viewBox: `0 0 ${width + 20} ${height + 24}`, role: "group", "aria-label": "How long each unit remembers" },
     ...[0.1, 1, 10, 100, 1000].flatMap((value) => [
       drawn("path", { class: "grid", d: `M${8 + share(value) * width},0V${height}` }),
-      drawn("text", { x: 8 + share(value) * width, y: height + 16, "text-anchor": value === 0.1 ? "start" : value === 1000 ? "end" : "middle" }, value === 1000 ? "1000 steps" : String(value)),
+      drawn("text", { x: 8 + share(value) * width, y: height + 16, "text-anchor": value === 0.1 ? "start" : value === 1000 ? "end" : "middle" }, String(value)),
     ]),
     ...order.map((unit, row) =>
       drawn(
@@ -141,7 +141,7 @@ function constants(session: Session, go: (patch: Partial<State>) => void, values
     element(
       "figcaption",
       { class: "quiet" },
-      "How long each unit remembers: the steps after which its memory gates, at their mean, leave a share of 1/e (37 %).",
+      "How long each unit remembers, in steps: those after which its memory gates, at their mean, leave a share of 1/e (37 %).",
       longest === undefined ? "" : ` The longest is unit ${longest} with ${shortNumber(values[longest]!)} steps.`,
     ),
   );

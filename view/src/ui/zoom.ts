@@ -122,7 +122,7 @@ function layerView(session: Session, go: Go): Node[] {
           ...session.stateNames().flatMap((name) => {
             const values = session.rowAt(name, step);
             return [
-              element("div", { class: "quiet" }, `${session.label(name)}: `, shortNumber(values[unit] ?? 0)),
+              element("div", { class: "quiet" }, `${session.memoryLabel(name)} `, shortNumber(values[unit] ?? 0)),
               stripe(values, session.limit(name), `${session.label(name)} of all units at step ${step}`),
             ];
           }),
@@ -154,7 +154,7 @@ function cellView(session: Session, go: Go): Node[] {
     element(
       "div",
       { class: "row" },
-      element("span", { class: "quiet" }, `Live: unit ${session.state.unit} at step ${session.state.time}. Boxes are learned, pills are pointwise, the thick line is the memory.`),
+      element("span", { class: "quiet" }, `Live: unit ${session.state.unit} at step ${session.state.time}. Boxes are learned, circles work unit by unit, the thick line is the memory.`),
     ),
     element("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": "Diagram of the cell" }, diagram(session, go)),
     element("p", { class: "quiet" }, "Click a value in the diagram to open its formula."),
