@@ -61,10 +61,10 @@ export function searchPanel(session: Session, go: (patch: Partial<State>) => voi
       return;
     }
     about.textContent =
-      `${units.length} unit${units.length === 1 ? " is" : "s are"} on from step ${state.span[0]} to ${state.span[1]}: ${units.slice(0, 12).join(", ")}${units.length > 12 ? ", …" : ""}. ` +
+      `${units.length} unit${units.length === 1 ? " is" : "s are"} on from step ${state.span[0]} to ${state.span[1]}: ${units.slice(0, 12).join(", ")}${units.length > 12 ? " and others" : ""}. ` +
       (matches.length === 0
         ? `Nowhere else in the ${session.exampleCount} examples are they on together.`
-        : `In ${session.exampleCount} examples, the ${Math.min(LISTED, matches.length)} spans that fit best, aligned at their first step:`);
+        : `Where they are on together in ${session.exampleCount} example${session.exampleCount === 1 ? "" : "s"}, the best ${Math.min(LISTED, matches.length)} of ${matches.length}, aligned at their first step:`);
     fill(
       results,
       ...matches.slice(0, LISTED).map((match) => {

@@ -16,6 +16,8 @@ interface Step {
   title: string;
   text: (session: Session) => string[];
   task: (session: Session) => string;
+  /** The panel in which it is done. */
+  panel: string;
   /** Choices to pick from, or null where a number is typed, or undefined where something is done. */
   choices?: (session: Session) => string[] | null;
   check: Check;
@@ -44,6 +46,7 @@ function letter(session: Session, role: "keep" | "show" | "memory"): string {
 
 const STEPS: readonly Step[] = [
   {
+    panel: "tracks",
     title: "An event arrives at every step",
     text: (s) => [
       "A recurrent network reads a sequence one event at a time. " +
@@ -56,6 +59,7 @@ const STEPS: readonly Step[] = [
     view: (s) => ({ zoom: "model", time: 0, name: s.full("output") }),
   },
   {
+    panel: "zoom",
     title: "Two memories, or only one",
     text: (s) =>
       s.roles.memory !== null && s.roles.memory !== s.roles.output
@@ -75,6 +79,7 @@ const STEPS: readonly Step[] = [
     view: () => ({ zoom: "layer" }),
   },
   {
+    panel: "tracks",
     title: "The learn gate: how much of the new is taken in",
     text: (s) =>
       s.has("learn")
@@ -102,6 +107,7 @@ const STEPS: readonly Step[] = [
     view: (s) => ({ zoom: "cell", name: s.has("learn") ? s.full("learn") : s.full("output"), lines: false }),
   },
   {
+    panel: "hold",
     title: "The forget gate: how much of the old is left",
     text: (s) => [
       s.roles.keep !== null
@@ -127,6 +133,7 @@ const STEPS: readonly Step[] = [
     view: (s) => ({ zoom: "cell", name: s.roles.keep !== null ? s.full("keep") : s.full("output"), holds: [] }),
   },
   {
+    panel: "zoom",
     title: "The remember gate: the new long-term memory",
     text: (s) => {
       if (!s.has("learn") || !s.has("forget") || !s.has("remember")) {
@@ -149,6 +156,7 @@ const STEPS: readonly Step[] = [
     view: (s) => ({ zoom: "formula", holds: [], name: s.has("remember") ? s.full("remember") : s.full("memory") }),
   },
   {
+    panel: "hold",
     title: "The use gate: the new short-term memory",
     text: (s) => [
       s.has("use")
@@ -170,6 +178,7 @@ const STEPS: readonly Step[] = [
     view: (s) => ({ zoom: "cell", holds: [], name: s.has("use") ? s.full("use") : s.full("output") }),
   },
   {
+    panel: "zoom",
     title: "Peepholes: gates that see the long-term memory",
     text: (s) => [
       "The gates of an LSTM decide from the event and the short-term memory. With peepholes they also see the long-term memory: the forget and the input gate the old one, since the new one is not there yet. " +
@@ -182,6 +191,7 @@ const STEPS: readonly Step[] = [
     view: () => ({ zoom: "cell", holds: [] }),
   },
   {
+    panel: "zoom",
     title: "The GRU: two gates on one memory",
     text: () => [
       "A gated recurrent unit has one memory h, and one factor z that does both at once: h' = (1 − z) · n + z · h, with a candidate n. What is not kept is replaced.",
@@ -193,6 +203,7 @@ const STEPS: readonly Step[] = [
     view: () => ({ zoom: "formula", holds: [] }),
   },
   {
+    panel: "influence",
     title: "Why a plain RNN forgets after 8 to 10 steps",
     text: () => [
       "Learning follows the influence of an input on a later answer, step by step backwards. In a plain RNN each step multiplies it by the same matrix and by a slope of at most 1. " +
@@ -205,6 +216,7 @@ const STEPS: readonly Step[] = [
     view: (s) => ({ zoom: "layer", holds: [], time: Math.max(0, s.steps - 1) }),
   },
   {
+    panel: "influence",
     title: "Why the gradient of an LSTM does not vanish",
     text: (s) => [
       "Along the long-term memory a step multiplies the influence only by the forget factor, and the gate can learn to be near 1. " +
@@ -286,6 +298,7 @@ export class Tour {
         "div",
         { class: "row" },
         element("button", { type: "button", class: "chip", disabled: tour === 1, onclick: () => this.enter(tour - 1) }, "Back"),
+        element("button", { type: "button", class: "chip", onclick: () => document.getElementById(step.panel)?.scrollIntoView({ block: "center" }) }, "Show the place"),
         element(
           "button",
           { type: "button", class: "chip", "aria-pressed": this.passed ? "true" : "false", onclick: () => this.enter(tour + 1) },
