@@ -130,7 +130,7 @@ def check(model: Model, part: Any, expected: Any, engine: Path, folder: Path) ->
     # The last row of a model with an answer at every step, else the first.
     last = model.task.every_step
     questions[0]["gradients"] = [{"output": 1} if last else {"output": 1, "step": 0}]
-    nudged = [] if model.task.symbols is not None else [0, 5, 13]
+    nudged = [] if model.task.symbols is not None else [0, 5, 13, -1]
     questions += [{"example": 0, "nudges": [(at, by)]} for at in nudged for by in (NUDGE, -NUDGE)]
     text = document({"model": model}, part, count=count)
     (answers,) = ask(engine, [{"document": text, "questions": questions}], folder)
