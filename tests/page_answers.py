@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -9,8 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from torch import Tensor
 
+from gatewright.deploy.page import document_of
+from gatewright.page.document import to_text
+
+#: The largest difference between the engine and Python, as a share of 1 + the value.
+LIMIT = 1e-5
 VIEW = Path(__file__).parent.parent / "view"
 NODE = shutil.which("node")
 BUILDER = VIEW / "node_modules" / "esbuild"
@@ -50,3 +58,21 @@ def ask(engine: Path, jobs: Sequence[dict[str, Any]], folder: Path) -> list[Any]
     assert run.returncode == 0, run.stderr
     answers: list[Any] = json.loads(run.stdout)
     return answers
+
+
+def exact(module: Any) -> Any:
+    """The same network in float64, with the same weights."""
+    return copy.deepcopy(module).double()
+
+
+def document(models: dict[str, Any], data: Any = None, **options: Any) -> str:
+    return to_text(document_of(models, data, **options))
+
+
+def off(actual: Any, expected: Any) -> float:
+    """The largest difference, as a share of 1 + the expected value."""
+    expected = expected.detach().numpy() if isinstance(expected, Tensor) else np.asarray(expected)
+    actual = np.asarray(actual, dtype=np.float64)
+    assert actual.size == expected.size
+    difference = np.abs(actual - expected.ravel()) / (1.0 + np.abs(expected.ravel()))
+    return float(difference.max(initial=0.0))

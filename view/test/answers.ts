@@ -9,6 +9,8 @@ interface Question {
   model?: number;
   example: number;
   options?: engine.RunOptions;
+  /** Positions in the sequence's values, from the end where negative, and what is added there. */
+  nudges?: [number, number][];
   /** Run with `options` from this step on, on top of a run without them. */
   after?: number;
   values?: string[];
@@ -32,6 +34,9 @@ export function answer(job: Job): unknown {
   return job.questions.map((question) => {
     const model = models[question.model ?? 0]!;
     const sequence = engine.exampleSequence(page, page.data[question.example]!);
+    for (const [at, by] of question.nudges ?? []) {
+      sequence.values[at < 0 ? sequence.values.length + at : at]! += by;
+    }
     let run = engine.run(model, sequence, question.after === undefined ? question.options : {});
     if (question.after !== undefined) {
       run = engine.run(model, sequence, {

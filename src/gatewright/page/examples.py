@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gatewright.data import read
+from gatewright.data import Recordings, Series, Text, read
 from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import ArgumentError, DataError
 from gatewright.layers.recurrent import Recurrent
@@ -56,20 +56,30 @@ def examples(model: Any, data: Any, count: int = COUNT) -> list[dict[str, Any]]:
 def test_part(model: Model, data: Any) -> Any:
     """The test part of data that are read as the model's own were.
 
+    It is the part that was published with them, else the part that a training would split off.
+    Data without labels, and an object of a data type, are taken whole.
+
     Raises:
         DataError: if they are for another task, or do not fit the model.
     """
-    reading = read(data, **model.reading)
-    if reading.task != model.task.kind:
-        raise DataError(
-            f"{data} is for the task {reading.task}; the model does {model.task.kind}. Give data "
-            "like the data that it was trained on"
-        )
-    own = reading.data if reading.test is None else reading.test
-    ready, _ = model.task.adapt(own)
-    if isinstance(model.task, Classify | Tag):
-        ready = relabelled(ready, model.task.classes)
-    return ready if reading.test is not None else model.task.split(ready)[1]
+    task = model.task
+    if isinstance(data, Recordings | Tagged | Series | Text):
+        own, is_part = data, True
+    else:
+        reading = read(data, **{**model.reading, "labelled": False})
+        if reading.task != task.kind:
+            raise DataError(
+                f"{data} is for the task {reading.task}; the model does {task.kind}. Give data "
+                "like the data that it was trained on"
+            )
+        own = reading.data if reading.test is None else reading.test
+        is_part = reading.test is not None
+    ready, _ = task.adapt(own)
+    if isinstance(task, Classify | Tag):
+        if not ready.classes:
+            return ready
+        ready = relabelled(ready, task.classes)
+    return ready if is_part else task.split(ready)[1]
 
 
 def of_part(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
@@ -101,6 +111,9 @@ def _evenly(length: int, count: int) -> list[int]:
 def _of_classes(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
     """Class by class in turn, an answer that is right and one that is wrong in turn."""
     judged = part.take(range(min(len(part), MAX_JUDGED)))
+    ids = judged.ids or tuple(map(str, range(len(judged))))
+    if not judged.classes:
+        return [_example(ids[k], judged.sequences[k]) for k in _evenly(len(judged), count)]
     answers = model.predict(judged).argmax(-1)
     labels = judged.labels
     queues = {
@@ -117,16 +130,16 @@ def _of_classes(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
         for queue in queues.values():
             if queue and len(chosen) < count:
                 chosen.append(queue.pop(0))
-    ids = judged.ids or tuple(map(str, range(len(judged))))
     return [_example(ids[k], judged.sequences[k], int(labels[k])) for k in chosen]
 
 
 def _of_tags(part: Tagged, count: int) -> list[dict[str, Any]]:
     ids = part.ids or tuple(map(str, range(len(part))))
-    return [
-        _example(ids[k], part.sequences[k], part.labels[k][:MAX_STEPS].tolist())
-        for k in _evenly(len(part), count)
-    ]
+    chosen = []
+    for k in _evenly(len(part), count):
+        truth = part.labels[k][:MAX_STEPS].tolist() if part.classes else None
+        chosen.append(_example(ids[k], part.sequences[k], truth))
+    return chosen
 
 
 def _of_forecast(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
