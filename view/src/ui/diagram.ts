@@ -45,6 +45,9 @@ export function diagram(session: Session, go: (patch: Partial<State>) => void): 
   svg.setAttribute("class", "gatewright-cell");
   svg.setAttribute("role", "img");
   svg.setAttribute("aria-label", `The diagram of ${session.layer.cell} with the numbers of unit ${session.state.unit}`);
+  // Room for the numbers at the right edge.
+  const box = (svg.getAttribute("viewBox") ?? "").split(/[ ,]+/).map(Number);
+  if (box.length === 4 && box.every(Number.isFinite)) svg.setAttribute("viewBox", `${box[0]} ${box[1]} ${box[2]! + 64} ${box[3]}`);
   svg.removeAttribute("width");
   svg.removeAttribute("height");
   const chosen = session.shortName(session.state.name);
@@ -91,5 +94,14 @@ function labelPlace(group: SVGElement): { x: number; y: number; anchor: "start" 
   // Below a name, since wires leave to its sides.
   if (anchor === "end") return { x: number(name, "x"), y: number(name, "y") + 26, anchor: "end" };
   if (anchor === "middle") return { x: number(name, "x") + 16, y: number(name, "y"), anchor: "start" };
-  return { x: number(name, "x") + name.textContent!.length * 8.8 + 5, y: number(name, "y"), anchor: "start" };
+  return { x: number(name, "x") + widthOf(name.textContent!, number(name, "font-size")) + 6, y: number(name, "y"), anchor: "start" };
+}
+
+let ruler: CanvasRenderingContext2D | null = null;
+
+/** The width of a name in the diagram's units. */
+function widthOf(text: string, size: number): number {
+  ruler ??= document.createElement("canvas").getContext("2d")!;
+  ruler.font = `italic ${size}px ${getComputedStyle(document.body).fontFamily}`;
+  return ruler.measureText(text).width;
 }
