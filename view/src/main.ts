@@ -28,11 +28,17 @@ async function start(): Promise<void> {
   await session.start();
 
   const panels: Panel[] = [];
+  const keys = new Map<Panel, string>();
   let drawing = 0;
   const draw = (): void => {
     drawing = 0;
     head();
-    for (const panel of panels) panel.draw();
+    for (const panel of panels) {
+      const key = panel.key === undefined ? undefined : `${panel.key()} ${session.theme}`;
+      if (key !== undefined && keys.get(panel) === key) continue;
+      if (key !== undefined) keys.set(panel, key);
+      panel.draw();
+    }
     tour.draw();
   };
   const drawSoon = (): void => {

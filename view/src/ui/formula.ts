@@ -133,9 +133,10 @@ function contributions(session: Session, product: ProductPart, unit: number): HT
   const rest = product.value - largest.reduce((sum, { part }) => sum + part, 0);
   const count = parts.length - largest.length;
   return numbersTable(
+    `product ${product.term}`,
     `Where ${shortNumber(product.value)} comes from: ${parts.length} number${parts.length === 1 ? "" : "s"} of ${product.source}, each times a weight`,
     [product.source, "number", "weight", "share of the sum"],
-    [
+    () => [
       ...largest.map(({ name, value, weight, part }) => [name, value, weight, part]),
       ...(count > 0 ? [[`${count} more`, "", "", rest]] : []),
     ],

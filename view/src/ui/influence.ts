@@ -54,8 +54,14 @@ export function influencePanel(session: Session, go: Go): Panel {
     draw();
   };
 
+  let drawn_ = "";
   const draw = (): void => {
     const influence = session.influence();
+    const state = `${influenceKey(session)} ${influence === null} ${session.theme} ${cut !== null} ${chart.clientWidth}`;
+    cursor.style.left = `${(session.state.time / session.steps) * 100}%`;
+    cursor.style.width = `${100 / session.steps}%`;
+    if (state === drawn_) return;
+    drawn_ = state;
     const outputs = session.outputNames();
     const select = element(
       "select",
@@ -99,8 +105,6 @@ export function influencePanel(session: Session, go: Go): Panel {
       heat.setAttribute("aria-label", `Influence of ${channels.length} channels at ${steps} steps`);
     }
     fill(axisBox, axis(steps, chart.clientWidth || 600, session.tokens));
-    cursor.style.left = `${(session.state.time / steps) * 100}%`;
-    cursor.style.width = `${100 / steps}%`;
     const label = session.outputLabel(output);
     const place = session.answersEveryStep ? ` at step ${step}` : "";
     about.textContent =
@@ -116,9 +120,10 @@ export function influencePanel(session: Session, go: Go): Panel {
     fill(
       tableBox,
       numbersTable(
+        "influence",
         "Influence as numbers",
         ["step", "influence", ...(cut === null ? [] : ["change if cut out"])],
-        Array.from(total, (value, k) => [String(k), value, ...(cut === null ? [] : [cut.change[cut.steps.indexOf(k)] ?? ""])]).slice(0, 500),
+        () => Array.from(total, (value, k) => [String(k), value, ...(cut === null ? [] : [cut.change[cut.steps.indexOf(k)] ?? ""])]).slice(0, 500),
       ),
     );
   };
@@ -131,5 +136,7 @@ function halfText(steps: number | null): string {
 }
 
 function influenceKey(session: Session): string {
-  return `${session.version} ${session.state.output} ${session.answersEveryStep ? session.state.time : ""}`;
+  const { state } = session;
+  const unit = session.kind === "layer" ? state.unit : "";
+  return `${session.version} ${state.model} ${state.output} ${unit} ${session.answersEveryStep ? state.time : ""}`;
 }

@@ -48,6 +48,7 @@ function textPanel(session: Session, go: Go): Panel {
   const note = element("p", { class: "quiet", role: "status" });
   const picture = element("div", { class: "tokens", tabindex: "0", role: "group", "aria-label": "The text, coloured by the chosen value" });
   const about = element("p", { class: "quiet" });
+  let drawn_ = "";
   body.append(area, note, picture, about);
   picture.addEventListener("click", (event) => {
     const step = (event.target as HTMLElement).dataset["step"];
@@ -64,22 +65,28 @@ function textPanel(session: Session, go: Go): Panel {
     const track = session.track(session.state.name);
     const colours = palette();
     const table = track.limit === null ? colours.factor : colours.signed;
-    fill(
-      picture,
-      ...session.tokens!.map((token, step) => {
-        const position = shade(track.values[step * track.units + session.state.unit]!, track.limit);
-        const classes = [step === session.state.time ? "here" : "", session.state.cuts.includes(step) ? "cut" : ""].join(" ").trim();
-        return element(
-          "span",
-          {
-            "data-step": step,
-            class: classes || undefined,
-            style: { background: colour(table, position), color: isDeep(table, position) ? "#ffffff" : "#14171c" },
-          },
-          token === "\n" ? "⏎\n" : token,
-        );
-      }),
-    );
+    const { unit, time, cuts } = session.state;
+    const key = `${session.version} ${session.state.model} ${session.state.name} ${unit} ${session.theme}`;
+    if (key !== drawn_) {
+      drawn_ = key;
+      fill(
+        picture,
+        ...session.tokens!.map((token, step) => {
+          const position = shade(track.values[step * track.units + Math.min(unit, track.units - 1)]!, track.limit);
+          return element(
+            "span",
+            {
+              "data-step": step,
+              class: cuts.includes(step) ? "cut" : undefined,
+              style: { background: colour(table, position), color: isDeep(table, position) ? "#ffffff" : "#14171c" },
+            },
+            token === "\n" ? "⏎\n" : token,
+          );
+        }),
+      );
+    }
+    picture.querySelector(".here")?.classList.remove("here");
+    picture.children[time]?.classList.add("here");
     about.textContent = `One text, ${session.steps} characters, coloured by ${session.label(session.state.name)} of unit ${session.state.unit} after each.`;
   };
   return { node, draw };
@@ -89,6 +96,9 @@ function curvesPanel(session: Session, go: Go): Panel {
   const { node, body, tools } = frame("Input: drag the curve", "input");
   let drawing = false;
   const chart = element("div", { class: "timeline" });
+  const cursor = element("div", { class: "over cursor" });
+  chart.style.touchAction = "none";
+  let drawn_ = "";
   const bar = element("div", { class: "row" });
   const about = element("p", { class: "quiet" });
   const tableBox = element("div");
@@ -177,8 +187,17 @@ function curvesPanel(session: Session, go: Go): Panel {
       }),
       element("label", {}, `Step ${session.state.time}`, number),
     );
-    const [low, high] = session.channelRange(channel);
     const steps = session.steps;
+    cursor.style.left = `${(session.state.time / steps) * 100}%`;
+    cursor.style.width = `${100 / steps}%`;
+    fill(
+      tableBox,
+      numbersTable("input", `Input at step ${session.state.time} as numbers`, ["channel", "value"], () => names.map((name, k) => [name, session.inputAt(session.state.time, k)])),
+    );
+    const key = `${session.version} ${channel} ${session.isEdited}`;
+    if (key === drawn_) return;
+    drawn_ = key;
+    const [low, high] = session.channelRange(channel);
     const lines = names.map((_, k) => {
       const [lowest, highest] = session.channelRange(k);
       return drawn("path", {
@@ -187,19 +206,11 @@ function curvesPanel(session: Session, go: Go): Panel {
       });
     });
     const original = drawn("path", { d: curve(session.original, channel, names.length, steps, low, high), class: "line before n7" });
-    const cursor = element("div", { class: "over cursor" });
-    cursor.style.left = `${(session.state.time / steps) * 100}%`;
-    cursor.style.width = `${100 / steps}%`;
-    chart.style.touchAction = "none";
     // The chosen channel is drawn last, on top of the others.
     fill(chart, overSteps(steps, 150, ...lines.filter((_, k) => k !== channel), ...(session.isEdited ? [original] : []), lines[channel]!), cursor);
     about.textContent =
       `One sequence, ${steps} steps of ${names.length} channel${names.length === 1 ? "" : "s"}. ${names[channel]} runs from ${shortNumber(low)} to ${shortNumber(high)}` +
       `${names.length > 1 ? "; the others are faint, each on its own scale" : ""}. ${session.isEdited ? "Dashed: as it was." : "Drag up or down at a step to change it."}`;
-    fill(
-      tableBox,
-      numbersTable(`Input at step ${session.state.time} as numbers`, ["channel", "value"], names.map((name, k) => [name, session.inputAt(session.state.time, k)])),
-    );
   };
   return { node, draw };
 }

@@ -6,6 +6,8 @@ import { element, shortNumber } from "./dom.ts";
 export interface Panel {
   node: HTMLElement;
   draw(): void;
+  /** What it is drawn from, as a text: it is not drawn again while that stays the same. */
+  key?(): string;
 }
 
 /** The frame of a panel: its heading, tools on the right of it, and a body to fill. */
@@ -25,19 +27,24 @@ export function frame(
   return { node, body, tools: bar };
 }
 
-/** The numbers behind a picture, which opens on request and is read by screen readers. */
+/** The tables that are open, so that they stay open when their panel is drawn again. */
+const open = new Set<string>();
+
+/** The numbers behind a picture, which opens on request: for screen readers and for people.
+ *
+ * Its rows are made only when it is open, since most pictures change with every step.
+ */
 export function numbersTable(
+  id: string,
   label: string,
   head: readonly string[],
-  rows: readonly (readonly (string | number)[])[],
+  rows: () => readonly (readonly (string | number)[])[],
 ): HTMLElement {
-  return element(
-    "details",
-    {},
-    element("summary", {}, label),
-    element(
-      "div",
-      { class: "scrolls", tabindex: "0" },
+  const box = element("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": label });
+  const node = element("details", { open: open.has(id) }, element("summary", {}, label), box);
+  const write = (): void => {
+    if (!node.open || box.childElementCount > 0) return;
+    box.append(
       element(
         "table",
         {},
@@ -45,7 +52,7 @@ export function numbersTable(
         element(
           "tbody",
           {},
-          ...rows.map((row) =>
+          ...rows().map((row) =>
             element(
               "tr",
               {},
@@ -56,6 +63,13 @@ export function numbersTable(
           ),
         ),
       ),
-    ),
-  );
+    );
+  };
+  node.addEventListener("toggle", () => {
+    if (node.open) open.add(id);
+    else if (node.isConnected) open.delete(id);
+    write();
+  });
+  write();
+  return node;
 }

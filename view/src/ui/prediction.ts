@@ -21,7 +21,9 @@ export function predictionPanel(session: Session): Panel {
       ]),
     );
   };
-  return { node, draw };
+  const key = (): string =>
+    `${session.version} ${session.answersEveryStep ? session.state.time : ""} ${session.state.channel} ${session.shownModels.join()}`;
+  return { node, draw, key };
 }
 
 function one(session: Session, index: number): HTMLElement {
@@ -79,9 +81,10 @@ function one(session: Session, index: number): HTMLElement {
     changed ? element("p", { class: "quiet" }, "The thin marks are the answer without your changes.") : null,
     order.length > listed.length
       ? numbersTable(
+          `outputs ${index}`,
           `All ${order.length} outputs`,
           ["output", "%"],
-          order.map((k) => [name(k), answer[k]! * 100]),
+          () => order.map((k) => [name(k), answer[k]! * 100]),
         )
       : null,
   );
@@ -131,9 +134,10 @@ function forecast(session: Session, index: number): HTMLElement {
       `. The height goes from ${shortNumber(low)} to ${shortNumber(high)}.`,
     ),
     numbersTable(
+      `forecast ${index}`,
       "The forecast as numbers",
       ["step", ...levels.map((level) => `quantile ${level}`), ...(truth === null ? [] : ["truth"])],
-      middle.map((_, k) => [`+${k + 1}`, ...quantiles.map((q) => q[k]!), ...(truth === null ? [] : [truth[k]!])]),
+      () => middle.map((_, k) => [`+${k + 1}`, ...quantiles.map((q) => q[k]!), ...(truth === null ? [] : [truth[k]!])]),
     ),
   );
 }

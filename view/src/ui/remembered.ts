@@ -40,11 +40,12 @@ export function memoryPanel(session: Session): Panel | null {
       ),
       element("p", { class: "quiet" }, "Percent of the influence that is left after so many steps. ", curves[0]!.about),
       numbersTable(
+        "memory",
         "The curves as numbers",
         ["steps", ...curves.map((curve) => curve.name)],
-        Array.from({ length: lags }, (_, lag) => [String(lag), ...curves.map((curve) => curve.left[lag] ?? "")]),
+        () => Array.from({ length: lags }, (_, lag) => [String(lag), ...curves.map((curve) => curve.left[lag] ?? "")]),
       ),
     );
   };
-  return { node, draw };
+  return { node, draw, key: () => "" };
 }

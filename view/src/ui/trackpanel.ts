@@ -111,7 +111,7 @@ export function trackPanel(session: Session, go: Go): Panel {
       const value = track.values[state.time * track.units + Math.min(state.unit, track.units - 1)] ?? NaN;
       entry.note.textContent = `unit ${Math.min(state.unit, track.units - 1)}: ${shortNumber(value)}${row.note === "" ? "" : ` · ${row.note}`}`;
       entry.canvas.setAttribute("aria-label", `${row.title}: ${track.units} units over ${track.steps} steps; the numbers are in the table below`);
-      const painted = `${session.version} ${state.lines} ${state.order} ${session.theme} ${height} ${state.lines ? `${state.unit} ${full}` : ""}`;
+      const painted = `${session.version} ${session.exampleCount} ${state.lines} ${state.order} ${session.theme} ${height} ${state.lines ? `${state.unit} ${full}` : ""}`;
       if (painted !== entry.painted) {
         entry.painted = painted;
         entry.canvas.style.height = `${height}px`;
@@ -147,9 +147,10 @@ export function trackPanel(session: Session, go: Go): Panel {
     fill(
       tableBox,
       numbersTable(
+        "values",
         `All values of unit ${state.unit} at step ${state.time}`,
         ["value", "number"],
-        rows.map((row) => {
+        () => rows.map((row) => {
           const track = session.track(row.name, row.model);
           return [row.title, track.values[state.time * track.units + Math.min(state.unit, track.units - 1)] ?? NaN];
         }),

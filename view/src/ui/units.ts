@@ -37,9 +37,10 @@ export function unitsPanel(session: Session, go: (patch: Partial<State>) => void
     parts.push(
       element("p", { class: "quiet" }, `${session.hiddenSize} units; shares and means over all ${session.exampleCount} examples of this page.`),
       numbersTable(
+        "units",
         "All units as numbers",
         ["unit", ...(saturation === null ? [] : ["closed", "open"]), ...(timeConstants === null ? [] : ["remembers (steps)"])],
-        Array.from({ length: session.hiddenSize }, (_, k) => [
+        () => Array.from({ length: session.hiddenSize }, (_, k) => [
           String(k),
           ...(saturation === null ? [] : [saturation.shut[k] ?? NaN, saturation.open[k] ?? NaN]),
           ...(timeConstants === null ? [] : [timeConstants[k] ?? NaN]),
@@ -48,7 +49,11 @@ export function unitsPanel(session: Session, go: (patch: Partial<State>) => void
     );
     fill(body, ...parts);
   };
-  return { node, draw };
+  const key = (): string => {
+    const { state } = session;
+    return `${session.exampleCount} ${session.exampleCount > 1 ? "" : session.version} ${state.model} ${session.layer.name} ${state.unit} ${state.lesson} ${gate}`;
+  };
+  return { node, draw, key };
 }
 
 /** A dot a unit: the share of steps at which its gate is closed, against that at which it is open. */
