@@ -20,6 +20,8 @@ import { zoomPanel } from "./ui/zoom.ts";
 /** Fields of the state whose change is a place to come back to. */
 const PLACES: readonly (keyof State)[] = ["example", "zoom", "tour", "model", "pair"];
 
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+
 async function start(): Promise<void> {
   const source = document.getElementById("gatewright-document")?.textContent ?? "";
   const session = new Session(readDocument(source), fromAddress(location.hash));
@@ -64,7 +66,6 @@ async function start(): Promise<void> {
   window.addEventListener("resize", drawSoon);
 
   const tour = new Tour(session, go);
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
   let theme: "light" | "dark" | null = null;
   const paint = (): void => {
     session.theme = theme ?? (dark.matches ? "dark" : "light");

@@ -11,8 +11,17 @@ const ATTRIBUTES = new Set([
   "transform", "class", "font-size", "text-anchor", "font-style", "font-weight", "data-name", "data-node", "data-when", "data-value",
 ]);
 
+/** The drawings of the page, by their sources: parsed once, copied for each step. */
+const rebuilt = new Map<string, SVGElement>();
+
 /** Rebuild a drawing of the document from harmless parts only. */
 export function harmless(source: string): SVGElement {
+  let svg = rebuilt.get(source);
+  if (svg === undefined) rebuilt.set(source, (svg = rebuild(source)));
+  return svg.cloneNode(true) as SVGElement;
+}
+
+function rebuild(source: string): SVGElement {
   const parsed = new DOMParser().parseFromString(source, "image/svg+xml");
   const root = parsed.documentElement;
   if (root.localName !== "svg") throw new Error("the diagram of the cell is damaged: it is no drawing");

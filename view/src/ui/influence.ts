@@ -6,7 +6,7 @@ import type { Panel } from "./panels.ts";
 import { frame, numbersTable } from "./panels.ts";
 import type { Session } from "./session.ts";
 import type { State } from "./state.ts";
-import { axis, listen, magnitude, overSteps, paintHeat } from "./tracks.ts";
+import { axis, listen, magnitude, overSteps, paintHeat, visible } from "./tracks.ts";
 
 type Go = (patch: Partial<State>) => void;
 
@@ -54,6 +54,22 @@ export function influencePanel(session: Session, go: Go): Panel {
     draw();
   };
 
+  let offered = "";
+  const choices = (): void => {
+    const first = session.state.output < 0 ? session.likeliest : "likeliest";
+    const key = `${session.state.model} ${session.state.output} ${first}`;
+    if (key === offered) return;
+    offered = key;
+    const outputs = session.outputNames();
+    const select = element(
+      "select",
+      { "aria-label": "Answer to explain", onchange: () => go({ output: Number(select.value) }) },
+      element("option", { value: -1, selected: session.state.output < 0 }, first),
+      ...outputs.map((name, k) => element("option", { value: k, selected: k === session.state.output }, session.isText ? visible(name) : name)),
+    );
+    fill(tools, outputs.length > 1 ? element("label", {}, "Answer", select) : null);
+  };
+
   let drawn_ = "";
   const draw = (): void => {
     const influence = session.influence();
@@ -62,17 +78,9 @@ export function influencePanel(session: Session, go: Go): Panel {
     cursor.style.width = `${100 / session.steps}%`;
     if (state === drawn_) return;
     drawn_ = state;
-    const outputs = session.outputNames();
-    const select = element(
-      "select",
-      { "aria-label": "Answer to explain", onchange: () => go({ output: Number(select.value) }) },
-      element("option", { value: -1, selected: session.state.output < 0 }, session.state.output < 0 ? session.likeliest : "likeliest"),
-      ...outputs.map((_, k) => element("option", { value: k, selected: k === session.state.output }, session.outputLabel(k))),
-    );
-    fill(tools, outputs.length > 1 ? element("label", {}, "Answer", select) : null);
+    choices();
     if (influence === null) {
-      fill(lines);
-      about.textContent = "The gradient of this answer is not at hand.";
+      about.textContent = "Computing the gradient of this answer …";
       return;
     }
     const { total, parts, channels, output, step } = influence;

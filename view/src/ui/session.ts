@@ -8,7 +8,7 @@
 
 import type { LayerDocument, ModelDocument, PageDocument } from "../document.ts";
 import { decodeFloats } from "../document.ts";
-import type { Gradient, Hold, Matrix, Model, Run, RunOptions, Sequence } from "../engine.ts";
+import type { Gradient, GradientOptions, Hold, Matrix, Model, Run, RunOptions, Sequence } from "../engine.ts";
 import {
   coveredSteps,
   exampleSequence,
@@ -94,7 +94,10 @@ export class Session {
   private pending: AbortController | null = null;
   private readonly tracks = new Map<string, Track>();
   private readonly steps_ = new Map<string, Float64Array[]>();
-  private readonly gradients = new Map<string, Gradient | null>();
+  private readonly gradients = new Map<string, Gradient>();
+  private unitNames_: string[] = [];
+  private gradientKey = "";
+  private gradientWork: AbortController | null = null;
   private readonly plainRuns = new Map<string, Run>();
 
   constructor(
@@ -187,6 +190,7 @@ export class Session {
     this.tracks.clear();
     this.steps_.clear();
     this.gradients.clear();
+    this.gradientKey = "";
     this.clampSteps();
     this.onReady();
   }
@@ -668,13 +672,17 @@ export class Session {
 
   // Influence.
 
+  private get unitNames(): string[] {
+    const units = this.answer(this.state.model, 0).length;
+    if (this.unitNames_.length !== units) this.unitNames_ = Array.from({ length: units }, (_, k) => `unit ${k}`);
+    return this.unitNames_;
+  }
   outputNames(): string[] {
     if (this.kind === "forecast") {
       const { targets = [], levels = [] } = this.document.task;
       return targets.flatMap((target) => levels.map((level) => `${target}, quantile ${level}`));
     }
-    if (this.kind === "layer") return Array.from({ length: this.answer(this.state.model, 0).length }, (_, k) => `unit ${k}`);
-    return this.labels;
+    return this.kind === "layer" ? this.unitNames : this.labels;
   }
   /** An output's name with its white space visible. */
   outputLabel(output: number): string {
@@ -704,18 +712,32 @@ export class Session {
     const key = `${this.state.model} ${output} ${row}`;
     const gradient = this.gradients.get(key);
     if (gradient === undefined) {
-      this.gradients.set(key, null);
-      const { version } = this;
-      const of = own.scores === null ? "outputs" : "scores";
-      void gradientAsync(own.model, own, { output, step: row, of }).then((result) => {
-        if (version !== this.version) return;
-        this.gradients.set(key, result);
-        this.onReady();
-      });
+      this.differentiate(own, key, { output, step: row, of: own.scores === null ? "outputs" : "scores" });
       return null;
     }
-    if (gradient === null) return null;
     return { total: gradient.influence, parts: this.partsOf(gradient.inputs, own), channels: this.isText ? [] : this.channels, output, step };
+  }
+  /** Compute a gradient once the cursor rests; what was computed for its last place is given up. */
+  private differentiate(own: Run, key: string, options: GradientOptions): void {
+    if (this.gradientKey === key) return;
+    this.gradientKey = key;
+    this.gradientWork?.abort();
+    const control = new AbortController();
+    this.gradientWork = control;
+    const { version } = this;
+    window.setTimeout(() => {
+      if (control.signal.aborted) return;
+      gradientAsync(own.model, own, options, control.signal).then(
+        (result) => {
+          if (version !== this.version) return;
+          this.gradients.set(key, result);
+          this.onReady();
+        },
+        (error: unknown) => {
+          if (!control.signal.aborted) throw error;
+        },
+      );
+    }, 60);
   }
   /** Derivative times the difference from the neutral input, channel by channel. */
   private partsOf(inputs: Matrix, own: Run): Float64Array {
