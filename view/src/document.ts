@@ -147,8 +147,11 @@ export interface Example {
   step_names?: string[];
 }
 
+/** The memory of one layer of a model, measured on some of the examples. */
 export interface MemoryCurve {
+  /** The model's name. */
   name: string;
+  layer: string;
   about: string;
   /** The share that is left after k steps, from k = 0. */
   left: number[];
@@ -250,6 +253,7 @@ export function checkDocument(value: unknown): PageDocument {
   list(document["memory"], "memory").forEach((item, k) => {
     const curve = object(item, `memory[${k}]`);
     text(curve["name"], `memory[${k}].name`);
+    text(curve["layer"], `memory[${k}].layer`);
     text(curve["about"], `memory[${k}].about`);
     list(curve["left"], `memory[${k}].left`).forEach((share) => finite(share, `memory[${k}].left`));
   });

@@ -15,7 +15,7 @@ from gatewright.escaping import printable
 from gatewright.names import did_you_mean
 
 #: The ending of the file, by the name of the language.
-ENDINGS = {"c": ".c", "js": ".js", "python": ".py", "onnx": ".onnx"}
+ENDINGS = {"c": ".c", "js": ".js", "python": ".py", "onnx": ".onnx", "html": ".html"}
 
 
 @app.command()
@@ -33,6 +33,13 @@ def export(
     values: Annotated[
         bool, typer.Option("--values", help="Of js and python: show every gate of a step.")
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Of html: a file or a bundled data set whose sequences the page shows.",
+            show_default="made-up ones",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -48,6 +55,9 @@ def export(
     path = Path(f"{model}{ENDINGS[to]}") if out is None else out
     if path.suffix != ENDINGS[to]:
         raise ArgumentError(f"--out is {path}; a file of {to} ends in {ENDINGS[to]}")
-    for file in run(load(model), path, streaming=streaming, values=values, overwrite=overwrite):
+    files = run(
+        load(model), path, streaming=streaming, values=values, data=data, overwrite=overwrite
+    )
+    for file in files:
         print(printable(str(file)))
         print(on_screen(f"{file.stat().st_size:,} bytes"), file=sys.stderr)

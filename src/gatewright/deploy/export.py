@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from gatewright.deploy.page import page_of
 from gatewright.deploy.stream import stream_network
 from gatewright.errors import ArgumentError
 from gatewright.exports import c, javascript, python
@@ -39,6 +40,7 @@ def export(
     streaming: bool = False,
     lengths: bool = False,
     values: bool = False,
+    data: Any = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write a layer or a trained model as a program that runs without this package.
@@ -53,12 +55,15 @@ def export(
     Args:
         model: A layer, or a model of `train` or `load`.
         path: The file to write; its ending decides: `.c` writes C99 with a header, `.js` an ES
-            module with its types, `.py` a file that needs only NumPy, `.onnx` an ONNX model.
+            module with its types, `.py` a file that needs only NumPy, `.onnx` an ONNX model,
+            `.html` the page of `gatewright look`, which runs the model in the browser.
             Its name begins the names of the program.
         streaming: Of ONNX: take one step at a time, with the states in and out, rather than whole
             sequences. The other languages always do.
         lengths: Of ONNX: have an input with the steps of each sequence.
         values: Whether the program shows every named value of a step, such as the gates.
+        data: Of `.html`: the sequences that the page shows: a file or a bundled data set of the
+            model's kind, or for a layer arrays (T, input size). Without them, it makes some up.
         overwrite: Replace files that exist.
 
     Returns:
@@ -69,6 +74,12 @@ def export(
             file exists.
     """
     path = Path(path)
+    if path.suffix == ".html":
+        check_new_file(path, overwrite=overwrite)
+        write_file(path, page_of({path.stem: model}, data).html.encode(), overwrite=overwrite)
+        return [path]
+    if data is not None:
+        raise ArgumentError(f"data is for a page, a .html file; leave it out for {path}")
     if path.suffix == ".onnx":
         if values:
             raise ArgumentError(
@@ -79,7 +90,7 @@ def export(
         write_file(path, content, overwrite=overwrite)
         return [path]
     if path.suffix not in LANGUAGES:
-        endings = [*LANGUAGES, ".onnx"]
+        endings = [*LANGUAGES, ".onnx", ".html"]
         nearest = did_you_mean(path.suffix, endings)
         raise ArgumentError(
             f"the ending of {path} is {path.suffix!r}; {nearest}expected {', '.join(endings)}"

@@ -7,7 +7,7 @@ read it wrongly.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -16,7 +16,8 @@ from gatewright.escaping import printable
 from gatewright.exports.network import Chains
 from gatewright.layers.recurrent import Recurrent
 from gatewright.page.cell import cell_part
-from gatewright.page.examples import COUNT, examples
+from gatewright.page.curves import SEQUENCES, memory_curves
+from gatewright.page.examples import COUNT, examples, sequence_of
 from gatewright.page.stages import layer_stages, network_stages
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.forecast.metrics import LEVELS
@@ -34,7 +35,6 @@ def page_document(
     *,
     chains: Callable[[Model], Chains],
     count: int = COUNT,
-    memory: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The document of one model, or of several that do the same task side by side.
 
@@ -43,8 +43,6 @@ def page_document(
         data: The examples, as `examples` takes them.
         chains: From a trained model to the stages that exports are written from.
         count: The number of examples, at most.
-        memory: Measured memory curves: each with `name`, `about` and `left`, the share that is
-            left after k steps.
 
     Raises:
         ArgumentError: if the models do not go together, or have no recurrent layers.
@@ -52,19 +50,24 @@ def page_document(
     """
     first = next(iter(models.values()))
     check_together(models)
-    tasks = [task_part(model) for model in models.values()]
+    chosen = examples(first, data, count)
+    sequences = [sequence_of(first, example) for example in chosen[:SEQUENCES]]
     return {
         "format": FORMAT,
         "version": VERSION,
         "title": printable(" and ".join(models)),
         "made_with": f"gatewright {version('gatewright')}",
-        "task": tasks[0],
+        "task": task_part(first),
         "models": [
             model_part(model, printable(name), f"gw-cell-{k}", chains)
             for k, (name, model) in enumerate(models.items())
         ],
-        "data": examples(first, data, count),
-        "memory": [dict(curve) for curve in memory],
+        "data": chosen,
+        "memory": [
+            curve
+            for name, model in models.items()
+            for curve in memory_curves(model, printable(name), sequences)
+        ],
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gatewright.data import Recordings, Series, Text, read
 from gatewright.data.containers.tagged import Tagged
@@ -41,8 +43,9 @@ def examples(model: Any, data: Any, count: int = COUNT) -> list[dict[str, Any]]:
 
     Args:
         model: A layer, or a model of `train`.
-        data: For a model, a file, a bundled data set or anything else that `read` takes; None for
-            no examples. For a layer, sequences (T, I); None for made-up ones.
+        data: For a model, a file, a bundled data set, an object of a data type or anything else
+            that `read` takes. For a layer, sequences (T, I), with names if they are in a mapping.
+            None makes some up.
         count: The number of examples, at most.
 
     Raises:
@@ -50,7 +53,24 @@ def examples(model: Any, data: Any, count: int = COUNT) -> list[dict[str, Any]]:
     """
     if isinstance(model, Recurrent):
         return _of_layer(model, made_up(model.input_size) if data is None else data, count)
-    return [] if data is None else of_part(model, test_part(model, data), count)
+    if data is None:
+        return _invented(model, count)
+    return of_part(model, test_part(model, data), count)
+
+
+def sequence_of(model: Any, example: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The events of an example, (T, I) or (T,) symbols, and the further inputs of its steps."""
+    if "symbols" in example:
+        return torch.tensor(example["symbols"]), {}
+    steps = example["steps"]
+
+    def rows(encoded: str) -> Tensor:
+        return torch.from_numpy(np.frombuffer(base64.b64decode(encoded), "<f4").copy()).view(
+            steps, -1
+        )
+
+    further = example.get("further", {}) if isinstance(model, Recurrent) else {}
+    return rows(example["values"]), {name: rows(text) for name, text in further.items()}
 
 
 def test_part(model: Model, data: Any) -> Any:
@@ -143,7 +163,7 @@ def _of_tags(part: Tagged, count: int) -> list[dict[str, Any]]:
 
 
 def _of_forecast(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
-    windows = model.task.batches(part)
+    windows: Any = model.task.batches(part)
     series = stretch(part).series
     times = np.concatenate(series.times)
     chosen = []
@@ -202,6 +222,24 @@ def _of_layer(layer: Recurrent, data: Any, count: int) -> list[dict[str, Any]]:
     return chosen
 
 
+def _invented(model: Model, count: int) -> list[dict[str, Any]]:
+    """Made-up inputs in the range of the training data; of a text, what the model writes."""
+    task = model.task
+    if isinstance(task, NextSymbol):
+        text = Text(task.encode(task.sample(model, "", PASSAGE, 0.8, 0)), task.alphabet, task.unit)
+        return [{**example, "id": "written by the model"} for example in _of_text(model, text, 1)]
+    mean, scale = model.mean.numpy(), model.scale.numpy()
+    steps = task.window if isinstance(task, Forecast) else MADE_UP
+    further = {}
+    if isinstance(task, Forecast) and task.known:
+        usual = mean[task.positions(task.known)]
+        further = {"further": {"known": floats(np.tile(usual, (task.horizon, 1)))}}
+    return [
+        _example(name, values * scale + mean, **further)
+        for name, values in list(made_up(task.inputs, steps).items())[:count]
+    ]
+
+
 def _size(layer: Recurrent, name: str, sizes: dict[str, int]) -> int:
     size = layer.graph.inputs[name].size
     return sizes[size] if isinstance(size, str) else size
@@ -219,21 +257,21 @@ def _named(data: Any) -> dict[str, Any]:
     return {str(k): sequence for k, sequence in enumerate(values)}
 
 
-def made_up(channels: int) -> dict[str, NDArray[np.float32]]:
-    """Inputs on which a memory can be seen at work, each (60, channels).
+def made_up(channels: int, length: int = MADE_UP) -> dict[str, NDArray[np.float32]]:
+    """Inputs on which a memory can be seen at work, each (length, channels).
 
     >>> {name: values.shape for name, values in made_up(2).items()}["one pulse"]
     (60, 2)
     """
-    steps = np.arange(MADE_UP)[:, None]
+    steps = np.arange(length)[:, None]
     phases = np.arange(channels) * 5
-    pulses = steps == 8 + phases % 20
+    pulses = steps == length // 8 + phases % max(length // 3, 1)
     waves = np.sin(2 * np.pi * (steps + phases) / 20)
     generator = np.random.Generator(np.random.PCG64(0))
-    noise = generator.standard_normal((MADE_UP, channels))
+    noise = generator.standard_normal((length, channels))
     inputs = {
         "one pulse": 2.0 * pulses,
-        "on, then off": 1.0 * ((steps >= 10) & (steps < 30)) * np.ones(channels),
+        "on, then off": ((steps >= length // 6) & (steps < length // 2)) * np.ones(channels),
         "a wave": waves,
         "noise": noise,
         "a slow drift": noise.cumsum(0) / 4.0,

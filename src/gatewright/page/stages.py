@@ -171,10 +171,10 @@ class PageStages:
         # The position of each target among the channels that are scaled by the window.
         targets = [own.index(target) for target in stage.targets]
         if stage.base is not None:
-            reads = (window, scale) if known < 0 else (window, scale, known)
-            summands.append(self.base(stage.base, reads, targets))
+            of_base = [window, scale] if known < 0 else [window, scale, known]
+            summands.append(self.base(stage.base, of_base, targets))
         total = summands[0] if len(summands) == 1 else self.add("add", *summands)
-        reads = (total, scale) if stage.in_own_units else (total,)
+        reads = [total, scale] if stage.in_own_units else [total]
         return self.add("quantiles", *reads, own=targets, levels=stage.levels)
 
     def base(self, base: LinearBase, reads: Sequence[int], own: Sequence[int]) -> int:
