@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ import torch
 import gatewright as gw
 from gatewright.data import Recordings, Text
 from gatewright.deploy.page import document_of
+from gatewright.designs.design import PLAIN
 from gatewright.page.document import to_text
 from gatewright.page.html import write_page
 from gatewright.tasks.classify import Classify
@@ -45,7 +47,7 @@ def recordings(count: int = 8) -> Recordings:
 
 def model_of(task: Any, data: Any, cell: str) -> Model:
     torch.manual_seed(0)
-    model = Model(task, cell, NETWORKS[cell].build(task, 6))
+    model = Model(task, cell, NETWORKS[cell].build(task, 6, PLAIN))
     model.fit_scaling(data)
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.6)
@@ -59,15 +61,15 @@ def classifier(cell: str) -> Model:
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    text = Text(PASSAGE * 8)
+    text = Text.from_string(PASSAGE * 8)
     memory = [{"name": "LSTM", "about": "Measured.", "left": [1.0, 0.7, 0.5]}]
     documents = {
         "pair": document_of(
-            {"lstm": classifier("lstm"), "rnn": classifier("elman_rnn")},
+            {"lstm": classifier("lstm"), "rnn": classifier("rnn")},
             recordings(),
-            memory=memory,
-        ),
-        "text": document_of({"text": model_of(NextSymbol.of(text), text, "lstm")}, text),
+        )
+        | {"memory": memory},
+        "text": document_of({"text": model_of(replace(NextSymbol.of(text), counted=False), text, "lstm")}, text),
         "gru": document_of({"gru": gw.GRU(2, 5)}),
     }
     written = {}
