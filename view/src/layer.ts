@@ -1,6 +1,6 @@
 /** One recurrent layer in one direction: its steps, with values held by hand, and their gradient. */
 
-import type { LayerDocument, Term } from "./document.ts";
+import { DocumentError, type LayerDocument, type Term } from "./document.ts";
 import { addProduct, addTransposed, zeros, type Matrix } from "./matrix.ts";
 import { BINARY, UNARY } from "./ops.ts";
 
@@ -297,14 +297,19 @@ function numberOf(term: Term): number {
   return term.value === "-inf" ? -Infinity : term.value!;
 }
 
-/** Refuse operations that this engine does not have. */
+/** Refuse operations that this engine does not have.
+ *
+ * @throws DocumentError with the name of the operation.
+ */
 export function checkTerms(document: LayerDocument): void {
   const others = ["weight", "constant", "event", "input", "state", "product", "sum", "largest"];
   for (const term of document.terms) {
     const known = [...others, "expand", "where"].includes(term.op);
     const operands = UNARY[term.op] ? 1 : BINARY[term.op] ? 2 : null;
     if (!known && operands !== term.operands.length) {
-      throw new RangeError(`${document.name} has the unknown operation ${term.op}`);
+      throw new DocumentError(
+        `This page cannot be shown: ${document.name} has the unknown operation ${term.op}.`,
+      );
     }
   }
 }
