@@ -21,6 +21,8 @@ from gatewright.page.document import to_text
 LIMIT = 1e-5
 VIEW = Path(__file__).parent.parent / "view"
 NODE = shutil.which("node")
+CHROMIUM = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 BUILDER = VIEW / "node_modules" / "esbuild"
 
 needs_builder = pytest.mark.skipif(
@@ -45,19 +47,27 @@ def build(folder: Path, *options: str) -> None:
 def ask(engine: Path, jobs: Sequence[dict[str, Any]], folder: Path) -> list[Any]:
     """The engine's answers to jobs, all in one process."""
     (folder / "jobs.json").write_text(json.dumps(list(jobs)))
+    path = json.dumps(str(folder / "jobs.json"))
+    answers: list[Any] = evaluate(
+        engine, f"JSON.parse(fs.readFileSync({path}, 'utf8')).map(globalThis.answer)"
+    )
+    return answers
+
+
+def evaluate(engine: Path, expression: str) -> Any:
+    """The value of an expression in JavaScript, which can use `engine`, `analysis` and others."""
     program = (
         "const fs = require('fs'), vm = require('vm');"
         "vm.runInThisContext(fs.readFileSync(process.argv[1], 'utf8'));"
-        "const jobs = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));"
-        # JSON has no infinity.
-        "const plain = (k, v) => (typeof v === 'number' && !isFinite(v) ? String(v) : v);"
-        "console.log(JSON.stringify(jobs.map(globalThis.answer), plain));"
+        # JSON has no infinity, and prints arrays of numbers as objects.
+        "const plain = (k, v) => typeof v === 'number' && !isFinite(v) ? String(v)"
+        " : ArrayBuffer.isView(v) ? Array.from(v) : v;"
+        f"console.log(JSON.stringify({expression}, plain));"
     )
-    command = [str(NODE), "-e", program, str(engine), str(folder / "jobs.json")]
+    command = [str(NODE), "-e", program, str(engine)]
     run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    answers: list[Any] = json.loads(run.stdout)
-    return answers
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout)
 
 
 def exact(module: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,18 @@ from torch import Tensor
 
 import gatewright as gw
 from gatewright.cells import CELLS
-from page_answers import LIMIT, ask, build_engine, document, exact, needs_builder, off
+from gatewright.page.html import asset
+from page_answers import (
+    CHROMIUM,
+    LIMIT,
+    ask,
+    build_engine,
+    document,
+    exact,
+    needs_builder,
+    needs_chromium,
+    off,
+)
 
 pytestmark = needs_builder
 
@@ -66,29 +79,26 @@ def short_name(layer: gw.Recurrent, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def answers(engine: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def jobs() -> dict[str, Any]:
     """Of every cell that ships: a run, a run with a held value, and a gradient of each."""
-    jobs = []
+    jobs = {}
     for name in CELLS:
         layer = layer_of(name)
-        hold = {
-            "layer": "l0",
-            "name": held_name(layer),
-            "unit": None,
-            "value": 0.25,
-            "from": 0,
-            "to": 99,
-        }
+        hold = {"layer": "l0", "name": held_name(layer), "unit": None, "value": 0.25}
         values = [f"l0.{value}" for value in layer.graph.values]
-        asked = [{"output": 2, "step": 6}]
-        questions = [
-            {"example": 0, "values": values, "gradients": asked},
-            {"example": 0, "values": values, "options": {"holds": [hold]}, "gradients": asked},
-        ]
-        questions[0]["factors"] = [["l0", state] for state in layer.graph.states]
-        jobs.append({"document": document({name: layer}, events()), "questions": questions})
+        free = {"example": 0, "values": values, "gradients": [{"output": 2, "step": 6}]}
+        held = {**free, "options": {"holds": [{**hold, "from": 0, "to": 99}]}}
+        free["factors"] = [["l0", state] for state in layer.graph.states]
+        jobs[name] = {"document": document({name: layer}, events()), "questions": [free, held]}
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def answers(
+    engine: Path, jobs: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("cells")
-    return dict(zip(CELLS, ask(engine, jobs, folder), strict=True))
+    return dict(zip(jobs, ask(engine, list(jobs.values()), folder), strict=True))
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -200,3 +210,37 @@ def test_steps_are_cut_out(engine: Path, tmp_path: Path) -> None:
     without[2:4] = 0.0
     assert off(neutral["outputs"], exact(layer)(without[:, None])[0]) < LIMIT
     assert off(removed["outputs"], exact(layer)(x.double()[rest][:, None])[0]) < LIMIT
+
+
+def test_a_page_of_each_cell_is_small(jobs: dict[str, Any]) -> None:
+    """Its script and styles, and all that is not weights."""
+    own = len(asset("bundle.js")) + len(asset("bundle.css"))
+    for name, job in jobs.items():
+        weights = len(json.loads(job["document"])["models"][0]["weights"])
+        assert own + len(job["document"]) - weights < 1_000_000, name
+
+
+@needs_chromium
+def test_a_browser_computes_the_same(
+    engine: Path, jobs: dict[str, Any], answers: dict[str, Any]
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.add_script_tag(path=engine)
+        actual = page.evaluate("jobs => jobs.map(globalThis.answer)", list(jobs.values()))
+        browser.close()
+    for name, own in zip(jobs, actual, strict=True):
+        left, right = (np.array(list(numbers(answer))) for answer in (own, answers[name]))
+        np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def numbers(answer: Any) -> Iterator[float]:
+    """All numbers of an answer, one after the other."""
+    if isinstance(answer, dict | list):
+        for value in answer.values() if isinstance(answer, dict) else answer:
+            yield from numbers(value)
+    else:
+        yield float(answer)

@@ -1,6 +1,6 @@
 /** One recurrent layer in one direction: its steps, with values held by hand, and their gradient. */
 
-import type { LayerDocument, Term } from "./document.ts";
+import { DocumentError, type LayerDocument, type Term } from "./document.ts";
 import { addProduct, addTransposed, zeros, type Matrix } from "./matrix.ts";
 import { BINARY, UNARY } from "./ops.ts";
 
@@ -297,21 +297,34 @@ function numberOf(term: Term): number {
   return term.value === "-inf" ? -Infinity : term.value!;
 }
 
-/** Refuse operations that this engine does not have. */
+/** Refuse operations that this engine does not have.
+ *
+ * @throws DocumentError with the name of the operation.
+ */
 export function checkTerms(document: LayerDocument): void {
   const others = ["weight", "constant", "event", "input", "state", "product", "sum", "largest"];
   for (const term of document.terms) {
     const known = [...others, "expand", "where"].includes(term.op);
     const operands = UNARY[term.op] ? 1 : BINARY[term.op] ? 2 : null;
     if (!known && operands !== term.operands.length) {
-      throw new RangeError(`${document.name} has the unknown operation ${term.op}`);
+      throw new DocumentError(
+        `This page cannot be shown: ${document.name} has the unknown operation ${term.op}.`,
+      );
     }
   }
 }
 
-/** Terms whose values a run records: those with names. */
+/** Terms whose values a run records: those with names, and those that carry states over. */
 function recordedTerms(document: LayerDocument): number[] {
-  return [...new Set(Object.values(document.named))];
+  const carrying = Object.values(document.states).flatMap(({ carry }) =>
+    carry.flatMap((k) => [k, ...document.terms[k]!.operands]),
+  );
+  const named = Object.values(document.named);
+  return [...new Set([...named, ...carrying.filter((k) => !isFixed(document.terms[k]!))])];
+}
+
+function isFixed(term: Term): boolean {
+  return term.op === "weight" || term.op === "constant";
 }
 
 /** Run a layer over a sequence; the generator yields after each step, and returns the run.
@@ -451,10 +464,14 @@ export function carryFactors(run: LayerRun, state: string): Float32Array {
   const factors = new Float32Array(run.steps * size);
   if (carry.length === 0 && term !== update) return factors;
   const step = new Step(run.layer, run.holds);
-  for (let p = 0; p < run.steps; p++) {
-    const t = timeOf(run.layer, run.steps, p);
-    step.load(run, p);
-    step.forward(t);
+  /** The values of a term at time t. */
+  const valuesAt = (k: number, t: number): ArrayLike<number> => {
+    const rows = run.recorded.get(k);
+    if (rows === undefined) return step.values[k]!;
+    const width = rows.length / run.steps;
+    return rows.subarray(t * width, (t + 1) * width);
+  };
+  for (let t = 0; t < run.steps; t++) {
     const slopes = new Map([[term, new Float64Array(size).fill(1)]]);
     for (const k of carry) {
       const { op, operands, size: width } = document.terms[k]!;
@@ -462,11 +479,12 @@ export function carryFactors(run: LayerRun, state: string): Float32Array {
       operands.forEach((operand, position) => {
         const own = slopes.get(operand);
         if (own === undefined) return;
-        const inputs = operands.map((index) => step.values[index]!);
+        const inputs = operands.map((index) => valuesAt(index, t));
+        const result = valuesAt(k, t);
         for (let unit = 0; unit < width; unit++) {
           // One value, or one for each head, stands for several units.
-          const at = (values: Float64Array) => values[((unit * values.length) / width) | 0]!;
-          total[unit]! += at(own) * slopeAt(op, position, inputs.map(at), step.values[k]![unit]!);
+          const at = (values: ArrayLike<number>) => values[((unit * values.length) / width) | 0]!;
+          total[unit]! += at(own) * slopeAt(op, position, inputs.map(at), result[unit]!);
         }
       });
       step.eachHeld(k, t, (unit) => (total[unit] = 0));

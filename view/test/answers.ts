@@ -25,12 +25,13 @@ export interface Job {
 
 export function answer(job: Job): unknown {
   let page: PageDocument;
+  let models: engine.Model[];
   try {
     page = readDocument(job.document);
+    models = page.models.map((_, k) => engine.loadModel(page, k));
   } catch (error) {
     return { error: String(error) };
   }
-  const models = page.models.map((_, k) => engine.loadModel(page, k));
   return job.questions.map((question) => {
     const model = models[question.model ?? 0]!;
     const sequence = engine.exampleSequence(page, page.data[question.example]!);
