@@ -36,7 +36,7 @@ export function memoryPanel(session: Session): Panel | null {
       element(
         "ul",
         { class: "legend" },
-        ...curves.map((curve, k) => element("li", { class: `n${k % 8}`, title: curve.about }, element("i", { class: "swatch" }), curve.name)),
+        ...curves.map((curve, k) => element("li", { class: `n${k % 8}`, title: curve.about }, element("i", { class: "swatch" }), curve.layer === "" ? curve.name : `${curve.name}, ${curve.layer}`)),
       ),
       element("p", { class: "quiet" }, "Percent of the influence that is left after so many steps. ", curves[0]!.about),
       numbersTable(
