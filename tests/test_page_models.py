@@ -222,7 +222,7 @@ def test_texts(unit: str, engine: Path, tmp_path: Path) -> None:
     check(model, data, [expected], engine, tmp_path)
 
 
-def test_of_the_mean_of_texts_the_best_is_shown(engine: Path, tmp_path: Path) -> None:
+def test_of_the_mean_of_texts_the_best_is_shown() -> None:
     data = Text.from_string("the cat and the other cat and the hat\n" * 20)
     task = NextSymbol.of(data)
     members = [network(task, data, cell=cell) for cell in ("gru", "lstm")]
