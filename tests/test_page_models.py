@@ -12,6 +12,7 @@ import torch
 
 from gatewright.data import Recordings, Series, Text
 from gatewright.data.containers.tagged import Tagged
+from gatewright.deploy.page import document_of
 from gatewright.designs.design import DESIGNS, PLAIN, Design
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.forecast.task import Forecast
@@ -219,6 +220,18 @@ def test_texts(unit: str, engine: Path, tmp_path: Path) -> None:
         features, _ = own.recurrent(own.encode(torch.from_numpy(codes)[:, None]))
         expected = own.readout(features).softmax(-1)
     check(model, data, [expected], engine, tmp_path)
+
+
+def test_of_the_mean_of_texts_the_best_is_shown() -> None:
+    data = Text.from_string("the cat and the other cat and the hat\n" * 20)
+    task = NextSymbol.of(data)
+    members = [network(task, data, cell=cell) for cell in ("gru", "lstm")]
+    model = document_of({"mean": Ensemble(members).eval()})["models"][0]
+    assert model["notes"] == [
+        "This is one network alone; gatewright predict takes the mean of 2 networks like this one "
+        "and mixes in counts of the training text."
+    ]
+    assert model["cell"]["name"] == "GRU" and len(model["layers"]) == 1
 
 
 @pytest.mark.parametrize("kind", ["classes", "forecasts"])

@@ -40,11 +40,11 @@ def look(
     from gatewright.page.server import PageServer
 
     with PageServer(look_at(names), port) as server:
-        print(server.url, flush=True)
-        print(on_screen("Ctrl-C ends it"), file=sys.stderr)
-        if browser and not webbrowser.open(server.url):
-            print(on_screen("no browser was found: open the address above"), file=sys.stderr)
         try:
+            print(server.url, flush=True)
+            print(on_screen("Ctrl-C ends it"), file=sys.stderr)
+            if browser and not webbrowser.open(server.url):
+                print(on_screen("no browser was found: open the address above"), file=sys.stderr)
             server.serve_forever()
         except KeyboardInterrupt:
             print(on_screen("stopped: the page is no longer served"), file=sys.stderr)

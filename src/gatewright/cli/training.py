@@ -39,6 +39,10 @@ def train(
     segment: options.Segment = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
+    page: Annotated[
+        bool,
+        typer.Option("--page", help="Write look.html too, which runs the model in the browser."),
+    ] = False,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
@@ -46,6 +50,8 @@ def train(
     """Train one network on your data; Ctrl-C keeps the best model so far."""
     if "," in cell:
         raise ArgumentError(f"--cell is {cell}; train takes one cell, and compare takes several")
+    if page and cell == "window":
+        raise ArgumentError("--page shows gates and memories, and the window network has none")
     from gatewright.training.train import train as run
 
     out = out or new_run(data)
@@ -64,6 +70,8 @@ def train(
         say=_report,
         **reading,
     )
+    if page:
+        _write_page(out, data)
     _show(trained, out, as_json)
 
 
@@ -215,6 +223,17 @@ def sample(
 def _report(line: str) -> None:
     """Print on the error stream, so that standard output holds only the result."""
     print(on_screen(line), file=sys.stderr)
+
+
+def _write_page(out: Path, data: str) -> None:
+    """Write the page of a trained model next to its report."""
+    from gatewright.deploy.page import page_of
+    from gatewright.files import write_file
+    from gatewright.layers.saving import load
+
+    written = page_of({out.resolve().name: load(out)}, data)
+    write_file(out / "look.html", written.html.encode())
+    _report(f"{out / 'look.html'} runs the model in the browser")
 
 
 def _show(comparison: Comparison, out: Path, as_json: bool) -> None:

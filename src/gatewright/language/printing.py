@@ -95,7 +95,7 @@ def latex(equations: Equations, names: str = "code") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FormulaPart:
     """A piece of a printed formula.
 
     Attributes:
@@ -115,7 +115,7 @@ class Formula:
 
     node: Node
     name: str
-    right: tuple[Part, ...]
+    right: tuple[FormulaPart, ...]
 
 
 #: Characters around a name that `formulas` looks up: no cell can have them in a name.
@@ -126,9 +126,9 @@ def formulas(equations: Equations, names: str = "code") -> list[Formula]:
     """The equations of `text`, with the operation behind each name of a value.
 
     >>> import gatewright as gw
-    >>> use = formulas(gw.CELLS["lstm"]().equations)[-1]
+    >>> use = formulas(gw.CELLS["lstm"]().equations)[-3]
     >>> use.name, "".join(part.text for part in use.right)
-    ("h'", 'o * tanh(remember)')
+    ('use', 'o * tanh(remember)')
 
     Args:
         equations: Of a cell.
@@ -157,22 +157,22 @@ def formulas(equations: Equations, names: str = "code") -> list[Formula]:
     after = {f"after:{name}": node for name, node in equations.updates.items()}
     printed = {left: node for node, left, _ in lines}
 
-    def part(match: re.Match[str]) -> Part:
+    def part(match: re.Match[str]) -> FormulaPart:
         kind, label = match[1], match[2]
         if kind == "weight":
-            return Part(label, weight=True)
+            return FormulaPart(label, weight=True)
         node = printed[match[0]] if kind == "value" else {**leaves, **after}[kind]
-        return Part(label, node)
+        return FormulaPart(label, node)
 
     named = re.compile(f"{OPEN}(.*?){MIDDLE}(.*?){CLOSE}")
     result = []
     for node, left, right in lines:
-        pieces: list[Part] = []
+        pieces: list[FormulaPart] = []
         end = 0
         for match in named.finditer(right):
-            pieces += [Part(right[end : match.start()]), part(match)]
+            pieces += [FormulaPart(right[end : match.start()]), part(match)]
             end = match.end()
-        pieces.append(Part(right[end:]))
+        pieces.append(FormulaPart(right[end:]))
         label = named.sub(lambda match: match[2], left)
         result.append(Formula(node, label, tuple(piece for piece in pieces if piece.text)))
     return result

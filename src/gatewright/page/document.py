@@ -116,7 +116,7 @@ def _words(reads: tuple[Any, ...]) -> str:
 
 
 def task_part(model: Any) -> dict[str, Any]:
-    """What goes in and comes out, with the names that people know."""
+    """Describe the inputs and outputs of a model, with the names that people know."""
     if isinstance(model, Recurrent):
         return {
             "kind": "layer",
@@ -163,13 +163,16 @@ def task_part(model: Any) -> dict[str, Any]:
 def model_part(model: Any, name: str, id: str, chains: Callable[[Model], Chains]) -> dict[str, Any]:
     """One model: its cell, layers, stages and numbers."""
     layers = layers_of(model)
+    network = model
+    if is_mean_of_texts(model):
+        network, layers = model.members[0], layers[:1]
     training = model.training
     model.eval()
     try:
         if isinstance(model, Recurrent):
             stages = layer_stages(model)
         else:
-            stages = network_stages(chains(model), layers)
+            stages = network_stages(chains(network), layers)
     finally:
         model.train(training)
     return {
@@ -215,19 +218,31 @@ def about(model: Any) -> str:
 
 def notes(model: Any) -> list[str]:
     """Differences between what the page computes and what `predict` answers."""
-    if isinstance(model, Model) and getattr(model, "completion", None) is not None:
-        return [
-            "These are the probabilities of the network alone; gatewright predict mixes them with "
-            "counts of the training text."
-        ]
-    return []
+    if isinstance(model, Recurrent):
+        return []
+    differences = []
+    if is_mean_of_texts(model):
+        differences.append(f"takes the mean of {len(model.members)} networks like this one")
+    if model.completion is not None:
+        differences.append("mixes in counts of the training text")
+    if not differences:
+        return []
+    return [f"This is one network alone; gatewright predict {' and '.join(differences)}."]
+
+
+def is_mean_of_texts(model: Any) -> bool:
+    """Tell if a model is the mean of several networks of a text.
+
+    The page shows the best of them: of the default size, each is 3.6 MB in the page.
+    """
+    return isinstance(getattr(model, "task", None), NextSymbol) and hasattr(model, "members")
 
 
 def to_text(document: Mapping[str, Any]) -> str:
     """The document as JSON in which no text can end the element of the page that holds it.
 
     >>> to_text({"label": "</script>"})
-    '{"label":"\\\\u003c/script\\u003e"}'
+    '{"label":"\\\\u003c/script\\\\u003e"}'
 
     Raises:
         ValueError: if a number is not finite.

@@ -71,7 +71,7 @@ The comparison that it was chosen from, {markdown(comparison.caption())}:
 {rows}
 
 `report.html` shows the learning curves and the model at work; `results.json` has every number,
-with the settings.
+with the settings. `gatewright look THIS-DIRECTORY DATA` runs a recurrent model in the browser.
 
 ## Data
 

@@ -142,6 +142,14 @@ def _method(comparison: Comparison) -> list[tuple[str, str]]:
         lines.append(("reading", presentation.readout))
     else:
         lines.append(("design", f"Of every network but the window: {recipe.design.words()}."))
+    if comparison.best.name != "window":
+        lines.append(
+            (
+                "look inside",
+                "gatewright look, with the directory of this report and the data, runs the best "
+                "network in the browser, with every gate at every step.",
+            )
+        )
     lines += [("note", note) for note in (*comparison.notes, *comparison.remarks)]
     return lines
 
