@@ -53,7 +53,11 @@ async function start(): Promise<void> {
     const address = toAddress(session.state);
     if (address !== location.hash.replace(/^#/, "")) {
       const isPlace = PLACES.some((field) => before[field] !== session.state[field]);
-      history[isPlace ? "pushState" : "replaceState"](null, "", address === "" ? location.pathname + location.search : `#${address}`);
+      history[isPlace ? "pushState" : "replaceState"](
+        null,
+        "",
+        address === "" ? location.pathname + location.search : `#${address}`,
+      );
     }
     drawSoon();
   };
@@ -81,7 +85,10 @@ async function start(): Promise<void> {
       window.clearInterval(playing);
       playing = 0;
     } else {
-      playing = window.setInterval(() => go({ time: session.state.time + 1 >= session.steps ? 0 : session.state.time + 1 }), 350);
+      playing = window.setInterval(
+        () => go({ time: session.state.time + 1 >= session.steps ? 0 : session.state.time + 1 }),
+        350,
+      );
     }
     drawSoon();
   };
@@ -106,7 +113,8 @@ async function start(): Promise<void> {
     const active = document.activeElement;
     if (active instanceof HTMLInputElement && top.contains(active)) {
       // The field that is being used stays, and so does the focus; only its neighbours follow.
-      for (const output of top.querySelectorAll("output")) output.textContent = `${state.time} of ${session.steps - 1}`;
+      for (const output of top.querySelectorAll("output"))
+        output.textContent = `${state.time} of ${session.steps - 1}`;
       return;
     }
     const models = session.document.models;
@@ -122,35 +130,106 @@ async function start(): Promise<void> {
         ? element(
             "div",
             { class: "row", role: "group", "aria-label": "Models" },
-            ...models.map((model, k) => toggle(model.name, !state.pair && state.model === k, () => go({ model: k, pair: false, name: "" }))),
+            ...models.map((model, k) =>
+              toggle(model.name, !state.pair && state.model === k, () =>
+                go({ model: k, pair: false, name: "" }),
+              ),
+            ),
             toggle("Side by side", state.pair, () => go({ pair: !state.pair })),
           )
         : null,
       element(
         "div",
         { class: "row" },
-        element("button", { type: "button", class: "chip", "aria-pressed": playing !== 0 ? "true" : "false", onclick: play, title: "Key: space" }, playing !== 0 ? "Pause" : "Play"),
-        element("label", {}, "Step", slider, element("output", {}, `${state.time} of ${session.steps - 1}`)),
+        element(
+          "button",
+          {
+            type: "button",
+            class: "chip",
+            "aria-pressed": playing !== 0 ? "true" : "false",
+            onclick: play,
+            title: "Key: space",
+          },
+          playing !== 0 ? "Pause" : "Play",
+        ),
+        element(
+          "label",
+          {},
+          "Step",
+          slider,
+          element("output", {}, `${state.time} of ${session.steps - 1}`),
+        ),
         element("label", {}, "Unit", unit),
-        element("button", { type: "button", class: "chip", "aria-pressed": state.tour > 0 ? "true" : "false", onclick: () => tour.enter(state.tour > 0 ? 0 : 1) }, "Tour"),
-        element("button", { type: "button", class: "chip", onclick: () => { theme = session.theme === "dark" ? "light" : "dark"; paint(); } }, session.theme === "dark" ? "Light" : "Dark"),
+        element(
+          "button",
+          {
+            type: "button",
+            class: "chip",
+            "aria-pressed": state.tour > 0 ? "true" : "false",
+            onclick: () => tour.enter(state.tour > 0 ? 0 : 1),
+          },
+          "Tour",
+        ),
+        element(
+          "button",
+          {
+            type: "button",
+            class: "chip",
+            onclick: () => {
+              theme = session.theme === "dark" ? "light" : "dark";
+              paint();
+            },
+          },
+          session.theme === "dark" ? "Light" : "Dark",
+        ),
       ),
     );
   };
 
-  panels.push(inputPanel(session, go), trackPanel(session, go), predictionPanel(session), holdPanel(session, go), zoomPanel(session, go), influencePanel(session, go), unitsPanel(session, go), searchPanel(session, go));
+  panels.push(
+    inputPanel(session, go),
+    trackPanel(session, go),
+    predictionPanel(session),
+    holdPanel(session, go),
+    zoomPanel(session, go),
+    influencePanel(session, go),
+    unitsPanel(session, go),
+    searchPanel(session, go),
+  );
   const memory = memoryPanel(session);
   if (memory !== null) panels.push(memory);
-  const [input, tracks, prediction, hold, zoom, influence, units, search] = panels.map((panel) => panel.node);
+  const [input, tracks, prediction, hold, zoom, influence, units, search] = panels.map(
+    (panel) => panel.node,
+  );
   document.body.replaceChildren(
-    element("a", { class: "skip", href: "#tracks", onclick: (event: Event) => { event.preventDefault(); tracks!.querySelector<HTMLElement>(".scroller")?.focus(); } }, "Skip to the tracks"),
+    element(
+      "a",
+      {
+        class: "skip",
+        href: "#tracks",
+        onclick: (event: Event) => {
+          event.preventDefault();
+          tracks!.querySelector<HTMLElement>(".scroller")?.focus();
+        },
+      },
+      "Skip to the tracks",
+    ),
     top,
     element(
       "main",
       {},
       tour.node,
       element("div", { class: "column" }, input!, tracks!, influence!, search!),
-      element("div", { class: "column" }, prediction!, zoom!, hold!, units!, memory?.node ?? keysHelp(), memory === null ? "" : keysHelp()),
+      element(
+        "div",
+        { class: "column" },
+        prediction!,
+        zoom!,
+        hold!,
+        units!,
+        memory?.node ?? keysHelp(),
+        memory === null ? "" : keysHelp(),
+      ),
     ),
   );
   onKeys(session, go, play);
@@ -160,7 +239,8 @@ async function start(): Promise<void> {
 }
 
 function keysHelp(): HTMLElement {
-  const row = (keys: string[], text: string): HTMLElement => element("li", {}, ...keys.flatMap((key) => [element("kbd", {}, key), " "]), text);
+  const row = (keys: string[], text: string): HTMLElement =>
+    element("li", {}, ...keys.flatMap((key) => [element("kbd", {}, key), " "]), text);
   return element(
     "details",
     { class: "panel" },
@@ -184,7 +264,11 @@ start().catch((error: unknown) => {
     element(
       "main",
       { class: "message", role: "alert" },
-      element("h1", {}, isDamaged ? "This page cannot be shown" : "Something went wrong in this page"),
+      element(
+        "h1",
+        {},
+        isDamaged ? "This page cannot be shown" : "Something went wrong in this page",
+      ),
       element("p", {}, error instanceof Error ? error.message : String(error)),
     ),
   );

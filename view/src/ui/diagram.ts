@@ -5,10 +5,50 @@ import type { Session } from "./session.ts";
 import type { State } from "./state.ts";
 
 /** What a drawing may consist of: anything else in it is left out. */
-const TAGS = new Set(["svg", "g", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "title", "desc"]);
+const TAGS = new Set([
+  "svg",
+  "g",
+  "path",
+  "rect",
+  "circle",
+  "ellipse",
+  "line",
+  "polyline",
+  "polygon",
+  "text",
+  "tspan",
+  "title",
+  "desc",
+]);
 const ATTRIBUTES = new Set([
-  "viewBox", "d", "x", "y", "x1", "y1", "x2", "y2", "dx", "dy", "cx", "cy", "r", "rx", "ry", "width", "height", "points",
-  "transform", "class", "font-size", "text-anchor", "font-style", "font-weight", "data-name", "data-node", "data-when", "data-value",
+  "viewBox",
+  "d",
+  "x",
+  "y",
+  "x1",
+  "y1",
+  "x2",
+  "y2",
+  "dx",
+  "dy",
+  "cx",
+  "cy",
+  "r",
+  "rx",
+  "ry",
+  "width",
+  "height",
+  "points",
+  "transform",
+  "class",
+  "font-size",
+  "text-anchor",
+  "font-style",
+  "font-weight",
+  "data-name",
+  "data-node",
+  "data-when",
+  "data-value",
 ]);
 
 /** The drawings of the page, by their sources: parsed once, copied for each step. */
@@ -24,7 +64,8 @@ export function harmless(source: string): SVGElement {
 function rebuild(source: string): SVGElement {
   const parsed = new DOMParser().parseFromString(source, "image/svg+xml");
   const root = parsed.documentElement;
-  if (root.localName !== "svg") throw new Error("the diagram of the cell is damaged: it is no drawing");
+  if (root.localName !== "svg")
+    throw new Error("the diagram of the cell is damaged: it is no drawing");
   return copy(root) as SVGElement;
 }
 
@@ -53,10 +94,14 @@ export function diagram(session: Session, go: (patch: Partial<State>) => void): 
   }
   svg.setAttribute("class", "gatewright-cell");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `The diagram of ${session.layer.cell} with the numbers of unit ${session.state.unit}`);
+  svg.setAttribute(
+    "aria-label",
+    `The diagram of ${session.layer.cell} with the numbers of unit ${session.state.unit}`,
+  );
   // Room for the numbers at the right edge.
   const box = (svg.getAttribute("viewBox") ?? "").split(/[ ,]+/).map(Number);
-  if (box.length === 4 && box.every(Number.isFinite)) svg.setAttribute("viewBox", `${box[0]} ${box[1]} ${box[2]! + 64} ${box[3]}`);
+  if (box.length === 4 && box.every(Number.isFinite))
+    svg.setAttribute("viewBox", `${box[0]} ${box[1]} ${box[2]! + 64} ${box[3]}`);
   svg.removeAttribute("width");
   svg.removeAttribute("height");
   const chosen = session.shortName(session.state.name);
@@ -94,16 +139,25 @@ export function diagram(session: Session, go: (patch: Partial<State>) => void): 
 }
 
 /** The point at which the value of a group is written: after its name, where it has one. */
-function labelPlace(group: SVGElement): { x: number; y: number; anchor: "start" | "middle" | "end" } | null {
+function labelPlace(
+  group: SVGElement,
+): { x: number; y: number; anchor: "start" | "middle" | "end" } | null {
   const number = (node: Element, name: string): number => Number(node.getAttribute(name) ?? 0);
-  const names = Array.from(group.querySelectorAll("text.gw-name")).filter((text) => text.closest("[data-name]") === group);
+  const names = Array.from(group.querySelectorAll("text.gw-name")).filter(
+    (text) => text.closest("[data-name]") === group,
+  );
   const name = names[0];
   if (name === undefined) return null;
   const anchor = name.getAttribute("text-anchor");
   // Below a name, since wires leave to its sides.
   if (anchor === "end") return { x: number(name, "x"), y: number(name, "y") + 26, anchor: "end" };
-  if (anchor === "middle") return { x: number(name, "x") + 16, y: number(name, "y"), anchor: "start" };
-  return { x: number(name, "x") + widthOf(name.textContent!, number(name, "font-size")) + 6, y: number(name, "y"), anchor: "start" };
+  if (anchor === "middle")
+    return { x: number(name, "x") + 16, y: number(name, "y"), anchor: "start" };
+  return {
+    x: number(name, "x") + widthOf(name.textContent!, number(name, "font-size")) + 6,
+    y: number(name, "y"),
+    anchor: "start",
+  };
 }
 
 let ruler: CanvasRenderingContext2D | null = null;

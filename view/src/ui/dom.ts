@@ -67,10 +67,21 @@ export function shortNumber(value: number): string {
 }
 
 /** A button that is pressed or not. */
-export function toggle(label: Child, pressed: boolean, act: () => void, title = ""): HTMLButtonElement {
+export function toggle(
+  label: Child,
+  pressed: boolean,
+  act: () => void,
+  title = "",
+): HTMLButtonElement {
   return element(
     "button",
-    { type: "button", class: "chip", "aria-pressed": pressed ? "true" : "false", onclick: act, title: title || undefined },
+    {
+      type: "button",
+      class: "chip",
+      "aria-pressed": pressed ? "true" : "false",
+      onclick: act,
+      title: title || undefined,
+    },
     label,
   );
 }

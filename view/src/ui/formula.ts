@@ -41,7 +41,8 @@ export function withNumbers(
   value: (term: number, unit: number) => number,
 ): Numbers {
   const named = new Map<number, string>();
-  for (const [name, term] of Object.entries(layer.named)) if (!named.has(term)) named.set(term, name);
+  for (const [name, term] of Object.entries(layer.named))
+    if (!named.has(term)) named.set(term, name);
   for (const [name, state] of Object.entries(layer.states)) named.set(state.term, name);
   const products: ProductPart[] = [];
 
@@ -53,12 +54,23 @@ export function withNumbers(
   const write = (index: number, which: number, level: number): string => {
     const term = layer.terms[index]!;
     if (term.op === "product") {
-      products.push({ source: sourceName(layer, term, named), term: index, value: value(index, which) });
+      products.push({
+        source: sourceName(layer, term, named),
+        term: index,
+        value: value(index, which),
+      });
       return leaf(index, which);
     }
-    const stops = ["weight", "event", "input", "state", "constant", "sum", "largest"].includes(term.op);
+    const stops = ["weight", "event", "input", "state", "constant", "sum", "largest"].includes(
+      term.op,
+    );
     if (stops || (index !== start && named.has(index))) return leaf(index, which);
-    if (term.op === "expand") return write(term.operands[0]!, Math.floor((which * layer.terms[term.operands[0]!]!.size) / term.size), level);
+    if (term.op === "expand")
+      return write(
+        term.operands[0]!,
+        Math.floor((which * layer.terms[term.operands[0]!]!.size) / term.size),
+        level,
+      );
     const operand = (position: number, strength: number): string => {
       const inner = term.operands[position]!;
       return write(inner, layer.terms[inner]!.size === 1 ? 0 : which, strength);
@@ -83,7 +95,10 @@ function sourceName(layer: LayerDocument, product: Term, named: Map<number, stri
 }
 
 /** The view of the zoom: all formulas of the cell, and the chosen one in numbers. */
-export function formulaView(session: Session, go: (patch: Partial<State>) => void): (Node | null)[] {
+export function formulaView(
+  session: Session,
+  go: (patch: Partial<State>) => void,
+): (Node | null)[] {
   const { name, unit, time } = session.state;
   const short = session.shortName(name);
   const layer = session.layerDocument;
@@ -108,9 +123,20 @@ export function formulaView(session: Session, go: (patch: Partial<State>) => voi
   if (index === undefined) return [element("div", { class: "equations" }, ...rows)];
   const size = layer.terms[index]!.size;
   const which = Math.min(unit, size - 1);
-  const numbers = withNumbers(layer, index, which, (term, k) => session.liveTerm(term, k, time) ?? NaN);
+  const numbers = withNumbers(
+    layer,
+    index,
+    which,
+    (term, k) => session.liveTerm(term, k, time) ?? NaN,
+  );
   const result = session.liveTerm(index, which, time) ?? NaN;
-  const held = session.state.holds.some((hold) => hold.name === name && time >= hold.from && time <= hold.to && (hold.unit === null || hold.unit === which));
+  const held = session.state.holds.some(
+    (hold) =>
+      hold.name === name &&
+      time >= hold.from &&
+      time <= hold.to &&
+      (hold.unit === null || hold.unit === which),
+  );
   return [
     element("p", {}, `${session.label(name)} of unit ${which} at step ${time}:`),
     element(
@@ -119,11 +145,17 @@ export function formulaView(session: Session, go: (patch: Partial<State>) => voi
       `${session.formulaText(short) ?? short}\n${" ".repeat(short.length)} = ${numbers.text}\n${" ".repeat(short.length)} = `,
       element("strong", {}, shortNumber(result)),
     ),
-    held ? element("p", { class: "quiet" }, "This value is held by hand, whatever its formula gives.") : null,
+    held
+      ? element("p", { class: "quiet" }, "This value is held by hand, whatever its formula gives.")
+      : null,
     ...numbers.products.map((product) => contributions(session, product, which)),
     element("h3", {}, "All formulas of the cell"),
     element("div", { class: "equations" }, ...rows),
-    element("p", { class: "quiet" }, `The numbers on the right are unit ${unit} at step ${time}. Click a formula to see it in numbers.`),
+    element(
+      "p",
+      { class: "quiet" },
+      `The numbers on the right are unit ${unit} at step ${time}. Click a formula to see it in numbers.`,
+    ),
   ];
 }
 

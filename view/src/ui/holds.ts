@@ -14,13 +14,18 @@ export function holdPanel(session: Session, go: (patch: Partial<State>) => void)
   let onlySpan = false;
   const draw = (): void => {
     // Somebody who types a number keeps the field.
-    if (document.activeElement instanceof HTMLInputElement && body.contains(document.activeElement)) return;
+    if (document.activeElement instanceof HTMLInputElement && body.contains(document.activeElement))
+      return;
     const { state } = session;
     const isFactor = session.limit(state.name) === null;
     const names = element(
       "select",
       { "aria-label": "Value to hold", onchange: () => go({ name: names.value }) },
-      ...session.heldNames().map((name) => element("option", { value: name, selected: name === state.name }, session.label(name))),
+      ...session
+        .heldNames()
+        .map((name) =>
+          element("option", { value: name, selected: name === state.name }, session.label(name)),
+        ),
     );
     const number = element("input", {
       type: "number",
@@ -45,16 +50,26 @@ export function holdPanel(session: Session, go: (patch: Partial<State>) => void)
       element(
         "option",
         { value: "span", selected: onlySpan },
-        state.span === null ? `at step ${state.time} only` : `at steps ${state.span[0]} to ${state.span[1]}`,
+        state.span === null
+          ? `at step ${state.time} only`
+          : `at steps ${state.span[0]} to ${state.span[1]}`,
       ),
     );
     const hold = (): void => {
       const typed = Number(number.value);
       if (number.value === "" || !Number.isFinite(typed)) return;
       value = typed;
-      const [from, to] = onlySpan ? (state.span ?? [state.time, state.time]) : [0, session.steps - 1];
+      const [from, to] = onlySpan
+        ? (state.span ?? [state.time, state.time])
+        : [0, session.steps - 1];
       const added: Held = { name: state.name, unit: allUnits ? null : state.unit, value, from, to };
-      const rest = state.holds.filter((held) => held.name !== added.name || held.unit !== added.unit || held.from !== from || held.to !== to);
+      const rest = state.holds.filter(
+        (held) =>
+          held.name !== added.name ||
+          held.unit !== added.unit ||
+          held.from !== from ||
+          held.to !== to,
+      );
       (document.activeElement as HTMLElement | null)?.blur();
       go({ holds: [...rest, added] });
     };
@@ -66,7 +81,15 @@ export function holdPanel(session: Session, go: (patch: Partial<State>) => void)
           { class: "row" },
           `${session.label(held.name)} of ${held.unit === null ? "all units" : `unit ${held.unit}`} is held at ${shortNumber(held.value)}, ` +
             `${held.from === 0 && held.to >= session.steps - 1 ? "at all steps" : held.from === held.to ? `at step ${held.from}` : `at steps ${held.from} to ${held.to}`}`,
-          element("button", { type: "button", class: "plain", onclick: () => go({ holds: state.holds.filter((_, other) => other !== k) }) }, "Release"),
+          element(
+            "button",
+            {
+              type: "button",
+              class: "plain",
+              onclick: () => go({ holds: state.holds.filter((_, other) => other !== k) }),
+            },
+            "Release",
+          ),
         ),
       ),
       ...state.cuts.map((step) =>
@@ -74,7 +97,15 @@ export function holdPanel(session: Session, go: (patch: Partial<State>) => void)
           "li",
           { class: "row" },
           `The input of step ${step} is cut out`,
-          element("button", { type: "button", class: "plain", onclick: () => go({ cuts: state.cuts.filter((cut) => cut !== step) }) }, "Restore"),
+          element(
+            "button",
+            {
+              type: "button",
+              class: "plain",
+              onclick: () => go({ cuts: state.cuts.filter((cut) => cut !== step) }),
+            },
+            "Restore",
+          ),
         ),
       ),
     ];
@@ -108,13 +139,22 @@ export function holdPanel(session: Session, go: (patch: Partial<State>) => void)
             type: "button",
             class: "chip",
             "aria-pressed": isCut ? "true" : "false",
-            onclick: () => go({ cuts: isCut ? state.cuts.filter((cut) => cut !== state.time) : [...state.cuts, state.time].sort((a, b) => a - b) }),
+            onclick: () =>
+              go({
+                cuts: isCut
+                  ? state.cuts.filter((cut) => cut !== state.time)
+                  : [...state.cuts, state.time].sort((a, b) => a - b),
+              }),
           },
           `Cut out the input of step ${state.time}`,
         ),
       ),
       lists.length === 0
-        ? element("p", { class: "quiet" }, "Everything that is computed from a held value follows: watch the tracks and the prediction.")
+        ? element(
+            "p",
+            { class: "quiet" },
+            "Everything that is computed from a held value follows: watch the tracks and the prediction.",
+          )
         : element("ul", { "aria-label": "What is changed" }, ...lists),
     );
     function quick(label: string, at: number): HTMLElement {

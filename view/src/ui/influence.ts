@@ -65,7 +65,13 @@ export function influencePanel(session: Session, go: Go): Panel {
       "select",
       { "aria-label": "Answer to explain", onchange: () => go({ output: Number(select.value) }) },
       element("option", { value: -1, selected: session.state.output < 0 }, first),
-      ...outputs.map((name, k) => element("option", { value: k, selected: k === session.state.output }, session.isText ? visible(name) : name)),
+      ...outputs.map((name, k) =>
+        element(
+          "option",
+          { value: k, selected: k === session.state.output },
+          session.isText ? visible(name) : name,
+        ),
+      ),
     );
     fill(tools, outputs.length > 1 ? element("label", {}, "Answer", select) : null);
   };
@@ -90,7 +96,14 @@ export function influencePanel(session: Session, go: Go): Panel {
     if (cutKey !== key) cut = null;
     const bars = Array.from(total, (value, k) => {
       const height = (Math.abs(value) / most) * 100;
-      return drawn("rect", { x: k + 0.08, y: 100 - height, width: 0.84, height, class: "bar", "data-step": k });
+      return drawn("rect", {
+        x: k + 0.08,
+        y: 100 - height,
+        width: 0.84,
+        height,
+        class: "bar",
+        "data-step": k,
+      });
     });
     const largestCut = cut === null ? 1 : magnitude(cut.change);
     const cutLine =
@@ -98,17 +111,30 @@ export function influencePanel(session: Session, go: Go): Panel {
         ? null
         : drawn("path", {
             class: "line n1",
-            d: cut.steps.map((place, k) => `${k === 0 ? "M" : "L"}${place + 0.5},${100 - (Math.abs(cut!.change[k]!) / largestCut) * 100}`).join(""),
+            d: cut.steps
+              .map(
+                (place, k) =>
+                  `${k === 0 ? "M" : "L"}${place + 0.5},${100 - (Math.abs(cut!.change[k]!) / largestCut) * 100}`,
+              )
+              .join(""),
           });
     // Thousands of bars are one path, which is drawn far faster.
     const picture =
       steps > 400
-        ? drawn("path", { class: "band n0", d: `M0,100${Array.from(total, (v, k) => `L${k},${100 - (Math.abs(v) / most) * 100}L${k + 1},${100 - (Math.abs(v) / most) * 100}`).join("")}L${steps},100Z` })
+        ? drawn("path", {
+            class: "band n0",
+            d: `M0,100${Array.from(total, (v, k) => `L${k},${100 - (Math.abs(v) / most) * 100}L${k + 1},${100 - (Math.abs(v) / most) * 100}`).join("")}L${steps},100Z`,
+          })
         : drawn("g", { class: "influence-bars" }, ...bars);
     fill(lines, overSteps(steps, 90, picture, ...(cutLine === null ? [] : [cutLine])));
     heat.hidden = channels.length < 2;
     if (channels.length > 1) {
-      paintHeat(heat, { values: parts, steps, units: channels.length, limit: magnitude(parts) }, [...channels.keys()], palette());
+      paintHeat(
+        heat,
+        { values: parts, steps, units: channels.length, limit: magnitude(parts) },
+        [...channels.keys()],
+        palette(),
+      );
       heat.style.height = `${Math.min(120, channels.length * 9)}px`;
       heat.setAttribute("aria-label", `Influence of ${channels.length} channels at ${steps} steps`);
     }
@@ -119,11 +145,17 @@ export function influencePanel(session: Session, go: Go): Panel {
       `Bars: how strongly “${label}”${place} answers to a small change of each input (the gradient times the input's spread, largest ${shortNumber(most)}). ` +
       halfText(session.halfInfluence) +
       (channels.length > 1 ? `Below, one row a channel, blue for and orange against it. ` : "") +
-      (cut === null ? "" : `Orange line: by how much the answer changes if a step is cut out, at most ${shortNumber(largestCut)}. `) +
+      (cut === null
+        ? ""
+        : `Orange line: by how much the answer changes if a step is cut out, at most ${shortNumber(largestCut)}. `) +
       "One sequence.";
     fill(
       work,
-      toggle(cut === null ? "Measure by cutting steps out" : "Measured by cutting steps out", cut !== null, () => void measure(key)),
+      toggle(
+        cut === null ? "Measure by cutting steps out" : "Measured by cutting steps out",
+        cut !== null,
+        () => void measure(key),
+      ),
     );
     fill(
       tableBox,
@@ -131,7 +163,12 @@ export function influencePanel(session: Session, go: Go): Panel {
         "influence",
         "Influence as numbers",
         ["step", "influence", ...(cut === null ? [] : ["change if cut out"])],
-        () => Array.from(total, (value, k) => [String(k), value, ...(cut === null ? [] : [cut.change[cut.steps.indexOf(k)] ?? ""])]).slice(0, 500),
+        () =>
+          Array.from(total, (value, k) => [
+            String(k),
+            value,
+            ...(cut === null ? [] : [cut.change[cut.steps.indexOf(k)] ?? ""]),
+          ]).slice(0, 500),
       ),
     );
   };

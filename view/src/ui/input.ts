@@ -20,10 +20,23 @@ function examples(session: Session, go: Go): HTMLElement {
     "select",
     {
       "aria-label": "Example",
-      onchange: () => go({ example: Number(select.value), text: null, edits: [], cuts: [], holds: [], span: null, time: 0 }),
+      onchange: () =>
+        go({
+          example: Number(select.value),
+          text: null,
+          edits: [],
+          cuts: [],
+          holds: [],
+          span: null,
+          time: 0,
+        }),
     },
     ...session.document.data.map((_, k) =>
-      element("option", { value: k, selected: k === session.state.example }, `${k + 1}. ${session.exampleTitle(k)}`),
+      element(
+        "option",
+        { value: k, selected: k === session.state.example },
+        `${k + 1}. ${session.exampleTitle(k)}`,
+      ),
     ),
   );
   return element("label", {}, "Example", select);
@@ -32,21 +45,37 @@ function examples(session: Session, go: Go): HTMLElement {
 function restore(session: Session, go: Go): HTMLElement {
   return element(
     "button",
-    { type: "button", class: "chip", disabled: !session.isEdited, onclick: () => go({ text: null, edits: [] }) },
+    {
+      type: "button",
+      class: "chip",
+      disabled: !session.isEdited,
+      onclick: () => go({ text: null, edits: [] }),
+    },
     "Undo all changes",
   );
 }
 
 function textPanel(session: Session, go: Go): Panel {
   const { node, body, tools } = frame("Input: type a text", "input");
-  const area = element("textarea", { "aria-label": "The text that the model reads", spellcheck: "false" });
+  const area = element("textarea", {
+    "aria-label": "The text that the model reads",
+    spellcheck: "false",
+  });
   let waiting = 0;
   area.addEventListener("input", () => {
     window.clearTimeout(waiting);
-    waiting = window.setTimeout(() => go({ text: area.value, time: Math.max(0, session.symbolsIn(area.value).length - 1) }), 120);
+    waiting = window.setTimeout(
+      () => go({ text: area.value, time: Math.max(0, session.symbolsIn(area.value).length - 1) }),
+      120,
+    );
   });
   const note = element("p", { class: "quiet", role: "status" });
-  const picture = element("div", { class: "tokens", tabindex: "0", role: "group", "aria-label": "The text, coloured by the chosen value" });
+  const picture = element("div", {
+    class: "tokens",
+    tabindex: "0",
+    role: "group",
+    "aria-label": "The text, coloured by the chosen value",
+  });
   const about = element("p", { class: "quiet" });
   let drawn_ = "";
   body.append(area, note, picture, about);
@@ -72,13 +101,19 @@ function textPanel(session: Session, go: Go): Panel {
       fill(
         picture,
         ...session.tokens!.map((token, step) => {
-          const position = shade(track.values[step * track.units + Math.min(unit, track.units - 1)]!, track.limit);
+          const position = shade(
+            track.values[step * track.units + Math.min(unit, track.units - 1)]!,
+            track.limit,
+          );
           return element(
             "span",
             {
               "data-step": step,
               class: cuts.includes(step) ? "cut" : undefined,
-              style: { background: colour(table, position), color: isDeep(table, position) ? "#ffffff" : "#14171c" },
+              style: {
+                background: colour(table, position),
+                color: isDeep(table, position) ? "#ffffff" : "#14171c",
+              },
             },
             token === "\n" ? "⏎\n" : token,
           );
@@ -110,13 +145,19 @@ function curvesPanel(session: Session, go: Go): Panel {
     const [low, high] = session.channelRange(session.state.channel);
     const step = Math.floor(((event.clientX - box.left) / box.width) * session.steps);
     const share = Math.max(0, Math.min(1, (event.clientY - box.top) / box.height));
-    return { step: Math.max(0, Math.min(session.steps - 1, step)), value: high - share * (high - low) };
+    return {
+      step: Math.max(0, Math.min(session.steps - 1, step)),
+      value: high - share * (high - low),
+    };
   };
   const apply = (): void => {
     if (held === null) return;
     const channel = session.state.channel;
-    const edits: Edit[] = session.state.edits.filter((edit) => edit.channel !== channel || !held!.has(edit.step));
-    for (const [step, value] of held) edits.push({ channel, step, value: Number(value.toPrecision(5)) });
+    const edits: Edit[] = session.state.edits.filter(
+      (edit) => edit.channel !== channel || !held!.has(edit.step),
+    );
+    for (const [step, value] of held)
+      edits.push({ channel, step, value: Number(value.toPrecision(5)) });
     go({ edits });
   };
   let last = -1;
@@ -174,7 +215,9 @@ function curvesPanel(session: Session, go: Go): Panel {
       onchange: () => {
         const typed = Number(number.value);
         if (number.value === "" || !Number.isFinite(typed)) return;
-        const rest = session.state.edits.filter((edit) => edit.channel !== channel || edit.step !== session.state.time);
+        const rest = session.state.edits.filter(
+          (edit) => edit.channel !== channel || edit.step !== session.state.time,
+        );
         go({ edits: [...rest, { channel, step: session.state.time, value: typed }] });
       },
     });
@@ -192,7 +235,12 @@ function curvesPanel(session: Session, go: Go): Panel {
     cursor.style.width = `${100 / steps}%`;
     fill(
       tableBox,
-      numbersTable("input", `Input at step ${session.state.time} as numbers`, ["channel", "value"], () => names.map((name, k) => [name, session.inputAt(session.state.time, k)])),
+      numbersTable(
+        "input",
+        `Input at step ${session.state.time} as numbers`,
+        ["channel", "value"],
+        () => names.map((name, k) => [name, session.inputAt(session.state.time, k)]),
+      ),
     );
     const key = `${session.version} ${channel} ${session.isEdited}`;
     if (key === drawn_) return;
@@ -205,9 +253,22 @@ function curvesPanel(session: Session, go: Go): Panel {
         class: k === channel ? "line n0" : "line faint n7",
       });
     });
-    const original = drawn("path", { d: curve(session.original, channel, names.length, steps, low, high), class: "line before n7" });
+    const original = drawn("path", {
+      d: curve(session.original, channel, names.length, steps, low, high),
+      class: "line before n7",
+    });
     // The chosen channel is drawn last, on top of the others.
-    fill(chart, overSteps(steps, 150, ...lines.filter((_, k) => k !== channel), ...(session.isEdited ? [original] : []), lines[channel]!), cursor);
+    fill(
+      chart,
+      overSteps(
+        steps,
+        150,
+        ...lines.filter((_, k) => k !== channel),
+        ...(session.isEdited ? [original] : []),
+        lines[channel]!,
+      ),
+      cursor,
+    );
     about.textContent =
       `One sequence, ${steps} steps of ${names.length} channel${names.length === 1 ? "" : "s"}. ${names[channel]} runs from ${shortNumber(low)} to ${shortNumber(high)}` +
       `${names.length > 1 ? "; the others are faint, each on its own scale" : ""}. ${session.isEdited ? "Dashed: as it was." : "Drag up or down at a step to change it."}`;

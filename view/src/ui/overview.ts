@@ -31,7 +31,10 @@ export class Overview {
     if (session.isText && data.length === 0) return;
     for (const [index, model] of session.models.entries()) {
       let recorded = 0;
-      const values = model.document.layers.reduce((sum, layer) => sum + Object.keys(layer.named).length * layer.hidden_size, 0);
+      const values = model.document.layers.reduce(
+        (sum, layer) => sum + Object.keys(layer.named).length * layer.hidden_size,
+        0,
+      );
       for (const [position, example] of data.entries()) {
         recorded += values * example.steps;
         if (recorded > MOST_NUMBERS && position > 0) break;
@@ -73,8 +76,12 @@ export class Overview {
   /** Steps until a share of 1/e is left, for each unit; null where nothing is carried. */
   timeConstants(layer: LayerDocument, model: number): Float64Array | null {
     return this.remembered(`constants ${model} ${layer.name}`, () => {
-      const carried = Object.entries(layer.states).filter(([, state]) => state.carry.length > 0 && state.size === layer.hidden_size);
-      const state = carried.find(([name]) => layer.memory_gates.some((gate) => gate.state === name)) ?? carried[0];
+      const carried = Object.entries(layer.states).filter(
+        ([, state]) => state.carry.length > 0 && state.size === layer.hidden_size,
+      );
+      const state =
+        carried.find(([name]) => layer.memory_gates.some((gate) => gate.state === name)) ??
+        carried[0];
       if (state === undefined) return null;
       const constants = timeConstants(this.of(model), layer.name, state[0]);
       return constants.some((value) => value > 0) ? constants : null;
@@ -92,8 +99,12 @@ export class Overview {
       }
       if (order === "saturation") {
         const { gates } = this.session.document.models[model]!.cell;
-        const gate = gates.find((name) => name in layer.named && layer.terms[layer.named[name]!]!.size === units);
-        return gate === undefined ? plain() : orderBy(this.saturation(`${layer.name}.${gate}`, model).mean);
+        const gate = gates.find(
+          (name) => name in layer.named && layer.terms[layer.named[name]!]!.size === units,
+        );
+        return gate === undefined
+          ? plain()
+          : orderBy(this.saturation(`${layer.name}.${gate}`, model).mean);
       }
       if (order === "similarity") {
         const named = Object.entries(layer.named).find(([, term]) => term === layer.output);
@@ -105,7 +116,15 @@ export class Overview {
   }
 
   /** Where else the units are on that are on over the selected span. */
-  search(model: number, example: number, name: string, from: number, to: number, threshold: number, isPlain: boolean): SpanAnswer {
+  search(
+    model: number,
+    example: number,
+    name: string,
+    from: number,
+    to: number,
+    threshold: number,
+    isPlain: boolean,
+  ): SpanAnswer {
     const runs = [...(this.runs.get(model) ?? [])];
     // What was typed or changed by hand is searched from, too: as an example of its own.
     const position = isPlain && runs[example] !== undefined ? example : runs.length;

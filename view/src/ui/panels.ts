@@ -40,7 +40,12 @@ export function numbersTable(
   head: readonly string[],
   rows: () => readonly (readonly (string | number)[])[],
 ): HTMLElement {
-  const box = element("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": label });
+  const box = element("div", {
+    class: "scrolls",
+    tabindex: "0",
+    role: "group",
+    "aria-label": label,
+  });
   const node = element("details", { open: open.has(id) }, element("summary", {}, label), box);
   const write = (): void => {
     if (!node.open || box.childElementCount > 0) return;
@@ -48,7 +53,11 @@ export function numbersTable(
       element(
         "table",
         {},
-        element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))),
+        element(
+          "thead",
+          {},
+          element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text))),
+        ),
         element(
           "tbody",
           {},
@@ -57,7 +66,11 @@ export function numbersTable(
               "tr",
               {},
               ...row.map((cell, k) =>
-                element(k === 0 ? "th" : "td", k === 0 ? { scope: "row" } : {}, typeof cell === "number" ? shortNumber(cell) : cell),
+                element(
+                  k === 0 ? "th" : "td",
+                  k === 0 ? { scope: "row" } : {},
+                  typeof cell === "number" ? shortNumber(cell) : cell,
+                ),
               ),
             ),
           ),

@@ -45,8 +45,10 @@ function one(session: Session, index: number): HTMLElement {
   const right = truth === null ? -1 : labels.indexOf(truth);
   if (right >= 0 && !listed.includes(right)) listed[listed.length - 1] = right;
   const plain = session.answer(index, session.state.time, true);
-  const changed = session.isChanged && answer.some((value, k) => Math.abs(value - plain[k]!) > 1e-6);
-  const name = (k: number): string => (session.isText ? visible(labels[k] ?? "?") : (labels[k] ?? `output ${k}`));
+  const changed =
+    session.isChanged && answer.some((value, k) => Math.abs(value - plain[k]!) > 1e-6);
+  const name = (k: number): string =>
+    session.isText ? visible(labels[k] ?? "?") : (labels[k] ?? `output ${k}`);
   const when =
     kind === "text"
       ? `after step ${session.state.time}, for the next character`
@@ -62,7 +64,9 @@ function one(session: Session, index: number): HTMLElement {
         "span",
         { class: "bar" },
         element("i", { style: { width: `${answer[k]! * 100}%` } }),
-        changed ? element("b", { title: "without your changes", style: { left: `${plain[k]! * 100}%` } }) : null,
+        changed
+          ? element("b", { title: "without your changes", style: { left: `${plain[k]! * 100}%` } })
+          : null,
       ),
       element("span", { class: "number" }, `${(answer[k]! * 100).toFixed(1)} %`),
     ]),
@@ -72,19 +76,22 @@ function one(session: Session, index: number): HTMLElement {
       ? null
       : best === right
         ? element("span", { class: "mark-right" }, `✓ ${name(best)} is right`)
-        : element("span", { class: "mark-wrong" }, `✗ ${name(best)}; right would be ${session.isText ? visible(truth) : truth}`);
+        : element(
+            "span",
+            { class: "mark-wrong" },
+            `✗ ${name(best)}; right would be ${session.isText ? visible(truth) : truth}`,
+          );
   return element(
     "div",
     {},
     element("p", {}, `Most likely ${when}: `, element("strong", {}, name(best)), ". ", verdict),
     bars,
-    changed ? element("p", { class: "quiet" }, "The thin marks are the answer without your changes.") : null,
+    changed
+      ? element("p", { class: "quiet" }, "The thin marks are the answer without your changes.")
+      : null,
     order.length > listed.length
-      ? numbersTable(
-          `outputs ${index}`,
-          `All ${order.length} outputs`,
-          ["output", "%"],
-          () => order.map((k) => [name(k), answer[k]! * 100]),
+      ? numbersTable(`outputs ${index}`, `All ${order.length} outputs`, ["output", "%"], () =>
+          order.map((k) => [name(k), answer[k]! * 100]),
         )
       : null,
   );
@@ -119,7 +126,14 @@ function forecast(session: Session, index: number): HTMLElement {
     {},
     drawn(
       "svg",
-      { class: "chart", viewBox: "0 0 1000 200", preserveAspectRatio: "none", height: 200, role: "img", "aria-label": "The past and the forecast" },
+      {
+        class: "chart",
+        viewBox: "0 0 1000 200",
+        preserveAspectRatio: "none",
+        height: 200,
+        role: "img",
+        "aria-label": "The past and the forecast",
+      },
       drawn("path", { d: band, class: "band n1" }),
       line(path(past, 0), "n7"),
       truth === null ? line("", "") : line(path(truth, past.length), "n7 before"),
@@ -137,7 +151,12 @@ function forecast(session: Session, index: number): HTMLElement {
       `forecast ${index}`,
       "The forecast as numbers",
       ["step", ...levels.map((level) => `quantile ${level}`), ...(truth === null ? [] : ["truth"])],
-      () => middle.map((_, k) => [`+${k + 1}`, ...quantiles.map((q) => q[k]!), ...(truth === null ? [] : [truth[k]!])]),
+      () =>
+        middle.map((_, k) => [
+          `+${k + 1}`,
+          ...quantiles.map((q) => q[k]!),
+          ...(truth === null ? [] : [truth[k]!]),
+        ]),
     ),
   );
 }

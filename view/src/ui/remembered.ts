@@ -17,17 +17,31 @@ export function memoryPanel(session: Session): Panel | null {
     const lines = curves.map((curve, k) =>
       drawn("path", {
         class: `line n${k % 8}`,
-        d: curve.left.map((share, lag) => `${lag === 0 ? "M" : "L"}${36 + (lag / Math.max(1, lags - 1)) * width},${8 + (1 - Math.max(0, Math.min(1, share))) * height}`).join(""),
+        d: curve.left
+          .map(
+            (share, lag) =>
+              `${lag === 0 ? "M" : "L"}${36 + (lag / Math.max(1, lags - 1)) * width},${8 + (1 - Math.max(0, Math.min(1, share))) * height}`,
+          )
+          .join(""),
       }),
     );
     fill(
       body,
       drawn(
         "svg",
-        { class: "chart", viewBox: `0 0 ${width + 52} ${height + 34}`, role: "img", "aria-label": "Memory curves; the numbers are in the table below" },
+        {
+          class: "chart",
+          viewBox: `0 0 ${width + 52} ${height + 34}`,
+          role: "img",
+          "aria-label": "Memory curves; the numbers are in the table below",
+        },
         ...[0, 0.5, 1].flatMap((share) => [
           drawn("path", { class: "grid", d: `M36,${8 + (1 - share) * height}h${width}` }),
-          drawn("text", { x: 30, y: 12 + (1 - share) * height, "text-anchor": "end" }, `${share * 100}`),
+          drawn(
+            "text",
+            { x: 30, y: 12 + (1 - share) * height, "text-anchor": "end" },
+            `${share * 100}`,
+          ),
         ]),
         drawn("text", { x: 36, y: height + 28 }, "0"),
         drawn("text", { x: 36 + width, y: height + 28, "text-anchor": "end" }, `${lags - 1} steps`),
@@ -36,14 +50,30 @@ export function memoryPanel(session: Session): Panel | null {
       element(
         "ul",
         { class: "legend" },
-        ...curves.map((curve, k) => element("li", { class: `n${k % 8}`, title: curve.about }, element("i", { class: "swatch" }), curve.layer === "" ? curve.name : `${curve.name}, ${curve.layer}`)),
+        ...curves.map((curve, k) =>
+          element(
+            "li",
+            { class: `n${k % 8}`, title: curve.about },
+            element("i", { class: "swatch" }),
+            curve.layer === "" ? curve.name : `${curve.name}, ${curve.layer}`,
+          ),
+        ),
       ),
-      element("p", { class: "quiet" }, "Percent of the influence that is left after so many steps. ", curves[0]!.about),
+      element(
+        "p",
+        { class: "quiet" },
+        "Percent of the influence that is left after so many steps. ",
+        curves[0]!.about,
+      ),
       numbersTable(
         "memory",
         "The curves as numbers",
         ["steps", ...curves.map((curve) => curve.name)],
-        () => Array.from({ length: lags }, (_, lag) => [String(lag), ...curves.map((curve) => curve.left[lag] ?? "")]),
+        () =>
+          Array.from({ length: lags }, (_, lag) => [
+            String(lag),
+            ...curves.map((curve) => curve.left[lag] ?? ""),
+          ]),
       ),
     );
   };

@@ -22,9 +22,14 @@ export function plainLayer(name: string): string {
 /** Recognise the roles in a layer. */
 export function rolesOf(layer: LayerDocument, gates: readonly string[]): Roles {
   const nameOf = (term: number): string | null =>
-    Object.entries(layer.named).find(([name, index]) => index === term && gates.includes(name))?.[0] ?? null;
+    Object.entries(layer.named).find(
+      ([name, index]) => index === term && gates.includes(name),
+    )?.[0] ?? null;
   const states = Object.entries(layer.states);
-  const output = states.find(([, state]) => state.update === layer.output)?.[0] ?? Object.entries(layer.named).find(([, term]) => term === layer.output)?.[0] ?? "";
+  const output =
+    states.find(([, state]) => state.update === layer.output)?.[0] ??
+    Object.entries(layer.named).find(([, term]) => term === layer.output)?.[0] ??
+    "";
   const memory = layer.memory_gates[0]?.state ?? null;
   let keep: string | null = null;
   let keepIsShut = false;
@@ -40,6 +45,15 @@ export function rolesOf(layer: LayerDocument, gates: readonly string[]): Roles {
     }
   }
   const end = layer.terms[layer.output]!;
-  const factors = end.op === "multiply" ? end.operands.map(nameOf).filter((name) => name !== null && name !== keep) : [];
-  return { keep, keepIsShut: keep !== null && keepIsShut, show: factors[0] ?? null, memory, output };
+  const factors =
+    end.op === "multiply"
+      ? end.operands.map(nameOf).filter((name) => name !== null && name !== keep)
+      : [];
+  return {
+    keep,
+    keepIsShut: keep !== null && keepIsShut,
+    show: factors[0] ?? null,
+    memory,
+    output,
+  };
 }

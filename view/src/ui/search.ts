@@ -23,7 +23,10 @@ export function searchPanel(session: Session, go: (patch: Partial<State>) => voi
   let done = "";
   const draw = (): void => {
     const { state } = session;
-    if (!(document.activeElement instanceof HTMLInputElement && controls.contains(document.activeElement))) {
+    if (!(
+      document.activeElement instanceof HTMLInputElement &&
+      controls.contains(document.activeElement)
+    )) {
       const range = session.limit(state.name) ?? 1;
       const isFactor = session.limit(state.name) === null;
       const slider = element("input", {
@@ -38,9 +41,17 @@ export function searchPanel(session: Session, go: (patch: Partial<State>) => voi
       const names = element(
         "select",
         { "aria-label": "Value to search in", onchange: () => go({ name: names.value }) },
-        ...session.names().map((name) => element("option", { value: name, selected: name === state.name }, session.label(name))),
+        ...session
+          .names()
+          .map((name) =>
+            element("option", { value: name, selected: name === state.name }, session.label(name)),
+          ),
       );
-      fill(controls, element("label", {}, "Units on in", names), element("label", {}, `above ${Number(state.threshold.toPrecision(3))}`, slider));
+      fill(
+        controls,
+        element("label", {}, "Units on in", names),
+        element("label", {}, `above ${Number(state.threshold.toPrecision(3))}`, slider),
+      );
     } else {
       const label = controls.querySelectorAll("label")[1]?.firstChild;
       if (label) label.textContent = `above ${Number(state.threshold.toPrecision(3))}`;
@@ -69,7 +80,10 @@ export function searchPanel(session: Session, go: (patch: Partial<State>) => voi
       results,
       ...matches.slice(0, LISTED).map((match) => {
         const piece = session.around(match, AROUND);
-        const canvas = element("canvas", { role: "img", "aria-label": "The same units over these steps" });
+        const canvas = element("canvas", {
+          role: "img",
+          "aria-label": "The same units over these steps",
+        });
         paintHeat(canvas, piece, units.slice(0, 24), palette());
         return element(
           "button",
@@ -78,7 +92,13 @@ export function searchPanel(session: Session, go: (patch: Partial<State>) => voi
           ` steps ${match.from} to ${match.to - 1}, ${Math.round(match.share * 100)} % of the units`,
           piece.text === null
             ? null
-            : element("span", { class: "tokens" }, piece.text.before, element("mark", {}, piece.text.inside), piece.text.after),
+            : element(
+                "span",
+                { class: "tokens" },
+                piece.text.before,
+                element("mark", {}, piece.text.inside),
+                piece.text.after,
+              ),
           canvas,
         );
       }),

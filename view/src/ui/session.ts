@@ -8,7 +8,16 @@
 
 import type { LayerDocument, ModelDocument, PageDocument } from "../document.ts";
 import { decodeFloats } from "../document.ts";
-import type { Gradient, GradientOptions, Hold, Matrix, Model, Run, RunOptions, Sequence } from "../engine.ts";
+import type {
+  Gradient,
+  GradientOptions,
+  Hold,
+  Matrix,
+  Model,
+  Run,
+  RunOptions,
+  Sequence,
+} from "../engine.ts";
 import {
   coveredSteps,
   exampleSequence,
@@ -141,7 +150,10 @@ export class Session {
     const names = this.names();
     if (!names.includes(state.name)) {
       const canonical = this.canonical(state.name);
-      state.name = canonical !== null && names.includes(canonical) ? canonical : this.outputOf(this.models[state.model]!.layerNames[0]!);
+      state.name =
+        canonical !== null && names.includes(canonical)
+          ? canonical
+          : this.outputOf(this.models[state.model]!.layerNames[0]!);
     }
     state.unit = Math.min(state.unit, this.hiddenSize - 1);
     state.holds = state.holds.filter((hold) => this.canonical(hold.name) !== null);
@@ -155,7 +167,8 @@ export class Session {
     state.time = Math.min(state.time, last);
     if (state.span !== null) {
       const [first, end] = state.span;
-      state.span = first > last ? null : [Math.min(first, end), Math.min(Math.max(first, end), last)];
+      state.span =
+        first > last ? null : [Math.min(first, end), Math.min(Math.max(first, end), last)];
     }
     state.cuts = state.cuts.filter((step) => step <= last);
   }
@@ -226,11 +239,18 @@ export class Session {
   }
 
   /** Run a model: at once if that is quick. */
-  run(index: number, sequence: Sequence, options: RunOptions, signal?: AbortSignal): Run | Promise<Run> {
+  run(
+    index: number,
+    sequence: Sequence,
+    options: RunOptions,
+    signal?: AbortSignal,
+  ): Run | Promise<Run> {
     const model = this.models[index]!;
     const weights = model.document.weights.length / 6;
     const work = weights * (sequence.steps - (options.from ?? 0));
-    return work < AT_ONCE ? run(model, sequence, options) : runAsync(model, sequence, options, signal);
+    return work < AT_ONCE
+      ? run(model, sequence, options)
+      : runAsync(model, sequence, options, signal);
   }
 
   /** The sequence of the state: an example, changed by hand, or a text that was typed. */
@@ -240,15 +260,23 @@ export class Session {
       const example = document.data[state.example];
       const typed = state.text ?? (example === undefined ? "" : this.joined(example.symbols!));
       const { codes, unknown } =
-        state.text === null && example !== undefined ? { codes: example.symbols!, unknown: [] } : this.encoded(typed);
+        state.text === null && example !== undefined
+          ? { codes: example.symbols!, unknown: [] }
+          : this.encoded(typed);
       const symbols = codes.length === 0 ? [-1] : codes;
       const sequence = { steps: symbols.length, values: Float64Array.from(symbols), further: {} };
-      return { sequence, original: sequence, tokens: symbols.map((code) => document.task.labels[code] ?? "·"), unknown };
+      return {
+        sequence,
+        original: sequence,
+        tokens: symbols.map((code) => document.task.labels[code] ?? "·"),
+        unknown,
+      };
     }
     const original = exampleSequence(document, document.data[state.example]!);
     const values = original.values.slice();
     for (const { channel, step, value } of state.edits) {
-      if (channel < this.channels.length && step < original.steps) values[step * this.channels.length + channel] = value;
+      if (channel < this.channels.length && step < original.steps)
+        values[step * this.channels.length + channel] = value;
     }
     return { sequence: { ...original, values }, original, tokens: null, unknown: [] };
   }
@@ -263,11 +291,16 @@ export class Session {
     const known = new Set(task.alphabet);
     const isKnown = (symbol: string): boolean =>
       task.unit === "bytes"
-        ? Array.from(new TextEncoder().encode(symbol)).every((byte) => known.has(byte.toString(16).padStart(2, "0")))
+        ? Array.from(new TextEncoder().encode(symbol)).every((byte) =>
+            known.has(byte.toString(16).padStart(2, "0")),
+          )
         : known.has(symbol);
     const symbols = Array.from(typed.replace(/\r\n?/g, "\n"));
     const text = symbols.filter(isKnown).join("");
-    return { codes: text === "" ? [] : encodeText(task, text), unknown: [...new Set(symbols.filter((symbol) => !isKnown(symbol)))] };
+    return {
+      codes: text === "" ? [] : encodeText(task, text),
+      unknown: [...new Set(symbols.filter((symbol) => !isKnown(symbol)))],
+    };
   }
 
   /** What is held, for a model: in all networks of a mean where all units are held. */
@@ -277,10 +310,20 @@ export class Session {
       const own = layers.find((layer) => held.name.startsWith(`${layer.name}.`));
       if (own === undefined) return [];
       const name = held.name.slice(own.name.length + 1);
-      const alike = layers.filter((layer) => layer === own || (held.unit === null && plainLayer(layer.name) === plainLayer(own.name)));
+      const alike = layers.filter(
+        (layer) =>
+          layer === own || (held.unit === null && plainLayer(layer.name) === plainLayer(own.name)),
+      );
       return alike
         .filter((layer) => name in layer.named)
-        .map((layer) => ({ layer: layer.name, name, unit: held.unit, value: held.value, from: held.from, to: held.to + 1 }));
+        .map((layer) => ({
+          layer: layer.name,
+          name,
+          unit: held.unit,
+          value: held.value,
+          from: held.from,
+          to: held.to + 1,
+        }));
     });
     return rows.filter((hold) => {
       const layer = layers.find((candidate) => candidate.name === hold.layer)!;
@@ -392,7 +435,8 @@ export class Session {
     const column = this.channels.indexOf(targets[target] ?? "");
     const encoded = this.document.data[this.state.example]?.truth;
     const truth = typeof encoded === "string" ? decodeFloats(encoded) : null;
-    const at = (ahead: number, level: number): number => data[(ahead * targets.length + target) * levels.length + level]!;
+    const at = (ahead: number, level: number): number =>
+      data[(ahead * targets.length + target) * levels.length + level]!;
     const ahead = Array.from({ length: horizon }, (_, k) => k);
     return {
       name: targets[target] ?? "",
@@ -430,7 +474,11 @@ export class Session {
     const several = this.model.layers.some((layer) => layer.name.startsWith("m1."));
     const network = several ? `network ${member === null ? 1 : Number(member[1]) + 1}, ` : "";
     const layer = /l(\d+)/.exec(name)?.[1] ?? "0";
-    const way = name.endsWith(".reverse") ? ", from the end" : name.endsWith(".forward") ? ", from the start" : "";
+    const way = name.endsWith(".reverse")
+      ? ", from the end"
+      : name.endsWith(".forward")
+        ? ", from the start"
+        : "";
     const text = `${network}layer ${Number(layer) + 1}${way}`;
     return text[0]!.toUpperCase() + text.slice(1);
   }
@@ -447,7 +495,7 @@ export class Session {
     return this.roles.keepIsShut;
   }
   get hasPeephole(): boolean {
-    return this.model.cell.diagrams.code.includes("gw-peephole\"");
+    return this.model.cell.diagrams.code.includes('gw-peephole"');
   }
   /** True if the looked-at layer has a value of this name. */
   has(name: string): boolean {
@@ -456,7 +504,10 @@ export class Session {
   /** The full name of a value of the looked-at layer, by its short name or its role. */
   full(name: string): string {
     const { roles } = this;
-    const short = name in roles ? ((roles as unknown as Record<string, string | null>)[name] ?? roles.output) : name;
+    const short =
+      name in roles
+        ? ((roles as unknown as Record<string, string | null>)[name] ?? roles.output)
+        : name;
     return this.canonical(`${this.layer.name}.${short}`) ?? this.outputOf(this.layer.name);
   }
   shortName(full: string): string {
@@ -502,7 +553,9 @@ export class Session {
   /** The states of the looked-at layer, the memory of the output first, by the names of their new values. */
   stateNames(): string[] {
     return Object.entries(this.layerDocument.states).map(([name, state]) => {
-      const named = Object.entries(this.layerDocument.named).find(([, term]) => term === state.update);
+      const named = Object.entries(this.layerDocument.named).find(
+        ([, term]) => term === state.update,
+      );
       return `${this.layer.name}.${named?.[0] ?? name}`;
     });
   }
@@ -511,7 +564,9 @@ export class Session {
     const layer = this.layerIn(full, model);
     const short = full.slice(layer.name.length + 1);
     const term = layer.named[short];
-    const state = Object.entries(layer.states).find(([name, entry]) => entry.update === term && name !== short)?.[0];
+    const state = Object.entries(layer.states).find(
+      ([name, entry]) => entry.update === term && name !== short,
+    )?.[0];
     const lesson = this.state.lesson ? (LESSON[short] ?? short) : short;
     if (state === undefined) return lesson;
     return `${lesson} (${this.state.lesson ? (LESSON[state] ?? state) : state})`;
@@ -519,7 +574,9 @@ export class Session {
   /** The name of the memory that a value is the new value of: `c` for `remember`. */
   memoryLabel(full: string): string {
     const term = this.layerDocument.named[this.shortName(full)];
-    const state = Object.entries(this.layerDocument.states).find(([, entry]) => entry.update === term)?.[0] ?? this.shortName(full);
+    const state =
+      Object.entries(this.layerDocument.states).find(([, entry]) => entry.update === term)?.[0] ??
+      this.shortName(full);
     return this.state.lesson ? (LESSON[state] ?? state) : state;
   }
   /** null for a factor in 0..1, else the magnitude of the value in this run. */
@@ -553,8 +610,18 @@ export class Session {
           values.set(data.subarray(row * size, (row + 1) * size), step * size);
         }
       }
-      const isGate = this.document.models[model]!.cell.gates.includes(full.slice(layer.name.length + 1));
-      track = { name: full, title: this.label(full, model), note: "", values, steps: this.steps, units: size, limit: isGate ? null : magnitude(values) };
+      const isGate = this.document.models[model]!.cell.gates.includes(
+        full.slice(layer.name.length + 1),
+      );
+      track = {
+        name: full,
+        title: this.label(full, model),
+        note: "",
+        values,
+        steps: this.steps,
+        units: size,
+        limit: isGate ? null : magnitude(values),
+      };
       this.tracks.set(key, track);
     }
     return track;
@@ -565,7 +632,10 @@ export class Session {
   }
   rowAt(full: string, step: number): ArrayLike<number> {
     const track = this.track(full);
-    return Array.from({ length: track.units }, (_, unit) => track.values[step * track.units + unit]!);
+    return Array.from(
+      { length: track.units },
+      (_, unit) => track.values[step * track.units + unit]!,
+    );
   }
   /** The step at which a unit's value is largest in magnitude. */
   largestStep(full: string, unit: number): number {
@@ -576,7 +646,12 @@ export class Session {
     return best;
   }
   order(full: string, model = this.state.model): number[] {
-    return this.overview.order(this.layerIn(full, model), model, this.track(full, model).units, this.state.order);
+    return this.overview.order(
+      this.layerIn(full, model),
+      model,
+      this.track(full, model).units,
+      this.state.order,
+    );
   }
   trackRows(): TrackRow[] {
     return this.shownModels.flatMap((model) =>
@@ -590,8 +665,12 @@ export class Session {
   }
   private noteOn(full: string, model: number): string {
     const short = full.slice(this.layerIn(full, model).name.length + 1);
-    const { learn, forget, remember, use } = this.layerIn(full, model).named as Record<string, number | undefined>;
-    const isLesson = learn !== undefined && forget !== undefined && remember !== undefined && use !== undefined;
+    const { learn, forget, remember, use } = this.layerIn(full, model).named as Record<
+      string,
+      number | undefined
+    >;
+    const isLesson =
+      learn !== undefined && forget !== undefined && remember !== undefined && use !== undefined;
     return isLesson ? (NOTES[short] ?? "") : "";
   }
   /** All terms of the looked-at layer at a step. */
@@ -618,7 +697,10 @@ export class Session {
     return term === undefined ? null : this.liveTerm(term, this.state.unit, this.state.time);
   }
   /** What each number of a product's source adds to one unit of it. */
-  contributions(product: number, unit: number): { name: string; value: number; weight: number; part: number }[] {
+  contributions(
+    product: number,
+    unit: number,
+  ): { name: string; value: number; weight: number; part: number }[] {
     const { terms } = this.layerDocument;
     const term = terms[product]!;
     const [source, weight] = term.operands as [number, number];
@@ -628,11 +710,19 @@ export class Session {
     const heads = term.heads ?? 1;
     const columns = row.length / heads;
     const head = Math.floor((unit * heads) / term.size);
-    const isInput = terms[source]!.op === "event" && this.layer.name.endsWith("l0") && row.length === this.channels.length;
+    const isInput =
+      terms[source]!.op === "event" &&
+      this.layer.name.endsWith("l0") &&
+      row.length === this.channels.length;
     return Array.from({ length: columns }, (_, k) => {
       const value = row[head * columns + k]!;
       const factor = matrix[unit * columns + k]!;
-      return { name: isInput ? this.channels[k]! : `unit ${head * columns + k}`, value, weight: factor, part: value * factor };
+      return {
+        name: isInput ? this.channels[k]! : `unit ${head * columns + k}`,
+        value,
+        weight: factor,
+        part: value * factor,
+      };
     });
   }
 
@@ -646,7 +736,9 @@ export class Session {
   }
   get subtitle(): string {
     const step = this.stepName(this.state.time);
-    const input = this.isText ? `a text of ${this.steps} characters` : `${this.steps} steps of ${this.channels.length} channel${this.channels.length === 1 ? "" : "s"}`;
+    const input = this.isText
+      ? `a text of ${this.steps} characters`
+      : `${this.steps} steps of ${this.channels.length} channel${this.channels.length === 1 ? "" : "s"}`;
     return `${this.model.about} Reading ${input}${step === "" ? "" : `; step ${this.state.time} is ${step}`}.`;
   }
   get diagram(): string {
@@ -663,18 +755,27 @@ export class Session {
   }
   formulaText(short: string): string | null {
     const term = this.layerDocument.named[short];
-    const own = this.formulas.find((formula) => formula.plain === short) ?? this.formulas.find((formula) => formula.term === term);
+    const own =
+      this.formulas.find((formula) => formula.plain === short) ??
+      this.formulas.find((formula) => formula.term === term);
     return own?.text ?? null;
   }
   stages(): StageView[] {
-    return describeStages(this.model, this.layer.name, this.shown.runs.get(this.state.model)!, this.state.time, (name) => this.titleOf(name));
+    return describeStages(
+      this.model,
+      this.layer.name,
+      this.shown.runs.get(this.state.model)!,
+      this.state.time,
+      (name) => this.titleOf(name),
+    );
   }
 
   // Influence.
 
   private get unitNames(): string[] {
     const units = this.answer(this.state.model, 0).length;
-    if (this.unitNames_.length !== units) this.unitNames_ = Array.from({ length: units }, (_, k) => `unit ${k}`);
+    if (this.unitNames_.length !== units)
+      this.unitNames_ = Array.from({ length: units }, (_, k) => `unit ${k}`);
     return this.unitNames_;
   }
   outputNames(): string[] {
@@ -707,15 +808,27 @@ export class Session {
   influence(): Influence | null {
     const own = this.shown.runs.get(this.state.model)!;
     const output = this.influenceOutput();
-    const step = this.answersEveryStep ? Math.min(this.state.time, own.outputs.rows - 1) : own.outputs.rows - 1;
+    const step = this.answersEveryStep
+      ? Math.min(this.state.time, own.outputs.rows - 1)
+      : own.outputs.rows - 1;
     const row = this.kind === "forecast" ? 0 : step;
     const key = `${this.state.model} ${output} ${row}`;
     const gradient = this.gradients.get(key);
     if (gradient === undefined) {
-      this.differentiate(own, key, { output, step: row, of: own.scores === null ? "outputs" : "scores" });
+      this.differentiate(own, key, {
+        output,
+        step: row,
+        of: own.scores === null ? "outputs" : "scores",
+      });
       return null;
     }
-    return { total: gradient.influence, parts: this.partsOf(gradient.inputs, own), channels: this.isText ? [] : this.channels, output, step };
+    return {
+      total: gradient.influence,
+      parts: this.partsOf(gradient.inputs, own),
+      channels: this.isText ? [] : this.channels,
+      output,
+      step,
+    };
   }
   /** Compute a gradient once the cursor rests; what was computed for its last place is given up. */
   private differentiate(own: Run, key: string, options: GradientOptions): void {
@@ -744,7 +857,8 @@ export class Session {
     if (this.isText) return new Float64Array();
     const parts = inputs.data.slice();
     const { neutral } = own.model;
-    for (let k = 0; k < parts.length; k++) parts[k]! *= own.sequence.values[k]! - neutral[k % neutral.length]!;
+    for (let k = 0; k < parts.length; k++)
+      parts[k]! *= own.sequence.values[k]! - neutral[k % neutral.length]!;
     return parts;
   }
   /** The number of last steps that half of all influence comes from; null where there is none. */
@@ -773,8 +887,16 @@ export class Session {
       from: step,
     };
     const cut = run(this.models[index]!, this.shown.sequence, options);
-    const row = this.kind === "forecast" ? 0 : this.answersEveryStep ? Math.min(this.state.time, own.outputs.rows - 1) : own.outputs.rows - 1;
-    return cut.outputs.data[row * cut.outputs.size + output]! - own.outputs.data[row * own.outputs.size + output]!;
+    const row =
+      this.kind === "forecast"
+        ? 0
+        : this.answersEveryStep
+          ? Math.min(this.state.time, own.outputs.rows - 1)
+          : own.outputs.rows - 1;
+    return (
+      cut.outputs.data[row * cut.outputs.size + output]! -
+      own.outputs.data[row * own.outputs.size + output]!
+    );
   }
 
   // What is known over all examples.
@@ -804,7 +926,9 @@ export class Session {
   }
   /** The steps of a match with some before and after it, for a picture. */
   around(match: Span, around: number): Surroundings {
-    const own = this.overview.exampleRun(this.state.model, match.example) ?? this.currentRun(this.state.model);
+    const own =
+      this.overview.exampleRun(this.state.model, match.example) ??
+      this.currentRun(this.state.model);
     const { data, size, rows } = own.value(this.state.name);
     const from = match.from - around;
     const to = match.to + around;
@@ -821,7 +945,14 @@ export class Session {
       steps: to - from,
       units: size,
       limit: this.limit(this.state.name),
-      text: symbols === undefined ? null : { before: piece(from, match.from), inside: piece(match.from, match.to), after: piece(match.to, to) },
+      text:
+        symbols === undefined
+          ? null
+          : {
+              before: piece(from, match.from),
+              inside: piece(match.from, match.to),
+              after: piece(match.to, to),
+            },
     };
   }
   /** The plain run of an example, or of what is on the page now. */

@@ -58,7 +58,10 @@ export function describeStages(
     const stage = model.stages[k]!;
     const result = run.stages[k]!;
     const own = stage.op === "layer" ? model.layers[stage["layer"] as number]!.name : null;
-    const [title, about] = own === null ? (WORDS[stage.op] ?? [words(stage.op), ""]) : [titleOf(own), `${model.cell.name}, ${model.hidden_size} units`];
+    const [title, about] =
+      own === null
+        ? (WORDS[stage.op] ?? [words(stage.op), ""])
+        : [titleOf(own), `${model.cell.name}, ${model.hidden_size} units`];
     const row = Math.min(result.rows - 1, step);
     const values = result.data.subarray(row * result.size, (row + 1) * result.size);
     const isProbability = stage.op === "softmax" || stage.op === "average";

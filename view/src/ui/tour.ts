@@ -29,7 +29,9 @@ function close(answer: string, right: number, tolerance: number): string | null 
   const value = Number(answer.trim().replace("−", "-").replace(",", "."));
   if (answer.trim() === "" || !Number.isFinite(value)) return "Type a number, such as 0.25.";
   if (Math.abs(value - right) <= tolerance) return null;
-  return Math.abs(value - right) < 10 * tolerance ? "Close, but not quite." : "Not yet. Compute it again from the text above.";
+  return Math.abs(value - right) < 10 * tolerance
+    ? "Close, but not quite."
+    : "Not yet. Compute it again from the text above.";
 }
 
 function choose(right: number, hint: string, choices: readonly string[]): Check {
@@ -50,7 +52,9 @@ const STEPS: readonly Step[] = [
     title: "An event arrives at every step",
     text: (s) => [
       "A recurrent network reads a sequence one event at a time. " +
-        (s.isText ? "Here an event is a character." : "Here an event is a row of numbers, one for each channel.") +
+        (s.isText
+          ? "Here an event is a character."
+          : "Here an event is a row of numbers, one for each channel.") +
         " The marked column in all pictures is one step, and everything on the page belongs to it.",
     ],
     task: () => "Move the cursor to a later step: click into a picture, or press the → key.",
@@ -74,8 +78,12 @@ const STEPS: readonly Step[] = [
     task: () => "Which of an LSTM's memories does the next layer read?",
     choices: () => ["The short-term memory h", "The long-term memory c"],
     check: (s, answer) =>
-      choose(0, "The long-term memory stays inside of the cell.", ["The short-term memory h", "The long-term memory c"])(s, answer),
-    done: () => "The short-term memory is what a cell shows to others; the long-term memory is its own.",
+      choose(0, "The long-term memory stays inside of the cell.", [
+        "The short-term memory h",
+        "The long-term memory c",
+      ])(s, answer),
+    done: () =>
+      "The short-term memory is what a cell shows to others; the long-term memory is its own.",
     view: () => ({ zoom: "layer" }),
   },
   {
@@ -101,10 +109,16 @@ const STEPS: readonly Step[] = [
       const best = s.largestStep(s.full("learn"), s.state.unit);
       const here = Math.abs(s.at(s.full("learn"), s.state.time, s.state.unit));
       const most = Math.abs(s.at(s.full("learn"), best, s.state.unit));
-      return here >= 0.95 * most ? null : `Here it learns ${shortNumber(here)}; somewhere it learns ${shortNumber(most)}.`;
+      return here >= 0.95 * most
+        ? null
+        : `Here it learns ${shortNumber(here)}; somewhere it learns ${shortNumber(most)}.`;
     },
     done: (s) => (s.has("learn") ? `That is step ${s.state.time}.` : "0.5 · −0.8 = −0.4."),
-    view: (s) => ({ zoom: "cell", name: s.has("learn") ? s.full("learn") : s.full("output"), lines: false }),
+    view: (s) => ({
+      zoom: "cell",
+      name: s.has("learn") ? s.full("learn") : s.full("output"),
+      lines: false,
+    }),
   },
   {
     panel: "hold",
@@ -123,21 +137,29 @@ const STEPS: readonly Step[] = [
     check: (s, answer) => {
       if (s.roles.keep === null) return close(answer, 0.81, 0.005);
       const wiped = s.keepIsShut ? 1 : 0;
-      const held = s.state.holds.some((hold) => hold.name === s.full("keep") && hold.value === wiped);
+      const held = s.state.holds.some(
+        (hold) => hold.name === s.full("keep") && hold.value === wiped,
+      );
       return held ? null : `Choose ${letter(s, "keep")}, the value ${wiped}, and press Hold.`;
     },
     done: (s) =>
       s.roles.keep !== null
         ? "What came before the held steps no longer reaches the prediction. Release the hold to get it back."
         : "0.9 · 0.9 = 0.81.",
-    view: (s) => ({ zoom: "cell", name: s.roles.keep !== null ? s.full("keep") : s.full("output"), holds: [] }),
+    view: (s) => ({
+      zoom: "cell",
+      name: s.roles.keep !== null ? s.full("keep") : s.full("output"),
+      holds: [],
+    }),
   },
   {
     panel: "zoom",
     title: "The remember gate: the new long-term memory",
     text: (s) => {
       if (!s.has("learn") || !s.has("forget") || !s.has("remember")) {
-        return ["In an LSTM the remember gate adds what was learnt to what is left of the old: remember = learn + forget. If learn = 0.3 and forget = −0.1, add them."];
+        return [
+          "In an LSTM the remember gate adds what was learnt to what is left of the old: remember = learn + forget. If learn = 0.3 and forget = −0.1, add them.",
+        ];
       }
       const learn = s.at(s.full("learn"), s.state.time, s.state.unit);
       const forget = s.at(s.full("forget"), s.state.time, s.state.unit);
@@ -153,7 +175,11 @@ const STEPS: readonly Step[] = [
         ? close(answer, s.at(s.full("remember"), s.state.time, s.state.unit), 0.006)
         : close(answer, 0.2, 0.006),
     done: () => "An addition, not a product: this is what the gradient will travel along.",
-    view: (s) => ({ zoom: "formula", holds: [], name: s.has("remember") ? s.full("remember") : s.full("memory") }),
+    view: (s) => ({
+      zoom: "formula",
+      holds: [],
+      name: s.has("remember") ? s.full("remember") : s.full("memory"),
+    }),
   },
   {
     panel: "hold",
@@ -174,15 +200,24 @@ const STEPS: readonly Step[] = [
         ? null
         : `Choose ${letter(s, "show")}, the value 0, and press Hold.`;
     },
-    done: (s) => (s.roles.show !== null ? "Nothing is shown, so the answer is the same whatever came in. The memory itself is still there." : "Nothing: 0 · tanh(remember) = 0."),
-    view: (s) => ({ zoom: "cell", holds: [], name: s.has("use") ? s.full("use") : s.full("output") }),
+    done: (s) =>
+      s.roles.show !== null
+        ? "Nothing is shown, so the answer is the same whatever came in. The memory itself is still there."
+        : "Nothing: 0 · tanh(remember) = 0.",
+    view: (s) => ({
+      zoom: "cell",
+      holds: [],
+      name: s.has("use") ? s.full("use") : s.full("output"),
+    }),
   },
   {
     panel: "zoom",
     title: "Peepholes: gates that see the long-term memory",
     text: (s) => [
       "The gates of an LSTM decide from the event and the short-term memory. With peepholes they also see the long-term memory: the forget and the input gate the old one, since the new one is not there yet. " +
-        (s.hasPeephole ? "In the diagram they are the dashed lines." : `The cell of this model, ${s.layer.cell}, has none; gatewright look peephole_lstm shows them.`),
+        (s.hasPeephole
+          ? "In the diagram they are the dashed lines."
+          : `The cell of this model, ${s.layer.cell}, has none; gatewright look peephole_lstm shows them.`),
     ],
     task: () => "Which gate can see the new long-term memory?",
     choices: () => [...PEEPHOLE],
@@ -220,13 +255,21 @@ const STEPS: readonly Step[] = [
     title: "Why the gradient of an LSTM does not vanish",
     text: (s) => [
       "Along the long-term memory a step multiplies the influence only by the forget factor, and the gate can learn to be near 1. " +
-        (s.roles.keep !== null ? `Hold ${letter(s, "keep")} at ${s.keepIsShut ? 0 : 1} and look at the influence of early steps.` : "An RNN has no such factor."),
+        (s.roles.keep !== null
+          ? `Hold ${letter(s, "keep")} at ${s.keepIsShut ? 0 : 1} and look at the influence of early steps.`
+          : "An RNN has no such factor."),
     ],
     task: () => "With a forget factor of 0.99, what share is left after 100 steps?",
     choices: () => null,
     check: (_, answer) => close(answer, 0.99 ** 100, 0.01),
-    done: () => "0.99¹⁰⁰ = 0.37, where 0.7¹⁰⁰ is 3 · 10⁻¹⁶. The gate decides how long to remember, and it learns that from data.",
-    view: (s) => ({ zoom: "cell", holds: [], name: s.roles.keep !== null ? s.full("keep") : s.full("output"), time: Math.max(0, s.steps - 1) }),
+    done: () =>
+      "0.99¹⁰⁰ = 0.37, where 0.7¹⁰⁰ is 3 · 10⁻¹⁶. The gate decides how long to remember, and it learns that from data.",
+    view: (s) => ({
+      zoom: "cell",
+      holds: [],
+      name: s.roles.keep !== null ? s.full("keep") : s.full("output"),
+      time: Math.max(0, s.steps - 1),
+    }),
   },
 ];
 
@@ -253,7 +296,10 @@ export class Tour {
   /** Enter a step of the tour, or leave it with 0. */
   enter(step: number): void {
     const entered = STEPS[step - 1];
-    this.go({ tour: entered === undefined ? 0 : step, ...(entered === undefined ? {} : entered.view(this.session)) });
+    this.go({
+      tour: entered === undefined ? 0 : step,
+      ...(entered === undefined ? {} : entered.view(this.session)),
+    });
   }
 
   draw(): void {
@@ -283,7 +329,11 @@ export class Tour {
         "header",
         {},
         element("h2", {}, `${tour} of ${STEPS.length}: ${step.title}`),
-        element("button", { type: "button", class: "plain", onclick: () => this.go({ tour: 0 }) }, "End the tour"),
+        element(
+          "button",
+          { type: "button", class: "plain", onclick: () => this.go({ tour: 0 }) },
+          "End the tour",
+        ),
       ),
       ...step.text(this.session).map((text) => element("p", {}, text)),
       element("p", { class: "task" }, step.task(this.session)),
@@ -297,11 +347,33 @@ export class Tour {
       element(
         "div",
         { class: "row" },
-        element("button", { type: "button", class: "chip", disabled: tour === 1, onclick: () => this.enter(tour - 1) }, "Back"),
-        element("button", { type: "button", class: "chip", onclick: () => document.getElementById(step.panel)?.scrollIntoView({ block: "center" }) }, "Show the place"),
         element(
           "button",
-          { type: "button", class: "chip", "aria-pressed": this.passed ? "true" : "false", onclick: () => this.enter(tour + 1) },
+          {
+            type: "button",
+            class: "chip",
+            disabled: tour === 1,
+            onclick: () => this.enter(tour - 1),
+          },
+          "Back",
+        ),
+        element(
+          "button",
+          {
+            type: "button",
+            class: "chip",
+            onclick: () => document.getElementById(step.panel)?.scrollIntoView({ block: "center" }),
+          },
+          "Show the place",
+        ),
+        element(
+          "button",
+          {
+            type: "button",
+            class: "chip",
+            "aria-pressed": this.passed ? "true" : "false",
+            onclick: () => this.enter(tour + 1),
+          },
           tour === STEPS.length ? "Finish" : "Next",
         ),
       ),
@@ -319,11 +391,26 @@ export class Tour {
     };
     if (choices !== null) {
       const buttons = choices.map((choice) =>
-        element("button", { type: "button", class: "chip", "aria-pressed": this.answer === choice ? "true" : "false", onclick: () => ask(choice) }, choice),
+        element(
+          "button",
+          {
+            type: "button",
+            class: "chip",
+            "aria-pressed": this.answer === choice ? "true" : "false",
+            onclick: () => ask(choice),
+          },
+          choice,
+        ),
       );
       return element("div", { class: "row" }, ...buttons);
     }
-    const input = element("input", { type: "text", inputmode: "decimal", "aria-label": "Your answer", value: this.answer, size: "8" });
+    const input = element("input", {
+      type: "text",
+      inputmode: "decimal",
+      "aria-label": "Your answer",
+      value: this.answer,
+      size: "8",
+    });
     return element(
       "form",
       {

@@ -31,7 +31,12 @@ interface Picture {
 /** The tracks of the looked-at layer; of both models, one below the other, if two are compared. */
 export function trackPanel(session: Session, go: Go): Panel {
   const { node, body, tools } = frame("Over time", "tracks");
-  const scroller = element("div", { class: "scroller", tabindex: "0", role: "group", "aria-label": "Values over time; arrow keys move the cursor" });
+  const scroller = element("div", {
+    class: "scroller",
+    tabindex: "0",
+    role: "group",
+    "aria-label": "Values over time; arrow keys move the cursor",
+  });
   const timeline = element("div", { class: "timeline" });
   const pictures = element("div");
   const axisBox = element("div");
@@ -47,7 +52,8 @@ export function trackPanel(session: Session, go: Go): Panel {
 
   listen(timeline, () => session.steps, {
     point: ({ step }) => go({ time: step, span: null }),
-    drag: (first, last, isEnd) => go(isEnd ? { span: [first, last], time: last } : { span: [first, last] }),
+    drag: (first, last, isEnd) =>
+      go(isEnd ? { span: [first, last], time: last } : { span: [first, last] }),
   });
 
   const picture = (name: string): Picture => {
@@ -64,7 +70,12 @@ export function trackPanel(session: Session, go: Go): Panel {
       // The step comes from the timeline, which hears of the same pointer.
       go(session.state.lines ? { name } : { name, unit });
     });
-    const whole = element("div", { class: "track" }, element("div", { class: "name" }, title, note), box);
+    const whole = element(
+      "div",
+      { class: "track" },
+      element("div", { class: "name" }, title, note),
+      box,
+    );
     return { node: whole, canvas, title, note, line, box, painted: "" };
   };
 
@@ -73,12 +84,20 @@ export function trackPanel(session: Session, go: Go): Panel {
     const select = element(
       "select",
       { "aria-label": "Order of the units", onchange: () => go({ order: select.value as Order }) },
-      ...ORDERS.map(([order, title]) => element("option", { value: order, selected: order === state.order }, title)),
+      ...ORDERS.map(([order, title]) =>
+        element("option", { value: order, selected: order === state.order }, title),
+      ),
     );
     const layers = element(
       "select",
       { "aria-label": "Layer", onchange: () => go({ name: session.outputOf(layers.value) }) },
-      ...session.layerNames.map((name) => element("option", { value: name, selected: name === session.layer.name }, session.titleOf(name))),
+      ...session.layerNames.map((name) =>
+        element(
+          "option",
+          { value: name, selected: name === session.layer.name },
+          session.titleOf(name),
+        ),
+      ),
     );
     fill(
       tools,
@@ -105,17 +124,24 @@ export function trackPanel(session: Session, go: Go): Panel {
       const track = session.track(row.name, row.model);
       const order = session.order(row.name, row.model);
       const chosen = row.name === state.name && row.model === state.model;
-      const height = Math.round(Math.max(34, Math.min(chosen ? 170 : 84, track.units * (chosen ? 7 : 4))));
+      const height = Math.round(
+        Math.max(34, Math.min(chosen ? 170 : 84, track.units * (chosen ? 7 : 4))),
+      );
       entry.title.textContent = row.title;
       entry.title.setAttribute("aria-pressed", chosen ? "true" : "false");
-      const value = track.values[state.time * track.units + Math.min(state.unit, track.units - 1)] ?? NaN;
+      const value =
+        track.values[state.time * track.units + Math.min(state.unit, track.units - 1)] ?? NaN;
       entry.note.textContent = `unit ${Math.min(state.unit, track.units - 1)}: ${shortNumber(value)}${row.note === "" ? "" : ` · ${row.note}`}`;
-      entry.canvas.setAttribute("aria-label", `${row.title}: ${track.units} units over ${track.steps} steps; the numbers are in the table below`);
+      entry.canvas.setAttribute(
+        "aria-label",
+        `${row.title}: ${track.units} units over ${track.steps} steps; the numbers are in the table below`,
+      );
       const painted = `${session.version} ${session.exampleCount} ${state.lines} ${state.order} ${session.theme} ${height} ${state.lines ? `${state.unit} ${full}` : ""}`;
       if (painted !== entry.painted) {
         entry.painted = painted;
         entry.canvas.style.height = `${height}px`;
-        if (state.lines) paintLines(entry.canvas, track, Math.min(state.unit, track.units - 1), full, height);
+        if (state.lines)
+          paintLines(entry.canvas, track, Math.min(state.unit, track.units - 1), full, height);
         else paintHeat(entry.canvas, track, order, palette());
       }
       entry.line.hidden = state.lines;
@@ -150,10 +176,14 @@ export function trackPanel(session: Session, go: Go): Panel {
         "values",
         `All values of unit ${state.unit} at step ${state.time}`,
         ["value", "number"],
-        () => rows.map((row) => {
-          const track = session.track(row.name, row.model);
-          return [row.title, track.values[state.time * track.units + Math.min(state.unit, track.units - 1)] ?? NaN];
-        }),
+        () =>
+          rows.map((row) => {
+            const track = session.track(row.name, row.model);
+            return [
+              row.title,
+              track.values[state.time * track.units + Math.min(state.unit, track.units - 1)] ?? NaN,
+            ];
+          }),
       ),
     );
   };
@@ -168,4 +198,3 @@ export function trackPanel(session: Session, go: Go): Panel {
   };
   return { node, draw };
 }
-

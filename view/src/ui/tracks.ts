@@ -155,11 +155,16 @@ export function listen(node: HTMLElement, steps: () => number, pointing: Pointin
 
 /** The labels of an axis of steps: each symbol of a text, or round numbers. */
 export function axis(steps: number, width: number, tokens: readonly string[] | null): HTMLElement {
-  const node = element("div", { class: tokens === null ? "axis" : "axis tokens", "aria-hidden": "true" });
+  const node = element("div", {
+    class: tokens === null ? "axis" : "axis tokens",
+    "aria-hidden": "true",
+  });
   if (steps === 0) return node;
   const each = width / steps;
   const put = (step: number, text: string, kind = ""): void => {
-    node.append(element("span", { class: kind, style: { left: `${((step + 0.5) / steps) * 100}%` } }, text));
+    node.append(
+      element("span", { class: kind, style: { left: `${((step + 0.5) / steps) * 100}%` } }, text),
+    );
   };
   if (tokens !== null && each >= 9) {
     tokens.forEach((token, step) => put(step, visible(token)));
@@ -168,7 +173,8 @@ export function axis(steps: number, width: number, tokens: readonly string[] | n
   const least = Math.max(1, Math.ceil(52 / each));
   const round = [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 5000, 10000, 100000];
   const stride = round.find((size) => size >= least) ?? least;
-  for (let step = 0; step < steps; step += stride) put(step, String(step), step === 0 ? "first" : "");
+  for (let step = 0; step < steps; step += stride)
+    put(step, String(step), step === 0 ? "first" : "");
   return node;
 }
 
@@ -178,7 +184,14 @@ export function visible(token: string): string {
 }
 
 /** A curve of values over steps as the points of a line, in a box of width `steps`, height 100. */
-export function curve(values: ArrayLike<number>, start: number, stride: number, steps: number, low: number, high: number): string {
+export function curve(
+  values: ArrayLike<number>,
+  start: number,
+  stride: number,
+  steps: number,
+  low: number,
+  high: number,
+): string {
   const parts: string[] = [];
   let open = false;
   for (let step = 0; step < steps; step++) {
@@ -198,7 +211,13 @@ export function curve(values: ArrayLike<number>, start: number, stride: number, 
 export function overSteps(steps: number, height: number, ...parts: SVGElement[]): SVGElement {
   const svg = drawn(
     "svg",
-    { class: "chart", viewBox: `0 0 ${Math.max(1, steps)} 100`, preserveAspectRatio: "none", height, "aria-hidden": "true" },
+    {
+      class: "chart",
+      viewBox: `0 0 ${Math.max(1, steps)} 100`,
+      preserveAspectRatio: "none",
+      height,
+      "aria-hidden": "true",
+    },
     ...parts,
   );
   return svg;

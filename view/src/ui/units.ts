@@ -12,7 +12,8 @@ export function unitsPanel(session: Session, go: (patch: Partial<State>) => void
   let gate = "";
   const draw = (): void => {
     const gates = session.gateNames();
-    if (!gates.includes(gate)) gate = session.roles.keep !== null ? session.full("keep") : (gates[0] ?? "");
+    if (!gates.includes(gate))
+      gate = session.roles.keep !== null ? session.full("keep") : (gates[0] ?? "");
     if (!gates.includes(gate)) gate = gates[0] ?? "";
     const select = element(
       "select",
@@ -23,28 +24,46 @@ export function unitsPanel(session: Session, go: (patch: Partial<State>) => void
           draw();
         },
       },
-      ...gates.map((name) => element("option", { value: name, selected: name === gate }, session.label(name))),
+      ...gates.map((name) =>
+        element("option", { value: name, selected: name === gate }, session.label(name)),
+      ),
     );
     fill(tools, gates.length > 1 ? element("label", {}, "Gate", select) : null);
     const { timeConstants } = session;
     const saturation = gate === "" ? null : session.saturation(gate);
     const parts: (Node | null)[] = [];
-    if (saturation !== null) parts.push(scatter(session, go, saturation.shut, saturation.open, session.label(gate)));
+    if (saturation !== null)
+      parts.push(scatter(session, go, saturation.shut, saturation.open, session.label(gate)));
     if (timeConstants !== null) parts.push(constants(session, go, timeConstants));
     if (parts.length === 0) {
-      parts.push(element("p", { class: "quiet" }, `${session.layer.cell} has no gates: no unit is open or closed, and none keeps its memory by a factor.`));
+      parts.push(
+        element(
+          "p",
+          { class: "quiet" },
+          `${session.layer.cell} has no gates: no unit is open or closed, and none keeps its memory by a factor.`,
+        ),
+      );
     }
     parts.push(
-      element("p", { class: "quiet" }, `${session.hiddenSize} units; shares and means over all ${session.exampleCount} examples of this page.`),
+      element(
+        "p",
+        { class: "quiet" },
+        `${session.hiddenSize} units; shares and means over all ${session.exampleCount} examples of this page.`,
+      ),
       numbersTable(
         "units",
         "All units as numbers",
-        ["unit", ...(saturation === null ? [] : ["closed", "open"]), ...(timeConstants === null ? [] : ["remembers (steps)"])],
-        () => Array.from({ length: session.hiddenSize }, (_, k) => [
-          String(k),
-          ...(saturation === null ? [] : [saturation.shut[k] ?? NaN, saturation.open[k] ?? NaN]),
-          ...(timeConstants === null ? [] : [timeConstants[k] ?? NaN]),
-        ]),
+        [
+          "unit",
+          ...(saturation === null ? [] : ["closed", "open"]),
+          ...(timeConstants === null ? [] : ["remembers (steps)"]),
+        ],
+        () =>
+          Array.from({ length: session.hiddenSize }, (_, k) => [
+            String(k),
+            ...(saturation === null ? [] : [saturation.shut[k] ?? NaN, saturation.open[k] ?? NaN]),
+            ...(timeConstants === null ? [] : [timeConstants[k] ?? NaN]),
+          ]),
       ),
     );
     fill(body, ...parts);
@@ -68,18 +87,41 @@ function scatter(
   const left = 44;
   const across = (share: number): number => left + share * size;
   const up = (share: number): number => 8 + (1 - share) * size;
-  const order = Array.from({ length: closed.length }, (_, k) => k).sort((a) => (a === session.state.unit ? 1 : -1));
+  const order = Array.from({ length: closed.length }, (_, k) => k).sort((a) =>
+    a === session.state.unit ? 1 : -1,
+  );
   const svg = drawn(
     "svg",
-    { class: "chart", viewBox: `0 0 ${left + size + 16} ${size + 52}`, role: "group", "aria-label": `Saturation of ${label}` },
+    {
+      class: "chart",
+      viewBox: `0 0 ${left + size + 16} ${size + 52}`,
+      role: "group",
+      "aria-label": `Saturation of ${label}`,
+    },
     drawn("path", { class: "grid", d: `M${across(0)},${up(1)}V${up(0)}H${across(1)}` }),
-    drawn("path", { class: "grid", d: `M${across(0)},${up(1)}L${across(1)},${up(0)}`, "stroke-dasharray": "3 4" }),
+    drawn("path", {
+      class: "grid",
+      d: `M${across(0)},${up(1)}L${across(1)},${up(0)}`,
+      "stroke-dasharray": "3 4",
+    }),
     ...[0, 0.5, 1].flatMap((share) => [
-      drawn("text", { x: across(share), y: size + 24, "text-anchor": "middle" }, `${share * 100} %`),
+      drawn(
+        "text",
+        { x: across(share), y: size + 24, "text-anchor": "middle" },
+        `${share * 100} %`,
+      ),
       drawn("text", { x: left - 6, y: up(share) + 4, "text-anchor": "end" }, `${share * 100}`),
     ]),
-    drawn("text", { x: across(0.5), y: size + 44, "text-anchor": "middle" }, "of the steps closed (below 0.1)"),
-    drawn("text", { x: 12, y: up(0.5), "text-anchor": "middle", transform: `rotate(-90 12 ${up(0.5)})` }, "open (above 0.9), %"),
+    drawn(
+      "text",
+      { x: across(0.5), y: size + 44, "text-anchor": "middle" },
+      "of the steps closed (below 0.1)",
+    ),
+    drawn(
+      "text",
+      { x: 12, y: up(0.5), "text-anchor": "middle", transform: `rotate(-90 12 ${up(0.5)})` },
+      "open (above 0.9), %",
+    ),
     ...order.map((unit) =>
       drawn(
         "circle",
@@ -91,7 +133,11 @@ function scatter(
           "aria-current": unit === session.state.unit ? "true" : undefined,
           onclick: () => go({ unit }),
         },
-        drawn("title", {}, `unit ${unit}: closed at ${(closed[unit]! * 100).toFixed(0)} %, open at ${(open[unit]! * 100).toFixed(0)} % of the steps`),
+        drawn(
+          "title",
+          {},
+          `unit ${unit}: closed at ${(closed[unit]! * 100).toFixed(0)} %, open at ${(open[unit]! * 100).toFixed(0)} % of the steps`,
+        ),
       ),
     ),
   );
@@ -100,26 +146,48 @@ function scatter(
     "figure",
     {},
     svg,
-    element("figcaption", { class: "quiet" }, `A dot a unit, by its gate ${label}. Bottom right: mostly closed. Top left: mostly open. On the dashed line it is never in between.`),
+    element(
+      "figcaption",
+      { class: "quiet" },
+      `A dot a unit, by its gate ${label}. Bottom right: mostly closed. Top left: mostly open. On the dashed line it is never in between.`,
+    ),
   );
 }
 
 /** The time constant of each unit as a bar on a logarithmic scale, the longest first. */
-function constants(session: Session, go: (patch: Partial<State>) => void, values: ArrayLike<number>): HTMLElement {
+function constants(
+  session: Session,
+  go: (patch: Partial<State>) => void,
+  values: ArrayLike<number>,
+): HTMLElement {
   const most = 1000;
   const order = Array.from({ length: values.length }, (_, k) => k)
     .filter((unit) => values[unit]! > 0)
     .sort((a, b) => values[b]! - values[a]!);
-  const share = (value: number): number => Math.max(0.005, Math.min(1, Math.log(Math.max(value, 0.1) / 0.1) / Math.log(most / 0.1)));
+  const share = (value: number): number =>
+    Math.max(0.005, Math.min(1, Math.log(Math.max(value, 0.1) / 0.1) / Math.log(most / 0.1)));
   const width = 300;
   const height = Math.max(90, Math.min(200, order.length * 6));
   const each = height / Math.max(1, order.length);
   const svg = drawn(
     "svg",
-    { class: "chart", viewBox: `0 0 ${width + 20} ${height + 24}`, role: "group", "aria-label": "How long each unit remembers" },
+    {
+      class: "chart",
+      viewBox: `0 0 ${width + 20} ${height + 24}`,
+      role: "group",
+      "aria-label": "How long each unit remembers",
+    },
     ...[0.1, 1, 10, 100, 1000].flatMap((value) => [
       drawn("path", { class: "grid", d: `M${8 + share(value) * width},0V${height}` }),
-      drawn("text", { x: 8 + share(value) * width, y: height + 16, "text-anchor": value === 0.1 ? "start" : value === 1000 ? "end" : "middle" }, String(value)),
+      drawn(
+        "text",
+        {
+          x: 8 + share(value) * width,
+          y: height + 16,
+          "text-anchor": value === 0.1 ? "start" : value === 1000 ? "end" : "middle",
+        },
+        String(value),
+      ),
     ]),
     ...order.map((unit, row) =>
       drawn(
@@ -147,7 +215,9 @@ function constants(session: Session, go: (patch: Partial<State>) => void, values
       "figcaption",
       { class: "quiet" },
       "How long each unit remembers, in steps: those after which its memory gates, at their mean, leave a share of 1/e (37 %).",
-      longest === undefined ? "" : ` The longest is unit ${longest} with ${shortNumber(values[longest]!)} steps.`,
+      longest === undefined
+        ? ""
+        : ` The longest is unit ${longest} with ${shortNumber(values[longest]!)} steps.`,
     ),
   );
 }

@@ -37,7 +37,12 @@ export function zoomPanel(session: Session, go: Go): Panel {
             {},
             element(
               "button",
-              { type: "button", class: "chip", "aria-current": level === zoom ? "true" : undefined, onclick: () => go({ zoom: level }) },
+              {
+                type: "button",
+                class: "chip",
+                "aria-current": level === zoom ? "true" : undefined,
+                onclick: () => go({ zoom: level }),
+              },
               title,
             ),
           ),
@@ -57,7 +62,11 @@ const VIEWS: Record<Zoom, (session: Session, go: Go) => (Node | null)[]> = {
 };
 
 /** A row of numbers as a row of colours. */
-export function stripe(values: ArrayLike<number>, limit: number | null, label: string): HTMLCanvasElement {
+export function stripe(
+  values: ArrayLike<number>,
+  limit: number | null,
+  label: string,
+): HTMLCanvasElement {
   const canvas = element("canvas", { class: "stripe", role: "img", "aria-label": label });
   // A stripe is a heat map of one row, whose steps are the units.
   paintHeat(canvas, { values, steps: values.length, units: 1, limit }, [0], palette());
@@ -78,7 +87,11 @@ function modelView(session: Session, go: Go): Node[] {
           element("div", { class: "quiet" }, stage.about),
           stage.values === null
             ? null
-            : stripe(stage.values, stage.limit, `${stage.title}: ${stage.values.length} numbers at step ${session.state.time}`),
+            : stripe(
+                stage.values,
+                stage.limit,
+                `${stage.title}: ${stage.values.length} numbers at step ${session.state.time}`,
+              ),
         ];
         return element(
           "li",
@@ -87,7 +100,11 @@ function modelView(session: Session, go: Go): Node[] {
             ? element("div", { class: "stage" }, ...content)
             : element(
                 "button",
-                { type: "button", class: "stage", onclick: () => go({ zoom: "layer", name: session.outputOf(stage.layer!) }) },
+                {
+                  type: "button",
+                  class: "stage",
+                  onclick: () => go({ zoom: "layer", name: session.outputOf(stage.layer!) }),
+                },
                 ...content,
               ),
         );
@@ -122,12 +139,26 @@ function layerView(session: Session, go: Go): Node[] {
           ...session.stateNames().flatMap((name) => {
             const values = session.rowAt(name, step);
             return [
-              element("div", { class: "quiet" }, `${session.memoryLabel(name)} `, shortNumber(values[unit] ?? 0)),
-              stripe(values, session.limit(name), `${session.label(name)} of all units at step ${step}`),
+              element(
+                "div",
+                { class: "quiet" },
+                `${session.memoryLabel(name)} `,
+                shortNumber(values[unit] ?? 0),
+              ),
+              stripe(
+                values,
+                session.limit(name),
+                `${session.label(name)} of all units at step ${step}`,
+              ),
             ];
           }),
         ),
-        element("div", { class: "event", title: "the event of this step" }, "↑ ", eventText(session, step)),
+        element(
+          "div",
+          { class: "event", title: "the event of this step" },
+          "↑ ",
+          eventText(session, step),
+        ),
       ),
     );
   }
@@ -139,8 +170,16 @@ function layerView(session: Session, go: Go): Node[] {
       session.layer.reverse ? ", read from the end" : "",
       `. Each passes its ${session.stateNames().length > 1 ? "memories" : "memory"} on to the next. Click a step to go there; click it again to open the cell.`,
     ),
-    element("div", { class: "unrolled", tabindex: "0", role: "group", "aria-label": "The layer over time" }, ...slots),
-    element("p", { class: "quiet" }, `${session.hiddenSize} units; the number is unit ${unit}, the colours are all of them in their order.`),
+    element(
+      "div",
+      { class: "unrolled", tabindex: "0", role: "group", "aria-label": "The layer over time" },
+      ...slots,
+    ),
+    element(
+      "p",
+      { class: "quiet" },
+      `${session.hiddenSize} units; the number is unit ${unit}, the colours are all of them in their order.`,
+    ),
   ];
 }
 
@@ -154,10 +193,17 @@ function cellView(session: Session, go: Go): Node[] {
     element(
       "div",
       { class: "row" },
-      element("span", { class: "quiet" }, `Live: unit ${session.state.unit} at step ${session.state.time}. Boxes are learned, circles work unit by unit, the thick line is the memory.`),
+      element(
+        "span",
+        { class: "quiet" },
+        `Live: unit ${session.state.unit} at step ${session.state.time}. Boxes are learned, circles work unit by unit, the thick line is the memory.`,
+      ),
     ),
-    element("div", { class: "scrolls", tabindex: "0", role: "group", "aria-label": "Diagram of the cell" }, diagram(session, go)),
+    element(
+      "div",
+      { class: "scrolls", tabindex: "0", role: "group", "aria-label": "Diagram of the cell" },
+      diagram(session, go),
+    ),
     element("p", { class: "quiet" }, "Click a value in the diagram to open its formula."),
   ];
 }
-
