@@ -67,7 +67,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             {"lstm": classifier("lstm"), "rnn": classifier("rnn")},
             recordings(),
         ),
-        "text": document_of({"text": model_of(replace(NextSymbol.of(text), counted=False), text, "lstm")}, text),
+        "text": document_of(
+            {"text": model_of(replace(NextSymbol.of(text), counted=False), text, "lstm")}, text
+        ),
         "gru": document_of({"gru": gw.GRU(2, 5)}),
     }
     written = {}
@@ -97,7 +99,9 @@ class Visit:
         self.requests: list[str] = []
         self.page.on(
             "console",
-            lambda message: message.type in ("error", "warning") and self.problems.append(message.text),
+            lambda message: (
+                message.type in ("error", "warning") and self.problems.append(message.text)
+            ),
         )
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -144,7 +148,9 @@ class Visit:
     def close(self) -> None:
         self.page.close()
         assert self.problems == []
-        loaded = [url for url in self.requests if not url.startswith(("data:", f"file://{self.path}"))]
+        loaded = [
+            url for url in self.requests if not url.startswith(("data:", f"file://{self.path}"))
+        ]
         assert loaded == []
 
 
@@ -232,7 +238,7 @@ def test_a_closed_gate_is_forgotten_until_it_is_released(visit: Any) -> None:
     assert page.address["hold"] == quote("l0.f:all:0:0-13", safe="")
     assert page.share() != before
     forget = page.page.locator("#tracks .track", has_text="forget").first.inner_text()
-    assert "unit 1: 0.00" in forget.replace("0.000", "0.00").replace("\u2212", "")
+    assert "unit 1: 0 " in forget
     page.click("text=Release")
     assert page.share() == before
     page.click("text=Cut out the input of step 9")
@@ -323,7 +329,9 @@ def test_every_state_is_an_address(visit: Any) -> None:
     again = {panel: page.text(f"#{panel}") for panel in first}
     assert again == first
     # What it cannot be read as is left out.
-    page.go("example=99&time=1e9&unit=-1&name=<b>&zoom=none&hold=x&edits=NaN&span=9-1&cut=a&%E0%A4%A")
+    page.go(
+        "example=99&time=1e9&unit=-1&name=<b>&zoom=none&hold=x&edits=NaN&span=9-1&cut=a&%E0%A4%A"
+    )
     assert page.page.is_visible("#tracks canvas")
 
 
@@ -372,7 +380,10 @@ def test_the_tour_can_be_done_step_by_step(visit: Any) -> None:
         elif kind == "sum":
             learn, forget = (
                 float(word.rstrip(".").replace("\u2212", "-"))
-                for word in page.text(".tour").split("learn is ")[1].split("\n")[0].split(" and forget is ")
+                for word in page.text(".tour")
+                .split("learn is ")[1]
+                .split("\n")[0]
+                .split(" and forget is ")
             )
             page.page.fill(".tour input", f"{learn + forget:.3f}")
             page.page.click("text=Check")
@@ -382,7 +393,9 @@ def test_the_tour_can_be_done_step_by_step(visit: Any) -> None:
             page.page.click("text=Close it: hold at 0")
         else:
             for step in range(STEPS):
-                page.page.keyboard.press("Home") if step == 0 else page.page.keyboard.press("ArrowRight")
+                page.page.keyboard.press("Home") if step == 0 else page.page.keyboard.press(
+                    "ArrowRight"
+                )
                 page.settle()
                 if page.page.is_visible(".tour .done"):
                     break
@@ -406,7 +419,12 @@ def test_each_step_of_the_tour_has_a_task_for_every_model(visit: Any, name: str)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1300])
 def test_the_page_fits_and_is_accessible(visit: Any, scheme: str, width: int) -> None:
-    page = visit("pair", "tour=4&span=2-4&threshold=-1", color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = visit(
+        "pair",
+        "tour=4&span=2-4&threshold=-1",
+        color_scheme=scheme,
+        viewport={"width": width, "height": 900},
+    )
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.page.evaluate("document.documentElement.dataset.theme") == scheme
     if not AXE.exists():

@@ -57,6 +57,7 @@ function setAttributes(node: Element, attributes: Attributes): void {
 /** A number for people: three significant digits, no exponent where it can be avoided. */
 export function shortNumber(value: number): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "not a number" : value > 0 ? "∞" : "−∞";
+  if (value === 0) return "0";
   const size = Math.abs(value);
   let text: string;
   if (size !== 0 && (size < 0.001 || size >= 1e6)) text = value.toExponential(1);
