@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import websockets
-from served_models import PROSE, rows, saved
+from typer.testing import CliRunner
 from websockets.asyncio.client import ClientConnection, connect
 
 import gatewright as gw
@@ -30,7 +32,10 @@ from gatewright.serve.limits import Limits
 from gatewright.serve.security import LOOPBACK_NAMES, check_access
 from gatewright.serve.server import listening, server_of, url_of
 from gatewright.serve.service import Service
+from served_models import PROSE, rows, saved
 
+PAGE = Path(__file__).parent.parent / "docs" / "serve.md"
+CURL = shutil.which("curl")
 CSV = {"Content-Type": "text/csv"}
 JSON = {"Content-Type": "application/json"}
 TOKEN = "a-secret-of-enough-characters"
@@ -205,6 +210,18 @@ def test_a_body_is_bounded_in_length_and_time(folder: Path) -> None:
         refused(client.post("/predict", content=slow(), headers=CSV), 408, "0.2 seconds")
 
 
+def test_a_client_that_leaves_is_no_failure(
+    tag: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nid,time"
+    for request in (head, "GET /stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\r\n"):
+        with create_connection(("127.0.0.1", tag.base_url.port)) as connection:
+            connection.sendall(request.encode())
+            time.sleep(0.05)
+    assert tag.get("/health").status_code == 200
+    assert caplog.text == ""
+
+
 # Streams.
 def test_a_stream_by_requests(tag: httpx.Client) -> None:
     opened = tag.post("/streams")
@@ -297,13 +314,13 @@ def test_a_message_that_is_too_long_ends_the_socket(folder: Path) -> None:
 
 def sockets_are_separate(client: httpx.Client, count: int, model: Any) -> None:
     """Read `count` streams over sockets at once; each is answered as if it were alone."""
-    events = np.random.default_rng(0).normal(size=(count, 5, 2)).astype(np.float32)
+    events = np.random.default_rng(0).normal(size=(count, 3, 2)).astype(np.float32)
 
     async def stream(sequence: np.ndarray) -> list[list[float]]:
         async with socket_of(client, open_timeout=60) as socket:
             await socket.recv()
             answers = [await talk(socket, {"events": [event]}) for event in sequence.tolist()]
-        assert [answer["step"] for answer in answers] == [1, 2, 3, 4, 5]
+        assert [answer["step"] for answer in answers] == [1, 2, 3]
         return [answer["probabilities"][0] for answer in answers]
 
     async def all_at_once() -> list[list[list[float]]]:
@@ -452,9 +469,9 @@ def test_information_and_paths_that_there_are_not(tag: httpx.Client) -> None:
 def test_the_command_serves_until_it_is_told_to_stop(folder: Path) -> None:
     """The next server continues a stream, though its socket was open at the end."""
     directory, states = saved("tag", folder / "command"), folder / "states"
+    options = ["--port", "0", "--json", "--states", str(states)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "gatewright", "serve", directory, "--port", "0", "--json"]
-        + ["--states", str(states)],
+        [sys.executable, "-m", "gatewright", "serve", directory, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -514,10 +531,59 @@ def test_the_command_refuses_with_exit_code_2(
 
 def test_the_options_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {}
-    monkeypatch.setattr("gatewright.serve.server.run", lambda model, **given: options.update(given))
+    monkeypatch.setattr("gatewright.serve.server.run", lambda model, **own: options.update(own))
     monkeypatch.setenv("GATEWRIGHT_TOKEN", TOKEN)
-    monkeypatch.setattr(sys, "argv", "gatewright serve m --max-body 0.5 --keep 9 --port 0".split())
+    arguments = ["m", "--max-body", "0.5", "--keep", "9", "--port", "0"]
+    monkeypatch.setattr(sys, "argv", ["gatewright", "serve", *arguments])
     with pytest.raises(SystemExit):
         cli.main()
     assert options["token"] == TOKEN and options["host"] == "127.0.0.1" and options["port"] == 0
     assert options["limits"] == Limits(max_body=2**19, keep_s=9)
+
+
+# The documentation.
+def test_the_commands_of_the_page_run(tag: httpx.Client, tmp_path: Path) -> None:
+    """They are run in the page's order in one shell, and answer with the fields of its examples."""
+    text = PAGE.read_text(encoding="utf-8").replace("127.0.0.1:8000", tag.base_url.netloc.decode())
+    shell = "".join(block for block in re.findall(r"(?s)```sh\n(.*?)```", text) if "curl" in block)
+    assert shell.count("curl") == 7
+    if CURL is None:
+        pytest.skip("curl is not on the PATH")
+    (tmp_path / "new.csv").write_text(rows("tag"), encoding="utf-8")
+    quiet = shell.replace("curl ", "curl --silent --show-error --fail-with-body -w '\\n' ")
+    done = subprocess.run(["bash", "-e", "-c", quiet], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    _, records, two, more = answers
+    shown, step, error = (json.loads(x) for x in re.findall(r"(?s)```json\n(.*?)```", text))
+    assert records["columns"].keys() == shown["columns"].keys()
+    assert records.keys() == shown.keys() and more.keys() == step.keys()
+    assert (two["step"], more["step"]) == (2, step["step"])
+    stream = tag.post("/streams").json()["id"]
+    assert tag.post(f"/streams/{stream}", json={"events": [[0.4]]}).json() == error
+    (program,) = re.findall(r"(?s)```python\n(.*?)```", text)
+    exec(compile(program, "page", "exec"), {"__name__": "page"})
+
+
+def test_the_container_is_served_as_the_page_says() -> None:
+    """No container can be built here: the file is held to the page and to the command."""
+    text = PAGE.read_text(encoding="utf-8")
+    file = (PAGE.parent / "serve.Dockerfile").read_text(encoding="utf-8")
+    (line,) = re.findall(r"(?m)^ENTRYPOINT (\[.*\])$", file)
+    program, *arguments = json.loads(line)
+    assert program == "gatewright" and arguments[:2] == ["serve", "/model"]
+    options = {option for name in arguments if (option := name).startswith("--")}
+    done = CliRunner().invoke(cli.app, ["serve", "--help"], env={"COLUMNS": "200"})
+    assert options and all(option in done.output for option in options)
+    for word in (
+        "--read-only",
+        "--cap-drop ALL",
+        ":/model:ro",
+        ":/states",
+        "docs/serve.Dockerfile",
+    ):
+        assert word in text
+    for source in re.findall(r"(?m)^COPY (.+) \S+$", file):
+        for name in source.split():
+            assert (PAGE.parent.parent / name).exists()
+    assert file.index("\nUSER server") > file.rindex("\nRUN ")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served_models import PROSE, model_of, saved
 
 from gatewright.designs.design import DESIGNS
 from gatewright.errors import ArgumentError, ModelError
@@ -20,7 +19,8 @@ from gatewright.serve.refusal import Refusal
 from gatewright.serve.saved_streams import FILE
 from gatewright.serve.service import Service
 from gatewright.serve.streamed_model import StreamedModel
-from gatewright.serve.streams import Streams, StreamWork
+from gatewright.serve.streams import OpenStreams, StreamWork
+from served_models import PROSE, model_of, saved
 
 #: The layer computes a stream as it computes a sequence; the read-out's product is another size.
 LIMIT = 1e-6
@@ -210,7 +210,7 @@ class Clock:
 def test_a_stream_that_nobody_uses_is_freed_and_a_held_one_is_not(tmp_path: Path) -> None:
     model = StreamedModel(model_of("tag", tmp_path))
     clock = Clock()
-    streams = Streams(model, Limits(max_streams=3, keep_s=60), clock)
+    streams = OpenStreams(model, Limits(max_streams=3, keep_s=60), clock)
     unused, used, held = streams.open(), streams.open(), streams.open()
     streams.hold(held, "a connection")
     clock.now += 40
@@ -239,7 +239,7 @@ def test_a_stream_that_nobody_uses_is_freed_and_a_held_one_is_not(tmp_path: Path
 def test_a_row_that_is_used_again_starts_anew(tmp_path: Path) -> None:
     """Also where the last message of the stream before is computed after its end."""
     model = StreamedModel(model_of("tag", tmp_path))
-    streams = Streams(model, Limits(max_streams=1))
+    streams = OpenStreams(model, Limits(max_streams=1))
     events = model.read({"events": [[3, -4], [1, 1]]}, most=9)
     first = streams.open()
     (fresh,) = streams.do([StreamWork(first, events)])
@@ -260,7 +260,7 @@ def test_a_row_that_is_used_again_starts_anew(tmp_path: Path) -> None:
 
 def test_an_answer_that_is_no_number_leaves_the_stream_as_it_was(tmp_path: Path) -> None:
     model = StreamedModel(model_of("tag", tmp_path))
-    streams = Streams(model, Limits())
+    streams = OpenStreams(model, Limits())
     good, bad = streams.open(), streams.open()
     events = model.read({"events": [[0.5, 2]]}, most=9)
     streams.do([StreamWork(good, events), StreamWork(bad, events)])

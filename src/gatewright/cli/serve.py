@@ -47,6 +47,9 @@ def serve(
     max_body: Annotated[
         float, typer.Option(help="The longest request that is read, in MiB.")
     ] = 8.0,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads of a computation; more help with large tables.")
+    ] = 1,
     as_json: options.AsJson = False,
 ) -> None:
     """Answer requests with a trained model; Ctrl-C stops it.
@@ -69,5 +72,6 @@ def serve(
         limits=limits,
         states=states,
         save_every_s=save_every,
+        threads=threads,
         say=say,
     )

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from gatewright.errors import GatewrightError
 from gatewright.serve.api_page import api_page
@@ -40,8 +41,11 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with service:
-            yield
+        try:
+            async with service:
+                yield
+        except GatewrightError as error:  # the states could not be saved
+            log.error("%s", error)
 
     app = FastAPI(
         title="Gatewright",
@@ -251,6 +255,8 @@ async def _body(request: Request, service: Service) -> bytes:
                 chunks += chunk
                 if len(chunks) > limits.max_body:
                     raise too_long
+    except ClientDisconnect:
+        raise Refusal(400, "the connection ended before the body did") from None
     except TimeoutError:
         raise Refusal(
             408, f"the body has not arrived within {limits.body_s:g} seconds; send it again"

@@ -35,6 +35,7 @@ def run(
     limits: Limits | None = None,
     states: str | os.PathLike[str] | None = None,
     save_every_s: float = 30.0,
+    threads: int = 1,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve a trained model until SIGINT or SIGTERM, which end it in good order.
@@ -51,6 +52,8 @@ def run(
         limits: The limits of memory and time.
         states: A folder in which streams are saved, and from which they continue.
         save_every_s: Seconds between two savings of the streams.
+        threads: Threads of a computation. A batch of events is too small for more than one, and the
+            other processors are needed for the connections; large tables are predicted faster.
         say: Called with the URL when the server can be reached.
 
     Raises:
@@ -62,11 +65,13 @@ def run(
     is_local = check_access(host, token)
     if not save_every_s > 0:
         raise ArgumentError(f"save_every_s is {save_every_s}; expected a number above 0")
+    if threads < 1:
+        raise ArgumentError(f"threads is {threads}; expected a number from 1")
     _check_packages()
     from gatewright.serve.app import guarded_app
     from gatewright.serve.service import Service
 
-    with listening(host, port) as listener:
+    with listening(host, port) as listener, _computing_with(threads):
         service = Service(directory, limits=limits, states=states, save_every_s=save_every_s)
         hosts = LOOPBACK_NAMES | {host.lower()} if is_local else None
         app = guarded_app(service, token=token, hosts=hosts)
@@ -148,6 +153,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def url_of(listener: socket.socket) -> str:
+    """The URL of a socket that listens."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -163,6 +169,19 @@ def _orderly_stop() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _computing_with(threads: int) -> Iterator[None]:
+    """Let torch and our kernels use as many threads, and afterwards as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _allow_files(count: int) -> None:
     """Let the process open as many files as it may have connections, if the system allows."""
     try:
@@ -170,6 +189,6 @@ def _allow_files(count: int) -> None:
     except ImportError:  # Windows, which has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted_count = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted_count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted_count, hard))
+    needed = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

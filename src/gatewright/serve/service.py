@@ -21,7 +21,7 @@ from gatewright.serve.predictions import PredictionWork, check_request, predict_
 from gatewright.serve.refusal import Refusal
 from gatewright.serve.saved_streams import FILE, read_streams, write_streams
 from gatewright.serve.streamed_model import StreamedModel, why_not_streamed
-from gatewright.serve.streams import Stream, StreamAnswer, Streams, StreamWork
+from gatewright.serve.streams import OpenStream, OpenStreams, StreamAnswer, StreamWork
 from gatewright.training.model import Model
 
 #: Limit of (longest message × streams) in a batch: 64 units for each of them take 16 MB.
@@ -70,15 +70,17 @@ class Service:
         self.model = load_model(directory)
         self.digest: str = read_config(Path(directory))[SEAL]
         self.why_not_streamed = why_not_streamed(self.model)
-        self._streams: Streams | None = None
+        self._streams: OpenStreams | None = None
         if self.why_not_streamed is None:
-            self._streams = Streams(StreamedModel(self.model), self.limits)
+            self._streams = OpenStreams(StreamedModel(self.model), self.limits)
         self._save_every_s = save_every_s
         self._folder: Path | None = None
         self._saved_changes = 0
-        self._held = ExitStack()  # the lock on the folder
+        self._lock = ExitStack()  # on the folder
         if states is not None:
-            self._restore(Path(states))
+            with ExitStack() as lock:  # released again if the streams cannot be restored
+                self._restore(Path(states), lock)
+                self._lock = lock.pop_all()
         self._predictions: Batcher[PredictionWork] = Batcher(
             partial(predict_bodies, self.model),
             max_waiting=self.limits.max_waiting,
@@ -124,7 +126,7 @@ class Service:
         )
         return answer
 
-    def streams(self) -> Streams:
+    def streams(self) -> OpenStreams:
         """The open streams.
 
         Raises:
@@ -134,7 +136,7 @@ class Service:
             raise Refusal(409, f"this model has no streams: {self.why_not_streamed}")
         return self._streams
 
-    def opening(self, stream: Stream) -> dict[str, Any]:
+    def opening(self, stream: OpenStream) -> dict[str, Any]:
         """The first answer of a stream: its id, its step, and the names of its outputs."""
         return {
             "id": stream.id,
@@ -143,7 +145,7 @@ class Service:
             "kept_seconds": self.limits.keep_s,
         }
 
-    async def send(self, stream: Stream, message: Any) -> dict[str, Any]:
+    async def send(self, stream: OpenStream, message: Any) -> dict[str, Any]:
         """Read the events of a message; the answer has the probabilities after each.
 
         Raises:
@@ -191,7 +193,7 @@ class Service:
             if batcher is not None:
                 batcher.close()
         self.save()
-        self._held.close()
+        self._lock.close()
 
     def save(self) -> None:
         """Save the streams if they have changed since.
@@ -206,7 +208,7 @@ class Service:
             write_streams(self._folder, self._streams.snapshot(), self.digest)
             self._saved_changes = changes
 
-    def _restore(self, folder: Path) -> None:
+    def _restore(self, folder: Path, lock: ExitStack) -> None:
         """Continue the streams of a folder, which no other server may use meanwhile."""
         if self._streams is None:
             raise ArgumentError(
@@ -216,7 +218,7 @@ class Service:
         check_new_file(folder / FILE, overwrite=True)
         # Whoever knows an id reads the stream, so nobody else may list them.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._held.enter_context(locked(folder)) is False:
+        if lock.enter_context(locked(folder)) is False:
             raise ArgumentError(
                 f"another server saves its streams in {folder}; name a folder for each server"
             )
@@ -236,8 +238,9 @@ class Service:
                 continue
             try:
                 await asyncio.to_thread(self.save)
-            except GatewrightError as error:  # a full disk may have room again
-                log.error("the streams were not saved: %s", error)
+            except Exception as error:  # a full disk may have room again
+                is_bug = not isinstance(error, GatewrightError)
+                log.error("the streams were not saved: %s", error, exc_info=is_bug)
             due = time.monotonic() + self._save_every_s
 
 

@@ -44,18 +44,18 @@ class StreamedModel:
         if reason is not None:
             raise ArgumentError(reason)
         self.model = model
-        self.task: Any = model.task
+        task: Any = model.task
+        self.task = task
         members: list[Any] = list(model.members) if isinstance(model, Ensemble) else [model]
         self._members: list[Model] = members
         self._forms = [_start(member.streamed) for member in members]
         self._reads_text = isinstance(model.task, NextSymbol)
-        self.outputs: tuple[str, ...] = (
-            self.task.vocabulary if self._reads_text else self.task.classes
-        )
+        self.outputs: tuple[str, ...] = task.vocabulary if self._reads_text else task.classes
         self.starts = [leaf for form in self._forms for leaf in _leaves(form)]
         self._dtype = next(model.parameters()).dtype
         if model.completion is not None:  # it reads the latest symbols
             self.starts.append(torch.full((1, 1, REACH), NO_SYMBOL))
+        self._build_kernels()
 
     def read(self, message: Mapping[str, Any], *, most: int) -> Tensor:
         """The events of a message: values (T, I), or codes of symbols (T,); T may be 0.
@@ -115,6 +115,14 @@ class StreamedModel:
             after.append(_later_history(history, x, lengths))
         probabilities = outputs.softmax(-1).double().numpy()
         return [probabilities[:steps, row] for row, steps in enumerate(lengths.tolist())], after
+
+    def _build_kernels(self) -> None:
+        """Run the two forms of a batch, so that no client waits a second for its first answer."""
+        size = () if self._reads_text else (self.task.inputs,)
+        event = torch.zeros(1, *size, dtype=torch.int64 if self._reads_text else self._dtype)
+        for steps in ([1], [2, 1]):
+            states = [start.repeat(1, len(steps), 1) for start in self.starts]
+            self.run([torch.cat([event] * count) for count in steps], states)
 
     def _symbols(self, text: Any) -> Tensor:
         if not isinstance(text, str):

@@ -26,13 +26,13 @@ ID_BYTES = 16
 
 
 @dataclass(slots=True, eq=False)
-class Stream:
+class OpenStream:
     """One open stream.
 
     Attributes:
         row: Its row in the table of states.
         step: Events that it has read since its start.
-        used: When it was last used, on the clock of its `Streams`.
+        used: When it was last used, on the clock of its `OpenStreams`.
         holder: The connection that reads it, which keeps it from being freed.
         open: False once its row may belong to another stream.
     """
@@ -49,7 +49,7 @@ class Stream:
 class StreamWork:
     """Events for a stream: `Work` of a batch, in which a stream is only once."""
 
-    stream: Stream
+    stream: OpenStream
     events: Tensor
     reset: bool = False
 
@@ -73,7 +73,7 @@ class StreamAnswer:
 
 
 @dataclass(slots=True)
-class Streams:
+class OpenStreams:
     """The open streams of a model.
 
     The methods are for the event loop, except `do` and `snapshot`, which a thread may call while
@@ -88,7 +88,7 @@ class Streams:
     clock: Callable[[], float] = time.monotonic
     #: Grows with every change of the streams or their states.
     changes: int = field(default=0, init=False)
-    _by_id: dict[str, Stream] = field(default_factory=dict, init=False)
+    _by_id: dict[str, OpenStream] = field(default_factory=dict, init=False)
     _free: list[int] = field(init=False)
     _table: list[Tensor] = field(init=False)
     #: Held while rows of the table change or are read.
@@ -102,7 +102,7 @@ class Streams:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def open(self) -> Stream:
+    def open(self) -> OpenStream:
         """A new stream at the start of its states.
 
         Raises:
@@ -119,7 +119,7 @@ class Streams:
             )
         return self._add(secrets.token_urlsafe(ID_BYTES))
 
-    def find(self, id: str) -> Stream:
+    def find(self, id: str) -> OpenStream:
         """The open stream of an id, which is now in use.
 
         Raises:
@@ -135,18 +135,18 @@ class Streams:
         stream.used = self.clock()
         return stream
 
-    def hold(self, stream: Stream, connection: Any) -> Any:
+    def hold(self, stream: OpenStream, connection: Any) -> Any:
         """Make a connection the reader of a stream; return the one before, which has lost it."""
         before, stream.holder = stream.holder, connection
         return before
 
-    def release(self, stream: Stream, connection: Any) -> None:
+    def release(self, stream: OpenStream, connection: Any) -> None:
         """End the hold of a connection, if it still has it; the stream can be resumed."""
         if stream.holder is connection:
             stream.holder = None
         stream.used = self.clock()
 
-    def close(self, stream: Stream) -> None:
+    def close(self, stream: OpenStream) -> None:
         """Free a stream and its row."""
         if self._by_id.pop(stream.id, None) is stream:
             stream.open = False
@@ -205,11 +205,11 @@ class Streams:
             for table, states in zip(self._table, saved.states, strict=True):
                 table[:, stream.row] = states[:, position]
 
-    def _is_unused(self, stream: Stream) -> bool:
+    def _is_unused(self, stream: OpenStream) -> bool:
         return stream.holder is None and stream.used < self.clock() - self.limits.keep_s
 
-    def _add(self, id: str) -> Stream:
-        stream = Stream(id, self._free.pop(), self.clock())
+    def _add(self, id: str) -> OpenStream:
+        stream = OpenStream(id, self._free.pop(), self.clock())
         self._by_id[id] = stream
         self.changes += 1
         return stream
@@ -220,7 +220,7 @@ class Streams:
         since = min(unheld, default=self.clock())
         return max(1, math.ceil(since + self.limits.keep_s - self.clock()))
 
-    def _restart(self, stream: Stream) -> None:
+    def _restart(self, stream: OpenStream) -> None:
         stream.step = 0
         for table, start in zip(self._table, self.model.starts, strict=True):
             table[:, stream.row] = start[:, 0]
@@ -254,5 +254,5 @@ class Streams:
         return answers
 
 
-def _gone(stream: Stream) -> Refusal:
+def _gone(stream: OpenStream) -> Refusal:
     return Refusal(404, f"the stream {stream.id} was closed; open a new stream")
