@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ from typer.testing import CliRunner
 from websockets.asyncio.client import ClientConnection, connect
 
 import gatewright as gw
+from example_count import example_count
 from gatewright import cli
 from gatewright.errors import ArgumentError
 from gatewright.serve.app import guarded_app
@@ -222,6 +225,30 @@ def test_a_client_that_leaves_is_no_failure(
     assert caplog.text == ""
 
 
+def test_no_body_makes_the_server_fail(tag: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Damaged rows and messages are read or refused, and leave neither a 500 nor a log."""
+    draw = random.Random(0)
+    records = [{"id": "a", "time": 0, "force": 0.5, "angle": 2}]
+    seeds = [
+        ("/predict", CSV, rows("tag").encode()),
+        ("/predict", JSON, json.dumps(records).encode()),
+        (f"/streams/{tag.post('/streams').json()['id']}", JSON, b'{"events": [[1.5, -2], [3, 4]]}'),
+    ]
+    statuses: Counter[int] = Counter()
+    for _ in range(example_count(60)):
+        path, headers, body = draw.choice(seeds)
+        damaged = bytearray(body)
+        for _ in range(draw.randint(1, 4)):
+            start = draw.randrange(len(damaged))
+            pieces = (b"", b"nan", b"1e999", b'"', b",", b"[" * 50, b"\xff", b"\0", b"-", b"\n")
+            damaged[start : start + draw.randint(0, 3)] = draw.choice(pieces)
+        answer = tag.post(path, content=bytes(damaged), headers=headers)
+        statuses[answer.status_code] += 1
+        if answer.status_code != 200:
+            assert answer.json()["error"]["message"]
+    assert set(statuses) <= {200, 400, 422} and caplog.text == "", statuses
+
+
 # Streams.
 def test_a_stream_by_requests(tag: httpx.Client) -> None:
     opened = tag.post("/streams")
@@ -297,7 +324,7 @@ def test_streams_are_bounded(folder: Path) -> None:
 
 
 def test_a_message_that_is_too_long_ends_the_socket(folder: Path) -> None:
-    with running(saved("tag", folder / "short"), max_body=200) as client:
+    with running(saved("tag", folder / "short"), max_message=200) as client:
 
         async def send() -> None:
             async with socket_of(client) as socket:
@@ -306,6 +333,8 @@ def test_a_message_that_is_too_long_ends_the_socket(folder: Path) -> None:
                 with pytest.raises(websockets.ConnectionClosed):
                     await socket.recv()
                 assert socket.close_code == 1009
+            long = {"events": [[1, 2]] * 50}
+            refused(client.post(f"/streams/{stream['id']}", json=long), 413, "200 bytes")
             async with socket_of(client, f"?id={stream['id']}") as socket:
                 assert json.loads(await socket.recv())["step"] == 0
 

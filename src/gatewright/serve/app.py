@@ -130,7 +130,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         as_csv = "text/csv" in request.headers.get("accept", "").lower()
         options = dict(request.query_params)
-        body = await _body(request, service)
+        body = await _body(request, service.limits.max_body, service.limits.body_s)
         answer = await service.predict(body, media_type, options, as_csv=as_csv)
         return Response(answer, media_type="text/csv" if as_csv else "application/json")
 
@@ -173,7 +173,7 @@ def _add_streams(app: FastAPI, service: Service) -> None:
     )
     async def send(id: str, request: Request) -> JSONResponse:
         stream = service.streams().find(id)
-        body = await _body(request, service)
+        body = await _body(request, service.limits.max_message, service.limits.body_s)
         # Not validated again by the framework, which would take longer than the model.
         return JSONResponse(await service.send(stream, parse_json(body)))
 
@@ -231,35 +231,34 @@ async def _answer(service: Service, stream: Any, message: str | bytes) -> dict[s
         return as_json(Refusal(500, "the server failed; its log has the reason"))
 
 
-async def _body(request: Request, service: Service) -> bytes:
+async def _body(request: Request, max_bytes: int, seconds: float) -> bytes:
     """The body of a request, which may be neither too long nor too slow.
 
     Raises:
         Refusal: 413, 408 or 415.
     """
-    limits = service.limits
     if "content-encoding" in request.headers:
         raise Refusal(415, "the body is compressed; expected one without Content-Encoding")
     too_long = Refusal(
         413,
-        f"the body is longer than {limits.max_body:,} bytes, the most that this server reads; "
-        "send fewer rows at a time",
+        f"the body is longer than {max_bytes:,} bytes, the most that this server reads; "
+        "send less at a time",
     )
     length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > limits.max_body:
+    if length.isdigit() and int(length) > max_bytes:
         raise too_long
     chunks = bytearray()
     try:
-        async with asyncio.timeout(limits.body_s):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 chunks += chunk
-                if len(chunks) > limits.max_body:
+                if len(chunks) > max_bytes:
                     raise too_long
     except ClientDisconnect:
         raise Refusal(400, "the connection ended before the body did") from None
     except TimeoutError:
         raise Refusal(
-            408, f"the body has not arrived within {limits.body_s:g} seconds; send it again"
+            408, f"the body has not arrived within {seconds:g} seconds; send it again"
         ) from None
     return bytes(chunks)
 

@@ -19,7 +19,8 @@ class Limits:
     Args:
         max_streams: Streams that may be open; each has a row in a table of states.
         keep_s: Seconds for which a stream that nobody reads can be resumed.
-        max_body: Bytes of a request.
+        max_body: Bytes of a request to /predict.
+        max_message: Bytes of a message to a stream, which the event loop parses itself.
         max_events: Events of a message to a stream.
         max_waiting: Requests to /predict that may wait for their turn.
         body_s: Seconds in which the body of a request has to arrive.
@@ -31,6 +32,7 @@ class Limits:
     max_streams: int = 1024
     keep_s: float = 300.0
     max_body: int = 8 * 2**20
+    max_message: int = 2**20
     max_events: int = 256
     max_waiting: int = 16
     body_s: float = 30.0

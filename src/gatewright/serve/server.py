@@ -91,7 +91,7 @@ def server_of(app: Any, limits: Limits) -> uvicorn.Server:
 
     config = uvicorn.Config(
         app,
-        ws_max_size=limits.max_body,
+        ws_max_size=limits.max_message,
         # Messages are short, and compressing them takes longer than the model.
         ws_per_message_deflate=False,
         limit_concurrency=limits.max_streams + FURTHER_CONNECTIONS,

@@ -160,11 +160,11 @@ class Service:
             raise Refusal(422, '"reset" is no truth value; expected true or false')
         events = model.read(message, most=self.limits.max_events)
         answer: StreamAnswer = await self._messages.ask(StreamWork(stream, events, reset))
-        likeliest = answer.probabilities.argmax(-1).tolist()
+        probabilities: list[list[float]] = answer.probabilities.tolist()
         return {
             "step": answer.step,
-            "predicted": [model.outputs[position] for position in likeliest],
-            "probabilities": answer.probabilities.tolist(),
+            "predicted": [model.outputs[row.index(max(row))] for row in probabilities],
+            "probabilities": probabilities,
         }
 
     def about(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gatewright.errors import ArgumentError, GatewrightError
 from gatewright.serve.refusal import Refusal
@@ -20,6 +20,8 @@ from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.model import Model
 
+#: Events of one stream: values (T, I) in single precision, or codes of symbols (T,).
+Events = NDArray[Any]
 #: The axis of the streams in every state: (layers, streams, size).
 STREAM_AXIS = 1
 #: The code that is no symbol, in the history of a text that has just begun.
@@ -50,6 +52,7 @@ class StreamedModel:
         self._members: list[Model] = members
         self._forms = [_start(member.streamed) for member in members]
         self._reads_text = isinstance(model.task, NextSymbol)
+        self._channels: tuple[str, ...] = () if self._reads_text else task.seen.channels
         self.outputs: tuple[str, ...] = task.vocabulary if self._reads_text else task.classes
         self.starts = [leaf for form in self._forms for leaf in _leaves(form)]
         self._dtype = next(model.parameters()).dtype
@@ -57,7 +60,7 @@ class StreamedModel:
             self.starts.append(torch.full((1, 1, REACH), NO_SYMBOL))
         self._build_kernels()
 
-    def read(self, message: Mapping[str, Any], *, most: int) -> Tensor:
+    def read(self, message: Mapping[str, Any], *, most: int) -> Events:
         """The events of a message: values (T, I), or codes of symbols (T,); T may be 0.
 
         Args:
@@ -75,19 +78,19 @@ class StreamedModel:
                 422, f'the message has {unknown[0]!r}; expected "{field}", and perhaps "reset"'
             )
         value = message.get(field, "" if field == "text" else [])
-        events = self._symbols(value) if field == "text" else self._values(value)
+        events = self._symbols(value) if field == "text" else self._listed(value)
         if len(events) > most:
             raise Refusal(
                 422,
                 f"the message has {len(events)} events; expected at most {most}: send the rest in "
                 "a second message",
             )
-        return events
+        return events if isinstance(events, np.ndarray) else self._values(events)
 
     @torch.no_grad()
     def run(
-        self, events: Sequence[Tensor], states: Sequence[Tensor]
-    ) -> tuple[list[NDArray[np.float64]], list[Tensor]]:
+        self, events: Sequence[Events], states: Sequence[Tensor]
+    ) -> tuple[NDArray[np.float64], list[Tensor]]:
         """The probabilities after every event of each stream, and the states after the last.
 
         Args:
@@ -95,11 +98,14 @@ class StreamedModel:
             states: Like `starts`, with the B streams on `STREAM_AXIS`.
 
         Returns:
-            For each stream (T, outputs), and the states in the order of `starts`.
+            (T, B, outputs), of any value beyond the events of a stream, and the states in the
+            order of `starts`.
         """
-        lengths = torch.tensor([len(sequence) for sequence in events])
-        x = nn.utils.rnn.pad_sequence(list(events))  # (T, B, I) or (T, B)
-        unequal = lengths if int(lengths.min()) < len(x) else None
+        padded, steps = _padded(events)
+        x, lengths = torch.from_numpy(padded), torch.tensor(steps)
+        if not self._reads_text:
+            x = x.to(self._dtype)
+        unequal = lengths if min(steps) < len(x) else None
         remaining = iter(states)
         logits, after = [], []
         for member, form in zip(self._members, self._forms, strict=True):
@@ -113,42 +119,43 @@ class StreamedModel:
             history = next(remaining)[0].T  # (REACH, B)
             outputs = self.model.completed(outputs, Batch(x, unequal, x, further=history))
             after.append(_later_history(history, x, lengths))
-        probabilities = outputs.softmax(-1).double().numpy()
-        return [probabilities[:steps, row] for row, steps in enumerate(lengths.tolist())], after
+        return outputs.softmax(-1).double().numpy(), after
 
     def _build_kernels(self) -> None:
         """Run the two forms of a batch, so that no client waits a second for its first answer."""
-        size = () if self._reads_text else (self.task.inputs,)
-        event = torch.zeros(1, *size, dtype=torch.int64 if self._reads_text else self._dtype)
+        size, dtype = ((), np.int64) if self._reads_text else ((self.task.inputs,), np.float32)
+        events: Events = np.zeros((2, *size), dtype)
         for steps in ([1], [2, 1]):
             states = [start.repeat(1, len(steps), 1) for start in self.starts]
-            self.run([torch.cat([event] * count) for count in steps], states)
+            self.run([events[:count] for count in steps], states)
 
-    def _symbols(self, text: Any) -> Tensor:
+    def _symbols(self, text: Any) -> Events:
         if not isinstance(text, str):
             raise Refusal(422, f'"text" is {_shown(text)}; expected a text, whose symbols are read')
         if not text:
-            return torch.zeros(0, dtype=torch.int64)
+            return np.zeros(0, np.int64)
         try:
             codes = self.task.encode(text.encode() if self.task.unit == "bytes" else text)
         except UnicodeEncodeError:
             raise Refusal(422, '"text" has half of a surrogate pair; expected Unicode') from None
         except GatewrightError as error:
             raise Refusal(422, f'"text" cannot be read: {error}') from None
-        return torch.from_numpy(codes.astype(np.int64))
+        return np.asarray(codes, np.int64)
 
-    def _values(self, events: Any) -> Tensor:
-        channels = self.task.seen.channels
+    def _listed(self, events: Any) -> list[Any]:
         if not isinstance(events, list):
             raise Refusal(
                 422,
-                f'"events" is {_shown(events)}; expected a list of events, each {_form(channels)}',
+                f'"events" is {_shown(events)}; expected a list of events, each '
+                f"{_form(self._channels)}",
             )
-        if not events:
-            return torch.zeros(0, len(channels), dtype=self._dtype)
+        return events
+
+    def _values(self, events: list[Any]) -> Events:
+        channels = self._channels
         rows = [self._row(number, event, channels) for number, event in enumerate(events)]
-        # In single precision first, as every sequence is read.
-        return torch.tensor(rows, dtype=torch.float32).to(self._dtype)
+        # In single precision, as every sequence is read.
+        return np.array(rows, np.float32).reshape(len(rows), len(channels))
 
     @staticmethod
     def _row(number: int, event: Any, channels: Sequence[str]) -> list[Any]:
@@ -158,7 +165,7 @@ class StreamedModel:
         if not isinstance(event, list) or len(event) != len(channels):
             raise Refusal(422, f"event {number} is {_shown(event)}; expected {_form(channels)}")
         for value in event:  # not `isinstance`: true and false are integers of Python
-            if type(value) not in (int, float) or abs(value) > MAX_NUMBER:
+            if type(value) not in (int, float) or not abs(value) <= MAX_NUMBER:
                 raise Refusal(
                     422,
                     f"event {number} has {_shown(value)}; expected finite numbers of single "
@@ -223,6 +230,19 @@ def _start(layer: Any) -> Any:
     nothing = torch.zeros(1, 1, layer.input_size, dtype=weight.dtype)
     _, state = layer(nothing, lengths=torch.tensor([0]))
     return state
+
+
+def _padded(events: Sequence[Events]) -> tuple[Events, list[int]]:
+    """Events of B streams as (T, B, ...), zero at their ends, and how many each has."""
+    steps = [len(sequence) for sequence in events]
+    longest = max(steps)
+    if min(steps) == longest:
+        return np.stack(list(events), axis=1), steps
+    first = events[0]
+    padded = np.zeros((longest, len(events), *first.shape[1:]), first.dtype)
+    for row, sequence in enumerate(events):
+        padded[: len(sequence), row] = sequence
+    return padded, steps
 
 
 def _leaves(state: Any) -> list[Tensor]:

@@ -19,7 +19,7 @@ from gatewright.errors import ArgumentError
 from gatewright.serve.limits import Limits
 from gatewright.serve.refusal import Refusal
 from gatewright.serve.saved_streams import SavedStream, SavedStreams
-from gatewright.serve.streamed_model import STREAM_AXIS, StreamedModel
+from gatewright.serve.streamed_model import STREAM_AXIS, Events, StreamedModel
 
 #: Bytes of an id from the system's generator: nobody guesses the stream of somebody else.
 ID_BYTES = 16
@@ -50,7 +50,7 @@ class StreamWork:
     """Events for a stream: `Work` of a batch, in which a stream is only once."""
 
     stream: OpenStream
-    events: Tensor
+    events: Events
     reset: bool = False
 
     @property
@@ -232,16 +232,18 @@ class OpenStreams:
         rows = torch.tensor([work.stream.row for work in reading])
         states = [table.index_select(STREAM_AXIS, rows) for table in self._table]
         probabilities, after = self.model.run([work.events for work in reading], states)
-        valid = np.array([np.isfinite(values).all() for values in probabilities])
+        # Padding is finite where its stream is, so that it need not be left out.
+        valid: NDArray[np.bool_] = np.asarray(np.isfinite(probabilities).all((0, 2)))
         for state in after:
             valid &= ~state.isnan().any(-1).any(0).numpy()
         chosen = torch.from_numpy(np.flatnonzero(valid))
         for table, state in zip(self._table, after, strict=True):
             table.index_copy_(STREAM_AXIS, rows[chosen], state.index_select(STREAM_AXIS, chosen))
         answers: list[StreamAnswer | Refusal] = []
-        for work, values, is_valid in zip(reading, probabilities, valid.tolist(), strict=True):
+        for row, (work, is_valid) in enumerate(zip(reading, valid.tolist(), strict=True)):
             if is_valid:
-                work.stream.step += len(values)
+                work.stream.step += len(work.events)
+                values = probabilities[: len(work.events), row]
                 answers.append(StreamAnswer(work.stream.step, values))
             else:
                 answers.append(
