@@ -292,6 +292,12 @@ def test_a_stream_by_a_socket_is_resumed_by_its_id(tag: httpx.Client) -> None:
                     await resumed.recv()
                 assert resumed.close_code == 4409
                 assert (await talk(third, {"events": [[1, 2]]}))["step"] == 2
+            async with socket_of(tag) as ended:
+                id = json.loads(await ended.recv())["id"]
+                assert tag.delete(f"/streams/{id}").status_code == 204
+                with pytest.raises(websockets.ConnectionClosed):
+                    await ended.recv()
+                assert ended.close_code == 4404
         with pytest.raises(websockets.InvalidStatus) as missing:
             await socket_of(tag, "?id=nobody")
         assert missing.value.response.status_code == 404
@@ -400,6 +406,32 @@ def test_the_server_answers_while_it_computes(folder: Path, monkeypatch: Any) ->
         may_end.set()
         for thread in threads:
             thread.join()
+
+
+def test_a_bug_is_an_error_500_and_the_server_lives_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with running(saved("tag", folder / "bug")) as client:
+        stream = client.post("/streams").json()["id"]
+        with monkeypatch.context() as patch:
+            patch.setattr("gatewright.serve.predictions.predict", fail)
+            patch.setattr("gatewright.serve.streamed_model.StreamedModel.run", fail)
+            refused(client.post("/predict", content=rows("tag"), headers=CSV), 500, "its log has")
+            message = {"events": [[1, 2]]}
+            refused(client.post(f"/streams/{stream}", json=message), 500, "its log has")
+
+            async def send() -> Any:
+                async with socket_of(client, f"?id={stream}") as socket:
+                    await socket.recv()
+                    return await talk(socket, message)
+
+            assert asyncio.run(send())["error"]["status"] == 500
+        assert caplog.text.count("ZeroDivisionError: a bug") == 3
+        assert client.post(f"/streams/{stream}", json=message).json()["step"] == 1
+        assert client.post("/predict", content=rows("tag"), headers=CSV).status_code == 200
 
 
 # What is no request of a user's own program.

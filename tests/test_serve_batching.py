@@ -93,9 +93,10 @@ def test_an_error_is_that_of_its_own_request() -> None:
     assert isinstance(results[1], Refusal)
 
 
-def test_a_bug_fails_its_batch_and_the_thread_lives_on() -> None:
+def test_a_bug_fails_its_batch_and_the_thread_lives_on(caplog: pytest.LogCaptureFixture) -> None:
     results, batches = answers([Number(1300, key=0), Number(1, key=1), Number(5, key=1)])
-    assert [type(result) for result in results] == [RuntimeError, RuntimeError, int]
+    assert [result.status for result in results[:2]] == [500, 500] and results[2] == 10
+    assert caplog.text.count("RuntimeError: a bug") == 1 and "batch of 2 test" in caplog.text
     assert batches == [[1300, 1], [5]]
 
 

@@ -20,7 +20,7 @@ from gatewright.serve.saved_streams import FILE
 from gatewright.serve.service import Service
 from gatewright.serve.streamed_model import StreamedModel
 from gatewright.serve.streams import OpenStreams, StreamWork
-from served_models import PROSE, model_of, saved
+from served_models import PROSE, model_of, rows, saved
 
 #: The layer computes a stream as it computes a sequence; the read-out's product is another size.
 LIMIT = 1e-6
@@ -86,6 +86,28 @@ def test_a_thousand_streams_are_separate(kind: str, tmp_path: Path) -> None:
         return
     for answer, expected in zip(answers, model.predict(events), strict=True):
         np.testing.assert_allclose(answer, expected, atol=LIMIT)
+
+
+def test_predictions_and_streams_at_once_do_not_touch(directory: Path) -> None:
+    """Two threads compute with one model."""
+    events = sequences(60)
+    tables = [rows("tag", seed).encode() for seed in range(20)]
+
+    async def together(service: Service) -> Any:
+        predictions = asyncio.gather(*(service.predict(table, "text/csv", {}) for table in tables))
+        streams = (stream_of(service, sequence, k) for k, sequence in enumerate(events))
+        return await asyncio.gather(*streams), await predictions
+
+    async def alone(service: Service) -> Any:
+        streams = [await stream_of(service, sequence, k) for k, sequence in enumerate(events)]
+        return streams, [await service.predict(table, "text/csv", {}) for table in tables]
+
+    limits = Limits(max_waiting=len(tables))
+    streams, predictions = using(Service(directory, limits=limits), together)
+    expected_streams, expected_predictions = using(Service(directory), alone)
+    assert predictions == expected_predictions
+    for answers, expected in zip(streams, expected_streams, strict=True):
+        np.testing.assert_allclose(answers, expected, atol=LIMIT)
 
 
 @pytest.mark.parametrize("kind", ["text", "bytes text", "counted text", "ensemble counted text"])

@@ -17,13 +17,13 @@ from starlette.requests import ClientDisconnect
 
 from gatewright.errors import GatewrightError
 from gatewright.serve.api_page import api_page
-from gatewright.serve.refusal import Refusal, as_json, status_of
+from gatewright.serve.refusal import FAILED, Refusal, as_json, status_of
 from gatewright.serve.security import Guard
 from gatewright.serve.service import Service
 from gatewright.serve.streamed_model import parse_json
 
 #: Codes with which a WebSocket is closed, of the range that is free for applications.
-TAKEN_OVER = 4409
+CLOSED, TAKEN_OVER = 4404, 4409
 #: Reasons that HTTP has for requests that no path takes.
 NO_PATH = {
     404: "there is no such path; GET /docs lists them",
@@ -80,7 +80,7 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def failed(_: Request, __: Exception) -> JSONResponse:  # the server prints the traceback
-        return _refused(Refusal(500, "the server failed; its log has the reason"))
+        return _refused(Refusal(500, FAILED))
 
 
 def _add_information(app: FastAPI, service: Service) -> None:
@@ -180,7 +180,10 @@ def _add_streams(app: FastAPI, service: Service) -> None:
     @app.delete("/streams/{id}", status_code=204, summary="Close a stream", tags=["streams"])
     async def close_stream(id: str) -> None:
         streams = service.streams()
-        streams.close(streams.find(id))
+        stream = streams.find(id)
+        streams.close(stream)
+        if stream.holder is not None:
+            await _end(stream.holder, CLOSED, "the stream was closed")
 
     @app.websocket("/stream")
     async def stream_socket(socket: WebSocket) -> None:
@@ -194,9 +197,8 @@ def _add_streams(app: FastAPI, service: Service) -> None:
             return
         before = streams().hold(stream, socket)
         try:
-            if before is not None:  # its client is on a line that is dead, or reads no longer
-                with suppress(RuntimeError, WebSocketDisconnect):
-                    await before.close(TAKEN_OVER, "another connection has resumed the stream")
+            if before is not None:  # its client may be on a line that is dead
+                await _end(before, TAKEN_OVER, "another connection has resumed the stream")
             await socket.accept()
             await socket.send_text(json.dumps(service.opening(stream)))
             while True:
@@ -208,6 +210,12 @@ def _add_streams(app: FastAPI, service: Service) -> None:
             pass
         finally:
             streams().release(stream, socket)
+
+
+async def _end(socket: WebSocket, code: int, reason: str) -> None:
+    """Close a connection that another request has ended, if it is still open."""
+    with suppress(RuntimeError, WebSocketDisconnect):
+        await socket.close(code, reason)
 
 
 async def _message(socket: WebSocket) -> str | bytes:
@@ -226,9 +234,6 @@ async def _answer(service: Service, stream: Any, message: str | bytes) -> dict[s
         return await service.send(stream, parse_json(message))
     except GatewrightError as error:
         return as_json(error)
-    except Exception:
-        log.exception("a message to a stream failed")
-        return as_json(Refusal(500, "the server failed; its log has the reason"))
 
 
 async def _body(request: Request, max_bytes: int, seconds: float) -> bytes:

@@ -7,6 +7,7 @@ the two is bounded, and nobody waits for a batch to fill.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
@@ -14,7 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from gatewright.serve.refusal import RETRY_SOON, Refusal
+from gatewright.serve.refusal import FAILED, RETRY_SOON, Refusal
+
+log = logging.getLogger("gatewright.serve")
 
 
 class Work(Protocol):
@@ -96,20 +99,21 @@ class Batcher(Generic[Item]):
             self._changed.notify()
         return await answer
 
-    def close(self) -> None:
-        """Do the work that waits, then end the thread; new work is refused at once."""
+    def close(self, wait_s: float | None = None) -> None:
+        """Refuse new work, and wait until the thread has done what waits, or `wait_s` are over."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(wait_s)
 
     def _work(self) -> None:
         while batch := self._next_batch():
             self.sizes[1 << (len(batch) - 1).bit_length()] += 1
             try:
                 answers = self._do([waiting.item for waiting in batch])
-            except Exception as error:  # a bug: these requests fail, and the server lives on
-                answers = [error] * len(batch)
+            except Exception:  # a bug: these requests fail, and the server lives on
+                log.exception("a batch of %d %s failed", len(batch), self._thread.name)
+                answers = [Refusal(500, FAILED)] * len(batch)
             # A single call for the whole batch, since each wakes the loop up through a pipe.
             with suppress(RuntimeError):  # the loop is closed: nobody waits for the answers
                 loop = batch[0].answer.get_loop()

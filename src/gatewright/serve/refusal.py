@@ -6,6 +6,8 @@ from gatewright.errors import ArgumentError, DataError, GatewrightError, SizeErr
 
 #: Seconds after which a client may try again where the server is only busy.
 RETRY_SOON = 1
+#: The message of status 500.
+FAILED = "the server failed; its log has the reason"
 
 
 class Refusal(GatewrightError):

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 FURTHER_CONNECTIONS = 256
 #: Files that a process has open besides connections.
 FURTHER_FILES = 128
-#: Seconds for answers that are on their way when the server is told to stop.
-STOP_S = 10
+#: Seconds for answers that are on their way when the server is told to stop. Containers are killed
+#: after 10, and the streams are saved after these.
+STOP_S = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -161,6 +163,9 @@ def url_of(listener: socket.socket) -> str:
 @contextmanager
 def _orderly_stop() -> Iterator[None]:
     """Let uvicorn, which sends itself the signal again after its end, end without it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main thread only, and uvicorn leaves them alone here
+        return
     before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -29,6 +30,8 @@ MAX_BATCH_STEPS = 2**16
 #: Messages that may wait, for each stream that may be open: a client awaits its answer, and may
 #: have been replaced by another while it did.
 WAITING_A_STREAM = 2
+#: Seconds for which a prediction may go on when the server ends.
+PREDICTION_END_S = 1.0
 #: Seconds between two looks for streams that nobody uses.
 LOOK_S = 1.0
 
@@ -76,6 +79,7 @@ class Service:
         self._save_every_s = save_every_s
         self._folder: Path | None = None
         self._saved_changes = 0
+        self._saving = threading.Lock()
         self._lock = ExitStack()  # on the folder
         if states is not None:
             with ExitStack() as lock:  # released again if the streams cannot be restored
@@ -184,16 +188,19 @@ class Service:
         }
 
     def close(self) -> None:
-        """Do the work that waits, save the streams, and end the threads; again, it only saves.
+        """Read the messages that wait, save the streams, and end the threads.
+
+        Called again, it only saves.
 
         Raises:
             ArgumentError: if the streams cannot be saved.
         """
-        for batcher in (self._predictions, self._messages):
-            if batcher is not None:
-                batcher.close()
+        if self._messages is not None:
+            self._messages.close()
         self.save()
         self._lock.close()
+        # A large table may take minutes, and its client has gone.
+        self._predictions.close(PREDICTION_END_S)
 
     def save(self) -> None:
         """Save the streams if they have changed since.
@@ -203,10 +210,11 @@ class Service:
         """
         if self._folder is None or self._streams is None:
             return
-        changes = self._streams.changes
-        if changes != self._saved_changes:
-            write_streams(self._folder, self._streams.snapshot(), self.digest)
-            self._saved_changes = changes
+        with self._saving:  # or an older snapshot might replace a newer one
+            changes = self._streams.changes
+            if changes != self._saved_changes:
+                write_streams(self._folder, self._streams.snapshot(), self.digest)
+                self._saved_changes = changes
 
     def _restore(self, folder: Path, lock: ExitStack) -> None:
         """Continue the streams of a folder, which no other server may use meanwhile."""
