@@ -590,6 +590,12 @@ def test_the_command_refuses_with_exit_code_2(
     assert err.startswith("error: ") and problem in err
 
 
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ArgumentError, match=r"needs the package uvicorn: pip install 'gatewright"):
+        gw.serve.run("nowhere", port=0)
+
+
 def test_the_options_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {}
     monkeypatch.setattr("gatewright.serve.server.run", lambda model, **own: options.update(own))

@@ -99,7 +99,9 @@ def _add_information(app: FastAPI, service: Service) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         # Nothing of the page runs or loads; a style in the page is all that it needs.
-        policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+        policy = (
+            "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+        )
         return HTMLResponse(api_page(app.openapi()), headers={"Content-Security-Policy": policy})
 
 
@@ -180,10 +182,9 @@ def _add_streams(app: FastAPI, service: Service) -> None:
     @app.delete("/streams/{id}", status_code=204, summary="Close a stream", tags=["streams"])
     async def close_stream(id: str) -> None:
         streams = service.streams()
-        stream = streams.find(id)
-        streams.close(stream)
-        if stream.holder is not None:
-            await _end(stream.holder, CLOSED, "the stream was closed")
+        holder = streams.close(streams.find(id))
+        if holder is not None:
+            await _end(holder, CLOSED, "the stream was closed")
 
     @app.websocket("/stream")
     async def stream_socket(socket: WebSocket) -> None:
@@ -200,12 +201,12 @@ def _add_streams(app: FastAPI, service: Service) -> None:
             if before is not None:  # its client may be on a line that is dead
                 await _end(before, TAKEN_OVER, "another connection has resumed the stream")
             await socket.accept()
-            await socket.send_text(json.dumps(service.opening(stream)))
+            await _send(socket, service.opening(stream))
             while True:
                 answer = await _answer(service, stream, await _message(socket))
                 if stream.holder is not socket:
                     return
-                await socket.send_text(json.dumps(answer))
+                await _send(socket, answer)
         except WebSocketDisconnect:
             pass
         finally:
@@ -216,6 +217,19 @@ async def _end(socket: WebSocket, code: int, reason: str) -> None:
     """Close a connection that another request has ended, if it is still open."""
     with suppress(RuntimeError, WebSocketDisconnect):
         await socket.close(code, reason)
+
+
+async def _send(socket: WebSocket, answer: dict[str, Any]) -> None:
+    """Send an answer.
+
+    Raises:
+        WebSocketDisconnect: if the connection has gone, or is about to go: its client has not
+            answered a ping.
+    """
+    try:
+        await socket.send_text(json.dumps(answer))
+    except RuntimeError:
+        raise WebSocketDisconnect(1006) from None
 
 
 async def _message(socket: WebSocket) -> str | bytes:

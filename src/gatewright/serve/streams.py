@@ -146,12 +146,13 @@ class OpenStreams:
             stream.holder = None
         stream.used = self.clock()
 
-    def close(self, stream: OpenStream) -> None:
-        """Free a stream and its row."""
+    def close(self, stream: OpenStream) -> Any:
+        """Free a stream and its row; return the connection that has lost it, or None."""
         if self._by_id.pop(stream.id, None) is stream:
             stream.open = False
             self._free.append(stream.row)
             self.changes += 1
+        return self.hold(stream, None)
 
     def free_unused(self) -> None:
         """Close the streams that nobody has used for longer than they are kept."""
