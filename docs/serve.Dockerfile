@@ -28,4 +28,6 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD \
 
 # The token comes from the environment: GATEWRIGHT_TOKEN. SIGTERM saves the streams.
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["gatewright", "serve", "/model", "--host", "0.0.0.0", "--port", "8000", "--states", "/states"]
+ENTRYPOINT ["gatewright", "serve", "/model", "--host", "0.0.0.0", "--port", "8000"]
+# A model without streams, such as a forecast, takes other options in place of these.
+CMD ["--states", "/states"]

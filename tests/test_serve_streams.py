@@ -190,7 +190,7 @@ def test_streams_are_saved_at_intervals(tmp_path: Path) -> None:
 
     async def wait(service: Service) -> bool:
         await service.send(service.streams().open(), {"events": [[1, 2]]})
-        for _ in range(200):
+        for _ in range(1000):
             await asyncio.sleep(0.01)
             if (states / FILE).exists():
                 return True

@@ -45,9 +45,12 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
     text = f"{operation['summary']}. {operation.get('description', '')}"
     bodies = operation.get("requestBody", {}).get("content", {})
     examples = [json.dumps(body["example"]) for body in bodies.values() if "example" in body]
-    types = tag("p", escape(f"Content-Type: {', '.join(bodies)}")) if bodies else ""
+    names = [option["name"] for option in operation.get("parameters", [])]
+    lists = {"Content-Type": list(bodies), "Parameters": names}
+    lines = [f"{title}: {', '.join(values)}" for title, values in lists.items() if values]
+    further = "".join(tag("p", escape(line)) for line in lines)
     code = "".join(tag("pre", escape(example)) for example in examples)
-    return _entry(f"{method} {path}", text.strip(), types + code)
+    return _entry(f"{method} {path}", text.strip(), further + code)
 
 
 def _entry(heading: str, text: str, further: str) -> str:

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from gatewright.errors import GatewrightError
 from gatewright.serve.api_page import api_page
+from gatewright.serve.predictions import OPTIONS
 from gatewright.serve.refusal import FAILED, Refusal, as_json, status_of
 from gatewright.serve.security import Guard
 from gatewright.serve.service import Service
@@ -28,6 +29,14 @@ CLOSED, TAKEN_OVER = 4404, 4409
 NO_PATH = {
     404: "there is no such path; GET /docs lists them",
     405: "this path does not have this method; GET /docs lists them",
+}
+
+#: The description of an error, for programs.
+REFUSED: dict[str, Any] = {
+    "description": "The request was refused",
+    "content": {
+        "application/json": {"example": as_json(Refusal(404, "there is no stream 'x'; ..."))}
+    },
 }
 
 log = logging.getLogger("gatewright.serve")
@@ -54,6 +63,7 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,  # FastAPI's page loads its script from another site
         redoc_url=None,
         lifespan=lifespan,
+        responses={"4XX": REFUSED, "5XX": REFUSED},
     )
     _answer_errors(app)
     _add_information(app, service)
@@ -108,14 +118,16 @@ def _add_information(app: FastAPI, service: Service) -> None:
 def _add_predictions(app: FastAPI, service: Service) -> None:
     @app.post(
         "/predict",
-        summary="Predict for rows, as `gatewright predict` does for a file",
+        summary="Predict for rows, as gatewright predict does for a file",
         description=(
-            "The answer is JSON, the columns of a table; with `Accept: text/csv` it is CSV. The "
-            "options of `gatewright predict` are parameters: horizon, unknown, ignore, fill, "
-            "decimal, thousands, encoding, timezone."
+            "The answer is JSON, the columns of a table; with Accept: text/csv it is CSV. The "
+            "parameters are the options of gatewright predict."
         ),
         tags=["predictions"],
         openapi_extra={
+            "parameters": [
+                {"name": name, "in": "query", "schema": {"type": "string"}} for name in OPTIONS
+            ],
             "requestBody": {
                 "required": True,
                 "content": {
@@ -125,7 +137,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
                     },
                     "text/plain": {"schema": {"type": "string"}},
                 },
-            }
+            },
         },
     )
     async def predict(request: Request) -> Response:
