@@ -27,6 +27,8 @@ FURTHER_FILES = 128
 STOP_S = 5
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+log = logging.getLogger("gatewright.serve")
+
 
 def run(
     directory: str | os.PathLike[str],
@@ -77,7 +79,9 @@ def run(
         service = Service(directory, limits=limits, states=states, save_every_s=save_every_s)
         hosts = LOOPBACK_NAMES | {host.lower()} if is_local else None
         app = guarded_app(service, token=token, hosts=hosts)
-        _allow_files(limits.max_streams + FURTHER_CONNECTIONS + FURTHER_FILES)
+        files = limits.max_streams + FURTHER_CONNECTIONS + FURTHER_FILES
+        if not allow_files(files):
+            log.warning("the system allows fewer than %d open files: expect fewer streams", files)
         try:
             with _orderly_stop():
                 say(url_of(listener))
@@ -187,13 +191,14 @@ def _computing_with(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _allow_files(count: int) -> None:
-    """Let the process open as many files as it may have connections, if the system allows."""
+def allow_files(count: int) -> bool:
+    """Let the process open `count` files; False if the system allows only fewer."""
     try:
         import resource
     except ImportError:  # Windows, which has no such limit
-        return
+        return True
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = count if hard == resource.RLIM_INFINITY else min(count, hard)
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    return needed == count
