@@ -175,6 +175,55 @@ def test_a_stream_is_continued_after_a_restart_and_by_no_other_model(tmp_path: P
         Service(directory, states=states)
 
 
+def test_a_server_that_ends_under_load_saves_what_it_has_answered(
+    directory: Path, tmp_path: Path
+) -> None:
+    """Each stream goes on at the event after its last answer, with the state of that moment."""
+    events = np.random.default_rng(3).normal(size=(40, 500, 2)).astype(np.float32)
+    answered: dict[str, list[list[float]]] = {}
+
+    async def send(service: Service, id: str, sequence: np.ndarray, most: int) -> None:
+        stream = service.streams().find(id)
+        assert stream.step == len(answered[id])
+        for event in sequence[stream.step : stream.step + most].tolist():
+            try:
+                answer = await service.send(stream, {"events": [event]})
+            except Refusal as refusal:
+                assert refusal.status == 503
+                return
+            answered[id] += answer["probabilities"]
+
+    async def begin(service: Service) -> list[asyncio.Task[None]]:
+        ids = [service.streams().open().id for _ in events]
+        answered.update({id: [] for id in ids})
+        sends = [
+            asyncio.create_task(send(service, id, sequence, 500))
+            for id, sequence in zip(ids, events, strict=True)
+        ]
+        while min(map(len, answered.values())) < 5:
+            await asyncio.sleep(0)
+        return sends  # which go on while the service ends
+
+    async def end_under_load() -> None:
+        async with Service(directory, states=tmp_path) as service:
+            sends = await begin(service)
+        await asyncio.gather(*sends)
+
+    asyncio.run(end_under_load())
+    steps = [len(answers) for answers in answered.values()]
+    assert min(steps) >= 5 and max(steps) < 500
+
+    async def go_on(service: Service) -> None:
+        pairs = zip(answered, events, strict=True)
+        await asyncio.gather(*(send(service, id, sequence, 3) for id, sequence in pairs))
+
+    using(Service(directory, states=tmp_path), go_on)
+    model = load(directory)
+    for answers, sequence, before in zip(answered.values(), events, steps, strict=True):
+        assert len(answers) == before + 3
+        np.testing.assert_allclose(answers, model.predict([sequence[: before + 3]])[0], atol=LIMIT)
+
+
 def test_a_folder_of_states_is_for_one_server(tmp_path: Path) -> None:
     directory, states = saved("tag", tmp_path), tmp_path / "states"
     service = Service(directory, states=states)
