@@ -14,6 +14,7 @@
     gw.train, gw.compare, gw.predict  make a model of a file, and use it
     gw.read                           read data of many formats
     gw.export                         a layer or a model as C, JavaScript or NumPy
+    gw.convert                        layers of torch, ONNX or Keras as ours
     gw.save, gw.load                  a model directory, without pickle
     gw.check_cell                     test that a cell keeps the laws of cells
 
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     import gatewright.memory as memory
     import gatewright.probes as probes
     from gatewright.data.reading import read
+    from gatewright.deploy.convert import convert
     from gatewright.deploy.export import export
     from gatewright.layers.check import check_cell
     from gatewright.layers.recurrent import Recurrent
@@ -102,6 +104,7 @@ _LATER = {
     "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
     "compare": "training.train",
+    "convert": "deploy.convert",
     "export": "deploy.export",
     "predict": "training.predict",
     "read": "data.reading",
@@ -153,6 +156,7 @@ __all__ = [
     "SizeError",
     "check_cell",
     "compare",
+    "convert",
     "cos",
     "diagonal",
     "elu",
