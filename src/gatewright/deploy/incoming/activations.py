@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from gatewright.errors import ArgumentError
 from gatewright.language.functions import (
     elu,
     exp,
@@ -27,7 +28,7 @@ from gatewright.language.functions import (
 )
 
 
-def affine(a: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
+def affine(a: Any, alpha: float, beta: float) -> Any:
     """alpha * a + beta."""
     scaled = a if alpha == 1 else alpha * a
     return scaled if beta == 0 else scaled + beta
@@ -38,14 +39,14 @@ def leaky_relu(a: Any, alpha: float = 0.01) -> Any:
     return where(a > 0, a, alpha * a)
 
 
-def thresholded_relu(a: Any, alpha: float = 1.0) -> Any:
+def thresholded_relu(a: Any, alpha: float) -> Any:
     """a where it is above alpha, 0 elsewhere."""
     return where(a > alpha, a, 0.0)
 
 
-def scaled_tanh(a: Any, alpha: float = 1.0, beta: float = 1.0) -> Any:
+def scaled_tanh(a: Any, alpha: float, beta: float) -> Any:
     """alpha * tanh(beta * a)."""
-    return affine(tanh(affine(a, beta)), alpha)
+    return alpha * tanh(beta * a)
 
 
 def hard_sigmoid(a: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
@@ -59,7 +60,8 @@ def scaled_elu(a: Any, alpha: float = 1.0) -> Any:
     return elu(a) if alpha == 1 else relu(a) + alpha * expm1(minimum(a, 0.0))
 
 
-#: By ONNX's name. A function's further arguments are ONNX's alpha and beta, with its defaults.
+#: By ONNX's name. A function's further arguments are ONNX's alpha and beta, with its defaults where
+#: ONNX Runtime has the same: of a ThresholdedRelu without alpha, for one, it has 0 in place of 1.
 FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "Affine": affine,
@@ -107,15 +109,21 @@ def with_numbers(name: str, numbers: Mapping[str, list[float]]) -> Activation:
     >>> lists = {"alpha": [0.3, 2.0], "beta": [0.5]}
     >>> [with_numbers(name, lists) for name in ("LeakyRelu", "Tanh", "ScaledTanh", "Elu")]
     [LeakyRelu(0.3), Tanh, ScaledTanh(2.0, 0.5), Elu(1.0)]
+
+    Raises:
+        ArgumentError: if a number is missing that has no default.
     """
-    return Activation(
-        name,
-        tuple(
-            numbers[key].pop(0) if numbers[key] else parameter.default
-            for key, parameter in inspect.signature(FUNCTIONS[name]).parameters.items()
-            if key in numbers
-        ),
-    )
+    stated = []
+    for key, parameter in inspect.signature(FUNCTIONS[name]).parameters.items():
+        if key in numbers:
+            number = numbers[key].pop(0) if numbers[key] else parameter.default
+            if number is parameter.empty:
+                raise ArgumentError(
+                    f"the activation {name} has no activation_{key}, for which runtimes have "
+                    "other defaults than ONNX; write the number into the node"
+                )
+            stated.append(number)
+    return Activation(name, tuple(stated))
 
 
 SIGMOID, TANH = Activation("Sigmoid"), Activation("Tanh")

@@ -20,18 +20,19 @@ from gatewright.files import regular_file
 
 Array = NDArray[Any]
 
-#: Operators that are computed. The result of each is at most as large as its operands together.
-COMPUTED = frozenset(
-    "Add Cast Concat Constant DequantizeLinear Gather Identity Mul Neg Reshape Slice Split Squeeze "
-    "Sub Transpose Unsqueeze".split()
+#: Operators that only move numbers: their result has those of the first operand, or of all of a
+#: Concat.
+MOVED = frozenset(
+    {
+        *("Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"),
+        *("Transpose", "Unsqueeze"),
+    }
 )
+ELEMENTWISE = frozenset({"Add", "Mul", "Neg", "Sub"})
+#: Operators that are computed. Not Gather, whose result may be far larger than its operands.
+COMPUTED = MOVED - {"Gather"} | ELEMENTWISE | {"Constant", "DequantizeLinear"}
 #: Operators that repeat their first operand: of a start of states, once for each row of a batch.
 REPEATED = frozenset({"Expand", "Tile"})
-#: Operators whose result has only numbers of their first operand, or of all operands of a Concat.
-MOVED = REPEATED | {
-    *("Cast", "Concat", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"),
-    *("Transpose", "Unsqueeze"),
-}
 #: The longest chain of nodes that is followed.
 MAX_DEPTH = 64
 #: Computed tensors may take as many bytes as the larger of these: a number, and a multiple of the
@@ -56,8 +57,9 @@ class OnnxConstants:
         self.stored = {tensor.name: tensor for tensor in graph.initializer}
         self.producers = {name: node for node in graph.node for name in node.output if name}
         self.inputs = {value.name for value in graph.input}
-        self.budget = MAX_COMPUTED_BYTES if outer is None else outer.budget
+        self.budget: int = MAX_COMPUTED_BYTES if outer is None else outer.budget
         self._values: dict[tuple[str, bool], Array | None] = {}
+        self._zeros: dict[str, bool] = {}
 
     def value(self, name: str, *, repeated: bool = False, depth: int = 0) -> Array | None:
         """The numbers of a value, or None if they depend on an input, or are not computed here.
@@ -77,29 +79,34 @@ class OnnxConstants:
 
     def is_zero(self, name: str, depth: int = 0) -> bool:
         """Tell if a value consists of zeros, of whatever shape."""
+        if name not in self._zeros:
+            self._zeros[name] = False
+            self._zeros[name] = self._is_zero(name, depth)
+        return self._zeros[name]
+
+    def _is_zero(self, name: str, depth: int) -> bool:
         stored = self.value(name)
         if stored is not None:
             return not stored.any()
         node = self.producers.get(name)
         if node is None:
-            is_outer = self.outer is not None and name not in self.inputs
-            return is_outer and self.outer.is_zero(name, depth)  # type: ignore[union-attr]
+            outer = None if name in self.inputs else self.outer
+            return outer is not None and outer.is_zero(name, depth)
         if depth > MAX_DEPTH:
             return False
         if node.op_type == "ConstantOfShape":
             value = [attribute.t for attribute in node.attribute if attribute.name == "value"]
             return not value or not self._array(value[0], name).any()
         sources = node.input if node.op_type == "Concat" else node.input[:1]
-        return node.op_type in MOVED and all(self.is_zero(s, depth + 1) for s in sources)
+        return node.op_type in MOVED | REPEATED and all(self.is_zero(s, depth + 1) for s in sources)
 
     def _computed(self, name: str, repeated: bool, depth: int) -> Array | None:
         if name in self.stored:
             return self._array(self.stored[name], name)
         node = self.producers.get(name)
         if node is None:
-            if self.outer is None or name in self.inputs:
-                return None
-            return self.outer.value(name, repeated=repeated, depth=depth)
+            outer = None if name in self.inputs else self.outer
+            return None if outer is None else outer.value(name, repeated=repeated, depth=depth)
         if node.domain not in ("", "ai.onnx") or depth > MAX_DEPTH:
             return None
         if repeated and node.op_type in REPEATED:
@@ -147,7 +154,7 @@ class OnnxConstants:
         length = int(entries.get("length", size))
         try:
             with regular_file(path) as (file, total):
-                if length != size or not 0 <= start <= total - size:
+                if length != size or min(start, size) < 0 or start + size > total:
                     raise ModelError(
                         f"{self.file} is damaged: {tensor.name} has {size} bytes, and {path.name} "
                         f"has {total}, of which {length} from {start} on belong to it"
@@ -169,26 +176,31 @@ class OnnxConstants:
 
         inputs = list(operands.values())
         self.budget -= sum(operand.nbytes for operand in inputs)
-        elementwise = node.op_type in ("Add", "Mul", "Sub", "DequantizeLinear")
         try:
-            shape = np.broadcast_shapes(*(o.shape for o in inputs)) if elementwise else ()
+            shape = (
+                np.broadcast_shapes(*(o.shape for o in inputs))
+                if node.op_type in ELEMENTWISE
+                else ()
+            )
             if self.budget < 0 or 8 * math.prod(shape) > self.budget:
                 raise MemoryError("its constants take too much memory")
-            kinds = {
-                key: helper.np_dtype_to_tensor_dtype(operand.dtype)
-                for key, operand in operands.items()
-            }
+            sources = [
+                helper.make_tensor_value_info(
+                    operand, helper.np_dtype_to_tensor_dtype(array.dtype), None
+                )
+                for operand, array in operands.items()
+            ]
             graph = helper.make_graph(
                 [node],
                 "constant",
-                [helper.make_tensor_value_info(key, kind, None) for key, kind in kinds.items()],
+                sources,
                 [helper.make_value_info(output, TypeProto()) for output in node.output if output],
             )
             model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
-            result = ReferenceEvaluator(model).run([name], dict(operands))[0]
+            results: Any = ReferenceEvaluator(model).run([name], dict(operands))
         except Exception as error:  # whatever the operator raises
             raise ModelError(
                 f"{self.file}: the node {node.name or name} ({node.op_type}), of which weights are "
                 f"computed, cannot be: {error}"
             ) from error
-        return np.asarray(result)
+        return np.asarray(results[0])

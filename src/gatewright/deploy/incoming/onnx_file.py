@@ -94,7 +94,6 @@ def _parsed(path: Path) -> Any:
     """The file's ModelProto."""
     try:
         import onnx
-        from google.protobuf.message import DecodeError
     except ImportError as error:
         raise ArgumentError(
             f"{path}: reading ONNX needs the package onnx: pip install 'gatewright[onnx]'"
@@ -104,7 +103,7 @@ def _parsed(path: Path) -> Any:
             return onnx.load_model_from_string(file.read())
     except OSError as error:
         raise ArgumentError(f"cannot read {path}: {error.strerror or error}") from error
-    except (DecodeError, ValueError) as error:
+    except Exception as error:  # that of protobuf, which need not be importable by its name
         raise ModelError(f"{path} is damaged, or no ONNX file: {error}") from error
 
 
@@ -148,7 +147,7 @@ class _NodeReader:
         self.kind: str = node.op_type
         self.title = f"{constants.file}: the node {name} ({self.kind})"
         self.constants = constants
-        self.inputs = {role: text for role, text in zip(INPUTS, node.input) if text}
+        self.inputs = {role: text for role, text in zip(INPUTS, node.input, strict=False) if text}
         self.attributes = self._attributes(node)
         self.direction = self.attributes.get("direction", b"forward").decode(errors="replace")
         if self.direction not in DIRECTIONS:
@@ -209,7 +208,10 @@ class _NodeReader:
                     f"{self.title} has the activation {text!r}; {did_you_mean(text, FUNCTIONS)}"
                     f"expected {', '.join(FUNCTIONS)}. Write that cell as a gw.Cell"
                 )
-            activations.append(with_numbers(spelled[text.lower()], numbers))
+            try:
+                activations.append(with_numbers(spelled[text.lower()], numbers))
+            except ArgumentError as error:
+                raise ArgumentError(f"{self.title}: {error}") from None
         first = tuple(activations[: len(usual)])
         if tuple(activations) != first * self.directions:
             raise ArgumentError(
@@ -237,16 +239,16 @@ class _NodeReader:
     # Weights.
     def _weights(self) -> dict[str, Array]:
         """The tensors W, R, B and P, checked; without P where it is 0."""
-        weights = {}
+        weights: dict[str, Array] = {}
         for role in ("W", "R", "B", "P"):
             if role not in self.inputs:
                 continue
             value = self.constants.value(self.inputs[role])
             if value is None:
                 raise ArgumentError(
-                    f"{self.title} reads its weights {role} from {self.inputs[role]!r}, which is an "
-                    "input of the graph or computed by the file; expected a constant: fold its "
-                    "constants (onnxruntime or onnxsim write an optimised file), and convert that"
+                    f"{self.title} reads its weights {role} from {self.inputs[role]!r}, an input "
+                    "of the graph or a value that it computes; expected a constant: let ONNX "
+                    "Runtime write the optimised model (optimized_model_filepath), and convert that"
                 )
             weights[role] = value
         missing = [role for role in ("W", "R") if role not in weights]
@@ -280,7 +282,11 @@ class _NodeReader:
         order = GATE_ORDER[self.kind]
         parts = {role: np.split(weights[role], len(order)) for role in ("W", "R")}
         biases = np.split(weights["B"], 2 * len(order)) if "B" in weights else None
-        peepholes = dict(zip(PEEPHOLES, np.split(weights["P"], 3))) if "P" in weights else {}
+        peepholes = (
+            dict(zip(PEEPHOLES, np.split(weights["P"], len(PEEPHOLES)), strict=True))
+            if "P" in weights
+            else {}
+        )
         gates = {}
         for index, gate in enumerate(order):
             if gate == "f" and self.attributes.get("input_forget", 0):

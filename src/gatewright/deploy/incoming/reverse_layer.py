@@ -29,6 +29,9 @@ class ReverseLayer(nn.Module):
         super().__init__()
         self.layer = layer
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.layer!r})"
+
     def forward(self, input: Tensor, hx: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
         """Run the layer; the arguments and the results are those of `Recurrent`.
 
