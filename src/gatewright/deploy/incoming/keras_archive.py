@@ -1,17 +1,17 @@
 """A `.keras` file: its configuration and its weights, read without Keras, and with nothing run.
 
 It is a zip archive: `config.json` describes the model, `model.weights.h5` is an HDF5 file with the
-weights. It may come from a stranger: sizes are compared before anything large is read, and links
-to other files are not followed.
+weights. It may come from a stranger: sizes are compared before anything large is read, links to
+other files are not followed, and HDF5 is read in a process of its own.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import subprocess
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.files import regular_file
+from gatewright.processes import module_command, module_environment
 from gatewright.schema import typed
 
 Array = NDArray[Any]
@@ -31,19 +32,21 @@ MAX_CONFIG_BYTES = 64 * 2**20
 #: Weights that were compressed may unpack to this multiple of the file's size. Keras stores them
 #: as they are, and trained ones hardly get smaller.
 MAX_UNPACKED_RATIO = 50
+#: The longest time of the process that reads the weights: a start, and a slow disk's pace. HDF5's
+#: library runs without end on some damaged files.
+MAX_SECONDS, MIN_BYTES_PER_SECOND = 30.0, 20_000_000
 
 
 class KerasWeights:
-    """The weights of a file, by their place in it.
+    """The weights of a file's recurrent layers, by their places in it.
 
     Args:
-        file: The h5py.File.
-        size: Its bytes.
+        entries: The results of `hdf5_worker.read_cells`.
         path: The path of the `.keras` file, for messages.
     """
 
-    def __init__(self, file: Any, size: int, path: Path) -> None:
-        self.file, self.size, self.path = file, size, path
+    def __init__(self, entries: Mapping[str, Array], path: Path) -> None:
+        self.entries, self.path = entries, path
 
     def array(self, place: str, shape: tuple[int | None, ...]) -> Array:
         """The numbers at a place; None in the shape stands for any size.
@@ -51,74 +54,64 @@ class KerasWeights:
         Raises:
             ModelError: if they are missing, of another shape or type, or not finite.
         """
-        import h5py
-
-        dataset = self._node(place)
         title = f"{self.path}: the weights {place}"
-        # Keras writes plain blocks of numbers; others may be huge, or in another file.
-        plain = (
-            isinstance(dataset, h5py.Dataset)
-            and not (dataset.is_virtual or dataset.external or dataset.chunks)
-            and dataset.dtype.kind == "f"
-            and "dtype" not in dataset.attrs  # bfloat16, written as whole numbers
-        )
-        if not plain:
-            raise ModelError(f"{title} are no plain table of floating-point numbers")
-        sizes = tuple(dataset.shape)
-        fits = len(sizes) == len(shape) and all(
-            own > 0 and size in (None, own) for own, size in zip(sizes, shape, strict=True)
+        if f"fault:{place}" in self.entries:
+            raise ModelError(f"{title} {self.entries[f'fault:{place}']}")
+        if place not in self.entries:
+            raise ModelError(f"{self.path} is damaged: it holds no weights {place}")
+        array = self.entries[place]
+        fits = len(array.shape) == len(shape) and all(
+            own > 0 and size in (None, own) for own, size in zip(array.shape, shape, strict=True)
         )
         if not fits:
             expected = ", ".join("any" if size is None else str(size) for size in shape)
-            raise ModelError(f"{title} have shape {sizes}; expected ({expected})")
-        if dataset.nbytes > self.size:
-            raise ModelError(f"{title} have {dataset.nbytes:,} bytes; the file has {self.size:,}")
-        array: Array = dataset[()]
+            raise ModelError(f"{title} have shape {array.shape}; expected ({expected})")
         if not np.isfinite(array).all():
             raise ModelError(f"{title} are not finite, so every answer would be NaN; train again")
-        return array.astype(array.dtype.newbyteorder("="))
+        return array
 
     def check_name(self, group: str, name: str) -> None:
         """Refuse a group of weights that belongs to a layer of another name."""
-        owner = self._node(f"{group}/vars").attrs.get("name")
-        # The first versions of Keras 3 wrote no name.
-        if isinstance(owner, str) and owner != name:
+        owner = str(self.entries.get(f"name:{group}", name))  # early versions wrote no name
+        if owner != name:
             raise ModelError(
                 f"{self.path} is damaged: the weights {group} belong to {owner}; expected {name}"
             )
 
-    def _node(self, place: str) -> Any:
-        import h5py
 
-        node = self.file
-        for part in place.split("/"):
-            link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
-            if not isinstance(link, h5py.HardLink):
-                raise ModelError(f"{self.path} is damaged: it holds no weights {place}")
-            node = node[part]
-        return node
-
-
-@contextmanager
-def open_keras(path: Path) -> Iterator[tuple[dict[str, Any], KerasWeights]]:
-    """Open a `.keras` file: the configuration of its model, and its weights.
+def open_keras(path: Path) -> tuple[dict[str, Any], KerasWeights]:
+    """The configuration of the model in a `.keras` file, and the weights of its recurrent layers.
 
     Raises:
         ArgumentError: if it cannot be read, or is of an earlier version of Keras.
         ModelError: if it is damaged.
     """
     try:
-        import h5py
+        import h5py  # noqa: F401
     except ImportError as error:
         raise ArgumentError(
             f"{path}: reading Keras needs the package h5py: pip install 'gatewright[keras]'"
         ) from error
     config, content = _unpacked(path)
+    limit = MAX_SECONDS + len(content) / MIN_BYTES_PER_SECOND
     try:
-        with h5py.File(io.BytesIO(content)) as file:
-            yield config, KerasWeights(file, len(content), path)
-    except (OSError, RuntimeError, KeyError, TypeError) as error:  # h5py's, of damaged files
-        raise ModelError(f"{path} is damaged: {WEIGHTS}: {error}") from error
+        done = subprocess.run(
+            module_command("gatewright.deploy.incoming.hdf5_worker"),
+            env=module_environment(),
+            input=content,
+            capture_output=True,
+            timeout=limit,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{path} is damaged: {WEIGHTS} could not be read within {limit:.0f} seconds"
+        ) from error
+    if done.returncode:
+        # The last line of its traceback; a crash leaves none.
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ModelError(f"{path} is damaged: {WEIGHTS}: {reason or 'the library of HDF5 crashed'}")
+    with np.load(io.BytesIO(done.stdout), allow_pickle=False) as entries:
+        return config, KerasWeights({name: entries[name] for name in entries.files}, path)
 
 
 def _unpacked(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -79,9 +79,8 @@ def read_keras(path: Path) -> FileLayers:
             what our layers cannot.
         ModelError: if it is damaged.
     """
-    with open_keras(path) as (config, weights):
-        entries = list(_entries(config, str(path)))
-        return _layers(entries, weights, path)
+    config, weights = open_keras(path)
+    return _layers(list(_entries(config, str(path))), weights, path)
 
 
 # The configuration.
@@ -129,7 +128,7 @@ def _entries(
     for index, stored in enumerate(config["layers"]):
         kind, own = _class_and_config(stored, f"{title}: layers[{index}]")
         name = typed(own.get("name"), str, f"{title}: layers[{index}].name")
-        stem = _snake_case(kind.split(".")[-1])
+        stem = _snake_case(kind.split(">")[-1])
         number = f"_{counts[stem]}" if counts[stem] else ""
         counts[stem] += 1
         inside = f"{group}layers/{stem}{number}"
@@ -141,12 +140,14 @@ def _entries(
 
 
 def _class_and_config(stored: Any, title: str) -> tuple[str, dict[str, Any]]:
-    """The class of a stored object and its options; `LSTM` is Keras's, `my.LSTM` is not."""
+    """The class of a stored object and its options; `LSTM` is Keras's, `custom>LSTM` is not."""
     entry = typed(stored, dict[str, Any], title)
     kind = typed(entry.get("class_name"), str, f"{title}: class_name")
-    module = typed(entry.get("module"), str | None, f"{title}: module") or "unknown"
+    module = typed(entry.get("module"), str | None, f"{title}: module") or ""
     config = typed(entry.get("config"), dict[str, Any], f"{title}: config")
-    return kind if module.split(".")[0] == "keras" else f"{module}.{kind}", config
+    if module.split(".")[0] == "keras":
+        return kind, config
+    return f"{module or 'custom'}>{kind}", config
 
 
 def _snake_case(name: str) -> str:
