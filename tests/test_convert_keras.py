@@ -252,7 +252,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], str]] =
 
 
 def run_here(command: Any, *, input: bytes, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Read HDF5 in this process, which takes a tenth of the time that a process of its own takes."""
+    """Read HDF5 in this process, in a tenth of the time that one of its own takes."""
     try:
         output = io.BytesIO()
         np.savez(output, **hdf5_worker.read_cells(input))
