@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import gatewright as gw
 from example_count import example_count
 from gatewright.deploy.incoming.reverse_layer import ReverseLayer
-from gatewright.errors import ArgumentError, GatewrightError, ModelError
+from gatewright.errors import ArgumentError, GatewrightError, ModelError, SizeError
 from tolerances import close
 
 pytest.importorskip("onnx", reason="the cases come with the package onnx (extra `test`)")
@@ -233,6 +233,11 @@ def test_a_reverse_layer_respects_lengths_and_traces(tmp_path: Path):
         close(alone, reverse.layer(x[:steps, row : row + 1].flip(0))[0].flip(0), "flipped")
     assert not output[2:, 1].any()
     close(reverse.trace(x, lengths=lengths)["h"], output, "trace")
+    close(reverse(x[:, 1], lengths=[2])[0], output[:, 1], "without a batch")
+    reverse.layer.batch_first = True
+    close(reverse(x.transpose(0, 1), lengths=lengths)[0], output.transpose(0, 1), "batch first")
+    with pytest.raises(SizeError, match="lengths go from 9 to 9"):
+        reverse(x, lengths=[9] * T)
     with pytest.raises(ArgumentError, match="takes a tensor, with `lengths`"):
         reverse(nn.utils.rnn.pack_sequence([x[:, 0]]))
 
@@ -547,6 +552,13 @@ def test_paths_are_checked(tmp_path: Path):
             gw.convert(tmp_path / name)
     with pytest.raises(ArgumentError, match="inplace is True, and a file is only read"):
         gw.convert(tmp_path / "text.onnx", inplace=True)  # type: ignore[call-overload]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path):
+    content = node_model("RNN").SerializeToString().replace(b"peer", b"p\xff\xffr")
+    (tmp_path / "peer.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match="the names of a node are no text"):
+        gw.convert(tmp_path / "peer.onnx")
 
 
 def test_damaged_files_raise_errors_of_ours(tmp_path: Path):

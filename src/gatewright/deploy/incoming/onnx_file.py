@@ -112,6 +112,9 @@ def _nodes(
 ) -> Iterator[tuple[str, Any, OnnxConstants]]:
     """Each node of a graph and of the graphs in its nodes (If, Loop, Scan), and its prefix."""
     for node in graph.node:
+        texts = (node.op_type, node.name, node.domain, *node.input, *node.output)
+        if not all(isinstance(text, str) for text in texts):  # bytes that are no UTF-8
+            raise ModelError(f"{constants.file} is damaged: the names of a node are no text")
         yield prefix, node, constants
         for attribute in node.attribute:
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.errors import ArgumentError
 from gatewright.layers.recurrent import Recurrent
+from gatewright.layers.sequences import BatchLayout
 
 
 class ReverseLayer(nn.Module):
@@ -36,28 +38,38 @@ class ReverseLayer(nn.Module):
         """Run the layer; the arguments and the results are those of `Recurrent`.
 
         Raises:
-            ArgumentError: for a PackedSequence.
+            ArgumentError, SizeError: for inputs that do not fit, and for a PackedSequence.
         """
-        output, states = self.layer(self._flipped(input, lengths), hx, lengths=lengths)
+        flipped = self._flipped_input(input, lengths)
+        output, states = self.layer(flipped, hx, lengths=lengths)
         return self._flipped(output, lengths), states
 
     def trace(self, input: Tensor, hx: Any = None, *, lengths: Any = None) -> Mapping[str, Tensor]:
         """Return every named value, step t being that of the input, as `Recurrent.trace`."""
-        values = self.layer.trace(self._flipped(input, lengths), hx, lengths=lengths)
+        flipped = self._flipped_input(input, lengths)
+        values = self.layer.trace(flipped, hx, lengths=lengths)
         return {name: self._flipped(value, lengths) for name, value in values.items()}
 
-    def _flipped(self, sequence: Any, lengths: Any) -> Tensor:
-        """Each sequence from its last step to its first; padding stays where it is."""
-        if not isinstance(sequence, Tensor):
+    def _flipped_input(self, input: Any, lengths: Any) -> Tensor:
+        if isinstance(input, PackedSequence):
             raise ArgumentError(
-                f"the input is a {type(sequence).__name__}; a layer that reads in reverse takes a "
-                "tensor, with `lengths` where it is padded"
+                "the input is a PackedSequence; a layer that reads in reverse takes a tensor, with "
+                "`lengths` where it is padded"
             )
-        time = 1 if self.layer.batch_first and sequence.dim() == 3 else 0
+        # Refuses what the layer would refuse, which could not be flipped.
+        BatchLayout.of(input, batch_first=self.layer.batch_first, lengths=lengths)
+        return self._flipped(input, lengths)
+
+    def _flipped(self, sequence: Tensor, lengths: Any) -> Tensor:
+        """Each sequence from its last step to its first; padding stays where it is."""
+        unbatched = sequence.dim() == 2
+        rows = sequence.unsqueeze(1) if unbatched else sequence
+        time = int(self.layer.batch_first and not unbatched)
         if lengths is None:
             return sequence.flip(time)
-        steps = torch.arange(sequence.shape[time], device=sequence.device)
-        last = torch.as_tensor(lengths, device=sequence.device).unsqueeze(1) - 1 - steps
-        index = torch.where(last < 0, steps, last)  # (B, T)
-        index = index if time else index.T
-        return sequence.gather(time, index.unsqueeze(-1).expand_as(sequence))
+        steps = torch.arange(rows.shape[time], device=rows.device)
+        last = torch.as_tensor(lengths, device=rows.device).reshape(-1, 1) - 1 - steps  # (B, T)
+        index = torch.where(last < 0, steps, last)
+        index = (index if time else index.T).unsqueeze(-1).expand_as(rows)
+        flipped = rows.gather(time, index)
+        return flipped.squeeze(1) if unbatched else flipped
