@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -73,6 +74,13 @@ def read_onnx(path: Path) -> FileLayers:
         ModelError: if it is damaged.
     """
     model = _parsed(path)
+    for function in model.functions:
+        if any(_is_recurrent(node) for node in function.node):
+            raise ArgumentError(
+                f"{path} has a recurrent node in its function {function.name}, which is not "
+                "followed; inline its functions (onnx.inliner.inline_local_functions), and save "
+                "it again"
+            )
     opset = max([o.version for o in model.opset_import if o.domain in ("", "ai.onnx")], default=1)
     layers: dict[str, Recurrent | ReverseLayer] = {}
     notes: dict[str, Sequence[str]] = {}
@@ -81,12 +89,13 @@ def read_onnx(path: Path) -> FileLayers:
         if not _is_recurrent(node):
             others[node.op_type] += node.op_type != "Constant"
             continue
-        names = [node.name, *node.output, f"{node.op_type}_{len(layers)}"]
-        name = next(prefix + name for name in names if name and prefix + name not in layers)
+        numbered = (f"{node.op_type}_{number}" for number in count())
+        texts = filter(None, chain([node.name], node.output, numbered))
+        name = next(prefix + text for text in texts if prefix + text not in layers)
         layers[name], notes[name] = _NodeReader(node, name, constants).read()
     if not layers:
-        raise ArgumentError(f"{path} holds no RNN, LSTM or GRU node{_near_miss(model, others)}")
-    left_out = [f"{count} {kind}" for kind, count in sorted(others.items()) if count]
+        raise ArgumentError(f"{path} holds no RNN, LSTM or GRU node{_near_miss(others)}")
+    left_out = [f"{several} {kind}" for kind, several in sorted(others.items()) if several]
     return FileLayers(layers, notes, left_out)
 
 
@@ -126,21 +135,15 @@ def _is_recurrent(node: Any) -> bool:
     return node.op_type in GATE_ORDER and node.domain in ("", "ai.onnx")
 
 
-def _near_miss(model: Any, others: Mapping[str, int]) -> str:
+def _near_miss(others: Mapping[str, int]) -> str:
     """The rest of a message about a file without recurrent nodes: the likely reason."""
-    for function in model.functions:
-        if any(_is_recurrent(node) for node in function.node):
-            return (
-                f", except in its function {function.name}: inline its functions "
-                "(onnx.inliner.inline_local_functions), and save it again"
-            )
     loops = [kind for kind in ("Loop", "Scan") if others.get(kind)]
-    if loops:
-        return (
-            f"; its {' and '.join(loops)} may be recurrences that were written out, which are not "
-            "recognised: write that cell as a gw.Cell, or convert the model that it came from"
-        )
-    return "; nothing else of a file is converted"
+    if not loops:
+        return "; nothing else of a file is converted"
+    return (
+        f"; its {' and '.join(loops)} may be recurrences that were written out, which are not "
+        "recognised: write that cell as a gw.Cell, or convert the model that it came from"
+    )
 
 
 class _NodeReader:
