@@ -15,6 +15,7 @@
     gw.read                           read data of many formats
     gw.serve                          a model as a server
     gw.export                         a layer or a model as C, JavaScript or NumPy
+    gw.convert                        layers of torch, ONNX or Keras as ours
     gw.save, gw.load                  a model directory, without pickle
     gw.check_cell                     test that a cell keeps the laws of cells
 
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     import gatewright.probes as probes
     import gatewright.serve as serve
     from gatewright.data.reading import read
+    from gatewright.deploy.convert import convert
     from gatewright.deploy.export import export
     from gatewright.layers.check import check_cell
     from gatewright.layers.recurrent import Recurrent
@@ -104,6 +106,7 @@ _LATER = {
     "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
     "compare": "training.train",
+    "convert": "deploy.convert",
     "export": "deploy.export",
     "predict": "training.predict",
     "read": "data.reading",
@@ -156,6 +159,7 @@ __all__ = [
     "SizeError",
     "check_cell",
     "compare",
+    "convert",
     "cos",
     "diagonal",
     "elu",
