@@ -44,6 +44,7 @@ LEVELS = {
     "estimators": 9,
     "memory": 9,
     "page": 9,
+    "serve": 9,
     "bench": 10,
     "deploy": 10,
     "self_test": 10,
