@@ -18,11 +18,7 @@ from typing import Annotated
 
 import typer
 
-<<<<<<< HEAD
-from gatewright.cli import bench, cells, doctor, export, look, memory, training
-=======
-from gatewright.cli import bench, cells, doctor, export, memory, serve, training
->>>>>>> main
+from gatewright.cli import bench, cells, doctor, export, look, memory, serve, training
 from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
 from gatewright.errors import GatewrightError
@@ -30,11 +26,18 @@ from gatewright.errors import GatewrightError
 #: Errors of an output that is full or broken.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
-<<<<<<< HEAD
-__all__ = ["app", "bench", "cells", "doctor", "export", "look", "main", "memory", "training"]
-=======
-__all__ = ["app", "bench", "cells", "doctor", "export", "main", "memory", "serve", "training"]
->>>>>>> main
+__all__ = [
+    "app",
+    "bench",
+    "cells",
+    "doctor",
+    "export",
+    "look",
+    "main",
+    "memory",
+    "serve",
+    "training",
+]
 
 
 def main() -> None:
