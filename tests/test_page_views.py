@@ -260,9 +260,9 @@ def test_a_selected_span_is_searched_in_all_examples(visit: Any) -> None:
     page.page.wait_for_timeout(300)
     page.settle()
     assert page.address["span"] == "3-5"
-    found = page.page.locator("#search .found button")
-    assert found.count() > 0
-    found.first.click()
+    matches = page.page.locator("#search .found button")
+    assert matches.count() > 0
+    matches.first.click()
     page.settle()
     assert page.address["span"] != "3-5" or "example" in page.address
 
