@@ -10,12 +10,10 @@ import typer
 
 from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
+from gatewright.deploy.endings import ENDINGS
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
 from gatewright.names import did_you_mean
-
-#: The ending of the file, by the name of the language.
-ENDINGS = {"c": ".c", "js": ".js", "python": ".py", "onnx": ".onnx"}
 
 
 @app.command()
@@ -33,6 +31,10 @@ def export(
     values: Annotated[
         bool, typer.Option("--values", help="Of js and python: show every gate of a step.")
     ] = False,
+    without_counts: Annotated[
+        bool,
+        typer.Option("--without-counts", help="Leave out the counts that a text is mixed with."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -48,6 +50,14 @@ def export(
     path = Path(f"{model}{ENDINGS[to]}") if out is None else out
     if path.suffix != ENDINGS[to]:
         raise ArgumentError(f"--out is {path}; a file of {to} ends in {ENDINGS[to]}")
-    for file in run(load(model), path, streaming=streaming, values=values, overwrite=overwrite):
+    files = run(
+        load(model),
+        path,
+        streaming=streaming,
+        values=values,
+        without_counts=without_counts,
+        overwrite=overwrite,
+    )
+    for file in files:
         print(printable(str(file)))
         print(on_screen(f"{file.stat().st_size:,} bytes"), file=sys.stderr)

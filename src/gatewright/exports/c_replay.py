@@ -1,0 +1,108 @@
+"""The replay test of exported C: recorded sequences, and the answers that they had."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gatewright.exports.c_text import constant, joined
+from gatewright.exports.network import ExportedNetwork
+
+#: Largest difference that passes, as a share of 1 + the value.
+LIMIT = "1e-4f"
+
+
+def replay(network: ExportedNetwork) -> str:
+    """The test as a part of the source that is compiled where NAME_TEST is defined."""
+    upper = network.name.upper()
+    records = network.records
+    arrays = [("recorded_x", np.concatenate([record.events for record in records]))]
+    arrays += [
+        (f"recorded_{key}", np.concatenate([record.further[key] for record in records]))
+        for key in records[0].further
+    ]
+    arrays.append(("recorded_y", np.concatenate([record.outputs for record in records])))
+    counts = ", ".join(str(len(record.events)) for record in records)
+    body = _stream(network) if network.streams else _sequences(network)
+    texts = [line for key, values in arrays for line in constant(key, values)]
+    total = sum(len(record.events) for record in records)
+    return f"""#ifdef {upper}_TEST
+/* {total} recorded steps in {len(records)} sequences, and the answers that they had. */
+#include <stdio.h>
+
+static const int recorded_steps[{len(records)}] = {{{counts}}};
+{joined(texts)}
+
+static float off(float answer, float expected)
+{{
+    if (expected != expected) {{
+        return answer != answer ? 0.0f : INFINITY;
+    }}
+    return fabsf(answer - expected) / (1.0f + fabsf(expected));
+}}
+
+int main(void)
+{{
+    float worst = 0.0f;
+    const float *x = recorded_x, *expected = recorded_y;
+{body}
+    printf("largest difference: %g\\n", (double)worst);
+    return worst < {LIMIT} ? 0 : 1;
+}}
+#endif"""
+
+
+def _stream(network: ExportedNetwork) -> str:
+    name, upper = network.name, network.name.upper()
+    further = "".join(f", {array.name}" for array in network.further)
+    pointers = "".join(
+        f"    const float *{array.name} = recorded_{array.name};\n" for array in network.further
+    )
+    moves = "".join(f"            {array.name} += {array.size};\n" for array in network.further)
+    event = "x" if network.symbols is None else "(int)x[0]"
+    return f"""    static {name}_state state;
+    float y[{upper}_OUTPUT];
+{pointers}    for (int n = 0; n < {len(network.records)}; n++) {{
+        {name}_reset(&state);
+        for (int t = 0; t < recorded_steps[n]; t++) {{
+            {name}_step(&state, {event}{further}, y);
+            for (int k = 0; k < {upper}_OUTPUT; k++) {{
+                const float difference = off(y[k], expected[k]);
+                worst = difference > worst || difference != difference ? difference : worst;
+            }}
+            x += {upper}_INPUT;
+            expected += {upper}_OUTPUT;
+{moves}        }}
+    }}"""
+
+
+def _sequences(network: ExportedNetwork) -> str:
+    name, upper = network.name, network.name.upper()
+    longest = max(len(record.events) for record in network.records)
+    further = "".join(f", {array.name}" for array in network.further)
+    pointers = "".join(
+        f"    const float *{array.name} = recorded_{array.name};\n" for array in network.further
+    )
+    moves = "".join(
+        f"        {array.name} += recorded_steps[n] * {array.size};\n" for array in network.further
+    )
+    once = network.chains.answers_once
+    answers = f"{upper}_OUTPUT" if once else f"{longest} * {upper}_OUTPUT"
+    count = f"{upper}_OUTPUT" if once else f"recorded_steps[n] * {upper}_OUTPUT"
+    symbols, event = "", "x"
+    if network.symbols is not None:
+        event = "symbols"
+        symbols = f"""        static int symbols[{longest}];
+        for (int t = 0; t < recorded_steps[n]; t++) {{
+            symbols[t] = (int)x[t];
+        }}
+"""
+    return f"""    static float workspace[{upper}_WORKSPACE({longest})], y[{answers}];
+{pointers}    for (int n = 0; n < {len(network.records)}; n++) {{
+{symbols}        {name}_run({event}{further}, recorded_steps[n], workspace, y);
+        for (int k = 0; k < {count}; k++) {{
+            const float difference = off(y[k], expected[k]);
+            worst = difference > worst || difference != difference ? difference : worst;
+        }}
+        x += recorded_steps[n] * {upper}_INPUT;
+        expected += {count};
+{moves}    }}"""
