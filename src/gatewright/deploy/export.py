@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gatewright.deploy.network import exported_network
 from gatewright.deploy.endings import ENDINGS
+from gatewright.deploy.network import exported_network
 from gatewright.errors import ArgumentError
 from gatewright.exports import c, javascript, python
 from gatewright.exports.network import ExportedNetwork

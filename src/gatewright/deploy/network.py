@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -96,9 +97,9 @@ def _network_of_model(
 
 def _about(model: Model, chains: Chains) -> str:
     members = len(chains.members)
-    several = f"The mean of {members} networks, each a" if members > 1 else "A"
+    several = f"The mean of {members} networks" if members > 1 else "A network"
     return (
-        f"{several} {model.network} of {model.hidden_size} units for the task {model.task.kind}, "
+        f"{several} ({model.network}, {model.hidden_size} units) for the task {model.task.kind}, "
         "written by Gatewright."
     )
 
@@ -106,7 +107,7 @@ def _about(model: Model, chains: Chains) -> str:
 def _output(task: Any) -> str:
     if isinstance(task, Forecast):
         steps = f"the next {task.horizon} steps" if task.horizon > 1 else "the next step"
-        targets = ", ".join(task.targets)
+        targets = _listed(task.targets)
         levels = ", ".join(f"{level:g}" for level in LEVELS)
         return f"for {steps}, for {targets}, the quantiles at {levels}, in the units of the data"
     return f"the probability of each {'class' if task.symbols is None else 'next symbol'}"
@@ -115,23 +116,28 @@ def _output(task: Any) -> str:
 def _labels(task: Any) -> tuple[str, ...]:
     if isinstance(task, Forecast):
         return ()
-    return tuple(task.classes if task.symbols is None else task.alphabet)
+    return tuple(task.classes if task.symbols is None else task.vocabulary)
 
 
 def _inputs(task: Any) -> tuple[list[Array], tuple[str, ...]]:
     """The inputs in addition to the event, and notes on all of them."""
     if task.symbols is not None:
         return [], ()
-    notes = [f"The values of an event: {', '.join(task.seen.channels)}."]
+    notes = [f"The values of an event: {_listed(task.seen.channels)}."]
     if not isinstance(task, Forecast) or not task.known:
         return [], tuple(notes)
     notes.append(
-        f"known: the values of {', '.join(task.known)} at each of the {task.horizon} steps that "
+        f"known: the values of {_listed(task.known)} at each of the {task.horizon} steps that "
         "follow the event, step by step."
     )
     if task.calendar:
-        notes.append(f"Of the calendar: {', '.join(task.calendar)}, as `read` computes them.")
+        notes.append(f"Of the calendar: {_listed(task.calendar)}, as `read` computes them.")
     return [Array("known", task.horizon * len(task.known))], tuple(notes)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names of the user's data, as the comments of any language can hold them."""
+    return ", ".join(re.sub(r"[^\w .,;:()+%°=-]", "_", name) for name in names)
 
 
 def _records(model: Model, chains: Chains, further: list[Array]) -> list[Recorded]:
