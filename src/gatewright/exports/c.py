@@ -419,7 +419,7 @@ def source(network: ExportedNetwork) -> str:
     text = joined(body)
     parts = [
         f'#include "{network.name}.h"\n\n#include <math.h>',
-        _functions(text),
+        functions(text),
         joined(_constants(network)),
         joined(_reset(network)) if network.streams else "",
         text,
@@ -432,7 +432,7 @@ def _forecasts(network: ExportedNetwork) -> list[ForecastWindow]:
     return [stage for stage in network.chains.stages if isinstance(stage, ForecastWindow)]
 
 
-def _functions(text: str) -> str:
+def functions(text: str) -> str:
     """The functions that a text calls, after those that they call."""
     needed: dict[str, None] = {}
 
