@@ -83,6 +83,7 @@ ACCURACY: dict[str, tuple[Any, tuple[float, float], float]] = {
 }
 #: What the functions give for numbers at the ends: 0, inf, -inf, NaN.
 ENDS: dict[str, tuple[float, float, float, float]] = {
+    "gw_exp": (1.0, 1.6516363e38, 0.0, math.nan),
     "gw_sigmoid": (0.5, 1.0, 0.0, math.nan),
     "gw_tanh": (0.0, 1.0, -1.0, math.nan),
     "gw_log": (-math.inf, math.inf, math.nan, math.nan),
@@ -155,7 +156,7 @@ def test_a_function_at_the_ends(name: str, program: Path) -> None:
 
 
 def test_every_function_is_measured_or_plain() -> None:
-    plain = {"gw_maximum", "gw_minimum", "gw_relu", "gw_sign"}
+    plain = {"gw_maximum", "gw_minimum", "gw_relu", "gw_sign", "gw_clamp"}
     loops = {"gw_softmax", "gw_sort", "gw_product"}
     assert FUNCTIONS.keys() == {*ACCURACY, *plain, *loops}
 

@@ -51,14 +51,31 @@ OPERATIONS: Mapping[str, str] = {
 
 #: The functions that a source may call, each with those that it calls itself.
 FUNCTIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "gw_exp": (
+    "gw_clamp": (
         (),
         """\
-/* e to the power of x: 2^n times a polynomial (Cephes), within 2 units in the last place. */
+/* x between -limit and limit, NaN if it is NaN. It compares integers: with comparisons of numbers,
+   which may trap, some compilers use no vector instructions for a loop that calls this. */
+static inline float gw_clamp(float x, float limit)
+{
+    union { float value; int32_t bits; } number, bound;
+    number.value = x;
+    bound.value = limit;
+    const int32_t size = number.bits & 0x7FFFFFFF;
+    const int32_t least = size > bound.bits ? bound.bits : size;
+    number.bits = (size > 0x7F800000 ? size : least) | (number.bits & ~0x7FFFFFFF);
+    return number.value;
+}
+""",
+    ),
+    "gw_exp": (
+        ("gw_clamp",),
+        """\
+/* e to the power of x: 2^n times a polynomial (Cephes), within 2 units in the last place; 0 below
+   2^-126. */
 static inline float gw_exp(float x)
 {
-    x = x > 88.0f ? 88.0f : x;
-    x = x < -87.0f ? -87.0f : x;
+    x = gw_clamp(x, 88.0f);
     union { uint32_t bits; float value; } shifted, power;
     shifted.value = x * 1.44269504f + 12582912.0f; /* n is in the lowest bits */
     const float n = shifted.value - 12582912.0f;
@@ -84,13 +101,12 @@ static inline float gw_sigmoid(float x)
 """,
     ),
     "gw_tanh": (
-        (),
+        ("gw_clamp",),
         """\
 /* tanh(x) = x P(x^2) / Q(x^2), the rational approximation of Eigen. */
 static inline float gw_tanh(float x)
 {
-    x = x > 7.90531110763549805f ? 7.90531110763549805f : x;
-    x = x < -7.90531110763549805f ? -7.90531110763549805f : x;
+    x = gw_clamp(x, 7.90531110763549805f);
     const float s = x * x;
     float p = -2.76076847742355e-16f;
     p = p * s + 2.00018790482477e-13f;
