@@ -13,13 +13,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.exports.c_forecast import forecast_function, forecast_workspace
 from gatewright.exports.c_replay import replay
-from gatewright.exports.c_stages import (
-    StageWriter,
-    buffer_lines,
-    forecast_workspace,
-    workspace_width,
-)
+from gatewright.exports.c_rows import row, score_function
+from gatewright.exports.c_sequences import buffer_lines, sequence, workspace_width
 from gatewright.exports.c_text import constant, indented, joined, number, over, start_lines
 from gatewright.exports.network import ExportedNetwork
 from gatewright.exports.program import Array, Element, Product, StepProgram
@@ -424,14 +421,13 @@ def _labels(network: ExportedNetwork) -> str:
 
 def source(network: ExportedNetwork) -> str:
     """The source: constants, the functions that they need, the layers, and the replay test."""
-    writer = StageWriter([array.name for array in network.further])
     body = [line for program in network.programs for line in _layer(program)]
     for stage in [*network.chains.stages, *(s for f in _forecasts(network) for s in f.chain)]:
         if isinstance(stage, Summary) and stage.vector is not None:
-            body += [*writer.score_function(stage), ""]
+            body += [*score_function(stage), ""]
     for stage in _forecasts(network):
-        body += [*writer.forecast_function(stage), ""]
-    body += _step(network, writer) if network.streams else _run(network, writer)
+        body += [*forecast_function(stage), ""]
+    body += _step(network) if network.streams else _run(network)
     text = joined(body)
     parts = [
         f'#include "{network.name}.h"\n\n#include <math.h>',
@@ -551,21 +547,21 @@ def copy(target: str, element: Element, size: int) -> Iterator[str]:
     yield "}"
 
 
-def _step(network: ExportedNetwork, writer: StageWriter) -> Iterator[str]:
+def _step(network: ExportedNetwork) -> Iterator[str]:
     yield f"void {network.name}_step({network.name}_state *state, {_parameters(network)}, float *y)"
     yield "{"
     if network.counts_steps:
         yield "    state->steps += state->steps < UINT32_MAX;"
     event = "x" if network.symbols is None else "symbol"
-    yield from indented(_members(network, lambda chain, y: _rows(chain, writer, event, y)))
+    yield from indented(_members(network, lambda chain, y: _rows(network, chain, event, y)))
     if network.chains.ending:
-        yield from indented(_rows(network.chains.ending, writer, "y", "y"))
+        yield from indented(_rows(network, network.chains.ending, "y", "y"))
     if not any(True for _ in network.states()):
         yield "    (void)state;"
     yield "}"
 
 
-def _rows(chain: Sequence[Stage], writer: StageWriter, x: str, y: str) -> Iterator[str]:
+def _rows(network: ExportedNetwork, chain: Sequence[Stage], x: str, y: str) -> Iterator[str]:
     """The lines of a chain that reads one event, or one vector."""
     source = x
     for position, stage in enumerate(chain):
@@ -573,7 +569,7 @@ def _rows(chain: Sequence[Stage], writer: StageWriter, x: str, y: str) -> Iterat
         if target != y:
             yield f"float {target}[{stage.output_size}];"
         yield "{"
-        yield from indented(writer.row(stage, source, target))
+        yield from indented(row(stage, source, target, _further(network)))
         yield "}"
         source = target
 
@@ -617,16 +613,21 @@ def _workspace(network: ExportedNetwork) -> int:
     return width + (network.output_size if several and _answers_each_step(network) else 0)
 
 
-def _run(network: ExportedNetwork, writer: StageWriter) -> Iterator[str]:
+def _run(network: ExportedNetwork) -> Iterator[str]:
     yield f"void {network.name}_run({_run_parameters(network)})"
     yield "{"
-    yield from indented(_members(network, lambda chain, y: _sequence(chain, writer, y)))
+    yield from indented(_members(network, lambda chain, y: _sequence(network, chain, y)))
     yield "}"
 
 
-def _sequence(chain: Sequence[Stage], writer: StageWriter, y: str) -> Iterator[str]:
+def _sequence(network: ExportedNetwork, chain: Sequence[Stage], y: str) -> Iterator[str]:
     yield from buffer_lines(chain, "workspace", "steps")
-    yield from writer.sequence(chain, "x", "steps", y)
+    yield from sequence(chain, "x", "steps", y, _further(network))
+
+
+def _further(network: ExportedNetwork) -> list[str]:
+    """The names of the further inputs."""
+    return [array.name for array in network.further]
 
 
 def _parameters(network: ExportedNetwork) -> str:
