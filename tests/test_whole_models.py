@@ -138,6 +138,14 @@ def test_names_of_channels_cannot_end_a_comment() -> None:
     assert "\na" not in javascript.module(hostile).split("export")[0]
 
 
+@pytest.mark.skipif(GCC is None, reason="gcc is not installed")
+@pytest.mark.parametrize("name", ["l0", "input", "gw", "readout"])
+def test_no_name_of_a_program_hides_another(
+    name: str, networks: dict[str, ExportedNetwork], tmp_path: Path
+) -> None:
+    run_replay(replace(networks["classify"], name=name), tmp_path, "-O0")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("both_ways", "has no single step to show the values of"), ("segments", "leave values out")],

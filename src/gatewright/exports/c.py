@@ -329,7 +329,7 @@ def header(network: ExportedNetwork) -> str:
         f"\n#define {upper}_{array.name.upper()} {array.size}" for array in network.further
     )
     notes = "".join(f" * {line}\n" for line in network.notes)
-    declared = _stream_header(network) if network.streams else _run_header(network)
+    declared = _run_header(network) + (_stream_header(network) if network.streams else "")
     return f"""/* {network.about}
  *
 {joined(f" * {line}".rstrip() for line in _usage(network))}
@@ -365,14 +365,27 @@ def _usage(network: ExportedNetwork) -> Iterator[str]:
     if network.streams:
         yield f"A stream: {name}_reset(&state), then {name}_step(&state, {_arguments(network)})"
         yield "for every event. Each stream has a state of its own, and may be used by one thread"
-        yield f"at a time. State: {4 * network.state_size} bytes."
+        yield f"at a time. State: {4 * network.state_size} bytes{_and_workspace(network)}."
         if network.forecast is not None:
             yield f"The answer is NAN until {network.forecast.steps} events have been read."
-        return
-    yield f"A sequence: {name}_run({_run_arguments(network)}), where x has {upper}_INPUT numbers"
-    yield "for each of at least one step. The workspace belongs to the caller, and may have any"
-    yield f"numbers at first: {upper}_WORKSPACE(steps) floats. It has no answer event by event:"
-    yield f"{network.chains.why_not_stream}."
+        yield ""
+    least = 1 if network.forecast is None else network.forecast.steps
+    event = "the number of a symbol" if network.symbols else f"{upper}_INPUT numbers"
+    yield f"A whole sequence: {name}_run({_run_arguments(network)}), where x has {event}"
+    yield f"for each step, and there is at least {least}. The workspace belongs to the caller, and"
+    yield f"may have any numbers at first: {upper}_WORKSPACE(steps) floats."
+    if not network.streams:
+        yield f"There is no answer event by event: {network.chains.why_not_stream}."
+
+
+def _and_workspace(network: ExportedNetwork) -> str:
+    size = _stream_workspace(network)
+    return f", and {4 * size} of a workspace" if size else ""
+
+
+def _stream_workspace(network: ExportedNetwork) -> int:
+    """Numbers of the workspace of a stream's step: of a forecast, which reads its window anew."""
+    return max((forecast_workspace(stage) for stage in _forecasts(network)), default=0)
 
 
 def _stream_header(network: ExportedNetwork) -> str:
@@ -380,10 +393,11 @@ def _stream_header(network: ExportedNetwork) -> str:
     rows = [f"    float {state}[{start.size}];" for state, start in network.states()]
     if network.counts_steps:
         rows.insert(0, "    uint32_t steps; /* events that were read */")
-    if network.forecast is not None:
-        size = max(forecast_workspace(stage) for stage in _forecasts(network))
+    size = _stream_workspace(network)
+    if size:
         rows.append(f"    float workspace[{size}]; /* nothing in it outlasts a step */")
-    return f"""typedef struct {{
+    return f"""
+typedef struct {{
 {joined(rows)}
 }} {name}_state;
 
@@ -396,15 +410,16 @@ void {name}_step({name}_state *state, {_parameters(network)}, float *y);
 
 
 def _run_header(network: ExportedNetwork) -> str:
-    width = _workspace(network)
-    answer = (
-        "the answer to the sequence"
-        if network.chains.answers_once
-        else (f"{network.name.upper()}_OUTPUT numbers for each step")
-    )
-    return f"""#define {network.name.upper()}_WORKSPACE(steps) ((size_t)(steps) * {width})
+    upper = network.name.upper()
+    size = f"(size_t)(steps) * {_workspace(network)}"
+    if network.forecast is not None:
+        size += f" + {_stream_workspace(network)}"
+    answer = f"{upper}_OUTPUT numbers for each step"
+    if network.chains.answers_once:
+        answer = "the answer after its end"
+    return f"""#define {upper}_WORKSPACE(steps) ({size})
 
-/* Read a sequence, and write {answer}. */
+/* Read a sequence from the start, and write {answer}. */
 void {network.name}_run({_run_parameters(network)});
 """
 
@@ -427,7 +442,9 @@ def source(network: ExportedNetwork) -> str:
             body += [*score_function(stage), ""]
     for stage in _forecasts(network):
         body += [*forecast_function(stage), ""]
-    body += _step(network) if network.streams else _run(network)
+    if network.streams:
+        body += [*_step(network), ""]
+    body += _run(network)
     text = joined(body)
     parts = [
         f'#include "{network.name}.h"\n\n#include <math.h>',
@@ -499,7 +516,7 @@ def _reset(network: ExportedNetwork) -> Iterator[str]:
 def _layer(program: StepProgram) -> Iterator[str]:
     states = [f"float *restrict {state.name}" for state in program.states.values()]
     inputs = [f"const float *restrict {array.name}" for array in program.inputs.values()]
-    yield f"static void {program.prefix}step({', '.join([*states, *inputs])},"
+    yield f"static void {program.prefix}advance({', '.join([*states, *inputs])},"
     yield "        float *restrict output)"
     yield "{"
     yield from indented(_layer_body(program))
@@ -553,11 +570,8 @@ def _step(network: ExportedNetwork) -> Iterator[str]:
     if network.counts_steps:
         yield "    state->steps += state->steps < UINT32_MAX;"
     event = "x" if network.symbols is None else "symbol"
-    yield from indented(_members(network, lambda chain, y: _rows(network, chain, event, y)))
-    if network.chains.ending:
-        yield from indented(_rows(network, network.chains.ending, "y", "y"))
-    if not any(True for _ in network.states()):
-        yield "    (void)state;"
+    lines = _members(network, lambda chain, y: _rows(network, chain, event, y), is_row=True)
+    yield from indented(lines)
     yield "}"
 
 
@@ -575,48 +589,50 @@ def _rows(network: ExportedNetwork, chain: Sequence[Stage], x: str, y: str) -> I
 
 
 def _members(
-    network: ExportedNetwork, lines: Callable[[Sequence[Stage], str], Iterator[str]]
+    network: ExportedNetwork,
+    lines: Callable[[Sequence[Stage], str], Iterator[str]],
+    *,
+    is_row: bool,
 ) -> Iterator[str]:
-    """The lines of all members, whose answers are averaged.
+    """The lines of all members, whose answers are averaged, and of what follows the mean.
 
     Args:
-        lines: From a chain and the name of the row of its answer to its lines.
+        lines: From a chain and the name of its answer to its lines.
+        is_row: Whether an answer is one row, and not one for each step.
     """
     chains = network.chains.members
+    size = chains[0][-1].output_size
     if len(chains) == 1:
         yield from lines(chains[0], "y")
-        return
-    size = chains[0][-1].output_size
-    for position, chain in enumerate(chains):
+    for position, chain in enumerate(chains if len(chains) > 1 else ()):
         yield "{"
-        if _answers_each_step(network):
-            yield f"    float *const answer = workspace + (size_t)steps * {workspace_width(chain)};"
-            count = f"steps * {size}"
-        else:
+        if is_row:
             yield f"    float answer[{size}];"
             count = str(size)
+        else:
+            yield f"    float *const answer = workspace + (size_t)steps * {workspace_width(chain)};"
+            count = f"steps * {size}"
         yield from indented(lines(chain, "answer"))
         addition = "+=" if position else "="
         yield from indented(over(count, f"y[k] {addition} answer[k] / {number(len(chains))};"))
         yield "}"
-
-
-def _answers_each_step(network: ExportedNetwork) -> bool:
-    """Tell whether a sequence is read at once, and has an answer at each of its steps."""
-    return not network.streams and not network.chains.answers_once
+    if network.chains.ending:
+        yield from _rows(network, network.chains.ending, "y", "y")
 
 
 def _workspace(network: ExportedNetwork) -> int:
     """Numbers of the workspace for each step of a sequence."""
     width = max(workspace_width(chain) for chain in network.chains.members)
-    several = len(network.chains.members) > 1
-    return width + (network.output_size if several and _answers_each_step(network) else 0)
+    has_answers = len(network.chains.members) > 1 and not network.chains.answers_once
+    return width + (network.output_size if has_answers else 0)
 
 
 def _run(network: ExportedNetwork) -> Iterator[str]:
     yield f"void {network.name}_run({_run_parameters(network)})"
     yield "{"
-    yield from indented(_members(network, lambda chain, y: _sequence(network, chain, y)))
+    is_row = network.chains.answers_once
+    lines = _members(network, lambda chain, y: _sequence(network, chain, y), is_row=is_row)
+    yield from indented(lines)
     yield "}"
 
 

@@ -18,7 +18,7 @@ def forecast_function(stage: ForecastWindow) -> Iterator[str]:
     steps, size = stage.steps, stage.input_size
     horizon, targets, levels = stage.horizon, len(stage.targets), stage.levels
     known = "const float *restrict known, " if stage.known_mean is not None else ""
-    yield f"static void {name}_run(const float *restrict x, {known}float *restrict workspace,"
+    yield f"static void {name}_answer(const float *restrict x, {known}float *restrict workspace,"
     yield "        float *restrict y)"
     yield "{"
     lines: list[str] = []

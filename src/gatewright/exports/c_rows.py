@@ -114,7 +114,7 @@ def call(
     program: StepProgram, states: Sequence[str], x: str, further: Sequence[str], y: str
 ) -> str:
     """The call of a layer's step with expressions of its states, inputs and output."""
-    return f"{program.prefix}step({', '.join([*states, x, *further, y])});"
+    return f"{program.prefix}advance({', '.join([*states, x, *further, y])});"
 
 
 def _running_summary(stage: Summary, source: str, target: str) -> Iterator[str]:
@@ -221,5 +221,5 @@ def _forecast_step(
     yield from indented(over(stage.output_size, f"{target}[k] = NAN;"))
     yield "} else {"
     arguments = ", ".join([window, *further, "state->workspace", target])
-    yield f"    {stage.name}_run({arguments});"
+    yield f"    {stage.name}_answer({arguments});"
     yield "}"

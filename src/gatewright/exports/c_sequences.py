@@ -14,6 +14,7 @@ from gatewright.exports.program import StepProgram
 from gatewright.exports.stages import (
     Differences,
     Embedding,
+    ForecastWindow,
     Part,
     RecurrentLayers,
     Segments,
@@ -46,6 +47,10 @@ def sequence(
                 yield f"float {into}[{stage.output_size}];"
             if isinstance(stage, Summary):
                 yield from _summary(stage, a, steps, into)
+            elif isinstance(stage, ForecastWindow):
+                window = f"{a} + (size_t)({steps} - {stage.steps}) * {stage.input_size}"
+                free = f"workspace + (size_t){steps} * {workspace_width(chain)}"
+                yield f"{stage.name}_answer({', '.join([window, *further, free, into])});"
             else:
                 yield from row(stage, a, into, further)
             a, has_steps = into, False
