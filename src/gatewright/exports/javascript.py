@@ -113,6 +113,7 @@ def module(network: ExportedNetwork) -> str:
     table = {**STAGE_FUNCTIONS, **FUNCTIONS}
     functions = [table[name] for name in table if name in _called(body, table)]
     states = [name for name, _ in network.states()] if network.streams else []
+    states += ["steps"] if network.streams and network.counts_steps else []
     forecast = network.forecast
     shape = [network.output_size]
     if forecast is not None:
@@ -132,7 +133,7 @@ export const labels = {json.dumps(list(network.labels))};
 {_joined(functions)}
 function numbers(text) {{
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return Float64Array.from(new Float32Array(bytes.buffer));
+  return new Float64Array(new Float32Array(bytes.buffer));
 }}
 
 {_joined(_constants(network))}
@@ -294,7 +295,7 @@ def row(element: Element, size: int) -> str:
     """A new array of an element at every unit."""
     array = element.array
     if element.share == 1:
-        return f"Float64Array.from({_slice(array)})"
+        return f"new Float64Array({_slice(array)})"
     return f"Float64Array.from({{ length: {size} }}, (_, k) => {JAVASCRIPT.element(element)})"
 
 
@@ -334,7 +335,7 @@ def _run(network: ExportedNetwork) -> Iterator[str]:
         yield f"  xs.forEach((x, t) => check(x{each}));"
     else:
         yield f"  xs.forEach((x) => check(x{_further(network)}));"
-    yield "  let x = xs;"
+    yield "  let x = xs;" if network.symbols else "  let x = xs.map((x) => new Float64Array(x));"
     yield from _indented(_answer(network, whole=True))
     yield "}"
     yield ""
@@ -416,6 +417,8 @@ def _create(network: ExportedNetwork) -> Iterator[str]:
     yield f"    check(x{further});"
     if network.counts_steps:
         yield "    stream.state.steps[0] += 1;"
+    if network.symbols is None:
+        yield "    x = new Float64Array(x); // of numbers of any kind"
     yield from _indented(_indented(_answer(network, whole=False)))
     yield "  };"
     yield f"  stream.run = (xs{further}) => xs.map((x, t) => stream.step(x{each}));"

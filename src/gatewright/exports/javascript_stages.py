@@ -33,7 +33,7 @@ function forecastOf(x, known, f) {
   const last = x[x.length - 1], level = [], spread = [];
   let scaled = x;
   if (f.inOwnUnits) {
-    scaled = x.map((row) => Float64Array.from(row));
+    scaled = x.map((row) => new Float64Array(row));
     f.own.forEach((channel, k) => {
       const values = x.map((row) => row[channel]);
       const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -116,7 +116,7 @@ function quantiles(x, u) {
 """,
     "scaled": """\
 function scaled(x, mean, scale, transforms) {
-  const values = Float64Array.from(x);
+  const values = new Float64Array(x);
   for (const [k, transform, lowest] of transforms) {
     const value = Math.max(values[k], lowest);
     values[k] = transform === "log" ? Math.log(value) : Math.sqrt(value);
@@ -182,7 +182,7 @@ function above(x, thresholds) {
 // An event joined with its change since the one before.
 function withChange(state, name, x) {
   const last = state[name];
-  state[name] = Float64Array.from(x);
+  state[name] = x;
   return joined(x, x.map((value, k) => (state.steps[0] > 1 ? value - last[k] : 0)));
 }
 """,
