@@ -371,9 +371,10 @@ def _usage(network: ExportedNetwork) -> Iterator[str]:
         yield ""
     least = 1 if network.forecast is None else network.forecast.steps
     event = "the number of a symbol" if network.symbols else f"{upper}_INPUT numbers"
+    several = f"at least {least} steps" if least > 1 else "one or more steps"
     yield f"A whole sequence: {name}_run({_run_arguments(network)}), where x has {event}"
-    yield f"for each step, and there is at least {least}. The workspace belongs to the caller, and"
-    yield f"may have any numbers at first: {upper}_WORKSPACE(steps) floats."
+    yield f"for each of {several}. The workspace belongs to the caller, and may have any numbers"
+    yield f"at first: {upper}_WORKSPACE(steps) floats."
     if not network.streams:
         yield f"There is no answer event by event: {network.chains.why_not_stream}."
 

@@ -163,19 +163,21 @@ def _usage(network: ExportedNetwork) -> Iterator[str]:
     yield f"An answer: {network.output}."
     yield from network.notes
     yield ""
-    yield f"run(xs{further})".ljust(22) + f"{answer} of a sequence of events, each {event}"
-    yield "runAll([xs, ...])".ljust(22) + "the same for several sequences"
+    lines = [
+        (f"run(xs{further})", f"{answer} of a sequence of events, each {event}"),
+        ("runAll([xs, ...])", "the same for several sequences"),
+    ]
     if network.streams:
-        yield "const stream = create();"
-        yield f"stream.step(x{further})".ljust(22) + "the answer after one event"
-        yield f"stream.run(xs{further})".ljust(22) + "the answers after each of several events"
-        yield "stream.reset()".ljust(22) + "back to the start"
-        yield "stream.state".ljust(22) + (
-            "every number that the stream remembers, to be read and written"
-        )
-        yield "stream.values".ljust(22) + (
-            "the named values of the last step, where they were exported"
-        )
+        lines += [
+            ("const stream = create()", "a stream at its start"),
+            (f"stream.step(x{further})", "the answer after one event"),
+            (f"stream.run(xs{further})", "the answers after each of several events"),
+            ("stream.reset()", "back to the start"),
+            ("stream.state", "every number that the stream remembers, to be read and written"),
+            ("stream.values", "the named values of the last step, where they were exported"),
+        ]
+    width = max(len(code) for code, _ in lines)
+    yield from (f"{code:{width}}  {text}" for code, text in lines)
 
 
 def _further(network: ExportedNetwork) -> str:

@@ -119,23 +119,21 @@ def _usage(network: ExportedNetwork) -> str:
     answer = "y" if network.chains.answers_once else "ys"
     after = "of a sequence" if network.chains.answers_once else "of each step"
     lines = [
-        f"{answer} = run(xs{further})".ljust(25) + f"# the answer {after}; xs is {steps}",
-        f"{answer}s = run_all([xs, ...])".ljust(25) + "# those of several sequences",
+        (f"{answer} = run(xs{further})", f"the answer {after}; xs is {steps}"),
+        ("answers = run_all([xs, ...])", "those of several sequences"),
     ]
     if network.streams:
         lines += [
-            "stream = Stream()",
-            f"y = stream.step(x{further})".ljust(25) + f"# after one event; x is {event}",
-            f"ys = stream.run(xs{further})".ljust(25) + "# after each of several events",
-            "stream.reset()".ljust(25) + "# back to the start; a batch of streams starts at its "
-            "first step",
-            "stream.state".ljust(25) + "# every number that the stream remembers, to be read and "
-            "written",
-            "stream.values".ljust(25) + "# the named values of the last step, where they were "
-            "exported",
+            ("stream = Stream()", "at its start; a batch of streams begins at its first step"),
+            (f"y = stream.step(x{further})", f"the answer after one event; x is {event}"),
+            (f"ys = stream.run(xs{further})", "the answers after each of several events"),
+            ("stream.reset()", "back to the start"),
+            ("stream.state", "every number that the stream remembers, to be read and written"),
+            ("stream.values", "the named values of the last step, where they were exported"),
         ]
+    width = max(len(code) for code, _ in lines)
     notes = [f"An answer: {network.output}.", *network.notes]
-    return "\n".join([*notes, "", *lines])
+    return "\n".join([*notes, "", *(f"{code:{width}}  # {text}" for code, text in lines)])
 
 
 def _constants(network: ExportedNetwork) -> Iterator[str]:
