@@ -36,7 +36,8 @@ const model = engine.loadModel(page, 0);
 const sequence = engine.exampleSequence(page, page.data[0]);
 const first = engine.run(model, sequence);
 const from = Math.floor(sequence.steps / 2);
-const state = Object.keys(model.layers[0].document.states)[0];
+const states = Object.entries(model.layers[0].document.states);
+const [state] = states.find(([, { carry }]) => carry.length > 0) ?? states[0];
 const work = {
   "read and load": () => engine.loadModel(readDocument(text), 0),
   "run": () => engine.run(model, sequence),
