@@ -55,14 +55,14 @@ def ask(engine: Path, jobs: Sequence[dict[str, Any]], folder: Path) -> list[Any]
 
 
 def evaluate(engine: Path, expression: str) -> Any:
-    """The value of an expression in JavaScript, which can use `engine`, `analysis` and others."""
+    """The value, or the promised one, of JavaScript that can use `engine` and `analysis`."""
     program = (
         "const fs = require('fs'), vm = require('vm');"
         "vm.runInThisContext(fs.readFileSync(process.argv[1], 'utf8'));"
         # JSON has no infinity, and prints arrays of numbers as objects.
         "const plain = (k, v) => typeof v === 'number' && !isFinite(v) ? String(v)"
         " : ArrayBuffer.isView(v) ? Array.from(v) : v;"
-        f"console.log(JSON.stringify({expression}, plain));"
+        f"Promise.resolve({expression}).then((v) => console.log(JSON.stringify(v, plain)));"
     )
     command = [str(NODE), "-e", program, str(engine)]
     run = subprocess.run(command, capture_output=True, text=True)

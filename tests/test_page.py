@@ -298,6 +298,17 @@ def damaged() -> Iterator[tuple[str, Any]]:
     yield changed("event has size 2; expected 3", *in_layer, "input_size", value=3)
     yield changed("stages[1].reads is 1", "models", 0, "stages", 1, "reads", value=[1])
     yield changed("stages[1].layer is 5", "models", 0, "stages", 1, "layer", value=5)
+    linear = {"op": "linear", "reads": [1], "weight": "l0.start.c", "bias": None}
+    stages = [*model["stages"], linear]
+    yield changed(
+        "weight of the stage linear has the size (8)", "models", 0, "stages", value=stages
+    )
+    join = [*model["stages"], {"op": "attend", "reads": [1]}]
+    yield changed("reads of the stage attend has the size (1)", "models", 0, "stages", value=join)
+    first, second = model["stages"]
+    wider = [first, {"op": "differences", "reads": [0]}, {**second, "reads": [1]}]
+    fact = "l0 reads 2 values of a step, and the stage before it has 4"
+    yield changed(fact, "models", 0, "stages", value=wider)
     yield changed("it has no stage magic", "models", 0, "stages", 1, "op", value="magic")
     yield changed("l0 has the unknown operation magic", *in_layer, "terms", -1, "op", value="magic")
 
@@ -365,6 +376,36 @@ def test_analysis(engine: Path, tmp_path: Path) -> None:
         assert (inside.mean(1) >= 0.5).all()
     ranks = [match["rank"] for match in search["matches"]]
     assert ranks == sorted(ranks, reverse=True)
+
+
+@needs_builder
+def test_long_runs_leave_the_page_time_and_can_be_stopped(engine: Path, tmp_path: Path) -> None:
+    """The slices give the same numbers; a run that is stopped ends with the reason."""
+    x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "page.json").write_text(document({"gru": lesson_layer("gru")}, x))
+    page = f"readDocument(fs.readFileSync({json.dumps(str(tmp_path / 'page.json'))}, 'utf8'))"
+    answer = evaluate(
+        engine,
+        f"""(async () => {{
+          const page = {page};
+          const model = engine.loadModel(page, 0);
+          const sequence = engine.exampleSequence(page, page.data[0]);
+          const whole = engine.run(model, sequence);
+          const sliced = await engine.runAsync(model, sequence);
+          const gradient = await engine.gradientAsync(model, whole, {{ output: 1 }});
+          const at_once = engine.gradient(model, whole, {{ output: 1 }}).influence;
+          const stop = new AbortController();
+          const long = {{ ...sequence, steps: 400000, values: new Float64Array(800000) }};
+          const stopped = engine.runAsync(model, long, {{}}, stop.signal);
+          setTimeout(() => stop.abort("enough"), 5);
+          return {{
+            same: whole.outputs.data.every((value, k) => value === sliced.outputs.data[k]),
+            gradient: gradient.influence.every((value, t) => value === at_once[t]),
+            stopped: await stopped.then(() => "done", (reason) => reason),
+          }};
+        }})()""",
+    )
+    assert answer == {"same": True, "gradient": True, "stopped": "enough"}
 
 
 @needs_builder

@@ -32,7 +32,13 @@ import {
   type LayerRun,
 } from "./layer.ts";
 import { zeros, type Matrix } from "./matrix.ts";
-import { backTransform, operationOf, segmentRows, type StageContext } from "./stages.ts";
+import {
+  backTransform,
+  checkSizes,
+  operationOf,
+  segmentRows,
+  type StageContext,
+} from "./stages.ts";
 
 export type { Hold, LayerRun } from "./layer.ts";
 export type { Matrix } from "./matrix.ts";
@@ -145,7 +151,37 @@ export function loadModel(page: PageDocument, index: number): Model {
     everyStep: page.task.kind !== "classify" && page.task.kind !== "forecast",
     contexts,
   };
+  checkStages(model);
   return model;
+}
+
+/** Run the stages, but not the layers, on two steps of zeros: each checks the sizes that it gets.
+ *
+ * @throws DocumentError naming the stage that does not fit.
+ */
+function checkStages(model: Model): void {
+  const { task } = model;
+  const steps = task.kind === "forecast" ? task.window! : 2;
+  const results: Matrix[] = [];
+  model.document.stages.forEach((stage, k) => {
+    const inputs = stage.reads.map((read) => results[read]!);
+    if (stage.op === "input") results.push(zeros(steps, task.inputs));
+    else if (stage.op === "known") results.push(zeros(task.horizon!, task.known!.length));
+    else if (stage.op === "layer") {
+      const { document } = model.layers[stage["layer"] as number]!;
+      const size = inputs[0]?.size;
+      if (size !== document.input_size) {
+        throw new DocumentError(
+          `This page cannot be shown: ${document.name} reads ${document.input_size} values of a ` +
+            `step, and the stage before it has ${size}.`,
+        );
+      }
+      results.push(zeros(inputs[0]!.rows, document.terms[document.output]!.size));
+    } else {
+      checkSizes(model.contexts[k]!, inputs);
+      results.push(operationOf(stage).forward(model.contexts[k]!, ...inputs));
+    }
+  });
 }
 
 /** Stages that read steps after their own. */

@@ -15,6 +15,112 @@ export interface StageContext {
   shape: (setting: string) => number[];
 }
 
+/** Refuse a stage whose inputs or tensors have other sizes than its operation needs.
+ *
+ * @throws DocumentError with both sizes.
+ */
+function fit(stage: Stage, what: string, actual: readonly number[], expected: readonly number[]) {
+  if (actual.join() === expected.join()) return;
+  throw new DocumentError(
+    `This page cannot be shown: ${what} of the stage ${stage.op} has the size ` +
+      `(${actual.join(", ")}); expected (${expected.join(", ")}).`,
+  );
+}
+
+/** Refuse columns that the input of a stage does not have. */
+function fitColumns(stage: Stage, columns: readonly number[], size: number): void {
+  const wrong = columns.find((column) => !(Number.isInteger(column) && column >= 0 && column < size));
+  if (wrong !== undefined) fit(stage, `column ${wrong}`, [wrong], [size - 1]);
+}
+
+/** The sizes that each operation needs; what is not here takes any. */
+const SIZES: Readonly<Record<string, (context: StageContext, ...inputs: Matrix[]) => void>> = {
+  scale: ({ stage, shape }, x) => {
+    for (const name of ["mean", "scale"]) fit(stage, name, shape(name), [x!.size]);
+  },
+  transform: ({ stage }, x) => fitColumns(stage, [stage["column"] as number], x!.size),
+  embed: ({ stage, shape }) => fit(stage, "weight", [shape("weight").length], [2]),
+  linear: ({ stage, shape }, x) => {
+    const [rows] = shape("weight");
+    fit(stage, "weight", shape("weight"), [rows!, x!.size]);
+    if (stage["bias"] !== null) fit(stage, "bias", shape("bias"), [rows!]);
+  },
+  columns: ({ stage }, x) => {
+    const [start, size] = [stage["start"] as number, stage["size"] as number];
+    fitColumns(stage, [start, start + size - 1], x!.size);
+  },
+  share: ({ stage, shape }, x) => fit(stage, "thresholds", shape("thresholds"), [x!.size]),
+  attend: ({ stage }, scores, x) => fit(stage, "scores", [scores!.rows, scores!.size], [x!.rows, 1]),
+  "window-scale": ({ stage }, z) => {
+    fitColumns(stage, numbers(stage, "columns"), z!.size);
+    fit(stage, "smallest", [numbers(stage, "smallest").length], [numbers(stage, "columns").length]);
+  },
+  "in-window-scale": ({ stage }, z, scale) => {
+    fitColumns(stage, numbers(stage, "columns"), z!.size);
+    fit(stage, "scale", [scale!.rows, scale!.size], [2, numbers(stage, "columns").length]);
+  },
+  base: ({ stage, shape }, past, scale, known) => {
+    const [horizon, targets, levels] = shape("quantiles") as [number, number, number];
+    const lengths = ["static", "calendar", "ahead", "lagged"].map((name) => numbers(stage, name).length);
+    const [fixed, calendar, ahead, lagged] = lengths as [number, number, number, number];
+    fit(stage, "weight", shape("weight"), [targets, horizon, past!.rows]);
+    const optional = { past: past!.rows * lagged, known: ahead, common: fixed + calendar };
+    for (const [name, size] of Object.entries(optional)) {
+      if (stage[name] != null) fit(stage, name, shape(name), [horizon, targets, size]);
+    }
+    for (const name of ["mean", "bias"]) fit(stage, name, shape(name), [horizon, targets]);
+    fit(stage, "fixed", shape("fixed"), [horizon, targets, levels]);
+    fitColumns(stage, [...numbers(stage, "targets"), ...numbers(stage, "lagged")], past!.size);
+    fitColumns(stage, numbers(stage, "static"), past!.size);
+    fit(stage, "scaled", [numbers(stage, "scaled").length], [targets]);
+    fitColumns(stage, numbers(stage, "scaled"), scale!.size);
+    if (known !== undefined) {
+      fitColumns(stage, [...numbers(stage, "calendar"), ...numbers(stage, "ahead")], known.size);
+      fit(stage, "known", [known.rows], [horizon]);
+    }
+  },
+  quantiles: ({ stage }, x, scale) => {
+    const group = numbers(stage, "own").length * (stage["levels"] as number);
+    fit(stage, "input", [x!.rows, x!.size % group], [1, 0]);
+    if (scale !== undefined) fitColumns(stage, numbers(stage, "own"), scale.size);
+  },
+  unscale: ({ stage, shape }, x) => {
+    const [horizon, targets] = shape("widening") as [number, number];
+    const levels = stage["levels"] as number;
+    fit(stage, "input", [x!.rows, x!.size], [1, horizon * targets * levels]);
+    fitColumns(stage, [stage["median"] as number], levels);
+    for (const name of ["mean", "scale"]) fit(stage, name, shape(name), [targets]);
+    for (const name of ["transforms", "floor"]) {
+      fit(stage, name, [(stage[name] as unknown[]).length], [targets]);
+    }
+  },
+};
+
+/** Operations that read several matrices of one shape, or with as many rows. */
+const SAME: Readonly<Record<string, "rows" | "shape">> = {
+  join: "rows",
+  add: "shape",
+  average: "shape",
+};
+
+/** Refuse inputs that do not fit the stage; `run` does not check again.
+ *
+ * @throws DocumentError with the sizes.
+ */
+export function checkSizes(context: StageContext, inputs: readonly Matrix[]): void {
+  const { stage } = context;
+  const least = { attend: 2, "in-window-scale": 2, base: 2 }[stage.op] ?? 1;
+  if (inputs.length < least) fit(stage, "reads", [inputs.length], [least]);
+  SIZES[stage.op]?.(context, ...inputs);
+  const same = SAME[stage.op];
+  if (same === undefined) return;
+  const [first, ...others] = inputs;
+  for (const { rows, size } of others) {
+    if (same === "rows") fit(stage, "input", [rows], [first!.rows]);
+    else fit(stage, "input", [rows, size], [first!.rows, first!.size]);
+  }
+}
+
 export interface Operation {
   forward: (context: StageContext, ...inputs: Matrix[]) => Matrix;
   /** Add the gradients of the inputs, from the gradient of the output. */

@@ -10,12 +10,10 @@ import typer
 
 from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
+from gatewright.deploy.endings import ENDINGS
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
 from gatewright.names import did_you_mean
-
-#: The ending of the file, by the name of the language.
-ENDINGS = {"c": ".c", "js": ".js", "python": ".py", "onnx": ".onnx", "html": ".html"}
 
 
 @app.command()
@@ -40,6 +38,10 @@ def export(
             show_default="made-up ones",
         ),
     ] = None,
+    without_counts: Annotated[
+        bool,
+        typer.Option("--without-counts", help="Leave out the counts that a text is mixed with."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -56,7 +58,13 @@ def export(
     if path.suffix != ENDINGS[to]:
         raise ArgumentError(f"--out is {path}; a file of {to} ends in {ENDINGS[to]}")
     files = run(
-        load(model), path, streaming=streaming, values=values, data=data, overwrite=overwrite
+        load(model),
+        path,
+        streaming=streaming,
+        values=values,
+        data=data,
+        without_counts=without_counts,
+        overwrite=overwrite,
     )
     for file in files:
         print(printable(str(file)))

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from gatewright.deploy.endings import ENDINGS
+from gatewright.deploy.network import exported_network
 from gatewright.deploy.page import page_of
-from gatewright.deploy.stream import stream_network
 from gatewright.errors import ArgumentError
 from gatewright.exports import c, javascript, python
 from gatewright.exports.network import ExportedNetwork
@@ -22,14 +23,12 @@ from gatewright.names import did_you_mean
 
 #: By the ending of the file: the texts of all files of that language, and whether they can show
 #: every named value.
-LANGUAGES: Mapping[str, tuple[Callable[[ExportedNetwork], dict[str, str]], bool]] = (
-    MappingProxyType(
-        {
-            ".c": (c.source_files, False),
-            ".js": (javascript.source_files, True),
-            ".py": (python.source_files, True),
-        }
-    )
+WRITERS: Mapping[str, tuple[Callable[[ExportedNetwork], dict[str, str]], bool]] = MappingProxyType(
+    {
+        ".c": (c.source_files, False),
+        ".js": (javascript.source_files, True),
+        ".py": (python.source_files, True),
+    }
 )
 
 
@@ -41,6 +40,7 @@ def export(
     lengths: bool = False,
     values: bool = False,
     data: Any = None,
+    without_counts: bool = False,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write a layer or a trained model as a program that runs without this package.
@@ -49,8 +49,9 @@ def export(
     >>> gw.export(gw.GRU(3, 8), "filter.c")                             # doctest: +SKIP
     [PosixPath('filter.h'), PosixPath('filter.c')]
 
-    C, JavaScript and NumPy run event by event, and a trained model goes out whole, with the scaling
-    of its inputs and its read-out. ONNX takes layers.
+    In C, JavaScript and NumPy a trained model goes out whole: from raw values to the probabilities
+    of its classes, or to quantiles in the units of the data. It runs event by event, or on whole
+    sequences where its design needs them. ONNX takes layers.
 
     Args:
         model: A layer, or a model of `train` or `load`.
@@ -59,19 +60,21 @@ def export(
             `.html` the page of `gatewright look`, which runs the model in the browser.
             Its name begins the names of the program.
         streaming: Of ONNX: take one step at a time, with the states in and out, rather than whole
-            sequences. The other languages always do.
+            sequences. The other languages do so wherever the network can.
         lengths: Of ONNX: have an input with the steps of each sequence.
         values: Whether the program shows every named value of a step, such as the gates.
         data: Of `.html`: the sequences that the page shows: a file or a bundled data set of the
             model's kind, or for a layer arrays (T, input size). Without them, it makes some up.
+        without_counts: Of a text model that is mixed with counts of its training text: export its
+            network without them.
         overwrite: Replace files that exist.
 
     Returns:
         The files that were written.
 
     Raises:
-        ArgumentError: if the model cannot run event by event, the ending is none of these, or a
-            file exists.
+        ArgumentError: if the model cannot be exported, the ending is none of these, or a file
+            exists.
     """
     path = Path(path)
     if path.suffix == ".html":
@@ -89,23 +92,24 @@ def export(
         content = onnx_bytes(model, _name(path), streaming=streaming, lengths=lengths)
         write_file(path, content, overwrite=overwrite)
         return [path]
-    if path.suffix not in LANGUAGES:
-        endings = [*LANGUAGES, ".onnx", ".html"]
+    if path.suffix not in WRITERS:
+        endings = list(ENDINGS.values())
         nearest = did_you_mean(path.suffix, endings)
         raise ArgumentError(
             f"the ending of {path} is {path.suffix!r}; {nearest}expected {', '.join(endings)}"
         )
     if lengths:
         raise ArgumentError(
-            f"lengths is True; a {path.suffix} file reads one event after the other: leave it out"
+            f"lengths is True; a {path.suffix} file reads one sequence at a time: leave it out"
         )
-    write, shows_values = LANGUAGES[path.suffix]
+    write, shows_values = WRITERS[path.suffix]
     if values and not shows_values:
         raise ArgumentError(
             f"values is True, and a {path.suffix} file has no place for every value of a step; "
             "export to .js or .py, or leave values out"
         )
-    files = write(stream_network(model, _name(path), values=values))
+    network = exported_network(model, _name(path), values=values, without_counts=without_counts)
+    files = write(network)
     targets = {path.with_suffix(ending): text for ending, text in files.items()}
     for target in targets:
         check_new_file(target, overwrite=overwrite)

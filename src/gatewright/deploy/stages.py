@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gatewright.designs.network import SequenceNetwork
 from gatewright.designs.preparation import SMALLEST_SPREAD
-from gatewright.exports.network import Chains, recurrent_stage
+from gatewright.exports.network import Chains, floats, recurrent_stage
 from gatewright.exports.stages import (
     Differences,
     Embedding,
@@ -71,7 +70,7 @@ def _first(model: Any, prefix: str) -> Stage:
     task = model.task
     if task.symbols is not None:
         factor = model.readout.scale if task.tied else 1.0
-        weight = _floats(model.embedding.weight * factor)
+        weight = floats(model.embedding.weight * factor)
         return Embedding(name=f"{prefix}embedding", input_size=1, weight=weight)
     transforms = []
     if isinstance(task, Forecast) and task.base is not None:
@@ -82,8 +81,8 @@ def _first(model: Any, prefix: str) -> Stage:
     return Scale(
         name=f"{prefix}input",
         input_size=task.inputs,
-        mean=_floats(model.mean),
-        scale=_floats(model.scale),
+        mean=floats(model.mean),
+        scale=floats(model.scale),
         transforms=tuple(transforms),
     )
 
@@ -97,7 +96,7 @@ def _network(model: Any, size: int, prefix: str, values: bool) -> Iterator[Stage
     if isinstance(readout, TiedReadout):
         yield _linear(readout.projection, f"{prefix}projection")
         shared = readout.shared[0].weight
-        weight, bias = _floats(shared), _floats(readout.bias)
+        weight, bias = floats(shared), floats(readout.bias)
         size = shared.shape[1]
         yield Linear(name=f"{prefix}readout", input_size=size, weight=weight, bias=bias)
     else:
@@ -163,7 +162,7 @@ def _events(network: Any, size: int, prefix: str) -> Iterator[Stage]:
         weight = convolution.weight.permute(0, 2, 1).flatten(1) * factor[:, None]
         bias = norm.bias - norm.running_mean * factor
         stage = Linear(
-            name=name, input_size=weight.shape[1], weight=_floats(weight), bias=_floats(bias)
+            name=name, input_size=weight.shape[1], weight=floats(weight), bias=floats(bias)
         )
         yield stage
         size = stage.output_size
@@ -184,11 +183,11 @@ def _summary(readout: Any, size: int, joined: bool, name: str) -> Summary:
         parts.append(Part("mean", features, size - features))
     arrays: dict[str, Floats] = {}
     if "share" in readout.summaries:
-        arrays["thresholds"] = _floats(readout.thresholds)
+        arrays["thresholds"] = floats(readout.thresholds)
     if "attention" in readout.summaries:
         inner, _, outer = readout.attention.score
-        arrays |= {"weight": _floats(inner.weight), "bias": _floats(inner.bias)}
-        arrays["vector"] = _floats(outer.weight[0])
+        arrays |= {"weight": floats(inner.weight), "bias": floats(inner.bias)}
+        arrays["vector"] = floats(outer.weight[0])
     return Summary(name=name, input_size=size, parts=tuple(parts), **arrays)
 
 
@@ -198,6 +197,7 @@ def _forecast_window(
     """The network of a forecast together with its base and the effect of known values."""
     own = task.places.own
     smallest = (MIN_SPREAD,) * len(own) if task.base is None else task.base.smallest_spread
+    in_own_units = task.per_window or task.base is not None
     known: dict[str, Floats | None] = dict.fromkeys(
         ("known_mean", "known_scale", "known_weight", "known_bias", "known_effect")
     )
@@ -205,11 +205,11 @@ def _forecast_window(
         positions = task.positions(task.known)
         inner, _, outer = model.ahead
         known = {
-            "known_mean": _floats(model.mean[positions]),
-            "known_scale": _floats(model.scale[positions]),
-            "known_weight": _floats(inner.weight),
-            "known_bias": _floats(inner.bias),
-            "known_effect": _floats(outer.weight),
+            "known_mean": floats(model.mean[positions]),
+            "known_scale": floats(model.scale[positions]),
+            "known_weight": floats(inner.weight),
+            "known_bias": floats(inner.bias),
+            "known_effect": floats(outer.weight),
         }
     return ForecastWindow(
         name=f"{prefix}forecast",
@@ -219,10 +219,9 @@ def _forecast_window(
         targets=tuple(task.places.targets),
         levels=len(LEVELS),
         chain=tuple(_network(model, size, prefix, values)),
-        own=tuple(own),
-        smallest=np.asarray(smallest, np.float32),
+        own=tuple(own) if in_own_units else (),
+        smallest=np.asarray(smallest, np.float32) if in_own_units else None,
         scales_network=task.per_window,
-        in_own_units=task.per_window or task.base is not None,
         base=_base(model, task, f"{prefix}base"),
         **known,
     )
@@ -243,14 +242,14 @@ def _base(model: Any, task: Forecast, name: str) -> LinearBase | None:
         static=tuple(places.static),
         calendar=tuple(places.calendar),
         ahead=tuple(places.ahead),
-        own=_floats(tensors["base_own"].permute(2, 1, 0)),
-        past=None if past is None else _floats(past.permute(2, 3, 0, 1).flatten(2)),
-        known=_floats(known.permute(1, 2, 0)) if len(known) else None,
-        common=_floats(common.permute(1, 2, 0)) if len(common) else None,
-        mean=_floats(tensors["base_mean"]),
-        bias=_floats(tensors["base_bias"]),
-        quantiles=_floats(tensors["base_quantiles"]),
-        fixed=_floats(tensors["base_fixed"]),
+        own=floats(tensors["base_own"].permute(2, 1, 0)),
+        past=None if past is None else floats(past.permute(2, 3, 0, 1).flatten(2)),
+        known=floats(known.permute(1, 2, 0)) if len(known) else None,
+        common=floats(common.permute(1, 2, 0)) if len(common) else None,
+        mean=floats(tensors["base_mean"]),
+        bias=floats(tensors["base_bias"]),
+        quantiles=floats(tensors["base_quantiles"]),
+        fixed=floats(tensors["base_fixed"]),
     )
 
 
@@ -262,9 +261,9 @@ def _quantiles(model: Any, task: Forecast) -> Quantiles:
     return Quantiles(
         name="units",
         input_size=size,
-        widening=_floats(widening),
-        mean=_floats(model.mean[targets]),
-        scale=_floats(model.scale[targets]),
+        widening=floats(widening),
+        mean=floats(model.mean[targets]),
+        scale=floats(model.scale[targets]),
         transforms=transforms,  # type: ignore[arg-type]
         floor=task.floor,
         median=MEDIAN,
@@ -272,9 +271,5 @@ def _quantiles(model: Any, task: Forecast) -> Quantiles:
 
 
 def _linear(layer: nn.Linear, name: str) -> Linear:
-    weight, bias = _floats(layer.weight), _floats(layer.bias)
+    weight, bias = floats(layer.weight), floats(layer.bias)
     return Linear(name=name, input_size=layer.in_features, weight=weight, bias=bias)
-
-
-def _floats(tensor: Tensor) -> Floats:
-    return np.ascontiguousarray(tensor.detach().to(torch.float32).cpu().numpy())

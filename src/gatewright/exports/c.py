@@ -8,13 +8,19 @@ at once. exp and tanh are approximations of our own, the same on every platform.
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.exports.c_forecast import forecast_function, forecast_workspace
+from gatewright.exports.c_replay import replay
+from gatewright.exports.c_rows import row, score_function
+from gatewright.exports.c_sequences import buffer_lines, sequence, workspace_width
+from gatewright.exports.c_text import constant, indented, joined, number, over, start_lines
 from gatewright.exports.network import ExportedNetwork
 from gatewright.exports.program import Array, Element, Product, StepProgram
+from gatewright.exports.stages import Embedding, ForecastWindow, Stage, Summary
 from gatewright.exports.statements import Dialect
 
 #: Functions of the source, from `MATHEMATICS` or libm.
@@ -27,9 +33,9 @@ OPERATIONS: Mapping[str, str] = {
     "sigmoid": "gw_sigmoid({0})",
     "tanh": "gw_tanh({0})",
     "exp": "gw_exp({0})",
-    "expm1": "expm1f({0})",
-    "log": "logf({0})",
-    "log1p": "log1pf({0})",
+    "expm1": "gw_expm1({0})",
+    "log": "gw_log({0})",
+    "log1p": "gw_log1p({0})",
     "sqrt": "sqrtf({0})",
     "abs": "fabsf({0})",
     "sign": "gw_sign({0})",
@@ -42,14 +48,31 @@ OPERATIONS: Mapping[str, str] = {
 
 #: The functions that a source may call, each with those that it calls itself.
 FUNCTIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "gw_exp": (
+    "gw_clamp": (
         (),
         """\
-/* e to the power of x: 2^n times a polynomial (Cephes), within 2 units in the last place. */
+/* x between -limit and limit, NaN if it is NaN. It compares integers: with comparisons of numbers,
+   which may trap, some compilers use no vector instructions for a loop that calls this. */
+static inline float gw_clamp(float x, float limit)
+{
+    union { float value; int32_t bits; } number, bound;
+    number.value = x;
+    bound.value = limit;
+    const int32_t size = number.bits & 0x7FFFFFFF;
+    const int32_t least = size > bound.bits ? bound.bits : size;
+    number.bits = (size > 0x7F800000 ? size : least) | (number.bits & ~0x7FFFFFFF);
+    return number.value;
+}
+""",
+    ),
+    "gw_exp": (
+        ("gw_clamp",),
+        """\
+/* e to the power of x: 2^n times a polynomial (Cephes), within 2 units in the last place; 0 below
+   2^-126. */
 static inline float gw_exp(float x)
 {
-    x = x > 88.0f ? 88.0f : x;
-    x = x < -87.0f ? -87.0f : x;
+    x = gw_clamp(x, 88.0f);
     union { uint32_t bits; float value; } shifted, power;
     shifted.value = x * 1.44269504f + 12582912.0f; /* n is in the lowest bits */
     const float n = shifted.value - 12582912.0f;
@@ -75,13 +98,12 @@ static inline float gw_sigmoid(float x)
 """,
     ),
     "gw_tanh": (
-        (),
+        ("gw_clamp",),
         """\
 /* tanh(x) = x P(x^2) / Q(x^2), the rational approximation of Eigen. */
 static inline float gw_tanh(float x)
 {
-    x = x > 7.90531110763549805f ? 7.90531110763549805f : x;
-    x = x < -7.90531110763549805f ? -7.90531110763549805f : x;
+    x = gw_clamp(x, 7.90531110763549805f);
     const float s = x * x;
     float p = -2.76076847742355e-16f;
     p = p * s + 2.00018790482477e-13f;
@@ -98,12 +120,63 @@ static inline float gw_tanh(float x)
 }
 """,
     ),
+    "gw_log": (
+        (),
+        """\
+/* The natural logarithm: that of the exponent, and a polynomial for the rest (Cephes). */
+static inline float gw_log(float x)
+{
+    const int is_tiny = x < 1.17549435e-38f;
+    union { float value; uint32_t bits; } number, rest;
+    number.value = is_tiny ? x * 8388608.0f : x;
+    /* The rest is between the roots of 1/2 and of 2. */
+    const uint32_t shifted = number.bits + (0x3F800000u - 0x3F3504F3u);
+    rest.bits = (shifted & 0x007FFFFFu) + 0x3F3504F3u;
+    const float n = (float)((int)(shifted >> 23) - (is_tiny ? 127 + 23 : 127));
+    const float r = rest.value - 1.0f, s = r * r;
+    float p = 7.0376836292e-2f;
+    p = p * r + -1.1514610310e-1f;
+    p = p * r + 1.1676998740e-1f;
+    p = p * r + -1.2420140846e-1f;
+    p = p * r + 1.4249322787e-1f;
+    p = p * r + -1.6668057665e-1f;
+    p = p * r + 2.0000714765e-1f;
+    p = p * r + -2.4999993993e-1f;
+    p = p * r + 3.3333331174e-1f;
+    p = p * r * s + n * -2.12194440e-4f - 0.5f * s;
+    const float result = r + p + n * 0.693359375f;
+    return x > 0.0f ? (x < INFINITY ? result : x) : (x == 0.0f ? -INFINITY : NAN);
+}
+""",
+    ),
+    "gw_log1p": (
+        ("gw_log",),
+        """\
+/* log(1 + x), also of small x: the rounding of 1 + x is corrected by x / ((1 + x) - 1). */
+static inline float gw_log1p(float x)
+{
+    const float u = 1.0f + x, d = u - 1.0f;
+    return d == 0.0f || u == INFINITY ? x : gw_log(u) * (x / d);
+}
+""",
+    ),
+    "gw_expm1": (
+        ("gw_exp", "gw_log"),
+        """\
+/* exp(x) - 1, also of small x, by the same correction. */
+static inline float gw_expm1(float x)
+{
+    const float u = gw_exp(x), d = u - 1.0f;
+    return u == 1.0f ? x : (d == -1.0f || u > 1e38f ? d : d * (x / gw_log(u)));
+}
+""",
+    ),
     "gw_softplus": (
-        ("gw_exp", "gw_maximum"),
+        ("gw_exp", "gw_log1p", "gw_maximum"),
         """\
 static inline float gw_softplus(float x)
 {
-    return gw_maximum(x, 0.0f) + log1pf(gw_exp(-fabsf(x)));
+    return gw_maximum(x, 0.0f) + gw_log1p(gw_exp(-fabsf(x)));
 }
 """,
     ),
@@ -144,6 +217,41 @@ static inline float gw_sign(float x)
 }
 """,
     ),
+    "gw_softmax": (
+        ("gw_exp",),
+        """\
+static void gw_softmax(float *y, const float *x, int size)
+{
+    float largest = x[0], total = 0.0f;
+    for (int k = 1; k < size; k++) {
+        largest = x[k] > largest ? x[k] : largest;
+    }
+    for (int k = 0; k < size; k++) {
+        y[k] = gw_exp(x[k] - largest);
+        total += y[k];
+    }
+    for (int k = 0; k < size; k++) {
+        y[k] /= total;
+    }
+}
+""",
+    ),
+    "gw_sort": (
+        (),
+        """\
+static void gw_sort(float *x, int size)
+{
+    for (int k = 1; k < size; k++) {
+        const float value = x[k];
+        int place = k;
+        for (; place > 0 && x[place - 1] > value; place--) {
+            x[place] = x[place - 1];
+        }
+        x[place] = value;
+    }
+}
+""",
+    ),
     "gw_product": (
         (),
         """\
@@ -175,16 +283,6 @@ static void gw_product(float *restrict y, const float *restrict w, const float *
 """,
     ),
 }
-
-
-def number(value: float) -> str:
-    """A number of C, exact in float32."""
-    if np.isnan(value):
-        return "NAN"
-    if np.isinf(value):
-        return "INFINITY" if value > 0 else "-INFINITY"
-    text = f"{np.float32(value):.9g}"
-    return f"{text}f" if any(mark in text for mark in ".e") else f"{text}.0f"
 
 
 def product(statement: Product, matrices: Mapping[str, NDArray[np.float32]]) -> list[str]:
@@ -225,26 +323,26 @@ def source_files(network: ExportedNetwork) -> dict[str, str]:
 
 
 def header(network: ExportedNetwork) -> str:
-    """The header: sizes as macros, the state, and the two functions."""
-    name, upper = network.name, network.name.upper()
-    state_lines = [
-        f"    float {state.name}[{state.size}];"
-        for layer in network.layers
-        for state in layer.states.values()
-    ]
+    """The header: sizes as macros, the state, and the functions."""
+    upper = network.name.upper()
     further = "".join(
         f"\n#define {upper}_{array.name.upper()} {array.size}" for array in network.further
     )
+    notes = "".join(f" * {line}\n" for line in network.notes)
+    declared = _run_header(network) + (_stream_header(network) if network.streams else "")
     return f"""/* {network.about}
  *
- * A stream: {name}_reset(&state), then {name}_step(&state, {_arguments(network)}) for every event.
- * Each stream has a state of its own, and may be used by one thread at a time.
+{joined(f" * {line}".rstrip() for line in _usage(network))}
  *
- * State: {4 * network.state_size} bytes. Weights: {4 * network.weight_size} bytes.
- * A step: {network.multiply_adds} multiply-adds.
+ * An answer: {network.output}.
+{notes} *
+ * Weights: {4 * network.weight_size} bytes. A step: {network.multiply_adds} multiply-adds.
  */
 #ifndef {upper}_H
 #define {upper}_H
+
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {{
@@ -253,21 +351,77 @@ extern "C" {{
 #define {upper}_INPUT {network.input_size}
 #define {upper}_OUTPUT {network.output_size}{further}
 
-{_labels(network)}typedef struct {{
-{_joined(state_lines)}
-}} {name}_state;
-
-/* Put a stream at its start. */
-void {name}_reset({name}_state *state);
-
-/* Read one event, and write the output after it. */
-void {name}_step({name}_state *state, {_parameters(network)}, float *y);
-
+{_labels(network)}{declared}
 #ifdef __cplusplus
 }}
 #endif
 
 #endif
+"""
+
+
+def _usage(network: ExportedNetwork) -> Iterator[str]:
+    name, upper = network.name, network.name.upper()
+    if network.streams:
+        yield f"A stream: {name}_reset(&state), then {name}_step(&state, {_arguments(network)})"
+        yield "for every event. Each stream has a state of its own, and may be used by one thread"
+        yield f"at a time. State: {4 * network.state_size} bytes{_and_workspace(network)}."
+        if network.forecast is not None:
+            yield f"The answer is NAN until {network.forecast.steps} events have been read."
+        yield ""
+    least = 1 if network.forecast is None else network.forecast.steps
+    event = "the number of a symbol" if network.symbols else f"{upper}_INPUT numbers"
+    several = f"at least {least} steps" if least > 1 else "one or more steps"
+    yield f"A whole sequence: {name}_run({_run_arguments(network)}), where x has {event}"
+    yield f"for each of {several}. The workspace belongs to the caller, and may have any numbers"
+    yield f"at first: {upper}_WORKSPACE(steps) floats."
+    if not network.streams:
+        yield f"There is no answer event by event: {network.chains.why_not_stream}."
+
+
+def _and_workspace(network: ExportedNetwork) -> str:
+    size = _stream_workspace(network)
+    return f", and {4 * size} of a workspace" if size else ""
+
+
+def _stream_workspace(network: ExportedNetwork) -> int:
+    """Numbers of the workspace of a stream's step: of a forecast, which reads its window anew."""
+    return max((forecast_workspace(stage) for stage in _forecasts(network)), default=0)
+
+
+def _stream_header(network: ExportedNetwork) -> str:
+    name = network.name
+    rows = [f"    float {state}[{start.size}];" for state, start in network.states()]
+    if network.counts_steps:
+        rows.insert(0, "    uint32_t steps; /* events that were read */")
+    size = _stream_workspace(network)
+    if size:
+        rows.append(f"    float workspace[{size}]; /* nothing in it outlasts a step */")
+    return f"""
+typedef struct {{
+{joined(rows)}
+}} {name}_state;
+
+/* Put a stream at its start. */
+void {name}_reset({name}_state *state);
+
+/* Read one event, and write the answer after it. */
+void {name}_step({name}_state *state, {_parameters(network)}, float *y);
+"""
+
+
+def _run_header(network: ExportedNetwork) -> str:
+    upper = network.name.upper()
+    size = f"(size_t)(steps) * {_workspace(network)}"
+    if network.forecast is not None:
+        size += f" + {_stream_workspace(network)}"
+    answer = f"{upper}_OUTPUT numbers for each step"
+    if network.chains.answers_once:
+        answer = "the answer after its end"
+    return f"""#define {upper}_WORKSPACE(steps) ({size})
+
+/* Read a sequence from the start, and write {answer}. */
+void {network.name}_run({_run_parameters(network)});
 """
 
 
@@ -283,22 +437,32 @@ def _labels(network: ExportedNetwork) -> str:
 
 def source(network: ExportedNetwork) -> str:
     """The source: constants, the functions that they need, the layers, and the replay test."""
-    body = [line for layer in range(len(network.layers)) for line in _layer(network, layer)]
-    body += _step(network)
-    text = _joined(body)
+    body = [line for program in network.programs for line in _layer(program)]
+    for stage in [*network.chains.stages, *(s for f in _forecasts(network) for s in f.chain)]:
+        if isinstance(stage, Summary) and stage.vector is not None:
+            body += [*score_function(stage), ""]
+    for stage in _forecasts(network):
+        body += [*forecast_function(stage), ""]
+    if network.streams:
+        body += [*_step(network), ""]
+    body += _run(network)
+    text = joined(body)
     parts = [
-        f'#include "{network.name}.h"\n\n#include <math.h>\n#include <stddef.h>\n'
-        "#include <stdint.h>",
-        _functions(text),
-        _joined(_constants(network)),
-        _joined(_reset(network)),
+        f'#include "{network.name}.h"\n\n#include <math.h>',
+        functions(text),
+        joined(_constants(network)),
+        joined(_reset(network)) if network.streams else "",
         text,
         replay(network),
     ]
-    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+    return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
-def _functions(text: str) -> str:
+def _forecasts(network: ExportedNetwork) -> list[ForecastWindow]:
+    return [stage for stage in network.chains.stages if isinstance(stage, ForecastWindow)]
+
+
+def functions(text: str) -> str:
     """The functions that a text calls, after those that they call."""
     needed: dict[str, None] = {}
 
@@ -319,14 +483,18 @@ def _constants(network: ExportedNetwork) -> Iterator[str]:
         for label in network.labels:
             yield f"    {_literal(label)},"
         yield "};"
-    for layer in network.layers:
-        for name, matrix in layer.matrices.items():
+    for program in network.programs:
+        for name, matrix in program.matrices.items():
             blocks = matrix if matrix.ndim == 3 else matrix[None]
-            yield from _constant(name, np.concatenate([block.T.ravel() for block in blocks]))
-        for name, vector in layer.vectors.items():
-            yield from _constant(name, vector)
-    for name, values in network.constants.items():
-        yield from _constant(name, values.T if name == "readout" else values)
+            yield from constant(name, np.concatenate([block.T.ravel() for block in blocks]))
+        for name, vector in program.vectors.items():
+            yield from constant(name, vector)
+    for stage in network.chains.stages:
+        embedded = f"{stage.name}_weight" if isinstance(stage, Embedding) else None
+        for name, values in stage.arrays():
+            # Matrices have their columns one after another, as `gw_product` reads them.
+            is_matrix = name.endswith(("_weight", "_effect")) and name != embedded
+            yield from constant(name, values.T if is_matrix else values)
 
 
 def _literal(text: str) -> str:
@@ -336,49 +504,28 @@ def _literal(text: str) -> str:
     return f'"{"".join(letters)}"'
 
 
-def _constant(name: str, values: NDArray[np.float32]) -> Iterator[str]:
-    flat = [number(float(value)) for value in values.ravel()]
-    yield f"static const float {name}[{len(flat)}] = {{"
-    for start in range(0, len(flat), 6):
-        yield f"    {', '.join(flat[start : start + 6])},"
-    yield "};"
-
-
 def _reset(network: ExportedNetwork) -> Iterator[str]:
     yield f"void {network.name}_reset({network.name}_state *state)"
     yield "{"
-    for layer in network.layers:
-        for name, state in layer.states.items():
-            start = layer.starts[name]
-            if np.all(start == start[0]):
-                value = number(float(start[0]))
-                yield f"    for (int k = 0; k < {state.size}; k++) {{"
-                yield f"        state->{state.name}[k] = {value};"
-                yield "    }"
-            else:
-                yield f"    static const float {state.name}_start[{state.size}] = {{"
-                yield f"        {', '.join(number(float(value)) for value in start)}"
-                yield "    };"
-                yield f"    for (int k = 0; k < {state.size}; k++) {{"
-                yield f"        state->{state.name}[k] = {state.name}_start[k];"
-                yield "    }"
+    if network.counts_steps:
+        yield "    state->steps = 0;"
+    for name, start in network.states():
+        yield from indented(start_lines(f"state->{name}", start))
     yield "}"
 
 
-def _layer(network: ExportedNetwork, position: int) -> Iterator[str]:
-    program = network.layers[position]
-    inputs = ", ".join(f"const float *restrict {array.name}" for array in program.inputs.values())
-    yield f"static void {network.name}_layer{position}({network.name}_state *state, {inputs},"
+def _layer(program: StepProgram) -> Iterator[str]:
+    states = [f"float *restrict {state.name}" for state in program.states.values()]
+    inputs = [f"const float *restrict {array.name}" for array in program.inputs.values()]
+    yield f"static void {program.prefix}advance({', '.join([*states, *inputs])},"
     yield "        float *restrict output)"
     yield "{"
-    yield from _indented(_layer_body(program))
+    yield from indented(_layer_body(program))
     yield "}"
     yield ""
 
 
 def _layer_body(program: StepProgram) -> Iterator[str]:
-    for state in program.states.values():
-        yield f"float *restrict {state.name} = state->{state.name};"
     for array in program.locals:
         yield f"float {array.name}[{array.size}];"
     for statement in program.statements:
@@ -421,99 +568,101 @@ def copy(target: str, element: Element, size: int) -> Iterator[str]:
 def _step(network: ExportedNetwork) -> Iterator[str]:
     yield f"void {network.name}_step({network.name}_state *state, {_parameters(network)}, float *y)"
     yield "{"
-    yield from _indented(_step_body(network))
+    if network.counts_steps:
+        yield "    state->steps += state->steps < UINT32_MAX;"
+    event = "x" if network.symbols is None else "symbol"
+    lines = _members(network, lambda chain, y: _rows(network, chain, event, y), is_row=True)
+    yield from indented(lines)
     yield "}"
 
 
-def _step_body(network: ExportedNetwork) -> Iterator[str]:
-    event = "x"
-    if network.reads_symbols:
-        event = f"embedding + (size_t)symbol * {network.constants['embedding'].shape[1]}"
-    if "scale" in network.constants:
-        yield f"float scaled[{network.input_size}];"
-        yield f"for (int k = 0; k < {network.input_size}; k++) {{"
-        yield "    scaled[k] = (x[k] - mean[k]) / scale[k];"
+def _rows(network: ExportedNetwork, chain: Sequence[Stage], x: str, y: str) -> Iterator[str]:
+    """The lines of a chain that reads one event, or one vector."""
+    source = x
+    for position, stage in enumerate(chain):
+        target = y if position == len(chain) - 1 else f"{stage.name}_row"
+        if target != y:
+            yield f"float {target}[{stage.output_size}];"
+        yield "{"
+        yield from indented(row(stage, source, target, _further(network)))
         yield "}"
-        event = "scaled"
-    further = "".join(f", {array.name}" for array in network.further)
-    last = len(network.layers) - 1
-    for position, program in enumerate(network.layers):
-        target = "y"
-        if position < last or network.has_readout:
-            target = f"after{position}"
-            yield f"float {target}[{program.output_size}];"
-        yield f"{network.name}_layer{position}(state, {event}{further}, {target});"
-        event = target
-    if network.has_readout:
-        rows, columns = network.constants["readout"].shape
-        yield f"gw_product(y, readout, {event}, {rows}, {columns});"
-        yield f"for (int k = 0; k < {rows}; k++) {{"
-        yield "    y[k] += readout_bias[k];"
-        yield "}"
-    if network.is_probability:
-        size = network.output_size
-        yield "float largest = y[0], total = 0.0f;"
-        yield f"for (int k = 1; k < {size}; k++) {{"
-        yield "    largest = y[k] > largest ? y[k] : largest;"
-        yield "}"
-        yield f"for (int k = 0; k < {size}; k++) {{"
-        yield "    y[k] = gw_exp(y[k] - largest);"
-        yield "    total += y[k];"
-        yield "}"
-        yield f"for (int k = 0; k < {size}; k++) {{"
-        yield "    y[k] /= total;"
-        yield "}"
+        source = target
 
 
-def replay(network: ExportedNetwork) -> str:
-    """The replay test: recorded steps of two streams, which a reset separates."""
-    record = network.record
-    name, upper = network.name, network.name.upper()
-    arrays = [line for key, values in record.arrays() for line in _constant(key, values)]
-    further = "".join(f", recorded_{array.name} + step * {array.size}" for array in network.further)
-    event = f"recorded_x + step * {upper}_INPUT"
-    if network.reads_symbols:
-        event = "(int)recorded_x[step]"
-    return f"""#ifdef {upper}_TEST
-/* {record.steps} recorded steps: the stream is reset before the first one and in the middle. */
-#include <stdio.h>
+def _members(
+    network: ExportedNetwork,
+    lines: Callable[[Sequence[Stage], str], Iterator[str]],
+    *,
+    is_row: bool,
+) -> Iterator[str]:
+    """The lines of all members, whose answers are averaged, and of what follows the mean.
 
-{_joined(arrays)}
+    Args:
+        lines: From a chain and the name of its answer to its lines.
+        is_row: Whether an answer is one row, and not one for each step.
+    """
+    chains = network.chains.members
+    size = chains[0][-1].output_size
+    if len(chains) == 1:
+        yield from lines(chains[0], "y")
+    for position, chain in enumerate(chains if len(chains) > 1 else ()):
+        yield "{"
+        if is_row:
+            yield f"    float answer[{size}];"
+            count = str(size)
+        else:
+            yield f"    float *const answer = workspace + (size_t)steps * {workspace_width(chain)};"
+            count = f"steps * {size}"
+        yield from indented(lines(chain, "answer"))
+        addition = "+=" if position else "="
+        yield from indented(over(count, f"y[k] {addition} answer[k] / {number(len(chains))};"))
+        yield "}"
+    if network.chains.ending:
+        yield from _rows(network, network.chains.ending, "y", "y")
 
-int main(void)
-{{
-    static {name}_state state;
-    float y[{upper}_OUTPUT], worst = 0.0f;
-    for (int step = 0; step < {record.steps}; step++) {{
-        if (step % {record.steps // 2} == 0) {{
-            {name}_reset(&state);
-        }}
-        {name}_step(&state, {event}{further}, y);
-        for (int k = 0; k < {upper}_OUTPUT; k++) {{
-            const float expected = recorded_y[step * {upper}_OUTPUT + k];
-            const float off = fabsf(y[k] - expected) / (1.0f + fabsf(expected));
-            worst = off > worst || off != off ? off : worst;
-        }}
-    }}
-    printf("largest difference: %g\\n", (double)worst);
-    return worst < 1e-4f ? 0 : 1;
-}}
-#endif"""
+
+def _workspace(network: ExportedNetwork) -> int:
+    """Numbers of the workspace for each step of a sequence."""
+    width = max(workspace_width(chain) for chain in network.chains.members)
+    has_answers = len(network.chains.members) > 1 and not network.chains.answers_once
+    return width + (network.output_size if has_answers else 0)
+
+
+def _run(network: ExportedNetwork) -> Iterator[str]:
+    yield f"void {network.name}_run({_run_parameters(network)})"
+    yield "{"
+    is_row = network.chains.answers_once
+    lines = _members(network, lambda chain, y: _sequence(network, chain, y), is_row=is_row)
+    yield from indented(lines)
+    yield "}"
+
+
+def _sequence(network: ExportedNetwork, chain: Sequence[Stage], y: str) -> Iterator[str]:
+    yield from buffer_lines(chain, "workspace", "steps")
+    yield from sequence(chain, "x", "steps", y, _further(network))
+
+
+def _further(network: ExportedNetwork) -> list[str]:
+    """The names of the further inputs."""
+    return [array.name for array in network.further]
 
 
 def _parameters(network: ExportedNetwork) -> str:
-    event = "int symbol" if network.reads_symbols else "const float *x"
+    event = "const float *x" if network.symbols is None else "int symbol"
     return ", ".join([event, *(f"const float *{a.name}" for a in network.further)])
 
 
 def _arguments(network: ExportedNetwork) -> str:
-    event = "symbol" if network.reads_symbols else "x"
+    event = "x" if network.symbols is None else "symbol"
     return ", ".join([event, *(array.name for array in network.further), "y"])
 
 
-def _indented(lines: Iterator[str]) -> Iterator[str]:
-    return (f"    {line}" for line in lines)
+def _run_parameters(network: ExportedNetwork) -> str:
+    kind = "float" if network.symbols is None else "int"
+    further = [f"const float *{array.name}" for array in network.further]
+    return ", ".join([f"const {kind} *x", *further, "int steps", "float *workspace", "float *y"])
 
 
-def _joined(lines: Sequence[str] | Iterator[str]) -> str:
-    return "\n".join(lines)
+def _run_arguments(network: ExportedNetwork) -> str:
+    further = [array.name for array in network.further]
+    return ", ".join(["x", *further, "steps", "workspace", "y"])

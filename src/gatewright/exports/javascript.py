@@ -7,13 +7,22 @@ layer within float32's rounding. Weights are base64 of little-endian float32.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.exports.javascript_stages import FUNCTIONS as STAGE_FUNCTIONS
+from gatewright.exports.javascript_stages import (
+    forecast_lines,
+    sequence_lines,
+    step_lines,
+    variables,
+)
 from gatewright.exports.network import ExportedNetwork, in_base64, value_name
 from gatewright.exports.program import Array, Element, Product, StepProgram
+from gatewright.exports.stages import ForecastWindow, RecurrentLayers
 from gatewright.exports.statements import Dialect
 
 #: Functions of the module, from `FUNCTIONS` or JavaScript's Math.
@@ -98,32 +107,33 @@ def source_files(network: ExportedNetwork) -> dict[str, str]:
 
 
 def module(network: ExportedNetwork) -> str:
-    """The module: constants, one function a layer, and `create`."""
-    body = "\n".join(
-        [*(line for layer in network.layers for line in _layer(layer)), *_create(network)]
-    )
-    functions = "\n".join(text for name, text in FUNCTIONS.items() if f"{name}(" in body)
-    states = [state.name for layer in network.layers for state in layer.states.values()]
+    """The module: constants, one function a layer, `run`, and `create` for a stream."""
+    lines = [*_layers(network), *_forecasts(network), *_run(network)]
+    body = _joined([*lines, *_create(network)] if network.streams else lines)
+    table = {**STAGE_FUNCTIONS, **FUNCTIONS}
+    functions = [table[name] for name in table if name in _called(body, table)]
+    states = [name for name, _ in network.states()] if network.streams else []
+    states += ["steps"] if network.streams and network.counts_steps else []
+    forecast = network.forecast
+    shape = [network.output_size]
+    if forecast is not None:
+        shape = [forecast.horizon, len(forecast.targets), forecast.levels]
     return f"""\
 // {network.about}
 //
-// const stream = create();
-// stream.step(x)     the output after one event, a Float64Array(outputSize)
-// stream.run(xs)     the outputs after each of several events
-// stream.reset()     back to the start
-// stream.state       every number that the stream remembers, to be read and written
-// stream.values      the named values of the last step, where they were exported
+{_joined(f"// {line}".rstrip() for line in _usage(network))}
 
 export const inputSize = {network.input_size};
 export const outputSize = {network.output_size};
+export const outputShape = {json.dumps(shape)};
 export const stateNames = {json.dumps(states)};
 export const valueNames = {json.dumps(_value_names(network))};
 export const labels = {json.dumps(list(network.labels))};
 
-{functions}
+{_joined(functions)}
 function numbers(text) {{
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return Float64Array.from(new Float32Array(bytes.buffer));
+  return new Float64Array(new Float32Array(bytes.buffer));
 }}
 
 {_joined(_constants(network))}
@@ -132,20 +142,60 @@ function numbers(text) {{
 """
 
 
+def _called(text: str, table: Mapping[str, str]) -> set[str]:
+    """The functions of a table that a text calls, and those that these call."""
+    called: set[str] = set()
+    texts = [text]
+    while texts:
+        latest = texts.pop()
+        for name in table.keys() - called:
+            if re.search(rf"(?<![\w.]){name}\(", latest):
+                called.add(name)
+                texts.append(table[name])
+    return called
+
+
+def _usage(network: ExportedNetwork) -> Iterator[str]:
+    """The lines of the module's head: what it exports."""
+    further = _further(network)
+    event = "the number of a symbol" if network.symbols else f"{network.input_size} numbers"
+    answer = "the answer" if network.chains.answers_once else "the answers after each step"
+    yield f"An answer: {network.output}."
+    yield from network.notes
+    yield ""
+    lines = [
+        (f"run(xs{further})", f"{answer} of a sequence of events, each {event}"),
+        ("runAll([xs, ...])", "the same for several sequences"),
+    ]
+    if network.streams:
+        lines += [
+            ("const stream = create()", "a stream at its start"),
+            (f"stream.step(x{further})", "the answer after one event"),
+            (f"stream.run(xs{further})", "the answers after each of several events"),
+            ("stream.reset()", "back to the start"),
+            ("stream.state", "every number that the stream remembers, to be read and written"),
+            ("stream.values", "the named values of the last step, where they were exported"),
+        ]
+    width = max(len(code) for code, _ in lines)
+    yield from (f"{code:{width}}  {text}" for code, text in lines)
+
+
+def _further(network: ExportedNetwork) -> str:
+    """The arguments of the further inputs, such as ", dt"."""
+    return "".join(f", {array.name}" for array in network.further)
+
+
 def types(network: ExportedNetwork) -> str:
     """The types of the module, for TypeScript."""
     further = "".join(f", {array.name}: ArrayLike<number>" for array in network.further)
-    event = "number" if network.reads_symbols else "ArrayLike<number>"
+    event = "number" if network.symbols else "ArrayLike<number>"
     run_further = "".join(f", {array.name}: ArrayLike<number>[]" for array in network.further)
-    return f"""\
-// {network.about}
-
-export const inputSize: number;
-export const outputSize: number;
-export const stateNames: string[];
-export const valueNames: string[];
-export const labels: string[];
-
+    whole_further = further if network.forecast is not None else run_further
+    answer = "Float64Array" if network.chains.answers_once else "Float64Array[]"
+    several = "".join(f", {array.name}: ArrayLike<number>[][]" for array in network.further)
+    if network.forecast is not None:
+        several = run_further
+    stream = f"""
 export interface Stream {{
   state: Record<string, Float64Array>;
   values: Record<string, Float64Array>;
@@ -156,14 +206,27 @@ export interface Stream {{
 
 export function create(): Stream;
 """
+    return f"""\
+// {network.about}
+
+export const inputSize: number;
+export const outputSize: number;
+export const outputShape: number[];
+export const stateNames: string[];
+export const valueNames: string[];
+export const labels: string[];
+
+export function run(xs: {event}[]{whole_further}): {answer};
+export function runAll(sequences: {event}[][]{several}): {answer}[];
+{stream if network.streams else ""}"""
 
 
 def _value_names(network: ExportedNetwork) -> list[str]:
-    return [value_name(layer, name) for layer in network.layers for name in layer.values]
+    return [value_name(layer, name) for layer in network.programs for name in layer.values]
 
 
 def _constants(network: ExportedNetwork) -> Iterator[str]:
-    for name, values in network.named_constants():
+    for name, values in network.constants():
         yield _constant(name, values)
 
 
@@ -172,12 +235,21 @@ def _constant(name: str, values: NDArray[np.float32]) -> str:
     return f'const {name} = numbers("{text}");'
 
 
-def _layer(program: StepProgram) -> Iterator[str]:
-    inputs = ", ".join(array.name for array in program.inputs.values())
-    yield f"function {program.prefix}step(stream, {inputs}) {{"
-    yield from _indented(_layer_body(program))
-    yield "}"
-    yield ""
+def _layers(network: ExportedNetwork) -> Iterator[str]:
+    """The functions of each layer and direction: its states at their start, and one step."""
+    for program in network.programs:
+        inputs = ", ".join(array.name for array in program.inputs.values())
+        yield f"function {program.prefix}start() {{"
+        yield "  return {"
+        for name, state in program.states.items():
+            yield f"    {state.name}: {_row_of(program.starts[name])},"
+        yield "  };"
+        yield "}"
+        yield ""
+        yield f"function {program.prefix}step(stream, {inputs}) {{"
+        yield from _indented(_layer_body(program))
+        yield "}"
+        yield ""
 
 
 def _layer_body(program: StepProgram) -> Iterator[str]:
@@ -225,7 +297,7 @@ def row(element: Element, size: int) -> str:
     """A new array of an element at every unit."""
     array = element.array
     if element.share == 1:
-        return f"Float64Array.from({_slice(array)})"
+        return f"new Float64Array({_slice(array)})"
     return f"Float64Array.from({{ length: {size} }}, (_, k) => {JAVASCRIPT.element(element)})"
 
 
@@ -235,69 +307,131 @@ def _slice(array: Array) -> str:
     return f"{array.name}.slice({array.start}, {array.start + array.size})"
 
 
-def _create(network: ExportedNetwork) -> Iterator[str]:
-    further = "".join(f", {array.name}" for array in network.further)
-    yield "export function create() {"
-    yield "  const stream = { state: {}, values: {} };"
-    yield "  stream.reset = () => {"
-    for layer in network.layers:
-        for name, state in layer.states.items():
-            start = layer.starts[name]
-            if np.all(start == start[0]):
-                fill = f"new Float64Array({state.size})"
-                value = number(float(start[0]))
-                fill += "" if value in ("0", "-0") else f".fill({value})"
-            else:
-                fill = f"Float64Array.of({', '.join(number(float(v)) for v in start)})"
-            yield f"    stream.state.{state.name} = {fill};"
-    yield "  };"
-    yield f"  stream.step = (x{further}) => {{"
-    yield from _indented(_indented(_step(network)))
-    yield "  };"
-    several = "".join(f", {array.name}" for array in network.further)
-    each = "".join(f", {array.name}[t]" for array in network.further)
-    yield f"  stream.run = (xs{several}) => xs.map((x, t) => stream.step(x{each}));"
-    yield "  stream.reset();"
-    yield "  return stream;"
+def _row_of(values: NDArray[np.float32]) -> str:
+    """A new row of numbers."""
+    if np.all(values == values[0]):
+        value = number(float(values[0]))
+        fill = "" if value in ("0", "-0") else f".fill({value})"
+        return f"new Float64Array({values.size}){fill}"
+    return f"Float64Array.of({', '.join(number(float(value)) for value in values)})"
+
+
+def _forecasts(network: ExportedNetwork) -> Iterator[str]:
+    """The constant of each window of a forecast."""
+    for stage in network.chains.stages:
+        if isinstance(stage, ForecastWindow):
+            yield from forecast_lines(stage)
+            yield ""
+
+
+def _run(network: ExportedNetwork) -> Iterator[str]:
+    """The functions of whole sequences."""
+    forecast = network.forecast
+    least = 1 if forecast is None else forecast.steps
+    yield f"export function run(xs{_further(network)}) {{"
+    yield f"  if (xs.length < {least}) {{"
+    yield f"    throw new RangeError(`${{xs.length}} steps; expected at least {least}`);"
+    yield "  }"
+    if forecast is None:
+        each = "".join(f", {array.name}[t]" for array in network.further)
+        yield f"  xs.forEach((x, t) => check(x{each}));"
+    else:
+        yield f"  xs.forEach((x) => check(x{_further(network)}));"
+    yield "  let x = xs;" if network.symbols else "  let x = xs.map((x) => new Float64Array(x));"
+    yield from _indented(_answer(network, whole=True))
     yield "}"
+    yield ""
+    yield "export function runAll(sequences, ...further) {"
+    yield "  return sequences.map((xs, n) => run(xs, ...further.map((rows) => rows[n])));"
+    yield "}"
+    yield ""
+    yield f"function check(x{_further(network)}) {{"
+    yield from _indented(_checks(network))
+    yield "}"
+    yield ""
 
 
-def _step(network: ExportedNetwork) -> Iterator[str]:
-    further = "".join(f", {array.name}" for array in network.further)
+def _answer(network: ExportedNetwork, *, whole: bool) -> Iterator[str]:
+    """The lines from an event or a sequence `x` to the answer, the mean of all members."""
+    chains, further = network.chains, _further(network)
+    several = len(chains.members) > 1
+    if several:
+        yield "const raw = x, answers = [];"
+    yield from variables(chains.stages)
+    for chain in chains.members:
+        if several:
+            yield "x = raw;"
+        has_steps = True
+        for stage in chain:
+            if whole:
+                yield from sequence_lines(stage, further, has_steps=has_steps)
+            else:
+                yield from step_lines(stage, further)
+            has_steps = has_steps and not stage.ends_steps
+        if several:
+            yield "answers.push(x);"
+    if several:
+        if whole and not chains.answers_once:
+            yield "x = raw.map((_, t) => mean(answers.map((ys) => ys[t])));"
+        else:
+            yield "x = mean(answers);"
+    for stage in chains.ending:
+        if whole:
+            yield from sequence_lines(stage, further, has_steps=not chains.answers_once)
+        else:
+            yield from step_lines(stage, further)
+    yield "return x;"
+
+
+def _checks(network: ExportedNetwork) -> Iterator[str]:
+    """The lines that refuse inputs of other lengths, and numbers that are no symbol."""
     lengths = [("x", network.input_size), *((a.name, a.size) for a in network.further)]
-    for name, size in lengths[network.reads_symbols :]:
+    for name, size in lengths[network.symbols is not None :]:
         yield f"if ({name}.length !== {size}) {{"
         yield f"  throw new RangeError(`{name} has ${{{name}.length}} numbers; expected {size}`);"
         yield "}"
-    if network.reads_symbols:
-        symbols, size = network.constants["embedding"].shape
-        yield f"if (!(Number.isInteger(x) && x >= 0 && x < {symbols})) {{"
-        yield f"  throw new RangeError(`symbol ${{x}}; expected a whole number below {symbols}`);"
+    if network.symbols is not None:
+        yield f"if (!(Number.isInteger(x) && x >= 0 && x < {network.symbols})) {{"
+        yield (
+            "  throw new RangeError(`symbol ${x}; expected a whole number below "
+            f"{network.symbols}`);"
+        )
         yield "}"
-        yield f"let after = embedding.subarray(x * {size}, (x + 1) * {size});"
-    elif "scale" in network.constants:
-        yield "let after = Float64Array.from(x, (value, k) => (value - mean[k]) / scale[k]);"
-    else:
-        yield "let after = x;"
-    for layer in network.layers:
-        yield f"after = {layer.prefix}step(stream, after{further});"
-    if network.has_readout:
-        rows, columns = network.constants["readout"].shape
-        yield f"const y = new Float64Array({rows});"
-        yield f"product(y, 0, readout, 0, after, 0, {rows}, {columns});"
-        yield f"for (let k = 0; k < {rows}; k++) y[k] += readout_bias[k];"
-        yield "after = y;"
-    if network.is_probability:
-        yield "const largest = Math.max(...after);"
-        yield "const grown = after.map((value) => Math.exp(value - largest));"
-        yield "const total = grown.reduce((sum, value) => sum + value, 0);"
-        yield "after = grown.map((value) => value / total);"
-    yield "return after;"
+
+
+def _create(network: ExportedNetwork) -> Iterator[str]:
+    further = _further(network)
+    each = "".join(f", {array.name}[t]" for array in network.further)
+    yield "export function create() {"
+    yield "  const stream = { state: {}, values: {} };"
+    yield "  stream.reset = () => {"
+    if network.counts_steps:
+        yield "    stream.state.steps = new Float64Array(1);"
+    for stage in network.chains.stages:
+        if isinstance(stage, RecurrentLayers):
+            for program in stage.programs:
+                yield f"    Object.assign(stream.state, {program.prefix}start());"
+        else:
+            for name, start in stage.states():
+                yield f"    stream.state.{name} = {_row_of(start)};"
+    yield "  };"
+    yield f"  stream.step = (x{further}) => {{"
+    yield f"    check(x{further});"
+    if network.counts_steps:
+        yield "    stream.state.steps[0] += 1;"
+    if network.symbols is None:
+        yield "    x = new Float64Array(x); // of numbers of any kind"
+    yield from _indented(_indented(_answer(network, whole=False)))
+    yield "  };"
+    yield f"  stream.run = (xs{further}) => xs.map((x, t) => stream.step(x{each}));"
+    yield "  stream.reset();"
+    yield "  return stream;"
+    yield "}"
 
 
 def _indented(lines: Iterator[str]) -> Iterator[str]:
     return (f"  {line}" for line in lines)
 
 
-def _joined(lines: Iterator[str]) -> str:
+def _joined(lines: Iterable[str]) -> str:
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A network as it goes out: the programs of its layers, and what comes before and after them."""
+"""A network as it goes out: its stages, its inputs and outputs, and recorded answers."""
 
 from __future__ import annotations
 
@@ -10,37 +10,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from gatewright.errors import ArgumentError
 from gatewright.exports.program import Array, StepProgram, step_program
-from gatewright.exports.stages import RecurrentLayers, Stage
+from gatewright.exports.stages import (
+    Embedding,
+    Floats,
+    ForecastWindow,
+    RecurrentLayers,
+    Stage,
+)
 from gatewright.graph.sizes import number
 
-Floats = NDArray[np.float32]
-#: Steps of the record that an export is checked with, in two streams of half as many.
+#: Steps of the record that a stream is checked with, in two sequences of half as many.
 RECORDED_STEPS = 100
 
 
-@dataclass(frozen=True)
-class StreamRecord:
-    """Random events, and what the layer answered to them here: two streams, one after the other."""
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A sequence of random events, and what the model answered to it here."""
 
-    events: Floats  # (steps, I)
-    further: Mapping[str, Floats]  # (steps, size)
-    outputs: Floats  # (steps, O)
-
-    @property
-    def steps(self) -> int:
-        """Steps of both streams."""
-        return len(self.events)
-
-    def arrays(self) -> Iterator[tuple[str, Floats]]:
-        """The numbers by the names that an exported test gives them."""
-        yield "recorded_x", self.events
-        for name, values in self.further.items():
-            yield f"recorded_{name}", values
-        yield "recorded_y", self.outputs
+    events: Floats  # (T, I)
+    further: Mapping[str, Floats]  # (T, size)
+    outputs: Floats  # (T, O), after each event; (1, O) after the last one of a whole sequence
 
 
 @dataclass(frozen=True)
@@ -52,6 +44,109 @@ class Chains:
 
     members: tuple[tuple[Stage, ...], ...]
     ending: tuple[Stage, ...] = ()
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """All stages, those of the members first."""
+        return [*(stage for chain in self.members for stage in chain), *self.ending]
+
+    @property
+    def why_not_stream(self) -> str | None:
+        """The reason, as a clause, why it cannot answer event by event, or None if it can."""
+        reasons = (stage.why_not_stream for stage in self.stages)
+        return next((reason for reason in reasons if reason is not None), None)
+
+    @property
+    def answers_once(self) -> bool:
+        """True if a sequence has a single answer, false if each of its steps has its own."""
+        return any(stage.ends_steps for stage in self.stages)
+
+
+@dataclass(frozen=True, eq=False)
+class ExportedNetwork:
+    """A network that a program is written from.
+
+    Attributes:
+        name: Begins the names in the exported text.
+        about: A sentence for the head of the file.
+        output: The numbers of an answer in words: "the probability of each class".
+        further: The inputs of each step in addition to the event.
+        records: Sequences that the exported text is checked with.
+        labels: The names of the outputs, where they have some; of a text, its symbols.
+        notes: Further lines for the head of the file, such as the names of the channels.
+    """
+
+    name: str
+    about: str
+    chains: Chains
+    further: Sequence[Array]
+    records: Sequence[Recorded]
+    output: str = "the output of the highest layer"
+    labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def input_size(self) -> int:
+        """Values of an event; 1 if it is the number of a symbol."""
+        return self.chains.members[0][0].input_size
+
+    @property
+    def output_size(self) -> int:
+        """Numbers of an answer."""
+        return self.chains.stages[-1].output_size
+
+    @property
+    def streams(self) -> bool:
+        """True if it can answer after every event."""
+        return self.chains.why_not_stream is None
+
+    @property
+    def symbols(self) -> int | None:
+        """The number of symbols, if an event is the number of one; None if it has values."""
+        first = self.chains.members[0][0]
+        return len(first.weight) if isinstance(first, Embedding) else None
+
+    @property
+    def forecast(self) -> ForecastWindow | None:
+        """The window of a forecast, whose steps, horizon and quantiles all members share."""
+        return next((s for s in self.chains.stages if isinstance(s, ForecastWindow)), None)
+
+    @property
+    def programs(self) -> Sequence[StepProgram]:
+        """The programs of all recurrent layers."""
+        return [program for stage in self.chains.stages for program in stage.programs]
+
+    @property
+    def counts_steps(self) -> bool:
+        """True if a stream counts its events."""
+        return any(stage.counts_steps for stage in self.chains.stages)
+
+    def states(self) -> Iterator[tuple[str, Floats]]:
+        """The rows of numbers that a stream remembers: name and start of each."""
+        for stage in self.chains.stages:
+            yield from stage.states()
+
+    def constants(self) -> Iterator[tuple[str, Floats]]:
+        """All constants by name: of the layers, then of the stages around them."""
+        for program in self.programs:
+            yield from {**program.matrices, **program.vectors}.items()
+        for stage in self.chains.stages:
+            yield from stage.arrays()
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a stream's state."""
+        return sum(start.size for _, start in self.states()) + self.counts_steps
+
+    @property
+    def weight_size(self) -> int:
+        """Numbers of all constants."""
+        return sum(values.size for _, values in self.constants())
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications of the products of one step."""
+        return sum(stage.multiply_adds for stage in self.chains.stages)
 
 
 def recurrent_stage(
@@ -85,109 +180,31 @@ def recurrent_stage(
     )
 
 
-@dataclass(frozen=True)
-class ExportedNetwork:
-    """A network that reads one event after the other.
-
-    Attributes:
-        name: Begins the names in the exported text.
-        about: A sentence for the head of the file.
-        layers: The program of each layer.
-        further: The inputs of each step in addition to the event; every layer reads them.
-        constants: "mean" and "scale" of the event, or the "embedding" of its symbol; "readout" and
-            "readout_bias"; each where it has them.
-        is_probability: Whether the output is a softmax of the read-out.
-        record: What the exported text is checked with.
-        labels: The names of the outputs, where they have some; of a text, its symbols.
-    """
-
-    name: str
-    about: str
-    input_size: int
-    output_size: int
-    layers: Sequence[StepProgram]
-    further: Sequence[Array]
-    constants: Mapping[str, Floats]
-    is_probability: bool
-    record: StreamRecord
-    labels: tuple[str, ...] = ()
-
-    @property
-    def reads_symbols(self) -> bool:
-        """True if an event is the number of a symbol rather than a vector of values."""
-        return "embedding" in self.constants
-
-    @property
-    def has_readout(self) -> bool:
-        """True if a linear read-out follows the layers."""
-        return "readout" in self.constants
-
-    @property
-    def state_size(self) -> int:
-        """Numbers of a stream's state."""
-        return sum(state.size for layer in self.layers for state in layer.states.values())
-
-    @property
-    def weight_size(self) -> int:
-        """Numbers of all constants."""
-        return sum(values.size for _, values in self.named_constants())
-
-    def named_constants(self) -> Iterator[tuple[str, Floats]]:
-        """All constants by name: of the layers in turn, then of what is around them."""
-        for layer in self.layers:
-            yield from {**layer.matrices, **layer.vectors}.items()
-        yield from self.constants.items()
-
-    @property
-    def multiply_adds(self) -> int:
-        """Multiplications of the products of one step."""
-        readout = self.constants["readout"].size if self.has_readout else 0
-        return sum(layer.multiply_adds for layer in self.layers) + readout
-
-
 def network_of_layer(layer: Any, name: str, *, values: bool = False) -> ExportedNetwork:
     """A recurrent layer as it goes out.
 
     Raises:
-        ArgumentError: if it reads sequences from their end, or the name is none.
+        ArgumentError: if the name is none.
     """
     check_name(name)
-    if layer.bidirectional:
-        raise ArgumentError(
-            "the layer is bidirectional: it reads a sequence from its end too, so there is no "
-            "step that a stream could take. Export a layer with bidirectional=False, or keep it "
-            "in Python"
-        )
     graph = layer.graph
-    programs = [
-        step_program(
-            graph,
-            layer.sizes(position),
-            layer.store(position, False).tensors(),
-            f"l{position}_",
-            values=values,
-        )
-        for position in range(layer.num_layers)
-    ]
     further = [
         Array(further_name, number(graph.inputs[further_name].size, layer.sizes(0)))
         for further_name in graph.equations.inputs
     ]
+    ways = " read from both ends" if layer.bidirectional else ""
     return ExportedNetwork(
         name=name,
-        about=f"{graph.equations.name} with {layer.hidden_size} units, written by Gatewright.",
-        input_size=layer.input_size,
-        output_size=layer.output_size,
-        layers=programs,
+        about=f"{graph.equations.name} with {layer.hidden_size} units{ways}, written by "
+        "Gatewright.",
+        chains=Chains(((recurrent_stage(layer, values=values),),)),
         further=further,
-        constants={},
-        is_probability=False,
-        record=record_of(layer, further),
+        records=records_of(layer, further),
     )
 
 
-def record_of(layer: Any, further: Sequence[Array]) -> StreamRecord:
-    """Run two streams of random events through a layer."""
+def records_of(layer: Any, further: Sequence[Array]) -> list[Recorded]:
+    """Run two sequences of random events through a layer."""
     draw = torch.Generator().manual_seed(0)
     half = RECORDED_STEPS // 2
     kind = next((weight.dtype for weight in layer.parameters()), torch.float32)
@@ -203,15 +220,19 @@ def record_of(layer: Any, further: Sequence[Array]) -> StreamRecord:
         output, _ = layer(in_form(events), **{name: in_form(rows) for name, rows in inputs.items()})
     layer.train(was_training)
     output = output.transpose(0, 1) if layer.batch_first else output
-
-    def in_turn(rows: torch.Tensor) -> Floats:
-        return np.ascontiguousarray(
-            rows.transpose(0, 1).reshape(RECORDED_STEPS, -1).float().numpy()
+    return [
+        Recorded(
+            floats(events[:, row]),
+            {name: floats(rows[:, row]) for name, rows in inputs.items()},
+            floats(output[:, row]),
         )
+        for row in range(2)
+    ]
 
-    return StreamRecord(
-        in_turn(events), {name: in_turn(rows) for name, rows in inputs.items()}, in_turn(output)
-    )
+
+def floats(tensor: torch.Tensor) -> Floats:
+    """The numbers of a tensor in float32, one after another in memory."""
+    return np.ascontiguousarray(tensor.detach().cpu().to(torch.float32).numpy())
 
 
 def check_name(name: str) -> None:

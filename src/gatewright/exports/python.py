@@ -5,7 +5,8 @@ Every line works on arrays (..., size), so that one call advances one stream or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,13 @@ from gatewright.exports.program import (
     UnitLoop,
     UnitOperation,
 )
+from gatewright.exports.python_stages import (
+    FUNCTIONS,
+    forecast_lines,
+    sequence_lines,
+    step_lines,
+)
+from gatewright.exports.stages import Floats, ForecastWindow, RecurrentLayers, Stage
 
 #: The texts of operations; `{0}` is the first operand.
 OPERATIONS: Mapping[str, str] = {
@@ -67,19 +75,16 @@ def source_files(network: ExportedNetwork) -> dict[str, str]:
 
 
 def source(network: ExportedNetwork) -> str:
-    """The file: constants, one function a layer, and the class `Stream`."""
-    text = "\n".join([*_layers(network), *_stream(network)])
+    """The file: constants, one function a layer, `run`, and the class `Stream` of a stream."""
+    text = "\n".join([*_layers(network), *_starts(network), *_forecasts(network), *_run(network)])
+    if network.streams:
+        text += "\n" + "\n".join(_stream(network))
+    helpers = "\n\n".join(body for name, body in FUNCTIONS.items() if _calls(text, name))
     imports = "import base64\n" + ("import math\n" if "math." in text else "")
-    shape = "the number of a symbol" if network.reads_symbols else f"(..., {network.input_size})"
     return f'''\
 """{network.about}
 
-stream = Stream()
-y = stream.step(x)       # the output after one event; x is {shape}
-ys = stream.run(xs)      # xs has the steps as its first axis
-stream.reset()           # back to the start; a batch of streams starts at its first step
-stream.state             # every number that the stream remembers, to be read and written
-stream.values            # the named values of the last step, where they were exported
+{_usage(network)}
 """
 
 {imports}
@@ -97,12 +102,42 @@ def _numbers(text, *shape):
 {_joined(_constants(network))}
 
 
+{helpers}
 {text}
 '''
 
 
+def _calls(text: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){name}\(", text) is not None
+
+
+def _usage(network: ExportedNetwork) -> str:
+    """The lines of the file's head: the functions and the shapes of their arguments."""
+    event = "the number of a symbol" if network.symbols else f"(..., {network.input_size})"
+    steps = "numbers of symbols, (T,)" if network.symbols else f"(T, {network.input_size})"
+    further = "".join(f", {array.name}" for array in network.further)
+    answer = "y" if network.chains.answers_once else "ys"
+    after = "of a sequence" if network.chains.answers_once else "of each step"
+    lines = [
+        (f"{answer} = run(xs{further})", f"the answer {after}; xs is {steps}"),
+        ("answers = run_all([xs, ...])", "those of several sequences"),
+    ]
+    if network.streams:
+        lines += [
+            ("stream = Stream()", "at its start; a batch of streams begins at its first step"),
+            (f"y = stream.step(x{further})", f"the answer after one event; x is {event}"),
+            (f"ys = stream.run(xs{further})", "the answers after each of several events"),
+            ("stream.reset()", "back to the start"),
+            ("stream.state", "every number that the stream remembers, to be read and written"),
+            ("stream.values", "the named values of the last step, where they were exported"),
+        ]
+    width = max(len(code) for code, _ in lines)
+    notes = [f"An answer: {network.output}.", *network.notes]
+    return "\n".join([*notes, "", *(f"{code:{width}}  # {text}" for code, text in lines)])
+
+
 def _constants(network: ExportedNetwork) -> Iterator[str]:
-    for name, values in network.named_constants():
+    for name, values in network.constants():
         yield _constant(name, values)
 
 
@@ -121,7 +156,7 @@ def number(value: float) -> str:
 
 
 def _layers(network: ExportedNetwork) -> Iterator[str]:
-    for layer in network.layers:
+    for layer in network.programs:
         inputs = ", ".join(array.name for array in layer.inputs.values())
         yield f"def {layer.prefix}step(state, values, {inputs}):"
         yield from _indented(_layer_body(layer))
@@ -201,55 +236,128 @@ def _reduction(reduction: Reduction) -> str:
     return f"{reduction.target.name} = {parts}.{'sum' if reduction.op == 'sum' else 'max'}(-1)"
 
 
+def _starts(network: ExportedNetwork) -> Iterator[str]:
+    """The functions that make the states of a layer, and of a whole stream, at their start."""
+    for program in network.programs:
+        yield f"def {program.prefix}start():"
+        yield "    return {"
+        for name, state in program.states.items():
+            yield f'        "{state.name}": {_row_of(program.starts[name])},'
+        yield "    }"
+        yield ""
+        yield ""
+    if not network.streams:
+        return
+    yield "def start():"
+    yield "    return {"
+    if network.counts_steps:
+        yield '        "steps": np.zeros(1, np.int64),'
+    for stage in network.chains.stages:
+        if isinstance(stage, RecurrentLayers):
+            for program in stage.programs:
+                yield f"        **{program.prefix}start(),"
+        else:
+            for name, start in stage.states():
+                yield f'        "{name}": {_row_of(start)},'
+    yield "    }"
+    yield ""
+    yield ""
+
+
+def _row_of(values: Floats) -> str:
+    """A new row of numbers."""
+    if np.all(values == values[0]):
+        return f"np.full({values.size}, {number(float(values[0]))}, np.float32)"
+    return f"np.array([{', '.join(number(float(v)) for v in values)}], np.float32)"
+
+
+def _forecasts(network: ExportedNetwork) -> Iterator[str]:
+    """The function of each window of a forecast."""
+    for stage in network.chains.stages:
+        if isinstance(stage, ForecastWindow):
+            yield f"def {stage.name}(x{_further(network)}):"
+            yield from _indented(forecast_lines(stage))
+            yield ""
+            yield ""
+
+
+def _run(network: ExportedNetwork) -> Iterator[str]:
+    """The functions of whole sequences."""
+    further = _further(network)
+    yield f"def run(x{further}):"
+    yield from _indented(_checks(network, "steps"))
+    forecast = network.forecast
+    least = 1 if forecast is None else forecast.steps
+    yield f"    if len(x) < {least}:"
+    yield f'        raise ValueError(f"x has {{len(x)}} steps; expected at least {least}")'
+    yield from _indented(_answer(network, sequence_lines))
+    yield ""
+    yield ""
+    yield "def run_all(sequences, *further):"
+    yield "    return [run(*arrays) for arrays in zip(sequences, *further, strict=True)]"
+
+
+def _answer(
+    network: ExportedNetwork, lines: Callable[[Stage, str], Iterator[str]]
+) -> Iterator[str]:
+    """The lines from an event or a sequence `x` to the answer, the mean of all members."""
+    chains, further = network.chains, _further(network)
+    several = len(chains.members) > 1
+    if several:
+        yield "raw, answers = x, []"
+    for chain in chains.members:
+        if several:
+            yield "x = raw"
+        for stage in chain:
+            yield from lines(stage, further)
+        if several:
+            yield "answers.append(x)"
+    if several:
+        yield f"x = sum(answers) / {len(chains.members)}"
+    for stage in chains.ending:
+        yield from lines(stage, further)
+    yield "return x"
+
+
+def _checks(network: ExportedNetwork, leading: str) -> Iterator[str]:
+    """The lines that turn the inputs into arrays, and refuse those of other shapes."""
+    lengths = [("x", network.input_size), *((a.name, a.size) for a in network.further)]
+    for name, size in lengths[network.symbols is not None :]:
+        yield f"{name} = np.asarray({name}, np.float32)"
+        yield f"if {name}.shape[-1:] != ({size},):"
+        expected = f"({leading if name == 'x' else '...'}, {size})"
+        yield f'    raise ValueError(f"{name} has shape {{{name}.shape}}; expected {expected}")'
+    if network.symbols is not None:
+        yield "x = np.asarray(x)"
+        yield f"if not ((x >= 0) & (x < {network.symbols})).all():"
+        yield (
+            f'    raise ValueError(f"symbol {{x}}; expected whole numbers below {network.symbols}")'
+        )
+
+
+def _further(network: ExportedNetwork) -> str:
+    """The arguments of the further inputs, such as ", dt"."""
+    return "".join(f", {array.name}" for array in network.further)
+
+
 def _stream(network: ExportedNetwork) -> Iterator[str]:
-    further = "".join(f", {array.name}" for array in network.further)
+    further = _further(network)
     each = "".join(f", {array.name}[t]" for array in network.further)
+    yield ""
+    yield ""
     yield "class Stream:"
     yield "    def __init__(self):"
     yield "        self.reset()"
     yield ""
     yield "    def reset(self):"
-    yield "        self.values = {}"
-    yield "        self.state = {"
-    for layer in network.layers:
-        for name, state in layer.states.items():
-            start = layer.starts[name]
-            if np.all(start == start[0]):
-                value = f"np.full({state.size}, {number(float(start[0]))}, np.float32)"
-            else:
-                value = f"np.array([{', '.join(number(float(v)) for v in start)}], np.float32)"
-            yield f'            "{state.name}": {value},'
-    yield "        }"
+    yield "        self.state, self.values = start(), {}"
     yield ""
     yield f"    def step(self, x{further}):"
-    lengths = [("x", network.input_size), *((a.name, a.size) for a in network.further)]
-    for name, size in lengths[network.reads_symbols :]:
-        yield f"        {name} = np.asarray({name}, np.float32)"
-        yield f"        if {name}.shape[-1:] != ({size},):"
-        yield (
-            f'            raise ValueError(f"{name} has shape {{{name}.shape}}; expected '
-            f'(..., {size})")'
-        )
-    if network.reads_symbols:
-        symbols = len(network.constants["embedding"])
-        yield "        x = np.asarray(x)"
-        yield f"        if not ((x >= 0) & (x < {symbols})).all():"
-        yield (
-            f'            raise ValueError(f"symbol {{x}}; expected whole numbers below {symbols}")'
-        )
-        yield "        after = embedding[x]"
-    elif "scale" in network.constants:
-        yield "        after = (x - mean) / scale"
-    else:
-        yield "        after = x"
-    for layer in network.layers:
-        yield f"        after = {layer.prefix}step(self.state, self.values, after{further})"
-    if network.has_readout:
-        yield "        after = after @ readout.T + readout_bias"
-    if network.is_probability:
-        yield "        grown = np.exp(after - after.max(-1, keepdims=True))"
-        yield "        after = grown / grown.sum(-1, keepdims=True)"
-    yield "        return after"
+    yield from _indented(_indented(_checks(network, "...")))
+    yield "        state, values = self.state, self.values"
+    if network.counts_steps:
+        yield '        state["steps"] = state["steps"] + 1'
+    yield from _indented(_indented(_answer(network, step_lines)))
     yield ""
     yield f"    def run(self, xs{further}):"
     yield f"        return np.stack([self.step(x{each}) for t, x in enumerate(xs)])"

@@ -58,6 +58,15 @@ class Stage:
         """The programs of recurrent layers in it, in the order in which they run."""
         return ()
 
+    def states(self) -> Iterator[tuple[str, Floats]]:
+        """Yield what it remembers on a stream: the name of each row and its start."""
+        yield from ()
+
+    @property
+    def counts_steps(self) -> bool:
+        """True if it has to know how many events a stream has read, in `steps`."""
+        return False
+
     def arrays(self) -> Iterator[tuple[str, Floats]]:
         """Yield its own constant numbers by name; those of `programs` come on top."""
         for field in fields(self):
@@ -113,6 +122,15 @@ class Differences(Stage):
         """The values and as many changes."""
         return 2 * self.input_size
 
+    def states(self) -> Iterator[tuple[str, Floats]]:
+        """Yield the event before."""
+        yield f"{self.name}_last", zeros(self.input_size)
+
+    @property
+    def counts_steps(self) -> bool:
+        """True: the change of the first step is 0."""
+        return True
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segments(Stage):
@@ -157,6 +175,16 @@ class Window(Stage):
     def why_not_stream(self) -> str | None:
         """The reason why it needs a whole sequence: it may read steps that come later."""
         return f"each step reads the {self.after} steps after it" if self.after else None
+
+    def states(self) -> Iterator[tuple[str, Floats]]:
+        """Yield the events before, the earliest first."""
+        if self.before:
+            yield f"{self.name}_past", zeros(self.before * self.input_size)
+
+    @property
+    def counts_steps(self) -> bool:
+        """True if the first event is repeated before itself."""
+        return self.repeats and self.before > 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -223,6 +251,12 @@ class RecurrentLayers(Stage):
         """The reason why two directions need a whole sequence."""
         return "it reads a sequence from its end too" if self.is_bidirectional else None
 
+    def states(self) -> Iterator[tuple[str, Floats]]:
+        """Yield the states of all programs."""
+        for program in self.programs:
+            for name, state in program.states.items():
+                yield state.name, program.starts[name]
+
 
 #: The ways to sum up the steps of a sequence: "first" is the first step's values, "share" that of
 #: the steps whose value exceeds a threshold, "attention" a mean with learned weights.
@@ -261,6 +295,26 @@ class Summary(Stage):
     def ends_steps(self) -> bool:
         """True: it writes a single vector."""
         return True
+
+    def states(self) -> Iterator[tuple[str, Floats]]:
+        """Yield each part over the events so far; of attention also what its weights rest on."""
+        for number, part in enumerate(self.parts):
+            name = self.part_name(number)
+            if part.kind != "last":
+                start = np.full(part.size, -np.inf if part.kind == "max" else 0.0, np.float32)
+                yield name, start
+            if part.kind == "attention":
+                yield f"{name}_largest", np.full(1, -np.inf, np.float32)  # score so far
+                yield f"{name}_total", zeros(1)  # of exp(score - largest)
+
+    def part_name(self, number: int) -> str:
+        """The name of the row in which a part is remembered."""
+        return f"{self.name}_{self.parts[number].kind}{number}"
+
+    @property
+    def counts_steps(self) -> bool:
+        """True if a part is divided by the number of steps."""
+        return any(part.kind in ("mean", "share") for part in self.parts)
 
     @property
     def multiply_adds(self) -> int:
@@ -305,7 +359,7 @@ class ForecastWindow(Stage):
     A channel in `own` is measured from its last value in the window (its level), in units of its
     standard deviation there (its spread, at least `smallest`). The sum of network, base and
     effect of the known inputs is sorted over the quantiles, and brought back by `spread` and
-    `level` where `in_own_units`.
+    `level`. Where not `in_own_units`, there are no such channels.
     """
 
     steps: int  # W
@@ -314,15 +368,19 @@ class ForecastWindow(Stage):
     levels: int  # quantiles of each step and target, Q
     chain: tuple[Stage, ...]  # from the window to H * K * Q numbers
     own: tuple[int, ...]  # channels with a level and a spread of each window
-    smallest: Floats  # (own,)
+    smallest: Floats | None  # (own,)
     scales_network: bool  # whether the chain reads the window in its own units
-    in_own_units: bool  # whether its sum is in units of the window
     base: LinearBase | None
     known_mean: Floats | None  # (known,), of the raw known inputs
     known_scale: Floats | None  # (known,)
     known_weight: Floats | None  # (units, known), of the effect of the known inputs
     known_bias: Floats | None  # (units,)
     known_effect: Floats | None  # (K * Q, units), after a tanh
+
+    @property
+    def in_own_units(self) -> bool:
+        """True if the sum is in units of the window."""
+        return bool(self.own)
 
     @property
     def output_size(self) -> int:
@@ -332,6 +390,15 @@ class ForecastWindow(Stage):
     @property
     def ends_steps(self) -> bool:
         """True: it writes a single vector."""
+        return True
+
+    def states(self) -> Iterator[tuple[str, Floats]]:
+        """Yield the window, the earliest event first."""
+        yield f"{self.name}_window", zeros(self.steps * self.input_size)
+
+    @property
+    def counts_steps(self) -> bool:
+        """True: there is no forecast before the window is full."""
         return True
 
     @property
@@ -367,3 +434,8 @@ class Quantiles(Stage):
     transforms: tuple[Literal["none", "log", "root"], ...]  # by target
     floor: tuple[float | None, ...]  # by target
     median: int  # position among the quantiles
+
+
+def zeros(size: int) -> Floats:
+    """A row of zeros."""
+    return np.zeros(size, np.float32)

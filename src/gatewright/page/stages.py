@@ -148,7 +148,7 @@ class PageStages:
         """Add network, known values and base of a forecast, and sort their sum: (1, H K Q)."""
         own = list(stage.own)
         scale, window = -1, z
-        if stage.in_own_units:
+        if stage.smallest is not None:
             smallest = [float(value) for value in stage.smallest]
             scale = self.add("window-scale", z, columns=own, smallest=smallest)
             window = self.add("in-window-scale", z, scale, columns=own)
@@ -169,12 +169,12 @@ class PageStages:
             )
             summands.append(self.add("flat", effect))
         # The position of each target among the channels that are scaled by the window.
-        targets = [own.index(target) for target in stage.targets]
+        targets = [own.index(target) if own else k for k, target in enumerate(stage.targets)]
         if stage.base is not None:
             of_base = [window, scale] if known < 0 else [window, scale, known]
             summands.append(self.base(stage.base, of_base, targets))
         total = summands[0] if len(summands) == 1 else self.add("add", *summands)
-        reads = [total, scale] if stage.in_own_units else [total]
+        reads = [total, scale] if own else [total]
         return self.add("quantiles", *reads, own=targets, levels=stage.levels)
 
     def base(self, base: LinearBase, reads: Sequence[int], own: Sequence[int]) -> int:

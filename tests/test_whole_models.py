@@ -1,0 +1,167 @@
+"""Whole models in C, JavaScript and NumPy: from raw values to the answers of the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gatewright as gw
+from exported import (
+    GCC,
+    LIMIT,
+    NODE,
+    from_javascript,
+    from_python,
+    python_scope,
+    run_replay,
+    worst,
+)
+from gatewright.deploy.network import exported_network
+from gatewright.designs.design import DESIGNS
+from gatewright.errors import ArgumentError
+from gatewright.exports.network import ExportedNetwork
+from gatewright.training.ensemble import Ensemble
+from whole_models import FORECASTS, MODELS, STREAMS, WHOLE, model_of
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, ExportedNetwork]:
+    """Every model as a network."""
+    return {name: exported_network(build(), name) for name, build in MODELS.items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_as_python(name: str, networks: dict[str, ExportedNetwork]) -> None:
+    assert networks[name].streams == (name in STREAMS or name in FORECASTS)
+    assert worst(networks[name], from_python(networks[name])) < LIMIT
+
+
+@pytest.mark.skipif(NODE is None, reason="node is not installed")
+def test_as_javascript(networks: dict[str, ExportedNetwork], tmp_path: Path) -> None:
+    answers = from_javascript(list(networks.values()), tmp_path)
+    apart = {name: worst(network, answers[name]) for name, network in networks.items()}
+    assert {name: value for name, value in apart.items() if not value < LIMIT} == {}
+
+
+@pytest.mark.skipif(GCC is None, reason="gcc is not installed")
+@pytest.mark.parametrize("name", MODELS)
+def test_as_c(name: str, networks: dict[str, ExportedNetwork], tmp_path: Path) -> None:
+    run_replay(networks[name], tmp_path, "-O0", "-Wconversion")
+
+
+@pytest.mark.parametrize("name", ["both_ways", "ensemble", "known"])
+def test_the_recorded_answers_depend_on_the_events(
+    name: str, networks: dict[str, ExportedNetwork]
+) -> None:
+    """Check that exports are not compared with a constant."""
+    outputs = np.concatenate([record.outputs for record in networks[name].records])
+    assert np.nanstd(outputs, axis=0).min() > 1e-4
+
+
+@pytest.mark.parametrize("name", [*STREAMS, *FORECASTS])
+def test_python_advances_a_batch_of_streams(
+    name: str, networks: dict[str, ExportedNetwork]
+) -> None:
+    network = networks[name]
+    record = network.records[0]
+    scope = python_scope(network)
+    x = record.events[:, 0].astype(int) if network.symbols else record.events
+    further = [np.stack([rows, rows], 1) for rows in record.further.values()]
+    answers = scope["Stream"]().run(np.stack([x, x[::-1]], 1), *further)
+    np.testing.assert_allclose(
+        answers[:, 0].reshape(len(x), -1), record.outputs, rtol=1e-4, atol=1e-4
+    )
+    assert answers.shape[1] == 2 and not np.array_equal(answers[-1, 0], answers[-1, 1])
+
+
+def test_the_answers_are_those_of_predict() -> None:
+    model = Ensemble([model_of("classify", DESIGNS["both-ways"]), model_of("classify", seed=3)])
+    scope = python_scope(exported_network(model, "model"))
+    draw = np.random.default_rng(0)
+    sequences = [draw.normal(size=(4 + k, 2)).astype(np.float32) for k in range(3)]
+    expected = model.predict(sequences)
+    np.testing.assert_allclose(scope["run_all"](sequences), expected, rtol=1e-4, atol=1e-6)
+    assert scope["LABELS"] == ["no", "yes"]
+
+
+def test_the_forecast_is_that_of_predict() -> None:
+    from whole_models import forecast_of, series
+
+    data = series(kind="counts")
+    model = forecast_of(data, transform="root", per_window=True)
+    run = python_scope(exported_network(model, "model"))["run"]
+    for future, values in zip(model.predict(data), data.values, strict=True):
+        np.testing.assert_allclose(run(values), future.quantiles, rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_goes_out_without_its_counts_only_when_asked(tmp_path: Path) -> None:
+    model = model_of("counted text")
+    with pytest.raises(ArgumentError, match="--without-counts"):
+        gw.export(model, tmp_path / "text.py")
+    assert list(tmp_path.iterdir()) == []
+    (file,) = gw.export(model, tmp_path / "text.py", without_counts=True)
+    assert "the probability of each next symbol" in file.read_text()
+
+
+@pytest.mark.parametrize("name", ["known", "layer"])
+def test_the_head_of_a_file_documents_its_inputs(
+    name: str, networks: dict[str, ExportedNetwork], tmp_path: Path
+) -> None:
+    from gatewright.exports import c, javascript, python
+
+    network = networks[name]
+    texts = [c.header(network), javascript.module(network), python.source(network)]
+    expected = {
+        "known": ["holiday", "day of week (cos)", "quantiles at 0.1, 0.2", "units of the data"],
+        "layer": ["GRUD with 4 units read from both ends"],
+    }[name]
+    for text in texts:
+        assert [words for words in expected if words not in text] == []
+
+
+def test_names_of_channels_cannot_end_a_comment() -> None:
+    from gatewright.exports import c, javascript, python
+
+    network = exported_network(model_of("tag"), "model")
+    task = model_of("tag").task
+    assert network.notes == (f"The values of an event: {', '.join(task.seen.channels)}.",)
+    model = model_of("tag")
+    seen = replace(model.task.seen, channels=('*/"""', "a\nb\\"))
+    model.task = replace(model.task, seen=seen)
+    hostile = exported_network(model, "model")
+    assert hostile.notes == ("The values of an event: _____, a_b_.",)
+    assert c.header(hostile).count("*/") == c.header(network).count("*/")
+    compile(python.source(hostile), "exported", "exec")
+    assert "\na" not in javascript.module(hostile).split("export")[0]
+
+
+@pytest.mark.skipif(GCC is None, reason="gcc is not installed")
+@pytest.mark.parametrize("name", ["l0", "input", "gw", "readout"])
+def test_no_name_of_a_program_hides_another(
+    name: str, networks: dict[str, ExportedNetwork], tmp_path: Path
+) -> None:
+    run_replay(replace(networks["classify"], name=name), tmp_path, "-O0")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("both_ways", "has no single step to show the values of"), ("segments", "leave values out")],
+)
+def test_values_of_a_step_need_steps(name: str, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        exported_network(WHOLE[name](), "model", values=True)
+
+
+def test_wrong_inputs_are_refused_by_the_program(networks: dict[str, ExportedNetwork]) -> None:
+    run = python_scope(networks["classify"])["run"]
+    with pytest.raises(ValueError, match=r"x has shape \(4, 3\); expected \(steps, 2\)"):
+        run(np.zeros((4, 3)))
+    with pytest.raises(ValueError, match="x has 0 steps; expected at least 1"):
+        run(np.zeros((0, 2)))
+    with pytest.raises(ValueError, match="x has 13 steps; expected at least 14"):
+        python_scope(networks["forecast"])["run"](np.zeros((13, 1)))
+    with pytest.raises(ValueError, match="symbol 9; expected whole numbers below 5"):
+        python_scope(networks["text"])["Stream"]().step(9)
