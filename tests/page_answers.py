@@ -76,7 +76,8 @@ def exact(module: Any) -> Any:
 
 
 def document(models: dict[str, Any], data: Any = None, **options: Any) -> str:
-    return to_text(document_of(models, data, **options))
+    """The text of a document without memory curves, which take longer than the rest."""
+    return to_text(document_of(models, data, curves=False, **options))
 
 
 def off(actual: Any, expected: Any) -> float:

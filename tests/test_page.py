@@ -114,7 +114,7 @@ def test_a_page_runs_nothing_but_its_own_script(hostile_model: Model) -> None:
 
 
 def test_a_diagram_has_the_attributes_that_values_are_written_by() -> None:
-    (model,) = document_of({"lstm": lesson_layer("lstm")})["models"]
+    (model,) = document_of({"lstm": lesson_layer("lstm")}, curves=False)["models"]
     (layer,) = model["layers"]
     drawing = model["cell"]["diagrams"]["lesson"]
     assert "<style" not in drawing and "style=" not in drawing
@@ -179,7 +179,7 @@ def test_a_model_without_data_gets_made_up_ones(name: str) -> None:
 
 @pytest.fixture
 def server() -> Iterator[PageServer]:
-    page = page_of({"lstm": lesson_layer("lstm")})
+    page = write_page(document_of({"lstm": lesson_layer("lstm")}, curves=False))
     with PageServer(page) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -222,7 +222,7 @@ def test_the_server_answers_to_its_own_name_only(server: PageServer) -> None:
 
 
 def test_a_port_that_is_taken_is_refused(server: PageServer) -> None:
-    page = write_page(document_of({"rnn": lesson_layer("rnn")}))
+    page = write_page(document_of({"rnn": lesson_layer("rnn")}, curves=False))
     with pytest.raises(ArgumentError, match=f"port {server.server_port} cannot be used"):
         PageServer(page, server.server_port)
     with pytest.raises(ArgumentError, match="port is 70000; expected a number from 0 to 65535"):
@@ -254,7 +254,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def damaged() -> Iterator[tuple[str, Any]]:
     """Pairs of a message and a document that gives it."""
-    whole = document_of({"lstm": lesson_layer("lstm")}, np.zeros((4, 2)))
+    whole = document_of({"lstm": lesson_layer("lstm")}, np.zeros((4, 2)), curves=False)
 
     def changed(message: str, *path: Any, value: Any) -> tuple[str, Any]:
         copied = copy.deepcopy(whole)

@@ -24,7 +24,7 @@ LESSON_INPUTS, LESSON_UNITS = 2, 8
 
 
 def document_of(
-    models: Mapping[str, Any], data: Any = None, *, count: int = COUNT
+    models: Mapping[str, Any], data: Any = None, *, count: int = COUNT, curves: bool = True
 ) -> dict[str, Any]:
     """The document of one model, or of several that do the same task side by side.
 
@@ -39,7 +39,7 @@ def document_of(
         ArgumentError: if the models do not go together, or have no recurrent layers.
         DataError: if the data do not fit.
     """
-    return page_document(models, data, chains=chains_of, count=count)
+    return page_document(models, data, chains=chains_of, count=count, curves=curves)
 
 
 def page_of(models: Mapping[str, Any], data: Any = None) -> Page:

@@ -35,6 +35,7 @@ def page_document(
     *,
     chains: Callable[[Model], Chains],
     count: int = COUNT,
+    curves: bool = True,
 ) -> dict[str, Any]:
     """The document of one model, or of several that do the same task side by side.
 
@@ -43,6 +44,7 @@ def page_document(
         data: The examples, as `examples` takes them.
         chains: From a trained model to the stages that exports are written from.
         count: The number of examples, at most.
+        curves: Whether memory curves are measured on the examples.
 
     Raises:
         ArgumentError: if the models do not go together, or have no recurrent layers.
@@ -65,7 +67,7 @@ def page_document(
         "data": chosen,
         "memory": [
             curve
-            for name, model in models.items()
+            for name, model in (models.items() if curves else ())
             for curve in memory_curves(model, printable(name), sequences)
         ],
     }
