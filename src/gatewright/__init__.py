@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     import gatewright.probes as probes
     from gatewright.data.reading import read
     from gatewright.deploy.export import export
+    from gatewright.deploy.onnx_table import onnx_translations
     from gatewright.layers.check import check_cell
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
@@ -103,6 +104,7 @@ _LATER = {
     "check_cell": "layers.check",
     "compare": "training.train",
     "export": "deploy.export",
+    "onnx_translations": "deploy.onnx_table",
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
@@ -175,6 +177,7 @@ __all__ = [
     "memory",
     "minimum",
     "noise",
+    "onnx_translations",
     "parameter",
     "predict",
     "probes",
