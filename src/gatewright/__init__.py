@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from gatewright.data.reading import read
     from gatewright.deploy.export import export
     from gatewright.deploy.onnx_table import onnx_translations
+    from gatewright.deploy.whole import input_arrays
     from gatewright.layers.check import check_cell
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
@@ -105,6 +106,7 @@ _LATER = {
     "compare": "training.train",
     "export": "deploy.export",
     "onnx_translations": "deploy.onnx_table",
+    "input_arrays": "deploy.whole",
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
@@ -166,6 +168,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_tanh",
     "init",
+    "input_arrays",
     "layer_norm",
     "linear",
     "load",

@@ -124,10 +124,13 @@ def record(b: GraphBuilder, values: Mapping[str, Any], outputs: Sequence[str]) -
 
     empty = [helper.make_empty_tensor_value_info(name) for name in values]
     results = [helper.make_empty_tensor_value_info(name) for name in outputs]
-    graph = ir.from_proto(helper.make_graph(b.nodes, "layer", empty, results, b.constants))
-    ir.convenience.replace_all_uses_with(graph.inputs, [values[value.name] for value in graph.inputs])
+    written = helper.make_graph(b.nodes, "layer", empty, results, b.constants)
+    graph = ir.serde.deserialize_graph(written)
+    sources = [values[name] for name in values]
+    ir.convenience.replace_all_uses_with(list(graph.inputs), sources)
     constants = []
     for value in graph.initializers.values():
+        assert value.const_value is not None
         node = ir.Node("", "Constant", [], [ir.AttrTensor("value", value.const_value)])
         ir.convenience.replace_all_uses_with(value, node.outputs[0])
         constants.append(node)
@@ -136,7 +139,8 @@ def record(b: GraphBuilder, values: Mapping[str, Any], outputs: Sequence[str]) -
     nodes = list(graph)
     graph.remove(nodes)
     for node in nodes:
-        for value in node.outputs:
-            value.name = None  # the exporter's graph has names of its own
-    evaluator.default().nodes.extend([*constants, *nodes])
+        for output in node.outputs:
+            output.name = None  # the exporter's graph has names of its own
+    recorder: Any = evaluator.default()  # of torch's exporter, while it translates
+    recorder.nodes.extend([*constants, *nodes])
     return returned

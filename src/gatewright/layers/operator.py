@@ -71,7 +71,7 @@ def call_operator(
     form: Form,
     weights: Mapping[Place, Mapping[str, Tensor]],
     backend: str,
-    input: Tensor,
+    input: Any,
     hx: Any,
     *,
     lengths: Any,
@@ -244,7 +244,7 @@ def backward(ctx: Any, gradients: Sequence[Tensor | None]) -> Any:
     ]
     first, *lists = _divided(leaves, [1, *ctx.counts])
     with torch.enable_grad():
-        outputs = _run(*first, *lists, lengths, starts, *ctx.plan)
+        outputs = _run(first[0], *lists, lengths, starts, *ctx.plan)
     pairs = [
         (output, gradient)
         for output, gradient in zip(outputs, gradients, strict=True)
