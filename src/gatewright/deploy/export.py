@@ -154,8 +154,14 @@ def onnx_bytes(
         _refuse(model, streaming=streaming, lengths=bool(lengths), network_only=network_only)
         written = module_model(model, example, dynamic_shapes=dynamic_shapes)
     elif isinstance(model, Model):
+        if streaming:
+            raise ArgumentError(
+                "streaming takes one step of a layer, and a trained model reads whole sequences in "
+                "ONNX; export its layers, gw.export(model.recurrent, path, streaming=True), or "
+                "write a .c, .js or .py file"
+            )
         has_example = example is not None or dynamic_shapes is not None
-        _refuse(model, streaming=streaming, example=has_example)
+        _refuse(model, example=has_example)
         written = whole_model(model, lengths=lengths is not False, network_only=network_only)
     elif isinstance(model, Recurrent):
         _refuse(model, dynamic_shapes=dynamic_shapes is not None, network_only=network_only)

@@ -77,6 +77,7 @@ def whole_model(model: Model, *, lengths: bool = True, network_only: bool = Fals
                 "probabilities differ from those of the model"
             )
         model = without_counts(model)
+    model = copy.deepcopy(model).to("cpu", torch.float32)
     inputs = _inputs(model.task, lengths)
     written = module_model(
         WholeModel(model),

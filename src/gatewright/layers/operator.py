@@ -32,7 +32,7 @@ def is_recorded(compiling: bool) -> bool:
     return torch.compiler.is_exporting() if compiling else torch._C._get_tracing_state() is not None
 
 
-def is_recorded_whole(input: Any, *, is_random: bool) -> bool:
+def is_recorded_whole(form: Form, input: Any, *, is_random: bool) -> bool:
     """Tell if a recorded call is to be the operator, rather than one operation after the other.
 
     Args:
@@ -43,9 +43,9 @@ def is_recorded_whole(input: Any, *, is_random: bool) -> bool:
     """
     tracing, in_onnx = torch._C._get_tracing_state() is not None, torch.onnx.is_in_onnx_export()
     is_packed = isinstance(input, PackedSequence)
+    if in_onnx and not is_packed and _is_single_step(form, input):
+        return False  # a model for streaming; operations are what all exporters know
     if tracing and in_onnx:  # torch's old exporter, which knows no operators but its own
-        if not is_packed and 1 in input.shape[:-1]:
-            return False  # a single step, for streaming
         raise BackendError(
             "torch.onnx.export with dynamo=False would write a copy of the cell for each step, for "
             "sequences as long as the example only; use gatewright.export(module, path, "
@@ -55,7 +55,7 @@ def is_recorded_whole(input: Any, *, is_random: bool) -> bool:
     if not (is_packed or is_random):
         return True
     if not (tracing or in_onnx):
-        return False  # torch.export itself says which sizes it has fixed
+        return False  # torch.export itself reports which sizes it has fixed
     if is_packed:
         raise BackendError(
             "torch would fix the lengths of a PackedSequence in what it records; pass the padded "
@@ -65,6 +65,12 @@ def is_recorded_whole(input: Any, *, is_random: bool) -> bool:
         "the layer is in training mode and draws random numbers (dropout or noise), which torch "
         "would record for the example's number of steps; call .eval() first"
     )
+
+
+def _is_single_step(form: Form, input: Tensor) -> bool:
+    """Tell if an input has one step, which is fixed: a step of an open number is a symbol."""
+    steps = input.shape[1 if form.batch_first and input.dim() == 3 else 0]
+    return isinstance(steps, int) and steps == 1
 
 
 def call_operator(
@@ -242,9 +248,9 @@ def backward(ctx: Any, gradients: Sequence[Tensor | None]) -> Any:
         tensor.detach().requires_grad_(needed)
         for tensor, needed in zip([input, *rest], needs, strict=True)
     ]
-    first, *lists = _divided(leaves, [1, *ctx.counts])
+    (event,), weights, states, further = _divided(leaves, [1, *ctx.counts])
     with torch.enable_grad():
-        outputs = _run(first[0], *lists, lengths, starts, *ctx.plan)
+        outputs = _run(event, weights, states, further, lengths, starts, *ctx.plan)
     pairs = [
         (output, gradient)
         for output, gradient in zip(outputs, gradients, strict=True)

@@ -128,10 +128,12 @@ class Recurrent(CellStack):
             repeated = fast_path(self).call(self, input, hx)
             if repeated is not None:
                 return repeated
-        if is_recorded(compiling) and is_recorded_whole(input, is_random=self.is_random()):
-            weights = read_weights(self.form, self.stores())
-            options = {"lengths": lengths, "starts": starts, "inputs": inputs}
-            return call_operator(self.form, weights, self.backend, input, hx, **options)
+        if is_recorded(compiling):
+            form = self.form
+            if is_recorded_whole(form, input, is_random=self._is_random()):
+                weights = read_weights(form, self.stores())
+                options = {"lengths": lengths, "starts": starts, "inputs": inputs}
+                return call_operator(form, weights, self.backend, input, hx, **options)
         if compiling and isinstance(input, PackedSequence):
             return _run_packed(self, input, hx, lengths, starts, inputs)
         output, states = self._run_call(input, hx, lengths, starts, inputs)
@@ -163,7 +165,7 @@ class Recurrent(CellStack):
             keep_runs=keep_runs,
         )
 
-    def is_random(self) -> bool:
+    def _is_random(self) -> bool:
         """Tell if a call draws random numbers: dropout between layers, or the cell's noise."""
         drops = bool(self.dropout) and self.num_layers > 1
         return self.training and (drops or bool(self.graph.noises))
