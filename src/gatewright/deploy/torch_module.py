@@ -39,8 +39,28 @@ def module_model(module: nn.Module, example: Any, *, dynamic_shapes: Any = None)
     training = module.training
     module.eval()
     try:
+        with torch.no_grad():
+            module(*arguments, **named)  # its own errors are clearer than those of a record
+        program = _recorded(module, arguments, named, dynamic_shapes)
+    finally:
+        module.train(training)
+    model = program.model_proto
+    _without_traces(model)
+    fold_weights(model)
+    return model
+
+
+def _recorded(
+    module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], dynamic_shapes: Any
+) -> Any:
+    """Let torch's exporter write the module.
+
+    Raises:
+        GatewrightError: with the reason, where it cannot.
+    """
+    try:
         with _quiet():
-            program = torch.onnx.export(
+            return torch.onnx.export(
                 module,
                 arguments,
                 kwargs=named,
@@ -52,13 +72,6 @@ def module_model(module: nn.Module, example: Any, *, dynamic_shapes: Any = None)
             )
     except Exception as error:
         raise _refusal(module, error) from error
-    finally:
-        module.train(training)
-    assert program is not None
-    model = program.model_proto
-    _without_traces(model)
-    fold_weights(model)
-    return model
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -70,7 +70,7 @@ def is_recorded_whole(form: Form, input: Any, *, is_random: bool) -> bool:
 def _is_single_step(form: Form, input: Tensor) -> bool:
     """Tell if an input has one step, which is fixed: a step of an open number is a symbol."""
     steps = input.shape[1 if form.batch_first and input.dim() == 3 else 0]
-    return isinstance(steps, int) and steps == 1
+    return not isinstance(steps, torch.SymInt) and int(steps) == 1
 
 
 def call_operator(
