@@ -15,13 +15,8 @@ from gatewright.backends.conditions import why_watched
 from gatewright.backends.run import Run
 from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments, check_effect, check_flags, find_cell
-from gatewright.layers.call_inputs import CallInputs, pack_call, read_weights
-from gatewright.layers.call_results import (
-    CallResults,
-    unpack_results,
-    unpack_values,
-    without_views,
-)
+from gatewright.layers.call_inputs import pack_call, read_weights
+from gatewright.layers.call_results import unpack_results, unpack_values, without_views
 from gatewright.layers.cell_stack import CellStack
 from gatewright.layers.constants import freeze_constants
 from gatewright.layers.explain import explained, measured
@@ -151,19 +146,12 @@ class Recurrent(CellStack):
         call = pack_call(
             self.form, weights, input, hx, lengths=lengths, starts=starts, inputs=inputs
         )
-        return unpack_results(call, self._run_layers(call))
+        results = run_layers(call, self.backend, **self._randomness())
+        return unpack_results(call, results)
 
-    def _run_layers(
-        self, call: CallInputs, *, trace: bool = False, keep_runs: bool = False
-    ) -> CallResults:
-        return run_layers(
-            call,
-            self.backend,
-            training=self.training,
-            dropout=self.dropout,
-            trace=trace,
-            keep_runs=keep_runs,
-        )
+    def _randomness(self) -> dict[str, Any]:
+        """The options of `run_layers` that decide on random numbers."""
+        return {"training": self.training, "dropout": self.dropout}
 
     def _is_random(self) -> bool:
         """Tell if a call draws random numbers: dropout between layers, or the cell's noise."""
@@ -204,7 +192,8 @@ class Recurrent(CellStack):
                 inputs=inputs,
                 hold=hold,
             )
-            return unpack_values(call, self._run_layers(call, trace=True))
+            results = run_layers(call, self.backend, **self._randomness(), trace=True)
+            return unpack_values(call, results)
 
     def stepper(self, batch_size: int = 1, *, dtype: torch.dtype | None = None) -> Stepper:
         """Run the layer one streamed step at a time, on buffers of its own; see `Stepper`.
@@ -277,7 +266,7 @@ class Recurrent(CellStack):
             inputs=inputs,
             hold=hold,
         )
-        return self._run_layers(call, keep_runs=True).runs
+        return run_layers(call, self.backend, **self._randomness(), keep_runs=True).runs
 
 
 @_disable_dynamo  # torch's own: it imports the compiler when it is called, which is there then
