@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pack_sequence
 
 import gatewright as gw
 from gatewright.errors import ArgumentError, BackendError
-from gatewright.layers.operator import form_of, form_text
+from gatewright.layers.operator import ONNX_EXPORT, form_of, form_text
 from tolerances import close
 
 onnx = pytest.importorskip("onnx", reason="the models are checked by onnx (extra `test`)")
@@ -185,10 +185,10 @@ def test_one_call_exports_a_module(tmp_path: Path) -> None:
     (path,) = gw.export(model, tmp_path / "tagger.onnx", example=inputs(2, 5))
     assert model.training and model.head.training
     written = onnx.load(path)
-    found = kinds(written.graph)
+    operators = kinds(written.graph)
     # The weights are there as the nodes read them: nothing is computed from them at run time.
-    assert found["LSTM"] == 4 and found["GRU"] == 1 and found["Scan"] == 1
-    assert sum(found.values()) < 60
+    assert operators["LSTM"] == 4 and operators["GRU"] == 1 and operators["Scan"] == 1
+    assert sum(operators.values()) < 60
     weights = {tensor.name for tensor in written.graph.initializer}
     moved = [n for n in written.graph.node if n.op_type in ("Slice", "Concat", "Transpose")]
     assert not [node for node in moved if set(node.input) <= weights]
@@ -225,6 +225,16 @@ def test_further_inputs_and_learned_starts_go_out(tmp_path: Path) -> None:
 
 
 # Refusals: nothing is written whose number of steps is fixed.
+def test_an_export_without_the_translations_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ONNX_EXPORT, "has_translation", False)
+    path = tmp_path / "model.onnx"
+    with pytest.raises(Exception, match=r"custom_translation_table=gatewright\.onnx_translations"):
+        torch.onnx.export(gw.GRU(3, 4).eval(), (torch.randn(5, 2, 3),), str(path), dynamo=True)
+    assert not path.exists()
+
+
 def test_what_would_fix_the_time_is_refused(tmp_path: Path) -> None:
     path, x = tmp_path / "model.onnx", torch.randn(2, 5, 3)
     layer = gw.GRU(3, 4, 2, batch_first=True, dropout=0.5)
@@ -235,6 +245,8 @@ def test_what_would_fix_the_time_is_refused(tmp_path: Path) -> None:
         torch.onnx.export(nn.Sequential(layer), (x[:1],), str(path), dynamo=False)
     with pytest.raises(BackendError, match=r"call \.eval\(\) first"):
         torch.jit.trace(layer.train(), (x,))
+    with pytest.raises(BackendError, match=r"call \.eval\(\) first"):
+        torch.export.export(layer, (x,))
     packed = pack_sequence([x[0], x[1, :3]])
     with pytest.raises(BackendError, match="lengths= as a tensor"):
         torch.jit.trace(lambda event: layer.eval()(packed._replace(data=event))[0].data, packed[0])

@@ -11,7 +11,7 @@ from gatewright.errors import BackendError
 from gatewright.exports.onnx import LayerGraph, state_tensors
 from gatewright.exports.onnx_step import GraphBuilder
 from gatewright.graph.sizes import number
-from gatewright.layers.operator import form_of, weights_by_place
+from gatewright.layers.operator import ONNX_EXPORT, form_of, weights_by_place
 
 INT32 = 6  # of onnx.TensorProto
 
@@ -32,6 +32,7 @@ def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
     `gatewright.export(module, "model.onnx", example=x)` does the same in one call.
     """
+    ONNX_EXPORT.has_translation = True
     return {torch.ops.gatewright.recurrent.default: _translate}
 
 

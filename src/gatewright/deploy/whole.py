@@ -49,7 +49,7 @@ class WholeModel(nn.Module):
 
 
 @dataclass(frozen=True)
-class Input:
+class ModelInput:
     """An input of a whole model: an example, the names of its axes that vary, and its meaning."""
 
     example: Tensor
@@ -144,31 +144,32 @@ def _padded(sequences: Any) -> dict[str, NDArray[Any]]:
     return {"x": x.transpose(0, 1).contiguous().numpy(), "lengths": lengths.numpy()}
 
 
-def _inputs(task: Any, lengths: bool) -> dict[str, Input]:
+def _inputs(task: Any, lengths: bool) -> dict[str, ModelInput]:
     """The inputs of a task's model by name."""
+    sequences = {0: "B", 1: "T"}
     if isinstance(task, NextSymbol):
+        example = torch.zeros(ROWS, STEPS, dtype=torch.int64)
         meaning = "(batch, time): the numbers of the symbols, in the order of the labels"
-        return {"x": Input(torch.zeros(ROWS, STEPS, dtype=torch.int64), {0: "B", 1: "T"}, meaning)}
+        return {"x": ModelInput(example, sequences, meaning)}
     channels = ", ".join(task.seen.channels)
     if isinstance(task, Forecast):
-        meaning = (
-            f"(batch, {task.window}, {task.inputs}): the last {task.window} steps of {channels}"
-        )
-        inputs = {"x": Input(torch.ones(ROWS, task.window, task.inputs), {0: "B"}, meaning)}
+        example = torch.ones(ROWS, task.window, task.inputs)
+        shape = f"(batch, {task.window}, {task.inputs})"
+        meaning = f"{shape}: the last {task.window} steps of {channels}"
+        inputs = {"x": ModelInput(example, {0: "B"}, meaning)}
         if task.known:
-            meaning = (
-                f"(batch, {task.horizon}, {len(task.known)}): {', '.join(task.known)} in the "
-                f"{task.horizon} steps to forecast"
-            )
-            known = torch.ones(ROWS, task.horizon, len(task.known))
-            inputs["known"] = Input(known, {0: "B"}, meaning)
+            example = torch.ones(ROWS, task.horizon, len(task.known))
+            shape = f"(batch, {task.horizon}, {len(task.known)})"
+            meaning = f"{shape}: {', '.join(task.known)} in the {task.horizon} steps to forecast"
+            inputs["known"] = ModelInput(example, {0: "B"}, meaning)
         return inputs
+    example = torch.ones(ROWS, STEPS, task.inputs)
     meaning = f"(batch, time, {task.inputs}): the values as recorded of {channels}"
-    inputs = {"x": Input(torch.ones(ROWS, STEPS, task.inputs), {0: "B", 1: "T"}, meaning)}
+    inputs = {"x": ModelInput(example, sequences, meaning)}
     if lengths:
-        steps = torch.arange(STEPS, STEPS - ROWS, -1)
         meaning = "(batch,): the steps of each sequence; later values of x are not read"
-        inputs["lengths"] = Input(steps, {0: "B"}, meaning)
+        steps = torch.arange(STEPS, STEPS - ROWS, -1)
+        inputs["lengths"] = ModelInput(steps, {0: "B"}, meaning)
     return inputs
 
 
@@ -184,7 +185,7 @@ def _name_outputs(written: Any, task: Any) -> None:
                 names_of[position] = new.get(name, name)
 
 
-def _describe(written: Any, model: Model, inputs: Mapping[str, Input]) -> None:
+def _describe(written: Any, model: Model, inputs: Mapping[str, ModelInput]) -> None:
     """Write the task, the inputs and the outputs into the metadata, as JSON."""
     from onnx import helper
 

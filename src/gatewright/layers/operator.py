@@ -9,6 +9,7 @@ with it runs wherever this module is imported; `deploy/onnx_table.py` translates
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +28,21 @@ from gatewright.layers.sequences import check_axes
 from gatewright.layers.weights.stored_names import Place
 
 
+@dataclass
+class OnnxExport:
+    """The state of this process's exports to ONNX.
+
+    Attributes:
+        has_translation: Whether `gatewright.onnx_translations` was called. Without it torch's
+            exporter stops at the operator, with a message that names no remedy.
+    """
+
+    has_translation: bool = False
+
+
+ONNX_EXPORT = OnnxExport()
+
+
 def is_recorded(compiling: bool) -> bool:
     """Tell if torch.export or torch.jit.trace records a call, to run it at other sizes."""
     return torch.compiler.is_exporting() if compiling else torch._C._get_tracing_state() is not None
@@ -41,30 +57,29 @@ def is_recorded_whole(form: Form, input: Any, *, is_random: bool) -> bool:
     Raises:
         BackendError: if it can be neither without holding at the example's sizes only.
     """
-    tracing, in_onnx = torch._C._get_tracing_state() is not None, torch.onnx.is_in_onnx_export()
     is_packed = isinstance(input, PackedSequence)
-    if in_onnx and not is_packed and _is_single_step(form, input):
-        return False  # a model for streaming; operations are what all exporters know
-    if tracing and in_onnx:  # torch's old exporter, which knows no operators but its own
-        raise BackendError(
-            "torch.onnx.export with dynamo=False would write a copy of the cell for each step, for "
-            "sequences as long as the example only; use gatewright.export(module, path, "
-            "example=...), or pass dynamo=True and "
-            "custom_translation_table=gatewright.onnx_translations()"
-        )
-    if not (is_packed or is_random):
-        return True
-    if not (tracing or in_onnx):
-        return False  # torch.export itself reports which sizes it has fixed
+    if torch.onnx.is_in_onnx_export():
+        if not is_packed and _is_single_step(form, input):
+            return False  # a model for streaming; operations are what all exporters know
+        if torch._C._get_tracing_state() is not None:
+            # torch's old exporter knows no operators but its own.
+            raise BackendError(
+                "torch.onnx.export with dynamo=False would write a copy of the cell for each step, "
+                "for sequences as long as the example only; use gatewright.export(module, path, "
+                "example=...), or pass dynamo=True and "
+                "custom_translation_table=gatewright.onnx_translations()"
+            )
     if is_packed:
         raise BackendError(
             "torch would fix the lengths of a PackedSequence in what it records; pass the padded "
             "sequences, and lengths= as a tensor"
         )
-    raise BackendError(
-        "the layer is in training mode and draws random numbers (dropout or noise), which torch "
-        "would record for the example's number of steps; call .eval() first"
-    )
+    if is_random:
+        raise BackendError(
+            "the layer is in training mode and draws random numbers (dropout or noise), which "
+            "torch would record for the example's number of steps; call .eval() first"
+        )
+    return True
 
 
 def _is_single_step(form: Form, input: Tensor) -> bool:
@@ -210,6 +225,12 @@ def _(
     form: str,
     backend: str,
 ) -> list[Tensor]:
+    if torch.onnx.is_in_onnx_export() and not ONNX_EXPORT.has_translation:
+        raise BackendError(
+            "torch.onnx.export has no translation of a gatewright layer; pass "
+            "custom_translation_table=gatewright.onnx_translations(), or use "
+            "gatewright.export(module, path, example=...)"
+        )
     decoded = form_of(form)
     like = weights[0] if weights else input
     *lead, _ = input.shape
