@@ -92,7 +92,8 @@ TRAINS = pytest.mark.slow(instead="test_onnx_models.py::test_tags_go_out_read_bo
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/layers.md", pytest.param("docs/onnx.md", marks=TRAINS)]
+    "page",
+    ["README.md", "docs/layers.md", "docs/convert.md", pytest.param("docs/onnx.md", marks=TRAINS)],
 )
 def test_code_with_imports_runs(page: str, tmp_path: Path):
     blocks = re.findall(r"(?s)```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"))
@@ -101,8 +102,7 @@ def test_code_with_imports_runs(page: str, tmp_path: Path):
     for number, block in enumerate(complete):
         file = tmp_path / f"block{number}.py"
         file.write_text(block, encoding="utf-8")
-        command = [sys.executable, file]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        done = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 
 
