@@ -88,7 +88,13 @@ def test_the_readme_is_short_and_shows_the_installation_first():
     assert "pip install" in screen and "x = torch.randn" in screen
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/layers.md", "docs/convert.md"])
+TRAINS = pytest.mark.slow(instead="test_onnx_models.py::test_tags_go_out_read_both_ways")
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/layers.md", "docs/convert.md", pytest.param("docs/onnx.md", marks=TRAINS)],
+)
 def test_code_with_imports_runs(page: str, tmp_path: Path):
     blocks = re.findall(r"(?s)```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"))
     complete = [block for block in blocks if "import gatewright" in block]

@@ -146,5 +146,5 @@ def test_a_text_with_counts_on_the_command_line(
     assert exit_code(command, monkeypatch) == 2
     assert "error: the model of a text is mixed with counts" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["prose"]
-    assert exit_code([*command, "--without-counts"], monkeypatch) == 0
+    assert exit_code([*command, "--network-only"], monkeypatch) == 0
     assert capsys.readouterr().out.split() == [f"{tmp_path}/prose.h", f"{tmp_path}/prose.c"]

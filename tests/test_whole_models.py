@@ -99,10 +99,10 @@ def test_the_forecast_is_that_of_predict() -> None:
 
 def test_a_text_goes_out_without_its_counts_only_when_asked(tmp_path: Path) -> None:
     model = model_of("counted text")
-    with pytest.raises(ArgumentError, match="--without-counts"):
+    with pytest.raises(ArgumentError, match="--network-only"):
         gw.export(model, tmp_path / "text.py")
     assert list(tmp_path.iterdir()) == []
-    (file,) = gw.export(model, tmp_path / "text.py", without_counts=True)
+    (file,) = gw.export(model, tmp_path / "text.py", network_only=True)
     assert "the probability of each next symbol" in file.read_text()
 
 

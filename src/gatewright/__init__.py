@@ -85,6 +85,8 @@ if TYPE_CHECKING:
     from gatewright.data.reading import read
     from gatewright.deploy.convert import convert
     from gatewright.deploy.export import export
+    from gatewright.deploy.onnx_table import onnx_translations
+    from gatewright.deploy.whole import input_arrays
     from gatewright.layers.check import check_cell
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
@@ -108,6 +110,8 @@ _LATER = {
     "compare": "training.train",
     "convert": "deploy.convert",
     "export": "deploy.export",
+    "onnx_translations": "deploy.onnx_table",
+    "input_arrays": "deploy.whole",
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
@@ -171,6 +175,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_tanh",
     "init",
+    "input_arrays",
     "layer_norm",
     "linear",
     "load",
@@ -182,6 +187,7 @@ __all__ = [
     "memory",
     "minimum",
     "noise",
+    "onnx_translations",
     "parameter",
     "predict",
     "probes",

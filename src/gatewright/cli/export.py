@@ -1,4 +1,4 @@
-"""`gatewright export`: a trained model as C, JavaScript or NumPy."""
+"""`gatewright export`: a trained model as C, JavaScript, NumPy or ONNX."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ def export(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Of onnx: one step at a time, states in and out.")
     ] = False,
+    network_only: Annotated[
+        bool,
+        typer.Option("--network-only", help="Leave out the counts that a text is mixed with."),
+    ] = False,
     values: Annotated[
         bool, typer.Option("--values", help="Of js and python: show every gate of a step.")
     ] = False,
@@ -38,10 +42,6 @@ def export(
             show_default="made-up ones",
         ),
     ] = None,
-    without_counts: Annotated[
-        bool,
-        typer.Option("--without-counts", help="Leave out the counts that a text is mixed with."),
-    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -61,9 +61,9 @@ def export(
         load(model),
         path,
         streaming=streaming,
+        network_only=network_only,
         values=values,
         data=data,
-        without_counts=without_counts,
         overwrite=overwrite,
     )
     for file in files:

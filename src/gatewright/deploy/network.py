@@ -38,7 +38,7 @@ RECORDED_WINDOWS = 4
 
 
 def exported_network(
-    model: Any, name: str, *, values: bool = False, without_counts: bool = False
+    model: Any, name: str, *, values: bool = False, network_only: bool = False
 ) -> ExportedNetwork:
     """A layer, or a trained model whole: from raw values to probabilities or quantiles.
 
@@ -46,7 +46,7 @@ def exported_network(
         model: A layer, or a model of `train` or `load`.
         name: Begins the names of the program.
         values: Whether the program keeps every named value of a step.
-        without_counts: Whether a text model that is mixed with counts goes out without them.
+        network_only: Whether a text model that is mixed with counts goes out without them.
 
     Raises:
         ArgumentError: with the reason why it cannot go out, and what can be done.
@@ -55,7 +55,7 @@ def exported_network(
     if isinstance(model, Recurrent):
         network = network_of_layer(model, name, values=values)
     elif isinstance(model, Model):
-        network = _network_of_model(model, name, values, without_counts)
+        network = _network_of_model(model, name, values, network_only)
     else:
         raise ArgumentError(
             f"a {type(model).__name__} cannot be exported; expected a layer of gatewright or a "
@@ -70,14 +70,12 @@ def exported_network(
     return network
 
 
-def _network_of_model(
-    model: Model, name: str, values: bool, without_counts: bool
-) -> ExportedNetwork:
-    if model.completion is not None and not without_counts:
+def _network_of_model(model: Model, name: str, values: bool, network_only: bool) -> ExportedNetwork:
+    if model.completion is not None and not network_only:
         raise ArgumentError(
             "the model of a text is mixed with counts of its training text, which cannot be "
             "exported; export its network without them: gw.export(model, path, "
-            "without_counts=True) (--without-counts). Its probabilities are then less exact"
+            "network_only=True) (--network-only). Its probabilities are then less exact"
         )
     model.check_weights()
     task: Any = model.task
