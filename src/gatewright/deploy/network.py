@@ -23,7 +23,7 @@ from gatewright.exports.network import (
 )
 from gatewright.exports.program import Array
 from gatewright.layers.recurrent import Recurrent
-from gatewright.tasks.forecast.base.transform import backward
+from gatewright.tasks.forecast.base.transform import backward_array
 from gatewright.tasks.forecast.metrics import LEVELS
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.task import Batch
@@ -183,7 +183,7 @@ def _forecast(
     x = (x.to(model.scale.dtype) * model.scale + model.mean).double()
     if task.base is not None:
         for channel, transform in zip(task.places.targets, task.base.transforms, strict=True):
-            x[:, channel] = torch.from_numpy(backward(x[:, channel].numpy(), transform))
+            x[:, channel] = torch.from_numpy(backward_array(x[:, channel].numpy(), transform))
     x = x.to(model.scale.dtype)
     ends = range(task.window, steps + 1)
     windows = torch.stack([x[end - task.window : end] for end in ends], 1)
