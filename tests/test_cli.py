@@ -144,7 +144,7 @@ def test_a_process_ends_as_it_should():
         (["train", "vowels", "--cell", "lstn"], "lstn"),
         (["train", "vowels", "--cell", "window", "--page"], "the window network has none"),
         (["look", "nothing"], "names 0 models and 1 data sets; expected MODEL"),
-        (["look", "lstm", "--port", "99999"], "99999"),
+        (["look", "lstm", "--port", "99999"], "65535"),
         (["train", "vowels", "--cell", "my.py:Mine"], "there is no file my.py"),
         (["train", "vowels", "--horizon", "3"], "no horizon"),
         (["predict", "nowhere", "vowels"], "nowhere is no directory"),
