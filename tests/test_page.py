@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import gatewright as gw
-from gatewright.data import Recordings, Text
+from gatewright.data import Recordings, Text, load_vowels
 from gatewright.deploy.page import document_of, lesson_layer, look_at, page_of
 from gatewright.designs.design import PLAIN
 from gatewright.errors import ArgumentError
@@ -172,6 +172,37 @@ def test_a_model_without_data_gets_made_up_ones(name: str) -> None:
     steps = {example["steps"] for example in written["data"]}
     assert steps and (name != "hours" or steps == {model.task.window})
     assert written["memory"][0]["left"][0] == pytest.approx(1.0)
+
+
+def test_a_training_writes_the_page_with_right_and_wrong_answers(tmp_path: Path) -> None:
+    """The examples are of the test part, class by class, the first right and the first wrong."""
+    from gatewright.cli.training import _write_page
+
+    vowels = load_vowels()
+    torch.manual_seed(0)
+    task = Classify.of(vowels.train)
+    model = Model(task, "gru", NETWORKS["gru"].build(task, 6, PLAIN)).eval()
+    model.fit_scaling(vowels.train)
+    gw.save(model, tmp_path / "model")
+    _write_page(tmp_path / "model", "vowels")
+    page = (tmp_path / "model" / "look.html").read_text()
+    written = json.loads(elements(page).texts("script")[0])
+    assert written["title"] == "model"
+    judged = vowels.test
+    answers = model.predict(judged).argmax(-1)
+    firsts = [
+        int(own[0])
+        for right in (True, False)
+        for label in range(9)
+        if len(own := np.flatnonzero((judged.labels == label) & ((answers == label) == right)))
+    ]
+    truths = [example["truth"] for example in written["data"]]
+    count = min(len(firsts), 12)
+    assert truths[:count] == [int(judged.labels[k]) for k in firsts[:count]]
+    assert [example["steps"] for example in written["data"]][:count] == [
+        len(judged.sequences[k]) for k in firsts[:count]
+    ]
+    assert isinstance(gw.load(tmp_path / "model"), Model)  # the page is no part of the model
 
 
 # The server.

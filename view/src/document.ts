@@ -348,15 +348,15 @@ function checkCell(cell: Json, path: string): void {
   for (const naming of ["code", "lesson"]) {
     text(diagrams[naming], `${path}.diagrams.${naming}`);
     list(formulas[naming], `${path}.formulas.${naming}`).forEach((item, k) => {
-      const here = `${path}.formulas.${naming}[${k}]`;
-      const formula = object(item, here);
-      text(formula["name"], `${here}.name`);
-      whole(formula["node"], `${here}.node`, 0, MOST_NUMBERS);
-      list(formula["parts"], `${here}.parts`).forEach((piece) => {
-        const part = object(piece, `${here}.parts`);
-        text(part["text"], `${here}.parts`);
-        bool(part["weight"], `${here}.parts`);
-        if (part["node"] !== null) whole(part["node"], `${here}.parts`, 0, MOST_NUMBERS);
+      const place = `${path}.formulas.${naming}[${k}]`;
+      const formula = object(item, place);
+      text(formula["name"], `${place}.name`);
+      whole(formula["node"], `${place}.node`, 0, MOST_NUMBERS);
+      list(formula["parts"], `${place}.parts`).forEach((piece) => {
+        const part = object(piece, `${place}.parts`);
+        text(part["text"], `${place}.parts`);
+        bool(part["weight"], `${place}.parts`);
+        if (part["node"] !== null) whole(part["node"], `${place}.parts`, 0, MOST_NUMBERS);
       });
     });
   }
@@ -401,17 +401,17 @@ function checkLayer(layer: Json, tensors: Json, path: string): void {
     refuse(`${path}.event`, `has size ${shown(eventSize)}; expected ${shown(layer["input_size"])}`);
   }
   for (const [name, item] of Object.entries(object(layer["states"], `${path}.states`))) {
-    const here = `${path}.states.${name}`;
-    const state = object(item, here);
-    inside(state["term"], `${here}.term`);
-    const update = terms[inside(state["update"], `${here}.update`)] as Json;
-    const size = whole(state["size"], `${here}.size`, 1, MOST_NUMBERS);
-    const shape = tensorShape(tensors, text(state["start"], `${here}.start`), `${here}.start`);
+    const place = `${path}.states.${name}`;
+    const state = object(item, place);
+    inside(state["term"], `${place}.term`);
+    const update = terms[inside(state["update"], `${place}.update`)] as Json;
+    const size = whole(state["size"], `${place}.size`, 1, MOST_NUMBERS);
+    const shape = tensorShape(tensors, text(state["start"], `${place}.start`), `${place}.start`);
     const own = (terms[state["term"] as number] as Json)["size"];
     if (shape.length !== 1 || shape[0] !== size || own !== size || update["size"] !== size) {
-      refuse(here, `has size ${size}, and its term, start or update another one`);
+      refuse(place, `has size ${size}, and its term, start or update another one`);
     }
-    list(state["carry"], `${here}.carry`).forEach((index) => inside(index, `${here}.carry`));
+    list(state["carry"], `${place}.carry`).forEach((index) => inside(index, `${place}.carry`));
   }
   list(layer["memory_gates"], `${path}.memory_gates`).forEach((item) => {
     const gate = object(item, `${path}.memory_gates`);

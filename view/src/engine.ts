@@ -95,7 +95,7 @@ export interface Run {
   model: Model;
   /** The sequence that was run, after the cut. */
   sequence: Sequence;
-  /** For each step that was run, its step in the sequence that was given. */
+  /** For each step that was run, its step in the sequence that was passed. */
   times: Int32Array;
   options: RunOptions;
   layers: LayerRun[];
@@ -273,8 +273,8 @@ async function sliced<Result>(work: Generator<void, Result>, signal?: AbortSigna
   }
 }
 
-function* runSteps(model: Model, given: Sequence, options: RunOptions): Generator<void, Run> {
-  const { sequence, times } = afterCut(model, given, options.cut ?? null);
+function* runSteps(model: Model, original: Sequence, options: RunOptions): Generator<void, Run> {
+  const { sequence, times } = afterCut(model, original, options.cut ?? null);
   checkSequence(model, sequence);
   for (const hold of options.holds ?? []) checkHold(model, hold);
   const earlier = options.earlier?.model === model ? options.earlier : undefined;
@@ -332,32 +332,32 @@ function* runSteps(model: Model, given: Sequence, options: RunOptions): Generato
 
 function afterCut(
   model: Model,
-  given: Sequence,
+  original: Sequence,
   cut: Cut | null,
 ): { sequence: Sequence; times: Int32Array } {
-  const all = Int32Array.from({ length: given.steps }, (_, t) => t);
+  const all = Int32Array.from({ length: original.steps }, (_, t) => t);
   const inputs = model.task.inputs;
-  if (cut === null || cut.steps.length === 0) return { sequence: given, times: all };
+  if (cut === null || cut.steps.length === 0) return { sequence: original, times: all };
   const out = new Set(cut.steps);
   if (cut.how === "neutral") {
-    const values = given.values.slice();
-    for (const t of out) if (t >= 0 && t < given.steps) values.set(model.neutral, t * inputs);
-    return { sequence: { ...given, values }, times: all };
+    const values = original.values.slice();
+    for (const t of out) if (t >= 0 && t < original.steps) values.set(model.neutral, t * inputs);
+    return { sequence: { ...original, values }, times: all };
   }
   const times = all.filter((t) => !out.has(t));
   const rowsOf = (data: Float64Array, size: number) => {
-    const kept = new Float64Array(times.length * size);
-    times.forEach((t, row) => kept.set(data.subarray(t * size, (t + 1) * size), row * size));
-    return kept;
+    const rest = new Float64Array(times.length * size);
+    times.forEach((t, row) => rest.set(data.subarray(t * size, (t + 1) * size), row * size));
+    return rest;
   };
   const further = Object.fromEntries(
-    Object.entries(given.further).map(([name, matrix]) =>
+    Object.entries(original.further).map(([name, matrix]) =>
       name === "known"
         ? [name, matrix]
         : [name, { ...matrix, rows: times.length, data: rowsOf(matrix.data, matrix.size) }],
     ),
   );
-  const values = rowsOf(given.values, inputs);
+  const values = rowsOf(original.values, inputs);
   return { sequence: { steps: times.length, values, further }, times };
 }
 
@@ -414,16 +414,16 @@ function checkHold(model: Model, hold: Hold): void {
 function valueOf(layers: readonly LayerRun[], name: string): Values {
   const split = name.lastIndexOf(".");
   // A value of a cell within the cell has a point in its name: the layer's name decides.
-  const found = layers
+  const match = layers
     .map((run) => ({ run, own: name.slice(run.layer.document.name.length + 1) }))
     .find(
       ({ run, own }) =>
         name.startsWith(`${run.layer.document.name}.`) && own in run.layer.document.named,
     );
-  if (found === undefined) {
+  if (match === undefined) {
     throw new RangeError(`there is no value ${name.slice(split + 1)} of ${name.slice(0, split)}`);
   }
-  const { run, own } = found;
+  const { run, own } = match;
   const index = run.layer.document.named[own]!;
   const data = run.recorded.get(index)!;
   return { rows: run.steps, size: data.length / run.steps, data };
