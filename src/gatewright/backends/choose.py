@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import llvm, reference, triton
+from gatewright.backends.int8 import check_columns
+from gatewright.backends.int8_stream import Int8ReferenceStream
 from gatewright.backends.reference_stream import ReferenceStream
 from gatewright.backends.run import PreparedRun, Result, Run
 from gatewright.backends.stream import Stream
@@ -107,20 +109,28 @@ def open_stream(
     sizes: Sequence[Mapping[str, int]],
     rows: int,
     dtype: torch.dtype,
+    *,
+    int8: bool = False,
 ) -> tuple[Stream, str | None]:
     """Open a stream on the backend of a name; also return the reason why it is not a faster one.
 
     Args:
         sizes: Numbers for "input" and "hidden" at each layer.
+        int8: Whether its products are in int8; see `backends/int8.py`.
 
     Raises:
         BackendError: if the backend was asked for by name and cannot run the graph.
+        SizeError: if the sums of a product in int8 could exceed 32 bits.
     """
+    if int8:
+        for numbers in sizes:
+            check_columns(graph, numbers)
+    in_torch = Int8ReferenceStream if int8 else ReferenceStream
     if backend == "reference":
-        return ReferenceStream(graph, sizes, rows, dtype), None
+        return in_torch(graph, sizes, rows, dtype), None
     reason = llvm.why_no_stream(graph)
     if reason is None:
-        return llvm.open_stream(graph, sizes, rows, dtype), None
+        return llvm.open_stream(graph, sizes, rows, dtype, int8=int8), None
     if backend == "llvm":
         raise BackendError(f'backend="llvm" cannot stream this: {reason}; backend="auto" can')
-    return ReferenceStream(graph, sizes, rows, dtype), reason
+    return in_torch(graph, sizes, rows, dtype), reason

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import reference
+from gatewright.backends.run import Result, Run
 from gatewright.backends.step import step_run
 from gatewright.backends.stream import Array
 from gatewright.graph import Graph
@@ -52,15 +53,18 @@ class ReferenceStream:
             {name: tensor.numpy() for name, tensor in layer.items()} for layer in self.state_buffers
         ]
 
+    def step(self, layer: int, run: Run) -> Result:
+        """Run a single step of a layer."""
+        return reference.run(run)
+
     @torch.no_grad()
     def advance(self) -> None:
         event_name = self.graph.equations.event
         event = self.input_buffers[event_name]
-        for sizes, weights, states in zip(
-            self.sizes, self.weights, self.state_buffers, strict=True
-        ):
+        for layer, states in enumerate(self.state_buffers):
             inputs = {**self.input_buffers, event_name: event}
-            result = reference.run(step_run(self.graph, sizes, weights, inputs, states))
+            run = step_run(self.graph, self.sizes[layer], self.weights[layer], inputs, states)
+            result = self.step(layer, run)
             event = result.output
             # A state after the step may be the tensor of another one before it, so all are
             # copied before any buffer changes.
