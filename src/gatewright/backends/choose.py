@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gatewright.backends import llvm, reference, triton
 from gatewright.backends.int8 import check_columns
-from gatewright.backends.int8_stream import Int8ReferenceStream
 from gatewright.backends.reference_stream import ReferenceStream
 from gatewright.backends.run import PreparedRun, Result, Run
 from gatewright.backends.stream import Stream
@@ -38,7 +38,7 @@ class Backend:
     describe: Callable[[Run], list[str]] = lambda run: []
 
 
-#: The fastest first; the last one runs everything.
+#: The fastest first; the reference runs everything.
 BACKENDS: dict[str, Backend] = {
     "llvm": Backend(llvm.run, llvm.why_not, describe=llvm.describe),
     "triton": Backend(
@@ -47,6 +47,11 @@ BACKENDS: dict[str, Backend] = {
         'it has been tested without a GPU only; backend="triton" asks for it',
     ),
     "reference": Backend(reference.run, reference.why_not),
+    "int8": Backend(
+        partial(reference.run, int8=True),
+        reference.why_not_int8,
+        'its products are rounded to int8; backend="int8" asks for it',
+    ),
 }
 
 
@@ -125,12 +130,11 @@ def open_stream(
     if int8:
         for numbers in sizes:
             check_columns(graph, numbers)
-    in_torch = Int8ReferenceStream if int8 else ReferenceStream
-    if backend == "reference":
-        return in_torch(graph, sizes, rows, dtype), None
+    if backend in ("reference", "int8"):
+        return ReferenceStream(graph, sizes, rows, dtype, int8=int8), None
     reason = llvm.why_no_stream(graph)
     if reason is None:
         return llvm.open_stream(graph, sizes, rows, dtype, int8=int8), None
     if backend == "llvm":
         raise BackendError(f'backend="llvm" cannot stream this: {reason}; backend="auto" can')
-    return in_torch(graph, sizes, rows, dtype), reason
+    return ReferenceStream(graph, sizes, rows, dtype, int8=int8), reason

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import reference
-from gatewright.backends.run import Result, Run
 from gatewright.backends.step import step_run
 from gatewright.backends.stream import Array
 from gatewright.graph import Graph
@@ -22,9 +21,15 @@ class ReferenceStream:
     backend: str = "reference"
 
     def __init__(
-        self, graph: Graph, sizes: Sequence[Mapping[str, int]], rows: int, dtype: torch.dtype
+        self,
+        graph: Graph,
+        sizes: Sequence[Mapping[str, int]],
+        rows: int,
+        dtype: torch.dtype,
+        *,
+        int8: bool = False,
     ) -> None:
-        self.graph, self.sizes = graph, sizes
+        self.graph, self.sizes, self.int8 = graph, sizes, int8
         self.weights: list[dict[str, Tensor]] = []
 
         def buffer(size: Size, numbers: Mapping[str, int]) -> Tensor:
@@ -53,18 +58,16 @@ class ReferenceStream:
             {name: tensor.numpy() for name, tensor in layer.items()} for layer in self.state_buffers
         ]
 
-    def step(self, layer: int, run: Run) -> Result:
-        """Run a single step of a layer."""
-        return reference.run(run)
-
     @torch.no_grad()
     def advance(self) -> None:
         event_name = self.graph.equations.event
         event = self.input_buffers[event_name]
-        for layer, states in enumerate(self.state_buffers):
+        for sizes, weights, states in zip(
+            self.sizes, self.weights, self.state_buffers, strict=True
+        ):
             inputs = {**self.input_buffers, event_name: event}
-            run = step_run(self.graph, self.sizes[layer], self.weights[layer], inputs, states)
-            result = self.step(layer, run)
+            step = step_run(self.graph, sizes, weights, inputs, states)
+            result = reference.run(step, int8=self.int8)
             event = result.output
             # A state after the step may be the tensor of another one before it, so all are
             # copied before any buffer changes.

@@ -33,6 +33,9 @@ def export(
     values: Annotated[
         bool, typer.Option("--values", help="Of js and python: show every gate of a step.")
     ] = False,
+    precision: Annotated[
+        str, typer.Option(help="float32, or int8: a quarter of the bytes, products in integers.")
+    ] = "float32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -48,6 +51,14 @@ def export(
     path = Path(f"{model}{ENDINGS[to]}") if out is None else out
     if path.suffix != ENDINGS[to]:
         raise ArgumentError(f"--out is {path}; a file of {to} ends in {ENDINGS[to]}")
-    for file in run(load(model), path, streaming=streaming, values=values, overwrite=overwrite):
+    files = run(
+        load(model),
+        path,
+        streaming=streaming,
+        values=values,
+        precision=precision,
+        overwrite=overwrite,
+    )
+    for file in files:
         print(printable(str(file)))
         print(on_screen(f"{file.stat().st_size:,} bytes"), file=sys.stderr)

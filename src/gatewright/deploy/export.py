@@ -9,6 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from torch import nn
+
+from gatewright.backends.int8 import check_columns
+from gatewright.deploy.int8 import check_precision, layers_in_int8
 from gatewright.deploy.stream import stream_network
 from gatewright.errors import ArgumentError
 from gatewright.exports import c, javascript, python
@@ -39,6 +43,7 @@ def export(
     streaming: bool = False,
     lengths: bool = False,
     values: bool = False,
+    precision: str = "float32",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write a layer or a trained model as a program that runs without this package.
@@ -59,23 +64,25 @@ def export(
             sequences. The other languages always do.
         lengths: Of ONNX: have an input with the steps of each sequence.
         values: Whether the program shows every named value of a step, such as the gates.
+        precision: "float32", or "int8": the matrices of the recurrent layers in a quarter of the
+            bytes, and their products in integers (docs/int8.md).
         overwrite: Replace files that exist.
 
     Returns:
         The files that were written.
 
     Raises:
-        ArgumentError: if the model cannot run event by event, the ending is none of these, or a
-            file exists.
+        ArgumentError: if the model cannot run event by event, the ending or the precision is none
+            of these, or a file exists.
     """
-    path = Path(path)
+    path, int8 = Path(path), check_precision(precision)
     if path.suffix == ".onnx":
         if values:
             raise ArgumentError(
                 "values is True; an ONNX model shows its outputs only: leave it out"
             )
         check_new_file(path, overwrite=overwrite)
-        content = onnx_bytes(model, _name(path), streaming=streaming, lengths=lengths)
+        content = onnx_bytes(model, _name(path), streaming=streaming, lengths=lengths, int8=int8)
         write_file(path, content, overwrite=overwrite)
         return [path]
     if path.suffix not in LANGUAGES:
@@ -94,7 +101,7 @@ def export(
             f"values is True, and a {path.suffix} file has no place for every value of a step; "
             "export to .js or .py, or leave values out"
         )
-    files = write(stream_network(model, _name(path), values=values))
+    files = write(_network(model, _name(path), values=values, int8=int8))
     targets = {path.with_suffix(ending): text for ending, text in files.items()}
     for target in targets:
         check_new_file(target, overwrite=overwrite)
@@ -103,7 +110,17 @@ def export(
     return list(targets)
 
 
-def onnx_bytes(model: Any, name: str, *, streaming: bool, lengths: bool) -> bytes:
+def _network(model: Any, name: str, *, values: bool, int8: bool) -> ExportedNetwork:
+    """The network of a program; that in int8 has recorded its answers in int8."""
+    if not int8 or not isinstance(model, nn.Module):
+        return stream_network(model, name, values=values)
+    with layers_in_int8(model):
+        return stream_network(model, name, values=values).in_int8()
+
+
+def onnx_bytes(
+    model: Any, name: str, *, streaming: bool, lengths: bool, int8: bool = False
+) -> bytes:
     """A layer as the content of an ONNX file.
 
     Raises:
@@ -134,7 +151,9 @@ def onnx_bytes(model: Any, name: str, *, streaming: bool, lengths: bool) -> byte
         ) from error
     for further in model.graph.equations.inputs:
         further_size(model.form, further)  # refuses one that cannot fit all layers
-    written = layer_model(model, streaming=streaming, lengths=lengths, name=name)
+    for position in range(model.num_layers if int8 else 0):
+        check_columns(model.graph, model.sizes(position))
+    written = layer_model(model, streaming=streaming, lengths=lengths, name=name, int8=int8)
     content: bytes = written.SerializeToString()
     return content
 

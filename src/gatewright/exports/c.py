@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.exports.int8 import C_FUNCTIONS, c_codes, c_product
 from gatewright.exports.network import ExportedNetwork
 from gatewright.exports.program import Array, Element, Product, StepProgram
 from gatewright.exports.statements import Dialect
@@ -42,6 +43,7 @@ OPERATIONS: Mapping[str, str] = {
 
 #: The functions that a source may call, each with those that it calls itself.
 FUNCTIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    **C_FUNCTIONS,
     "gw_exp": (
         (),
         """\
@@ -187,14 +189,16 @@ def number(value: float) -> str:
     return f"{text}f" if any(mark in text for mark in ".e") else f"{text}.0f"
 
 
-def product(statement: Product, matrices: Mapping[str, NDArray[np.float32]]) -> list[str]:
+def product(statement: Product, program: StepProgram) -> list[str]:
     """The calls of a product, one for each head."""
     target, source = statement.target, statement.source
-    if statement.heads == 1:
-        rows, columns = matrices[statement.matrix].shape
+    heads, rows, columns = program.shape(statement)
+    if statement.matrix in program.int8_matrices:
+        addresses = pointer(target), pointer(source), statement.matrix
+        return c_product(*addresses, (heads, rows, columns), bounded=statement.bounded)
+    if heads == 1:
         call = f"{pointer(target)}, {statement.matrix}, {pointer(source)}, {rows}, {columns}"
         return [f"gw_product({call});"]
-    heads, rows, columns = matrices[statement.matrix].shape
     return [
         f"for (int head = 0; head < {heads}; head++) {{",
         f"    gw_product({pointer(target)} + head * {rows}, "
@@ -240,7 +244,7 @@ def header(network: ExportedNetwork) -> str:
  * A stream: {name}_reset(&state), then {name}_step(&state, {_arguments(network)}) for every event.
  * Each stream has a state of its own, and may be used by one thread at a time.
  *
- * State: {4 * network.state_size} bytes. Weights: {4 * network.weight_size} bytes.
+ * State: {4 * network.state_size} bytes. Weights: {network.weight_bytes} bytes.
  * A step: {network.multiply_adds} multiply-adds.
  */
 #ifndef {upper}_H
@@ -319,6 +323,9 @@ def _constants(network: ExportedNetwork) -> Iterator[str]:
         for label in network.labels:
             yield f"    {_literal(label)},"
         yield "};"
+    for name, int8 in network.int8_matrices():
+        yield from c_codes(name, int8)
+        yield from _constant(f"{name}_scales", int8.scales.numpy())
     for layer in network.layers:
         for name, matrix in layer.matrices.items():
             blocks = matrix if matrix.ndim == 3 else matrix[None]
@@ -383,7 +390,7 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
         yield f"float {array.name}[{array.size}];"
     for statement in program.statements:
         if isinstance(statement, Product):
-            yield from product(statement, program.matrices)
+            yield from product(statement, program)
         else:
             yield from C.lines(statement)
     yield from copy("output", program.output, program.output_size)
@@ -496,7 +503,7 @@ int main(void)
         }}
     }}
     printf("largest difference: %g\\n", (double)worst);
-    return worst < 1e-4f ? 0 : 1;
+    return worst < {number(network.tolerance)} ? 0 : 1;
 }}
 #endif"""
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.exports.int8 import JAVASCRIPT_FUNCTIONS, javascript_constants
 from gatewright.exports.network import ExportedNetwork, in_base64, value_name
 from gatewright.exports.program import Array, Element, Product, StepProgram
 from gatewright.exports.statements import Dialect
@@ -41,6 +42,7 @@ OPERATIONS: Mapping[str, str] = {
 
 #: The functions that a module may call.
 FUNCTIONS: Mapping[str, str] = {
+    **JAVASCRIPT_FUNCTIONS,
     "sigmoid": """\
 function sigmoid(x) {
   return 1 / (1 + Math.exp(-x));
@@ -99,10 +101,13 @@ def source_files(network: ExportedNetwork) -> dict[str, str]:
 
 def module(network: ExportedNetwork) -> str:
     """The module: constants, one function a layer, and `create`."""
+    constants = _joined(_constants(network))
     body = "\n".join(
         [*(line for layer in network.layers for line in _layer(layer)), *_create(network)]
     )
-    functions = "\n".join(text for name, text in FUNCTIONS.items() if f"{name}(" in body)
+    functions = "\n".join(
+        text for name, text in FUNCTIONS.items() if f"{name}(" in constants + body
+    )
     states = [state.name for layer in network.layers for state in layer.states.values()]
     return f"""\
 // {network.about}
@@ -126,7 +131,7 @@ function numbers(text) {{
   return Float64Array.from(new Float32Array(bytes.buffer));
 }}
 
-{_joined(_constants(network))}
+{constants}
 
 {body}
 """
@@ -165,6 +170,8 @@ def _value_names(network: ExportedNetwork) -> list[str]:
 def _constants(network: ExportedNetwork) -> Iterator[str]:
     for name, values in network.named_constants():
         yield _constant(name, values)
+    for name, matrix in network.int8_matrices():
+        yield from javascript_constants(name, matrix)
 
 
 def _constant(name: str, values: NDArray[np.float32]) -> str:
@@ -187,7 +194,7 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
         yield f"const {array.name} = new Float64Array({array.size});"
     for statement in program.statements:
         if isinstance(statement, Product):
-            yield from product(statement, program.matrices)
+            yield from product(statement, program)
         else:
             yield from JAVASCRIPT.lines(statement)
     yield f"const output = {row(program.output, program.output_size)};"
@@ -201,17 +208,22 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
     yield "return output;"
 
 
-def product(statement: Product, matrices: Mapping[str, NDArray[np.float32]]) -> Iterator[str]:
+def product(statement: Product, program: StepProgram) -> Iterator[str]:
     """The calls of a product, one for each head."""
     target, source, matrix = statement.target, statement.source, statement.matrix
-    if statement.heads == 1:
-        rows, columns = matrices[matrix].shape
+    heads, rows, columns = program.shape(statement)
+    if matrix in program.int8_matrices:
+        yield (
+            f"int8Product({target.name}, {target.start}, {matrix}, {matrix}_scales, {source.name}, "
+            f"{source.start}, {heads}, {rows}, {columns}, {str(statement.bounded).lower()});"
+        )
+        return
+    if heads == 1:
         yield (
             f"product({target.name}, {target.start}, {matrix}, 0, {source.name}, {source.start}, "
             f"{rows}, {columns});"
         )
         return
-    heads, rows, columns = matrices[matrix].shape
     yield f"for (let head = 0; head < {heads}; head++) {{"
     yield (
         f"  product({target.name}, {target.start} + head * {rows}, {matrix}, "

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gatewright.backends.int8 import Int8Matrix
 from gatewright.errors import ArgumentError
 from gatewright.exports.program import Array, StepProgram, step_program
 from gatewright.graph.sizes import number
@@ -19,6 +20,8 @@ from gatewright.graph.sizes import number
 Floats = NDArray[np.float32]
 #: Steps of the record that an export is checked with, in two streams of half as many.
 RECORDED_STEPS = 100
+#: The largest differences from the record, as shares of 1 + the value.
+TOLERANCE, INT8_TOLERANCE = 1e-4, 1e-2
 
 
 @dataclass(frozen=True)
@@ -85,15 +88,40 @@ class ExportedNetwork:
         return sum(state.size for layer in self.layers for state in layer.states.values())
 
     @property
-    def weight_size(self) -> int:
-        """Numbers of all constants."""
-        return sum(values.size for _, values in self.named_constants())
+    def weight_bytes(self) -> int:
+        """Bytes of all constants."""
+        around = sum(values.nbytes for values in self.constants.values())
+        return around + sum(layer.nbytes for layer in self.layers)
 
     def named_constants(self) -> Iterator[tuple[str, Floats]]:
-        """All constants by name: of the layers in turn, then of what is around them."""
+        """The constants in float32 by name: of the layers, then of what is around them."""
         for layer in self.layers:
             yield from {**layer.matrices, **layer.vectors}.items()
         yield from self.constants.items()
+
+    def int8_matrices(self) -> Iterator[tuple[str, Int8Matrix]]:
+        """The matrices in int8 by name, of the layers in turn."""
+        for layer in self.layers:
+            yield from layer.int8_matrices.items()
+
+    @property
+    def is_int8(self) -> bool:
+        """True if the products of the layers are in int8."""
+        return any(layer.int8_matrices for layer in self.layers)
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference from the record, as a share of 1 + the value.
+
+        In int8, a difference of rounding may move a number over the edge between two codes, which
+        changes the next sums by a whole step.
+        """
+        return INT8_TOLERANCE if self.is_int8 else TOLERANCE
+
+    def in_int8(self) -> ExportedNetwork:
+        """The same network with the products of its layers in int8; the record stays."""
+        about = self.about.replace("written by", "with products in int8, written by")
+        return replace(self, about=about, layers=[layer.in_int8() for layer in self.layers])
 
     @property
     def multiply_adds(self) -> int:
@@ -185,9 +213,10 @@ def check_name(name: str) -> None:
         )
 
 
-def in_base64(values: Floats) -> str:
-    """Numbers as base64 of little-endian float32, for languages that can decode it."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+def in_base64(values: NDArray[Any]) -> str:
+    """Numbers as base64, for languages that can decode it: int8, or little-endian float32."""
+    kind = "i1" if values.dtype == np.int8 else "<f4"
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
 
 
 def value_name(program: StepProgram, name: str) -> str:

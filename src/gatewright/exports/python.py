@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.exports.int8 import PYTHON_FUNCTIONS, python_constants
 from gatewright.exports.network import ExportedNetwork, in_base64, value_name
 from gatewright.exports.program import (
     Array,
@@ -69,6 +70,7 @@ def source_files(network: ExportedNetwork) -> dict[str, str]:
 def source(network: ExportedNetwork) -> str:
     """The file: constants, one function a layer, and the class `Stream`."""
     text = "\n".join([*_layers(network), *_stream(network)])
+    gap = "\n\n"
     imports = "import base64\n" + ("import math\n" if "math." in text else "")
     shape = "the number of a symbol" if network.reads_symbols else f"(..., {network.input_size})"
     return f'''\
@@ -94,7 +96,7 @@ def _numbers(text, *shape):
     return np.frombuffer(base64.b64decode(text), "<f4").reshape(shape)
 
 
-{_joined(_constants(network))}
+{PYTHON_FUNCTIONS + gap if network.is_int8 else ""}{_joined(_constants(network))}
 
 
 {text}
@@ -104,6 +106,8 @@ def _numbers(text, *shape):
 def _constants(network: ExportedNetwork) -> Iterator[str]:
     for name, values in network.named_constants():
         yield _constant(name, values)
+    for name, matrix in network.int8_matrices():
+        yield from python_constants(name, matrix)
 
 
 def _constant(name: str, values: NDArray[np.float32]) -> str:
@@ -134,7 +138,7 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
         yield f'{state.name} = state["{state.name}"]'
     for statement in program.statements:
         if isinstance(statement, Product):
-            yield _product(statement)
+            yield _product(statement, program)
         elif isinstance(statement, Reduction):
             yield _reduction(statement)
         else:
@@ -186,8 +190,11 @@ def _whole(array: Array) -> str:
     return f"{array.name}[..., {array.start} : {array.start + array.size}]"
 
 
-def _product(statement: Product) -> str:
+def _product(statement: Product, program: StepProgram) -> str:
     target, source = statement.target.name, _whole(statement.source)
+    if statement.matrix in program.int8_matrices:
+        matrix = f"{statement.matrix}, {statement.matrix}_scales"
+        return f"{target} = _int8_product({source}, {matrix}, {statement.bounded})"
     if statement.heads == 1:
         return f"{target} = {source} @ {statement.matrix}.T"
     parts = f"{source}.reshape(*{source}.shape[:-1], {statement.heads}, 1, -1)"

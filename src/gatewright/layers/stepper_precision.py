@@ -24,9 +24,7 @@ PRECISIONS: Mapping[str, torch.dtype] = {
 SLACK = 1e-4
 
 
-def stream_dtype(
-    precision: str | None, dtype: torch.dtype | None, own: torch.dtype
-) -> torch.dtype:
+def stream_dtype(precision: str | None, dtype: torch.dtype | None, own: torch.dtype) -> torch.dtype:
     """Return the dtype of a stepper's events and states.
 
     Args:

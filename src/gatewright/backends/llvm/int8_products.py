@@ -226,9 +226,7 @@ def emit_int8_products(
         per_pass = tiling.gates_per_pass(count)
         for first in range(0, count, per_pass):
             places = range(first, min(first + per_pass, count))
-            vectors = {
-                (p, j): ((block + j) * count + p) * lanes for p in places for j in blocks
-            }
+            vectors = {(p, j): ((block + j) * count + p) * lanes for p in places for j in blocks}
             starts = {
                 key: f.load_of(f.address(tables[1], place), f.numbers.integers)
                 for key, place in vectors.items()
@@ -282,9 +280,7 @@ class _WordLoop:
         self.products = len(group.products)
         self.words = f.load_index(table, matrices.slot + 2)
         packed, panel = f.load_pointer(table, group.slot), f.load_index(table, group.slot + 1)
-        self.panels = [
-            f.address(packed, (block + j) * panel, BYTE) for j in range(tile.blocks)
-        ]
+        self.panels = [f.address(packed, (block + j) * panel, BYTE) for j in range(tile.blocks)]
         self.vector_bytes = f.numbers.lanes * columns_of_word(f.numbers)
 
     def begin_rows(self, rows: TileRows, begins: Sequence[Index]) -> None:

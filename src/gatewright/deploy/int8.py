@@ -1,0 +1,51 @@
+"""Layers and models that compute in int8 for a while, so that their answers can be recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gatewright.backends.int8 import check_columns
+from gatewright.errors import ArgumentError
+from gatewright.layers.recurrent import Recurrent
+from gatewright.names import did_you_mean
+
+#: The precisions of an exported program.
+PRECISIONS = ("float32", "int8")
+
+
+def check_precision(precision: str) -> bool:
+    """Tell if a program is to have products in int8.
+
+    Raises:
+        ArgumentError: if there is no such precision.
+    """
+    if precision not in PRECISIONS:
+        nearest = did_you_mean(str(precision), PRECISIONS)
+        later = "bfloat16 is not there yet; " if precision == "bfloat16" else ""
+        raise ArgumentError(
+            f"precision is {precision!r}; {later}{nearest}expected {' or '.join(PRECISIONS)}"
+        )
+    return precision == "int8"
+
+
+@contextmanager
+def layers_in_int8(model: Any) -> Iterator[None]:
+    """Let the recurrent layers of a model, or a layer, compute in int8 within the context.
+
+    Raises:
+        SizeError: if the sums of a product could exceed 32 bits.
+    """
+    layers = [module for module in model.modules() if isinstance(module, Recurrent)]
+    for layer in layers:
+        for position in range(layer.num_layers):
+            check_columns(layer.graph, layer.sizes(position))
+    backends = [layer.backend for layer in layers]
+    try:
+        for layer in layers:
+            layer.backend = "int8"
+        yield
+    finally:
+        for layer, backend in zip(layers, backends, strict=True):
+            layer.backend = backend
