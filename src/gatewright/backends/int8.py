@@ -63,8 +63,8 @@ class Int8Matrix:
         matrix = matrix.detach().to("cpu", torch.float32)
         scales = matrix.abs().amax(-1) / LARGEST_CODE
         # A row of zeros, or of numbers too small to divide by their scale, has the codes 0.
-        normal = scales >= torch.finfo(torch.float32).tiny
-        codes = (matrix / torch.where(normal, scales, 1.0).unsqueeze(-1)).nan_to_num(0.0, 0.0, 0.0)
+        usable = scales.isfinite() & (scales >= torch.finfo(torch.float32).tiny)
+        codes = torch.where(usable.unsqueeze(-1), matrix / scales.unsqueeze(-1), 0.0)
         codes = codes.round().clamp(-LARGEST_CODE, LARGEST_CODE).to(torch.int8)
         scales = torch.where(scales.isfinite(), scales, torch.nan)
         return cls(codes, scales.flatten())

@@ -3,6 +3,10 @@
 `backends/int8.py` has the arithmetic, which these operators repeat to the last integer.
 DynamicQuantizeLinear would round to unsigned bytes, with one scale for all rows of a batch, and
 ONNX Runtime's own int8 LSTM is no operator of ONNX, and there is none for other cells.
+
+Codes are stored as unsigned bytes with 128 added, which the operator subtracts as zero points: on
+processors with AVX2 and without VNNI, ONNX Runtime's product of unsigned and signed bytes adds up
+pairs in 16 bits, which overflow and saturate. Its product of unsigned bytes is exact.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ from torch import Tensor
 from gatewright.backends.int8 import LARGEST_CODE, LEAST_PEAK, Int8Matrix
 from gatewright.graph import Term
 
-FLOAT, INT8 = 1, 3  # of onnx.TensorProto
+FLOAT, UINT8 = 1, 2  # of onnx.TensorProto
+#: Added to a code, so that it is an unsigned byte.
+OFFSET = 128
 
 
 class Int8Products:
@@ -29,6 +35,7 @@ class Int8Products:
 
     def __init__(self, b: Any, products: Mapping[Term, bool]) -> None:
         self.b, self.products = b, products
+        self.offset = b.constant(np.array(OFFSET, np.uint8), "offset")
         #: Of a source: its codes `(B, K)` and its steps `(B, 1)`.
         self.codes: dict[Term, tuple[str, str]] = {}
 
@@ -38,16 +45,19 @@ class Int8Products:
         if term.operands[0] not in self.codes:
             self.codes[term.operands[0]] = self._round(source, bounded=self.products[term])
         codes, step = self.codes[term.operands[0]]
-        transposed = b.constant(matrix.codes.transpose(-1, -2).numpy(), name)
+        transposed = matrix.codes.transpose(-1, -2).numpy().astype(np.int16) + OFFSET
+        operands = [b.constant(transposed.astype(np.uint8), name), self.offset, self.offset]
         if matrix.codes.dim() == 2:
-            sums = b.node("MatMulInteger", codes, transposed)
+            sums = b.node("MatMulInteger", codes, *operands)
         else:
             heads, rows, columns = matrix.codes.shape
             parts = b.node("Reshape", codes, b.integers(-1, heads, 1, columns))
-            sums = b.node("MatMulInteger", parts, transposed)
+            sums = b.node("MatMulInteger", parts, *operands)
             sums = b.node("Reshape", sums, b.integers(-1, heads * rows))
-        scale = b.node("Mul", b.constant(matrix.scales.numpy(), f"{name}.scale"), step)
-        return str(b.node("Mul", b.node("Cast", sums, to=FLOAT), scale))
+        # Scale and step one after the other: with their product, ONNX Runtime 1.32 makes all of this
+        # and an addition that follows one node of its own, which leaves the addition out.
+        scaled = b.node("Mul", b.node("Cast", sums, to=FLOAT), b.constant(matrix.scales.numpy()))
+        return str(b.node("Mul", scaled, step))
 
     def _round(self, source: str, *, bounded: bool) -> tuple[str, str]:
         """Add the rounding of a source; returns its codes and steps."""
@@ -69,7 +79,8 @@ class Int8Products:
             step = b.node("Mul", peak, self._number(1.0 / LARGEST_CODE))
         # The integer of a NaN is not defined.
         scaled = b.node("Where", b.node("IsNaN", scaled), self._number(0.0), scaled)
-        codes = b.node("Cast", b.node("Round", scaled), to=INT8)
+        codes = b.node("Add", b.node("Round", scaled), self._number(OFFSET))
+        codes = b.node("Cast", codes, to=UINT8)
         return codes, b.node("Add", step, zero)
 
     def _number(self, value: float) -> str:
