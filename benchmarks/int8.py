@@ -9,8 +9,8 @@ their tables.
 
 Accuracy: every network is trained once from each seed and measured on the test part twice, in
 float32 and with the products of its recurrent layers in int8. Drift: the network of the first seed
-streams its test data over and over, in both precisions at once, and the outputs are compared. Speed:
-a step of a layer, batch 1, on one thread, both precisions in turns.
+streams its test data over and over, in both precisions at once, and the outputs are compared.
+Speed: a step of a layer, batch 1, on one thread, both precisions in turns.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def size(model: Any) -> Figures:
 
 
 def speed(seconds: float) -> Iterator[Figures]:
-    """Time a step in float32 and in int8, in turns: one thread, batch 1, as many inputs as units."""
+    """Time a step in float32 and in int8, in turns: one thread, batch 1, input size = units."""
     stay_on(1)
     for cell in ("lstm", "gru"):
         for units in SIZES:
@@ -205,9 +205,11 @@ def tables(figures: Figures) -> str:
     return "\n".join(text)
 
 
-def _table(
-    heading: str, rows: Sequence[Figures], cells: Callable[[Figures], list[str]]
-) -> list[str]:
+#: The cells of a row of a table.
+Cells = Callable[[Figures], list[str]]
+
+
+def _table(heading: str, rows: Sequence[Figures], cells: Cells) -> list[str]:
     lines = [heading.split("|"), ["---"] * len(heading.split("|")), *map(cells, rows)]
     return [f"| {' | '.join(line)} |" for line in lines]
 
@@ -229,7 +231,7 @@ def _accuracy_cells(row: Figures) -> list[str]:
     ]
 
 
-def _speed(figures: Figures) -> tuple[Sequence[Figures], Callable[[Figures], list[str]]]:
+def _speed(figures: Figures) -> tuple[Sequence[Figures], Cells]:
     def cells(row: Figures) -> list[str]:
         rounded, exact = (
             1e6 * statistics.median(times) for times in zip(*row["seconds"], strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import ClassVar
 
 import pytest
 import torch
@@ -86,7 +87,7 @@ class Blends(gw.Cell):
 class Starts(gw.Cell):
     """States that would stay within bounds if they began there."""
 
-    initial = {"b": 1.5, "c": gw.parameter(start=0.5), "d": -1.0}
+    initial: ClassVar = {"b": 1.5, "c": gw.parameter(start=0.5), "d": -1.0}
 
     def step(self, x, a, b, c, d):
         z = gw.sigmoid(gw.linear(x, a, b, c, d, size="hidden"))

@@ -54,8 +54,8 @@ class Int8Products:
             parts = b.node("Reshape", codes, b.integers(-1, heads, 1, columns))
             sums = b.node("MatMulInteger", parts, *operands)
             sums = b.node("Reshape", sums, b.integers(-1, heads * rows))
-        # Scale and step one after the other: with their product, ONNX Runtime 1.32 makes all of this
-        # and an addition that follows one node of its own, which leaves the addition out.
+        # Scale and step one after the other: with their product, ONNX Runtime 1.32 makes all of
+        # this and an addition that follows one node of its own, which leaves the addition out.
         scaled = b.node("Mul", b.node("Cast", sums, to=FLOAT), b.constant(matrix.scales.numpy()))
         return str(b.node("Mul", scaled, step))
 

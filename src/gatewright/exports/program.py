@@ -142,8 +142,9 @@ class StepProgram:
     @property
     def nbytes(self) -> int:
         """Bytes of all constants."""
-        arrays = [*self.matrices.values(), *self.vectors.values(), *self.int8_matrices.values()]
-        return sum(array.nbytes for array in arrays)
+        arrays = [*self.matrices.values(), *self.vectors.values()]
+        codes = sum(matrix.nbytes for matrix in self.int8_matrices.values())
+        return codes + sum(array.nbytes for array in arrays)
 
     def shape(self, product: Product) -> tuple[int, int, int]:
         """The heads, rows and columns of a product's matrix."""

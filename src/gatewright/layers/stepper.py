@@ -59,7 +59,7 @@ class Stepper:
         layer: The layer that it was made from.
         batch_size: Rows of each step, B.
         dtype: float32 or float64, of events, outputs and states.
-        precision: "int8" where the matrices are in int8 (`backends/int8.py`); else the dtype's name.
+        precision: "int8" where the products are in int8; else the name of the dtype.
         backend: "llvm", or "reference" where the kernels cannot run the cell.
         reason: The reason why the kernels do not run, or None.
     """

@@ -50,9 +50,9 @@ def emit(
     roundings = {
         nest: [
             emit_rounding(module, f"{name}_codes_{source.slot}", plan, source, numbers)
-            for source in int8.sources[nest]
+            for source in sources
         ]
-        for nest in (nests if int8 else ())
+        for nest, sources in (int8.sources.items() if int8 else ())
     }
     kinds = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER]
     f = Function(module, f"{name}_team", kinds, numbers)
