@@ -47,7 +47,7 @@ INFINITE_BITS = 0x7F800000
 
 
 @dataclass(frozen=True)
-class Source:
+class RoundedSource:
     """A source of products, in as many parts as they have heads.
 
     Attributes:
@@ -71,7 +71,7 @@ class Matrices:
             that sums start at, likewise; the words of a block's K-loop.
     """
 
-    source: Source
+    source: RoundedSource
     slot: int
 
 
@@ -85,16 +85,16 @@ class Int8Plan:
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
         products = int8_products(graph)
-        self.sources: dict[Nest, list[Source]] = {}
+        self.sources: dict[Nest, list[RoundedSource]] = {}
         self.groups: dict[Group, Matrices] = {}
-        known: dict[tuple[Term, int], Source] = {}
+        known: dict[tuple[Term, int], RoundedSource] = {}
         for nest, groups in plan.groups.items():
             self.sources[nest] = []
             for group in groups:
                 key = (group.source, group.heads)
                 if key not in known:
                     bounded = products[group.products[0]]
-                    known[key] = Source(*key, bounded, _new_slots(plan, 3))
+                    known[key] = RoundedSource(*key, bounded, _new_slots(plan, 3))
                     self.sources[nest].append(known[key])
                 self.groups[group] = Matrices(known[key], _new_slots(plan, 3))
 
@@ -111,7 +111,7 @@ def columns_of_word(numbers: Numbers) -> int:
 
 # The rows of a source.
 def emit_rounding(
-    module: ir.Module, name: str, plan: Plan, source: Source, numbers: Numbers
+    module: ir.Module, name: str, plan: Plan, source: RoundedSource, numbers: Numbers
 ) -> ir.Function:
     """Emit `(table, offset, first row, end row)`, which rounds the rows of a source to codes."""
     f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
@@ -160,7 +160,7 @@ def _peak_and_step(f: Function, bits: ir.Value, *, bounded: bool) -> tuple[ir.Va
 def _store_codes(
     f: Function,
     table: ir.Value,
-    source: Source,
+    source: RoundedSource,
     row: Index,
     numbers_row: ir.Value,
     length: Index,
@@ -246,7 +246,7 @@ def _first_heads(
     plan: Plan,
     table: ir.Value,
     nest: Nest,
-    source: Source,
+    source: RoundedSource,
     block: Index,
     tile: Tile,
 ) -> list[Index]:
@@ -370,7 +370,7 @@ class Int8Memory:
 
     def allocate(self, units_of: dict[Nest, int], length_of: dict[Term, int]) -> None:
         """Make the tensor of each slot that has an address, and the number of each other slot."""
-        most_panels: dict[Source, int] = {}
+        most_panels: dict[RoundedSource, int] = {}
         for nest, groups in self.plan.groups.items():
             blocks = -(-units_of[nest] // self.lanes)
             for group in groups:
@@ -395,7 +395,7 @@ class Int8Memory:
             self.numbers[source.slot + 1] = length
             self.tensors[source.slot + 2] = torch.zeros(self.rows)
 
-    def _words(self, source: Source, length_of: dict[Term, int]) -> int:
+    def _words(self, source: RoundedSource, length_of: dict[Term, int]) -> int:
         """The words of one head's part of a source."""
         return -(-(length_of[source.term] // source.heads) // self.columns)
 
