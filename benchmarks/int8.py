@@ -30,7 +30,7 @@ import gatewright as gw
 from gatewright.bench.machine import machine, stay_on
 from gatewright.bench.stream import STEPS, repeated
 from gatewright.bench.timing import in_turns, ratio
-from gatewright.deploy.int8 import layers_in_int8
+from gatewright.deploy.int8 import layers_in
 from gatewright.exports.network import network_of_layer
 from gatewright.tasks.task import run_all
 from gatewright.training.experiment import Trained, train_networks
@@ -69,7 +69,7 @@ def scores(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Figures]:
     exact = [score(plan, run.model) for run in trained]
     rounded = []
     for run in trained:
-        with layers_in_int8(run.model), torch.no_grad():
+        with layers_in(run.model, int8=True), torch.no_grad():
             rounded.append(score(plan, run.model))
     names = {metric.title: metric.higher, **({"loss": False} if metric.percent else {})}
     return [

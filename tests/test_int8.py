@@ -20,7 +20,7 @@ from gatewright.backends.llvm import build, cache, digest, stepping
 from gatewright.backends.llvm.target import Target, levels, target
 from gatewright.cells import CELLS
 from gatewright.cli.app import app
-from gatewright.deploy.int8 import layers_in_int8
+from gatewright.deploy.int8 import layers_in
 from gatewright.deploy.stream import stream_network
 from gatewright.exports import c, python
 from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork
@@ -245,7 +245,7 @@ def test_the_error_against_float32_is_small(name: str):
 
 
 def int8_network(layer: Any, name: str) -> ExportedNetwork:
-    with layers_in_int8(layer):
+    with layers_in(layer, int8=True):
         return stream_network(layer, name).in_int8()
 
 
@@ -297,7 +297,7 @@ def test_onnx_runtime_has_the_numbers_of_the_layer(name: str):
     inputs = {n: rows.float() for n, rows in sequences(layer, 6, 3).items()}
     event, *further = inputs
     inputs[event] = inputs[event] * torch.tensor([0.1, 1.0, 10.0])[:, None]
-    with layers_in_int8(layer), torch.no_grad():
+    with layers_in(layer, int8=True), torch.no_grad():
         expected, _ = layer(inputs[event], **{n: inputs[n] for n in further})
 
     def opened(*, streaming: bool) -> Any:
@@ -450,6 +450,24 @@ def test_gradients_through_int8_are_refused():
         layer(torch.zeros(2, 1, 3))
     with torch.no_grad():
         layer(torch.zeros(2, 1, 3))
+
+
+def test_a_layer_on_int8_streams_in_int8_and_is_exported_as_asked(tmp_path: Path):
+    layer = gw.GRU(3, 4, backend="int8")
+    stepper = layer.stepper()
+    assert (stepper.precision, stepper.backend) == ("int8", "llvm")
+    assert layer.stepper(precision="float32").precision == "float32"
+    gw.export(layer, tmp_path / "exact.py")
+    layer.backend = "auto"
+    gw.export(layer, tmp_path / "expected.py")
+    exact, expected = ((tmp_path / f"{n}.py").read_text() for n in ("exact", "expected"))
+    assert exact == expected
+    if GCC:
+        layer.backend = "int8"
+        gw.export(layer, tmp_path / "exact.c")
+        command = [str(GCC), "-DEXACT_TEST", "exact.c", "-o", "exact", "-lm"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        subprocess.run(["./exact"], cwd=tmp_path, check=True)
 
 
 def test_a_bidirectional_layer_computes_in_int8_but_does_not_stream():

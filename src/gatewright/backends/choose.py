@@ -121,7 +121,8 @@ def open_stream(
 
     Args:
         sizes: Numbers for "input" and "hidden" at each layer.
-        int8: Whether its products are in int8; see `backends/int8.py`.
+        int8: Whether its products are in int8; see `backends/int8.py`. The backend "int8" is that
+            of whole sequences: here it is "auto".
 
     Raises:
         BackendError: if the backend was asked for by name and cannot run the graph.
@@ -130,7 +131,7 @@ def open_stream(
     if int8:
         for numbers in sizes:
             check_columns(graph, numbers)
-    if backend in ("reference", "int8"):
+    if backend == "reference":
         return ReferenceStream(graph, sizes, rows, dtype, int8=int8), None
     reason = llvm.why_no_stream(graph)
     if reason is None:

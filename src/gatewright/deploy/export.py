@@ -11,8 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from gatewright.backends.int8 import check_columns
-from gatewright.deploy.int8 import check_precision, layers_in_int8
+from gatewright.deploy.int8 import check_int8, check_precision, layers_in
 from gatewright.deploy.stream import stream_network
 from gatewright.errors import ArgumentError
 from gatewright.exports import c, javascript, python
@@ -111,11 +110,12 @@ def export(
 
 
 def _network(model: Any, name: str, *, values: bool, int8: bool) -> ExportedNetwork:
-    """The network of a program; that in int8 has recorded its answers in int8."""
-    if not int8 or not isinstance(model, nn.Module):
-        return stream_network(model, name, values=values)
-    with layers_in_int8(model):
-        return stream_network(model, name, values=values).in_int8()
+    """The network of a program, with answers that were recorded in its own precision."""
+    if not isinstance(model, nn.Module):
+        return stream_network(model, name, values=values)  # refuses it
+    with layers_in(model, int8=int8):
+        network = stream_network(model, name, values=values)
+    return network.in_int8() if int8 else network
 
 
 def onnx_bytes(
@@ -151,8 +151,8 @@ def onnx_bytes(
         ) from error
     for further in model.graph.equations.inputs:
         further_size(model.form, further)  # refuses one that cannot fit all layers
-    for position in range(model.num_layers if int8 else 0):
-        check_columns(model.graph, model.sizes(position))
+    if int8:
+        check_int8(model)
     written = layer_model(model, streaming=streaming, lengths=lengths, name=name, int8=int8)
     content: bytes = written.SerializeToString()
     return content

@@ -1,4 +1,4 @@
-"""Layers and models that compute in int8 for a while, so that their answers can be recorded."""
+"""Layers and models that compute in a precision for a while, so that answers can be recorded."""
 
 from __future__ import annotations
 
@@ -30,21 +30,31 @@ def check_precision(precision: str) -> bool:
     return precision == "int8"
 
 
-@contextmanager
-def layers_in_int8(model: Any) -> Iterator[None]:
-    """Let the recurrent layers of a model, or a layer, compute in int8 within the context.
+def check_int8(layer: Recurrent) -> None:
+    """Refuse a layer whose products do not fit into int8.
 
     Raises:
         SizeError: if the sums of a product could exceed 32 bits.
     """
+    for position in range(layer.num_layers):
+        check_columns(layer.graph, layer.sizes(position))
+
+
+@contextmanager
+def layers_in(model: Any, *, int8: bool) -> Iterator[None]:
+    """Let the recurrent layers of a model, or a layer, compute in int8 or not within the context.
+
+    Raises:
+        SizeError: in int8, if the sums of a product could exceed 32 bits.
+    """
     layers = [module for module in model.modules() if isinstance(module, Recurrent)]
-    for layer in layers:
-        for position in range(layer.num_layers):
-            check_columns(layer.graph, layer.sizes(position))
+    for layer in layers if int8 else ():
+        check_int8(layer)
     backends = [layer.backend for layer in layers]
     try:
         for layer in layers:
-            layer.backend = "int8"
+            if int8 or layer.backend == "int8":
+                layer.backend = "int8" if int8 else "auto"
         yield
     finally:
         for layer, backend in zip(layers, backends, strict=True):

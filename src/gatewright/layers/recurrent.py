@@ -51,7 +51,8 @@ class Recurrent(CellStack):
         batch_first: Whether padded sequences are `(B, T, I)` rather than `(T, B, I)`.
         dropout: Probability at which outputs between layers are dropped in training.
         bidirectional: Whether a second network reads the sequence in reverse; D = 2.
-        backend: "auto", or the name of the backend that must run.
+        backend: "auto", or the name of the backend that must run. "int8" rounds the products, and
+            has no gradients.
 
     Weights are stored by name: `layers.<k>_<forward|reverse>.<product>.<source>.weight`.
     Those that the cell fixes (`Cell.fixed`) are frozen.
@@ -226,7 +227,8 @@ class Recurrent(CellStack):
             batch_size: Rows of each step.
             dtype: float32 or float64; by default that of the weights.
             precision: "float32", "float64", or "int8": matrices and the rows that they multiply in
-                int8, everything else in float32 (docs/int8.md). By default that of the dtype.
+                int8, everything else in float32 (docs/int8.md). By default that of the dtype, or of
+                a layer whose backend is "int8".
 
         Raises:
             ArgumentError: if the layer is bidirectional, or the precision or dtype is another.

@@ -100,6 +100,8 @@ class Stepper:
             )
         form, graph = layer.form, layer.graph
         self.layer, self.batch_size = layer, batch_size
+        if precision is None and layer.backend == "int8":
+            precision = "int8"
         self.dtype = stream_dtype(precision, dtype, _dtype(layer))
         self.precision = precision or str(self.dtype).removeprefix("torch.")
         is_int8 = precision == "int8"

@@ -357,8 +357,9 @@ def _add_products(f: Function, total: ir.Value, codes: ir.Value, matrix: ir.Valu
 class Int8Memory:
     """The memory that the slots of an `Int8Plan` name, for one layer of a stream.
 
-    Args:
-        units: The units of each nest, by its symbolic size; and so the numbers of each source.
+    Attributes:
+        tensors: The memory of each slot that has an address.
+        numbers: The number in each other slot.
     """
 
     def __init__(self, plan: Plan, int8: Int8Plan, numbers: Numbers, rows: int) -> None:
@@ -369,7 +370,7 @@ class Int8Memory:
         self.numbers: dict[int, int] = {}
 
     def allocate(self, units_of: dict[Nest, int], length_of: dict[Term, int]) -> None:
-        """Make the tensor of each slot that has an address, and the number of each other slot."""
+        """Make the tensors and the numbers, for the units of each nest and source."""
         most_panels: dict[RoundedSource, int] = {}
         for nest, groups in self.plan.groups.items():
             blocks = -(-units_of[nest] // self.lanes)
