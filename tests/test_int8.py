@@ -497,9 +497,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 # The emitted code.
 X86 = levels("x86_64-unknown-linux-gnu")
-VNNI = replace(X86["avx512"], features="+avx512vnni", byte_products=True)
-AVX_VNNI = replace(X86["avx2"], features="+avxvnni", byte_products=True)
-NEON = Target("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
+# Their instruction is asked for by name; that for 16 bits is one that LLVM's optimiser recognises.
+VNNI = replace(X86["avx512"], features="+avx512vnni", byte_products=True, optimised=False)
+AVX_VNNI = replace(X86["avx2"], features="+avxvnni", byte_products=True, optimised=False)
+NEON = Target("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32, optimised=False)
 
 
 @pytest.mark.parametrize(
