@@ -22,11 +22,10 @@ def check_precision(precision: str) -> bool:
         ArgumentError: if there is no such precision.
     """
     if precision not in PRECISIONS:
-        nearest = did_you_mean(str(precision), PRECISIONS)
-        later = "bfloat16 is not there yet; " if precision == "bfloat16" else ""
-        raise ArgumentError(
-            f"precision is {precision!r}; {later}{nearest}expected {' or '.join(PRECISIONS)}"
-        )
+        hint = did_you_mean(str(precision), PRECISIONS)
+        if precision == "bfloat16":
+            hint = "programs in bfloat16 are not there yet; "
+        raise ArgumentError(f"precision is {precision!r}; {hint}expected {' or '.join(PRECISIONS)}")
     return precision == "int8"
 
 
