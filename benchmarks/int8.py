@@ -48,9 +48,13 @@ SIZES = (64, 256, 512)
 Figures = dict[str, Any]
 
 
-def trained_networks(data: str, cell: str, seeds: int) -> tuple[ExperimentPlan, list[Trained]]:
+def trained_networks(
+    data: str, cell: str, seeds: int, epochs: int | None
+) -> tuple[ExperimentPlan, list[Trained]]:
     """Train a network from each seed, in the plain design, which answers step by step."""
-    plan = make_plan(data, [cell], seeds=seeds, design="plain", say=print, reading={})
+    plan = make_plan(
+        data, [cell], seeds=seeds, epochs=epochs, design="plain", say=print, reading={}
+    )
     (variant, *_), task = plan.variants, plan.task
     if getattr(task, "base", None) is not None:
         # With a linear forecast inside, which stays in float32, the cell learns next to nothing on
@@ -159,12 +163,13 @@ def measure(parts: Sequence[str], options: argparse.Namespace, figures: Figures)
         for data, cell in NETWORKS:
             if data not in chosen:
                 continue
-            plan, trained = trained_networks(data, cell, options.seeds)
+            plan, trained = trained_networks(data, cell, options.seeds, options.epochs)
             first = trained[0].model
             row = {
                 "data": data,
                 "cell": cell,
                 "units": first.hidden_size,
+                "epochs": plan.recipe.epochs,
                 "scores": scores(plan, trained),
                 "drift": drift(plan, first),
                 "size": size(first),
@@ -273,6 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--parts", nargs="+", default=["networks", "speed", "page"])
     parser.add_argument("--data", help="comma-separated, of the networks (all)")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each network (5)")
+    parser.add_argument("--epochs", type=int, help="of each training (those of the recipe)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each timed pair (3)")
     options = parser.parse_args(arguments)
     figures = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
