@@ -8,12 +8,12 @@ A product `W source` becomes a sum of products of integers from -127 to 127, and
 
 The peak of a source that always lies within -1 and 1 (`graph/ranges.py`) is 1: the row's own
 largest value would make the error of an LSTM's output 0.61 % instead of 0.72 %, a GRU's 0.60 %
-instead of 0.62 % (64 units, fresh weights), and take a division at each step, which small processors
-do slowly. Any other source, an event for example, has the peak of its own row at each step, its
-largest absolute value. So nothing is calibrated: a stored range of the training data would clip
-what lies outside, and its steps would be as wide for the quiet parts of a stream as for the loudest.
-The pass over the row that this takes is short next to the product, which reads the row once for each
-unit.
+instead of 0.62 % (64 units, fresh weights), and take a division at each step, which small
+processors do slowly. Any other source, an event for example, has the peak of its own row at each
+step, its largest absolute value. So nothing is calibrated: a stored range of the training data
+would clip what lies outside, and its steps would be as wide for the quiet parts of a stream as for
+the loudest. The pass over the row that this takes is short next to the product, which reads the
+row once for each unit.
 
 Codes are rounded to even. The sums are exact. Everything else is float32, as are the states.
 A source row that holds a NaN or an infinity has the step NaN, and makes its products NaN.
