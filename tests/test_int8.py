@@ -9,14 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, settings
 
 import gatewright as gw
+from example_count import example_count
 from gatewright.backends import int8 as arithmetic
 from gatewright.backends.int8 import Int8Matrix, quantise_rows
 from gatewright.backends.llvm import build, cache, digest, stepping
+from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.target import Target, levels, target
 from gatewright.cells import CELLS
 from gatewright.cli.app import app
@@ -26,6 +30,8 @@ from gatewright.exports import c, python
 from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork
 from gatewright.exports.onnx import layer_model
 from odd_cells import make, sequences
+from random_cells import Program, programs
+from random_cells import build as build_cell
 from test_exports import (
     GCC,
     LIMIT,
@@ -39,6 +45,8 @@ from test_exports import (
 )
 
 F32 = torch.float32
+#: The number of random cells, whose kernels are built.
+EXAMPLES = example_count(12 if checked() else 3)
 SIZES = [(1, 1), (3, 17), (64, 65), (130, 3)]
 
 
@@ -224,6 +232,35 @@ def test_a_stream_is_that_of_the_reference(name: str):
             y = fast.step(inputs[event][t], **own)
             torch.testing.assert_close(y, slow.step(inputs[event][t], **own), atol=1e-5, rtol=1e-5)
             assert (y - exact.step(inputs[event][t], **own)).abs().max() < 0.1
+
+
+@hypothesis.seed(1)
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@hypothesis.given(programs())
+def test_random_cells_stream_as_the_reference(program: Program):
+    torch.manual_seed(0)
+    try:
+        layer = gw.Recurrent(build_cell(program), 5, 6, dtype=F32).eval()
+    except gw.SizeError:
+        hypothesis.reject()
+    plain = copy.copy(layer)
+    plain.backend = "reference"
+    inputs = {n: rows.float() for n, rows in sequences(layer, 3, 3).items()}
+    event, *further = inputs
+    fast, slow = (own.stepper(3, precision="int8") for own in (layer, plain))
+    for t in range(3):
+        own = {n: inputs[n][t] for n in further}
+        y, expected = fast.step(inputs[event][t], **own), slow.step(inputs[event][t], **own)
+        off = ((y - expected) / (1.0 + expected.abs())).abs()[expected.isfinite()]
+        assert torch.equal(y.isfinite(), expected.isfinite())
+        # A difference of rounding may move a number to the next code.
+        assert (off < 1e-4).float().mean() > 0.9 and (off < 0.05).all()
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
