@@ -35,6 +35,9 @@ def export(
         bool,
         typer.Option("--without-counts", help="Leave out the counts that a text is mixed with."),
     ] = False,
+    precision: Annotated[
+        str, typer.Option(help="float32, or int8: a quarter of the bytes, products in integers.")
+    ] = "float32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -56,6 +59,7 @@ def export(
         streaming=streaming,
         values=values,
         without_counts=without_counts,
+        precision=precision,
         overwrite=overwrite,
     )
     for file in files:

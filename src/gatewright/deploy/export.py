@@ -9,7 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from torch import nn
+
 from gatewright.deploy.endings import ENDINGS
+from gatewright.deploy.int8 import check_int8, check_precision, layers_in
 from gatewright.deploy.network import exported_network
 from gatewright.errors import ArgumentError
 from gatewright.exports import c, javascript, python
@@ -39,6 +42,7 @@ def export(
     lengths: bool = False,
     values: bool = False,
     without_counts: bool = False,
+    precision: str = "float32",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write a layer or a trained model as a program that runs without this package.
@@ -62,23 +66,25 @@ def export(
         values: Whether the program shows every named value of a step, such as the gates.
         without_counts: Of a text model that is mixed with counts of its training text: export its
             network without them.
+        precision: "float32", or "int8": the matrices of the recurrent layers in a quarter of the
+            bytes, and their products in integers (docs/int8.md).
         overwrite: Replace files that exist.
 
     Returns:
         The files that were written.
 
     Raises:
-        ArgumentError: if the model cannot be exported, the ending is none of these, or a file
-            exists.
+        ArgumentError: if the model cannot be exported, the ending or the precision is none of
+            these, or a file exists.
     """
-    path = Path(path)
+    path, int8 = Path(path), check_precision(precision)
     if path.suffix == ".onnx":
         if values:
             raise ArgumentError(
                 "values is True; an ONNX model shows its outputs only: leave it out"
             )
         check_new_file(path, overwrite=overwrite)
-        content = onnx_bytes(model, _name(path), streaming=streaming, lengths=lengths)
+        content = onnx_bytes(model, _name(path), streaming=streaming, lengths=lengths, int8=int8)
         write_file(path, content, overwrite=overwrite)
         return [path]
     if path.suffix not in WRITERS:
@@ -97,8 +103,8 @@ def export(
             f"values is True, and a {path.suffix} file has no place for every value of a step; "
             "export to .js or .py, or leave values out"
         )
-    network = exported_network(model, _name(path), values=values, without_counts=without_counts)
-    files = write(network)
+    options = {"values": values, "without_counts": without_counts}
+    files = write(_network(model, _name(path), int8=int8, **options))
     targets = {path.with_suffix(ending): text for ending, text in files.items()}
     for target in targets:
         check_new_file(target, overwrite=overwrite)
@@ -107,7 +113,18 @@ def export(
     return list(targets)
 
 
-def onnx_bytes(model: Any, name: str, *, streaming: bool, lengths: bool) -> bytes:
+def _network(model: Any, name: str, *, int8: bool, **options: bool) -> ExportedNetwork:
+    """The network of a program, with answers that were recorded in its own precision."""
+    if not isinstance(model, nn.Module):
+        return exported_network(model, name, **options)  # refuses it
+    with layers_in(model, int8=int8):
+        network = exported_network(model, name, **options)
+    return network.in_int8() if int8 else network
+
+
+def onnx_bytes(
+    model: Any, name: str, *, streaming: bool, lengths: bool, int8: bool = False
+) -> bytes:
     """A layer as the content of an ONNX file.
 
     Raises:
@@ -138,7 +155,9 @@ def onnx_bytes(model: Any, name: str, *, streaming: bool, lengths: bool) -> byte
         ) from error
     for further in model.graph.equations.inputs:
         further_size(model.form, further)  # refuses one that cannot fit all layers
-    written = layer_model(model, streaming=streaming, lengths=lengths, name=name)
+    if int8:
+        check_int8(model)
+    written = layer_model(model, streaming=streaming, lengths=lengths, name=name, int8=int8)
     content: bytes = written.SerializeToString()
     return content
 
