@@ -118,10 +118,8 @@ def _body(model: Any, size: int, prefix: str, values: bool) -> Iterator[Stage]:
             yield _summary(body.readout, layers.output_size, joins, f"{prefix}summary")
         return
     if isinstance(body, WindowNetwork):
-        after = 0 if body.causal else body.reach
-        window = Window(
-            name=f"{prefix}window", input_size=size, before=body.reach, after=after, repeats=True
-        )
+        offsets = tuple(body.offsets)
+        window = Window(name=f"{prefix}window", input_size=size, offsets=offsets, repeats=True)
         yield window
         yield _linear(body.hidden, f"{prefix}hidden")
         size = body.output_size
@@ -154,9 +152,8 @@ def _events(network: Any, size: int, prefix: str) -> Iterator[Stage]:
     for number, (convolution, norm) in enumerate(layers):
         name = f"{prefix}front{number}"
         reach = convolution.padding[0]
-        yield Window(
-            name=f"{name}_window", input_size=size, before=reach, after=reach, repeats=False
-        )
+        offsets = tuple(range(-reach, reach + 1))
+        yield Window(name=f"{name}_window", input_size=size, offsets=offsets, repeats=False)
         # The normalisation has fixed numbers by now: it is folded into the matrix and the bias.
         factor = norm.weight / (norm.running_var + norm.eps).sqrt()
         weight = convolution.weight.permute(0, 2, 1).flatten(1) * factor[:, None]

@@ -132,7 +132,8 @@ def _running_summary(stage: Summary, source: str, target: str) -> Iterator[str]:
                 update = f"{own}[k] = gw_maximum({own}[k], {value});"
             else:
                 if part.kind == "share":
-                    value = f"({value} > {stage.name}_thresholds[k] ? 1.0f : 0.0f)"
+                    threshold = f"{stage.name}_thresholds[{stage.first_threshold(position)} + k]"
+                    value = f"({value} > {threshold} ? 1.0f : 0.0f)"
                 update = f"{own}[k] += ({value} - {own}[k]) / (float)state->steps;"
             yield from over(part.size, update, f"{place} = {own}[k];")
         start += part.size

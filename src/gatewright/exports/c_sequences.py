@@ -85,11 +85,13 @@ def _each(
         source = "in"
         lines.append(f"const float *const in = {a} + (size_t)t * {stage.input_size};")
     if isinstance(stage, Window):
-        size = stage.input_size
+        size, count = stage.input_size, len(stage.offsets)
+        offsets = ", ".join(map(str, stage.offsets))
         lines += [
+            f"static const int offsets[{count}] = {{{offsets}}};",
             f"float window[{stage.output_size}];",
-            f"for (int n = 0; n < {stage.width}; n++) {{",
-            f"    int from = t + n - {stage.before};",
+            f"for (int n = 0; n < {count}; n++) {{",
+            "    int from = t + offsets[n];",
         ]
         value = f"in[(from - t) * {size} + k]"
         if stage.repeats:
@@ -210,7 +212,7 @@ def _further_rows(program: StepProgram, further: Sequence[str]) -> list[str]:
 def _summary(stage: Summary, a: str, steps: str, target: str) -> Iterator[str]:
     """The summaries of a whole sequence."""
     start = 0
-    for part in stage.parts:
+    for position, part in enumerate(stage.parts):
         value = f"{a}[(size_t)t * {stage.input_size} + {part.start} + (size_t)k]"
         place = f"{target}[{start} + k]"
         if part.kind in ("last", "first"):
@@ -224,7 +226,8 @@ def _summary(stage: Summary, a: str, steps: str, target: str) -> Iterator[str]:
             yield from _attention(stage, part, a, steps, f"{target} + {start}")
         else:
             if part.kind == "share":
-                value = f"{value} > {stage.name}_thresholds[k] ? 1.0f : 0.0f"
+                threshold = f"{stage.name}_thresholds[{stage.first_threshold(position)} + k]"
+                value = f"{value} > {threshold} ? 1.0f : 0.0f"
             yield from over(
                 part.size,
                 "float total = 0.0f;",

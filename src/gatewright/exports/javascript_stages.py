@@ -174,8 +174,8 @@ function max(xs) {
 }
 """,
     "above": """\
-function above(x, thresholds) {
-  return x.map((value, k) => (value > thresholds[k] ? 1 : 0));
+function above(x, thresholds, first) {
+  return x.map((value, k) => (value > thresholds[first + k] ? 1 : 0));
 }
 """,
     "withChange": """\
@@ -221,12 +221,11 @@ function segments(xs, steps) {
 }
 """,
     "windows": """\
-// Joins each step with its neighbours; beyond the ends are zeros, or the first and last step.
-function windows(xs, before, after, repeats) {
+// Joins the steps at offsets from each; beyond the ends are zeros, or the first and last step.
+function windows(xs, offsets, repeats) {
   const zeros = xs[0].map(() => 0), last = xs.length - 1;
   const row = (t) => repeats ? xs[Math.min(Math.max(t, 0), last)] : xs[t] ?? zeros;
-  return xs.map((_, t) =>
-    joined(...Array.from({ length: before + 1 + after }, (_, k) => row(t + k - before))));
+  return xs.map((_, t) => joined(...offsets.map((offset) => row(t + offset))));
 }
 """,
     "over": """\
@@ -356,7 +355,7 @@ def sequence_lines(stage: Stage, further: str, *, has_steps: bool) -> Iterator[s
         case Segments():
             yield f"x = segments(x, {stage.steps});"
         case Window():
-            yield f"x = windows(x, {stage.before}, {stage.after}, {json.dumps(stage.repeats)});"
+            yield f"x = windows(x, {list(stage.offsets)}, {json.dumps(stage.repeats)});"
         case RecurrentLayers():
             yield from _layers(stage, further)
         case Summary():
@@ -408,7 +407,7 @@ def _running_part(stage: Summary, number: int) -> str:
         case "max":
             return f'runningMax(stream.state, "{name}", {own})'
         case "share":
-            return f'runningMean(stream.state, "{name}", {_above(stage, own)})'
+            return f'runningMean(stream.state, "{name}", {_above(stage, number)})'
         case "attention":
             return f'runningAttention(stream.state, "{name}", {own}, {_score(stage, own)})'
     raise AssertionError(part)  # "first" is of two directions only
@@ -428,7 +427,7 @@ def _whole_part(stage: Summary, number: int) -> str:
         case "max":
             return f"max({rows})"
         case "share":
-            return f"mean(x.map((x) => {_above(stage, own)}))"
+            return f"mean(x.map((x) => {_above(stage, number)}))"
         case "attention":
             return f"attention({rows}, x.map((x) => {_score(stage, own)}))"
 
@@ -440,8 +439,9 @@ def _part(stage: Summary, number: int) -> str:
     return f"x.slice({part.start}, {part.start + part.size})"
 
 
-def _above(stage: Summary, own: str) -> str:
-    return f"above({own}, {stage.name}_thresholds)"
+def _above(stage: Summary, number: int) -> str:
+    first = stage.first_threshold(number)
+    return f"above({_part(stage, number)}, {stage.name}_thresholds, {first})"
 
 
 def _score(stage: Summary, own: str) -> str:

@@ -89,11 +89,12 @@ def segments(x, steps):
     return np.concatenate(list(np.moveaxis(parts, 1, 0)), -1)
 ''',
     "windows": '''\
-def windows(x, before, after, repeats):
-    """Joins each step with its neighbours; beyond the ends are zeros, or the first and last."""
+def windows(x, offsets, repeats):
+    """Joins the steps at offsets from each; beyond the ends are zeros, or the first and last."""
     first, last = (x[:1], x[-1:]) if repeats else (np.zeros_like(x[:1]),) * 2
-    padded = np.concatenate([*[first] * before, x, *[last] * after])
-    return np.concatenate([padded[k : k + len(x)] for k in range(before + 1 + after)], -1)
+    padded = np.concatenate([*[first] * -offsets[0], x, *[last] * offsets[-1]])
+    starts = [offset - offsets[0] for offset in offsets]
+    return np.concatenate([padded[start : start + len(x)] for start in starts], -1)
 ''',
     "over": '''\
 def over(start, step, x, *further):
@@ -186,7 +187,7 @@ def sequence_lines(stage: Stage, further: str) -> Iterator[str]:
         case Segments():
             yield f"x = segments(x, {stage.steps})"
         case Window():
-            yield f"x = windows(x, {stage.before}, {stage.after}, {stage.repeats})"
+            yield f"x = windows(x, {list(stage.offsets)}, {stage.repeats})"
         case RecurrentLayers():
             yield from _layers(stage, further)
         case Summary():
@@ -237,7 +238,7 @@ def _running_part(stage: Summary, number: int) -> str:
         case "max":
             return f'running_max(state, "{name}", {own})'
         case "share":
-            return f'running_mean(state, "{name}", np.float32({own} > {stage.name}_thresholds))'
+            return f'running_mean(state, "{name}", {_above(stage, number)})'
         case "attention":
             return f'running_attention(state, "{name}", {own}, {_scores(stage, own)})'
     raise AssertionError(part)  # "first" is of two directions only
@@ -256,7 +257,7 @@ def _whole_part(stage: Summary, number: int) -> str:
         case "max":
             return f"{own}.max(0)"
         case "share":
-            return f"np.float32({own} > {stage.name}_thresholds).mean(0)"
+            return f"{_above(stage, number)}.mean(0)"
         case "attention":
             return f"attention({own}, {_scores(stage, own)})"
 
@@ -266,6 +267,12 @@ def _part(stage: Summary, number: int) -> str:
     if part.size == stage.input_size:
         return "x"
     return f"x[..., {part.start} : {part.start + part.size}]"
+
+
+def _above(stage: Summary, number: int) -> str:
+    first = stage.first_threshold(number)
+    thresholds = f"{stage.name}_thresholds[{first} : {first + stage.parts[number].size}]"
+    return f"np.float32({_part(stage, number)} > {thresholds})"
 
 
 def _scores(stage: Summary, own: str) -> str:

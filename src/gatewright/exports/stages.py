@@ -155,25 +155,29 @@ class Segments(Stage):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Window(Stage):
-    """Join each step with the `before` steps before it and the `after` steps after it.
+    """Join the steps at some offsets from each step, 0 among them.
 
     Beyond the ends of the sequence there are zeros, or the first and last step if `repeats`. A
-    window, a `Linear` and a `Relu` are a convolution in time.
+    window, a `Linear` and a `Pointwise` are a convolution in time.
     """
 
-    before: int
-    after: int
+    offsets: tuple[int, ...]  # rising
     repeats: bool
 
     @property
-    def width(self) -> int:
-        """Steps of a window."""
-        return self.before + 1 + self.after
+    def before(self) -> int:
+        """Steps back that it reads."""
+        return -self.offsets[0]
+
+    @property
+    def after(self) -> int:
+        """Steps ahead that it reads."""
+        return self.offsets[-1]
 
     @property
     def output_size(self) -> int:
         """The values of all steps of a window, the earliest first."""
-        return self.width * self.input_size
+        return len(self.offsets) * self.input_size
 
     @property
     def why_not_stream(self) -> str | None:
@@ -290,7 +294,7 @@ class Summary(Stage):
     """
 
     parts: tuple[Part, ...]
-    thresholds: Floats | None = None  # (C,), of the values that "share" reads
+    thresholds: Floats | None = None  # of the values that the parts "share" read, one after another
     weight: Floats | None = None  # (C, C), of the attention
     bias: Floats | None = None  # (C,)
     vector: Floats | None = None  # (C,)
@@ -315,6 +319,10 @@ class Summary(Stage):
             if part.kind == "attention":
                 yield f"{name}_largest", np.full(1, -np.inf, np.float32)  # score so far
                 yield f"{name}_total", zeros(1)  # of exp(score - largest)
+
+    def first_threshold(self, number: int) -> int:
+        """The position of a part's thresholds among all."""
+        return sum(part.size for part in self.parts[:number] if part.kind == "share")
 
     def part_name(self, number: int) -> str:
         """The name of the row in which a part is remembered."""
