@@ -12,8 +12,10 @@ import warnings
 import torch
 from torch import Tensor
 
+from gatewright.designs.dilated import DilatedFront, draw_dilated_
 from gatewright.designs.masks import valid_steps
 from gatewright.designs.network import SequenceNetwork
+from gatewright.designs.readout import Readout
 from gatewright.layers.init import horizon_, time_constants_
 from gatewright.layers.init_gates import layer_memory_gates
 from gatewright.layers.recurrent import Recurrent
@@ -71,6 +73,8 @@ def start_untrained_(
         memory: The longest time constant in steps; by default a quarter of the longest sequence.
     """
     layer = network.recurrent
+    if isinstance(network.front, DilatedFront):
+        draw_dilated_(network.front, *network.preparation(x, lengths))
     events, counts = network.events(x, lengths)
     inside = events[valid_steps(len(events), counts)[..., 0]]
     spread = inside.std(0, correction=0) if len(inside) else torch.ones(events.shape[2])
@@ -85,7 +89,9 @@ def start_untrained_(
             horizon_(layer, max(round(longest), 1))
     if "share" in network.readout.summaries:
         output, _ = layer(events, lengths=counts)
-        _draw_thresholds(network, output[valid_steps(len(output), counts)[..., 0]])
+        _draw_thresholds(network.readout, output[valid_steps(len(output), counts)[..., 0]])
+    if network.joined is not None and "share" in network.joined.summaries:
+        _draw_thresholds(network.joined, inside)
     return network
 
 
@@ -105,7 +111,7 @@ def _draw(layer: Recurrent, spread: Tensor) -> None:
                 product[source] = (random, None if bias is None else BIAS * torch.randn_like(bias))
 
 
-def _draw_thresholds(network: SequenceNetwork, features: Tensor) -> None:
+def _draw_thresholds(readout: Readout, features: Tensor) -> None:
     """Set each feature's threshold to a random quantile of its values (N, C).
 
     It lies between two values: a state that is equal to it would be above or below it by rounding.
@@ -117,4 +123,4 @@ def _draw_thresholds(network: SequenceNetwork, features: Tensor) -> None:
     quantiles = low + (high - low) * torch.rand(ordered.shape[1])
     rank = (quantiles * (len(ordered) - 2)).round().long()[None]
     thresholds = (ordered.gather(0, rank) + ordered.gather(0, rank + 1)) / 2.0
-    network.readout.thresholds.copy_(thresholds[0])
+    readout.thresholds.copy_(thresholds[0])

@@ -20,6 +20,7 @@ from gatewright.tasks.forecast.base.fit import fit_map, fit_quantiles, forecast,
 from gatewright.tasks.forecast.base.frame import scaled_past
 from gatewright.tasks.forecast.base.intervals import independent
 from gatewright.tasks.forecast.base.reading import Places
+from gatewright.tasks.forecast.base.rolling import MIN_WINDOWS
 from gatewright.tasks.forecast.base.transform import backward, transformed, transformed_array
 from gatewright.tasks.forecast.future import Future, columns
 from gatewright.tasks.forecast.means import mean_factors, means
@@ -383,6 +384,15 @@ class Forecast(ForecastSpec, Task):
         if self.base is not None:
             return (replace(self, per_window=True),)
         return (self, replace(self, per_window=True))
+
+    def with_longer_window(self, training: Series, validation: float) -> Self | None:
+        window = 2 * self.window
+        # All origins of the validation part stay, and some windows to learn from.
+        least = window + self.horizon + MIN_WINDOWS
+        if int((1 - validation) * training.lengths.min()) < least:
+            return None
+        task = self.of(training, horizon=self.horizon, window=window)
+        return replace(task, per_window=self.per_window)
 
     def adapt(self, data: Series, *, unknown: Unknown = "refuse") -> tuple[Series, list[str]]:
         """Bring new series into the model's form; those that are too short are left out.
