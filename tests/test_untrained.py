@@ -148,10 +148,12 @@ def test_inputs_are_weighted_by_their_spread():
     units = torch.tensor([1.0, 100.0, 0.01])
     other = start_untrained_(SequenceNetwork("gru", 3, 6, "untrained"), x * units, LENGTHS)
     # All but the maxima of the values themselves: the ridge is free to scale those.
-    kept = torch.ones(network.output_size, dtype=torch.bool)
+    compared = torch.ones(network.output_size, dtype=torch.bool)
     first = network.readout.output_size + network.front.output_size - 6
-    kept[first : first + 6] = False
-    own, same = (features[:, kept] for features in (network(x, LENGTHS), other(x * units, LENGTHS)))
+    compared[first : first + 6] = False
+    own, same = (
+        features[:, compared] for features in (network(x, LENGTHS), other(x * units, LENGTHS))
+    )
     torch.testing.assert_close(same, own, rtol=1e-3, atol=1e-4)
 
 

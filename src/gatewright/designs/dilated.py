@@ -13,6 +13,8 @@ from gatewright.designs.masks import valid_steps
 #: taps too (Dempster et al. 2021, arXiv:2012.08791).
 WIDTH = 9
 DILATIONS = (1, 2, 4, 8, 16)
+#: Smallest spread of a pattern's values, as a share of the largest that they could be.
+ROUNDING = 1e-5
 
 
 class DilatedFront(nn.Module):
@@ -73,7 +75,9 @@ def draw_dilated_(front: DilatedFront, x: Tensor, lengths: Tensor) -> None:
         if not len(values):
             continue
         spread = values.std(0, correction=0)
-        scale = torch.where(spread > 0.0, 1.0 / spread, 1.0)
+        # A pattern without a spread is all rounding errors; divided by it, these would count.
+        largest = layer.weight.abs().sum(2) @ x[valid].abs().amax(0)
+        scale = torch.where(spread > ROUNDING * largest, 1.0 / spread, 0.0)
         layer.weight.mul_(scale[:, None, None])
         layer.bias.copy_(-values.mean(0) * scale)
 
