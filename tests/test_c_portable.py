@@ -157,7 +157,7 @@ def test_a_function_at_the_ends(name: str, program: Path) -> None:
 
 def test_every_function_is_measured_or_plain() -> None:
     plain = {"gw_maximum", "gw_minimum", "gw_relu", "gw_sign", "gw_clamp"}
-    loops = {"gw_softmax", "gw_sort", "gw_product"}
+    loops = {"gw_softmax", "gw_sort", "gw_product", "gw_codes", "gw_int8_product"}
     assert FUNCTIONS.keys() == {*ACCURACY, *plain, *loops}
 
 

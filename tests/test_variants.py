@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 
@@ -16,12 +19,13 @@ from gatewright.designs import DESIGNS, Design, SequenceNetwork
 from gatewright.errors import ArgumentError
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.text.task import NextSymbol
-from gatewright.training.advice import advise, halved_jobs
+from gatewright.training.advice import advise, longer_window, more_data, other_readout
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.estimate import within_budget
+from gatewright.training.history import History
 from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.networks import NETWORKS
-from gatewright.training.plan import make_plan
+from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.recipe import RECIPES, Recipe
 from gatewright.training.train import train
 from gatewright.training.variants import BUDGETS, simplest_of_the_best
@@ -52,7 +56,7 @@ def test_the_simplest_of_equals_is_chosen() -> None:
 
 def test_a_budget_says_how_much_is_tried() -> None:
     quick, normal = plan_of(budget="quick"), plan_of()
-    assert len(quick.variants) == 1 and len(normal.variants) == 2
+    assert len(quick.variants) == len(normal.variants) == 1
     assert quick.recipe.design == DESIGNS["untrained"]
     assert (quick.seeds, normal.seeds) == (BUDGETS["quick"].seeds, BUDGETS["normal"].seeds)
     with pytest.raises(ArgumentError, match="budget is 'norml'; did you mean normal"):
@@ -62,7 +66,7 @@ def test_a_budget_says_how_much_is_tried() -> None:
 
 
 def test_what_does_not_fit_the_minutes_is_left_out() -> None:
-    plan = plan_of(hidden_size=4)
+    plan = plan_of(hidden_size=4, budget="thorough")
     short = replace(plan, effort=replace(plan.effort, minutes=1e-6))
     smaller, estimate = within_budget(short)
     assert smaller.seeds == estimate.seeds == 1 and smaller.effort.folds == 1
@@ -124,18 +128,75 @@ def test_a_job_with_a_design_goes_through_json() -> None:
     assert TrainingJob.from_json(job.to_json()) == job
 
 
+def history_of(loss: float, **metrics: float) -> History:
+    return History(validation_loss=[loss], validation=[metrics], best_epoch=0)
+
+
 def test_half_of_the_data_is_tried_to_see_what_more_would_bring() -> None:
     plan = replace(plan_of(hidden_size=4), short_losses=(0.5, 0.6))
-    jobs = halved_jobs(plan)
+    jobs = more_data(plan, 2).jobs
     assert [job.seed for job in jobs] == [0, 1] and all(job.halved for job in jobs)
     for job in jobs:
         half, validation = job.parts(plan.training)
         whole, same = replace(job, halved=False).parts(plan.training)
         assert len(half) == len(whole) // 2 and validation.ids == same.ids
         assert sorted(half.counts) == sorted(whole.counts // 2)
-    assert advise(plan, lambda jobs: [0.8, 0.9])[0].startswith("More data would help: with half")
-    assert "would change little" in advise(plan, lambda jobs: [0.5, 0.6])[0]
-    assert advise(replace(plan, short_losses=()), lambda jobs: []) == ()
+
+    def after(losses: list[float], plan: ExperimentPlan = plan) -> tuple[str, ...]:
+        return advise(plan, lambda jobs: [history_of(loss) for loss in losses], 1.0)
+
+    assert after([0.8, 0.9])[0].startswith("More data would help: with half")
+    assert "would change little" in after([0.5, 0.6])[0]
+    assert after([0.8]) == (), "it was ended by hand"
+    slow = replace(plan, short_losses=())
+    assert advise(slow, lambda jobs: [history_of(0.1)] * len(jobs), 1e6) == ()
+
+
+def test_another_readout_is_tried_where_a_short_training_tells() -> None:
+    plan = plan_of(hidden_size=4, design="both-ways")
+    tried: list[TrainingJob] = []
+
+    def perform_all(jobs: Sequence[TrainingJob]) -> list[History]:
+        tried.extend(jobs)
+        wider = [len(job.recipe.design.readout) > 2 for job in jobs]
+        return [history_of(0.3 if own else 0.5) for own in wider]
+
+    more, readout = advise(plan, perform_all, 1.0)
+    assert more.startswith("More data of the same kind would change little")
+    assert readout == (
+        "Another read-out would help: with mean, max and attention (--readout mean,max,attention) "
+        "the validation loss of a short training is 0.300 instead of 0.500."
+    )
+    assert len(tried) == 3 * plan.effort.folds
+    assert not list(other_readout(plan_of(hidden_size=4, design="untrained"), 2))
+    short = plan_of(hidden_size=4, design="both-ways", epochs=4)
+    assert advise(short, perform_all, 1.0) == (), "too few steps to tell"
+
+
+def test_a_longer_window_is_judged_on_the_same_origins() -> None:
+    steps = np.arange(300)
+    table = pandas.DataFrame({"t": steps, "y": np.sin(steps / 3.0)})
+    plan = make_plan(
+        table,
+        ["gru"],
+        say=lambda line: None,
+        reading={"time": "t", "target": "y", "horizon": 4, "window": 12},
+    )
+    (question,) = longer_window(plan, 2)
+    task: Any = question.jobs[0].task
+    assert task.window == 24 and task.per_window == plan.variants[0].task.per_window
+    plain = plan.jobs()[0]
+    origins = [
+        len(job.task.batches(job.parts(plan.training)[1])) for job in (plain, question.jobs[0])
+    ]
+    assert origins[0] == origins[1]
+    sentence = question.sentence([1.0, 1.1], [0.7, 0.8])
+    assert sentence.startswith("A longer window would help: with 24 steps instead of 12")
+    assert question.measure(history_of(0.0, mase=0.7)) == 0.7
+    whole = replace(plan, variants=[replace(plan.variants[0], task=task)])
+    twice: Any = next(longer_window(whole, 2)).jobs[0].task
+    four = replace(plan, variants=[replace(plan.variants[0], task=replace(twice, window=150))])
+    assert not list(longer_window(four, 2)), "the series has no room for it"
 
 
 def members(count: int = 3) -> tuple[Classify, list]:

@@ -19,10 +19,11 @@ from exported import (
     run_replay,
     worst,
 )
+from gatewright.deploy.int8 import layers_in
 from gatewright.deploy.network import exported_network
 from gatewright.designs.design import DESIGNS
 from gatewright.errors import ArgumentError
-from gatewright.exports.network import ExportedNetwork
+from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork
 from gatewright.training.ensemble import Ensemble
 from whole_models import FORECASTS, MODELS, STREAMS, WHOLE, model_of
 
@@ -50,6 +51,21 @@ def test_as_javascript(networks: dict[str, ExportedNetwork], tmp_path: Path) -> 
 @pytest.mark.parametrize("name", MODELS)
 def test_as_c(name: str, networks: dict[str, ExportedNetwork], tmp_path: Path) -> None:
     run_replay(networks[name], tmp_path, "-O0", "-Wconversion")
+
+
+@pytest.mark.skipif(NODE is None or GCC is None, reason="node or gcc is not installed")
+def test_in_int8(tmp_path: Path) -> None:
+    networks = []
+    for name in ("pooled", "convolutional", "ensemble", "known"):
+        model = MODELS[name]()
+        with layers_in(model, int8=True):
+            networks.append(exported_network(model, name).in_int8())
+    answers = from_javascript(networks, tmp_path)
+    for network in networks:
+        assert network.is_int8
+        assert worst(network, from_python(network)) < INT8_TOLERANCE
+        assert worst(network, answers[network.name]) < INT8_TOLERANCE
+        run_replay(network, tmp_path, "-O0", "-Wconversion", limit=INT8_TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["both_ways", "ensemble", "known"])

@@ -147,7 +147,7 @@ export function loadModel(page: PageDocument, index: number): Model {
     layerNames: document.layers.map((layer) => layer.name),
     neutral: neutralInput(document, page.task, tensors),
     causal: document.layers.every((layer) => !layer.reverse) &&
-      document.stages.every((stage) => !WHOLE.has(stage.op) && !(Number(stage["after"]) > 0)),
+      document.stages.every((stage) => !WHOLE.has(stage.op) && furthest(stage) === 0),
     everyStep: page.task.kind !== "classify" && page.task.kind !== "forecast",
     contexts,
   };

@@ -481,20 +481,24 @@ export function segmentRows(rows: number, steps: number): number[][] {
 
 const segments = gather((stage, rows) => segmentRows(rows, stage["steps"] as number));
 
-/** Each step joined with its neighbours; beyond the ends there are zeros, or the end repeats. */
+/** The steps ahead that a stage reads. */
+export function furthest(stage: Stage): number {
+  return stage.op === "window" ? Math.max(0, ...numbers(stage, "offsets")) : 0;
+}
+
+/** Each step joined with those at some offsets; beyond the ends there are zeros, or the end repeats. */
 const window_ = gather(
   (stage, rows) => {
-    const [before, after] = [stage["before"] as number, stage["after"] as number];
     const repeats = stage["repeats"] as boolean;
     return Array.from({ length: rows }, (_, t) =>
-      Array.from({ length: before + 1 + after }, (_, k) => {
-        const source = t - before + k;
+      numbers(stage, "offsets").map((offset) => {
+        const source = t + offset;
         if (source >= 0 && source < rows) return source;
         return repeats ? Math.min(Math.max(source, 0), rows - 1) : -1;
       }),
     );
   },
-  (stage, first) => Math.max(first - (stage["after"] as number), 0),
+  (stage, first) => Math.max(first - furthest(stage), 0),
 );
 
 /** Last value and spread of the channels of a window: two rows. */

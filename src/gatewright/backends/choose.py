@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gatewright.backends import llvm, reference, triton
+from gatewright.backends.int8 import check_columns
 from gatewright.backends.reference_stream import ReferenceStream
 from gatewright.backends.run import PreparedRun, Result, Run
 from gatewright.backends.stream import Stream
@@ -36,7 +38,7 @@ class Backend:
     describe: Callable[[Run], list[str]] = lambda run: []
 
 
-#: The fastest first; the last one runs everything.
+#: The fastest first; the reference runs everything.
 BACKENDS: dict[str, Backend] = {
     "llvm": Backend(llvm.run, llvm.why_not, describe=llvm.describe),
     "triton": Backend(
@@ -45,6 +47,11 @@ BACKENDS: dict[str, Backend] = {
         'it has been tested without a GPU only; backend="triton" asks for it',
     ),
     "reference": Backend(reference.run, reference.why_not),
+    "int8": Backend(
+        partial(reference.run, int8=True),
+        reference.why_not_int8,
+        'its products are rounded to int8; backend="int8" asks for it',
+    ),
 }
 
 
@@ -107,20 +114,28 @@ def open_stream(
     sizes: Sequence[Mapping[str, int]],
     rows: int,
     dtype: torch.dtype,
+    *,
+    int8: bool = False,
 ) -> tuple[Stream, str | None]:
     """Open a stream on the backend of a name; also return the reason why it is not a faster one.
 
     Args:
         sizes: Numbers for "input" and "hidden" at each layer.
+        int8: Whether its products are in int8; see `backends/int8.py`. The backend "int8" is that
+            of whole sequences: here it is "auto".
 
     Raises:
         BackendError: if the backend was asked for by name and cannot run the graph.
+        SizeError: if the sums of a product in int8 could exceed 32 bits.
     """
+    if int8:
+        for numbers in sizes:
+            check_columns(graph, numbers)
     if backend == "reference":
-        return ReferenceStream(graph, sizes, rows, dtype), None
+        return ReferenceStream(graph, sizes, rows, dtype, int8=int8), None
     reason = llvm.why_no_stream(graph)
     if reason is None:
-        return llvm.open_stream(graph, sizes, rows, dtype), None
+        return llvm.open_stream(graph, sizes, rows, dtype, int8=int8), None
     if backend == "llvm":
         raise BackendError(f'backend="llvm" cannot stream this: {reason}; backend="auto" can')
-    return ReferenceStream(graph, sizes, rows, dtype), reason
+    return ReferenceStream(graph, sizes, rows, dtype, int8=int8), reason

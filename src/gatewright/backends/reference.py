@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from gatewright.backends.int8 import Int8Matrix, int8_products
 from gatewright.backends.operations import evaluate
 from gatewright.backends.run import Result, Run
 from gatewright.graph import Term
@@ -23,8 +24,18 @@ def why_not(run: Run) -> None:
     """Return None: the reference can run everything."""
 
 
-def run(run: Run, known: Mapping[Term, Tensor] | None = None) -> Result:
-    """Run a graph over a sequence; terms whose values are `known` are not computed again."""
+def why_not_int8(run: Run) -> str | None:
+    """Give the reason why the reference cannot run a run in int8, or None."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in run.tensors()):
+        return "rounding to int8 has no gradient: run it under torch.no_grad()"
+    return None
+
+
+def run(run: Run, known: Mapping[Term, Tensor] | None = None, *, int8: bool = False) -> Result:
+    """Run a graph over a sequence; terms whose values are `known` are not computed again.
+
+    With `int8` its products are in int8; see `int8.py`.
+    """
     graph, rows = run.graph, list(run.rows)
     returned = {graph.output} | {graph.values[name] for name in run.names}
     held = {graph.values[name]: value for name, value in run.hold.items()}
@@ -33,10 +44,12 @@ def run(run: Run, known: Mapping[Term, Tensor] | None = None) -> Result:
     values = {**run.known_terms(), **(known or {}), **held}
     needed = closure([*graph.updates.values(), *returned], values)
     early = [term for term in graph.forward if term in needed and stage[term] < STATE]
-    TermGroup(early, values, run.sizes).compute(values, like)
+    products = int8_products(graph) if int8 else {}
+    TermGroup(early, values, run.sizes, products).compute(values, like)
 
     in_loop = [term for term in graph.forward if term in needed and stage[term] >= STATE]
-    loop = TermGroup([term for term in in_loop if term.op != "state"], values, run.sizes)
+    inside = [term for term in in_loop if term.op != "state"]
+    loop = TermGroup(inside, values, run.sizes, products)
     read = {operand for term in in_loop for operand in term.operands}
     read |= set(graph.updates.values())
     fixed = {t: value for t, value in values.items() if t in read and stage[t] == WEIGHTS}
@@ -79,16 +92,30 @@ class TermGroup:
     """Terms that are computed together: those before the loop, or those of one step.
 
     Products that read the same source are one product with their matrices stacked.
+
+    Args:
+        int8: The products that are in int8, and whether the source of each is bounded.
     """
 
     def __init__(
-        self, terms: Sequence[Term], known: Mapping[Term, Tensor], sizes: Mapping[str, int]
+        self,
+        terms: Sequence[Term],
+        known: Mapping[Term, Tensor],
+        sizes: Mapping[str, int],
+        int8: Mapping[Term, bool] = {},
     ) -> None:
         self.terms = [term for term in terms if term not in known]
         self.sizes = sizes
+        own = set(self.terms)
+        #: The matrix of each product in int8.
+        self.int8 = {
+            term: (Int8Matrix.of(known[term.operands[1]]), bounded)
+            for term, bounded in int8.items()
+            if term in own
+        }
         by_source: dict[Term, list[Term]] = {}
         for term in self.terms:
-            if term.op == "product" and term.attributes["heads"] == 1:
+            if term.op == "product" and term.attributes["heads"] == 1 and term not in self.int8:
                 by_source.setdefault(term.operands[0], []).append(term)
         stacks = [products for products in by_source.values() if len(products) > 1]
         #: By the first product of a stack: its products, and their matrices as one.
@@ -101,7 +128,11 @@ class TermGroup:
     def compute(self, values: dict[Term, Tensor], like: Tensor) -> None:
         """Add the terms' values to `values`, which has all that they read."""
         for term in self.terms:
-            if term in self.stacks:
+            if term in self.int8:
+                int8, bounded = self.int8[term]
+                source = values[term.operands[0]]
+                values[term] = int8.product(source, bounded=bounded).to(source.dtype)
+            elif term in self.stacks:
                 products, matrix = self.stacks[term]
                 heights = [number(product.size, self.sizes) for product in products]
                 source = values[term.operands[0]]

@@ -21,9 +21,15 @@ class ReferenceStream:
     backend: str = "reference"
 
     def __init__(
-        self, graph: Graph, sizes: Sequence[Mapping[str, int]], rows: int, dtype: torch.dtype
+        self,
+        graph: Graph,
+        sizes: Sequence[Mapping[str, int]],
+        rows: int,
+        dtype: torch.dtype,
+        *,
+        int8: bool = False,
     ) -> None:
-        self.graph, self.sizes = graph, sizes
+        self.graph, self.sizes, self.int8 = graph, sizes, int8
         self.weights: list[dict[str, Tensor]] = []
 
         def buffer(size: Size, numbers: Mapping[str, int]) -> Tensor:
@@ -60,7 +66,8 @@ class ReferenceStream:
             self.sizes, self.weights, self.state_buffers, strict=True
         ):
             inputs = {**self.input_buffers, event_name: event}
-            result = reference.run(step_run(self.graph, sizes, weights, inputs, states))
+            step = step_run(self.graph, sizes, weights, inputs, states)
+            result = reference.run(step, int8=self.int8)
             event = result.output
             # A state after the step may be the tensor of another one before it, so all are
             # copied before any buffer changes.

@@ -42,6 +42,9 @@ def export(
             show_default="made-up ones",
         ),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, or int8: a quarter of the bytes, products in integers.")
+    ] = "float32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -64,6 +67,7 @@ def export(
         network_only=network_only,
         values=values,
         data=data,
+        precision=precision,
         overwrite=overwrite,
     )
     for file in files:

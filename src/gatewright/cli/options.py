@@ -100,7 +100,9 @@ Readout = Annotated[
     str | None,
     _shape(help="What sums up the steps, comma-separated: last, mean, max, share, attention."),
 ]
-Front = Annotated[str | None, _shape(help="Before the recurrent layers: convolution, or none.")]
+Front = Annotated[
+    str | None, _shape(help="Before the recurrent layers: convolution, dilated or none.")
+]
 Segment = Annotated[int | None, _shape(help="Steps that are read at once, as one event.", min=1)]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from gatewright.deploy.endings import ENDINGS
+from gatewright.deploy.int8 import check_int8, check_precision, layers_in
 from gatewright.deploy.network import exported_network
 from gatewright.deploy.page import page_of
 from gatewright.deploy.torch_module import module_model
@@ -48,6 +49,7 @@ def export(
     network_only: bool = False,
     values: bool = False,
     data: Any = None,
+    precision: str = "float32",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write a layer or a trained model as a program that runs without this package.
@@ -84,17 +86,21 @@ def export(
         values: Whether the program shows every named value of a step, such as the gates.
         data: Of `.html`: the sequences that the page shows: a file or a bundled data set of the
             model's kind, or for a layer arrays (T, input size). Without them, it makes some up.
+        precision: "float32", or "int8": the matrices of the recurrent layers in a quarter of the
+            bytes, and their products in integers (docs/int8.md). Of ONNX, for layers.
         overwrite: Replace files that exist.
 
     Returns:
         The files that were written.
 
     Raises:
-        ArgumentError: if the model cannot be exported, the ending is none of these, or a file
-            exists.
+        ArgumentError: if the model cannot be exported, the ending or the precision is none of
+            these, or a file exists.
     """
-    path = Path(path)
+    path, int8 = Path(path), check_precision(precision)
     if path.suffix == ".html":
+        if int8:
+            raise ArgumentError("precision is int8; the page computes in float64: leave it out")
         check_new_file(path, overwrite=overwrite)
         write_file(path, page_of({path.stem: model}, data).html.encode(), overwrite=overwrite)
         return [path]
@@ -114,6 +120,7 @@ def export(
             streaming=streaming,
             lengths=lengths,
             network_only=network_only,
+            int8=int8,
         )
         write_file(path, content, overwrite=overwrite)
         return [path]
@@ -135,14 +142,23 @@ def export(
             f"values is True, and a {path.suffix} file has no place for every value of a step; "
             "export to .js or .py, or leave values out"
         )
-    network = exported_network(model, _name(path), values=values, network_only=network_only)
-    files = write(network)
+    options = {"values": values, "network_only": network_only}
+    files = write(_network(model, _name(path), int8=int8, **options))
     targets = {path.with_suffix(ending): text for ending, text in files.items()}
     for target in targets:
         check_new_file(target, overwrite=overwrite)
     for target, text in targets.items():
         write_file(target, text.encode(), overwrite=overwrite)
     return list(targets)
+
+
+def _network(model: Any, name: str, *, int8: bool, **options: bool) -> ExportedNetwork:
+    """The network of a program, with answers that were recorded in its own precision."""
+    if not isinstance(model, nn.Module):
+        return exported_network(model, name, **options)  # refuses it
+    with layers_in(model, int8=int8):
+        network = exported_network(model, name, **options)
+    return network.in_int8() if int8 else network
 
 
 def onnx_bytes(
@@ -154,12 +170,18 @@ def onnx_bytes(
     streaming: bool,
     lengths: bool | None,
     network_only: bool,
+    int8: bool,
 ) -> bytes:
     """A layer, a trained model or a module as the content of an ONNX file.
 
     Raises:
         ArgumentError: if it is none of them, an option is not for it, or onnx is not installed.
     """
+    if int8 and not isinstance(model, Recurrent):
+        raise ArgumentError(
+            "precision is int8, which ONNX takes for layers; export the model's layers, "
+            "gw.export(model.recurrent, path, precision='int8'), or write a .c, .js or .py file"
+        )
     _check_packages(for_torch=not isinstance(model, Recurrent) or example is not None)
     if example is not None and isinstance(model, nn.Module) and not isinstance(model, Model):
         _refuse(model, streaming=streaming, lengths=bool(lengths), network_only=network_only)
@@ -176,7 +198,8 @@ def onnx_bytes(
         written = whole_model(model, lengths=lengths is not False, network_only=network_only)
     elif isinstance(model, Recurrent):
         _refuse(model, dynamic_shapes=dynamic_shapes is not None, network_only=network_only)
-        written = _layer(model, name, streaming=streaming, lengths=bool(lengths))
+        options = {"streaming": streaming, "lengths": bool(lengths), "int8": int8}
+        written = _layer(model, name, **options)
     else:
         hint = "pass example=, the arguments of a call" if isinstance(model, nn.Module) else ""
         expected = "expected a layer, a trained model, or a torch module with an example="
@@ -214,7 +237,7 @@ def _refuse(model: Any, **options: bool) -> None:
             )
 
 
-def _layer(layer: Recurrent, name: str, *, streaming: bool, lengths: bool) -> Any:
+def _layer(layer: Recurrent, name: str, *, streaming: bool, lengths: bool, int8: bool) -> Any:
     if streaming and layer.bidirectional:
         raise ArgumentError(
             "the layer is bidirectional: it reads a sequence from its end too, so it has no single "
@@ -226,7 +249,9 @@ def _layer(layer: Recurrent, name: str, *, streaming: bool, lengths: bool) -> An
         )
     for further in layer.graph.equations.inputs:
         further_size(layer.form, further)  # refuses one that cannot fit all layers
-    return layer_model(layer, streaming=streaming, lengths=lengths, name=name)
+    if int8:
+        check_int8(layer)
+    return layer_model(layer, streaming=streaming, lengths=lengths, name=name, int8=int8)
 
 
 def _name(path: Path) -> str:

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
+from gatewright.designs.dilated import DilatedFront
 from gatewright.designs.network import SequenceNetwork
 from gatewright.designs.preparation import SMALLEST_SPREAD
 from gatewright.exports.network import Chains, floats, recurrent_stage
@@ -115,7 +117,7 @@ def _body(model: Any, size: int, prefix: str, values: bool) -> Iterator[Stage]:
         layers = recurrent_stage(body.recurrent, prefix, values=values, joins_input=joins)
         yield layers
         if not every_step:
-            yield _summary(body.readout, layers.output_size, joins, f"{prefix}summary")
+            yield _summary(body, layers.output_size, f"{prefix}summary")
         return
     if isinstance(body, WindowNetwork):
         offsets = tuple(body.offsets)
@@ -146,45 +148,79 @@ def _events(network: Any, size: int, prefix: str) -> Iterator[Stage]:
     if preparation.segment > 1:
         yield Segments(name=f"{prefix}segments", input_size=size, steps=preparation.segment)
         size *= preparation.segment
-    if network.front is None:
-        return
-    layers = zip(network.front.convolutions, network.front.norms, strict=True)
+    if isinstance(network.front, DilatedFront):
+        yield from _dilated(network.front, size, f"{prefix}front")
+    elif network.front is not None:
+        yield from _convolutions(network.front, size, f"{prefix}front")
+
+
+def _convolutions(front: Any, size: int, name: str) -> Iterator[Stage]:
+    """Stacked convolutions, each with its normalisation and a rectifier."""
+    layers = zip(front.convolutions, front.norms, strict=True)
     for number, (convolution, norm) in enumerate(layers):
-        name = f"{prefix}front{number}"
+        own = f"{name}{number}"
         reach = convolution.padding[0]
         offsets = tuple(range(-reach, reach + 1))
-        yield Window(name=f"{name}_window", input_size=size, offsets=offsets, repeats=False)
+        yield Window(name=f"{own}_window", input_size=size, offsets=offsets, repeats=False)
         # The normalisation has fixed numbers by now: it is folded into the matrix and the bias.
         factor = norm.weight / (norm.running_var + norm.eps).sqrt()
         weight = convolution.weight.permute(0, 2, 1).flatten(1) * factor[:, None]
         bias = norm.bias - norm.running_mean * factor
         stage = Linear(
-            name=name, input_size=weight.shape[1], weight=floats(weight), bias=floats(bias)
+            name=own, input_size=weight.shape[1], weight=floats(weight), bias=floats(bias)
         )
         yield stage
         size = stage.output_size
-        yield Pointwise(name=f"{name}_rectified", input_size=size, function="relu")
+        yield Pointwise(name=f"{own}_rectified", input_size=size, function="relu")
 
 
-def _summary(readout: Any, size: int, joined: bool, name: str) -> Summary:
-    """The summaries of the recurrent outputs, and the mean of the events joined to them."""
-    features = readout.output_size // len(readout.summaries)
+def _dilated(front: Any, size: int, name: str) -> Iterator[Stage]:
+    """Convolutions side by side and the events themselves, as one matrix over all their taps."""
+    taps = [
+        (convolution, [convolution.dilation[0] * (k - width // 2) for k in range(width)])
+        for convolution in front.convolutions
+        for width in convolution.kernel_size
+    ]
+    offsets = sorted({0, *(offset for _, own in taps for offset in own)})
+    weight = torch.zeros(front.output_size, len(offsets), size)
+    bias = torch.zeros(front.output_size)
+    row = 0
+    for convolution, own in taps:
+        rows = slice(row, row + convolution.out_channels)
+        columns = [offsets.index(offset) for offset in own]
+        weight[rows, columns] = convolution.weight.detach().permute(0, 2, 1).to(weight)
+        bias[rows] = convolution.bias.detach().to(bias)
+        row += convolution.out_channels
+    weight[row:, offsets.index(0)] = torch.eye(size)
+    yield Window(name=f"{name}_window", input_size=size, offsets=tuple(offsets), repeats=False)
+    matrix = floats(weight.flatten(1))
+    yield Linear(name=name, input_size=matrix.shape[1], weight=matrix, bias=floats(bias))
+
+
+def _summary(network: Any, size: int, name: str) -> Summary:
+    """The summaries of the recurrent outputs, and those of the events that are joined to them."""
+    readouts = [network.readout] if network.joined is None else [network.readout, network.joined]
     parts: list[Part] = []
-    for kind in readout.summaries:
-        if kind == "last" and readout.directions == 2:
-            half = features // 2
-            parts += [Part("last", 0, half), Part("first", half, half)]
-        else:
-            parts.append(Part(kind, 0, features))
-    if joined:
-        parts.append(Part("mean", features, size - features))
     arrays: dict[str, Floats] = {}
-    if "share" in readout.summaries:
-        arrays["thresholds"] = floats(readout.thresholds)
-    if "attention" in readout.summaries:
-        inner, _, outer = readout.attention.score
-        arrays |= {"weight": floats(inner.weight), "bias": floats(inner.bias)}
-        arrays["vector"] = floats(outer.weight[0])
+    thresholds = []
+    start = 0
+    for readout in readouts:
+        features = readout.output_size // len(readout.summaries)
+        for kind in readout.summaries:
+            if kind == "last" and readout.directions == 2:
+                half = features // 2
+                parts += [Part("last", start, half), Part("first", start + half, half)]
+            else:
+                parts.append(Part(kind, start, features))
+            if kind == "share":
+                thresholds.append(floats(readout.thresholds))
+            if kind == "attention":
+                inner, _, outer = readout.attention.score
+                arrays |= {"weight": floats(inner.weight), "bias": floats(inner.bias)}
+                arrays["vector"] = floats(outer.weight[0])
+        start += features
+    if thresholds:
+        arrays["thresholds"] = np.concatenate(thresholds)
     return Summary(name=name, input_size=size, parts=tuple(parts), **arrays)
 
 

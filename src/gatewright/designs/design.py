@@ -14,7 +14,7 @@ from gatewright.schema import typed
 #: Ways to sum up the steps of a sequence; several are joined.
 SUMMARIES = ("last", "mean", "max", "share", "attention")
 #: What may come between the events and the cell.
-FRONTS = ("none", "convolution")
+FRONTS = ("none", "convolution", "dilated")
 #: How the values of a sequence may be scaled by its own mean and spread.
 SCALINGS = ("none", "sequence")
 
@@ -35,7 +35,9 @@ share, attention
         differences: Whether the change since the step before is read too, a channel each.
         scaling: "sequence" takes each sequence's own mean and spread out of its channels.
         front: "convolution" puts three convolutions in time before the cell, as in LSTM-FCN
-            (Karim et al. 2018, arXiv:1709.05206); their mean over time joins the readout.
+            (Karim et al. 2018, arXiv:1709.05206); their mean over time joins the readout. "dilated"
+            puts linear convolutions of several dilations there, next to the events; their maxima
+            and shares join.
         segment: Steps that the cell reads at once, as one event (SegRNN, Lin et al. 2023,
             arXiv:2308.11200).
         layers: Recurrent layers.
@@ -78,10 +80,10 @@ share, attention
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
-        if not self.trained and (self.front != "none" or "attention" in self.readout):
+        if not self.trained and (self.front == "convolution" or "attention" in self.readout):
             raise ArgumentError(
-                "trained is False, and convolutions and attention have to be trained; expected a "
-                "design without them"
+                "trained is False, and stacked convolutions and attention have to be trained; "
+                "expected a design without them (the front end dilated may be random)"
             )
         for name in ("dropout", "input_dropout"):
             value = getattr(self, name)
@@ -118,8 +120,8 @@ share, attention
             parts.append("the change since the step before as further channels")
         if self.segment > 1:
             parts.append(f"{self.segment} steps to an event")
-        if self.front == "convolution":
-            parts.append("three convolutions in front")
+        if self.front != "none":
+            parts.append(_FRONT_WORDS[self.front])
         random = "" if self.trained else " of random weights"
         parts.append(f"{self.layers} layer{'s' * (self.layers > 1)}{random}")
         if self.bidirectional:
@@ -147,6 +149,11 @@ share, attention
 
 _PLAIN = {name: field.default for name, field in Design.__dataclass_fields__.items()}
 
+_FRONT_WORDS = {
+    "convolution": "three convolutions in front",
+    "dilated": "dilated convolutions in front",
+}
+
 #: A recurrent layer that is read at its last step.
 PLAIN = Design()
 
@@ -157,6 +164,8 @@ DESIGNS: Mapping[str, Design] = MappingProxyType(
         "untrained": Design(
             bidirectional=True,
             differences=True,
+            front="dilated",
+            layers=2,
             readout=("last", "mean", "max", "share"),
             trained=False,
         ),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from gatewright.designs.design import Design, find_design
+from gatewright.designs.dilated import DilatedFront
 from gatewright.designs.dropout import LockedDropout
 from gatewright.designs.front import ConvolutionalFront
-from gatewright.designs.masks import masked_mean
 from gatewright.designs.preparation import Preparation
 from gatewright.designs.readout import Readout
 from gatewright.errors import ModelError
@@ -19,6 +20,14 @@ from gatewright.language.cell import Cell
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.saving import describe, rebuild, saveable
 from gatewright.schema import typed_fields
+
+#: The modules of the front ends by name, and the summaries of their values that join the readout.
+_FRONTS: Mapping[str, Callable[[int, int], ConvolutionalFront | DilatedFront]] = MappingProxyType(
+    {"convolution": ConvolutionalFront, "dilated": DilatedFront}
+)
+JOINED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"convolution": ("mean",), "dilated": ("max", "share")}
+)
 
 
 @saveable("network")
@@ -57,10 +66,11 @@ class SequenceNetwork(nn.Module):
             segment=self.design.segment,
         )
         size = self.preparation.output_size
-        self.front = None
-        if self.design.front == "convolution":
-            self.front = ConvolutionalFront(size, hidden_size)
-            size = hidden_size
+        self.front, self.joined = None, None
+        if self.design.front != "none":
+            self.front = _FRONTS[self.design.front](size, hidden_size)
+            size = self.front.output_size
+            self.joined = Readout(JOINED[self.design.front], size)
         self.input_dropout = LockedDropout(self.design.input_dropout)
         self.recurrent = Recurrent(
             cell,
@@ -77,7 +87,7 @@ class SequenceNetwork(nn.Module):
     @property
     def output_size(self) -> int:
         """Features of a sequence."""
-        return self.readout.output_size + (0 if self.front is None else self.front.output_size)
+        return self.readout.output_size + (0 if self.joined is None else self.joined.output_size)
 
     def events(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The events that the cell reads, (T, B, features), and how many each sequence has."""
@@ -106,9 +116,9 @@ class SequenceNetwork(nn.Module):
         events, lengths = self.events(x, lengths)
         output, _ = self.recurrent(events, lengths=lengths)
         features: Tensor = self.readout(output, lengths)
-        if self.front is None:
+        if self.joined is None:
             return features
-        return torch.cat([features, masked_mean(events, lengths)], -1)
+        return torch.cat([features, self.joined(events, lengths)], -1)
 
     def to_config(self) -> dict[str, Any]:
         """The arguments, in JSON's types; the numbers are in the state_dict."""

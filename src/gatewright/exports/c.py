@@ -11,13 +11,13 @@ import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gatewright.exports.c_forecast import forecast_function, forecast_workspace
 from gatewright.exports.c_replay import replay
 from gatewright.exports.c_rows import row, score_function
 from gatewright.exports.c_sequences import buffer_lines, sequence, workspace_width
 from gatewright.exports.c_text import constant, indented, joined, number, over, start_lines
+from gatewright.exports.int8 import C_FUNCTIONS, c_codes, c_product
 from gatewright.exports.network import ExportedNetwork
 from gatewright.exports.program import Array, Element, Product, StepProgram
 from gatewright.exports.stages import Embedding, ForecastWindow, Stage, Summary
@@ -48,6 +48,7 @@ OPERATIONS: Mapping[str, str] = {
 
 #: The functions that a source may call, each with those that it calls itself.
 FUNCTIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    **C_FUNCTIONS,
     "gw_clamp": (
         (),
         """\
@@ -285,14 +286,16 @@ static void gw_product(float *restrict y, const float *restrict w, const float *
 }
 
 
-def product(statement: Product, matrices: Mapping[str, NDArray[np.float32]]) -> list[str]:
+def product(statement: Product, program: StepProgram) -> list[str]:
     """The calls of a product, one for each head."""
     target, source = statement.target, statement.source
-    if statement.heads == 1:
-        rows, columns = matrices[statement.matrix].shape
+    heads, rows, columns = program.shape(statement)
+    if statement.matrix in program.int8_matrices:
+        addresses = pointer(target), pointer(source), statement.matrix
+        return c_product(*addresses, (heads, rows, columns), bounded=statement.bounded)
+    if heads == 1:
         call = f"{pointer(target)}, {statement.matrix}, {pointer(source)}, {rows}, {columns}"
         return [f"gw_product({call});"]
-    heads, rows, columns = matrices[statement.matrix].shape
     return [
         f"for (int head = 0; head < {heads}; head++) {{",
         f"    gw_product({pointer(target)} + head * {rows}, "
@@ -336,7 +339,7 @@ def header(network: ExportedNetwork) -> str:
  *
  * An answer: {network.output}.
 {notes} *
- * Weights: {4 * network.weight_size} bytes. A step: {network.multiply_adds} multiply-adds.
+ * Weights: {network.weight_bytes} bytes. A step: {network.multiply_adds} multiply-adds.
  */
 #ifndef {upper}_H
 #define {upper}_H
@@ -483,6 +486,9 @@ def _constants(network: ExportedNetwork) -> Iterator[str]:
         for label in network.labels:
             yield f"    {_literal(label)},"
         yield "};"
+    for name, int8 in network.int8_matrices():
+        yield from c_codes(name, int8)
+        yield from constant(f"{name}_scales", int8.scales.numpy())
     for program in network.programs:
         for name, matrix in program.matrices.items():
             blocks = matrix if matrix.ndim == 3 else matrix[None]
@@ -530,7 +536,7 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
         yield f"float {array.name}[{array.size}];"
     for statement in program.statements:
         if isinstance(statement, Product):
-            yield from product(statement, program.matrices)
+            yield from product(statement, program)
         else:
             yield from C.lines(statement)
     yield from copy("output", program.output, program.output_size)

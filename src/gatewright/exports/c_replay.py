@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gatewright.exports.c_text import constant, joined
+from gatewright.exports.c_text import constant, joined, number
 from gatewright.exports.network import ExportedNetwork
-
-#: Largest difference that passes, as a share of 1 + the value.
-LIMIT = "1e-4f"
 
 
 def replay(network: ExportedNetwork) -> str:
@@ -50,7 +47,7 @@ int main(void)
     float worst = 0.0f;
 {body}
     printf("largest difference: %g\\n", (double)worst);
-    return worst < {LIMIT} ? 0 : 1;
+    return worst < {number(network.tolerance)} ? 0 : 1;
 }}
 #endif"""
 

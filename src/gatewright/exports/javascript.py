@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.exports.int8 import JAVASCRIPT_FUNCTIONS, javascript_constants
 from gatewright.exports.javascript_stages import FUNCTIONS as STAGE_FUNCTIONS
 from gatewright.exports.javascript_stages import (
     forecast_lines,
@@ -50,6 +51,7 @@ OPERATIONS: Mapping[str, str] = {
 
 #: The functions that a module may call.
 FUNCTIONS: Mapping[str, str] = {
+    **JAVASCRIPT_FUNCTIONS,
     "sigmoid": """\
 function sigmoid(x) {
   return 1 / (1 + Math.exp(-x));
@@ -108,10 +110,12 @@ def source_files(network: ExportedNetwork) -> dict[str, str]:
 
 def module(network: ExportedNetwork) -> str:
     """The module: constants, one function a layer, `run`, and `create` for a stream."""
+    constants = _joined(_constants(network))
     lines = [*_layers(network), *_forecasts(network), *_run(network)]
     body = _joined([*lines, *_create(network)] if network.streams else lines)
     table = {**STAGE_FUNCTIONS, **FUNCTIONS}
-    functions = [table[name] for name in table if name in _called(body, table)]
+    called = _called(constants + body, table)
+    functions = [table[name] for name in table if name in called]
     states = [name for name, _ in network.states()] if network.streams else []
     states += ["steps"] if network.streams and network.counts_steps else []
     forecast = network.forecast
@@ -136,7 +140,7 @@ function numbers(text) {{
   return new Float64Array(new Float32Array(bytes.buffer));
 }}
 
-{_joined(_constants(network))}
+{constants}
 
 {body}
 """
@@ -228,6 +232,8 @@ def _value_names(network: ExportedNetwork) -> list[str]:
 def _constants(network: ExportedNetwork) -> Iterator[str]:
     for name, values in network.constants():
         yield _constant(name, values)
+    for name, matrix in network.int8_matrices():
+        yield from javascript_constants(name, matrix)
 
 
 def _constant(name: str, values: NDArray[np.float32]) -> str:
@@ -259,7 +265,7 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
         yield f"const {array.name} = new Float64Array({array.size});"
     for statement in program.statements:
         if isinstance(statement, Product):
-            yield from product(statement, program.matrices)
+            yield from product(statement, program)
         else:
             yield from JAVASCRIPT.lines(statement)
     yield f"const output = {row(program.output, program.output_size)};"
@@ -273,17 +279,22 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
     yield "return output;"
 
 
-def product(statement: Product, matrices: Mapping[str, NDArray[np.float32]]) -> Iterator[str]:
+def product(statement: Product, program: StepProgram) -> Iterator[str]:
     """The calls of a product, one for each head."""
     target, source, matrix = statement.target, statement.source, statement.matrix
-    if statement.heads == 1:
-        rows, columns = matrices[matrix].shape
+    heads, rows, columns = program.shape(statement)
+    if matrix in program.int8_matrices:
+        yield (
+            f"int8Product({target.name}, {target.start}, {matrix}, {matrix}_scales, {source.name}, "
+            f"{source.start}, {heads}, {rows}, {columns}, {str(statement.bounded).lower()});"
+        )
+        return
+    if heads == 1:
         yield (
             f"product({target.name}, {target.start}, {matrix}, 0, {source.name}, {source.start}, "
             f"{rows}, {columns});"
         )
         return
-    heads, rows, columns = matrices[matrix].shape
     yield f"for (let head = 0; head < {heads}; head++) {{"
     yield (
         f"  product({target.name}, {target.start} + head * {rows}, {matrix}, "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from gatewright.backends.int8 import Int8Matrix
 from gatewright.errors import ArgumentError
 from gatewright.exports.program import Array, StepProgram, step_program
 from gatewright.exports.stages import (
@@ -24,6 +26,8 @@ from gatewright.graph.sizes import number
 
 #: Steps of the record that a stream is checked with, in two sequences of half as many.
 RECORDED_STEPS = 100
+#: The largest differences from the record, as shares of 1 + the value.
+TOLERANCE, INT8_TOLERANCE = 1e-4, 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,11 @@ class Chains:
     def answers_once(self) -> bool:
         """True if a sequence has a single answer, false if each of its steps has its own."""
         return any(stage.ends_steps for stage in self.stages)
+
+    def in_int8(self) -> Chains:
+        """The same network with the products of its layers in int8."""
+        members = (tuple(stage.in_int8() for stage in chain) for chain in self.members)
+        return Chains(tuple(members), self.ending)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +148,34 @@ class ExportedNetwork:
         return sum(start.size for _, start in self.states()) + self.counts_steps
 
     @property
-    def weight_size(self) -> int:
-        """Numbers of all constants."""
-        return sum(values.size for _, values in self.constants())
+    def weight_bytes(self) -> int:
+        """Bytes of all constants."""
+        around = sum(values.nbytes for s in self.chains.stages for _, values in s.arrays())
+        return around + sum(program.nbytes for program in self.programs)
+
+    def int8_matrices(self) -> Iterator[tuple[str, Int8Matrix]]:
+        """The matrices in int8 by name, of the layers in turn."""
+        for program in self.programs:
+            yield from program.int8_matrices.items()
+
+    @property
+    def is_int8(self) -> bool:
+        """True if the products of the layers are in int8."""
+        return any(program.int8_matrices for program in self.programs)
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference from the record, as a share of 1 + the value.
+
+        In int8, a difference of rounding may move a number over the edge between two codes, which
+        changes the next sums by a whole step.
+        """
+        return INT8_TOLERANCE if self.is_int8 else TOLERANCE
+
+    def in_int8(self) -> ExportedNetwork:
+        """The same network with the products of its layers in int8; the record stays."""
+        about = self.about.replace("written by", "with products in int8, written by")
+        return replace(self, about=about, chains=self.chains.in_int8())
 
     @property
     def multiply_adds(self) -> int:
@@ -249,9 +283,10 @@ def check_name(name: str) -> None:
         )
 
 
-def in_base64(values: Floats) -> str:
-    """Numbers as base64 of little-endian float32, for languages that can decode it."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
+def in_base64(values: NDArray[Any]) -> str:
+    """Numbers as base64, for languages that can decode it: int8, or little-endian float32."""
+    kind = "i1" if values.dtype == np.int8 else "<f4"
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
 
 
 def value_name(program: StepProgram, name: str) -> str:

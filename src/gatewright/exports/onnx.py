@@ -49,6 +49,7 @@ class LayerGraph:
         weights: By layer and direction, and then by path.
         streaming: Whether it takes one step at a time, `(B, I)`, rather than whole sequences.
         lengths: The name of the input with the steps of each sequence, in int32, or None.
+        int8: Whether its products are in int8, which ONNX's own nodes do not have.
     """
 
     def __init__(
@@ -59,10 +60,11 @@ class LayerGraph:
         *,
         streaming: bool = False,
         lengths: str | None = None,
+        int8: bool = False,
     ) -> None:
         self.b, self.form, self.graph, self.weights = b, form, form.graph, weights
-        self.streaming, self.lengths = streaming, lengths
-        self.node = recognise(self.graph)
+        self.streaming, self.lengths, self.int8 = streaming, lengths, int8
+        self.node = None if int8 else recognise(self.graph)
         self.steps: str | None = None
 
     def run(
@@ -145,7 +147,9 @@ class LayerGraph:
         rows = {name: b.node("Squeeze", start, b.integers(0)) for name, start in starts.items()}
         if self.streaming:
             values = {self.graph.equations.event: x, **further, **rows}
-            output, after = emit_step(b, self.graph, place.sizes, place.weights, values)
+            output, after = emit_step(
+                b, self.graph, place.sizes, place.weights, values, int8=self.int8
+            )
         else:
             output, after = self._as_scan(place, x, rows, further)
         return output, {
@@ -199,7 +203,8 @@ class LayerGraph:
         scanned = {graph.equations.event: x, **further}
         before = {name: inner.name(name) for name in starts}
         now = {name: inner.name(name) for name in scanned}
-        output, updates = emit_step(inner, graph, sizes, place.weights, {**now, **before})
+        values = {**now, **before}
+        output, updates = emit_step(inner, graph, sizes, place.weights, values, int8=self.int8)
         sources = list(scanned.values())
         if self.lengths is not None:
             sources.append(self._step_numbers(x))
@@ -315,14 +320,19 @@ def why_no_node(graph: Graph) -> str | None:
 
 
 def layer_model(
-    layer: Any, *, streaming: bool = False, lengths: bool = False, name: str = "layer"
+    layer: Any,
+    *,
+    streaming: bool = False,
+    lengths: bool = False,
+    name: str = "layer",
+    int8: bool = False,
 ) -> Any:
     """A layer as an ONNX model.
 
     Inputs: `x` and further inputs, in the layer's own form, or `(B, size)` if streaming; each
     state's start, `h_in` of `(layers × directions, B, size)`; `lengths` `(B,)` in int32, if asked
     for. Outputs: `y`, and `h_out` for each state. Batch and time are dynamic. The metadata name
-    the states and their starts.
+    the states and their starts. With `int8` its products are in int8.
     """
     from onnx import helper
 
@@ -353,7 +363,7 @@ def layer_model(
         place: {path: as_array(tensor) for path, tensor in layer.store(*place).tensors().items()}
         for place in layer.places
     }
-    written = LayerGraph(b, form, weights, streaming=streaming, lengths=steps or None)
+    written = LayerGraph(b, form, weights, streaming=streaming, lengths=steps or None, int8=int8)
     y, after = written.run("x", {tensor.name: f"{tensor.name}_in" for tensor in tensors}, further)
     b.node("Identity", y, outputs=["y"])
     for state, value in after.items():

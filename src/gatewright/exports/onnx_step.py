@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gatewright.backends.int8 import int8_products
+from gatewright.exports.onnx_int8 import Int8Products
 from gatewright.graph import Graph, Term
 from gatewright.graph.sizes import number
 from gatewright.language.node import closure
@@ -127,14 +129,17 @@ def emit_step(
     sizes: Mapping[str, int],
     weights: Mapping[str, WeightValue],
     values: Mapping[str, str],
+    *,
+    int8: bool = False,
 ) -> tuple[str, dict[str, str]]:
     """Add one step of a cell in evaluation mode; returns the output and the new states.
 
     Args:
         weights: The graph's weights by path.
         values: The names of the event, the further inputs and the states, `(B, size)` each.
+        int8: Whether its products are in int8; see `backends/int8.py`.
     """
-    return _Step(b, graph, sizes, weights, values).run()
+    return _Step(b, graph, sizes, weights, values, int8).run()
 
 
 class _Step:
@@ -145,7 +150,9 @@ class _Step:
         sizes: Mapping[str, int],
         weights: Mapping[str, WeightValue],
         values: Mapping[str, str],
+        int8: bool,
     ) -> None:
+        self.int8 = Int8Products(b, int8_products(graph)) if int8 else None
         self.b, self.graph, self.sizes, self.weights = b, graph, sizes, weights
         leaves = {**graph.inputs, **graph.states}
         self.names: dict[Term, str] = {leaves[name]: text for name, text in values.items()}
@@ -211,6 +218,9 @@ class _Step:
 
     def _product(self, term: Term, source: str) -> str:
         b, weight = self.b, term.operands[1].attributes["weight"]
+        if self.int8 is not None and term in self.int8.products:
+            numbers = torch.as_tensor(self.weights[weight.path])
+            return self.int8.emit(term, source, numbers, weight.path)
         several = term.attributes["heads"] > 1
         axes = [0, 2, 1] if several else [1, 0]
         matrix = b.value(b.weight("Transpose", self.weights[weight.path], perm=axes), weight.path)

@@ -8,15 +8,17 @@ of a row, and, at the end, the new states. What depends on weights only is compu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gatewright.backends.int8 import Int8Matrix
 from gatewright.backends.operations import evaluate
 from gatewright.graph import Graph, Term, Weight
+from gatewright.graph.ranges import within_one
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import WEIGHTS, stages
 from gatewright.language.node import closure
@@ -73,12 +75,16 @@ class UnitLoop:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """`target = matrix · source`; with `heads`, a block of the matrix for each part of both."""
+    """`target = matrix · source`; with `heads`, a block of the matrix for each part of both.
+
+    The numbers of a `bounded` source lie within -1 and 1.
+    """
 
     target: Array
     matrix: str
     source: Array
     heads: int = 1
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ class StepProgram:
         updates: The element of each new state; all are read before any state is written.
         values: The elements of the named values, by name, where they were asked for.
         matrices: Matrices (rows, columns), or (heads, rows, columns), by name.
+        int8_matrices: Those in int8 instead, by name.
         vectors: Vectors of constant numbers, by name.
         locals: The arrays that the statements write.
     """
@@ -124,11 +131,32 @@ class StepProgram:
     matrices: Mapping[str, Floats]
     vectors: Mapping[str, Floats]
     locals: Sequence[Array]
+    int8_matrices: Mapping[str, Int8Matrix] = field(default_factory=dict)
 
     @property
     def multiply_adds(self) -> int:
         """Multiplications of the products of one step."""
-        return sum(matrix.size for matrix in self.matrices.values())
+        codes = sum(matrix.codes.numel() for matrix in self.int8_matrices.values())
+        return codes + sum(matrix.size for matrix in self.matrices.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all constants."""
+        arrays = [*self.matrices.values(), *self.vectors.values()]
+        codes = sum(matrix.nbytes for matrix in self.int8_matrices.values())
+        return codes + sum(array.nbytes for array in arrays)
+
+    def shape(self, product: Product) -> tuple[int, int, int]:
+        """The heads, rows and columns of a product's matrix."""
+        int8 = self.int8_matrices.get(product.matrix)
+        shape = self.matrices[product.matrix].shape if int8 is None else int8.codes.shape
+        heads, rows, columns = (1, *shape) if len(shape) == 2 else shape
+        return heads, rows, columns
+
+    def in_int8(self) -> StepProgram:
+        """The same program with all of its products in int8; see `backends/int8.py`."""
+        int8 = {name: Int8Matrix.of(torch.from_numpy(m)) for name, m in self.matrices.items()}
+        return replace(self, matrices={}, int8_matrices=int8)
 
 
 def step_program(
@@ -161,7 +189,7 @@ class _ProgramWriter:
     ) -> None:
         self.graph, self.sizes, self.prefix = graph, sizes, prefix
         self.keep_values = keep_values
-        self.stage = stages(graph.forward)
+        self.stage, self.bounded = stages(graph.forward), within_one(graph)
         self.known = {term: tensor.detach().double() for term, tensor in self._leaves(weights)}
         self.starts = {
             name: self._start(start, weights, number(graph.states[name].size, sizes))
@@ -302,18 +330,19 @@ class _ProgramWriter:
     def _emit_product(self, term: Term) -> None:
         source, weight = term.operands
         row = self._source(source)
+        bounded = source in self.bounded
         together = self.products.get(source, [term]) if term.attributes["heads"] == 1 else [term]
         matrix = self._new_name("matrix_")
         if len(together) == 1:
             target = self._local(term)
             self.matrices[matrix] = _floats(self.known[weight])
-            self.order.append(Product(target, matrix, row, term.attributes["heads"]))
+            self.order.append(Product(target, matrix, row, term.attributes["heads"], bounded))
             return
         stacked = torch.cat([self.known[product.operands[1]] for product in together])
         self.matrices[matrix] = _floats(stacked)
         target = Array(self._new_name("sums_"), len(stacked))
         self.locals.append(target)
-        self.order.append(Product(target, matrix, row))
+        self.order.append(Product(target, matrix, row, bounded=bounded))
         start = 0
         for product in together:
             size = self.size(product)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.exports.int8 import PYTHON_FUNCTIONS, python_constants
 from gatewright.exports.network import ExportedNetwork, in_base64, value_name
 from gatewright.exports.program import (
     Array,
@@ -80,6 +81,7 @@ def source(network: ExportedNetwork) -> str:
     if network.streams:
         text += "\n" + "\n".join(_stream(network))
     helpers = "\n\n".join(body for name, body in FUNCTIONS.items() if _calls(text, name))
+    gap = "\n\n"
     imports = "import base64\n" + ("import math\n" if "math." in text else "")
     return f'''\
 """{network.about}
@@ -99,7 +101,7 @@ def _numbers(text, *shape):
     return np.frombuffer(base64.b64decode(text), "<f4").reshape(shape)
 
 
-{_joined(_constants(network))}
+{PYTHON_FUNCTIONS + gap if network.is_int8 else ""}{_joined(_constants(network))}
 
 
 {helpers}
@@ -139,6 +141,8 @@ def _usage(network: ExportedNetwork) -> str:
 def _constants(network: ExportedNetwork) -> Iterator[str]:
     for name, values in network.constants():
         yield _constant(name, values)
+    for name, matrix in network.int8_matrices():
+        yield from python_constants(name, matrix)
 
 
 def _constant(name: str, values: NDArray[np.float32]) -> str:
@@ -169,7 +173,7 @@ def _layer_body(program: StepProgram) -> Iterator[str]:
         yield f'{state.name} = state["{state.name}"]'
     for statement in program.statements:
         if isinstance(statement, Product):
-            yield _product(statement)
+            yield _product(statement, program)
         elif isinstance(statement, Reduction):
             yield _reduction(statement)
         else:
@@ -221,8 +225,11 @@ def _whole(array: Array) -> str:
     return f"{array.name}[..., {array.start} : {array.start + array.size}]"
 
 
-def _product(statement: Product) -> str:
+def _product(statement: Product, program: StepProgram) -> str:
     target, source = statement.target.name, _whole(statement.source)
+    if statement.matrix in program.int8_matrices:
+        matrix = f"{statement.matrix}, {statement.matrix}_scales"
+        return f"{target} = _int8_product({source}, {matrix}, {statement.bounded})"
     if statement.heads == 1:
         return f"{target} = {source} @ {statement.matrix}.T"
     parts = f"{source}.reshape(*{source}.shape[:-1], {statement.heads}, 1, -1)"

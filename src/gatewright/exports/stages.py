@@ -10,7 +10,7 @@ Arrays are float32 and named as the stage's `name`, an underscore and the field:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -57,6 +57,10 @@ class Stage:
     def programs(self) -> Sequence[StepProgram]:
         """The programs of recurrent layers in it, in the order in which they run."""
         return ()
+
+    def in_int8(self) -> Stage:
+        """The same stage with the products of its programs in int8."""
+        return self
 
     def states(self) -> Iterator[tuple[str, Floats]]:
         """Yield what it remembers on a stream: the name of each row and its start."""
@@ -255,6 +259,11 @@ class RecurrentLayers(Stage):
         """The reason why two directions need a whole sequence."""
         return "it reads a sequence from its end too" if self.is_bidirectional else None
 
+    def in_int8(self) -> RecurrentLayers:
+        """The same layers with their products in int8."""
+        layers = (tuple(program.in_int8() for program in layer) for layer in self.layers)
+        return replace(self, layers=tuple(layers))
+
     def states(self) -> Iterator[tuple[str, Floats]]:
         """Yield the states of all programs."""
         for program in self.programs:
@@ -399,6 +408,10 @@ class ForecastWindow(Stage):
     def ends_steps(self) -> bool:
         """True: it writes a single vector."""
         return True
+
+    def in_int8(self) -> ForecastWindow:
+        """The same forecast with the products of its layers in int8."""
+        return replace(self, chain=tuple(stage.in_int8() for stage in self.chain))
 
     def states(self) -> Iterator[tuple[str, Floats]]:
         """Yield the window, the earliest event first."""

@@ -47,7 +47,8 @@ class Recurrent(CellStack):
         batch_first: Whether padded sequences are `(B, T, I)` rather than `(T, B, I)`.
         dropout: Probability at which outputs between layers are dropped in training.
         bidirectional: Whether a second network reads the sequence in reverse; D = 2.
-        backend: "auto", or the name of the backend that must run.
+        backend: "auto", or the name of the backend that must run. "int8" rounds the products, and
+            has no gradients.
 
     Weights are stored by name: `layers.<k>_<forward|reverse>.<product>.<source>.weight`.
     Those that the cell fixes (`Cell.fixed`) are frozen.
@@ -195,18 +196,35 @@ class Recurrent(CellStack):
             results = run_layers(call, self.backend, **self._randomness(), trace=True)
             return unpack_values(call, results)
 
-    def stepper(self, batch_size: int = 1, *, dtype: torch.dtype | None = None) -> Stepper:
+    def stepper(
+        self,
+        batch_size: int = 1,
+        *,
+        dtype: torch.dtype | None = None,
+        precision: str | None = None,
+    ) -> Stepper:
         """Run the layer one streamed step at a time, on buffers of its own; see `Stepper`.
+
+        >>> import numpy as np, gatewright as gw
+        >>> layer = gw.GRU(3, 8)
+        >>> exact, small = layer.stepper(), layer.stepper(precision="int8")
+        >>> x = np.ones(3, np.float32)
+        >>> bool(np.abs(exact.step(x) - small.step(x)).max() < 0.01)
+        True
 
         Args:
             batch_size: Rows of each step.
             dtype: float32 or float64; by default that of the weights.
+            precision: "float32", "float64", or "int8": matrices and the rows that they multiply in
+                int8, everything else in float32 (docs/int8.md). By default that of the dtype, or of
+                a layer whose backend is "int8".
 
         Raises:
-            ArgumentError: if the layer is bidirectional, or of another dtype.
+            ArgumentError: if the layer is bidirectional, or the precision or dtype is another.
             BackendError: if the layer's backend was asked for by name and cannot run its cell.
+            SizeError: in int8, if a product has more than 133 143 columns.
         """
-        return Stepper(self, batch_size, dtype=dtype)
+        return Stepper(self, batch_size, dtype=dtype, precision=precision)
 
     def explain(
         self,

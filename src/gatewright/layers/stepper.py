@@ -25,13 +25,13 @@ from gatewright.layers.cell_stack import CellStack
 from gatewright.layers.sequences import BatchLayout
 from gatewright.layers.states import join_states, split_states
 from gatewright.layers.stepper_arrays import (
-    DTYPES,
     as_array,
     as_choice,
     as_output,
     as_rows,
     as_tensors,
 )
+from gatewright.layers.stepper_precision import bounded_states, check_bounds, stream_dtype
 
 STRIDED = torch.strided
 #: The event and output buffers for an event of the wrong shape.
@@ -58,7 +58,8 @@ class Stepper:
     Attributes:
         layer: The layer that it was made from.
         batch_size: Rows of each step, B.
-        dtype: float32 or float64.
+        dtype: float32 or float64, of events, outputs and states.
+        precision: "int8" where the products are in int8; else the name of the dtype.
         backend: "llvm", or "reference" where the kernels cannot run the cell.
         reason: The reason why the kernels do not run, or None.
     """
@@ -66,6 +67,7 @@ class Stepper:
     __slots__ = (
         "_advance",
         "_arrays",
+        "_bounded",
         "_bytes",
         "_event",
         "_further",
@@ -78,11 +80,17 @@ class Stepper:
         "batch_size",
         "dtype",
         "layer",
+        "precision",
         "reason",
     )
 
     def __init__(
-        self, layer: CellStack, batch_size: int = 1, *, dtype: torch.dtype | None = None
+        self,
+        layer: CellStack,
+        batch_size: int = 1,
+        *,
+        dtype: torch.dtype | None = None,
+        precision: str | None = None,
     ) -> None:
         check_size("batch_size", batch_size)
         if layer.bidirectional:
@@ -92,19 +100,19 @@ class Stepper:
             )
         form, graph = layer.form, layer.graph
         self.layer, self.batch_size = layer, batch_size
-        self.dtype = dtype if dtype is not None else _dtype(layer)
-        if self.dtype not in DTYPES:
-            raise ArgumentError(
-                f"the dtype is {self.dtype}; a stepper computes in float32 or float64: "
-                "give one, as in layer.stepper(dtype=torch.float32)"
-            )
+        if precision is None and layer.backend == "int8":
+            precision = "int8"
+        self.dtype = stream_dtype(precision, dtype, _dtype(layer))
+        self.precision = precision or str(self.dtype).removeprefix("torch.")
+        is_int8 = precision == "int8"
         for name in graph.equations.inputs:
             further_size(form, name)
         sizes = [form.sizes(k) for k in range(form.num_layers)]
         with torch.device("cpu"):
             self._stream, self.reason = open_stream(
-                layer.backend, graph, sizes, batch_size, self.dtype
+                layer.backend, graph, sizes, batch_size, self.dtype, int8=is_int8
             )
+        self._bounded = bounded_states(graph) if is_int8 else frozenset()
         self.backend = self._stream.backend
         # Looked up once: a step reads nothing but attributes of its own.
         self._advance = self._stream.advance
@@ -199,9 +207,15 @@ class Stepper:
         like = torch.empty(0, dtype=self.dtype, device="cpu")
         layout = self._layout(unbatched=unbatched)
         by_layer = split_states(self.layer.form, states, layout, like)
-        for buffers, new in zip(self._stream.states(), by_layer, strict=True):
-            for name, value in (new or {}).items():
-                buffers[name][...] = value.detach().numpy()
+        arrays = [
+            {name: value.detach().numpy() for name, value in (new or {}).items()}
+            for new in by_layer
+        ]
+        for new in arrays:
+            check_bounds(new, self._bounded)
+        for buffers, new in zip(self._stream.states(), arrays, strict=True):
+            for name, value in new.items():
+                buffers[name][...] = value
 
     def reset(self, rows: Any = None) -> None:
         """Set the states to the cell's starts.
@@ -242,6 +256,8 @@ class Stepper:
             raise ArgumentError(
                 f"these are the states of another stepper: {shapes(states)}; expected {shapes(own)}"
             )
+        for name, array in states.items():
+            check_bounds({name.split(".", 2)[2]: array}, self._bounded)
         for name, buffer in own.items():
             buffer[...] = states[name]
 
@@ -275,7 +291,7 @@ class Stepper:
     def __repr__(self) -> str:
         why = f" ({self.reason})" if self.reason is not None else ""
         return (
-            f"Stepper({self.layer!r}, batch_size={self.batch_size}, {self.dtype}, "
+            f"Stepper({self.layer!r}, batch_size={self.batch_size}, {self.precision}, "
             f"backend {self.backend}{why})"
         )
 

@@ -103,8 +103,8 @@ class PageStages:
             case Segments():
                 return self.add("segments", x, steps=stage.steps)
             case Window():
-                settings = {"before": stage.before, "after": stage.after, "repeats": stage.repeats}
-                return self.add("window", x, **settings)
+                offsets = list(stage.offsets)
+                return self.add("window", x, offsets=offsets, repeats=stage.repeats)
             case Linear():
                 return self.add("linear", x, **self.tensors(stage, "weight", "bias"))
             case Pointwise():
@@ -128,7 +128,7 @@ class PageStages:
     def summary(self, x: int, stage: Summary) -> int:
         """Add the summaries of the steps of a sequence, joined."""
         parts = []
-        for part in stage.parts:
+        for number, part in enumerate(stage.parts):
             own = x
             if part.size != stage.input_size:
                 own = self.add("columns", x, start=part.start, size=part.size)
@@ -139,7 +139,11 @@ class PageStages:
                 scores = self.add("linear", self.add("tanh", inner), weight=outer, bias=None)
                 parts.append(self.add("attend", scores, own))
             elif part.kind == "share":
-                parts.append(self.add("share", own, **self.tensors(stage, "thresholds")))
+                assert stage.thresholds is not None
+                first = stage.first_threshold(number)
+                own_thresholds = stage.thresholds[first : first + part.size]
+                name = self.blob.add(f"{stage.part_name(number)}_thresholds", own_thresholds)
+                parts.append(self.add("share", own, thresholds=name))
             else:
                 parts.append(self.add(part.kind, own))
         return parts[0] if len(parts) == 1 else self.add("join", *parts)

@@ -230,6 +230,14 @@ class Task:
         """
         return (self,)
 
+    def with_longer_window(self, training: Any, validation: float) -> Self | None:
+        """Return the task with twice the window, or None where there is none or too few data.
+
+        Args:
+            training: The training part, which a share `validation` is split off of.
+        """
+        return None
+
     # New data.
 
     @abstractmethod

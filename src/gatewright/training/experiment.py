@@ -63,7 +63,8 @@ def run_experiment(plan: ExperimentPlan, target: Path | None, *, progress: bool)
         write_model(comparison, target, is_pending=bool(plan.baselines))
     comparison = fit_baselines(plan, comparison, progress)
     if not _is_cut_short(plan, trained, comparison):
-        comparison = replace(comparison, advice=_advice(plan, progress))
+        seconds = max(run.history.seconds for run in trained)
+        comparison = replace(comparison, advice=_advice(plan, seconds, progress))
     if target is not None:
         write_report(plan, comparison, trained, target)
     return comparison
@@ -281,17 +282,15 @@ def _is_cut_short(plan: ExperimentPlan, trained: Sequence[Trained], comparison: 
     return by_hand or baselines < len(plan.baselines) or plan.deadline is not None
 
 
-def _advice(plan: ExperimentPlan, progress: bool) -> tuple[str, ...]:
+def _advice(plan: ExperimentPlan, seconds: float, progress: bool) -> tuple[str, ...]:
     """Sentences on what would help; none if Ctrl-C ends the measurement."""
 
-    def losses(jobs: Sequence[TrainingJob]) -> list[float]:
-        outcomes = _perform(
-            plan, jobs, progress, keep=False, what="short trainings with half of the data"
-        )
-        return [outcome.history.best_loss for outcome in outcomes]
+    def histories(jobs: Sequence[TrainingJob]) -> list[History]:
+        outcomes = _perform(plan, jobs, progress, keep=False, what="short trainings for advice")
+        return [outcome.history for outcome in outcomes]
 
     try:
-        return advise(plan, losses)
+        return advise(plan, histories, seconds)
     except KeyboardInterrupt:
         return ()
 

@@ -104,9 +104,14 @@ def why_no_stream(graph: Graph) -> str | None:
 
 
 def open_stream(
-    graph: Graph, sizes: Sequence[Mapping[str, int]], rows: int, dtype: torch.dtype
+    graph: Graph,
+    sizes: Sequence[Mapping[str, int]],
+    rows: int,
+    dtype: torch.dtype,
+    *,
+    int8: bool = False,
 ) -> Stream:
     """Open a stream on kernels; see `choose.open_stream`."""
     from gatewright.backends.llvm.stepping import KernelStream
 
-    return KernelStream(graph, sizes, rows, dtype)
+    return KernelStream(graph, sizes, rows, dtype, int8=int8)

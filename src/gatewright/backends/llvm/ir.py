@@ -41,12 +41,14 @@ class Numbers:
         bits, lanes: The width of a number, and how many of them one vector register holds.
         fused: Whether the processor has a fused multiply-add.
         checked: Whether every load and store is compared with the bounds of its buffer.
+        byte_products: Whether one instruction adds four products of bytes (VNNI).
     """
 
     bits: int
     lanes: int
     fused: bool = True
     checked: bool = False
+    byte_products: bool = False
 
     @cached_property
     def scalar(self) -> ir.Type:
@@ -128,6 +130,11 @@ class Function:
         vector = ir.Constant(self.numbers.vector, ir.Undefined)
         return self._repeated(scalar, vector, ir.Constant(INT32, 0))
 
+    def broadcast_word(self, word: ir.Value) -> ir.Value:
+        """An integer as wide as the numbers in every lane."""
+        vector = ir.Constant(self.numbers.integers, ir.Undefined)
+        return self._repeated(word, vector, ir.Constant(INT32, 0))
+
     def _repeated(self, scalar: ir.Value, vector: ir.Value, lane: ir.Value) -> ir.Value:
         """Put a scalar into the lane 0 of a vector, and from there into every lane."""
         first = self.b.insert_element(vector, scalar, lane)
@@ -171,6 +178,17 @@ class Function:
         )
         # In any order: pairwise is faster than one after the other, and no less exact.
         return self.b.call(callee, [*start, vector], fastmath=("reassoc",))
+
+    def across_integers(self, reduction: str, vector: ir.Value) -> ir.Value:
+        """Reduce the lanes of integers to one: to the largest, "smax"."""
+        n = self.numbers
+        name = f"llvm.vector.reduce.{reduction}.v{n.lanes}i{n.bits}"
+        return self.b.call(self._declared(name, ir.IntType(n.bits), [vector.type]), [vector])
+
+    def call_named(self, intrinsic: str, *operands: ir.Value) -> ir.Value:
+        """Call an intrinsic by its full name, with a result of its first operand's type."""
+        kinds = [operand.type for operand in operands]
+        return self.b.call(self._declared(intrinsic, kinds[0], kinds), operands)
 
     def _declared(self, name: str, result: ir.Type, kinds: Sequence[ir.Type]) -> ir.Function:
         """Declare a function that is defined elsewhere, once a module."""
@@ -287,6 +305,20 @@ class Function:
     def store_scalar(self, value: ir.Value, address: ir.Value) -> None:
         """Write one number."""
         self.b.store(value, self._safe(address, self.numbers.bytes, write=True))
+
+    def load_of(self, address: ir.Value, kind: ir.Type) -> ir.Value:
+        """A value of another type from memory, of any alignment."""
+        count, element = (
+            (kind.count, kind.element) if isinstance(kind, ir.VectorType) else (1, kind)
+        )
+        value = self.b.load(self._safe(address, count * element.width // 8), typ=kind)
+        value.align = 1
+        return value
+
+    def store_of(self, value: ir.Value, address: ir.Value, size: int) -> None:
+        """Write a value of another type, of `size` bytes, at any alignment."""
+        stored = self.b.store(value, self._safe(address, size, write=True))
+        stored.align = 1
 
     def load_index(self, base: ir.Value, position: Index | int) -> Index:
         """An integer out of an array of them."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
+from gatewright.backends.llvm.int8_products import Int8Plan, emit_int8_products, emit_rounding
 from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.products import emit_products
@@ -27,16 +28,32 @@ from gatewright.schedule.slots import OFFSETS, ROWS, STEPS, Plan
 from gatewright.schedule.tiling import CHUNK_BYTES, CHUNK_ROWS, Tile, Tiling
 
 
-def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: int) -> None:
+def emit(
+    module: ir.Module,
+    name: str,
+    plan: Plan,
+    numbers: Numbers,
+    registers: int,
+    int8: Int8Plan | None = None,
+) -> None:
     """Emit the kernel `name(table, first row, end row)` for the rows of one thread.
+
+    With `int8` its products are in int8; such a kernel runs on a single thread.
 
     In addition, emit `name_team(table, first row, end row, rank, team size, barrier)` for one
     thread of a team that shares the units of these rows.
     """
-    nests = [
-        _emit_nest(module, f"{name}_{position}", plan, nest, numbers, registers)
+    nests = {
+        nest: _emit_nest(module, f"{name}_{position}", plan, nest, numbers, registers, int8)
         for position, nest in enumerate(plan.loop.nests)
-    ]
+    }
+    roundings = {
+        nest: [
+            emit_rounding(module, f"{name}_codes_{source.slot}", plan, source, numbers)
+            for source in sources
+        ]
+        for nest, sources in (int8.sources.items() if int8 else ())
+    }
     kinds = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER]
     f = Function(module, f"{name}_team", kinds, numbers)
     table, first, end, rank, team, barrier = f.arguments
@@ -51,8 +68,10 @@ def emit(module: ir.Module, name: str, plan: Plan, numbers: Numbers, registers: 
         offset = f.load_index(offsets, step)
         # One chunk of rows at a time goes through all nests and blocks, and stays in the cache.
         with f.chunks(first, last, chunk) as (begin, until):
-            for nest in nests:
-                f.b.call(nest, [table, offset, begin, until, rank, team])
+            for nest, function in nests.items():
+                for rounding in roundings.get(nest, ()):
+                    f.b.call(rounding, [table, offset, begin, until])
+                f.b.call(function, [table, offset, begin, until, rank, team])
                 with f.b.if_then(team > 1):
                     f.b.call(emit_barrier(module, numbers), [barrier, team])
     f.b.ret_void()
@@ -73,7 +92,13 @@ def _chunk(f: Function, plan: Plan, table: ir.Value) -> Index:
 
 
 def _emit_nest(
-    module: ir.Module, name: str, plan: Plan, nest: Nest, numbers: Numbers, registers: int
+    module: ir.Module,
+    name: str,
+    plan: Plan,
+    nest: Nest,
+    numbers: Numbers,
+    registers: int,
+    int8: Int8Plan | None,
 ) -> ir.Function:
     """Emit the loops of a nest over one thread's blocks of units, and over the rows.
 
@@ -81,12 +106,12 @@ def _emit_nest(
     """
     tiling = Tiling.of(nest, registers)
     terms = _emit_terms(module, f"{name}_terms", plan, nest, numbers)
-    functions = {
-        tile: _emit_tile(
-            module, f"{name}_{tile.rows}x{tile.blocks}", plan, nest, numbers, tile, terms, tiling
+    functions = {}
+    for tile in tiling.tiles:
+        tile_name = f"{name}_{tile.rows}x{tile.blocks}"
+        functions[tile] = _emit_tile(
+            module, tile_name, plan, nest, numbers, tile, terms, tiling, int8
         )
-        for tile in tiling.tiles
-    }
     f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
     f.function.linkage = "internal"
     table, offset, first, last, rank, team = f.arguments
@@ -125,6 +150,7 @@ def _emit_tile(
     tile: Tile,
     terms: ir.Function,
     tiling: Tiling,
+    int8: Int8Plan | None,
 ) -> ir.Function:
     """Emit one tile: `(table, offset, first row, first block)`."""
     f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
@@ -137,7 +163,10 @@ def _emit_tile(
     unit = block * numbers.lanes
     if nest.sums:
         _emit_prefetches(f, plan, nest, rows, tile, unit)
-    sums = emit_products(f, plan, nest, rows, tile, table, block, tiling)
+    if int8 is None:
+        sums = emit_products(f, plan, nest, rows, tile, table, block, tiling)
+    else:
+        sums = emit_int8_products(f, plan, int8, nest, rows, tile, table, block, tiling)
     for r in range(tile.rows):
         for j in range(tile.blocks):
             first_unit = unit + j * numbers.lanes

@@ -6,6 +6,7 @@ from llvmlite import ir
 
 from gatewright.backends.llvm.checked import ENDS
 from gatewright.backends.llvm.index import POINTER
+from gatewright.backends.llvm.int8_products import Int8Plan
 from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.kernel import emit
 from gatewright.schedule.slots import AFTER, BEFORE, Plan
@@ -14,13 +15,19 @@ from gatewright.schedule.slots import AFTER, BEFORE, Plan
 LAYERS, ROWS, TABLES = range(3)
 
 
-def emit_step(module: ir.Module, plan: Plan, numbers: Numbers, registers: int) -> None:
+def emit_step(
+    module: ir.Module,
+    plan: Plan,
+    numbers: Numbers,
+    registers: int,
+    int8: Int8Plan | None = None,
+) -> None:
     """Emit the kernel of a layer, and `step(record)`, which calls it for each layer in turn.
 
     After a layer's step, the rows that it has read of its states and those that it has written
     change their roles.
     """
-    emit(module, "layer", plan, numbers, registers)
+    emit(module, "layer", plan, numbers, registers, int8)
     f = Function(module, "step", [POINTER], numbers)
     (record,) = f.arguments
     f.trusted(record)  # written by `KernelStream`

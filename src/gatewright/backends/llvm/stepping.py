@@ -20,6 +20,7 @@ from torch import Tensor
 from gatewright.backends.llvm import build, cache
 from gatewright.backends.llvm.checked import Record, header
 from gatewright.backends.llvm.digest import key
+from gatewright.backends.llvm.int8_products import Int8Memory, Int8Plan
 from gatewright.backends.llvm.library import BUILDING
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.step_kernel import emit_step
@@ -43,17 +44,18 @@ def unsupported_step(graph: Graph) -> str | None:
 
 
 class StepKernel:
-    """The kernel of one step of a graph, for one number type."""
+    """The kernel of one step of a graph, for one number type; its products may be in int8."""
 
-    def __init__(self, graph: Graph, bits: int) -> None:
+    def __init__(self, graph: Graph, bits: int, int8: bool = False) -> None:
         self.schedule = schedule_step(graph)
         self.plan = plan_forward(self.schedule, self.schedule.loop, saving=False)
+        self.int8 = Int8Plan(graph, self.plan) if int8 else None
         self.numbers = build.numbers(bits)
-        entry = key(graph, "step", self.numbers)
+        entry = key(graph, "step", self.numbers, *(["int8"] if int8 else []))
         code = cache.read(entry)
         if code is None:
             module = ir.Module("gatewright")
-            emit_step(module, self.plan, self.numbers, build.registers())
+            emit_step(module, self.plan, self.numbers, build.registers(), self.int8)
             code = build.object_code(module)
             cache.write(entry, code)
         self.library = build.Library(code)
@@ -61,10 +63,10 @@ class StepKernel:
 
 
 @lru_cache(maxsize=128)
-def step_kernel(graph: Graph, bits: int) -> StepKernel:
+def step_kernel(graph: Graph, bits: int, int8: bool = False) -> StepKernel:
     """Return the kernel of one step of a graph, built at first use."""
     with BUILDING:
-        return StepKernel(graph, bits)
+        return StepKernel(graph, bits, int8)
 
 
 class KernelStream:
@@ -73,9 +75,15 @@ class KernelStream:
     backend: str = "llvm"
 
     def __init__(
-        self, graph: Graph, sizes: Sequence[Mapping[str, int]], rows: int, dtype: torch.dtype
+        self,
+        graph: Graph,
+        sizes: Sequence[Mapping[str, int]],
+        rows: int,
+        dtype: torch.dtype,
+        *,
+        int8: bool = False,
     ) -> None:
-        kernel = step_kernel(graph, 8 * dtype.itemsize)
+        kernel = step_kernel(graph, 8 * dtype.itemsize, int8)
         memory = StreamMemory(kernel.numbers.lanes, rows, dtype)
         inputs = {
             name: memory.packed(number(term.size, sizes[0])) for name, term in graph.inputs.items()
@@ -173,7 +181,8 @@ class StreamLayer:
             self.table[slot + 1] = tensor.stride(0)
         for size, slot in plan.sizes.items():
             self.table[slot] = number(size, sizes)
-        for nest, groups in plan.groups.items():
+        self.int8 = self._int8_memory()
+        for nest, groups in plan.groups.items() if self.int8 is None else ():
             for group in groups:
                 units, length = number(nest.size, sizes), number(group.source.size, sizes)
                 length = length // group.heads * group.panels(units, memory.lanes)
@@ -193,6 +202,23 @@ class StreamLayer:
         count = 2 * self.memory.rows if buffer.kind == "state" else self.memory.rows
         count = 1 if buffer.kind == "vector" else count
         return self.memory.whole(count, number(term.size, self.sizes))
+
+    def _int8_memory(self) -> Int8Memory | None:
+        """Make the memory of the products in int8, and write it into the table."""
+        kernel, plan = self.kernel, self.kernel.plan
+        if kernel.int8 is None:
+            return None
+        int8 = Int8Memory(plan, kernel.int8, kernel.numbers, self.memory.rows)
+        sources = [group.source for group in plan.all_groups()]
+        int8.allocate(
+            {nest: number(nest.size, self.sizes) for nest in plan.groups},
+            {source: number(source.size, self.sizes) for source in sources},
+        )
+        for slot, tensor in int8.tensors.items():
+            self.set_address(slot, tensor)
+        for slot, value in int8.numbers.items():
+            self.table[slot] = value
+        return int8
 
     def set_address(self, slot: int, buffer: Tensor) -> None:
         """Write the address of a buffer into the table, and that of its end in front of it."""
@@ -214,6 +240,10 @@ class StreamLayer:
         for nest, groups in plan.groups.items():
             units = number(nest.size, self.sizes)
             for group in groups:
+                if self.int8 is not None:
+                    for position, product in enumerate(group.products):
+                        self.int8.pack(group, units, position, known[product.operands[1]])
+                    continue
                 packed = self.matrices[group.slot]
                 blocks, length, _, lanes = packed.shape
                 unit, each = torch.arange(units), units // group.heads

@@ -35,6 +35,7 @@ class Target:
         bits: The width of its vector registers.
         registers: The number of them.
         fused: Whether it has a fused multiply-add.
+        byte_products: Whether it adds four products of bytes at once (VNNI).
         optimised: Whether LLVM's passes and its optimising code generator run.
     """
 
@@ -44,6 +45,7 @@ class Target:
     bits: int
     registers: int
     fused: bool = True
+    byte_products: bool = False
     optimised: bool = True
 
     def machine(self) -> llvm.TargetMachine:
@@ -61,7 +63,8 @@ class Target:
 
     def numbers(self, bits: int) -> Numbers:
         """Its vectors of 32-bit or 64-bit numbers."""
-        return Numbers(bits, self.bits // bits, self.fused)
+        numbers = Numbers(bits, self.bits // bits, self.fused)
+        return replace(numbers, byte_products=self.byte_products)
 
 
 def levels(triple: str) -> dict[str, Target]:
@@ -85,7 +88,8 @@ def native() -> Target:
         bits = 256
     # AVX-512 doubled x86-64's 16 vector registers; AArch64 and POWER have 32 at any width.
     registers = 16 if x86 and bits < 512 else 32
-    return Target(triple, llvm.get_host_cpu_name(), has.flatten(), bits, registers, fused)
+    vnni = bool(has.get("avx512vnni" if bits == 512 else "avxvnni")) and bits > 128
+    return Target(triple, llvm.get_host_cpu_name(), has.flatten(), bits, registers, fused, vnni)
 
 
 def is_x86(triple: str) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gatewright.data import Series
 from gatewright.draw.page.page import Section
 from gatewright.draw.plots.forecasts import DrawnForecast, forecast_section
+from gatewright.tasks.forecast.base.base import method_shares
 from gatewright.tasks.forecast.future import time_labels
 from gatewright.tasks.forecast.metrics import errors
 from gatewright.tasks.forecast.task import Forecast
@@ -71,9 +72,8 @@ class ForecastPresentation(Presentation):
         for target, members, transform in zip(
             self.task.targets, base.members, base.transforms, strict=True
         ):
-            blend = " and ".join(
-                f"{100 * member.weight:.0f} % {member.method}"
-                for member in sorted(members, key=lambda member: -member.weight)
+            blend = ", ".join(
+                f"{100 * share:.0f} % {method}" for method, share in method_shares(members).items()
             )
             of_target = f" of {target}" if len(self.task.targets) > 1 else ""
             words = "" if transform == "none" else f", of its {NAMES[transform]}"

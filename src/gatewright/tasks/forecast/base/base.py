@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,19 @@ class Member:
     weight: float
 
 
+def method_shares(members: Sequence[Member]) -> dict[str, float]:
+    """Return the weight of each method of a blend, the largest first.
+
+    >>> members = Member("mean", (), 0.25), Member("ridge", (2,), 0.25), Member("ridge", (5,), 0.5)
+    >>> method_shares(members)
+    {'ridge': 0.75, 'mean': 0.25}
+    """
+    shares: dict[str, float] = {}
+    for member in members:
+        shares[member.method] = shares.get(member.method, 0.0) + member.weight
+    return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """The choices that a base consists of; its fitted numbers are in the model's weights."""
@@ -26,6 +40,7 @@ class Base:
     units: tuple[tuple[float, ...], ...]  # (series, targets): naive errors after the transform
     smallest_spread: tuple[float, ...]  # of each channel that is scaled by the window
     shifts: tuple[bool, ...]  # by target: whether the median error is added
+    common_spread: bool = False  # whether all windows share the largest spread of a window
 
     def to_config(self) -> dict[str, Any]:
         """Return the fields in JSON's types."""

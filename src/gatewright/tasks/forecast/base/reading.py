@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from gatewright.data import Series
 from gatewright.data.calendar.periods import calendar_names
@@ -64,12 +65,20 @@ def _transformed(spec: ForecastSpec, values: Array, transforms: Sequence[Transfo
 
 
 def units_of(
-    spec: ForecastSpec, training: Series, transforms: Sequence[Transform]
+    spec: ForecastSpec,
+    training: Series,
+    transforms: Sequence[Transform],
+    *,
+    common_spread: bool = False,
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
     """Return the unit of each series and target, (S, K), and the smallest spreads, (own,).
 
     A unit is the naive error of transformed values; the smallest spread is in deviations of the
     channel, as the network reads it.
+
+    Args:
+        common_spread: Whether the smallest spread is the largest of a window in training, which
+            all windows then share: effects of the calendar are the same in all of them.
     """
     places = Places.of(spec)
     arrays = [with_static(training, k, values) for k, values in enumerate(training.values)]
@@ -81,10 +90,12 @@ def units_of(
     deviation[deviation == 0.0] = 1.0
     smallest = []
     for channel in places.own:
-        spreads = [_usual_spread(own[:, channel], spec.window) for own in values]
-        moving = [spread for spread in spreads if spread > 0.0]
-        share = MIN_SHARE * min(moving) / deviation[channel] if moving else MIN_SHARE
-        smallest.append(float(share))
+        if common_spread:
+            least = max(_largest_spread(own[:, channel], spec.window) for own in values)
+        else:
+            spreads = [_usual_spread(own[:, channel], spec.window) for own in values]
+            least = MIN_SHARE * min((spread for spread in spreads if spread > 0.0), default=0.0)
+        smallest.append(float(least / deviation[channel]) or MIN_SHARE)
     return units, tuple(smallest)
 
 
@@ -93,6 +104,12 @@ def _usual_spread(values: Array, window: int) -> float:
     count = max(len(values) // window, 1)
     parts = values[: count * window].reshape(count, -1) if len(values) >= window else values[None]
     return float(parts.std(1).mean())
+
+
+def _largest_spread(values: Array, window: int) -> float:
+    """Return the largest deviation in a window."""
+    windows = sliding_window_view(values, min(window, len(values)))
+    return float(windows.std(-1).max())
 
 
 def frames(

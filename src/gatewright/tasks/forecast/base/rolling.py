@@ -40,7 +40,12 @@ class Fold:
 
 
 def rolling(
-    spec: ForecastSpec, training: Series, transforms: Sequence[Transform], target: int
+    spec: ForecastSpec,
+    training: Series,
+    transforms: Sequence[Transform],
+    target: int,
+    *,
+    common_spread: bool,
 ) -> Iterator[Fold]:
     """Yield the folds of one target, the earliest first; none where the series are too short."""
     naive = np.array(spec.naive_error)[:, target]
@@ -52,7 +57,7 @@ def rolling(
         if not len(measured):
             continue
         scaling = scaling_of(spec, rest, transforms)
-        units, smallest = units_of(spec, rest, transforms)
+        units, smallest = units_of(spec, rest, transforms, common_spread=common_spread)
         yield Fold(
             training=frames(spec, fit, scaling, transforms, units, smallest)[target],
             measured=frames(spec, measured, scaling, transforms, units, smallest)[target],

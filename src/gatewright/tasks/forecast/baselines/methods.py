@@ -53,7 +53,7 @@ def _series(training: Any) -> Series:
 
 def _chosen(spec: ForecastSpec, training: Any, methods: Sequence[str]) -> Fitted:
     series = _series(training)
-    return fit_base(spec, choose_base(spec, series, methods), series)
+    return fit_base(spec, choose_base(spec, series, methods, averages=False), series)
 
 
 def fit_base(spec: ForecastSpec, base: Base, training: Series) -> Fitted:
