@@ -34,6 +34,7 @@ import {
 import { zeros, type Matrix } from "./matrix.ts";
 import {
   backTransform,
+  furthest,
   checkSizes,
   operationOf,
   segmentRows,
