@@ -246,9 +246,9 @@ def _score_cells(row: Figures) -> list[str]:
         row["metric"],
         f"{statistics.mean(exact):.4f}",
         f"{statistics.mean(rounded):.4f}",
-        f"{lost:.5f}",
+        f"{lost:+.5f}",
         f"{spread:.5f}",
-        f"{lost / spread:.2f}",
+        f"{lost / spread:+.2f}",
     ]
 
 

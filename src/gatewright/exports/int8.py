@@ -19,7 +19,7 @@ C_FUNCTIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
 /* Round x to n codes from -127 to 127, and return the step between them. A bounded x lies within
    -1 and 1; the codes of any other x reach its largest absolute value. If x has a NaN or an
    infinity, the step is NaN. */
-static float gw_codes(int8_t *restrict codes, const float *restrict x, int n, int bounded)
+static float gw_codes(int16_t *restrict codes, const float *restrict x, int n, int bounded)
 {
     union { int32_t bits; float value; } largest, number;
     largest.bits = 0;
@@ -39,7 +39,7 @@ static float gw_codes(int8_t *restrict codes, const float *restrict x, int n, in
     for (int k = 0; k < n; k++) {
         float value = x[k] > peak ? peak : x[k];
         value = value < -peak ? -peak : value;
-        codes[k] = (int8_t)rintf(value * factor);
+        codes[k] = (int16_t)rintf(value * factor);
     }
     return peak * 0.00787401571f;
 }
@@ -48,17 +48,17 @@ static float gw_codes(int8_t *restrict codes, const float *restrict x, int n, in
     "gw_int8_product": (
         (),
         """\
-/* y = W x, both as codes, with the rows of W one after another: exact sums of integers. Compilers
-   use vector instructions for the inner loop. */
+/* y = W x, both as codes, with the rows of W one after another: exact sums of integers. x has 16
+   bits, as have the products that processors add up in pairs; compilers find these instructions. */
 static void gw_int8_product(float *restrict y, const int8_t *restrict w,
-                            const float *restrict scales, const int8_t *restrict x, float step,
+                            const float *restrict scales, const int16_t *restrict x, float step,
                             int rows, int columns)
 {
     for (int k = 0; k < rows; k++) {
         const int8_t *restrict row = w + (size_t)k * (size_t)columns;
         int32_t total = 0;
         for (int j = 0; j < columns; j++) {
-            total += (int32_t)row[j] * (int32_t)x[j];
+            total += (int16_t)row[j] * x[j];
         }
         y[k] = (float)total * (scales[k] * step);
     }
@@ -135,7 +135,7 @@ def c_product(
     heads, rows, columns = shape
     size = heads * columns
     lines = [
-        f"int8_t codes[{size}];",
+        f"int16_t codes[{size}];",
         f"const float step = gw_codes(codes, {source}, {size}, {int(bounded)});",
     ]
     if heads == 1:
