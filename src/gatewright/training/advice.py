@@ -138,7 +138,7 @@ def longer_window(plan: ExperimentPlan, folds: int) -> Iterator[Question]:
         return on_change(
             "A longer window",
             f"with {steps[0]} steps instead of {steps[1]} (--window {steps[0]})",
-            f"{metric.title} on the validation part",
+            f"validation {metric.title}",
             before,
             after,
         )
