@@ -180,7 +180,7 @@ def test_few_errors_average_methods_and_many_choose_among_them() -> None:
     folds = list(rolling(task, data, ["none"], 0, common_spread=False))
     few, many = (average_members(folds, tuple(BASE_METHODS), power) for power in (1.0, 300.0))
     assert set(method_shares(few)) == set(BASE_METHODS)
-    assert len(method_shares(many)) == 1 and len(many) < len(few)
+    assert 10 * len(many) < len(few) and max(method_shares(many).values()) > 0.9
     for members in (few, many):
         assert sum(member.weight for member in members) == pytest.approx(1.0)
         assert len({(member.method, member.setting) for member in members}) == len(members)

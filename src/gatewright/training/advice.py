@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -109,14 +110,15 @@ short training is 0.420 instead of 0.420.'
 
 
 def is_lower(losses: Sequence[float], others: Sequence[float]) -> bool:
-    """True if losses are lower than others by more than chance and rounding explain.
+    """True if losses are lower than others by more than a standard error, and not only a little.
 
     >>> is_lower([0.40, 0.44], [0.52, 0.55]), is_lower([0.40, 0.44], [0.30, 0.58])
     (True, False)
     """
     differences = [other - own for own, other in zip(losses, others, strict=True)]
-    spread = statistics.stdev(differences) if len(differences) > 1 else 0.0
-    least = max(SMALLEST_CHANGE * abs(statistics.mean(losses)), spread)
+    count = len(differences)
+    error = statistics.stdev(differences) / math.sqrt(count) if count > 1 else 0.0
+    least = max(SMALLEST_CHANGE * abs(statistics.mean(losses)), error)
     return statistics.mean(differences) > least
 
 
@@ -138,7 +140,7 @@ def longer_window(plan: ExperimentPlan, folds: int) -> Iterator[Question]:
         return on_change(
             "A longer window",
             f"with {steps[0]} steps instead of {steps[1]} (--window {steps[0]})",
-            f"{metric.title} on the validation part",
+            f"validation {metric.title}",
             before,
             after,
         )
