@@ -89,6 +89,7 @@ def _emit_nest(
     }
     f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
     f.function.linkage = "internal"
+    f.function.attributes.add("alwaysinline")
     table, offset, first, last, rank, team = f.arguments
     f.table(table)
     units = size_of(f, plan, table, nest.size)
