@@ -76,7 +76,9 @@ class Index(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
         other = self.operand(other)
         if other.equals(1) or self.equals(0):
             return self
-        return other if self.equals(1) or other.equals(0) else Index(self.b, self.b.mul(self, other))
+        return (
+            other if self.equals(1) or other.equals(0) else Index(self.b, self.b.mul(self, other))
+        )
 
     def __rmul__(self, other: int) -> Index:
         return self.operand(other) * self
