@@ -26,7 +26,6 @@ class Line(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
     """
 
     __slots__ = ("name", "origin", "text", "type")
-    metadata: dict[str, Any] = {}
 
     def __init__(self, kind: ir.Type, name: str, text: str) -> None:
         self.type, self.name, self.text = kind, name, text
