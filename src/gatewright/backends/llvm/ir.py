@@ -52,12 +52,14 @@ class Numbers:
         bits, lanes: The width of a number, and how many of them one vector register holds.
         fused: Whether the processor has a fused multiply-add.
         checked: Whether every load and store is compared with the bounds of its buffer.
+        prefetches: Whether cache lines are asked for before they are read.
     """
 
     bits: int
     lanes: int
     fused: bool = True
     checked: bool = False
+    prefetches: bool = True
 
     @cached_property
     def scalar(self) -> ir.Type:
@@ -324,6 +326,8 @@ class Function:
 
     def prefetch(self, address: ir.Value, *, write: bool = False) -> None:
         """Ask for the cache line of an address, which need not be valid, before it is read."""
+        if not self.numbers.prefetches:
+            return
         callee = self._declared("llvm.prefetch.p0", VOID, [POINTER, INT32, INT32, INT32])
         # Into the nearest cache (locality 3 of 0 to 3), as data (1) and not instructions (0).
         near, data = (ir.Constant(INT32, number) for number in (3, 1))

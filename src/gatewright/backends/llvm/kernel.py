@@ -136,7 +136,7 @@ def _emit_tile(
     within = [row + r for r in range(tile.rows)]
     rows = TileRows(f, plan, table, [offset + b for b in within], within)
     unit = block * numbers.lanes
-    if nest.sums:
+    if nest.sums and numbers.prefetches:
         _emit_prefetches(f, plan, nest, rows, tile, unit)
     sums = emit_products(f, plan, nest, rows, tile, table, block, tiling)
     for r in range(tile.rows):
