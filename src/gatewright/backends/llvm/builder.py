@@ -16,7 +16,7 @@ from llvmlite import ir
 VOID = ir.VoidType()
 
 
-class Line(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
+class Instruction(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
     """An instruction and its result.
 
     Attributes:
@@ -45,24 +45,28 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
         super().__init__(block)
         self.count = 0
 
-    def write(self, kind: ir.Type, text: str) -> Line:
+    def write(self, kind: ir.Type, text: str) -> Instruction:
         """Append an instruction with a result of this type."""
         if kind == VOID:
-            line = Line(kind, "", text)
+            line = Instruction(kind, "", text)
         else:
             self.count += 1
             name = f"%t{self.count}"
-            line = Line(kind, name, f"{name} = {text}")
+            line = Instruction(kind, name, f"{name} = {text}")
         self._block.instructions.insert(self._anchor, line)
         self._anchor += 1
         return line
 
-    def add(self, lhs: ir.Value, rhs: ir.Value, name: str = "", flags: Sequence[str] = ()) -> Line:
+    def add(
+        self, lhs: ir.Value, rhs: ir.Value, name: str = "", flags: Sequence[str] = ()
+    ) -> Instruction:
         """A sum of integers."""
         kind = lhs.type
         return self.write(kind, f"add {kind} {lhs.get_reference()}, {rhs.get_reference()}")
 
-    def mul(self, lhs: ir.Value, rhs: ir.Value, name: str = "", flags: Sequence[str] = ()) -> Line:
+    def mul(
+        self, lhs: ir.Value, rhs: ir.Value, name: str = "", flags: Sequence[str] = ()
+    ) -> Instruction:
         """A product of integers."""
         kind = lhs.type
         return self.write(kind, f"mul {kind} {lhs.get_reference()}, {rhs.get_reference()}")
@@ -99,7 +103,7 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
 
     def insert_element(
         self, vector: ir.Value, value: ir.Value, idx: ir.Value, name: str = ""
-    ) -> Line:
+    ) -> Instruction:
         """A vector with another number in a lane."""
         return self.write(
             vector.type,
@@ -109,7 +113,7 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
 
     def shuffle_vector(
         self, vector1: ir.Value, vector2: ir.Value, mask: ir.Value, name: str = ""
-    ) -> Line:
+    ) -> Instruction:
         """A vector of the lanes of two vectors that a mask names."""
         kind = vector1.type
         return self.write(
