@@ -198,9 +198,9 @@ def test_data_are_read_as_the_model_learned_them(tmp_path):
     (tmp_path / "two.csv").write_text(
         "label,b,t,id,a\n" + "".join(f"{c},{b},{t},{i},{a}\n" for i, t, a, b, c in orders["two"])
     )
-    small = {"cell": "gru", "hidden_size": 4, "epochs": 1, "progress": False}
+    small = {"cell": "gru", "hidden_size": 4, "epochs": 1, "seeds": 1, "progress": False}
     with training_here():
-        model = train(tmp_path / "one.csv", **small).model
+        model = train(tmp_path / "one.csv", design="plain", **small).model
     model = replace_classes(model)
     parts = [training_part(model, str(tmp_path / f"{name}.csv")) for name in orders]
     assert all(part.classes == model.task.classes and part.channels == 2 for part in parts)
