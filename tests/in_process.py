@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gatewright.training import experiment
+from gatewright.training import plan as plan_module
 from gatewright.training.job import TrainingJob, perform
 from gatewright.training.loop import LoopState
 from gatewright.training.processes.pool import Outcome
@@ -42,4 +43,13 @@ def training_here() -> Iterator[None]:
     """Make every training inside the block run in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "perform_all", perform_here)
+        yield
+
+
+@contextmanager
+def without_baselines() -> Iterator[None]:
+    """Compare networks with no baselines: their fits take most of the time of short trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("baselines_for", "missing_baselines"):
+            patch.setattr(plan_module, name, lambda task: [])
         yield
