@@ -183,6 +183,11 @@ def test_a_model_of_pieces_predicts_each_symbol_and_samples_symbols() -> None:
     assert len(bits) == 499
     written = model.sample("the ", symbols=41, seed=1)
     assert len(written) == 41 and set(written) <= set(task.alphabet)
+    temperatures = (0.0, 0.5, 1.0)
+    together = task.samples(model, "the ", 41, temperatures, 1)
+    assert len({*together}) == 3 and together[2] == written
+    for text, temperature in zip(together, temperatures, strict=True):
+        assert text == model.sample("the ", symbols=41, temperature=temperature, seed=1)
     example = presentation_of(task).example(model, validation)
     assert "".join(example.symbols) == TEXT[validation.start : validation.start + 60]
 
