@@ -88,7 +88,13 @@ def test_the_readme_is_short_and_shows_the_installation_first():
     assert "pip install" in screen and "x = torch.randn" in screen
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/layers.md"])
+TRAINS = pytest.mark.slow(instead="test_onnx_models.py::test_tags_go_out_read_both_ways")
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/layers.md", "docs/convert.md", pytest.param("docs/onnx.md", marks=TRAINS)],
+)
 def test_code_with_imports_runs(page: str, tmp_path: Path):
     blocks = re.findall(r"(?s)```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"))
     complete = [block for block in blocks if "import gatewright" in block]
@@ -96,7 +102,7 @@ def test_code_with_imports_runs(page: str, tmp_path: Path):
     for number, block in enumerate(complete):
         file = tmp_path / f"block{number}.py"
         file.write_text(block, encoding="utf-8")
-        done = subprocess.run([sys.executable, file], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 
 

@@ -13,6 +13,7 @@ import gatewright as gw
 import gatewright.data
 import gatewright.memory
 import gatewright.probes
+import gatewright.serve
 
 PACKAGE = Path(gw.__file__).parent
 WITH_EXAMPLES = sorted(
@@ -25,7 +26,14 @@ WITH_EXAMPLES = sorted(
 )
 PUBLIC = {
     f"{owner.__name__}.{name}": getattr(owner, name)
-    for owner in (gw, gw.init, gatewright.probes, gatewright.memory, gatewright.data)
+    for owner in (
+        gw,
+        gw.init,
+        gatewright.probes,
+        gatewright.memory,
+        gatewright.data,
+        gatewright.serve,
+    )
     for name in owner.__all__
 }
 

@@ -19,7 +19,7 @@ from gatewright.tasks.forecast.base.base import Base, Member
 from gatewright.tasks.forecast.base.choice import choose_base
 from gatewright.tasks.forecast.base.intervals import corrected, error_quantiles
 from gatewright.tasks.forecast.base.smoothing import Smoothing
-from gatewright.tasks.forecast.base.transform import backward, transformed_array
+from gatewright.tasks.forecast.base.transform import backward_array, transformed_array
 from gatewright.tasks.forecast.baselines import forecast_baselines
 from gatewright.tasks.forecast.baselines.methods import fit_base
 from gatewright.tasks.forecast.means import mean_factors, means
@@ -326,7 +326,7 @@ def test_transforms_are_undone() -> None:
     for transform in ("none", "log", "root"):
         changed = transformed_array(values, [1], [transform], [0.0, float(values[:, 1].min())])
         np.testing.assert_array_equal(changed[:, 0], values[:, 0])
-        np.testing.assert_allclose(backward(changed[:, 1], transform), values[:, 1])
+        np.testing.assert_allclose(backward_array(changed[:, 1], transform), values[:, 1])
 
 
 def test_a_positive_series_is_never_forecast_below_zero() -> None:

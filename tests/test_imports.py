@@ -45,6 +45,7 @@ LEVELS = {
     "estimators": 9,
     "deploy": 9,
     "memory": 9,
+    "serve": 9,
     "bench": 10,
     "self_test": 10,
     "doctor": 11,

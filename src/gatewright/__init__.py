@@ -13,7 +13,9 @@
     gw.memory                         memory tasks, and the longest lag that a network learns
     gw.train, gw.compare, gw.predict  make a model of a file, and use it
     gw.read                           read data of many formats
+    gw.serve                          a model as a server
     gw.export                         a layer or a model as C, JavaScript or NumPy
+    gw.convert                        layers of torch, ONNX or Keras as ours
     gw.save, gw.load                  a model directory, without pickle
     gw.check_cell                     test that a cell keeps the laws of cells
 
@@ -79,8 +81,12 @@ if TYPE_CHECKING:
     import gatewright.layers.init as init
     import gatewright.memory as memory
     import gatewright.probes as probes
+    import gatewright.serve as serve
     from gatewright.data.reading import read
+    from gatewright.deploy.convert import convert
     from gatewright.deploy.export import export
+    from gatewright.deploy.onnx_table import onnx_translations
+    from gatewright.deploy.whole import input_arrays
     from gatewright.layers.check import check_cell
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
@@ -102,7 +108,10 @@ _LATER = {
     "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
     "compare": "training.train",
+    "convert": "deploy.convert",
     "export": "deploy.export",
+    "onnx_translations": "deploy.onnx_table",
+    "input_arrays": "deploy.whole",
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
@@ -111,10 +120,11 @@ _LATER = {
     "probes": "probes",
     "load": "layers.saving",
     "save": "layers.saving",
+    "serve": "serve",
 }
 
 #: The names among them that are modules.
-_MODULES = {"init", "memory", "probes"}
+_MODULES = {"init", "memory", "probes", "serve"}
 
 __version__ = version("gatewright")
 
@@ -153,6 +163,7 @@ __all__ = [
     "SizeError",
     "check_cell",
     "compare",
+    "convert",
     "cos",
     "diagonal",
     "elu",
@@ -164,6 +175,7 @@ __all__ = [
     "hard_sigmoid",
     "hard_tanh",
     "init",
+    "input_arrays",
     "layer_norm",
     "linear",
     "load",
@@ -175,6 +187,7 @@ __all__ = [
     "memory",
     "minimum",
     "noise",
+    "onnx_translations",
     "parameter",
     "predict",
     "probes",
@@ -182,6 +195,7 @@ __all__ = [
     "relu",
     "rms_norm",
     "save",
+    "serve",
     "sigmoid",
     "sign",
     "silu",

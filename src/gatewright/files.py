@@ -165,7 +165,7 @@ def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool 
     partial = _partial(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "xb") as file, _locked(partial):
+        with open(partial, "xb") as file, locked(partial):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -189,7 +189,7 @@ def _partial_directory(target: Path) -> Iterator[Path]:
         # Not tempfile.mkdtemp: its 0700 would stay on the finished directory.
         partial = _partial(target)
         partial.mkdir()
-        with _locked(partial) as lock:
+        with locked(partial) as lock:
             if lock is False:
                 continue
             try:
@@ -199,7 +199,7 @@ def _partial_directory(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[bool | None]:
+def locked(path: Path) -> Iterator[bool | None]:
     """Hold a lock on a file or directory while it is written.
 
     Yields True if the lock was taken, False if not, None where there are no such locks.
@@ -235,7 +235,7 @@ def _sweep(directory: Path) -> None:
         if not _PARTIAL.fullmatch(name):
             continue
         sibling = directory / name
-        with suppress(OSError), _locked(sibling) as free:
+        with suppress(OSError), locked(sibling) as free:
             if free or (free is None and time.time() - sibling.stat().st_mtime > _STALE_AFTER_S):
                 shutil.rmtree(sibling) if sibling.is_dir() else sibling.unlink()
 

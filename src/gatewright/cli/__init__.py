@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from gatewright.cli import bench, cells, doctor, export, memory, training
+from gatewright.cli import bench, cells, doctor, export, memory, serve, training
 from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
 from gatewright.errors import GatewrightError
@@ -26,7 +26,7 @@ from gatewright.errors import GatewrightError
 #: Errors of an output that is full or broken.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
-__all__ = ["app", "bench", "cells", "doctor", "export", "main", "memory", "training"]
+__all__ = ["app", "bench", "cells", "doctor", "export", "main", "memory", "serve", "training"]
 
 
 def main() -> None:

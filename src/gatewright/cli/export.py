@@ -1,4 +1,4 @@
-"""`gatewright export`: a trained model as C, JavaScript or NumPy."""
+"""`gatewright export`: a trained model as C, JavaScript, NumPy or ONNX."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def export(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Of onnx: one step at a time, states in and out.")
     ] = False,
+    network_only: Annotated[
+        bool,
+        typer.Option("--network-only", help="Of a text model in onnx: leave the counts out."),
+    ] = False,
     values: Annotated[
         bool, typer.Option("--values", help="Of js and python: show every gate of a step.")
     ] = False,
@@ -48,6 +52,14 @@ def export(
     path = Path(f"{model}{ENDINGS[to]}") if out is None else out
     if path.suffix != ENDINGS[to]:
         raise ArgumentError(f"--out is {path}; a file of {to} ends in {ENDINGS[to]}")
-    for file in run(load(model), path, streaming=streaming, values=values, overwrite=overwrite):
+    files = run(
+        load(model),
+        path,
+        streaming=streaming,
+        network_only=network_only,
+        values=values,
+        overwrite=overwrite,
+    )
+    for file in files:
         print(printable(str(file)))
         print(on_screen(f"{file.stat().st_size:,} bytes"), file=sys.stderr)

@@ -7,11 +7,12 @@ import re
 from gatewright.escaping import printable
 
 #: Arguments of the library whose option has another name.
-_OPTIONS = {"hidden_size": "hidden", "networks": "cells"}
+_OPTIONS = {"hidden_size": "hidden", "networks": "cells", "max_streams": "max-streams"}
 _NAMES = (
     "task|target|time|id|label|known|static|ignore|text|fill|decimal|thousands|encoding|"
     "timezone|horizon|window|memory|minutes|unknown|cell|cells|"
-    "seeds|epochs|budget|parameters|design|layers|readout|front|segment|hidden_size|networks|backend|theme"
+    "seeds|epochs|budget|parameters|design|layers|readout|front|segment|hidden_size|networks|backend|theme|"
+    "port|max_streams"
 )
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _ARGUMENT = re.compile(

@@ -1,1 +1,1 @@
-"""Leaving Python: a trained model or a layer as a program or a file for another runtime."""
+"""Models out of Python, as programs and files for other runtimes; layers of other tools in."""

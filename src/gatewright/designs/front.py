@@ -17,6 +17,9 @@ class MaskedNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor, valid: Tensor | None = None) -> Tensor:
         """Normalise (T, B, C) where `valid` (T, B, 1) is true; the rest is 0."""
+        if not self.training:  # a constant scale and shift of each channel
+            result = super().forward(input.flatten(0, 1)).view_as(input)
+            return result if valid is None else torch.where(valid, result, 0.0)
         if valid is None or bool(valid.all()):
             return super().forward(input.flatten(0, 1)).view_as(input)
         inside = valid[..., 0]
@@ -50,7 +53,7 @@ class ConvolutionalFront(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, I) and (B,) to features (T, B, C), 0 beyond a sequence's end."""
-        valid = valid_steps(len(x), lengths)
+        valid = valid_steps(x.shape[0], lengths)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             # (T, B, C) to (B, C, T) and back; beyond the end each layer reads zeros, as it
             # does before the first step.

@@ -1,4 +1,7 @@
-"""Sums over the steps of padded sequences that never read the padding."""
+"""Sums over the steps of padded sequences that never read the padding.
+
+Lengths are read as `x.shape[0]`: `len` would make a number of a size that torch.export keeps open.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ def valid_steps(steps: int, lengths: Tensor) -> Tensor:
 def masked_mean(x: Tensor, lengths: Tensor) -> Tensor:
     """The mean over the steps of each sequence, (B, C); 0 where there are none."""
     # Selected, not multiplied by a mask: NaN in the padding would survive a product.
-    inside = torch.where(valid_steps(len(x), lengths), x, 0.0)
+    inside = torch.where(valid_steps(x.shape[0], lengths), x, 0.0)
     return inside.sum(0) / lengths.clamp(min=1)[:, None]
 
 
 def masked_max(x: Tensor, lengths: Tensor) -> Tensor:
     """The maximum over the steps of each sequence, (B, C); 0 where there are none."""
-    inside = torch.where(valid_steps(len(x), lengths), x, float("-inf"))
+    inside = torch.where(valid_steps(x.shape[0], lengths), x, float("-inf"))
     return torch.where(lengths[:, None] > 0, inside.amax(0), 0.0)
 
 

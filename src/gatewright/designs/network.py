@@ -82,7 +82,7 @@ class SequenceNetwork(nn.Module):
     def events(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The events that the cell reads, (T, B, features), and how many each sequence has."""
         if lengths is None:
-            lengths = torch.full((x.shape[1],), len(x), device=x.device)
+            lengths = torch.full((x.shape[1],), x.shape[0], device=x.device)
         events, lengths = self.preparation(x, lengths)
         if self.front is not None:
             events = self.front(events, lengths)

@@ -31,13 +31,13 @@ class Attention(nn.Module):
 
     def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The weight of each step, (T, B, 1): 1 in all where a sequence has steps."""
-        scores = self.score(x).masked_fill(~valid_steps(len(x), lengths), float("-inf"))
+        scores = self.score(x).masked_fill(~valid_steps(x.shape[0], lengths), float("-inf"))
         # A sequence without steps has only -inf, whose softmax is NaN.
         return torch.where(lengths[:, None] > 0, scores, 0.0).softmax(0)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """(T, B, C) and (B,) to (B, C); 0 where a sequence has no steps."""
-        inside = torch.where(valid_steps(len(x), lengths), x, 0.0)
+        inside = torch.where(valid_steps(x.shape[0], lengths), x, 0.0)
         return (self.weights(x, lengths) * inside).sum(0)
 
 

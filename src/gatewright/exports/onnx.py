@@ -10,13 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
-from gatewright.exports.onnx_step import IR_VERSION, OPSET, GraphBuilder, as_array, emit_step
+from gatewright.exports.onnx_step import (
+    IR_VERSION,
+    OPSET,
+    GraphBuilder,
+    WeightValue,
+    as_array,
+    emit_step,
+)
 from gatewright.exports.recognise import Recognised, recognise
 from gatewright.graph import Graph, Weight
 from gatewright.graph.sizes import number
@@ -28,55 +34,107 @@ FLOAT, INT64 = 1, 7  # of onnx.TensorProto
 
 @dataclass(frozen=True)
 class Place:
-    """One layer in one direction: its weights, and the rows of the states that are its own."""
+    """One layer in one direction: its sizes and its weights."""
 
-    layer: int
     reverse: bool
-    weights: Mapping[str, Tensor]
+    sizes: Mapping[str, int]
+    weights: Mapping[str, WeightValue]
 
 
 class LayerGraph:
     """A layer in an ONNX graph that is being written.
 
     Args:
-        layer: A `Recurrent`.
+        form: The cell and the sizes of a layer, its `Form`.
+        weights: By layer and direction, and then by path.
         streaming: Whether it takes one step at a time, `(B, I)`, rather than whole sequences.
-        lengths: The name of the input with the steps of each sequence, or None.
+        lengths: The name of the input with the steps of each sequence, in int32, or None.
     """
 
     def __init__(
-        self, b: GraphBuilder, layer: Any, *, streaming: bool = False, lengths: str | None = None
+        self,
+        b: GraphBuilder,
+        form: Any,
+        weights: Mapping[tuple[int, bool], Mapping[str, WeightValue]],
+        *,
+        streaming: bool = False,
+        lengths: str | None = None,
     ) -> None:
-        self.b, self.layer, self.graph = b, layer, layer.graph
+        self.b, self.form, self.graph, self.weights = b, form, form.graph, weights
         self.streaming, self.lengths = streaming, lengths
         self.node = recognise(self.graph)
         self.steps: str | None = None
 
     def run(
-        self, x: str, states: Mapping[str, Sequence[str]], further: Mapping[str, str]
-    ) -> tuple[str, dict[str, list[str]]]:
-        """Add the layer; returns its output and the states after it.
+        self, x: str, states: Mapping[str, str], further: Mapping[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        """Add the layer; returns its output and the states after it, each as `states`.
 
         Args:
-            x: `(T, B, I)`, or `(B, I)` if streaming; `further` inputs likewise.
-            states: By name: the start of each place, `(1, B, size)`.
+            x: `(T, B, I)` or `(B, T, I)` as in the layer's form, or `(B, I)` if streaming;
+                `further` inputs likewise.
+            states: Before the first step, by the names of `state_tensors`; empty for the cell's.
         """
-        after: dict[str, list[str]] = {name: [] for name in states}
-        directions = self.layer.directions
-        for layer in range(self.layer.num_layers):
+        b = self.b
+        swaps = self.form.batch_first and not self.streaming
+        if swaps:
+            x = b.node("Transpose", x, perm=[1, 0, 2])
+            further = {
+                name: b.node("Transpose", source, perm=[1, 0, 2])
+                for name, source in further.items()
+            }
+        tensors = state_tensors(self.form)
+        starts: dict[str, list[str]] = {}
+        for tensor in tensors if states else ():
+            name, places = states[tensor.name], range(tensor.places)
+            starts.setdefault(tensor.state, []).extend(
+                [name]
+                if tensor.places == 1
+                else [b.node("Slice", name, *map(b.integers, (k, k + 1))) for k in places]
+            )
+        y, after = self._run_layers(x, starts, further)
+        last = {}
+        for tensor in tensors:
+            own = [after[tensor.state].pop(0) for _ in range(tensor.places)]
+            last[tensor.name] = own[0] if len(own) == 1 else b.node("Concat", *own, axis=0)
+        return b.node("Transpose", y, perm=[1, 0, 2]) if swaps else y, last
+
+    def _run_layers(
+        self, x: str, states: Mapping[str, Sequence[str]], further: Mapping[str, str]
+    ) -> tuple[str, dict[str, list[str]]]:
+        """Add layer after layer; `states` are those of each place, `(1, B, size)`."""
+        after: dict[str, list[str]] = {name: [] for name in self.graph.states}
+        index = 0
+        for layer in range(self.form.num_layers):
             outputs = []
-            for direction in range(directions):
-                place = Place(
-                    layer, bool(direction), self.layer.store(layer, bool(direction)).tensors()
-                )
-                index = layer * directions + direction
-                starts = {name: names[index] for name, names in states.items()}
+            for reverse in self.form.reverses:
+                place = Place(reverse, self.form.sizes(layer), self.weights[layer, reverse])
+                if states:
+                    starts = {name: names[index] for name, names in states.items()}
+                else:
+                    starts = {name: self._start(name, x, place) for name in self.graph.states}
                 output, last = self._place(place, x, starts, further)
                 outputs.append(output)
                 for name, state in last.items():
                     after[name].append(state)
-            x = outputs[0] if directions == 1 else self.b.node("Concat", *outputs, axis=-1)
+                index += 1
+            x = outputs[0] if len(outputs) == 1 else self.b.node("Concat", *outputs, axis=-1)
         return x, after
+
+    def _start(self, name: str, x: str, place: Place) -> str:
+        """The cell's own start of a state, `(1, B, size)`; empty for the zeros of a node."""
+        b, start = self.b, self.graph.initial[name]
+        if self.node is not None and isinstance(start, int | float) and not start:
+            return ""
+        size = number(self.graph.states[name].size, place.sizes)
+        rows = b.node("Shape", x, start=1, end=2)
+        shape = b.node("Concat", b.integers(1), rows, b.integers(size), axis=0)
+        values = (
+            place.weights[start.path]
+            if isinstance(start, Weight)
+            else np.array([start], np.float32)
+        )
+        return b.node("Expand", b.value(values), shape)
 
     def _place(
         self, place: Place, x: str, starts: Mapping[str, str], further: Mapping[str, str]
@@ -87,8 +145,7 @@ class LayerGraph:
         rows = {name: b.node("Squeeze", start, b.integers(0)) for name, start in starts.items()}
         if self.streaming:
             values = {self.graph.equations.event: x, **further, **rows}
-            sizes = self.layer.sizes(place.layer)
-            output, after = emit_step(b, self.graph, sizes, place.weights, values)
+            output, after = emit_step(b, self.graph, place.sizes, place.weights, values)
         else:
             output, after = self._as_scan(place, x, rows, further)
         return output, {
@@ -99,17 +156,17 @@ class LayerGraph:
     def _as_node(
         self, known: Recognised, place: Place, x: str, starts: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:
-        b, hidden = self.b, number(self.graph.output.size, self.layer.sizes(place.layer))
+        b, hidden = self.b, number(self.graph.output.size, place.sizes)
         if self.streaming:
             x = b.node("Unsqueeze", x, b.integers(0))
         order = GATE_ORDER[known.kind]
-        gates = Gates(known, place.weights, hidden)
-        bias = np.concatenate([gates.stack(order, "x", "bias"), gates.stack(order, "h", "bias")])
+        gates = Gates(b, known, place.weights, hidden)
+        bias = [*gates.all(order, "x", "bias"), *gates.all(order, "h", "bias")]
         inputs = [
             x,
-            b.constant(gates.stack(order, "x", "weight")[None], "W"),
-            b.constant(gates.stack(order, "h", "weight")[None], "R"),
-            b.constant(bias[None], "B"),
+            gates.stack(gates.all(order, "x", "weight"), "W"),
+            gates.stack(gates.all(order, "h", "weight"), "R"),
+            gates.stack(bias, "B"),
             self.lengths or "",
             *(starts[name] for name in known.states),
         ]
@@ -118,8 +175,7 @@ class LayerGraph:
             "direction": "reverse" if place.reverse else "forward",
         }
         if known.kind == "LSTM" and any(path.endswith("c*.weight") for path in known.paths):
-            peepholes = [gates.tensor(f"{gate}.c*.weight", hidden) for gate in "iof"]
-            inputs.append(b.constant(np.concatenate(peepholes)[None], "P"))
+            inputs.append(gates.stack(gates.all("iof", "c*", "weight"), "P"))
         if known.kind == "GRU":
             attributes["linear_before_reset"] = int(known.resets_after)
         if known.kind == "RNN":
@@ -138,8 +194,8 @@ class LayerGraph:
     ) -> tuple[str, dict[str, str]]:
         from onnx import helper
 
-        b, graph, sizes = self.b, self.graph, self.layer.sizes(place.layer)
-        inner = GraphBuilder(b.name("step") + "/")
+        b, graph, sizes = self.b, self.graph, place.sizes
+        inner = GraphBuilder(b)
         scanned = {graph.equations.event: x, **further}
         before = {name: inner.name(name) for name in starts}
         now = {name: inner.name(name) for name in scanned}
@@ -210,20 +266,28 @@ class LayerGraph:
 class Gates:
     """The weights of a recognised cell, by the paths of ours."""
 
+    b: GraphBuilder
     known: Recognised
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, WeightValue]
     hidden: int
 
-    def tensor(self, path: str, size: int) -> NDArray[np.float32]:
+    def tensor(self, path: str) -> WeightValue:
         """A weight, or the sum of several biases; zeros where the cell has none."""
-        own = [as_array(self.weights[name]) for name in self.known.paths.get(path, ())]
-        return sum(own[1:], own[0]) if own else np.zeros(size, np.float32)
+        first, *rest = [self.weights[name] for name in self.known.paths.get(path, ())] or [
+            np.zeros(self.hidden, np.float32)
+        ]
+        return reduce(partial(self.b.weight, "Add"), rest, first)
 
-    def stack(self, gates: Sequence[str], source: str, role: str) -> NDArray[np.float32]:
-        """The matrices or the biases of all gates, one below the other."""
-        return np.concatenate(
-            [self.tensor(f"{gate}.{source}.{role}", self.hidden) for gate in gates]
-        )
+    def all(self, gates: Sequence[str], source: str, role: str) -> list[WeightValue]:
+        """The matrices or the biases of all gates."""
+        return [self.tensor(f"{gate}.{source}.{role}") for gate in gates]
+
+    def stack(self, weights: Sequence[WeightValue], stem: str) -> str:
+        """Weights one below the other, for the only direction of a node: `(1, ...)`."""
+        stacked = self.b.weight("Concat", *weights, axis=0)
+        if isinstance(stacked, str):
+            return self.b.node("Unsqueeze", stacked, self.b.integers(0))
+        return self.b.constant(stacked[None], stem)
 
 
 def _only_within(
@@ -264,7 +328,6 @@ def layer_model(
 
     b = GraphBuilder()
     graph, form = layer.graph, layer.form
-    per_layer = {state for state in graph.states if form.differs_by_layer(state)}
     time = [] if streaming else (["B", "T"] if layer.batch_first else ["T", "B"])
 
     def events(text: str, size: int) -> Any:
@@ -280,41 +343,21 @@ def layer_model(
         steps = "lengths"
         inputs.append(helper.make_tensor_value_info(steps, 6, ["B"]))
 
-    x = "x"
-    if layer.batch_first and not streaming:
-        x = b.node("Transpose", x, perm=[1, 0, 2])
-        further = {
-            text: b.node("Transpose", source, perm=[1, 0, 2]) for text, source in further.items()
-        }
-    starts: dict[str, list[str]] = {}
-    outputs: list[Any] = []
-    for state in graph.states:
-        starts[state] = []
-        sizes = form.state_sizes(state)
-        for text, count, size in _state_tensors(layer, state, sizes, state in per_layer):
-            shape: list[Any] = [count, "B", size]
-            inputs.append(helper.make_tensor_value_info(f"{text}_in", FLOAT, shape))
-            outputs.append(helper.make_tensor_value_info(f"{text}_out", FLOAT, shape))
-            starts[state] += [
-                f"{text}_in"
-                if count == 1
-                else b.node("Slice", f"{text}_in", b.integers(place), b.integers(place + 1))
-                for place in range(count)
-            ]
-    written = LayerGraph(b, layer, streaming=streaming, lengths=steps or None)
-    y, after = written.run(x, starts, further)
-    if layer.batch_first and not streaming:
-        y = b.node("Transpose", y, perm=[1, 0, 2])
+    outputs = [events("y", layer.output_size)]
+    tensors = state_tensors(form)
+    for tensor in tensors:
+        shape: list[Any] = [tensor.places, "B", tensor.units]
+        inputs.append(helper.make_tensor_value_info(f"{tensor.name}_in", FLOAT, shape))
+        outputs.append(helper.make_tensor_value_info(f"{tensor.name}_out", FLOAT, shape))
+    weights = {
+        place: {path: as_array(tensor) for path, tensor in layer.store(*place).tensors().items()}
+        for place in layer.places
+    }
+    written = LayerGraph(b, form, weights, streaming=streaming, lengths=steps or None)
+    y, after = written.run("x", {tensor.name: f"{tensor.name}_in" for tensor in tensors}, further)
     b.node("Identity", y, outputs=["y"])
-    for state in graph.states:
-        position = 0
-        for text, count, _ in _state_tensors(
-            layer, state, form.state_sizes(state), state in per_layer
-        ):
-            own = after[state][position : position + count]
-            b.node("Concat", *own, axis=0, outputs=[f"{text}_out"])
-            position += count
-    outputs = [events("y", layer.output_size), *outputs]
+    for state, value in after.items():
+        b.node("Identity", value, outputs=[f"{state}_out"])
     written_graph = helper.make_graph(b.nodes, name, inputs, outputs, b.constants)
     model = helper.make_model(
         written_graph,
@@ -322,29 +365,40 @@ def layer_model(
         ir_version=IR_VERSION,
         producer_name="gatewright",
     )
-    helper.set_model_props(model, {"states": json.dumps(_starts(layer, per_layer))})
+    helper.set_model_props(model, {"states": json.dumps(_starts(layer))})
     return model
 
 
-def _state_tensors(
-    layer: Any, state: str, sizes: Sequence[int], by_layer: bool
-) -> list[tuple[str, int, int]]:
-    """The tensors of a state: (name, places, units); one, or one a layer where sizes differ."""
-    if not by_layer:
-        return [(state, layer.num_layers * layer.directions, sizes[0])]
-    return [(f"{state}{k}", layer.directions, size) for k, size in enumerate(sizes)]
+@dataclass(frozen=True)
+class StateTensor:
+    """A tensor of a state, `(places, B, units)`: all of it, or that of one layer."""
+
+    state: str
+    name: str
+    places: int
+    units: int
 
 
-def _starts(layer: Any, per_layer: set[str]) -> dict[str, Any]:
+def state_tensors(form: Any) -> list[StateTensor]:
+    """The tensors of the states: one each, or one a layer where the sizes differ."""
+    tensors = []
+    for state in form.graph.states:
+        sizes, directions = form.state_sizes(state), form.directions
+        if form.differs_by_layer(state):
+            own = [StateTensor(state, f"{state}{k}", directions, n) for k, n in enumerate(sizes)]
+        else:
+            own = [StateTensor(state, state, len(sizes) * directions, sizes[0])]
+        tensors += own
+    return tensors
+
+
+def _starts(layer: Any) -> dict[str, Any]:
     """For the metadata: the input and the output of each state, and the numbers it starts from."""
     starts: dict[str, Any] = {}
-    for state, start in layer.graph.initial.items():
-        sizes = layer.form.state_sizes(state)
-        own: Any = start
+    for tensor in state_tensors(layer.form):
+        start: Any = layer.graph.initial[tensor.state]
         if isinstance(start, Weight):
-            own = [
-                layer.store(*place).tensors()[start.path].tolist() for place in layer.form.places
-            ]
-        for text, _, _ in _state_tensors(layer, state, sizes, state in per_layer):
-            starts[text] = {"input": f"{text}_in", "output": f"{text}_out", "start": own}
+            start = [layer.store(*place).tensors()[start.path].tolist() for place in layer.places]
+        name = tensor.name
+        starts[name] = {"input": f"{name}_in", "output": f"{name}_out", "start": start}
     return starts

@@ -15,7 +15,7 @@ from gatewright.graph.sizes import number
 from gatewright.language.node import closure
 
 #: Of operators and of the container's format: what runtimes of 2023 read.
-OPSET, IR_VERSION = 17, 8
+OPSET, IR_VERSION = 18, 8
 #: Operations that ONNX has under another name, with the same operands.
 OPERATORS: Mapping[str, str] = {
     "add": "Add",
@@ -51,11 +51,28 @@ OPERATORS: Mapping[str, str] = {
 }
 
 
-class GraphBuilder:
-    """The nodes and constants of an ONNX graph, while it is written."""
+#: A weight: its numbers, or the name of the value that has them in the outermost graph.
+WeightValue = NDArray[Any] | str
 
-    def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix
+
+#: Operators on weights, which are computed at once where the weights are numbers.
+FOLDED: Mapping[str, Callable[..., NDArray[Any]]] = {
+    "Add": np.add,
+    "Concat": lambda *arrays, axis: np.concatenate(arrays, axis),
+    "Transpose": lambda array, perm: array.transpose(perm),
+}
+
+
+class GraphBuilder:
+    """The nodes and constants of an ONNX graph, while it is written.
+
+    Args:
+        outer: The builder of the graph around a subgraph.
+    """
+
+    def __init__(self, outer: GraphBuilder | None = None) -> None:
+        self.outer = outer
+        self.prefix = "" if outer is None else outer.name("step") + "/"
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.count = 0
@@ -69,7 +86,7 @@ class GraphBuilder:
         """A tensor of constant numbers."""
         from onnx import numpy_helper
 
-        array = np.array(values, order="C")  # a scalar stays one
+        array = np.array(values, order="C")  # a scalar stays a scalar
         if array.dtype == np.float64:
             array = array.astype(np.float32)
         name = self.name(stem)
@@ -86,6 +103,19 @@ class GraphBuilder:
         self.nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
         return names[0]
 
+    def weight(self, operator: str, *weights: WeightValue, **attributes: Any) -> WeightValue:
+        """Compute a weight from others; by a node outside of all loops where one is a name."""
+        if self.outer is not None:
+            return self.outer.weight(operator, *weights, **attributes)
+        arrays = [weight for weight in weights if not isinstance(weight, str)]
+        if len(arrays) == len(weights):
+            return FOLDED[operator](*arrays, **attributes)
+        return self.node(operator, *map(self.value, weights), **attributes)
+
+    def value(self, weight: WeightValue, stem: str = "weight") -> str:
+        """The name of a weight's value."""
+        return weight if isinstance(weight, str) else self.constant(weight, stem)
+
     def integers(self, *values: int) -> str:
         """A vector of whole numbers, such as the axes or the shape that an operator takes."""
         return self.constant(np.array(values, np.int64), "integers")
@@ -95,7 +125,7 @@ def emit_step(
     b: GraphBuilder,
     graph: Graph,
     sizes: Mapping[str, int],
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, WeightValue],
     values: Mapping[str, str],
 ) -> tuple[str, dict[str, str]]:
     """Add one step of a cell in evaluation mode; returns the output and the new states.
@@ -113,7 +143,7 @@ class _Step:
         b: GraphBuilder,
         graph: Graph,
         sizes: Mapping[str, int],
-        weights: Mapping[str, Tensor],
+        weights: Mapping[str, WeightValue],
         values: Mapping[str, str],
     ) -> None:
         self.b, self.graph, self.sizes, self.weights = b, graph, sizes, weights
@@ -164,8 +194,8 @@ class _Step:
         if op == "noise":
             return self._number(term.attributes["p"])  # its expectation
         if op == "weight":
-            weight = self.weights[term.attributes["weight"].path]
-            return b.constant(as_array(weight), term.attributes["weight"].path)
+            path = term.attributes["weight"].path
+            return b.value(self.weights[path], path)
         if op == "inverse_size":
             units = number(term.attributes["of"], self.sizes)
             return self._number((term.attributes.get("heads") or 1) / units)
@@ -180,12 +210,13 @@ class _Step:
         return b.node(OPERATORS[op], *operands)
 
     def _product(self, term: Term, source: str) -> str:
-        b, weight = self.b, self.weights[term.operands[1].attributes["weight"].path]
-        path = term.operands[1].attributes["weight"].path
-        if term.attributes["heads"] == 1:
-            return b.node("MatMul", source, b.constant(as_array(weight).T, path))
-        heads, rows, columns = weight.shape
-        matrix = b.constant(as_array(weight).transpose(0, 2, 1), path)
+        b, weight = self.b, term.operands[1].attributes["weight"]
+        several = term.attributes["heads"] > 1
+        axes = [0, 2, 1] if several else [1, 0]
+        matrix = b.value(b.weight("Transpose", self.weights[weight.path], perm=axes), weight.path)
+        if not several:
+            return b.node("MatMul", source, matrix)
+        heads, rows, columns = weight.numbers(self.sizes)
         parts = b.node("Reshape", source, b.integers(-1, heads, 1, columns))
         return b.node("Reshape", b.node("MatMul", parts, matrix), b.integers(-1, heads * rows))
 
@@ -195,7 +226,7 @@ class _Step:
         parts = b.node("Reshape", source, b.integers(-1, heads, size // heads))
         if term.op == "sum":
             return b.node("ReduceSum", parts, b.integers(2), keepdims=0)
-        return b.node("ReduceMax", parts, axes=[2], keepdims=0)
+        return b.node("ReduceMax", parts, b.integers(2), keepdims=0)
 
     def _expand(self, term: Term, source: str) -> str:
         b, size, parts = self.b, self.size(term), self.size(term.operands[0])

@@ -7,10 +7,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from gatewright.cells import cell_class
-from gatewright.errors import ArgumentError, BackendError, SizeError
+from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
@@ -45,25 +43,6 @@ def check_size(name: str, value: Any) -> None:
     """Refuse a size that is no whole number from 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise SizeError(f"{name}={value!r}; expected a whole number from 1")
-
-
-def check_export(steps: int) -> None:
-    """Refuse an export to ONNX of more than one step, which torch would unroll.
-
-    The file would have a copy of the cell for each step (522 nodes for 20 steps of an LSTM), and
-    fail at any other length, when it runs.
-
-    Raises:
-        BackendError: with the remedies.
-    """
-    exporting = torch._C._get_tracing_state() is not None or torch.compiler.is_exporting()
-    if steps > 1 and exporting and torch.onnx.is_in_onnx_export():
-        raise BackendError(
-            f"torch.onnx.export would write {steps} copies of the cell, for sequences of "
-            f"{steps} steps only; export one step (an input of one step, the states in and out), "
-            "or load the state_dict of an RNN, LSTM or GRU into torch.nn's own layer and export "
-            "that"
-        )
 
 
 def check_effect(graph: Graph, numbers: Mapping[str, int]) -> None:

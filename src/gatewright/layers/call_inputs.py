@@ -15,7 +15,6 @@ from gatewright.backends.step import expectations
 from gatewright.backends.step import starts as fresh_states
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph.sizes import number
-from gatewright.layers.arguments import check_export
 from gatewright.layers.form import Form
 from gatewright.layers.readable import as_weights, check_readable
 from gatewright.layers.sequences import BatchLayout
@@ -53,7 +52,7 @@ class CallInputs:
 
 def pack_call(
     form: Form,
-    stores: Mapping[Place, Store],
+    weights: Mapping[Place, Mapping[str, Tensor]],
     input: Any,
     hx: Any = None,
     *,
@@ -64,29 +63,44 @@ def pack_call(
 ) -> CallInputs:
     """Check the arguments of a call, and pack them as backends read them.
 
+    Args:
+        weights: From `read_weights`.
+
     Raises:
         ArgumentError, SizeError: naming the argument, what was given and what was expected.
-        BackendError: if torch exports more than one step to ONNX.
     """
     layout = BatchLayout.of(input, batch_first=form.batch_first, lengths=lengths)
     event = layout.pack(input)
-    if event.shape[-1] != form.input_size:
-        raise SizeError(
-            f"input has {event.shape[-1]} values a step; expected input_size = {form.input_size}"
-        )
-    for (layer, _), store in stores.items():
-        check_weights(store, form.sizes(layer))
-    # Read once a call, since a parametrization may be slow, or differ from call to call.
-    weights = {place: store.tensors() for place, store in stores.items()}
+    check_event(form, event)
     # A cell without weights computes in the dtype of its event.
     like = next(iter(weights[0, False].values()), event)
     event = as_weights(event, like, "input")
     further = pack_further(form, layout, inputs or {}, like)
     restarts = layout.restarts(starts) if starts is not None else None
-    states = dict(zip(stores, split_states(form, hx, layout, like), strict=True))
+    states = dict(zip(weights, split_states(form, hx, layout, like), strict=True))
     held = pack_held(form, layout, hold, like) if hold else {}
-    check_export(layout.steps)
     return CallInputs(form, layout, event, weights, like, further, restarts, states, held)
+
+
+def read_weights(form: Form, stores: Mapping[Place, Store]) -> dict[Place, Mapping[str, Tensor]]:
+    """Each of the graph's weights, by layer and direction and then by path.
+
+    They are read once a call: a parametrization may be slow, or differ from call to call.
+
+    Raises:
+        SizeError: naming a weight of another shape than the layer's.
+    """
+    for (layer, _), store in stores.items():
+        check_weights(store, form.sizes(layer))
+    return {place: store.tensors() for place, store in stores.items()}
+
+
+def check_event(form: Form, event: Tensor) -> None:
+    """Refuse an input with another number of values a step."""
+    if event.shape[-1] != form.input_size:
+        raise SizeError(
+            f"input has {event.shape[-1]} values a step; expected input_size = {form.input_size}"
+        )
 
 
 def plan_run(

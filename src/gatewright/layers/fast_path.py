@@ -21,7 +21,7 @@ from gatewright.backends.choose import pick, prepare_call
 from gatewright.backends.conditions import why_not_now
 from gatewright.backends.run import PreparedRun
 from gatewright.backends.storage import all_in_storage, extent
-from gatewright.layers.call_inputs import pack_call, plan_run
+from gatewright.layers.call_inputs import pack_call, plan_run, read_weights
 from gatewright.layers.cell_module import FAST_PATH
 from gatewright.layers.cell_stack import CellStack
 from gatewright.layers.form import Form
@@ -221,7 +221,7 @@ def prepare(
         return None  # a state is a list of tensors
     if not all(state.is_contiguous() for state in states):
         return None
-    call = pack_call(form, stores, input, hx)
+    call = pack_call(form, read_weights(form, stores), input, hx)
     layout, event = call.layout, call.event
     rows = () if layout.unbatched else (layout.batch,)
     shapes = (layout.steps, *rows), rows if len(stores) > 1 else (1, *rows)

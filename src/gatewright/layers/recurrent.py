@@ -6,27 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._compile import _disable_dynamo
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.backends.choose import check_backend, run_on
+from gatewright.backends.choose import check_backend
 from gatewright.backends.conditions import why_watched
 from gatewright.backends.run import Run
 from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments, check_effect, check_flags, find_cell
-from gatewright.layers.call_inputs import CallInputs, pack_call, plan_run
-from gatewright.layers.call_results import (
-    CallResults,
-    unpack_results,
-    unpack_values,
-    without_views,
-)
+from gatewright.layers.call_inputs import pack_call, read_weights
+from gatewright.layers.call_results import unpack_results, unpack_values, without_views
 from gatewright.layers.cell_stack import CellStack
 from gatewright.layers.constants import freeze_constants
 from gatewright.layers.explain import explained, measured
 from gatewright.layers.fast_path import fast_path
-from gatewright.layers.states import PlaceStates
+from gatewright.layers.operator import call_operator, is_recorded, is_recorded_whole
+from gatewright.layers.run_layers import run_layers
 from gatewright.layers.stepper import Stepper
 from gatewright.layers.weights.stored_names import direction
 
@@ -127,6 +123,12 @@ class Recurrent(CellStack):
             repeated = fast_path(self).call(self, input, hx)
             if repeated is not None:
                 return repeated
+        if is_recorded(compiling):
+            form = self.form
+            if is_recorded_whole(form, input, is_random=self._is_random()):
+                weights = read_weights(form, self.stores())
+                options = {"lengths": lengths, "starts": starts, "inputs": inputs}
+                return call_operator(form, weights, self.backend, input, hx, **options)
         if compiling and isinstance(input, PackedSequence):
             return _run_packed(self, input, hx, lengths, starts, inputs)
         output, states = self._run_call(input, hx, lengths, starts, inputs)
@@ -140,35 +142,21 @@ class Recurrent(CellStack):
         self, input: Any, hx: Any, lengths: Any, starts: Any, inputs: Mapping[str, Any]
     ) -> tuple[Any, Any]:
         """Pack the arguments, run the layers, and unpack their results."""
+        weights = read_weights(self.form, self.stores())
         call = pack_call(
-            self.form, self.stores(), input, hx, lengths=lengths, starts=starts, inputs=inputs
+            self.form, weights, input, hx, lengths=lengths, starts=starts, inputs=inputs
         )
-        return unpack_results(call, self._run_layers(call))
+        results = run_layers(call, self.backend, **self._randomness())
+        return unpack_results(call, results)
 
-    def _run_layers(
-        self, call: CallInputs, *, trace: bool = False, keep_runs: bool = False
-    ) -> CallResults:
-        """Run layer after layer, each in all directions; a layer reads the output below it."""
-        event, form = call.event, call.form
-        states: list[PlaceStates] = []
-        values: dict[str, Tensor] = {}
-        runs: list[Run] = []
-        for layer in range(form.num_layers):
-            outputs = []
-            for reverse in form.reverses:
-                place = layer, reverse
-                run = plan_run(call, place, event, training=self.training, trace=trace)
-                result = run_on(self.backend, run)
-                outputs.append(result.output)
-                states.append(result.states)
-                for name, value in result.values.items():
-                    values[form.trace_name(name, *place)] = value
-                if keep_runs:
-                    runs.append(run)
-            event = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
-            if self.dropout and layer < form.num_layers - 1:
-                event = nn.functional.dropout(event, self.dropout, self.training)
-        return CallResults(event, states, values, runs)
+    def _randomness(self) -> dict[str, Any]:
+        """The options of `run_layers` that decide on random numbers."""
+        return {"training": self.training, "dropout": self.dropout}
+
+    def _is_random(self) -> bool:
+        """Tell if a call draws random numbers: dropout between layers, or the cell's noise."""
+        drops = bool(self.dropout) and self.num_layers > 1
+        return self.training and (drops or bool(self.graph.noises))
 
     def trace(
         self,
@@ -196,7 +184,7 @@ class Recurrent(CellStack):
         with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
             call = pack_call(
                 self.form,
-                self.stores(),
+                read_weights(self.form, self.stores()),
                 input,
                 hx,
                 lengths=lengths,
@@ -204,7 +192,8 @@ class Recurrent(CellStack):
                 inputs=inputs,
                 hold=hold,
             )
-            return unpack_values(call, self._run_layers(call, trace=True))
+            results = run_layers(call, self.backend, **self._randomness(), trace=True)
+            return unpack_values(call, results)
 
     def stepper(self, batch_size: int = 1, *, dtype: torch.dtype | None = None) -> Stepper:
         """Run the layer one streamed step at a time, on buffers of its own; see `Stepper`.
@@ -269,7 +258,7 @@ class Recurrent(CellStack):
         """
         call = pack_call(
             self.form,
-            self.stores(),
+            read_weights(self.form, self.stores()),
             input,
             hx,
             lengths=lengths,
@@ -277,7 +266,7 @@ class Recurrent(CellStack):
             inputs=inputs,
             hold=hold,
         )
-        return self._run_layers(call, keep_runs=True).runs
+        return run_layers(call, self.backend, **self._randomness(), keep_runs=True).runs
 
 
 @_disable_dynamo  # torch's own: it imports the compiler when it is called, which is there then

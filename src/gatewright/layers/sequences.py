@@ -65,12 +65,7 @@ class BatchLayout:
                 f"input is a {type(input).__name__}; give a tensor or a PackedSequence"
             )
         check_readable(input, "input")
-        if input.dim() not in (2, 3):
-            axes = "(batch, time, input)" if batch_first else "(time, batch, input)"
-            raise SizeError(
-                f"input has shape {tuple(input.shape)}; expected {axes}, "
-                "or (time, input) for one sequence"
-            )
+        check_axes(input, batch_first=batch_first)
         unbatched = input.dim() == 2
         steps, batch = (input.shape[0], 1) if unbatched else input.shape[:2]
         if batch_first and not unbatched:
@@ -181,6 +176,16 @@ class BatchLayout:
                 "the input's shape without its last axis"
             )
         return marks
+
+
+def check_axes(input: Tensor, *, batch_first: bool) -> None:
+    """Refuse an input that is neither a batch of sequences nor a single one."""
+    if input.dim() not in (2, 3):
+        axes = "(batch, time, input)" if batch_first else "(time, batch, input)"
+        raise SizeError(
+            f"input has shape {tuple(input.shape)}; expected {axes}, "
+            "or (time, input) for one sequence"
+        )
 
 
 def _packed_alike(first: PackedSequence, second: PackedSequence) -> bool:

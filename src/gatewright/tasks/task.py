@@ -184,6 +184,13 @@ class Task:
         """
         return outputs.log_softmax(-1).logsumexp(0) - math.log(len(outputs))
 
+    def answers(self, outputs: Tensor, batch: Batch, model: Any) -> dict[str, Tensor]:
+        """Return what `predict` computes from a batch's outputs, by name, for exported models.
+
+        "y" are the probabilities of the classes or symbols, or a forecast in the data's units.
+        """
+        return {"y": outputs.softmax(-1)}
+
     def design_problem(self, design: Any) -> str | None:
         """Return why a network of this `Design` cannot do the task, or None."""
         if self.every_step and design.segment > 1:

@@ -158,7 +158,7 @@ class Model(nn.Module):
                 return self.body.steps(z, lengths, state)
             return self.body(z, lengths), None
         if isinstance(self.body, WindowNetwork):
-            steps = torch.full((z.shape[1],), len(z)) if lengths is None else lengths
+            steps = torch.full((z.shape[1],), z.shape[0]) if lengths is None else lengths
             if self.task.centred:
                 return self.body.mean(z, steps), None
             # Its state is the last `reach` events, which the next window still sees.

@@ -100,7 +100,7 @@ def predict(
     """
     write = None if out is None else _writer(out, overwrite)
     model = _model(model)
-    data, names = _read(model, data, reading)
+    data, names = read_new(model, data, reading)
     task = model.task
     if isinstance(task, Forecast):
         ready, remarks = task.adapt(data, unknown=unknown)
@@ -120,7 +120,7 @@ def predict(
     return predicted
 
 
-def _read(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+def read_new(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
     """Read new data as the training's; also the names of their id and time columns."""
     if isinstance(data, Reading):
         roles = {} if data.roles is None else {"id": data.roles.id, "time": data.roles.time}

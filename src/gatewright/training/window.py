@@ -50,7 +50,7 @@ class WindowNetwork(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The features of each step, (T, B, H), from x (T, B, I) and lengths (B,)."""
-        windows = x.gather(0, self._reads(x, lengths)).view(len(x), -1, x.shape[1], x.shape[2])
+        windows = x.gather(0, self._reads(x, lengths)).view(x.shape[0], -1, x.shape[1], x.shape[2])
         return torch.relu(self.hidden(windows.transpose(1, 2).flatten(2)))
 
     def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class WindowNetwork(nn.Module):
     def _reads(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The step that each position of each window reads, (T × window, B, I)."""
         offsets = torch.tensor(self.offsets, device=x.device)
-        steps = torch.arange(len(x), device=x.device)[:, None] + offsets  # (T, window)
+        steps = torch.arange(x.shape[0], device=x.device)[:, None] + offsets  # (T, window)
         last = (lengths - 1).clamp(min=0)
         steps = steps.flatten()[:, None].clamp(min=0).minimum(last)  # (T × window, B)
         return steps[..., None].expand(-1, -1, x.shape[2])

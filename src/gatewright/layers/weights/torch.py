@@ -116,7 +116,7 @@ class TorchWeights:
             if (names, count) not in parts:
                 first, *rest = [getattr(self.module, name) for name in names]
                 stacked = sum(rest, first)
-                parts[names, count] = stacked.chunk(count) if count > 1 else (stacked,)
+                parts[names, count] = _parts(stacked, count)
             tensors[path] = parts[names, count][position]
         return tensors
 
@@ -241,6 +241,17 @@ class TorchWeights:
             for gate in gates
             if (buffer := self.module._buffers.get(held_name(name, gate))) is not None
         ]
+
+
+def _parts(stacked: Tensor, count: int) -> Sequence[Tensor]:
+    """A stacked tensor in equal parts."""
+    if count == 1:
+        return (stacked,)
+    if torch.compiler.is_exporting():
+        # torch's exporter to ONNX computes slices of weights ahead of time, but no splits.
+        rows = len(stacked) // count
+        return [stacked[k * rows : (k + 1) * rows] for k in range(count)]
+    return stacked.chunk(count)
 
 
 def held_name(parameter: str, gate: str) -> str:

@@ -7,6 +7,8 @@ times the factor that makes the sums right.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,11 +41,12 @@ def mean_factors(quantiles: Array, past: Array, truth: Array) -> Array:
     return factors
 
 
-def means(quantiles: Array, past: Array, factors: Array) -> Array:
-    """Return the mean forecasts (N, H, K) with factors from `mean_factors`."""
-    own, window = _sources(quantiles, past)
-    result: Array = factors[0] * own + factors[1] * window
-    return result
+def means(quantiles: Any, past: Any, factors: Any) -> Any:
+    """Return the mean forecasts (N, H, K) with factors from `mean_factors`.
+
+    The arguments are arrays, or tensors, of which a tensor is returned.
+    """
+    return factors[0] * quantiles.mean(-1) + factors[1] * past.mean(1)[:, None]
 
 
 def _sources(quantiles: Array, past: Array) -> tuple[Array, Array]:

@@ -231,17 +231,43 @@ class Forecast(ForecastSpec, Task):
 
     def _unbounded(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         """Return widened quantiles in the units of the data."""
+        outputs = torch.cat([outputs for outputs, _ in pairs])
+        quantiles = self._in_units(self._widened(outputs, model).double())
+        unbounded: NDArray[np.float64] = quantiles.numpy()
+        return unbounded
+
+    def _widened(self, quantiles: Tensor, model: Any) -> Tensor:
+        """Return widened quantiles in the units of the transformed data."""
         targets = self.places.targets
-        quantiles = torch.cat([outputs for outputs, _ in pairs])
         middle = quantiles[..., MEDIAN : MEDIAN + 1]
         # One factor for each target, (K, 1), or for each step of the horizon too, (H, K, 1).
         quantiles = middle + (quantiles - middle) * model.widening[..., None]
-        raw = quantiles * model.scale[targets, None] + model.mean[targets, None]
-        unbounded: NDArray[np.float64] = raw.double().numpy()
-        if self.base is not None:
-            for target, transform in enumerate(self.base.transforms):
-                unbounded[:, :, target] = backward(unbounded[:, :, target], transform)
-        return unbounded
+        raw: Tensor = quantiles * model.scale[targets, None] + model.mean[targets, None]
+        return raw
+
+    def _in_units(self, quantiles: Tensor) -> Tensor:
+        """Return quantiles (N, horizon, K, Q) of the transformed data in the data's own units."""
+        transforms = () if self.base is None else self.base.transforms
+        if all(transform == "none" for transform in transforms):
+            return quantiles
+        targets = [backward(quantiles[:, :, k], own) for k, own in enumerate(transforms)]
+        return torch.stack(targets, 2)
+
+    def answers(self, outputs: Tensor, batch: Batch, model: Any) -> dict[str, Tensor]:
+        """Return "y", the quantiles, and "y_mean", (B, horizon, K), of targets with a floor."""
+        quantiles = self._in_units(self._widened(outputs, model))
+        if any(low is not None for low in self.floor):
+            floor = [-math.inf if low is None else low for low in self.floor]
+            quantiles = quantiles.maximum(quantiles.new_tensor(floor)[:, None])
+        if not self.has_means:
+            return {"y": quantiles}
+        past = batch.x[:, :, self.places.targets].transpose(0, 1)
+        return {"y": quantiles, "y_mean": means(quantiles, past, model.mean_factors)}
+
+    @property
+    def has_means(self) -> bool:
+        """True if there are mean forecasts: of targets that are never below 0."""
+        return self.base is not None and any(low is not None for low in self.floor)
 
     def own_buffers(self) -> dict[str, Tensor]:
         if self.base is None:
@@ -402,28 +428,42 @@ class Forecast(ForecastSpec, Task):
             DataError: if the data do not fit, or a series is too short.
         """
         steps = self._check_horizon(horizon)
+        series = self.predictable(data)
+        futures = []
+        for position in range(len(series)):
+            batch = self.latest(series, position, steps, model.mean.dtype)
+            quantiles = self.predictions(run_each(model, [batch]), model)[0, :steps]
+            times = series.times_after(position, steps)
+            past = with_static(series, position, series.values[position])[-self.window :]
+            sums = self._means(model, quantiles, past)
+            futures.append(Future(series.ids[position], self.targets, times, quantiles, sums))
+        return futures
+
+    def predictable(self, data: Series) -> Series:
+        """Return new series in the model's form.
+
+        Raises:
+            DataError: if the data do not fit, or a series is too short.
+        """
         series, _ = series_for(self, data, "refuse")
         series, short = long_enough(series, self.window)
         if short:  # the forecasts would no longer be at the positions of their series
             raise DataError(f"{short}; leave them out, or use gatewright.predict, which does")
-        futures = []
-        for position, values in enumerate(series.values):
-            past = with_static(series, position, values)[-self.window :]
-            # The offset of a step depends only on its own known values, so the steps after the
-            # requested ones may read anything.
-            known = np.zeros((1, self.horizon, len(self.known)))
-            known[0, :steps] = series.known_after(position, steps)
-            batch = Batch(
-                torch.tensor(past[:, None], dtype=model.mean.dtype),
-                None,
-                torch.zeros(1),
-                torch.tensor(known, dtype=model.mean.dtype) if self.known else None,
-            )
-            quantiles = self.predictions(run_each(model, [batch]), model)[0, :steps]
-            times = series.times_after(position, steps)
-            sums = self._means(model, quantiles, past)
-            futures.append(Future(series.ids[position], self.targets, times, quantiles, sums))
-        return futures
+        return series
+
+    def latest(self, series: Series, position: int, steps: int, dtype: torch.dtype) -> Batch:
+        """Return the last window of a series and the known values of the next `steps` steps."""
+        past = with_static(series, position, series.values[position])[-self.window :]
+        # The offset of a step depends only on its own known values, so the steps after the
+        # requested ones may read anything.
+        known = np.zeros((1, self.horizon, len(self.known)))
+        known[0, :steps] = series.known_after(position, steps)
+        return Batch(
+            torch.tensor(past[:, None], dtype=dtype),
+            None,
+            torch.zeros(1),
+            torch.tensor(known, dtype=dtype) if self.known else None,
+        )
 
     def _means(
         self, model: Any, quantiles: NDArray[np.float64], past: NDArray[np.float64]

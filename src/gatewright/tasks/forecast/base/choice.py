@@ -13,7 +13,7 @@ from gatewright.tasks.forecast.base.frame import Array
 from gatewright.tasks.forecast.base.methods import METHODS, settings
 from gatewright.tasks.forecast.base.reading import units_of
 from gatewright.tasks.forecast.base.rolling import Fold, rolling
-from gatewright.tasks.forecast.base.transform import Transform, backward, possible
+from gatewright.tasks.forecast.base.transform import Transform, backward_array, possible
 from gatewright.tasks.forecast.spec import ForecastSpec
 
 #: Rounds of the blend, which limit its weights to multiples of 1 / (the rounds that were taken).
@@ -171,6 +171,6 @@ def raw_error(folds: Sequence[Fold], predicted: Sequence[Array], transform: Tran
     for fold, own in zip(folds, predicted, strict=True):
         frame = fold.measured
         z = (own + frame.level[:, None]) * frame.spread[:, None]
-        values = backward(z * fold.scale + fold.mean, transform)
+        values = backward_array(z * fold.scale + fold.mean, transform)
         errors.append(np.abs(values - fold.raw) / fold.naive[:, None])
     return float(np.concatenate(errors).mean())

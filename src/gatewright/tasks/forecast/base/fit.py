@@ -155,9 +155,11 @@ def forecast(
     common = past[-1][:, places.static]
     if known is not None:
         common = torch.cat([common, known[:, 0, places.calendar]], 1)
-        point = point + torch.einsum(
-            "bha,ahk->bhk", known[..., places.ahead], buffers["base_ahead"]
-        )
-    point = point + torch.einsum("bs,shk->bhk", common, buffers["base_static"])
+        if places.ahead:
+            point = point + torch.einsum(
+                "bha,ahk->bhk", known[..., places.ahead], buffers["base_ahead"]
+            )
+    if len(buffers["base_static"]):
+        point = point + torch.einsum("bs,shk->bhk", common, buffers["base_static"])
     around = buffers["base_quantiles"] + buffers["base_fixed"] / spread[:, None, :, None]
     return point[..., None] + around

@@ -38,13 +38,18 @@ def forward(values: Tensor, transform: Transform, lowest: float) -> Tensor:
     return values.clamp(min=0.0).sqrt() if transform == "root" else values
 
 
-def backward(values: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
+def backward(values: Tensor, transform: Transform) -> Tensor:
     """Return values in the units of the data again."""
     if transform == "log":
-        # Beyond e^700 a float64 is infinite, and an error against it would be no number.
-        restored: NDArray[np.float64] = np.exp(np.minimum(values, 700.0))
-        return restored
-    return np.square(np.maximum(values, 0.0)) if transform == "root" else values
+        # Beyond this the power is infinite, and an error against it would be no number.
+        return values.clamp(max=700.0 if values.dtype == torch.float64 else 88.0).exp()
+    return values.clamp(min=0.0).square() if transform == "root" else values
+
+
+def backward_array(values: NDArray[np.float64], transform: Transform) -> NDArray[np.float64]:
+    """Return the same for an array."""
+    restored: NDArray[np.float64] = backward(torch.from_numpy(values), transform).numpy()
+    return restored
 
 
 def transformed(

@@ -17,7 +17,7 @@ from gatewright.tasks.forecast.base.choice import choose_base
 from gatewright.tasks.forecast.base.fit import fit_map, fit_quantiles, forecast
 from gatewright.tasks.forecast.base.frame import scaled_past
 from gatewright.tasks.forecast.base.reading import Places, scaling_of
-from gatewright.tasks.forecast.base.transform import backward, transformed_array
+from gatewright.tasks.forecast.base.transform import backward_array, transformed_array
 from gatewright.tasks.forecast.spec import ForecastSpec
 from gatewright.tasks.forecast.windows import stretch
 
@@ -93,7 +93,7 @@ def _predictor(
         raw = (quantiles * spread + level).numpy()
         raw = raw * deviation[places.targets, None] + mean[places.targets, None]
         for target, transform in enumerate(base.transforms):
-            raw[:, :, target] = backward(raw[:, :, target], transform)
+            raw[:, :, target] = backward_array(raw[:, :, target], transform)
         return spec.bounded(raw)
 
     return predict

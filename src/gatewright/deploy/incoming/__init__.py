@@ -1,0 +1,1 @@
+"""Into Python: recurrent layers of torch, ONNX and Keras as ours."""

@@ -1,0 +1,48 @@
+"""`run_layers`: a packed call through all layers and directions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gatewright.backends.choose import run_on
+from gatewright.backends.run import Run
+from gatewright.layers.call_inputs import CallInputs, plan_run
+from gatewright.layers.call_results import CallResults
+from gatewright.layers.states import PlaceStates
+
+
+def run_layers(
+    call: CallInputs,
+    backend: str,
+    *,
+    training: bool = False,
+    dropout: float = 0.0,
+    trace: bool = False,
+    keep_runs: bool = False,
+) -> CallResults:
+    """Run layer after layer, each in all directions; a layer reads the output below it.
+
+    Args:
+        training: Whether the cell's noises and the dropout between layers are drawn.
+    """
+    event, form = call.event, call.form
+    states: list[PlaceStates] = []
+    values: dict[str, Tensor] = {}
+    runs: list[Run] = []
+    for layer in range(form.num_layers):
+        outputs = []
+        for reverse in form.reverses:
+            place = layer, reverse
+            run = plan_run(call, place, event, training=training, trace=trace)
+            result = run_on(backend, run)
+            outputs.append(result.output)
+            states.append(result.states)
+            for name, value in result.values.items():
+                values[form.trace_name(name, *place)] = value
+            if keep_runs:
+                runs.append(run)
+        event = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
+        if dropout and layer < form.num_layers - 1:
+            event = nn.functional.dropout(event, dropout, training)
+    return CallResults(event, states, values, runs)
