@@ -161,6 +161,7 @@ def test_low_numbers_are_no_further_off_than_the_reference(
         assert off <= 1.1 * allowed + 2**-9, f"{key}: off by {off}, the reference by {allowed}"
 
 
+@pytest.mark.slow(instead="test_a_cell_is_what_the_reference_computes")
 @pytest.mark.parametrize("name", ["lstm", "wide"])
 def test_a_layer_is_what_it_is_on_the_reference(
     name: str, kernels: None, monkeypatch: pytest.MonkeyPatch
