@@ -1,18 +1,19 @@
-"""Options of all tests: `--quick` runs every law once, `--kernels` one half of the files."""
+"""Shared by all tests: `--quick`, which runs every law once, and the build of the kernels."""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
 
-#: The tests of the machine code, and of trainings that would be slow without optimisation.
-#: `./dev test` runs the others with `GATEWRIGHT_OPTIMISE=0`, which builds a kernel in 0.13 s
-#: instead of 0.41 s: they build many and run each of them briefly. It saves the drop-ins 60 %.
+#: The tests of the machine code, and of trainings that would be slow without optimisation. The
+#: others run with `GATEWRIGHT_OPTIMISE=0`, which builds the training kernels of an LSTM in 0.13 s
+#: instead of 0.56 s: they build many and run each of them briefly.
 OPTIMISED = {
     f"test_{name}.py"
     for name in (
@@ -39,39 +40,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run each test function with one of its parameters, and no test marked slow",
     )
-    parser.addoption(
-        "--kernels",
-        choices=("optimised", "unoptimised"),
-        help="run only the test files that need optimised kernels, or only the others",
-    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the tests that draw random cells, walks, files or moments draw only one of them."""
+    """Let the tests that draw random cells, walks, files or moments draw only one of them, and
+    build no optimised kernels, since each runs few times."""
     if config.getoption("quick"):
         os.environ.setdefault("GATEWRIGHT_EXAMPLES", "1")
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the files of the other half without importing them, which takes seconds."""
-    return True if _other_half(collection_path, config) else None
+        os.environ.setdefault("GATEWRIGHT_OPTIMISE", "0")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the files of the other half; keep one case of each test under `--quick`.
+    """Keep one case of each test under `--quick`.
 
     The case depends on the function's name, so that different laws are tried on different
     cells, and the same ones in every run.
     """
-    # Files that are named on the command line are not offered to `pytest_ignore_collect`.
-    chosen = [item for item in items if not _other_half(item.path, config)]
-    if config.getoption("quick"):
-        functions: dict[str, list[pytest.Item]] = defaultdict(list)
-        for item in chosen:
-            if item.get_closest_marker("slow") is None:
-                functions[item.nodeid.split("[")[0]].append(item)
-        chosen = [cases[crc32(name.encode()) % len(cases)] for name, cases in functions.items()]
+    if not config.getoption("quick"):
+        return
+    functions: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("slow") is None:
+            functions[item.nodeid.split("[")[0]].append(item)
+    chosen = [cases[crc32(name.encode()) % len(cases)] for name, cases in functions.items()]
     config.hook.pytest_deselected(items=[*{*items}.difference(chosen)])
     items[:] = chosen
 
@@ -81,8 +73,29 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def _other_half(path: Path, config: pytest.Config) -> bool:
-    half = config.getoption("kernels")
-    if half is None or not path.name.startswith("test_"):
-        return False
-    return (path.name in OPTIMISED) != (half == "optimised")
+@pytest.fixture(scope="module", autouse=True)
+def build_of_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Build the kernels of a file's tests with or without optimisation, here and in processes
+    that they start; `GATEWRIGHT_OPTIMISE` decides for all files where it is set."""
+    if "GATEWRIGHT_OPTIMISE" in os.environ:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GATEWRIGHT_OPTIMISE", str(int(request.path.name in OPTIMISED)))
+        _forget_kernels()
+        yield
+    _forget_kernels()
+
+
+def _forget_kernels() -> None:
+    """Read `GATEWRIGHT_OPTIMISE` again for the next kernel; the present ones are on the disk."""
+    for module, cached in (
+        ("target", "target"),
+        ("digest", "host"),
+        ("library", "shared"),
+        ("library", "kernels"),
+        ("stepping", "step_kernel"),
+    ):
+        loaded = sys.modules.get(f"gatewright.backends.llvm.{module}")
+        if loaded is not None:
+            getattr(loaded, cached).cache_clear()

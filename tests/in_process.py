@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from gatewright.tasks.text import presentation
 from gatewright.training import experiment
+from gatewright.training import plan as plan_module
 from gatewright.training.job import TrainingJob, perform
 from gatewright.training.loop import LoopState
 from gatewright.training.processes.pool import Outcome
@@ -39,7 +41,18 @@ def perform_here(
 
 @contextmanager
 def training_here() -> Iterator[None]:
-    """Make every training inside the block run in this process."""
+    """Make every training inside the block run in this process, and write short samples of texts:
+    those of 400 symbols took twice as long as a short training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "perform_all", perform_here)
+        patch.setattr(presentation, "SAMPLE", 40)
+        yield
+
+
+@contextmanager
+def without_baselines() -> Iterator[None]:
+    """Compare networks with no baselines: their fits take most of the time of short trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("baselines_for", "missing_baselines"):
+            patch.setattr(plan_module, name, lambda task: [])
         yield

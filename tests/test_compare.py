@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
@@ -12,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +37,7 @@ from gatewright.training.job import TrainingJob, build_model, perform
 from gatewright.training.loop import LoopState, disturb, run_loop
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS, TOLERANCE, count_parameters, solve_hidden_size
+from gatewright.training.optimizers import Adam, AdamW
 from gatewright.training.processes import pool
 from gatewright.training.processes.pool import perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
@@ -251,6 +254,31 @@ def test_a_loop_that_continues_after_an_epoch_equals_an_uninterrupted_one(epochs
     for own, expected in pairs:
         assert all(torch.equal(own[name], expected[name]) for name in expected)
     assert torch.equal(continued.noise.get_state(), whole.noise.get_state())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(Adam, torch.optim.Adam), (AdamW, torch.optim.AdamW)],
+    ids=["adam", "adamw"],
+)
+def test_the_optimizers_are_those_of_torch(ours: Any, theirs: Any) -> None:
+    """Bit for bit, also after a state is loaded."""
+    weights = []
+    for kind in (ours, theirs):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(5, 3)
+        optimizer = kind(layer.parameters(), 0.01, weight_decay=0.1)
+        for _ in range(6):
+            optimizer.zero_grad()
+            layer(torch.ones(2, 5)).square().sum().backward()
+            optimizer.step()
+            state = copy.deepcopy(optimizer.state_dict())
+            optimizer = kind(layer.parameters(), 0.5)
+            optimizer.load_state_dict(state)
+        optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(2))]})
+        assert len(optimizer.param_groups) == 2
+        weights.append(layer.weight.detach())
+    assert torch.equal(*weights)
 
 
 def test_a_stop_by_hand_does_not_bind_the_loop_that_continues() -> None:

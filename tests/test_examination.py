@@ -25,7 +25,7 @@ from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.model import Model
 from gatewright.training.train import train
 from gatewright.training.window import WindowNetwork
-from in_process import training_here
+from in_process import training_here, without_baselines
 
 
 class Chain(gw.Cell):
@@ -198,9 +198,9 @@ def test_data_are_read_as_the_model_learned_them(tmp_path):
     (tmp_path / "two.csv").write_text(
         "label,b,t,id,a\n" + "".join(f"{c},{b},{t},{i},{a}\n" for i, t, a, b, c in orders["two"])
     )
-    small = {"cell": "gru", "hidden_size": 4, "epochs": 1, "progress": False}
-    with training_here():
-        model = train(tmp_path / "one.csv", **small).model
+    small = {"cell": "gru", "hidden_size": 4, "epochs": 1, "seeds": 1, "progress": False}
+    with training_here(), without_baselines():
+        model = train(tmp_path / "one.csv", design="plain", **small).model
     model = replace_classes(model)
     parts = [training_part(model, str(tmp_path / f"{name}.csv")) for name in orders]
     assert all(part.classes == model.task.classes and part.channels == 2 for part in parts)
@@ -213,7 +213,7 @@ def test_data_are_read_as_the_model_learned_them(tmp_path):
         examine(model, str(tmp_path / "more.csv"))
     (tmp_path / "a.txt").write_text("abcabcd" * 100)
     (tmp_path / "b.txt").write_text("dbd" * 200)
-    with training_here():
+    with training_here(), without_baselines():
         text = train(tmp_path / "a.txt", **small).model
     assert training_part(text, str(tmp_path / "b.txt")).codes[:3].tolist() == [3, 1, 3]
     assert len(examine(text, str(tmp_path / "b.txt")).layers) == text.recurrent.num_layers == 2

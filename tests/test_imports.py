@@ -11,6 +11,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,9 @@ UNCHECKED = {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
+# One test for each folder: for each of 400 modules, pytest took longer than the test.
+every_folder = pytest.mark.parametrize("folder", LEVELS)
+
 
 def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
@@ -83,6 +87,11 @@ def name_of(path: Path) -> str:
 def top(path: Path) -> str:
     """The entry of LEVELS that a file belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def modules_of(folder: str, but: Iterable[str] = ()) -> list[Path]:
+    """The modules of an entry of LEVELS, except some."""
+    return [path for path in MODULES if top(path) == folder and name_of(path) not in but]
 
 
 def running(tree: ast.AST) -> Iterator[ast.AST]:
@@ -97,10 +106,19 @@ def running(tree: ast.AST) -> Iterator[ast.AST]:
         yield from running(node)
 
 
-def imported(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line, "gatewright.x.y") for each import of the package's own in a file."""
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imported(path: Path) -> list[tuple[int, str]]:
+    """List (line, "gatewright.x.y") of each import of the package's own in a file."""
+    return list(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
     package = ("gatewright", *path.relative_to(PACKAGE).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -182,56 +200,58 @@ def test_a_circle_is_noticed(tmp_path: Path, monkeypatch):
     assert circles(import_graph(tmp_path.rglob("*.py"))) == modules
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_imports_only_from_below(path: Path):
-    assert not offences(path)
+@every_folder
+def test_a_module_imports_only_from_below(folder: str):
+    assert [line for path in modules_of(folder) for line in offences(path)] == []
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if top(p) == "cells"], ids=name_of)
-def test_a_cell_is_written_in_the_language_alone(path: Path):
+def test_a_cell_is_written_in_the_language_alone():
     own = {"gatewright.language", "gatewright.cells", "gatewright.errors", "gatewright.names"}
-    for line, name in imported(path):
-        assert ".".join(name.split(".")[:2]) in own, f"{name_of(path)}:{line} imports {name}"
-
-
-@pytest.mark.parametrize(
-    "path", [p for p in MODULES if top(p) in {"language", "cells", "graph"}], ids=name_of
-)
-def test_what_needs_no_torch_never_names_it(path: Path):
-    for node in running(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
-        assert not [n for n in names if n.split(".")[0] == "torch"], f"line {node.lineno}"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_kernels_are_known_to_the_choice_of_a_backend_only(path: Path):
-    """Deleting a folder of kernels changes no other backend, and no layer."""
-    for backend, users in (
-        ("llvm", LLVM_USERS),
-        ("triton", {"backends/choose.py", "cli/cells.py"}),
-    ):
-        folder = f"gatewright.backends.{backend}"
-        if module_name(path).startswith(folder) or name_of(path) in users:
-            continue
+    for path in modules_of("cells"):
         for line, name in imported(path):
-            assert not f"{name}.".startswith(f"{folder}."), f"line {line} imports {name}"
+            assert ".".join(name.split(".")[:2]) in own, f"{name_of(path)}:{line} imports {name}"
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p) not in LATE], ids=name_of)
-def test_nothing_else_imports_by_a_computed_name(path: Path):
-    for node in running(ast.parse(path.read_text(encoding="utf-8"))):
-        text = ""
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            text = ast.unparse(node)
-            # `importlib.resources` reads our data files and `importlib.metadata` the
-            # version; neither imports a module.
-            for harmless in ("importlib.resources", "importlib.metadata"):
-                text = text.replace(harmless, "")
-        elif isinstance(node, ast.Name):
-            text = node.id
-        assert "importlib" not in text and "__import__" not in text, f"line {node.lineno}"
+@pytest.mark.parametrize("folder", ["language", "cells", "graph"])
+def test_what_needs_no_torch_never_names_it(folder: str):
+    for path in modules_of(folder):
+        for node in running(tree_of(path)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            place = f"{name_of(path)}:{getattr(node, 'lineno', 0)}"
+            assert not [n for n in names if n.split(".")[0] == "torch"], place
+
+
+@every_folder
+@pytest.mark.parametrize(("backend", "users"), [("llvm", LLVM_USERS), ("triton", TRITON_USERS)])
+def test_kernels_are_known_to_the_choice_of_a_backend_only(
+    backend: str, users: set[str], folder: str
+):
+    """Deleting a folder of kernels changes no other backend, and no layer."""
+    kernels = f"gatewright.backends.{backend}"
+    for path in modules_of(folder, users):
+        if not module_name(path).startswith(kernels):
+            for line, name in imported(path):
+                place = f"{name_of(path)}:{line}"
+                assert not f"{name}.".startswith(f"{kernels}."), f"{place} imports {name}"
+
+
+@every_folder
+def test_nothing_else_imports_by_a_computed_name(folder: str):
+    for path in modules_of(folder, LATE):
+        for node in running(tree_of(path)):
+            text = ""
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                text = ast.unparse(node)
+                # `importlib.resources` reads our data files and `importlib.metadata` the
+                # version; neither imports a module.
+                for harmless in ("importlib.resources", "importlib.metadata"):
+                    text = text.replace(harmless, "")
+            elif isinstance(node, ast.Name):
+                text = node.id
+            place = f"{name_of(path)}:{getattr(node, 'lineno', 0)}"
+            assert "importlib" not in text and "__import__" not in text, place
 
 
 @pytest.mark.parametrize(

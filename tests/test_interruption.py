@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from gatewright.errors import ArgumentError
 from gatewright.tasks.classify import Classify
 from gatewright.training import baseline_fits, experiment
 from gatewright.training import estimate as estimate_module
-from gatewright.training import plan as plan_module
 from gatewright.training.estimate import TimeEstimate, fit_into, in_words
 from gatewright.training.experiment import choose_variant, run_experiment
 from gatewright.training.history import BY_HAND, TIME_OVER, History
@@ -28,7 +27,7 @@ from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.processes.pool import Outcome
 from gatewright.training.recipe import VOWELS
 from gatewright.training.train import compare, train
-from in_process import perform_here, training_here
+from in_process import perform_here, training_here, without_baselines
 
 DAYS = pd.DataFrame(
     {
@@ -39,8 +38,14 @@ DAYS = pd.DataFrame(
 SMALL: dict[str, Any] = {"epochs": 1, "hidden_size": 4, "progress": False}
 
 
+@pytest.fixture
+def no_baselines() -> Iterator[None]:
+    with without_baselines():
+        yield
+
+
 def test_the_model_is_saved_before_the_report_is_drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_baselines: None
 ) -> None:
     def fails(*arguments: Any) -> str:
         raise RuntimeError("the drawing")
@@ -93,10 +98,8 @@ def cut_after(count: int) -> Callable[..., list[Outcome]]:
 
 
 def test_ctrl_c_compares_the_trainings_that_are_finished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_baselines: None
 ) -> None:
-    monkeypatch.setattr(plan_module, "baselines_for", lambda task: [])
-    monkeypatch.setattr(plan_module, "missing_baselines", lambda task: [])
     monkeypatch.setattr(experiment, "perform_all", cut_after(3))
     comparison = compare("vowels", out=tmp_path / "out", cells=["rnn", "gru"], seeds=3, **SMALL)
     assert [len(entry.trials) for entry in comparison.networks] == [2, 1]
@@ -219,7 +222,7 @@ def test_variants_are_compared_by_short_trainings_of_the_last_network(
 
 # The report.
 def test_the_report_looks_into_the_network_that_was_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, no_baselines: None
 ) -> None:
     with training_here():
         comparison = compare(
@@ -235,7 +238,7 @@ def test_the_report_looks_into_the_network_that_was_kept(
     assert f'<div class="axis"><span>{DAYS.day[start].date()}</span><span>2024-04-05</span>' in page
 
 
-def test_memory_is_for_the_networks_that_have_one() -> None:
+def test_memory_is_for_the_networks_that_have_one(no_baselines: None) -> None:
     with training_here():
         comparison = compare("vowels", cells=["window", "lstm"], seeds=1, memory=30, **SMALL)
     assert comparison.recipe.memory == 30

@@ -9,8 +9,10 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -25,15 +27,17 @@ TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, errors: int | IO[bytes] = subprocess.DEVNULL, **environment: str
+) -> subprocess.Popen[bytes]:
     """A short training on a tiny text, which needs no variants and no boosting, in a process."""
     options = ["--cell", "rnn", "--hidden", "2", "--epochs", "2", "--seeds", "1", "--no-progress"]
     command = [sys.executable, "-m", "gatewright", "train", str(folder / "fox.txt")]
     return subprocess.Popen(
         [*command, *options, "--out", str(folder / "model")],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TMPDIR": str(folder / "temporary")},
+        stderr=errors,
+        env={**os.environ, "TMPDIR": str(folder / "temporary"), **environment},
     )
 
 
@@ -79,9 +83,16 @@ def wait_for_writing(process: subprocess.Popen[bytes], folder: Path) -> None:
 @pytest.mark.slow(instead="test_train.py::test_a_model_directory_is_complete_and_describes_itself")
 def test_the_training_that_is_killed_would_end_well(tmp_path: Path) -> None:
     before = set_up(tmp_path)
-    assert start(tmp_path).wait(timeout=300) == 0
+    with tempfile.TemporaryFile() as imports:
+        # Every process prints what it imports.
+        assert start(tmp_path, imports, PYTHONPROFILEIMPORTTIME="1").wait(timeout=300) == 0
+        imports.seek(0)
+        modules = {line.rpartition(b"|")[2].strip() for line in imports}
     assert len(list((tmp_path / "model").iterdir())) == 5
     assert users_files(tmp_path) == before
+    # torch's compiler would take 1.3 s of each process, and nothing here needs it.
+    assert b"torch" in modules
+    assert b"torch._dynamo" not in modules
 
 
 @pytest.mark.slow(instead="test_files.py::test_a_killed_writer_leaves_nothing_or_all_files")

@@ -28,6 +28,7 @@ from gatewright.training.job import build_model
 from gatewright.training.networks import NETWORKS
 from gatewright.training.recipe import Recipe
 from gatewright.training.train import train
+from in_process import training_here
 
 GENERATOR = np.random.default_rng(4)
 WORDS = ["the", "fox", "jumps", "over", "a", "lazy", "dog", "and", "bites", "it"]
@@ -182,6 +183,11 @@ def test_a_model_of_pieces_predicts_each_symbol_and_samples_symbols() -> None:
     assert len(bits) == 499
     written = model.sample("the ", symbols=41, seed=1)
     assert len(written) == 41 and set(written) <= set(task.alphabet)
+    temperatures = (0.0, 0.5, 1.0)
+    together = task.samples(model, "the ", 41, temperatures, 1)
+    assert len({*together}) == 3 and together[2] == written
+    for text, temperature in zip(together, temperatures, strict=True):
+        assert text == model.sample("the ", symbols=41, temperature=temperature, seed=1)
     example = presentation_of(task).example(model, validation)
     assert "".join(example.symbols) == TEXT[validation.start : validation.start + 60]
 
@@ -218,15 +224,16 @@ def test_locked_dropout_drops_the_same_features_at_every_step() -> None:
 
 def test_training_mixes_counts_and_compares_with_counts_of_its_size(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text(TEXT)
-    comparison = train(
-        tmp_path / "words.txt",
-        text="pairs",
-        seeds=2,
-        epochs=1,
-        hidden_size=16,
-        out=tmp_path / "out",
-        progress=False,
-    )
+    with training_here():
+        comparison = train(
+            tmp_path / "words.txt",
+            text="pairs",
+            seeds=2,
+            epochs=1,
+            hidden_size=16,
+            out=tmp_path / "out",
+            progress=False,
+        )
     entries = {entry.name: entry for entry in comparison.entries}
     small = entries["kneser_ney_same_size"]
     assert small.parameters <= comparison.best.parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,12 +17,6 @@ from torch.nn.utils.rnn import PackedSequence
 import gatewright as gw
 from tolerances import close, gradients, tensors
 
-common_modules = pytest.importorskip(
-    "torch.testing._internal.common_modules",
-    reason="torch's database of modules needs the package expecttest (extra `test`)",
-    exc_type=ImportError,
-)
-
 F64 = torch.float64
 CLASSES = {
     nn.RNN: gw.RNN,
@@ -31,11 +26,31 @@ CLASSES = {
     nn.LSTMCell: gw.LSTMCell,
     nn.GRUCell: gw.GRUCell,
 }
-MODULES = [one for one in common_modules.module_db if one.module_cls in CLASSES]
 every_module = pytest.mark.parametrize(
-    "module", MODULES, ids=lambda module: module.module_cls.__name__
+    "module", CLASSES, ids=lambda cls: cls.__name__, indirect=True
 )
 every_mode = pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+
+
+@cache
+def database() -> Any:
+    """torch's database, which takes a second to import: only where its tests run."""
+    return pytest.importorskip(
+        "torch.testing._internal.common_modules",
+        reason="torch's database of modules needs the package expecttest (extra `test`)",
+        exc_type=ImportError,
+    )
+
+
+def entries() -> dict[type[nn.Module], Any]:
+    """The database's entries of the classes."""
+    return {one.module_cls: one for one in database().module_db if one.module_cls in CLASSES}
+
+
+@pytest.fixture
+def module(request: pytest.FixtureRequest) -> Any:
+    """The database's entry of a class."""
+    return entries()[request.param]
 
 
 def samples(module: Any, training: bool = False) -> list[Any]:
@@ -83,8 +98,9 @@ def strided(value: Any) -> Any:
 
 
 def test_all_six_are_there():
-    assert {one.module_cls for one in MODULES} == set(CLASSES)
-    assert all(samples(one) and errors(one) for one in MODULES)
+    classes = [one.module_cls for one in database().module_db if one.module_cls in CLASSES]
+    assert sorted(classes, key=str) == sorted(CLASSES, key=str)
+    assert all(samples(one) and errors(one) for one in entries().values())
 
 
 @every_mode
@@ -199,7 +215,7 @@ def test_what_torch_refuses_is_refused(module: Any):
             arguments = sample.constructor_input
             expected = kind if cls is module.module_cls else gw.GatewrightError
             what = f"{arguments.args} {arguments.kwargs}: {error.error_regex}"
-            if error.error_on is common_modules.ModuleErrorEnum.CONSTRUCTION_ERROR:
+            if error.error_on is database().ModuleErrorEnum.CONSTRUCTION_ERROR:
                 with pytest.raises(expected):
                     cls(*arguments.args, **arguments.kwargs)
                     pytest.fail(f"{cls} takes {what}")

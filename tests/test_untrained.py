@@ -21,6 +21,7 @@ from gatewright.training.networks import find_network
 from gatewright.training.plan import make_plan
 from gatewright.training.recipe import Recipe
 from gatewright.training.train import compare, train
+from in_process import training_here, without_baselines
 
 LENGTHS = torch.tensor([30, 12, 1, 25])
 
@@ -252,7 +253,8 @@ def test_states_that_are_not_finite_are_refused():
 
 
 def test_train_uses_it_where_the_budget_is_quick():
-    trained = train(waves(40), budget="quick", progress=False)
+    with training_here(), without_baselines():
+        trained = train(waves(40), budget="quick", progress=False)
     assert not trained.recipe.design.trained
     assert trained.model.predict([waves().sequences[0]]).shape == (1, 3)
 
@@ -277,15 +279,16 @@ def test_a_comparison_has_the_untrained_network_where_it_can_learn(tmp_path: Pat
     assert "untrained" not in make_plan("weather", None, say=lambda line: None, reading={}).networks
     with pytest.raises(ArgumentError, match="the network untrained cannot do the task forecast"):
         make_plan("weather", ["untrained"], say=lambda line: None, reading={})
-    comparison = compare(
-        waves(40),
-        cells=["untrained", "rnn"],
-        seeds=1,
-        epochs=1,
-        design="plain",
-        out=tmp_path / "out",
-        progress=False,
-    )
+    with training_here(), without_baselines():
+        comparison = compare(
+            waves(40),
+            cells=["untrained", "rnn"],
+            seeds=1,
+            epochs=1,
+            design="plain",
+            out=tmp_path / "out",
+            progress=False,
+        )
     untrained = next(entry for entry in comparison.networks if entry.name == "untrained")
     assert untrained.title == "untrained GRU"
     assert comparison.best is untrained

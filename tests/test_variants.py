@@ -29,7 +29,7 @@ from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.recipe import RECIPES, Recipe
 from gatewright.training.train import train
 from gatewright.training.variants import BUDGETS, simplest_of_the_best
-from in_process import training_here
+from in_process import training_here, without_baselines
 
 
 def bumps(count: int = 24) -> Recordings:
@@ -79,7 +79,7 @@ def test_what_does_not_fit_the_minutes_is_left_out() -> None:
 def test_a_design_that_is_asked_for_is_trained_saved_and_used(design: str, tmp_path: Path) -> None:
     data = bumps()
     asked = Design(segment=3, readout=("attention",)) if design == "segments" else design
-    with training_here():
+    with training_here(), without_baselines():
         trained = train(
             data,
             out=tmp_path / "out",

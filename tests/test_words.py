@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,18 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT).as_posix()
 
 
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def folder_of(path: Path) -> str:
+    """The folder below the root or below the package."""
+    name = path.relative_to(PACKAGE.parent if path.is_relative_to(PACKAGE) else ROOT)
+    return "/".join(name.parts[:-1][:2])
+
+
+def by_folder(paths: Iterable[Path]) -> pytest.MarkDecorator:
+    """One test for each folder: for each of 600 files, pytest took longer than the test."""
+    folders: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        folders[folder_of(path)].append(path)
+    return pytest.mark.parametrize("paths", folders.values(), ids=folders)
 
 
 def short_targets(tree: ast.AST) -> set[ast.AST]:
@@ -71,40 +83,63 @@ def bindings(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
-def test_a_name_says_what_it_names(path: Path):
-    names = [(line, name) for line, name in bindings(tree_of(path)) if name in EMPTY_NAMES]
-    # In a cell's step the names are those of its stored equations, which saved models hold.
-    stored = {"kept"} if path == PACKAGE / "cells" / "noisy.py" else set()
-    assert [(line, name) for line, name in names if name not in stored] == []
+@dataclass(frozen=True)
+class Script:
+    """The facts of a file that the laws need: to hold the trees of all files took twice as long.
+
+    Attributes:
+        empty: Lines and names of bindings that say nothing.
+        questions: The first lines of docstrings that open with a question word.
+        classes: The classes that it defines.
+    """
+
+    empty: list[tuple[int, str]]
+    questions: list[str]
+    classes: list[str]
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
-def test_a_docstring_opens_with_a_verb_or_a_noun(path: Path):
+@cache
+def script(path: Path) -> Script:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    texts = [
-        ast.get_docstring(node) or ""
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, documented)
-    ]
-    assert [text.splitlines()[0] for text in texts if QUESTIONS.match(text)] == []
+    nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
+    texts = [ast.get_docstring(node) or "" for node in nodes]
+    return Script(
+        [(line, name) for line, name in bindings(tree) if name in EMPTY_NAMES],
+        [text.splitlines()[0] for text in texts if QUESTIONS.match(text)],
+        [node.name for node in nodes if isinstance(node, ast.ClassDef)],
+    )
 
 
-@pytest.mark.parametrize("path", [*SCRIPTS, *PAGES], ids=name_of)
-def test_words_are_used_in_their_english_sense(path: Path):
-    if path == Path(__file__):
-        return  # it holds the words that it looks for
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert [(n, line) for n, line in enumerate(lines, 1) if FOREIGN.search(line)] == []
+@by_folder(SCRIPTS)
+def test_a_name_says_what_it_names(paths: list[Path]):
+    for path in paths:
+        # In a cell's step the names are those of its stored equations, which saved models hold.
+        stored = {"kept"} if path == PACKAGE / "cells" / "noisy.py" else set()
+        empty = [(line, name) for line, name in script(path).empty if name not in stored]
+        assert empty == [], name_of(path)
+
+
+@by_folder(SCRIPTS)
+def test_a_docstring_opens_with_a_verb_or_a_noun(paths: list[Path]):
+    assert {name_of(path): script(path).questions for path in paths if script(path).questions} == {}
+
+
+@by_folder([*SCRIPTS, *PAGES])
+def test_words_are_used_in_their_english_sense(paths: list[Path]):
+    for path in paths:
+        if path != Path(__file__):  # it holds the words that it looks for
+            lines = path.read_text(encoding="utf-8").splitlines()
+            foreign = [(n, line) for n, line in enumerate(lines, 1) if FOREIGN.search(line)]
+            assert foreign == [], name_of(path)
 
 
 def test_a_class_name_is_used_for_one_thing():
     """A layer may have the name of its cell; both are the same network."""
     places = defaultdict(list)
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(tree_of(path)):
-            if isinstance(node, ast.ClassDef):
-                places[node.name].append(name_of(path))
+        for name in script(path).classes:
+            places[name].append(name_of(path))
     twice = {
         name: [path for path in paths if not path.startswith("cells/")]
         if any(path.startswith("layers/torch_") for path in paths)

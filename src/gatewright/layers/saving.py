@@ -23,6 +23,7 @@ from typing import Any, get_type_hints
 import torch
 from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gatewright.errors import ArgumentError, GatewrightError, ModelError
 from gatewright.files import regular_file, user_path, write_directory
@@ -193,9 +194,21 @@ def _check_saveable(
         raise ArgumentError(f"this {kind} cannot be saved: {name_with_nan} holds NaN; train again")
 
 
+class _Undrawn(TorchFunctionMode):
+    """Leaves new weights as they are: to draw normal ones on the meta device, torch would import
+    its compiler, in 1.3 s."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is nn.init.normal_:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def _shapes_of(described: Mapping[str, Any]) -> dict[str, TensorShape]:
     """The shapes of the tensors of a described model; nothing is allocated."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         state, _ = plain_state(rebuild(described))
     return {name: TensorShape.of(tensor) for name, tensor in state.items()}
 

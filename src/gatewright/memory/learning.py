@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gatewright.errors import TrainingError
 from gatewright.memory.tasks import Examples, MemoryTask
+from gatewright.training.optimizers import Adam
 
 #: Offsets of the seeds, so that examples to learn from, choose on and test on are different.
 LEARN, CHOOSE, TEST = 0, 1, 2
@@ -92,7 +93,7 @@ def learn(
         model = build(task)
         chosen_on = task.examples(budget.held, 3 * seed + CHOOSE)
         draw = torch.Generator().manual_seed(3 * seed + LEARN)
-        optimizer = torch.optim.Adam(model.parameters(), budget.rate)
+        optimizer = Adam(model.parameters(), budget.rate)
         losses: list[float] = []
         best, best_weights = -math.inf, copied(model)
         while len(losses) < budget.steps and best < budget.enough:

@@ -12,6 +12,7 @@ from itertools import islice
 import torch
 
 from gatewright.errors import ArgumentError
+from gatewright.training.optimizers import AdamW
 from gatewright.training.plan import ExperimentPlan
 from gatewright.training.processes.pool import MAX_PROCESSES, usable_cores
 
@@ -204,7 +205,7 @@ def _step_seconds(plan: ExperimentPlan, name: str) -> float:
     batches = plan.task.batches(plan.parts()[0]).shuffled(
         plan.recipe.batch_size, torch.Generator().manual_seed(0)
     )
-    optimizer = torch.optim.AdamW(model.parameters())
+    optimizer = AdamW(model.parameters())
     times = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

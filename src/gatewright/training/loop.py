@@ -22,6 +22,7 @@ from gatewright.errors import TrainingError
 from gatewright.tasks.task import Batch, Batches, run_all
 from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.model import Model
+from gatewright.training.optimizers import AdamW
 from gatewright.training.recipe import Recipe
 from gatewright.training.step_memory import SavedMemory, saved_memory
 
@@ -50,7 +51,7 @@ class LoopState:
         self.seed = seed
         self.order = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator().manual_seed(seed + NOISE_SEED_OFFSET)
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = AdamW(
             model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
         steps = recipe.epochs * steps_per_epoch

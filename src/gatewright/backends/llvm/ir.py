@@ -12,6 +12,7 @@ from functools import cached_property
 
 from llvmlite import ir
 
+from gatewright.backends.llvm.builder import Builder
 from gatewright.backends.llvm.checked import WHOLE_TABLE, emit_check
 from gatewright.backends.llvm.index import INDEX, POINTER, Index, LoopIndex
 
@@ -30,6 +31,16 @@ class Splat(ir.Constant):  # type: ignore[misc]  # llvmlite has no annotations
         return f"splat ({self.constant[0]})"
 
 
+class Undefined(ir.Constant):  # type: ignore[misc]
+    """A vector that is still to be filled, in one word instead of one a lane."""
+
+    def __init__(self, kind: ir.VectorType) -> None:
+        super().__init__(kind, None)
+
+    def get_reference(self) -> str:
+        return "undef"
+
+
 @dataclass(frozen=True)
 class Numbers:
     """A number type and the vectors of it.
@@ -42,6 +53,7 @@ class Numbers:
         fused: Whether the processor has a fused multiply-add.
         checked: Whether every load and store is compared with the bounds of its buffer.
         byte_products: Whether one instruction adds four products of bytes (VNNI).
+        prefetches: Whether cache lines are asked for before they are read.
     """
 
     bits: int
@@ -49,6 +61,7 @@ class Numbers:
     fused: bool = True
     checked: bool = False
     byte_products: bool = False
+    prefetches: bool = True
 
     @cached_property
     def scalar(self) -> ir.Type:
@@ -62,6 +75,15 @@ class Numbers:
     def integers(self) -> ir.VectorType:
         """Vectors of integers as wide as the numbers, for the bits of a vector."""
         return ir.VectorType(ir.IntType(self.bits), self.lanes)
+
+    @cached_property
+    def undefined(self) -> ir.Value:
+        return Undefined(self.vector)
+
+    @cached_property
+    def first_lane(self) -> ir.Value:
+        """The mask of a shuffle that puts the lane 0 into every lane."""
+        return Splat(ir.VectorType(INT32, self.lanes), ir.Constant(INT32, 0))
 
     @property
     def bytes(self) -> int:
@@ -88,7 +110,7 @@ class Function:
         self.numbers = numbers
         self.function = ir.Function(module, ir.FunctionType(VOID, arguments), name)
         self.entry = self.function.append_basic_block("entry")
-        self.b = ir.IRBuilder(self.entry)
+        self.b = Builder(self.entry)
         #: The arguments; integers among them are Index values.
         self.arguments = [
             Index(self.b, argument) if argument.type == INDEX else argument
@@ -127,7 +149,7 @@ class Function:
 
     def broadcast(self, scalar: ir.Value) -> ir.Value:
         """A scalar in every lane."""
-        vector = ir.Constant(self.numbers.vector, ir.Undefined)
+        vector = self.numbers.undefined
         return self._repeated(scalar, vector, ir.Constant(INT32, 0))
 
     def broadcast_word(self, word: ir.Value) -> ir.Value:
@@ -138,8 +160,7 @@ class Function:
     def _repeated(self, scalar: ir.Value, vector: ir.Value, lane: ir.Value) -> ir.Value:
         """Put a scalar into the lane 0 of a vector, and from there into every lane."""
         first = self.b.insert_element(vector, scalar, lane)
-        mask = ir.Constant(ir.VectorType(INT32, self.numbers.lanes), None)  # all zero
-        return self.b.shuffle_vector(first, vector, mask)
+        return self.b.shuffle_vector(first, vector, self.numbers.first_lane)
 
     def call(self, intrinsic: str, *operands: ir.Value) -> ir.Value:
         """Call an LLVM intrinsic on vectors, such as "llvm.sqrt"."""
@@ -160,7 +181,7 @@ class Function:
         n = self.numbers
         name = function + ("f" if n.bits == 32 else "")
         callee = self._declared(name, n.scalar, [n.scalar] * len(operands))
-        result = ir.Constant(n.vector, ir.Undefined)
+        result = n.undefined
         for number in range(n.lanes):
             lane = ir.Constant(INT32, number)
             scalars = [self.b.extract_element(operand, lane) for operand in operands]
@@ -216,7 +237,7 @@ class Function:
         """A mask of the first `count` lanes: none if it is negative."""
         kind = ir.VectorType(INDEX, self.numbers.lanes)
         lanes = ir.Constant(kind, list(range(self.numbers.lanes)))
-        bound = self._repeated(count, ir.Constant(kind, ir.Undefined), self.index(0))
+        bound = self._repeated(count, Undefined(kind), self.index(0))
         return self.b.icmp_signed("<", lanes, bound)
 
     def lanes_between(self, begin: Index, end: Index) -> ir.Value:
@@ -242,10 +263,13 @@ class Function:
 
     def address(self, base: ir.Value, offset: Index | int, kind: ir.Type | None = None) -> ir.Value:
         """The address `offset` elements after `base`."""
+        offset = self.index(offset)
+        if offset.equals(0):
+            return base
         # Out of bounds, "inbounds" would allow LLVM to assume anything.
         inbounds = not self.numbers.checked
         kind = kind or self.numbers.scalar
-        result = self.b.gep(base, [self.index(offset)], inbounds=inbounds, source_etype=kind)
+        result = self.b.gep(base, [offset], inbounds=inbounds, source_etype=kind)
         if hasattr(base, "origin"):
             result.origin = base.origin
         return result
@@ -262,9 +286,8 @@ class Function:
     def load(self, address: ir.Value) -> ir.Value:
         """A vector from memory, of any alignment."""
         n = self.numbers
-        vector = self.b.load(self._safe(address, n.lanes * n.bytes), typ=n.vector)
-        vector.align = n.bytes
-        return vector
+        safe = self._safe(address, n.lanes * n.bytes)
+        return self.b.load(safe, typ=n.vector, align=n.bytes)
 
     def load_first(self, address: ir.Value, count: Index, other: float) -> ir.Value:
         """The first `count` numbers of a vector from memory, and a constant in the other lanes."""
@@ -335,6 +358,8 @@ class Function:
 
     def prefetch(self, address: ir.Value, *, write: bool = False) -> None:
         """Ask for the cache line of an address, which need not be valid, before it is read."""
+        if not self.numbers.prefetches:
+            return
         callee = self._declared("llvm.prefetch.p0", VOID, [POINTER, INT32, INT32, INT32])
         # Into the nearest cache (locality 3 of 0 to 3), as data (1) and not instructions (0).
         near, data = (ir.Constant(INT32, number) for number in (3, 1))

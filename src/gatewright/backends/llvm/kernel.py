@@ -114,6 +114,7 @@ def _emit_nest(
         )
     f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
     f.function.linkage = "internal"
+    f.function.attributes.add("alwaysinline")
     table, offset, first, last, rank, team = f.arguments
     f.table(table)
     units = size_of(f, plan, table, nest.size)
@@ -161,7 +162,7 @@ def _emit_tile(
     within = [row + r for r in range(tile.rows)]
     rows = TileRows(f, plan, table, [offset + b for b in within], within)
     unit = block * numbers.lanes
-    if nest.sums:
+    if nest.sums and numbers.prefetches:
         _emit_prefetches(f, plan, nest, rows, tile, unit)
     if int8 is None:
         sums = emit_products(f, plan, nest, rows, tile, table, block, tiling)

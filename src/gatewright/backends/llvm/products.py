@@ -104,11 +104,13 @@ class _KLoop:
         sums = dict(zip(self.sums, values, strict=True))
         for ahead in range(count):
             position = k + ahead
-            start = position * self.step
+            # From there on the vectors lie at constant distances, which cost no instruction.
+            distance = position * self.step
+            starts = [f.address(panel, distance) for panel in self.panels]
             matrix = {
-                (p, j): f.load(f.address(panel, start + p * lanes))
+                (p, j): f.load(f.address(start, p * lanes))
                 for p in range(len(self.targets))
-                for j, panel in enumerate(self.panels)
+                for j, start in enumerate(starts)
             }
             positions = [position + begin for begin in self.begins] or [position]
             # The matrices' vectors are loaded first, and each row is broadcast just before its use:

@@ -36,6 +36,7 @@ class TileRows:
         self.f, self.plan, self.table = f, plan, table
         self.packed, self.within = packed, within
         self.indexed: dict[tuple[str, int], Index] = {}
+        self.buffers: dict[int, tuple[ir.Value, Index]] = {}
 
     def position(self, how: str, r: int) -> Index:
         """The number of row r in a buffer; `schedule/slots.py` explains the ways to find it."""
@@ -52,6 +53,8 @@ class TileRows:
 
     def address(self, access: RowAccess, r: int) -> ir.Value:
         """The address of the first unit of row r in a buffer."""
-        base = self.f.load_pointer(self.table, access.slot)
-        length = self.f.load_index(self.table, access.slot + 1)
+        if access.slot not in self.buffers:
+            base = self.f.load_pointer(self.table, access.slot)
+            self.buffers[access.slot] = base, self.f.load_index(self.table, access.slot + 1)
+        base, length = self.buffers[access.slot]
         return self.f.address(base, self.position(access.how, r) * length)

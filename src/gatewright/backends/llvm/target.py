@@ -4,9 +4,9 @@ The environment variable `GATEWRIGHT_CPU` limits what kernels may use of this pr
 compare or to test: `native` (all of it, the default), `avx512`, `avx2` or `sse2`. It is read
 once, when the first kernel is built, like `GATEWRIGHT_OPTIMISE`.
 
-`GATEWRIGHT_OPTIMISE=0` leaves kernels as they are emitted: they are built in a quarter of the time
-and take 3 to 7 times as long to run, with the same results. Tests that build many kernels and
-run each of them once use it.
+`GATEWRIGHT_OPTIMISE=0` leaves kernels as they are emitted, without prefetches, a third of their
+instructions: they are built in a quarter of the time and take 3 to 7 times as long to run, with
+the same results. Tests that build many kernels and run each of them once use it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Target:
     def numbers(self, bits: int) -> Numbers:
         """Its vectors of 32-bit or 64-bit numbers."""
         numbers = Numbers(bits, self.bits // bits, self.fused)
-        return replace(numbers, byte_products=self.byte_products)
+        return replace(numbers, byte_products=self.byte_products, prefetches=self.optimised)
 
 
 def levels(triple: str) -> dict[str, Target]:

@@ -89,10 +89,11 @@ class TextPresentation(Presentation):
         whole = tail(part)
         part = whole.text.part(max(whole.start - PROMPT, 0), whole.start)
         prompt = part.decode(part.codes)
-        samples = []
-        for temperature in TEMPERATURES:
-            text = self.task.sample(model, prompt, SAMPLE, temperature, seed=0)
-            samples.append({"temperature": temperature, "text": readable(text)})
+        texts = self.task.samples(model, prompt, SAMPLE, TEMPERATURES, seed=0)
+        samples = [
+            {"temperature": temperature, "text": readable(text)}
+            for temperature, text in zip(TEMPERATURES, texts, strict=True)
+        ]
         return {"prompt": readable(prompt), "samples": samples}
 
     def sections(self, figures: Mapping[str, Any], subject: str) -> list[Section]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -259,7 +259,6 @@ class NextSymbol(Task):
         """
         return Text(np.zeros(1, np.uint8), self.alphabet, self.unit, name="the model").encode(text)
 
-    @torch.no_grad()
     def sample(
         self, model: Any, prompt: str | bytes, count: int, temperature: float, seed: int
     ) -> str | bytes:
@@ -281,28 +280,53 @@ class NextSymbol(Task):
             raise ArgumentError(f"temperature is {temperature}; expected a number from 0")
         if not -(2**63) <= seed < 2**63:
             raise ArgumentError(f"seed is {seed}; expected a whole number of at most 63 bits")
-        generator = torch.Generator().manual_seed(seed)
+        (text,) = self.samples(model, prompt, count, (temperature,), seed)
+        return text
+
+    @torch.no_grad()
+    def samples(
+        self,
+        model: Any,
+        prompt: str | bytes,
+        count: int,
+        temperatures: Sequence[float],
+        seed: int,
+    ) -> list[str | bytes]:
+        """Return what `sample` does for each temperature; together they take little longer."""
+        rows = len(temperatures)
+        generators = [torch.Generator().manual_seed(seed) for _ in temperatures]
         training = model.training
         model.eval()
         codes = self.encode(prompt) if prompt else np.zeros(1, np.int64)
-        pieces = self.pairs.encode(codes).tolist()
-        x, earlier, begin = torch.tensor(pieces)[:, None], None, len(pieces)
-        state, length = None, 0
-        while length < count:
+        start = self.pairs.encode(codes).tolist()
+        pieces, lengths = [list(start) for _ in temperatures], [0] * rows
+        x, earlier, state = torch.tensor(pieces).T, None, None
+        while min(lengths) < count:
             outputs, state = model(Batch(x, None, x, further=earlier), state)
-            logits = outputs[-1, 0]
-            if temperature == 0:
-                piece = int(logits.argmax())
-            else:
-                probabilities = (logits.double() / temperature).softmax(-1)
-                piece = int(torch.multinomial(probabilities, 1, generator=generator))
-            earlier = torch.tensor(pieces[-REACH:])[:, None]
-            pieces.append(piece)
-            length += int(self.pairs.lengths[piece])
-            x = torch.tensor([[piece]])
+            chosen = [
+                _chosen(logits, temperature, generator)
+                for logits, temperature, generator in zip(
+                    outputs[-1], temperatures, generators, strict=True
+                )
+            ]
+            # Of different lengths in symbols, but equally many: a row that is complete goes on.
+            earlier = torch.tensor([row[-REACH:] for row in pieces]).T
+            for row, piece in enumerate(chosen):
+                pieces[row].append(piece)
+                lengths[row] += int(self.pairs.lengths[piece])
+            x = torch.tensor([chosen])
         model.train(training)
         empty = Text(np.zeros(1, np.uint8), self.alphabet, self.unit)
-        return empty.decode(self.pairs.decode(np.array(pieces[begin:], np.int64))[:count])
+        written = [np.array(row[len(start) :], np.int64) for row in pieces]
+        return [empty.decode(self.pairs.decode(row)[:count]) for row in written]
+
+
+def _chosen(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
+    """Draw a piece by its logits, (A,); the likeliest one at temperature 0."""
+    if temperature == 0:
+        return int(logits.argmax())
+    probabilities = (logits.double() / temperature).softmax(-1)
+    return int(torch.multinomial(probabilities, 1, generator=generator))
 
 
 def white_space(alphabet: tuple[str, ...]) -> frozenset[int]:
