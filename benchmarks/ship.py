@@ -11,9 +11,14 @@ in turns beside `model.predict`, on one thread; the table has medians and their 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import json
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
@@ -60,9 +65,93 @@ def ship_onnx(model: Model, folder: Path) -> Shipped:
     return Shipped(files, run)
 
 
+#: Reads recordings as JSON, one list a line, and answers with their probabilities.
+NODE_PROGRAM = """
+import { createInterface } from "node:readline";
+const model = await import(process.argv[2]);
+for await (const line of createInterface({ input: process.stdin })) {
+  const answers = JSON.parse(line).map((recording) => Array.from(model.run(recording)));
+  process.stdout.write(JSON.stringify(answers) + "\\n");
+}
+"""
+
+
+def ship_c(model: Model, folder: Path) -> Shipped:
+    """C, compiled with -O3 and called one recording after the other."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise ArgumentError("no C compiler is installed")
+    files = gw.export(model, folder / "model.c")
+    size = folder / "size.c"
+    size.write_text('#include "model.h"\nint workspace(int n) { return MODEL_WORKSPACE(n); }\n')
+    library = folder / "model.so"
+    command = [compiler, "-std=c99", "-O3", "-march=native", "-shared", "-fPIC", "-o", str(library)]
+    subprocess.run([*command, str(folder / "model.c"), str(size), "-lm"], check=True)
+    program = ctypes.CDLL(str(library))
+    classes = model.task.outputs
+
+    def run(recordings: Recordings) -> NDArray[np.floating[Any]]:
+        answers = np.empty((len(recordings), classes), np.float32)
+        steps = max(map(len, recordings))
+        workspace = np.empty(program.workspace(steps), np.float32)
+        for recording, answer in zip(recordings, answers, strict=True):
+            x = np.ascontiguousarray(recording, np.float32)
+            program.model_run(
+                x.ctypes.data_as(POINTER),
+                len(x),
+                workspace.ctypes.data_as(POINTER),
+                answer.ctypes.data_as(POINTER),
+            )
+        return answers
+
+    return Shipped(files, run)
+
+
+def ship_javascript(model: Model, folder: Path) -> Shipped:
+    """JavaScript, run by Node; the time includes sending the recordings to it as JSON."""
+    node = shutil.which("node")
+    if node is None:
+        raise ArgumentError("node is not installed")
+    files = gw.export(model, folder / "model.js")
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "main.js").write_text(NODE_PROGRAM)
+    process = subprocess.Popen(
+        [node, str(folder / "main.js"), str(folder / "model.js")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    sent, received = process.stdin, process.stdout
+
+    def run(recordings: Recordings) -> NDArray[np.floating[Any]]:
+        print(json.dumps([recording.tolist() for recording in recordings]), file=sent, flush=True)
+        return np.array(json.loads(received.readline()))
+
+    return Shipped(files, run)
+
+
+def ship_numpy(model: Model, folder: Path) -> Shipped:
+    """One file of Python that needs only NumPy."""
+    files = gw.export(model, folder / "model.py")
+    spec = spec_from_file_location("exported_model", files[0])
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return Shipped(files, lambda recordings: np.stack(module.run_all(list(recordings))))
+
+
+#: A pointer to the first of some numbers, as C takes them.
+POINTER = ctypes.POINTER(ctypes.c_float)
+
 #: By name: the road of a model into a folder. A road that this model or machine has not raises
 #: ArgumentError or ImportError, which the table reports.
-ROADS: Mapping[str, Callable[[Model, Path], Shipped]] = {"ONNX": ship_onnx}
+ROADS: Mapping[str, Callable[[Model, Path], Shipped]] = {
+    "ONNX": ship_onnx,
+    "C": ship_c,
+    "JavaScript": ship_javascript,
+    "NumPy": ship_numpy,
+}
 
 
 @dataclass(frozen=True)
@@ -144,7 +233,7 @@ def main() -> None:
             rows.append(measure(road, ROADS[road], model, data, options.rounds))
         except (ArgumentError, ImportError) as reason:
             missing[road] = str(reason)
-    Console().print(table(rows, missing, len(data)))
+    Console(width=120).print(table(rows, missing, len(data)))
 
 
 if __name__ == "__main__":
