@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, settings
 from torch import Tensor
 
 import gatewright as gw
@@ -26,10 +28,12 @@ from page_answers import (
     needs_chromium,
     off,
 )
+from random_cells import Program, build, programs
 
 pytestmark = needs_builder
 
 STEPS, INPUTS, UNITS = 9, 6, 6
+RANDOM_CELLS = 10
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +222,43 @@ def test_a_page_of_each_cell_is_small(jobs: dict[str, Any]) -> None:
     for name, job in jobs.items():
         weights = len(json.loads(job["document"])["models"][0]["weights"])
         assert own + len(job["document"]) - weights < 1_000_000, name
+
+
+def test_random_cells(engine: Path, tmp_path: Path) -> None:
+    """Outputs, and the gradient of one of them by all inputs, on few steps: some are chaotic."""
+    jobs: list[dict[str, Any]] = []
+    expected: list[tuple[Tensor, Tensor]] = []
+
+    @hypothesis.seed(3)
+    @settings(
+        max_examples=RANDOM_CELLS,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(programs())
+    def draw(program: Program) -> None:
+        torch.manual_seed(0)
+        layer = gw.Recurrent(build(program), 5, UNITS, backend="reference").eval()
+        own, x = exact(layer), events()[:6, :5]
+        event = x.double()[:, None].requires_grad_()
+        further = {name: value[:6] for name, value in further_of(layer).items()}
+        output, _ = own(event, **further)
+        gradient = torch.zeros_like(event)
+        if output.requires_grad:
+            (flow,) = torch.autograd.grad(output[4, 0, 0], event, allow_unused=True)
+            gradient = gradient if flow is None else flow
+        if output.isfinite().all() and gradient.isfinite().all():
+            question = {"example": 0, "gradients": [{"output": 0, "step": 4}]}
+            jobs.append({"document": document({"cell": layer}, x), "questions": [question]})
+            expected.append((output, gradient))
+
+    draw()
+    assert len(jobs) >= RANDOM_CELLS // 2
+    for ((answer,)), (output, gradient) in zip(ask(engine, jobs, tmp_path), expected, strict=True):
+        assert off(answer["outputs"], output) < LIMIT
+        assert off(answer["gradients"][0]["inputs"], gradient) < LIMIT
 
 
 @needs_chromium
