@@ -19,6 +19,7 @@ import gatewright as gw
 from gatewright import diagonal, linear, tanh
 from gatewright.graph import build_graph
 from gatewright.language.cell import StoredCell, stored_form
+from gatewright.tasks.text import presentation
 from papers import F64, ROWS, STEPS, States, Weights, held_to_paper, read
 from test_cli import gatewright, refused
 from test_examples import EXAMPLES, errors, load
@@ -367,8 +368,11 @@ class Reservoir(gw.Cell):
 
 @pytest.mark.slow(instead="test_an_estimator_keeps_them")
 @pytest.mark.parametrize("own", ["lmu", "reservoir"])
-def test_the_command_line_trains_what_is_learned(own: str, tmp_path: Path):
+def test_the_command_line_trains_what_is_learned(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Trained in processes of their own, which have no class and no function."""
+    monkeypatch.setattr(presentation, "SAMPLE", 40)  # for the report
     text = tmp_path / "fox.txt"  # which needs no variants and no boosting
     text.write_text("the quick brown fox jumps over the lazy dog. " * 60)
     file = tmp_path / "cell.py"
@@ -403,7 +407,7 @@ def test_the_command_line_trains_what_is_learned(own: str, tmp_path: Path):
         assert torch.equal(weight, weights[name]), name
     learned = sum(one.numel() for one in model.parameters() if one.requires_grad)
     assert f"{learned:,}" in (out / "README.md").read_text()
-    assert gatewright("sample", out).returncode == 0
+    assert gatewright("sample", out, "--symbols", "40").returncode == 0
 
 
 def test_the_command_line_refuses_values_of_another_size(tmp_path: Path):

@@ -18,6 +18,7 @@ from example_count import example_count
 WALKS = example_count(12)
 
 
+@pytest.mark.slow(instead="test_between_calls.py::test_results_are_detached_in_place")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a walk is a forked process")
 def test_random_walks(capsys: pytest.CaptureFixture[str]):
     # Memory that was freed is filled, so that a kernel that reads it is seen.

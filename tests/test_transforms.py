@@ -293,6 +293,7 @@ def test_compile_makes_one_graph(name: str):
     close(gradients(actual, weights), gradients(expected, weights))
 
 
+@pytest.mark.slow(instead="test_compile_makes_one_graph")
 def test_compile_with_lengths():
     """Lengths are data, so the graph breaks there; the results are still right."""
     layer, x = gw.GRU(3, 5), torch.randn(3, 3, 3)

@@ -273,6 +273,7 @@ def test_designs_that_must_be_trained_are_refused():
         make_plan("weather", ["gru"], design="untrained", say=lambda line: None, reading={})
 
 
+@pytest.mark.slow(instead="test_train_uses_it_where_the_budget_is_quick")
 def test_a_comparison_has_the_untrained_network_where_it_can_learn(tmp_path: Path):
     plan = make_plan(waves(40), None, say=lambda line: None, reading={})
     assert list(plan.networks)[:2] == ["window", "untrained"] and "gru" in plan.networks
