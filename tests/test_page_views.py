@@ -177,6 +177,43 @@ def test_a_page_shows_all_views_and_takes_labels_as_text(visit: Any) -> None:
     assert page.page.locator("#tracks canvas").count() == 8
 
 
+def test_all_views_in_short(visit: Any) -> None:
+    """Each control once, for --quick: the other tests look at each of them closely."""
+    page = visit("pair", "tour=1&zoom=model&threshold=-1", viewport={"width": 390, "height": 900})
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.page.keyboard.press("ArrowRight")
+    page.settle()
+    assert page.page.is_visible(".tour .done")
+    before = page.share()
+    page.page.select_option("#hold select >> nth=0", label="f")
+    page.settle()
+    page.click("text=Close it: hold at 0")
+    assert page.share() != before and "hold" in page.address
+    address = page.page.evaluate("location.hash").removeprefix("#")
+    page.go(f"{address}&span=2-4&pair=1")
+    assert "is held at 0" in page.text("#hold")
+    assert page.page.locator("#tracks canvas").count() == 9
+    assert page.page.locator("#search .found button").count() > 0
+    for key in "1234":
+        page.page.keyboard.press(key)
+        page.settle()
+    assert page.page.is_visible("#zoom .formula")
+    assert grave_faults(page) == []
+
+
+def grave_faults(page: Visit) -> list[Any]:
+    """What axe-core calls serious or critical in the present view."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: npm ci --prefix view")
+    # As an evaluated expression, since the page's policy forbids further scripts.
+    page.page.evaluate(AXE.read_text())
+    return [
+        (rule["id"], [node["html"][:200] for node in rule["nodes"][:3]])
+        for rule in page.page.evaluate("axe.run()")["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+
+
 def test_the_numbers_of_the_page_are_those_of_the_model(visit: Any) -> None:
     page = visit("pair", "time=5&unit=2&name=l0.f&zoom=formula")
     model, data = classifier("lstm"), recordings()
@@ -191,6 +228,7 @@ def test_the_numbers_of_the_page_are_those_of_the_model(visit: Any) -> None:
     assert float(formula) == pytest.approx(gate, abs=0.0051)
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_an_edited_value_changes_the_answer_and_can_be_undone(visit: Any) -> None:
     page = visit("pair")
     before = page.share()
@@ -217,6 +255,7 @@ def test_an_edited_value_changes_the_answer_and_can_be_undone(visit: Any) -> Non
     assert len(page.address["edits"].split("%2C")) == STEPS
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_typed_text_is_read_at_once(visit: Any) -> None:
     page = visit("text")
     page.page.fill("textarea", "a network")
@@ -231,6 +270,7 @@ def test_typed_text_is_read_at_once(visit: Any) -> None:
     assert page.page.locator("#input .tokens span").count() == 1
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_a_closed_gate_is_forgotten_until_it_is_released(visit: Any) -> None:
     page = visit("pair", "zoom=cell&unit=1&name=l0.f&time=9")
     before = page.share()
@@ -248,6 +288,7 @@ def test_a_closed_gate_is_forgotten_until_it_is_released(visit: Any) -> None:
     assert page.share() == before
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_a_selected_span_is_searched_in_all_examples(visit: Any) -> None:
     page = visit("pair", "name=l0.h&threshold=0.1")
     box = page.page.locator("#tracks .timeline").bounding_box()
@@ -267,6 +308,7 @@ def test_a_selected_span_is_searched_in_all_examples(visit: Any) -> None:
     assert page.address["span"] != "3-5" or "example" in page.address
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_two_models_are_read_side_by_side(visit: Any) -> None:
     page = visit("pair")
     page.click("text=Side by side")
@@ -277,6 +319,7 @@ def test_two_models_are_read_side_by_side(visit: Any) -> None:
     assert "no gates" in page.text("#units")
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_the_zoom_leads_from_the_model_to_a_formula(visit: Any) -> None:
     page = visit("pair", "zoom=model&time=4")
     assert "Read-out" in page.text("#zoom")
@@ -292,6 +335,7 @@ def test_the_zoom_leads_from_the_model_to_a_formula(visit: Any) -> None:
     assert "sigmoid(" in page.text("#zoom .formula")
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_keys_move_the_cursor_the_unit_and_the_zoom(visit: Any) -> None:
     page = visit("pair", "time=4&unit=0&order=number")
     for key, field, value in [
@@ -315,6 +359,7 @@ def test_keys_move_the_cursor_the_unit_and_the_zoom(visit: Any) -> None:
     assert int(page.address.get("time", "0")) > 0
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_every_state_is_an_address(visit: Any) -> None:
     address = (
         "example=1&edits=0%3A3%3A1.5&time=6&name=l0.c&unit=3&zoom=formula&order=similarity&lines=1"
@@ -335,6 +380,7 @@ def test_every_state_is_an_address(visit: Any) -> None:
     assert page.page.is_visible("#tracks canvas")
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_back_returns_to_the_place_before(visit: Any) -> None:
     page = visit("pair", "zoom=model")
     page.page.keyboard.press("3")
@@ -358,6 +404,7 @@ TOUR = [
 ]
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_the_tour_can_be_done_step_by_step(visit: Any) -> None:
     page = visit("pair", "unit=1")
     page.click("text=Tour")
@@ -407,6 +454,7 @@ def test_the_tour_can_be_done_step_by_step(visit: Any) -> None:
     assert not page.page.is_visible(".tour")
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 @pytest.mark.parametrize("name", ["text", "gru"])
 def test_each_step_of_the_tour_has_a_task_for_every_model(visit: Any, name: str) -> None:
     page = visit(name)
@@ -416,6 +464,7 @@ def test_each_step_of_the_tour_has_a_task_for_every_model(visit: Any, name: str)
         assert page.text(".tour .task")
 
 
+@pytest.mark.slow(instead="test_all_views_in_short")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1300])
 def test_the_page_fits_and_is_accessible(visit: Any, scheme: str, width: int) -> None:
@@ -427,20 +476,10 @@ def test_the_page_fits_and_is_accessible(visit: Any, scheme: str, width: int) ->
     )
     assert page.page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.page.evaluate("document.documentElement.dataset.theme") == scheme
-    if not AXE.exists():
-        pytest.skip("axe-core is not installed: npm ci --prefix view")
-    # As an evaluated expression, since the page's policy forbids further scripts.
-    page.page.evaluate(AXE.read_text())
-    for level in ("model", "layer", "cell", "formula"):
-        page.page.keyboard.press({"model": "1", "layer": "2", "cell": "3", "formula": "4"}[level])
+    for level in "1234":
+        page.page.keyboard.press(level)
         page.settle()
-        result = page.page.evaluate("axe.run()")
-        grave = [
-            (rule["id"], [node["html"][:200] for node in rule["nodes"][:3]])
-            for rule in result["violations"]
-            if rule["impact"] in ("serious", "critical")
-        ]
-        assert grave == []
+        assert grave_faults(page) == []
 
 
 @pytest.mark.parametrize(
