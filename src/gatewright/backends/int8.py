@@ -39,6 +39,8 @@ from gatewright.language.node import closure
 LARGEST_CODE = 127
 #: The least peak of a row: that of a row of zeros, whose codes are 0 for any peak.
 LEAST_PEAK = 1e-30
+#: A bounded state may exceed 1 by this much: by rounding it does, by 1e-7.
+SLACK = 1e-4
 #: Numbers of a source whose sum of products fits into 32 bits: 127 * 127 * 133 143 < 2^31.
 MOST_COLUMNS = (2**31 - 1) // LARGEST_CODE**2
 
@@ -85,6 +87,17 @@ class Int8Matrix:
         parts = codes.double().unflatten(-1, (len(blocks), -1)).unsqueeze(-2)
         sums = torch.matmul(parts, blocks.transpose(1, 2)).flatten(1)
         return sums.to(torch.float32) * (self.scales * steps)
+
+
+def largest_number(values: Tensor) -> float:
+    """The largest magnitude of some values; a NaN is no number, and hides no other one.
+
+    >>> largest_number(torch.tensor([0.5, -2.0, float("nan")]))
+    2.0
+    """
+    numbers = values.detach().abs()
+    numbers = numbers[~numbers.isnan()]
+    return float(numbers.max()) if len(numbers) else 0.0
 
 
 def quantise_rows(source: Tensor, *, bounded: bool) -> tuple[Tensor, Tensor]:

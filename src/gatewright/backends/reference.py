@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from gatewright.backends.int8 import Int8Matrix, int8_products
+from gatewright.backends.int8 import SLACK, Int8Matrix, int8_products, largest_number
 from gatewright.backends.operations import evaluate
 from gatewright.backends.run import Result, Run
 from gatewright.graph import Term
+from gatewright.graph.ranges import within_one
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import INPUTS, STATE, WEIGHTS, stages
 from gatewright.language.node import closure
@@ -28,6 +29,14 @@ def why_not_int8(run: Run) -> str | None:
     """Give the reason why the reference cannot run a run in int8, or None."""
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in run.tensors()):
         return "rounding to int8 has no gradient: run it under torch.no_grad()"
+    bounded = within_one(run.graph)
+    for name, term in run.graph.states.items():
+        largest = largest_number(run.states[name]) if term in bounded else 0.0
+        if largest > 1.0 + SLACK:
+            return (
+                f"state {name} holds {largest:g}; in int8 it lies within -1 and 1, as each step of "
+                "this cell leaves it: scale it, or use another backend"
+            )
     return None
 
 

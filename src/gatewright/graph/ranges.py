@@ -22,6 +22,9 @@ Interval = tuple[float, float]
 LINE: Interval = (-math.inf, math.inf)
 UNIT: Interval = (-1.0, 1.0)
 SHARE: Interval = (0.0, 1.0)
+#: The largest number whose rounding in float32, half a unit in the last place, is below the slack
+#: of 1e-4 that bounds are checked with: 6e-5.
+EXACT = 2.0**10
 #: Operations whose values have an interval that does not depend on their operands.
 FIXED: Mapping[str, Interval] = {
     "sigmoid": SHARE,
@@ -124,12 +127,27 @@ def _exp(a: Interval) -> Interval:
     return low, high
 
 
+def _sum(a: Interval, b: Interval) -> Interval:
+    """The interval of a sum in float32, whose rounding grows with its operands.
+
+    Beyond `EXACT`, half of a unit in the last place may be more than a bound can hold: then
+    nothing is known.
+    """
+    if any(abs(end) > EXACT for end in (*a, *b) if math.isfinite(end)):
+        return LINE
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _negative(a: Interval) -> Interval:
+    return -a[1], -a[0]
+
+
 #: The interval of an operation's values, from those of its operands.
 RULES: Mapping[str, Callable[..., Interval]] = {
-    "add": lambda a, b: (a[0] + b[0], a[1] + b[1]),
-    "subtract": lambda a, b: (a[0] - b[1], a[1] - b[0]),
+    "add": _sum,
+    "subtract": lambda a, b: _sum(a, _negative(b)),
     "multiply": _multiply,
-    "negative": lambda a: (-a[1], -a[0]),
+    "negative": _negative,
     "abs": lambda a: (max(a[0], -a[1], 0.0), max(a[1], -a[0])),
     "maximum": lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
     "minimum": lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),

@@ -22,7 +22,7 @@ from gatewright.graph.lowering import of_text
 from gatewright.layers.call_inputs import check_event, pack_call
 from gatewright.layers.call_results import unpack_results, without_views
 from gatewright.layers.form import Form
-from gatewright.layers.readable import as_weights
+from gatewright.layers.readable import as_weights, check_readable
 from gatewright.layers.run_layers import run_layers
 from gatewright.layers.sequences import check_axes
 from gatewright.layers.weights.stored_names import Place
@@ -201,7 +201,7 @@ def _run(
     form = form_of(text)
     call = pack_call(
         form,
-        weights_by_place(form, weights),
+        _checked_weights(form, weights),
         input,
         nested_states(form, states) if states else None,
         lengths=lengths,
@@ -212,6 +212,29 @@ def _run(
     # An operator returns memory of its own, in the order that its fake has.
     output = without_views(output.contiguous(), [input, *weights, *states, *further])
     return [output, *(state.clone().contiguous() for state in flat_states(form, after))]
+
+
+def _checked_weights(form: Form, flat: Sequence[Tensor]) -> dict[Place, dict[str, Any]]:
+    """The operator's weights by layer and direction, after all of them could be read.
+
+    Raises:
+        ArgumentError, SizeError: if their number, a shape or a weight is wrong: whoever calls the
+            operator itself passes what no layer has checked.
+    """
+    expected = len(form.places) * len(form.graph.weights)
+    if len(flat) != expected:
+        raise ArgumentError(f"the operator got {len(flat)} weights; its form has {expected}")
+    weights = weights_by_place(form, flat)
+    for place, own in weights.items():
+        sizes = form.sizes(place[0])
+        for path, tensor in own.items():
+            check_readable(tensor, f"the weight {path}")
+            shape = form.graph.weights[path].numbers(sizes)
+            if tuple(tensor.shape) != tuple(shape):
+                raise SizeError(
+                    f"the weight {path} has shape {tuple(tensor.shape)}; expected {tuple(shape)}"
+                )
+    return weights
 
 
 @recurrent.register_fake
@@ -265,8 +288,11 @@ def backward(ctx: Any, gradients: Sequence[Tensor | None]) -> Any:
     """Run the layer once more, and differentiate that run."""
     input, lengths, starts, *rest = ctx.saved_tensors
     needs = [ctx.needs_input_grad[0], *_joined(ctx.needs_input_grad[1:4])]
+    # For gradients of gradients the run stays a part of the graph. Then each tensor is a view of
+    # its own, so that no path from one argument to another is counted twice.
+    again = torch.is_grad_enabled()
     leaves = [
-        tensor.detach().requires_grad_(needed)
+        tensor.view_as(tensor) if again and needed else tensor.detach().requires_grad_(needed)
         for tensor, needed in zip([input, *rest], needs, strict=True)
     ]
     (event,), weights, states, further = _divided(leaves, [1, *ctx.counts])
@@ -277,16 +303,17 @@ def backward(ctx: Any, gradients: Sequence[Tensor | None]) -> Any:
         for output, gradient in zip(outputs, gradients, strict=True)
         if gradient is not None and output.requires_grad
     ]
-    learned = [leaf for leaf in leaves if leaf.requires_grad]
+    learned = [leaf for leaf, needed in zip(leaves, needs, strict=True) if needed]
     results = iter(
         torch.autograd.grad(
             [output for output, _ in pairs],
             learned,
             [gradient for _, gradient in pairs],
             allow_unused=True,
+            create_graph=again,
         )
     )
-    every = [next(results) if leaf.requires_grad else None for leaf in leaves]
+    every = [next(results) if needed else None for needed in needs]
     first_gradient, *list_gradients = _divided(every, [1, *ctx.counts])
     return (*first_gradient, *list_gradients, None, None, *(None for _ in ctx.plan))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
 import torch
 
+from gatewright.backends.int8 import SLACK, largest_number
 from gatewright.backends.stream import Array
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
@@ -20,8 +20,6 @@ PRECISIONS: Mapping[str, torch.dtype] = {
     "float64": torch.float64,
     "int8": torch.float32,
 }
-#: A bounded state may exceed 1 by this much: by rounding it does, by 1e-7.
-SLACK = 1e-4
 
 
 def stream_dtype(precision: str | None, dtype: torch.dtype | None, own: torch.dtype) -> torch.dtype:
@@ -78,7 +76,7 @@ def check_bounds(states: Mapping[str, Array], bounded: Collection[str]) -> None:
         ArgumentError: naming the state, its largest value and the precision that has no bounds.
     """
     for name in bounded:
-        largest = float(np.abs(states[name]).max(initial=0.0)) if name in states else 0.0
+        largest = largest_number(torch.from_numpy(states[name])) if name in states else 0.0
         if largest > 1.0 + SLACK:
             raise ArgumentError(
                 f"state {name} holds {largest:g}; with precision='int8' it lies within -1 and 1, "

@@ -116,8 +116,9 @@ class Builder(ir.IRBuilder):  # type: ignore[misc]
     ) -> Instruction:
         """A vector of the lanes of two vectors that a mask names."""
         kind = vector1.type
+        result = ir.VectorType(kind.element, mask.type.count)
         return self.write(
-            kind,
+            result,
             f"shufflevector {kind} {vector1.get_reference()}, "
             f"{kind} {vector2.get_reference()}, {mask.type} {mask.get_reference()}",
         )
