@@ -441,6 +441,22 @@ def test_states_beyond_their_bounds_are_refused():
     assert torch.equal(stepper.state[0], h)
 
 
+def test_a_nan_does_not_hide_a_state_beyond_its_bounds():
+    layer = gw.GRU(3, 4).eval()
+    h = torch.zeros(1, 2, 4)
+    h[0, 0, 0], h[0, 1, 1] = torch.nan, 50.0
+    stepper = layer.stepper(2, precision="int8")
+    with pytest.raises(gw.ArgumentError, match="state h holds 50"):
+        stepper.state = h
+    layer.backend = "int8"
+    for state in (h, h.nan_to_num()):
+        with torch.no_grad(), pytest.raises(gw.BackendError, match="state h holds 50"):
+            layer(torch.zeros(5, 2, 3), state)
+    with torch.no_grad():
+        output, _ = layer(torch.zeros(5, 2, 3), h.clamp(max=1.0))
+    assert output[:, 0].isnan().all() and output[:, 1].isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -202,7 +202,7 @@ def test_all_views_in_short(visit: Any) -> None:
 
 
 def grave_faults(page: Visit) -> list[Any]:
-    """What axe-core calls serious or critical in the present view."""
+    """The faults of the present view that axe-core calls serious or critical."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: npm ci --prefix view")
     # As an evaluated expression, since the page's policy forbids further scripts.

@@ -145,3 +145,14 @@ def test_the_input_of_the_analysis_is_not_changed():
     before = copy.copy(graph.forward)
     within_one(graph)
     assert graph.forward == before
+
+
+def test_a_sum_of_large_numbers_has_no_bounds():
+    """In float32, 16777218 + tanh(x) - 16777218 is 2 where the tanh is 1."""
+
+    class Cancels(gw.Cell):
+        def step(self, x, a, b):
+            n = gw.tanh(gw.linear(x, a, b))
+            return gw.state(a=(16777218.0 + n) - 16777218.0, b=(100.0 + 0.5 * n) - 100.0)
+
+    assert bounded_states(Cancels()) == {"b"}

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pack_sequence
 
 import gatewright as gw
 from gatewright.errors import ArgumentError, BackendError
+from gatewright.layers import operator
 from gatewright.layers.operator import ONNX_EXPORT, form_of, form_text
 from tolerances import close
 
@@ -155,6 +156,43 @@ class Keywords(nn.Module):
 
     def forward(self, arguments: dict[str, Any]) -> Any:
         return self.layer(**arguments)
+
+
+def test_gradients_of_gradients_pass_through_the_operator() -> None:
+    torch.manual_seed(0)
+    layer, x = gw.GRU(3, 4).eval(), torch.randn(4, 2, 3)
+    exported = torch.export.export(layer, (x,)).module()
+    traced = torch.jit.trace(layer, x, check_trace=False)
+
+    def curvature(module: Any) -> Tensor:
+        hessian = torch.autograd.functional.hessian(lambda x: module(x)[0].square().sum(), x)
+        assert isinstance(hessian, Tensor)
+        return hessian
+
+    expected = curvature(layer)
+    assert expected.abs().sum() > 1.0
+    close(curvature(exported), expected)
+    close(curvature(traced), expected)
+
+
+def test_what_reaches_the_operator_itself_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = gw.GRU(3, 5).eval(), torch.randn(4, 2, 3)
+    calls: list[tuple[Any, ...]] = []
+    own = operator.recurrent
+    monkeypatch.setattr(operator, "recurrent", lambda *args: calls.append(args) or own(*args))
+    torch.jit.trace(layer, x, check_trace=False)
+    weights = [weight.detach().clone() for weight in calls[0][1]]
+    freed = [weights[0].clone(), *weights[1:]]
+    freed[0].untyped_storage().resize_(0)
+    for passed, message in (
+        (freed, "storage of 0 bytes"),
+        (weights[1:], "got 9 weights; its form has 10"),
+        ([*weights, weights[0]], "got 11 weights"),
+        ([*weights[1:], weights[0]], "has shape"),
+    ):
+        for backend in ("auto", "reference", "llvm"):
+            with torch.no_grad(), pytest.raises(gw.GatewrightError, match=message):
+                own(x, passed, [], [], None, None, calls[0][6], backend)
 
 
 def test_a_form_is_the_same_after_it_was_text() -> None:
