@@ -27,7 +27,7 @@ from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.target import Target, levels, target
 from gatewright.cells import CELLS
 from gatewright.cli.app import app
-from gatewright.deploy.int8 import layers_in
+from gatewright.layers.precision import layers_in
 from gatewright.deploy.network import exported_network
 from gatewright.exports import c, python
 from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork

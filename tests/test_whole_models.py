@@ -19,7 +19,7 @@ from exported import (
     run_replay,
     worst,
 )
-from gatewright.deploy.int8 import layers_in
+from gatewright.layers.precision import layers_in
 from gatewright.deploy.network import exported_network
 from gatewright.designs.design import DESIGNS
 from gatewright.errors import ArgumentError

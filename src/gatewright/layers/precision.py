@@ -1,4 +1,4 @@
-"""Layers and models that compute in a precision for a while, so that answers can be recorded."""
+"""Layers and models that compute in a precision for a while."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gatewright.errors import ArgumentError
 from gatewright.layers.recurrent import Recurrent
 from gatewright.names import did_you_mean
 
-#: The precisions of an exported program.
+#: The precisions of a prediction and of an exported program.
 PRECISIONS = ("float32", "int8")
 
 
 def check_precision(precision: str) -> bool:
-    """Tell if a program is to have products in int8.
+    """Tell if products are to be in int8.
 
     Raises:
         ArgumentError: if there is no such precision.
@@ -24,7 +24,7 @@ def check_precision(precision: str) -> bool:
     if precision not in PRECISIONS:
         hint = did_you_mean(str(precision), PRECISIONS)
         if precision == "bfloat16":
-            hint = "programs in bfloat16 are not there yet; "
+            hint = "bfloat16 is not there yet; "
         raise ArgumentError(f"precision is {precision!r}; {hint}expected {' or '.join(PRECISIONS)}")
     return precision == "int8"
 
