@@ -27,11 +27,11 @@ from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.target import Target, levels, target
 from gatewright.cells import CELLS
 from gatewright.cli.app import app
-from gatewright.layers.precision import layers_in
 from gatewright.deploy.network import exported_network
 from gatewright.exports import c, python
 from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork
 from gatewright.exports.onnx import layer_model
+from gatewright.layers.precision import layers_in
 from odd_cells import make, sequences
 from random_cells import Program, programs
 from random_cells import build as build_cell

@@ -294,7 +294,7 @@ def onnx_bytes(
 
 
 def _layers_instead(model: Any, option: str) -> str:
-    """What to export instead of a whole model, for an option that ONNX has for layers."""
+    """Name what to export instead of a whole model, for an option that ONNX has for layers."""
     other = "write a .c, .js or .py file"
     if not isinstance(model, Model) or model.recurrent is None:
         return other
