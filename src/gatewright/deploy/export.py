@@ -26,7 +26,7 @@ from gatewright.files import check_new_file, user_path, write_file
 from gatewright.layers.arguments import check_flags
 from gatewright.layers.call_inputs import further_size
 from gatewright.layers.finite import check_finite
-from gatewright.layers.precision import check_int8, check_precision, layers_in
+from gatewright.layers.precision import check_int8, check_precision, in_float32, layers_in
 from gatewright.layers.recurrent import Recurrent
 from gatewright.names import did_you_mean
 from gatewright.tasks.labelled import Labelled
@@ -121,7 +121,8 @@ def export(
 
     Raises:
         ArgumentError: if the model cannot be exported, the ending or the precision is none of
-            these, or a file exists.
+            these, an option is not for the model or the language, or a file exists.
+        ModelError: if weights are not finite.
     """
     path, int8 = user_path(path), check_precision(precision)
     check_flags(streaming=streaming, network_only=network_only, values=values, overwrite=overwrite)
@@ -140,6 +141,7 @@ def export(
     _check_options(path, options)
     if isinstance(model, Recurrent | Model):
         check_finite(model)
+        model = in_float32(model)
     if path.suffix == ".html":
         if int8:
             raise ArgumentError(

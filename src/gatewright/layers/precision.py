@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import torch
+from torch import nn
 
 from gatewright.backends.int8 import check_columns
 from gatewright.errors import ArgumentError
@@ -58,3 +62,15 @@ def layers_in(model: Any, *, int8: bool) -> Iterator[None]:
     finally:
         for layer, backend in zip(layers, backends, strict=True):
             layer.backend = backend
+
+
+def in_float32(model: Any) -> Any:
+    """A model in float32 on the CPU, as programs and pages hold its numbers; a copy if it is not.
+
+    What is no module stays as it is.
+    """
+    if not isinstance(model, nn.Module):
+        return model
+    if all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.parameters()):
+        return model
+    return copy.deepcopy(model).to("cpu", torch.float32)

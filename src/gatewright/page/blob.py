@@ -26,7 +26,7 @@ class Blob:
     def add(self, name: str, tensor: Any) -> str:
         """Append a tensor or array, and return its name; a name that is there stays as it is."""
         if name not in self.tensors:
-            values = tensor.detach().float().cpu().numpy() if hasattr(tensor, "detach") else tensor
+            values = tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else tensor
             values = np.ascontiguousarray(values, dtype="<f4")
             self.tensors[name] = {"at": self._length, "shape": list(np.shape(tensor))}
             self._pieces.append(values.tobytes())
