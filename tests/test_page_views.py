@@ -229,6 +229,19 @@ def test_the_numbers_of_the_page_are_those_of_the_model(visit: Any) -> None:
 
 
 @pytest.mark.slow(instead="test_all_views_in_short")
+def test_the_influence_of_a_whole_sequence_counts_all_steps(visit: Any) -> None:
+    page = visit("pair")
+    page.page.wait_for_selector("#influence .influence-bars")
+    page.settle()
+    page.click("#influence summary")
+    rows = page.page.locator("#influence tbody tr").all_inner_texts()
+    sizes = [abs(float(row.split()[1].replace("\u2212", "-"))) for row in rows]
+    last = next(k for k in range(1, STEPS + 1) if sum(sizes[-k:]) >= sum(sizes) / 2)
+    words = "the last step." if last == 1 else f"the last {last} steps."
+    assert f"Half of all influence comes from {words}" in page.text("#influence")
+
+
+@pytest.mark.slow(instead="test_all_views_in_short")
 def test_an_edited_value_changes_the_answer_and_can_be_undone(visit: Any) -> None:
     page = visit("pair")
     before = page.share()

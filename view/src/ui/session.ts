@@ -865,7 +865,9 @@ export class Session {
   get halfInfluence(): number | null {
     const influence = this.influence();
     if (influence === null) return null;
-    const sizes = influence.total.subarray(0, influence.step + 1).map(Math.abs);
+    // An answer to the whole sequence reads all steps, one at a step only those up to it.
+    const end = this.answersEveryStep ? influence.step + 1 : influence.total.length;
+    const sizes = influence.total.subarray(0, end).map(Math.abs);
     const all = sizes.reduce((sum, value) => sum + value, 0);
     if (all === 0) return null;
     let sum = 0;
