@@ -537,7 +537,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert done.value.code in (0, None)
     assert "gw_int8_product" in (tmp_path / "gru.c").read_text()
     capsys.readouterr()
-    with pytest.raises(gw.ArgumentError, match="are not there yet; expected float32 or int8"):
+    with pytest.raises(gw.ArgumentError, match="is not there yet; expected float32 or int8"):
         gw.export(gw.GRU(3, 4), tmp_path / "b.c", precision="bfloat16")
     assert not (tmp_path / "b.c").exists()
 
