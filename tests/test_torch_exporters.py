@@ -314,7 +314,7 @@ def test_what_cannot_go_out_is_refused(
 
 
 def test_an_example_is_for_onnx_and_for_modules_only(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"are for \.onnx"):
+    with pytest.raises(ArgumentError, match=r"example is for \.onnx"):
         gw.export(gw.GRU(3, 4), tmp_path / "layer.c", example=torch.zeros(2, 2, 3))
     with pytest.raises(ArgumentError, match="streaming is not for the ONNX model of a Linear"):
         example = torch.zeros(2, 2)

@@ -141,7 +141,8 @@ def export(
     _check_options(path, options)
     if isinstance(model, Recurrent | Model):
         check_finite(model)
-        model = in_float32(model)
+        if example is None:  # which has the dtype of the layer
+            model = in_float32(model)
     if path.suffix == ".html":
         if int8:
             raise ArgumentError(
