@@ -215,6 +215,17 @@ def test_an_input_that_is_called_differently_is_noted(tmp_path: Path) -> None:
     assert "called fine" not in header and "const float *fine," in header
 
 
+@pytest.mark.parametrize("name", ["x", "y", "unit_in", "unit_out"])
+def test_an_input_with_the_name_of_another_value_is_refused_in_onnx(
+    name: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    layer = gw.Recurrent(cell_with_inputs(["dt", name]), 2, 3)
+    with pytest.raises(ArgumentError, match=f"further input {name} has the name of another"):
+        gw.export(layer, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_of_inputs_are_found_in_any_program() -> None:
     for name in ("m", "input", "input_input", "l0", "int8", "h"):
         for text in ("PI", "MAX", "run", "state", "input", "_", "__x", "l0_x", "gw_exp", "size_t"):
