@@ -44,7 +44,7 @@ WIDEST = 16
 
 
 @dataclass
-class Budget:
+class ByteBudget:
     """The bytes that computed tensors, and those of other files, may still take.
 
     A file has one budget for all of its graphs, however many.
@@ -91,7 +91,7 @@ class OnnxConstants:
         self.stored = {tensor.name: tensor for tensor in graph.initializer}
         self.producers = {name: node for node in graph.node for name in node.output if name}
         self.inputs = {value.name for value in graph.input}
-        self.budget: Budget = Budget() if outer is None else outer.budget
+        self.budget: ByteBudget = ByteBudget() if outer is None else outer.budget
         self._values: dict[tuple[str, bool], Array | None] = {}
         self._zeros: dict[str, bool] = {}
 
