@@ -30,8 +30,8 @@ import gatewright as gw
 from gatewright.bench.machine import machine, stay_on
 from gatewright.bench.stream import STEPS, repeated
 from gatewright.bench.timing import in_turns, ratio
-from gatewright.deploy.int8 import layers_in
 from gatewright.exports.network import network_of_layer
+from gatewright.layers.precision import layers_in
 from gatewright.tasks.task import run_all
 from gatewright.training.experiment import Trained, train_networks
 from gatewright.training.plan import ExperimentPlan, make_plan

@@ -27,11 +27,11 @@ from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.target import Target, levels, target
 from gatewright.cells import CELLS
 from gatewright.cli.app import app
-from gatewright.deploy.int8 import layers_in
 from gatewright.deploy.network import exported_network
 from gatewright.exports import c, python
 from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork
 from gatewright.exports.onnx import layer_model
+from gatewright.layers.precision import layers_in
 from odd_cells import make, sequences
 from random_cells import Program, programs
 from random_cells import build as build_cell
@@ -537,7 +537,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert done.value.code in (0, None)
     assert "gw_int8_product" in (tmp_path / "gru.c").read_text()
     capsys.readouterr()
-    with pytest.raises(gw.ArgumentError, match="are not there yet; expected float32 or int8"):
+    with pytest.raises(gw.ArgumentError, match="is not there yet; expected float32 or int8"):
         gw.export(gw.GRU(3, 4), tmp_path / "b.c", precision="bfloat16")
     assert not (tmp_path / "b.c").exists()
 

@@ -139,7 +139,7 @@ def test_export_writes_the_page(tmp_path: Path) -> None:
     assert [curve["layer"] for curve in written["memory"]] == ["l0"]
     with pytest.raises(ArgumentError, match="exists; name another file"):
         gw.export(layer, tmp_path / "gru.html")
-    with pytest.raises(ArgumentError, match="data is for a page"):
+    with pytest.raises(ArgumentError, match=r"data \(--data\) is for .html files"):
         gw.export(layer, tmp_path / "gru.js", data=x)
 
 

@@ -23,12 +23,12 @@ from exported import (
     worst,
     write_c,
 )
-from gatewright.deploy.int8 import layers_in
 from gatewright.deploy.network import exported_network
 from gatewright.designs.design import DESIGNS
 from gatewright.errors import ArgumentError
 from gatewright.exports import c
 from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork
+from gatewright.layers.precision import layers_in
 from gatewright.training.ensemble import Ensemble
 from whole_models import FORECASTS, MODELS, STREAMS, WHOLE, model_of
 

@@ -105,9 +105,10 @@ def forecast_of(
     network: str = "gru",
     design: Design = PLAIN,
     seed: int = 0,
+    horizon: int = 3,
 ) -> Model:
     """A forecast of 3 steps from 14, with or without a simple method inside."""
-    task: Any = Forecast.of(data, window=14, horizon=3)
+    task: Any = Forecast.of(data, window=14, horizon=horizon)
     others = ("none",) * (len(task.targets) - 1)
     task = replace(
         task,

@@ -40,13 +40,20 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     """Check a path that the user gave.
 
     Raises:
-        ArgumentError: if no file can have it: it is empty, or contains a zero byte.
+        ArgumentError: if no file can have it: it is empty, or contains a zero byte; or if it begins
+            with ~, which only a shell replaces by the home directory.
     """
     if not isinstance(path, str | os.PathLike):
         raise ArgumentError(f"the path is a {type(path).__name__}; give a text or a Path")
     text = os.fspath(path)
     if not isinstance(text, str) or not text or "\0" in text:
         raise ArgumentError(f"the path is {text!r}; give the name of a file or directory")
+    first, *rest = Path(text).parts or ("",)
+    if rest and first.startswith("~") and not os.path.exists(first):
+        raise ArgumentError(
+            f"the path is {text!r}; only a shell reads ~ as the home directory: give "
+            f"os.path.expanduser({text!r})"
+        )
     return Path(text)
 
 

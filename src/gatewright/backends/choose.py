@@ -61,9 +61,9 @@ def check_backend(name: str) -> str:
     Raises:
         ArgumentError: if there is no such backend.
     """
-    if name != "auto" and name not in BACKENDS:
+    if not isinstance(name, str) or (name != "auto" and name not in BACKENDS):
         known = ", ".join(["auto", *BACKENDS])
-        nearest = did_you_mean(name, BACKENDS)
+        nearest = did_you_mean(str(name), BACKENDS)
         raise ArgumentError(f"backend={name!r} is not known; {nearest}give one of {known}")
     return name
 
@@ -72,9 +72,10 @@ def pick(name: str, run: Run) -> str:
     """Return the backend of a name, or for "auto" the fastest that can run a run.
 
     Raises:
+        ArgumentError: if there is no such backend.
         BackendError: if the backend was asked for by name and cannot run it.
     """
-    if name == "auto":
+    if check_backend(name) == "auto":  # `layer.backend` can be set to anything
         automatic = (key for key, backend in BACKENDS.items() if not backend.by_name)
         return next(key for key in automatic if BACKENDS[key].why_not(run) is None)
     reason = BACKENDS[name].why_not(run)
@@ -125,9 +126,11 @@ def open_stream(
             of whole sequences: here it is "auto".
 
     Raises:
+        ArgumentError: if there is no such backend.
         BackendError: if the backend was asked for by name and cannot run the graph.
         SizeError: if the sums of a product in int8 could exceed 32 bits.
     """
+    check_backend(backend)
     if int8:
         for numbers in sizes:
             check_columns(graph, numbers)

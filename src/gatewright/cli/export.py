@@ -10,7 +10,7 @@ import typer
 
 from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
-from gatewright.deploy.endings import ENDINGS
+from gatewright.deploy.endings import COMPANIONS, ENDINGS, language
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
 from gatewright.names import did_you_mean
@@ -50,16 +50,18 @@ def export(
     ] = False,
 ) -> None:
     """Write a model as a program that runs without this package."""
-    if to not in ENDINGS:
+    name = language(to)
+    if name is None:
         raise ArgumentError(
             f"--to is {to}; {did_you_mean(to, ENDINGS)}expected {', '.join(ENDINGS)}"
         )
     from gatewright.deploy.export import export as run
     from gatewright.layers.saving import load
 
-    path = Path(f"{model}{ENDINGS[to]}") if out is None else out
-    if path.suffix != ENDINGS[to]:
-        raise ArgumentError(f"--out is {path}; a file of {to} ends in {ENDINGS[to]}")
+    path = Path(f"{model}{ENDINGS[name]}") if out is None else out
+    if path.suffix != ENDINGS[name]:
+        hint = COMPANIONS.get(path.suffix, f"a file of {name} ends in {ENDINGS[name]}")
+        raise ArgumentError(f"--out is {path}; {hint}")
     files = run(
         load(model),
         path,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
-from gatewright.deploy.endings import ENDINGS
-from gatewright.deploy.int8 import check_int8, check_precision, layers_in
+from gatewright.deploy.endings import COMPANIONS, ENDINGS
 from gatewright.deploy.network import exported_network
 from gatewright.deploy.page import page_of
 from gatewright.deploy.torch_module import module_model
@@ -21,19 +22,44 @@ from gatewright.errors import ArgumentError
 from gatewright.exports import c, javascript, python
 from gatewright.exports.network import ExportedNetwork
 from gatewright.exports.onnx import layer_model
-from gatewright.files import check_new_file, write_file
+from gatewright.files import check_new_file, user_path, write_file
+from gatewright.layers.arguments import check_flags
 from gatewright.layers.call_inputs import further_size
+from gatewright.layers.finite import check_finite
+from gatewright.layers.precision import check_int8, check_precision, in_float32, layers_in
 from gatewright.layers.recurrent import Recurrent
 from gatewright.names import did_you_mean
+from gatewright.tasks.labelled import Labelled
+from gatewright.training.ensemble import Ensemble
 from gatewright.training.model import Model
 
-#: By the ending of the file: the texts of all files of that language, and whether they can show
-#: every named value.
-WRITERS: Mapping[str, tuple[Callable[[ExportedNetwork], dict[str, str]], bool]] = MappingProxyType(
+#: By the ending of the file: the texts of all files of that language.
+WRITERS: Mapping[str, Callable[[ExportedNetwork], dict[str, str]]] = MappingProxyType(
+    {".c": c.source_files, ".js": javascript.source_files, ".py": python.source_files}
+)
+
+#: The endings of the files that each option is for; those that are not here are for all.
+OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        ".c": (c.source_files, False),
-        ".js": (javascript.source_files, True),
-        ".py": (python.source_files, True),
+        "example": (".onnx",),
+        "dynamic_shapes": (".onnx",),
+        "streaming": (".c", ".js", ".py", ".onnx"),
+        "lengths": (".onnx",),
+        "network_only": (".c", ".js", ".py", ".onnx"),
+        "values": (".js", ".py"),
+        "data": (".html",),
+    }
+)
+
+#: Modules that a file of Python would hide from the program, and from NumPy, which it imports.
+_MODULES = frozenset({*sys.stdlib_module_names, "numpy"})
+#: Headers of C, which the header of a program would hide from other sources.
+_HEADERS = frozenset(
+    {
+        *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits"),
+        *("locale", "math", "setjmp", "signal", "stdalign", "stdarg", "stdatomic", "stdbool"),
+        *("stddef", "stdint", "stdio", "stdlib", "stdnoreturn", "string", "tgmath", "threads"),
+        *("time", "uchar", "wchar", "wctype"),
     }
 )
 
@@ -95,22 +121,36 @@ def export(
 
     Raises:
         ArgumentError: if the model cannot be exported, the ending or the precision is none of
-            these, or a file exists.
+            these, an option is not for the model or the language, or a file exists.
+        ModelError: if weights are not finite.
     """
-    path, int8 = Path(path), check_precision(precision)
+    path, int8 = user_path(path), check_precision(precision)
+    check_flags(streaming=streaming, network_only=network_only, values=values, overwrite=overwrite)
+    if lengths is not None:
+        check_flags(lengths=lengths)
+    _check_path(path)
+    options = {
+        "example": example,
+        "dynamic_shapes": dynamic_shapes,
+        "streaming": streaming,
+        "lengths": lengths,
+        "network_only": network_only,
+        "values": values,
+        "data": data,
+    }
+    _check_options(path, options)
+    if isinstance(model, Recurrent | Model):
+        check_finite(model)
+        model = in_float32(model)
     if path.suffix == ".html":
         if int8:
-            raise ArgumentError("precision is int8; the page computes in float64: leave it out")
+            raise ArgumentError(
+                "precision (--precision) is int8; the page computes in float64: leave it out"
+            )
         check_new_file(path, overwrite=overwrite)
         write_file(path, page_of({path.stem: model}, data).html.encode(), overwrite=overwrite)
         return [path]
-    if data is not None:
-        raise ArgumentError(f"data is for a page, a .html file; leave it out for {path}")
     if path.suffix == ".onnx":
-        if values:
-            raise ArgumentError(
-                "values is True; an ONNX model shows its outputs only: leave it out"
-            )
         check_new_file(path, overwrite=overwrite)
         content = onnx_bytes(
             model,
@@ -124,26 +164,13 @@ def export(
         )
         write_file(path, content, overwrite=overwrite)
         return [path]
-    if path.suffix not in WRITERS:
-        endings = list(ENDINGS.values())
-        nearest = did_you_mean(path.suffix, endings)
+    network = _network(model, _name(path), int8=int8, values=values, network_only=network_only)
+    if streaming and not network.streams:
         raise ArgumentError(
-            f"the ending of {path} is {path.suffix!r}; {nearest}expected {', '.join(endings)}"
+            "streaming (--streaming) is True, and the network cannot answer event by event: "
+            f"{network.chains.why_not_stream}; leave it out"
         )
-    if lengths:
-        raise ArgumentError(
-            f"lengths is True; a {path.suffix} file reads one sequence at a time: leave it out"
-        )
-    if example is not None or dynamic_shapes is not None:
-        raise ArgumentError(f"example and dynamic_shapes are for .onnx; leave them out of {path}")
-    write, shows_values = WRITERS[path.suffix]
-    if values and not shows_values:
-        raise ArgumentError(
-            f"values is True, and a {path.suffix} file has no place for every value of a step; "
-            "export to .js or .py, or leave values out"
-        )
-    options = {"values": values, "network_only": network_only}
-    files = write(_network(model, _name(path), int8=int8, **options))
+    files = WRITERS[path.suffix](replace(network, stem=path.stem))
     targets = {path.with_suffix(ending): text for ending, text in files.items()}
     for target in targets:
         check_new_file(target, overwrite=overwrite)
@@ -152,10 +179,62 @@ def export(
     return list(targets)
 
 
+def _check_path(path: Path) -> None:
+    """Refuse a file of no language, or one that its language could not read by its name.
+
+    Raises:
+        ArgumentError: with the reason.
+    """
+    endings = list(ENDINGS.values())
+    if path.suffix not in endings:
+        hint = COMPANIONS.get(path.suffix)
+        expected = f"{did_you_mean(path.suffix, endings)}expected {', '.join(endings)}"
+        raise ArgumentError(f"the ending of {path} is {path.suffix!r}; {hint or expected}")
+    # On some file systems, Math.h is math.h.
+    stem = path.stem.casefold()
+    if path.suffix == ".py" and stem in _MODULES:
+        raise ArgumentError(
+            f"{path.name} would hide the module {stem}, which programs import; name another file"
+        )
+    if path.suffix == ".c" and stem in _HEADERS:
+        raise ArgumentError(
+            f"{path.name} needs a header {path.stem}.h, and C has one of that name; "
+            "name another file"
+        )
+    if path.suffix == ".c" and re.search(r'["\\\x00-\x1f\x7f]|\?\?', path.stem):
+        raise ArgumentError(
+            f"the name {path.name!r} cannot be included in C; name a file without quotation marks, "
+            "backslashes, ?? and line breaks"
+        )
+
+
+def _check_options(path: Path, options: Mapping[str, Any]) -> None:
+    """Refuse options that are not for the language of a file.
+
+    Raises:
+        ArgumentError: naming the first of them.
+    """
+    for name, value in options.items():
+        if value is None or value is False or path.suffix in OPTIONS[name]:
+            continue
+        *others, last = OPTIONS[name]
+        endings = f"{', '.join(others)} and {last}" if others else last
+        raise ArgumentError(f"{_option(name)} is for {endings} files; leave it out for {path}")
+
+
+def _option(name: str) -> str:
+    """The name of an option, and that of the command line where it has one."""
+    if name in ("example", "dynamic_shapes", "lengths"):
+        return name
+    return f"{name} (--{name.replace('_', '-')})"
+
+
 def _network(model: Any, name: str, *, int8: bool, **options: bool) -> ExportedNetwork:
     """The network of a program, with answers that were recorded in its own precision."""
     if not isinstance(model, nn.Module):
         return exported_network(model, name, **options)  # refuses it
+    if options["network_only"]:
+        _refuse_network_only(model)
     with layers_in(model, int8=int8):
         network = exported_network(model, name, **options)
     return network.in_int8() if int8 else network
@@ -179,8 +258,8 @@ def onnx_bytes(
     """
     if int8 and not isinstance(model, Recurrent):
         raise ArgumentError(
-            "precision is int8, which ONNX takes for layers; export the model's layers, "
-            "gw.export(model.recurrent, path, precision='int8'), or write a .c, .js or .py file"
+            "precision (--precision) is int8, which ONNX takes for layers; "
+            + _layers_instead(model, "precision='int8'")
         )
     _check_packages(for_torch=not isinstance(model, Recurrent) or example is not None)
     if example is not None and isinstance(model, nn.Module) and not isinstance(model, Model):
@@ -189,10 +268,16 @@ def onnx_bytes(
     elif isinstance(model, Model):
         if streaming:
             raise ArgumentError(
-                "streaming takes one step of a layer, and a trained model reads whole sequences in "
-                "ONNX; export its layers, gw.export(model.recurrent, path, streaming=True), or "
-                "write a .c, .js or .py file"
+                "streaming (--streaming) takes one step of a layer, and a trained model reads "
+                f"whole sequences in ONNX; {_layers_instead(model, 'streaming=True')}"
             )
+        if lengths and not isinstance(model.task, Labelled):
+            raise ArgumentError(
+                f"lengths is True, and the task {model.task.kind} has no input with the steps of "
+                "each sequence; leave it out"
+            )
+        if network_only:
+            _refuse_network_only(model)
         has_example = example is not None or dynamic_shapes is not None
         _refuse(model, example=has_example)
         written = whole_model(model, lengths=lengths is not False, network_only=network_only)
@@ -208,6 +293,32 @@ def onnx_bytes(
         )
     content: bytes = written.SerializeToString()
     return content
+
+
+def _layers_instead(model: Any, option: str) -> str:
+    """Name what to export instead of a whole model, for an option that ONNX has for layers."""
+    other = "write a .c, .js or .py file"
+    if not isinstance(model, Model) or model.recurrent is None:
+        return other
+    if isinstance(model, Ensemble):
+        return (
+            f"export the layers of each of its {len(model.members)} networks, "
+            f"gw.export(model.members[0].recurrent, path, {option}) and so on, or {other}"
+        )
+    return f"export the model's layers, gw.export(model.recurrent, path, {option}), or {other}"
+
+
+def _refuse_network_only(model: Any) -> None:
+    """Refuse to leave out the counts of a model that is no text.
+
+    Raises:
+        ArgumentError: if it is none.
+    """
+    if not isinstance(model, Model) or model.task.symbols is None:
+        raise ArgumentError(
+            "network_only (--network-only) leaves out the counts of a text model, and this is "
+            "none; leave it out"
+        )
 
 
 def _check_packages(*, for_torch: bool) -> None:

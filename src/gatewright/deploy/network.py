@@ -64,7 +64,7 @@ def exported_network(
         )
     if values and not network.streams:
         raise ArgumentError(
-            "values is True, and the network has no single step to show the values of: "
+            "values (--values) is True, and the network has no single step to show the values of: "
             f"{network.chains.why_not_stream}; leave values out"
         )
     return network
@@ -77,7 +77,6 @@ def _network_of_model(model: Model, name: str, values: bool, network_only: bool)
             "exported; export its network without them: gw.export(model, path, "
             "network_only=True) (--network-only). Its probabilities are then less exact"
         )
-    model.check_weights()
     task: Any = model.task
     chains = chains_of(model, values=values)
     further, notes = _inputs(task)
@@ -126,7 +125,7 @@ def _inputs(task: Any) -> tuple[list[Array], tuple[str, ...]]:
         return [], tuple(notes)
     notes.append(
         f"known: the values of {_listed(task.known)} at each of the {task.horizon} steps that "
-        "follow the event, step by step."
+        "follow the event, step by step: all of the first step, then all of the second."
     )
     if task.calendar:
         notes.append(f"Of the calendar: {_listed(task.calendar)}, as `read` computes them.")

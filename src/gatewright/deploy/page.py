@@ -12,6 +12,7 @@ import torch
 from gatewright.cells import ALIASES, CELLS
 from gatewright.deploy.stages import chains_of
 from gatewright.errors import ArgumentError, SizeError
+from gatewright.layers.precision import in_float32
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.saving import load
 from gatewright.page.document import page_document
@@ -39,6 +40,7 @@ def document_of(
         ArgumentError: if the models do not go together, or have no recurrent layers.
         DataError: if the data do not fit.
     """
+    models = {title: in_float32(model) for title, model in models.items()}
     return page_document(models, data, chains=chains_of, count=count, curves=curves)
 
 

@@ -68,7 +68,6 @@ def whole_model(model: Model, *, lengths: bool = True, network_only: bool = Fals
     Raises:
         ArgumentError: if the model is mixed with counts of its training text.
     """
-    model.check_weights()
     if model.completion is not None:
         if not network_only:
             raise ArgumentError(

@@ -451,7 +451,7 @@ def source(network: ExportedNetwork) -> str:
     body += _run(network)
     text = joined(body)
     parts = [
-        f'#include "{network.name}.h"\n\n#include <math.h>',
+        f'#include "{network.stem or network.name}.h"\n\n#include <math.h>',
         functions(text),
         joined(_constants(network)),
         joined(_reset(network)) if network.streams else "",

@@ -75,6 +75,16 @@ function erf(x) {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * total;
 }
 """,
+    "flat": """\
+// The numbers of `rows` rows, which may be one row already.
+function flat(values, rows, columns) {
+  if (values[0]?.length === undefined) return values;
+  if (values.length !== rows || Array.from(values).some((row) => row.length !== columns)) {
+    throw new RangeError(`expected ${rows} rows of ${columns} numbers`);
+  }
+  return Array.from(values).flatMap((row) => Array.from(row));
+}
+""",
     "product": """\
 // y = W x from positions of the arrays on, the rows of W one after another.
 function product(y, yStart, w, wStart, x, xStart, rows, columns) {
@@ -191,12 +201,15 @@ def _further(network: ExportedNetwork) -> str:
 
 def types(network: ExportedNetwork) -> str:
     """The types of the module, for TypeScript."""
-    further = "".join(f", {array.name}: ArrayLike<number>" for array in network.further)
+    numbers = "ArrayLike<number>"
+    if network.forecast is not None:
+        numbers = f"{numbers} | {numbers}[]"
+    further = "".join(f", {array.name}: {numbers}" for array in network.further)
     event = "number" if network.symbols else "ArrayLike<number>"
-    run_further = "".join(f", {array.name}: ArrayLike<number>[]" for array in network.further)
+    run_further = "".join(f", {array.name}: ({numbers})[]" for array in network.further)
     whole_further = further if network.forecast is not None else run_further
     answer = "Float64Array" if network.chains.answers_once else "Float64Array[]"
-    several = "".join(f", {array.name}: ArrayLike<number>[][]" for array in network.further)
+    several = "".join(f", {array.name}: ({numbers})[][]" for array in network.further)
     if network.forecast is not None:
         several = run_further
     stream = f"""
@@ -340,6 +353,7 @@ def _run(network: ExportedNetwork) -> Iterator[str]:
     forecast = network.forecast
     least = 1 if forecast is None else forecast.steps
     yield f"export function run(xs{_further(network)}) {{"
+    yield from _flat(network)
     yield f"  if (xs.length < {least}) {{"
     yield f"    throw new RangeError(`${{xs.length}} steps; expected at least {least}`);"
     yield "  }"
@@ -394,6 +408,13 @@ def _answer(network: ExportedNetwork, *, whole: bool) -> Iterator[str]:
     yield "return x;"
 
 
+def _flat(network: ExportedNetwork) -> Iterator[str]:
+    """The line that lets the values known ahead come as rows, one for each step."""
+    if network.forecast is not None and network.further:
+        horizon, size = network.forecast.horizon, network.further[0].size
+        yield f"  known = flat(known, {horizon}, {size // horizon});"
+
+
 def _checks(network: ExportedNetwork) -> Iterator[str]:
     """The lines that refuse inputs of other lengths, and numbers that are no symbol."""
     lengths = [("x", network.input_size), *((a.name, a.size) for a in network.further)]
@@ -427,6 +448,7 @@ def _create(network: ExportedNetwork) -> Iterator[str]:
                 yield f"    stream.state.{name} = {_row_of(start)};"
     yield "  };"
     yield f"  stream.step = (x{further}) => {{"
+    yield from _indented(_flat(network))
     yield f"    check(x{further});"
     if network.counts_steps:
         yield "    stream.state.steps[0] += 1;"

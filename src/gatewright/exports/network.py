@@ -84,6 +84,7 @@ class ExportedNetwork:
         records: Sequences that the exported text is checked with.
         labels: The names of the outputs, where they have some; of a text, its symbols.
         notes: Further lines for the head of the file, such as the names of the channels.
+        stem: The name of the file without its ending, where that is not `name`.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ExportedNetwork:
     output: str = "the output of the highest layer"
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    stem: str = ""
 
     @property
     def input_size(self) -> int:

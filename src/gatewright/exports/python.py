@@ -331,8 +331,16 @@ def _checks(network: ExportedNetwork, leading: str) -> Iterator[str]:
     lengths = [("x", network.input_size), *((a.name, a.size) for a in network.further)]
     for name, size in lengths[network.symbols is not None :]:
         yield f"{name} = np.asarray({name}, np.float32)"
-        yield f"if {name}.shape[-1:] != ({size},):"
         expected = f"({leading if name == 'x' else '...'}, {size})"
+        if name == "known" and network.forecast is not None:
+            horizon = network.forecast.horizon
+            rows = f"({horizon}, {size // horizon})"
+            # With one step ahead, a batch of rows has the same last axes.
+            axes = f" and known.ndim > x.ndim - {int(leading == 'steps')}" if horizon == 1 else ""
+            yield f"if known.shape[-2:] == {rows}{axes}:"
+            yield f"    known = known.reshape(*known.shape[:-2], {size})"
+            expected = f"(..., {horizon}, {size // horizon}) or {expected}"
+        yield f"if {name}.shape[-1:] != ({size},):"
         yield f'    raise ValueError(f"{name} has shape {{{name}.shape}}; expected {expected}")'
     if network.symbols is not None:
         yield "x = np.asarray(x)"

@@ -12,6 +12,8 @@ from gatewright.data import read
 from gatewright.designs.masks import last_step
 from gatewright.designs.network import SequenceNetwork
 from gatewright.errors import ModelError
+from gatewright.layers.finite import check_finite
+from gatewright.layers.precision import check_precision, layers_in
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.saving import describe, rebuild, saveable
 from gatewright.schema import mismatch, typed_fields
@@ -205,17 +207,30 @@ class Model(nn.Module):
         Raises:
             ModelError: with the name of the first such weight.
         """
-        for name, tensor in self.state_dict().items():
-            if not tensor.isfinite().all():
-                raise ModelError(
-                    f"{name} of the model holds values that are not finite numbers; expected "
-                    "trained weights: load the model again, or train it again"
-                )
+        check_finite(self)
 
-    def predict(self, data: Any) -> Any:
-        """Predict for new data, in the form that the class of the task describes."""
+    def predict(self, data: Any, *, precision: str | None = None) -> Any:
+        """Predict for new data, in the form that the class of the task describes.
+
+        >>> import gatewright as gw
+        >>> model = gw.load("wake_word")                                    # doctest: +SKIP
+        >>> model.predict(recordings, precision="int8")                     # doctest: +SKIP
+
+        Args:
+            data: What `read` gives, of the kind that the model was trained on.
+            precision: "float32", or "int8": the recurrent layers of all its networks compute as an
+                export in int8 does (docs/int8.md). Without it, each runs on its own backend.
+
+        Raises:
+            ArgumentError: if there is no such precision.
+            ModelError: if weights are not finite.
+            DataError: if the data do not fit the model.
+        """
         self.check_weights()
-        return self.task.predict(self, data)
+        if precision is None:
+            return self.task.predict(self, data)
+        with layers_in(self, int8=check_precision(precision)):
+            return self.task.predict(self, data)
 
     def sample(
         self,

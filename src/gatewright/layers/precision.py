@@ -1,22 +1,26 @@
-"""Layers and models that compute in a precision for a while, so that answers can be recorded."""
+"""Layers and models that compute in a precision for a while."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import torch
+from torch import nn
 
 from gatewright.backends.int8 import check_columns
 from gatewright.errors import ArgumentError
 from gatewright.layers.recurrent import Recurrent
 from gatewright.names import did_you_mean
 
-#: The precisions of an exported program.
+#: The precisions of a prediction and of an exported program.
 PRECISIONS = ("float32", "int8")
 
 
 def check_precision(precision: str) -> bool:
-    """Tell if a program is to have products in int8.
+    """Tell if products are to be in int8.
 
     Raises:
         ArgumentError: if there is no such precision.
@@ -24,7 +28,7 @@ def check_precision(precision: str) -> bool:
     if precision not in PRECISIONS:
         hint = did_you_mean(str(precision), PRECISIONS)
         if precision == "bfloat16":
-            hint = "programs in bfloat16 are not there yet; "
+            hint = "bfloat16 is not there yet; "
         raise ArgumentError(f"precision is {precision!r}; {hint}expected {' or '.join(PRECISIONS)}")
     return precision == "int8"
 
@@ -58,3 +62,15 @@ def layers_in(model: Any, *, int8: bool) -> Iterator[None]:
     finally:
         for layer, backend in zip(layers, backends, strict=True):
             layer.backend = backend
+
+
+def in_float32(model: Any) -> Any:
+    """A model in float32 on the CPU, as programs and pages hold its numbers; a copy if it is not.
+
+    What is no module stays as it is.
+    """
+    if not isinstance(model, nn.Module):
+        return model
+    if all(p.dtype == torch.float32 and p.device.type == "cpu" for p in model.parameters()):
+        return model
+    return copy.deepcopy(model).to("cpu", torch.float32)
