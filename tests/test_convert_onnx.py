@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 import gatewright as gw
 from example_count import example_count
+from gatewright.deploy.incoming.onnx_constants import OnnxConstants
+from gatewright.deploy.incoming.onnx_file import _NodeReader
 from gatewright.deploy.incoming.reverse_layer import ReverseLayer
 from gatewright.errors import ArgumentError, GatewrightError, ModelError, SizeError
 from tolerances import close
@@ -333,6 +336,108 @@ def test_a_chain_that_grows_without_end_is_refused(tmp_path: Path):
     model.graph.initializer.append(numpy_helper.from_array(zeros, "zeros"))
     with pytest.raises(ModelError, match="take too much memory"):
         converted(model, tmp_path)
+
+
+def computed_w(*before: Any, **stored: Array) -> ModelProto:
+    """A model whose W is the result of nodes."""
+    weights = {"W": "made", "R": np.ones((1, H, H), np.float32)}
+    model = node_model("RNN", weights=weights, before=before)
+    for name, array in stored.items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    return model
+
+
+BOMBS: dict[str, Callable[[], ModelProto]] = {
+    "an operand that is repeated": lambda: computed_w(
+        helper.make_node("Concat", ["W0"] * 2000, ["made"], axis=0), W0=np.ones((1, 64, 256), "f4")
+    ),
+    "operands of two types": lambda: computed_w(
+        helper.make_node("Concat", [*["W0"] * 600, "W1"], ["made"], axis=0),
+        W0=np.ones((65536, 1), "i1"),
+        W1=np.ones((1, 1), "f8"),
+    ),
+    "a sum of a row and a column": lambda: computed_w(
+        helper.make_node("Add", ["W0", "W1"], ["made"]),
+        W0=np.ones((1, 9000), "f4"),
+        W1=np.ones((9000, 1), "f4"),
+    ),
+    "a scale for each place of an axis of one": lambda: computed_w(
+        helper.make_node("DequantizeLinear", ["W0", "W1"], ["made"], axis=1),
+        W0=np.ones((9000, 1), "i1"),
+        W1=np.ones(9000, "f4"),
+    ),
+    "a scale for blocks": lambda: changed_opset(
+        computed_w(
+            helper.make_node("DequantizeLinear", ["W0", "W1"], ["made"], axis=1, block_size=10**7),
+            W0=np.ones((2, 2), "i1"),
+            W1=np.ones((2, 1), "f4"),
+        )
+    ),
+}
+
+
+def changed_opset(model: ModelProto) -> ModelProto:
+    """The same model with version 21 of the operators, the first that has blocks."""
+    model.opset_import[0].version = 21
+    return model
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_result_that_is_too_large_is_not_computed(name: str, tmp_path: Path):
+    with pytest.raises(ModelError, match="take too much memory"):
+        converted(BOMBS[name](), tmp_path)
+
+
+def test_all_graphs_of_a_file_have_one_budget():
+    model = computed_w(W0=np.ones((16384, 1), np.float32))
+    node = helper.make_node("Concat", ["W0"] * 32, ["made"], axis=0)
+    branch = helper.make_graph([node], "branch", [], [])
+    outer = OnnxConstants(model.graph, Path("peer.onnx"), 17)
+    inner = [OnnxConstants(branch, outer.file, outer.opset, outer) for _ in range(40)]
+    with pytest.raises(ModelError, match="take too much memory"):
+        for constants in inner:
+            constants.value("made")  # 2 MB
+
+
+def test_texts_are_no_numbers(tmp_path: Path):
+    """NumPy pads all texts to the longest, so a few bytes of a file could take gigabytes."""
+    texts = helper.make_tensor("W0", TensorProto.STRING, [3, 1], [b"x" * 9, b"", b""])
+    model = computed_w(helper.make_node("Identity", ["W0"], ["made"]))
+    model.graph.initializer.append(texts)
+    with pytest.raises(ModelError, match="the tensor W0 has texts; expected numbers"):
+        converted(model, tmp_path)
+    cast = helper.make_node("Cast", ["W0"], ["made"], to=TensorProto.STRING)
+    with pytest.raises(ModelError, match="expected numbers"):
+        converted(computed_w(cast, W0=np.ones((2, 2), "f4")), tmp_path)
+    constant = helper.make_node("Constant", [], ["made"], value_strings=[b"x" * 9, b""])
+    with pytest.raises(ArgumentError, match="expected a constant"):
+        converted(computed_w(constant), tmp_path)
+
+
+def test_a_file_that_many_tensors_share_is_read_in_bounds(tmp_path: Path):
+    (tmp_path / "w.bin").write_bytes(bytes(1 << 20))
+    names = [f"w{number}" for number in range(140)]
+    model = computed_w(helper.make_node("Concat", names, ["made"], axis=0))
+    for name in names:
+        tensor = model.graph.initializer.add(name=name, dims=[1 << 18, 1], data_type=1)
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="w.bin")
+    with pytest.raises(ModelError, match="take too much memory"):
+        converted(model, tmp_path)
+
+
+def test_rows_of_a_start_are_compared_before_they_are_spread():
+    """A start (1, rows, 1), spread over the units, would take 400 MB here."""
+    graph = node_model("RNN").graph
+    reader = _NodeReader(graph.node[0], "peer", OnnxConstants(graph, Path("peer.onnx"), 17))
+    rows = np.ones((1, 20000, 1), np.float32)
+    tracemalloc.start()
+    start = reader._start("initial_h", rows, 20000)
+    rows[0, -1] = 0
+    assert reader._start("initial_h", rows, 20000) is None
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert start is not None and start.shape == (1, 20000) and peak < 1 << 20
 
 
 def repeated(source: str) -> Any:

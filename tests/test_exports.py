@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import keyword
+import linecache
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,10 @@ from exported import (
 )
 from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError
+from gatewright.exports import c, javascript, python
+from gatewright.exports.input_names import printed_names
 from gatewright.exports.network import ExportedNetwork, network_of_layer
+from gatewright.language.signature import RESERVED
 from random_cells import Program, build, programs
 from whole_models import model_of
 
@@ -143,6 +150,87 @@ def test_a_state_that_is_put_back() -> None:
     stream.state = state
     np.testing.assert_array_equal(stream.run(x[20:]), rest)
     assert off(rest, network.records[0].outputs[20:]) < LIMIT
+
+
+# Further inputs with names that the programs use.
+def cell_with_inputs(names: Sequence[str]) -> type[gw.Cell]:
+    """A cell whose every further input has an effect of its own."""
+    total = " + ".join(f"{k + 1} * {name}" for k, name in enumerate(names))
+    text = f"""
+class Odd(gw.Cell):
+    sizes = {dict.fromkeys(names, 1)}
+
+    def step(cell, event, unit, *, {", ".join(names)}):
+        return gw.state(unit=gw.tanh(gw.linear(event, unit) + 0.01 * ({total})))
+"""
+    scope: dict[str, Any] = {"gw": gw}
+    source = f"<cell of {len(names)} inputs>"
+    linecache.cache[source] = (len(text), None, text.splitlines(keepends=True), source)
+    exec(compile(text, source, "exec"), scope)
+    return scope["Odd"]
+
+
+def network_with_inputs(names: Sequence[str], name: str = "m", **options: Any) -> ExportedNetwork:
+    torch.manual_seed(0)
+    layer = gw.Recurrent(cell_with_inputs(names), 2, 3, backend="reference", **options)
+    return network_of_layer(layer, name)
+
+
+def identifiers(network: ExportedNetwork) -> set[str]:
+    """All names in the exported texts, without comments and literals."""
+    texts = [*c.source_files(network).values(), *javascript.source_files(network).values()]
+    texts = [re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.DOTALL) for text in texts]
+    texts.append(re.sub(r'""".*?"""|#[^\n]*', "", python.source(network), flags=re.DOTALL))
+    text = re.sub(r'"[^"\n]*"|`[^`]*`', "", "\n".join(texts))
+    return set(re.findall(r"(?<![\w.])[A-Za-z_]\w*", text))
+
+
+def test_inputs_may_have_names_that_a_program_uses(tmp_path: Path) -> None:
+    """Each name of the text, and keywords, as an input: programs compute what the layer does."""
+    plain = network_with_inputs(["dt"], num_layers=2)
+    both = network_with_inputs(["dt"], bidirectional=True)
+    issue = "INPUT OUTPUT input Test h WORKSPACE y steps workspace size_t NAN int float double"
+    issue += " static restrict var function xs stream np PI l0_dt M_PI matrix_1 int8_t Dt linux"
+    names = {*identifiers(plain), *identifiers(both), *issue.split()} - {"dt"}
+    names -= {*keyword.kwlist, *RESERVED, "gw", "event", "unit", "cell", "self"}
+    names = {name for name in names if not name.startswith("__")}
+    assert {"m_run", "l0_matrix_1", "enumerate", "let", "steps", "M_H", "t"} <= names
+    for options in ({"num_layers": 2}, {"bidirectional": True}):
+        network = network_with_inputs(sorted(names), **options)
+        assert worst(network, from_python(network)) < LIMIT
+        if NODE is not None:
+            assert worst(network, from_javascript([network], tmp_path)["m"]) < LIMIT
+        if GCC is not None:
+            run_replay(network, tmp_path, "-O0")
+            run_replay(network, tmp_path, "-O0", "-std=gnu99")
+
+
+def test_an_input_that_is_called_differently_is_noted(tmp_path: Path) -> None:
+    layer = gw.Recurrent(cell_with_inputs(["INPUT", "steps", "fine", "FINE"]), 2, 3)
+    gw.export(layer, tmp_path / "m.c")
+    header = (tmp_path / "m.h").read_text()
+    assert "#define M_INPUT 2\n" in header and "#define M_INPUT_STEPS 1\n" in header
+    assert "The input INPUT of the cell is called input_INPUT here." in header
+    assert "The input FINE of the cell is called input_FINE here." in header
+    assert "called fine" not in header and "const float *fine," in header
+
+
+@pytest.mark.parametrize("name", ["x", "y", "unit_in", "unit_out"])
+def test_an_input_with_the_name_of_another_value_is_refused_in_onnx(
+    name: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    layer = gw.Recurrent(cell_with_inputs(["dt", name]), 2, 3)
+    with pytest.raises(ArgumentError, match=f"further input {name} has the name of another"):
+        gw.export(layer, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_inputs_are_found_in_any_program() -> None:
+    for name in ("m", "input", "input_input", "l0", "int8", "h"):
+        for text in ("PI", "MAX", "run", "state", "input", "_", "__x", "l0_x", "gw_exp", "size_t"):
+            printed = printed_names([text, text.swapcase(), f"input_{text}"], name)
+            assert len({new.upper() for new in printed.values()}) == len(printed), printed
 
 
 @pytest.mark.parametrize("kind", ["tag", "text"])

@@ -252,6 +252,37 @@ def test_no_body_makes_the_server_fail(tag: httpx.Client, caplog: pytest.LogCapt
     assert set(statuses) <= {200, 400, 422} and caplog.text == "", statuses
 
 
+def test_half_of_a_surrogate_pair_is_no_failure(
+    tag: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """JSON can escape it, and UTF-8 cannot encode it: refusals repeat it, answers in CSV cannot."""
+    stream = f"/streams/{tag.post('/streams').json()['id']}"
+    for message in (
+        rb'"\ud800"',
+        rb'{"\ud800": 1}',
+        rb'{"events": "\ud800"}',
+        rb'{"events": ["\ud800"]}',
+        rb'{"events": [[1, "\ud800"]]}',
+        rb'{"events": [{"force": 1, "\ud800": 2}]}',
+        b'{"events": ["\xed\xa0\x80"]}',
+    ):
+        refused(tag.post(stream, content=message, headers=JSON), 422)
+    row = rb'{"id": "\ud800", "time": 0, "force": 0.5, "angle": 2}'
+    for record in (
+        row,
+        row.replace(b'"angle"', rb'"\udfff"'),
+        row.replace(b"2}", rb'"\udfff"}'),
+        row.replace(b"0,", rb'"\udfff",'),
+    ):
+        for accept in ("application/json", "text/csv"):
+            headers = {**JSON, "Accept": accept}
+            answer = tag.post("/predict", content=b"[%b]" % record, headers=headers)
+            if answer.status_code != 200:
+                refused(answer, 422)
+    refused(tag.post("/predict", content=b"[%b]" % row, headers=headers), 422, "CSV cannot have")
+    assert caplog.text == ""
+
+
 # Streams.
 def test_a_stream_by_requests(tag: httpx.Client) -> None:
     opened = tag.post("/streams")
@@ -454,17 +485,19 @@ def test_only_the_loopback_is_served_without_a_token(tag: httpx.Client) -> None:
         refused(tag.get("/health", headers={"Host": host}), 403, "the Host is")
     own = {"Origin": str(tag.base_url).rstrip("/")}
     assert tag.get("/health", headers=own).status_code == 200
-    for origin in ("https://evil.example", "null", f"http://localhost:{port}"):
+    foreign = ("https://evil.example", "null", f"http://localhost:{port}", "http://[", "http://[x]")
+    for origin in foreign:
         refused(tag.post("/streams", headers={"Origin": origin}), 403, "the Origin is")
     answer = tag.get("/health", headers=own)
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
-    async def from_a_page() -> int:
+    async def from_a_page(origin: str) -> int:
         with pytest.raises(websockets.InvalidStatus) as status:
-            await socket_of(tag, origin="https://evil.example")
+            await socket_of(tag, origin=origin)
         return status.value.response.status_code
 
-    assert asyncio.run(from_a_page()) == 403
+    for origin in foreign:
+        assert asyncio.run(from_a_page(origin)) == 403
 
 
 def test_a_token_is_required_where_there_is_one(folder: Path) -> None:

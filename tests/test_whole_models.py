@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +15,18 @@ from exported import (
     GCC,
     LIMIT,
     NODE,
+    STRICT,
     from_javascript,
     from_python,
     python_scope,
     run_replay,
     worst,
+    write_c,
 )
 from gatewright.deploy.network import exported_network
 from gatewright.designs.design import DESIGNS
 from gatewright.errors import ArgumentError
+from gatewright.exports import c
 from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork
 from gatewright.layers.precision import layers_in
 from gatewright.training.ensemble import Ensemble
@@ -51,6 +56,49 @@ def test_as_javascript(networks: dict[str, ExportedNetwork], tmp_path: Path) -> 
 @pytest.mark.parametrize("name", MODELS)
 def test_as_c(name: str, networks: dict[str, ExportedNetwork], tmp_path: Path) -> None:
     run_replay(networks[name], tmp_path, "-O0", "-Wconversion")
+
+
+@pytest.mark.skipif(GCC is None, reason="gcc is not installed")
+def test_c_reads_and_writes_nothing_of_too_few_steps(
+    networks: dict[str, ExportedNetwork], tmp_path: Path
+) -> None:
+    """All pointers but that of the answer are null here."""
+    names = ["classify", "pooled", "segments", "known"]
+    calls = []
+    for name in names:
+        network = networks[name]
+        few = 0 if network.forecast is None else network.forecast.steps - 1
+        arguments = ", ".join("0" * (1 + len(network.further)))
+        calls += [
+            f"{name}_run({arguments}, {steps}, 0, y);" for steps in {-(2**31) + 1, -1, 0, few}
+        ]
+        write_c(network, tmp_path)
+    (tmp_path / "main.c").write_text(f"""
+{"".join(f'#include "{name}.h"' + chr(10) for name in names)}
+int main(void)
+{{
+    float y[1] = {{7.0f}};
+    {" ".join(calls)}
+    return y[0] == 7.0f ? 0 : 1;
+}}
+""")
+    sources = ["main.c", *(f"{name}.c" for name in names)]
+    flags = [*STRICT, "-O0", "-fsanitize=address,undefined", "-o", "main"]
+    command = [str(GCC), *flags, *sources, "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    subprocess.run([tmp_path / "main"], check=True)
+    for name in names:
+        assert "With fewer steps, nothing is written." in (tmp_path / f"{name}.h").read_text()
+
+
+def test_no_index_of_c_counts_numbers_of_all_steps_in_int(
+    networks: dict[str, ExportedNetwork],
+) -> None:
+    texts = {name: c.source_files(network)[".c"] for name, network in networks.items()}
+    programs = {name: text.split("_TEST\n")[0] for name, text in texts.items()}
+    assert any("k < (size_t)steps * " in text for text in programs.values())
+    for name, text in programs.items():
+        assert not re.search(r"(?<!\(size_t\))\bsteps \* ", text), name
 
 
 @pytest.mark.skipif(NODE is None or GCC is None, reason="node or gcc is not installed")

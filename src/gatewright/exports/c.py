@@ -372,12 +372,12 @@ def _usage(network: ExportedNetwork) -> Iterator[str]:
         if network.forecast is not None:
             yield f"The answer is NAN until {network.forecast.steps} events have been read."
         yield ""
-    least = 1 if network.forecast is None else network.forecast.steps
+    least = _least_steps(network)
     event = "the number of a symbol" if network.symbols else f"{upper}_INPUT numbers"
     several = f"at least {least} steps" if least > 1 else "one or more steps"
     yield f"A whole sequence: {name}_run({_run_arguments(network)}), where x has {event}"
     yield f"for each of {several}. The workspace belongs to the caller, and may have any numbers"
-    yield f"at first: {upper}_WORKSPACE(steps) floats."
+    yield f"at first: {upper}_WORKSPACE(steps) floats. With fewer steps, nothing is written."
     if not network.streams:
         yield f"There is no answer event by event: {network.chains.why_not_stream}."
 
@@ -615,13 +615,14 @@ def _members(
         yield "{"
         if is_row:
             yield f"    float answer[{size}];"
-            count = str(size)
+            count, kind = str(size), "int"
         else:
             yield f"    float *const answer = workspace + (size_t)steps * {workspace_width(chain)};"
-            count = f"steps * {size}"
+            count, kind = f"(size_t)steps * {size}", "size_t"
         yield from indented(lines(chain, "answer"))
         addition = "+=" if position else "="
-        yield from indented(over(count, f"y[k] {addition} answer[k] / {number(len(chains))};"))
+        mean = f"y[k] {addition} answer[k] / {number(len(chains))};"
+        yield from indented(over(count, mean, kind=kind))
         yield "}"
     if network.chains.ending:
         yield from _rows(network, network.chains.ending, "y", "y")
@@ -637,10 +638,18 @@ def _workspace(network: ExportedNetwork) -> int:
 def _run(network: ExportedNetwork) -> Iterator[str]:
     yield f"void {network.name}_run({_run_parameters(network)})"
     yield "{"
+    yield f"    if (steps < {_least_steps(network)}) {{"
+    yield "        return;"
+    yield "    }"
     is_row = network.chains.answers_once
     lines = _members(network, lambda chain, y: _sequence(network, chain, y), is_row=is_row)
     yield from indented(lines)
     yield "}"
+
+
+def _least_steps(network: ExportedNetwork) -> int:
+    """The fewest steps of a sequence that has an answer."""
+    return 1 if network.forecast is None else network.forecast.steps
 
 
 def _sequence(network: ExportedNetwork, chain: Sequence[Stage], y: str) -> Iterator[str]:

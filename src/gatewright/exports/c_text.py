@@ -29,9 +29,13 @@ def constant(name: str, values: Floats) -> Iterator[str]:
     yield "};"
 
 
-def over(size: int | str, *lines: str, index: str = "k") -> Iterator[str]:
-    """A loop of `index` from 0 to `size` - 1."""
-    yield f"for (int {index} = 0; {index} < {size}; {index}++) {{"
+def over(size: int | str, *lines: str, index: str = "k", kind: str = "int") -> Iterator[str]:
+    """A loop of `index` from 0 to `size` - 1.
+
+    Args:
+        kind: The type of the index: `size_t` where a number of steps is multiplied.
+    """
+    yield f"for ({kind} {index} = 0; {index} < {size}; {index}++) {{"
     yield from indented(lines)
     yield "}"
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gatewright.backends.int8 import Int8Matrix
 from gatewright.errors import ArgumentError
+from gatewright.exports.input_names import printed_names
 from gatewright.exports.program import Array, StepProgram, step_program
 from gatewright.exports.stages import (
     Embedding,
@@ -224,9 +225,10 @@ def network_of_layer(layer: Any, name: str, *, values: bool = False) -> Exported
     """
     check_name(name)
     graph = layer.graph
+    names = printed_names(graph.equations.inputs, name)
     further = [
-        Array(further_name, number(graph.inputs[further_name].size, layer.sizes(0)))
-        for further_name in graph.equations.inputs
+        Array(printed, number(graph.inputs[own].size, layer.sizes(0)))
+        for own, printed in names.items()
     ]
     ways = " read from both ends" if layer.bidirectional else ""
     return ExportedNetwork(
@@ -235,17 +237,29 @@ def network_of_layer(layer: Any, name: str, *, values: bool = False) -> Exported
         "Gatewright.",
         chains=Chains(((recurrent_stage(layer, values=values),),)),
         further=further,
-        records=records_of(layer, further),
+        records=records_of(layer, names, further),
+        notes=tuple(
+            f"The input {own} of the cell is called {printed} here."
+            for own, printed in names.items()
+            if own != printed
+        ),
     )
 
 
-def records_of(layer: Any, further: Sequence[Array]) -> list[Recorded]:
-    """Run two sequences of random events through a layer."""
+def records_of(layer: Any, names: Mapping[str, str], further: Sequence[Array]) -> list[Recorded]:
+    """Run two sequences of random events through a layer.
+
+    Args:
+        names: From the layer's name of each further input to that of the program.
+    """
     draw = torch.Generator().manual_seed(0)
     half = RECORDED_STEPS // 2
     kind = next((weight.dtype for weight in layer.parameters()), torch.float32)
     events = torch.randn(half, 2, layer.input_size, generator=draw)
-    inputs = {a.name: torch.rand(half, 2, a.size, generator=draw) for a in further}
+    inputs = {
+        own: torch.rand(half, 2, array.size, generator=draw)
+        for own, array in zip(names, further, strict=True)
+    }
 
     def in_form(rows: torch.Tensor) -> torch.Tensor:
         return (rows.transpose(0, 1) if layer.batch_first else rows).to(kind)
@@ -253,13 +267,13 @@ def records_of(layer: Any, further: Sequence[Array]) -> list[Recorded]:
     was_training = layer.training
     layer.eval()
     with torch.no_grad():
-        output, _ = layer(in_form(events), **{name: in_form(rows) for name, rows in inputs.items()})
+        output, _ = layer(in_form(events), **{own: in_form(rows) for own, rows in inputs.items()})
     layer.train(was_training)
     output = output.transpose(0, 1) if layer.batch_first else output
     return [
         Recorded(
             floats(events[:, row]),
-            {name: floats(rows[:, row]) for name, rows in inputs.items()},
+            {names[own]: floats(rows[:, row]) for own, rows in inputs.items()},
             floats(output[:, row]),
         )
         for row in range(2)

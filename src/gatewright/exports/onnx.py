@@ -8,13 +8,15 @@ i, o, f, c and its peepholes i, o, f; GRU z, r, h.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
+from gatewright.errors import ArgumentError
 from gatewright.exports.onnx_step import (
     IR_VERSION,
     OPSET,
@@ -368,6 +370,7 @@ def layer_model(
     b.node("Identity", y, outputs=["y"])
     for state, value in after.items():
         b.node("Identity", value, outputs=[f"{state}_out"])
+    _check_names(further, b, inputs)
     written_graph = helper.make_graph(b.nodes, name, inputs, outputs, b.constants)
     model = helper.make_model(
         written_graph,
@@ -387,6 +390,22 @@ class StateTensor:
     name: str
     places: int
     units: int
+
+
+def _check_names(further: Iterable[str], b: GraphBuilder, inputs: Sequence[Any]) -> None:
+    """Refuse further inputs with the name of another value of the model.
+
+    Raises:
+        ArgumentError: naming the first of them.
+    """
+    names = Counter(value.name for value in [*inputs, *b.constants])
+    names.update(output for node in b.nodes for output in node.output)
+    for text in further:
+        if names[text] > 1:
+            raise ArgumentError(
+                f"the cell's further input {text} has the name of another value of the ONNX model, "
+                "where a name has to be unique; rename it in the cell's step"
+            )
 
 
 def state_tensors(form: Any) -> list[StateTensor]:

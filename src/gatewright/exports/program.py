@@ -296,8 +296,11 @@ class _ProgramWriter:
         return array
 
     def _new_name(self, stem: str) -> str:
+        """A name that no input or state has: `matrix_1` may be the name of one."""
         self.numbers += 1
-        return f"{self.prefix}{stem}{self.numbers}"
+        name = f"{self.prefix}{stem}{self.numbers}"
+        taken = {*self.graph.inputs, *self.graph.states}
+        return self._new_name(stem) if name.removeprefix(self.prefix) in taken else name
 
     def _local(self, term: Term) -> Array:
         stem = self.names.get(term, "v").replace(".", "_")

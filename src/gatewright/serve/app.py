@@ -42,6 +42,17 @@ REFUSED: dict[str, Any] = {
 log = logging.getLogger("gatewright.serve")
 
 
+class AsciiJSON(JSONResponse):
+    """JSON with escapes for all but ASCII.
+
+    A text of a client's, or a label of a model's, may have half of a surrogate pair, which JSON can
+    escape and UTF-8 cannot encode.
+    """
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 def create_app(service: Service) -> FastAPI:
     """The application of a service; it starts and ends the service with itself.
 
@@ -62,6 +73,7 @@ def create_app(service: Service) -> FastAPI:
         description="Predictions of one trained model, and streams of events with states.",
         docs_url=None,  # FastAPI's page loads its script from another site
         redoc_url=None,
+        default_response_class=AsciiJSON,
         lifespan=lifespan,
         responses={"4XX": REFUSED, "5XX": REFUSED},
     )
@@ -81,15 +93,15 @@ def _answer_errors(app: FastAPI) -> None:
     """Answer every error as JSON: none of a client's making has status 500 or a traceback."""
 
     @app.exception_handler(GatewrightError)
-    def refused(_: Request, error: GatewrightError) -> JSONResponse:
+    def refused(_: Request, error: GatewrightError) -> AsciiJSON:
         return _refused(error)
 
     @app.exception_handler(HTTPException)
-    def no_path(_: Request, error: HTTPException) -> JSONResponse:
+    def no_path(_: Request, error: HTTPException) -> AsciiJSON:
         return _refused(Refusal(error.status_code, NO_PATH.get(error.status_code, error.detail)))
 
     @app.exception_handler(Exception)
-    def failed(_: Request, __: Exception) -> JSONResponse:  # the server prints the traceback
+    def failed(_: Request, __: Exception) -> AsciiJSON:  # the server prints the traceback
         return _refused(Refusal(500, FAILED))
 
 
@@ -185,11 +197,11 @@ def _add_streams(app: FastAPI, service: Service) -> None:
         tags=["streams"],
         openapi_extra=message,
     )
-    async def send(id: str, request: Request) -> JSONResponse:
+    async def send(id: str, request: Request) -> AsciiJSON:
         stream = service.streams().find(id)
         body = await _body(request, service.limits.max_message, service.limits.body_s)
         # Not validated again by the framework, which would take longer than the model.
-        return JSONResponse(await service.send(stream, parse_json(body)))
+        return AsciiJSON(await service.send(stream, parse_json(body)))
 
     @app.delete("/streams/{id}", status_code=204, summary="Close a stream", tags=["streams"])
     async def close_stream(id: str) -> None:
@@ -294,7 +306,7 @@ async def _body(request: Request, max_bytes: int, seconds: float) -> bytes:
     return bytes(chunks)
 
 
-def _refused(error: GatewrightError) -> JSONResponse:
+def _refused(error: GatewrightError) -> AsciiJSON:
     retry_after = error.retry_after if isinstance(error, Refusal) else None
     headers = None if retry_after is None else {"Retry-After": str(retry_after)}
-    return JSONResponse(as_json(error), status_of(error), headers)
+    return AsciiJSON(as_json(error), status_of(error), headers)

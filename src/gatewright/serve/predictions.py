@@ -98,7 +98,14 @@ def _answer(model: Model, work: PredictionWork) -> bytes:
         path.write_bytes(work.body)
         predicted = predict(model, path, **_arguments(work.options))
     if work.as_csv:
-        return predicted.to_csv().encode()
+        try:
+            return predicted.to_csv().encode()
+        except UnicodeEncodeError:
+            raise Refusal(
+                422,
+                "the rows have half of a surrogate pair, which CSV cannot have; expected Unicode, "
+                "or Accept: application/json",
+            ) from None
     table = {"columns": predicted.written, "remarks": predicted.remarks}
     return json.dumps(table, allow_nan=False).encode()
 

@@ -119,7 +119,7 @@ class Guard:
                 "name may be a web page that poses as this server",
             )
         for origin in values.get(b"origin", []):
-            if urlsplit(origin).netloc.lower() != host.lower():
+            if _host_of(origin) != host.lower():
                 return Refusal(
                     403,
                     f"the Origin is {origin[:80]!r}; expected none, or this server's: pages of "
@@ -146,6 +146,18 @@ def host_name(host: str) -> str:
         return host[1:].partition("]")[0].lower()
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdigit() and ":" not in name else host).lower()
+
+
+def _host_of(origin: str) -> str | None:
+    """The Host that requests to an origin have, or None if it is no address.
+
+    >>> _host_of("http://LocalHost:8000"), _host_of("http://[")
+    ('localhost:8000', None)
+    """
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # of brackets that enclose no address
+        return None
 
 
 async def _refuse(refusal: Refusal, scope: Scope, send: Send) -> None:

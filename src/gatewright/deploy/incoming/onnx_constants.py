@@ -8,7 +8,8 @@ memory: a file may come from a stranger.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,39 @@ MAX_DEPTH = 64
 #: Computed tensors may take as many bytes as the larger of these: a number, and a multiple of the
 #: stored ones that they are computed from. A chain of ten operators copies its operand ten times.
 MAX_COMPUTED_BYTES, MAX_COMPUTED_RATIO = 1 << 26, 50
+#: Bytes of a number where operands of several types are combined.
+WIDEST = 16
+
+
+@dataclass
+class ByteBudget:
+    """The bytes that computed tensors, and those of other files, may still take.
+
+    A file has one budget for all of its graphs, however many.
+    """
+
+    left: int = MAX_COMPUTED_BYTES
+    files: set[Path] = field(default_factory=set)
+
+    def add(self, stored: int) -> None:
+        """Allow what may be computed from so many stored bytes."""
+        self.left += MAX_COMPUTED_RATIO * stored
+
+    def add_file(self, path: Path, size: int) -> None:
+        """Allow what may be read and computed from a file, of which tensors may share bytes."""
+        if path not in self.files:
+            self.files.add(path)
+            self.add(size)
+
+    def spend(self, needed: int) -> None:
+        """Take bytes before they are allocated.
+
+        Raises:
+            MemoryError: if as many are not left.
+        """
+        self.left -= needed
+        if self.left < 0:
+            raise MemoryError("its constants take too much memory")
 
 
 class OnnxConstants:
@@ -57,7 +91,7 @@ class OnnxConstants:
         self.stored = {tensor.name: tensor for tensor in graph.initializer}
         self.producers = {name: node for node in graph.node for name in node.output if name}
         self.inputs = {value.name for value in graph.input}
-        self.budget: int = MAX_COMPUTED_BYTES if outer is None else outer.budget
+        self.budget: ByteBudget = ByteBudget() if outer is None else outer.budget
         self._values: dict[tuple[str, bool], Array | None] = {}
         self._zeros: dict[str, bool] = {}
 
@@ -113,6 +147,8 @@ class OnnxConstants:
             return self.value(node.input[0], repeated=True, depth=depth + 1)
         if node.op_type not in COMPUTED:
             return None
+        if node.op_type == "Constant":
+            return self._constant(node, name)
         operands: dict[str, Array] = {}
         for operand in filter(None, node.input):
             value = self.value(operand, repeated=repeated, depth=depth + 1)
@@ -121,19 +157,32 @@ class OnnxConstants:
             operands[operand] = value
         return self._run(node, operands, name)
 
+    def _constant(self, node: Any, name: str) -> Array | None:
+        """The numbers of a Constant; None if it has texts, or a sparse tensor."""
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                return self._array(attribute.t, name)
+            if attribute.name in ("value_float", "value_floats", "value_int", "value_ints"):
+                return self._run(node, {}, name)
+        return None
+
     def _array(self, tensor: Any, name: str) -> Array:
         """The numbers of a stored tensor."""
         from onnx import TensorProto, numpy_helper
 
         try:
-            if tensor.data_location == TensorProto.EXTERNAL:
+            if tensor.data_type == TensorProto.STRING:  # NumPy pads all texts to the longest
+                raise ModelError(f"{self.file}: the tensor {name} has texts; expected numbers")
+            is_outside = tensor.data_location == TensorProto.EXTERNAL
+            if is_outside:
                 tensor = self._from_outside(tensor)
             array: Array = numpy_helper.to_array(tensor)
         except ModelError:
             raise
         except Exception as error:  # whatever onnx raises for wrong types and shapes
             raise ModelError(f"{self.file} is damaged: the tensor {name}: {error}") from error
-        self.budget += MAX_COMPUTED_RATIO * array.nbytes
+        if not is_outside:
+            self.budget.add(array.nbytes)
         return array
 
     def _from_outside(self, tensor: Any) -> Any:
@@ -159,6 +208,8 @@ class OnnxConstants:
                         f"{self.file} is damaged: {tensor.name} has {size} bytes, and {path.name} "
                         f"has {total}, of which {length} from {start} on belong to it"
                     )
+                self.budget.add_file(path, total)
+                self.budget.spend(size)
                 file.seek(start)
                 content = file.read(size)
         except OSError as error:
@@ -174,16 +225,10 @@ class OnnxConstants:
         from onnx import TypeProto, helper
         from onnx.reference import ReferenceEvaluator
 
-        inputs = list(operands.values())
-        self.budget -= sum(operand.nbytes for operand in inputs)
         try:
-            shape = (
-                np.broadcast_shapes(*(o.shape for o in inputs))
-                if node.op_type in ELEMENTWISE
-                else ()
-            )
-            if self.budget < 0 or 8 * math.prod(shape) > self.budget:
-                raise MemoryError("its constants take too much memory")
+            inputs = [operands[operand] for operand in node.input if operand]
+            read = sum(array.nbytes for array in inputs)
+            self.budget.spend(max(read, _result_bytes(node, inputs)))
             sources = [
                 helper.make_tensor_value_info(
                     operand, helper.np_dtype_to_tensor_dtype(array.dtype), None
@@ -206,3 +251,50 @@ class OnnxConstants:
                 f"computed, cannot be: {error}"
             ) from error
         return np.asarray(results[0])
+
+
+def _result_bytes(node: Any, inputs: Sequence[Array]) -> int:
+    """The most bytes that the result of a node takes.
+
+    Raises:
+        ValueError, IndexError: if the operands do not fit each other.
+    """
+    from onnx import helper
+
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    if not inputs:
+        return 0  # of a Constant, whose numbers are in the file
+    first = inputs[0]
+    same = all(array.dtype == first.dtype for array in inputs)
+    width = first.dtype.itemsize if same else WIDEST
+    if node.op_type in ELEMENTWISE:
+        return width * math.prod(np.broadcast_shapes(*(array.shape for array in inputs)))
+    if node.op_type == "Concat":
+        return width * sum(array.size for array in inputs)
+    if node.op_type == "Cast":
+        kind = np.dtype(helper.tensor_dtype_to_np_dtype(attributes["to"]))
+        if kind.kind not in "biufcV":  # V: the small floats of machine learning
+            raise ValueError(f"it casts to {kind.name}; expected numbers")
+        return kind.itemsize * first.size
+    if node.op_type == "DequantizeLinear":
+        return WIDEST * _dequantised_size(first, inputs[1:], attributes)
+    return first.nbytes  # it only moves numbers of the first operand
+
+
+def _dequantised_size(x: Array, scales: Sequence[Array], attributes: Mapping[str, int]) -> int:
+    """The most numbers of an array that DequantizeLinear works on.
+
+    Args:
+        scales: The scale and the zero point: a number, one for each place of an axis, or one for
+            each block along it.
+    """
+    axis, block = attributes.get("axis", 1), attributes.get("block_size", 0)
+    sizes, shapes = [], [x.shape]
+    for scale in scales:
+        if scale.size != 1 and block:
+            sizes.append(scale.size * block)
+        elif scale.size != 1:
+            shape = [1] * x.ndim
+            shape[axis] = scale.size
+            shapes.append(tuple(shape))
+    return max(math.prod(np.broadcast_shapes(*shapes)), *sizes, 0)
