@@ -213,7 +213,12 @@ class Model(nn.Module):
                 )
 
     def predict(self, data: Any) -> Any:
-        """Predict for new data, in the form that the class of the task describes."""
+        """Predict for new data, in the form that the class of the task describes.
+
+        Raises:
+            DataError: if the data are of another type, or do not fit the model.
+        """
+        self.task.check_type(data, plain=True)
         self.check_weights()
         return self.task.predict(self, data)
 

@@ -121,7 +121,17 @@ def predict(
 
 
 def read_new(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
-    """Read new data as the training's; also the names of their id and time columns."""
+    """Read new data as the training's; also the names of their id and time columns.
+
+    Raises:
+        DataError: if they cannot be read, or are for another task.
+    """
+    new, names = _read_new(model, data, reading)
+    model.task.check_type(new)
+    return new, names
+
+
+def _read_new(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
     if isinstance(data, Reading):
         roles = {} if data.roles is None else {"id": data.roles.id, "time": data.roles.time}
         return data.data, {role: name for role, name in roles.items() if name}

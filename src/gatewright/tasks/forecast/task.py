@@ -70,6 +70,8 @@ class Forecast(ForecastSpec, Task):
     """
 
     kind: ClassVar[str] = "forecast"
+    data_type: ClassVar[type[Any]] = Series
+    takes: ClassVar[str] = "gw.data.Series"
     metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE, BIAS)
     overlap: ClassVar[bool] = True
 
