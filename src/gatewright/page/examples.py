@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gatewright.data import Recordings, Series, Text, read
+from gatewright.data import Reading, Recordings, Series, Text
 from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import ArgumentError, DataError
 from gatewright.layers.recurrent import Recurrent
@@ -26,6 +26,7 @@ from gatewright.tasks.tag import Tag
 from gatewright.tasks.text.streams import tail
 from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.model import Model
+from gatewright.training.predict import read_like
 
 #: Examples where nobody says how many.
 COUNT = 12
@@ -88,14 +89,15 @@ def test_part(model: Model, data: Any) -> Any:
     if isinstance(data, Recordings | Tagged | Series | Text):
         own, is_part = data, True
     else:
-        reading = read(data, **{**model.reading, "labelled": False})
+        reading = data if isinstance(data, Reading) else read_like(model, data)
         if reading.task != task.kind:
             raise DataError(
-                f"{data} is for the task {reading.task}; the model does {task.kind}. Give data "
-                "like the data that it was trained on"
+                f"{reading.source} is for the task {reading.task}; the model does {task.kind}. Give "
+                "data like the data that it was trained on"
             )
         own = reading.data if reading.test is None else reading.test
         is_part = reading.test is not None
+    task.check_type(own)
     ready, _ = task.adapt(own)
     if isinstance(task, Classify | Tag):
         if not ready.classes:

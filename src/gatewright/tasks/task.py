@@ -257,7 +257,7 @@ class Task:
         )
         if isinstance(data, self.data_type) or (plain and is_plain):
             return
-        expected = self.takes if plain else f"gw.data.{self.data_type.__name__}"
+        expected = self.takes if plain else self.data_type.__name__
         if isinstance(data, Reading):
             hint = "give its .data or .test"
         elif isinstance(data, str | os.PathLike):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.data import Reading, read
-from gatewright.data.source.request import as_names
+from gatewright.data.source.request import NoColumns, as_names
 from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
@@ -137,10 +137,30 @@ def _read_new(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any,
         return data.data, {role: name for role, name in roles.items() if name}
     if not isinstance(data, str | os.PathLike) and hasattr(data, "about"):
         return data, {}
+    names = {role: {**model.reading, **reading}.get(role) for role in ("id", "time")}
+    new = read_like(model, data, reading).data
+    return new, {role: name for role, name in names.items() if name}
+
+
+def read_like(model: Model, data: Any, reading: Mapping[str, Any] | None = None) -> Reading:
+    """Read a file or a dataframe as the training data were read, except for these arguments.
+
+    Raises:
+        DataError: if it cannot be read so.
+        ArgumentError: if an argument does not fit it.
+    """
+    reading = reading or {}
     arguments = {**model.reading, "labelled": False, **reading}
     arguments["ignore"] = (*model.reading.get("ignore", ()), *as_names(reading.get("ignore", ())))
-    names = {"id": arguments.get("id"), "time": arguments.get("time")}
-    return read(data, **arguments).data, {role: name for role, name in names.items() if name}
+    try:
+        return read(data, **arguments)
+    except NoColumns as error:
+        if error.role in reading:
+            raise
+        raise DataError(  # nobody typed this argument
+            f"the model reads a column {error.name}; {error.source} {error.why}: give data like "
+            "those of its training"
+        ) from None
 
 
 def _check_finite(columns: Mapping[str, list[Any]]) -> None:

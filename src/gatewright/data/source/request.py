@@ -23,6 +23,17 @@ Names = str | Iterable[str] | None
 Data = Series | Recordings | Tagged | Text
 
 
+class NoColumns(ArgumentError):
+    """A column was named, and the source has none."""
+
+    def __init__(self, role: str, name: str, source: str, why: str) -> None:
+        super().__init__(role, name, source, why)
+        self.role, self.name, self.source, self.why = role, name, source, why
+
+    def __str__(self) -> str:
+        return f"{self.role}={self.name!r} was given, but {self.source} {self.why}; leave it out"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """The options of `read`, which documents them. What they leave open is found in the data."""
@@ -94,15 +105,13 @@ class Request:
         return frozenset(name for names in self.columns.values() for name in names)
 
     def without_columns(self, source: str, why: str) -> Self:
-        """Return the request, or raise `ArgumentError` if it names a column: the source has none.
+        """Return the request, or raise `NoColumns` if it names a column: the source has none.
 
         `why` is the end of the message: "is a text, which has no columns".
         """
         for role, names in self.columns.items():
             if names:
-                raise ArgumentError(
-                    f"{role}={names[0]!r} was given, but {source} {why}; leave it out"
-                )
+                raise NoColumns(role, names[0], source, why)
         return self
 
     def without_marks(self, source: str) -> Self:

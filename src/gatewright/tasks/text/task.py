@@ -46,7 +46,9 @@ class NextSymbol(Task):
     kind: ClassVar[str] = "next symbol"
     data_type: ClassVar[type[Any]] = Text
     plain_types: ClassVar[tuple[type[Any], ...]] = (str, bytes)
-    takes: ClassVar[str] = "gw.data.Text, or a string, or bytes where the model reads bytes"
+    takes: ClassVar[str] = (
+        "a Text as gw.read gives it, or a string, or bytes where the model reads bytes"
+    )
     metrics: ClassVar[tuple[Metric, ...]] = (BITS,)
     every_step: ClassVar[bool] = True
 
