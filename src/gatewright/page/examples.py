@@ -92,8 +92,8 @@ def test_part(model: Model, data: Any) -> Any:
         reading = data if isinstance(data, Reading) else read_like(model, data)
         if reading.task != task.kind:
             raise DataError(
-                f"{reading.source} is for the task {reading.task}; the model does {task.kind}. Give "
-                "data like the data that it was trained on"
+                f"{reading.source} is for the task {reading.task}; the model does {task.kind}: "
+                "give data like those of its training"
             )
         own = reading.data if reading.test is None else reading.test
         is_part = reading.test is not None

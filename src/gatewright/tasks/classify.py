@@ -52,7 +52,7 @@ class Classify(Labelled):
 
     kind: ClassVar[str] = "classify"
     data_type: ClassVar[type[Any]] = Recordings
-    takes: ClassVar[str] = "Recordings as gw.read gives them, or a list of arrays (time, channels)"
+    takes: ClassVar[str] = "Recordings of gw.read, or a list of arrays (time, channels)"
     reach: ClassVar[int] = 2
     centred: ClassVar[bool] = True
     closed_form: ClassVar[bool] = True

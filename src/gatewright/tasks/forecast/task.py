@@ -71,7 +71,7 @@ class Forecast(ForecastSpec, Task):
 
     kind: ClassVar[str] = "forecast"
     data_type: ClassVar[type[Any]] = Series
-    takes: ClassVar[str] = "a Series as gw.read gives it"
+    takes: ClassVar[str] = "a Series of gw.read"
     metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE, BIAS)
     overlap: ClassVar[bool] = True
 
