@@ -53,6 +53,10 @@ class Labelled(Task):
         return len(self.seen.channels)
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        return self.seen.channels
+
+    @property
     def outputs(self) -> int:
         return len(self.classes)
 

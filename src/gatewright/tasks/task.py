@@ -118,6 +118,11 @@ class Task:
         return None
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the values of an event, in their order; none where events are symbols."""
+        return ()
+
+    @property
     def tied(self) -> bool:
         """True if the readout of symbols shares the matrix of their embedding."""
         return False

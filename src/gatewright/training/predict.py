@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gatewright.data import Reading, read
-from gatewright.data.source.request import NoColumns, as_names
+from gatewright.data import Reading
+from gatewright.data.reading import read_as
+from gatewright.data.source.request import NoColumns, Request, as_names
 from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
@@ -153,7 +154,7 @@ def read_like(model: Model, data: Any, reading: Mapping[str, Any] | None = None)
     arguments = {**model.reading, "labelled": False, **reading}
     arguments["ignore"] = (*model.reading.get("ignore", ()), *as_names(reading.get("ignore", ())))
     try:
-        return read(data, **arguments)
+        return read_as(data, Request.of(**arguments, numbers=model.task.channels))
     except NoColumns as error:
         if error.role in reading:
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from gatewright.data.columns.missing import Fill
 from gatewright.data.columns.number_format import NumberFormat, number_formats_for
@@ -53,6 +53,28 @@ class Request:
     thousands: str | None = None
     encoding: str | None = None
     timezone: str | None = None
+    #: Columns of new data in which a model reads numbers: anything else in them is refused, where
+    #: the column would otherwise be left out.
+    numbers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        target: Names = None,
+        known: Names = (),
+        static: Names = (),
+        ignore: Names = (),
+        **options: Any,
+    ) -> Self:
+        """The request of arguments of `read`."""
+        return cls(
+            target=as_names(target),
+            known=as_names(known),
+            static=as_names(static),
+            ignore=as_names(ignore),
+            **options,
+        )
 
     def __post_init__(self) -> None:
         """Refuse values that an option does not have."""

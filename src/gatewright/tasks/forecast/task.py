@@ -98,6 +98,10 @@ class Forecast(ForecastSpec, Task):
         return len(self.seen.channels)
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        return self.seen.channels
+
+    @property
     def outputs(self) -> int:
         return self.horizon * len(self.targets) * len(LEVELS)
 
