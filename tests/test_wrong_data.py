@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import gatewright as gw
@@ -35,6 +36,7 @@ def test_data_of_a_wrong_type_are_refused(name: str) -> None:
     model, other = gw.load(STORED / name), other_data(name)
     reading = Reading(other, "classify", "that was asked for", "it")
     wrong = [(None, "give data like"), (3, "give data like"), ({}, "give data like")]
+    wrong += [(pd.DataFrame({"a": [1.0]}), "read it first")]
     wrong += [(reading, "give its .data or .test"), (other, "give data like")]
     wrong += [] if name == "fox" else [("new.csv", "read the file first"), (b"x", "give data")]
     for data, hint in wrong:
@@ -50,7 +52,7 @@ def test_data_of_a_wrong_type_are_refused(name: str) -> None:
 
 
 def test_inputs_are_those_of_a_model() -> None:
-    with pytest.raises(ArgumentError, match="a GRU is no model of gatewright.train"):
+    with pytest.raises(ArgumentError, match=r"a GRU is no model of gatewright.train"):
         gw.input_arrays(gw.GRU(3, 4), np.ones((1, 2, 3)))
     with pytest.raises(DataError, match="no sequences; expected at least one"):
         gw.input_arrays(gw.load(STORED / "tags"), [])
@@ -62,9 +64,9 @@ def test_a_column_that_nobody_typed_is_not_blamed_on_an_option(tmp_path: Path) -
     text, model = tmp_path / "words.txt", gw.load(STORED / "hours")
     text.write_text("a quick brown fox\n" * 9)
     for use in (gw.predict, lambda m, data: document_of({"m": m}, data)):
-        with pytest.raises(DataError, match="the model reads a column when; words.txt is read as"):
+        with pytest.raises(DataError, match=r"the model reads a column when; words.txt is read as"):
             use(model, text)
-    with pytest.raises(ArgumentError, match="time='t' was given, but words.txt is read as a text"):
+    with pytest.raises(ArgumentError, match=r"time='t' was given, but words.txt is read as a text"):
         gw.predict(model, text, time="t")
 
 

@@ -128,7 +128,8 @@ def input_arrays(model: Model, data: Any, **reading: Any) -> dict[str, NDArray[A
     if isinstance(task, Labelled) and isinstance(data, list | tuple | np.ndarray):
         if not len(data):
             raise DataError("the data have no sequences; expected at least one (time, channels)")
-        return _padded(check_shapes(data, task.inputs))
+        sequences: Any = data
+        return _padded(check_shapes(sequences, task.inputs))
     new, _ = read_new(model, data, reading)
     if isinstance(task, Forecast):
         series = task.predictable(new)

@@ -267,6 +267,8 @@ class Task:
             hint = "give its .data or .test"
         elif isinstance(data, str | os.PathLike):
             hint = "read the file first: gw.read(...).data"
+        elif hasattr(data, "columns"):  # a dataframe
+            hint = "read it first: gw.read(...).data"
         else:
             hint = "give data like those of its training"
         raise DataError(

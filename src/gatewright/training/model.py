@@ -218,8 +218,8 @@ class Model(nn.Module):
         Raises:
             DataError: if the data are of another type, or do not fit the model.
         """
-        self.task.check_type(data, plain=True)
         self.check_weights()
+        self.task.check_type(data, plain=True)
         return self.task.predict(self, data)
 
     def sample(
