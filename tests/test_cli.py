@@ -143,7 +143,7 @@ def test_a_process_ends_as_it_should():
         (["train", "nothing.csv"], "there is no file 'nothing.csv'"),
         (["train", "vowels", "--cell", "lstn"], "lstn"),
         (["train", "vowels", "--cell", "window", "--page"], "the window network has none"),
-        (["look", "nothing"], "names 0 models and 1 data sets; expected MODEL"),
+        (["look", "nothing"], "there is no directory and no cell nothing; expected MODEL"),
         (["look", "lstm", "--port", "99999"], "65535"),
         (["train", "vowels", "--cell", "my.py:Mine"], "there is no file my.py"),
         (["train", "vowels", "--horizon", "3"], "no horizon"),

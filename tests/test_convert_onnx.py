@@ -650,12 +650,15 @@ def test_paths_are_checked(tmp_path: Path):
     (tmp_path / "text.onnx").write_text("nothing of the kind")
     with pytest.raises(ModelError, match="is damaged, or no ONNX file"):
         gw.convert(tmp_path / "text.onnx")
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(ModelError, match=r"empty.onnx is empty; expected a model"):
+        gw.convert(tmp_path / "empty.onnx")
     for name, message in {
         "missing.onnx": "cannot read .*No such file",
-        "model.pt": "load it in torch, and give the module",
+        "model.pt": "expected .onnx or .keras: load it in torch, and give the module",
         "model.h5": "save it as a .keras file",
         "model.tflite": "convert it to ONNX with tf2onnx",
-        "model.onx": r"expected .onnx or .keras. did you mean .onnx\?",
+        "model.onx": r"did you mean .onnx\? expected .onnx or .keras",
     }.items():
         with pytest.raises(ArgumentError, match=message):
             gw.convert(tmp_path / name)

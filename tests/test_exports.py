@@ -254,7 +254,12 @@ def test_the_names_of_the_files(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (lambda: torch.nn.Linear(2, 3), "a Linear cannot be exported"),
+        (lambda: torch.nn.Linear(2, 3), "a Linear cannot be exported.*gw.convert.*export each of"),
+        (lambda: torch.nn.LSTM(2, 3), r"a LSTM cannot be .*: make it .* gw.convert\(module\)"),
+        (lambda: None, "None cannot be exported; .* give what gw.load or gw.train returned"),
+        (lambda: "vplain", r"'vplain' cannot be .*load it first: gw.export\(gw.load\('vplain'\), "),
+        (lambda: gw.cells.LSTM, r"a LSTM .*: gw.Recurrent\(cell, input_size, hidden_size\)"),
+        (lambda: gw.cells.LSTM(), r"a LSTM .*: gw.Recurrent\(cell, input_size, hidden_size\)"),
         (lambda: model_of("counted text"), "is mixed with counts of its training text"),
     ],
 )

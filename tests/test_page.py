@@ -146,9 +146,16 @@ def test_export_writes_the_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["vowels"], "names 0 models and 1 data sets; expected MODEL"),
+        (["vowels"], "vowels is data; name the directory of a trained model first"),
         (["lstm", "gru", "rnn"], "names 3 models"),
-        (["lstm", "data.csv", "gru"], "names 2 models and 1 data sets; expected MODEL"),
+        (["lstm", "data.csv", "gru"], "no file and no bundled data set data.csv; expected MODEL"),
+        (["vowels", "lstm"], "put the data last: gatewright look lstm vowels"),
+        (["lstm", "vowels", "prose"], "names 1 models and 2 data sets"),
+        (["lstn"], r"there is no directory and no cell lstn; did you mean lstm"),
+        (["lstm", "voweln"], r"no bundled data set voweln; did you mean vowels\?"),
+        (["lstm", "vowels"], "data is 'vowels', and LSTM is a layer by itself, whose inputs"),
+        (["my.py:X"], "there is no file my.py; expected the name of a cell, or file.py"),
+        (["tests"], "tests is no model: it has no config.json; give a directory that"),
         (["lstm", "cfc"], "cannot be shown side by side: lstm reads 2 values a step"),
         (["tests/stored/classes"], "network window has no recurrent layers to look into"),
         (
@@ -163,6 +170,34 @@ def test_what_cannot_be_shown_is_refused(
     monkeypatch.chdir(VIEW.parent)
     with pytest.raises(gw.GatewrightError, match=message):
         look_at(names)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Path("a.csv"), "data is 'a.csv', and GRU is a layer by itself"),
+        ([], "data has no sequences; expected at least one"),
+        ({}, "data has no sequences"),
+        (3, "data has the type int; expected sequences"),
+        ({"a": 3}, r"the sequence a has shape \(\)"),
+        ([[["x", "y", "z"]]], r"the sequence 0 is no array of numbers \(could not convert"),
+        ([[[1.0, 2.0, 3.0], [4.0]]], "the sequence 0 is no array of numbers"),
+        ([[[10**400, 0, 0]]], "the sequence 0 is no array of numbers"),
+        ([[[1e300, 0.0, 0.0]]], "the sequence 0 has inf in step 0; expected finite"),
+        ([np.zeros((2, 3)), [[0, 0, 0], [0, np.nan, 0]]], "the sequence 1 has nan in step 1"),
+        (np.zeros((1, 2, 3), complex), "the sequence 0 has complex numbers"),
+    ],
+    ids=str,
+)
+def test_data_that_a_layer_cannot_read_are_refused(data: Any, message: str) -> None:
+    with pytest.raises((ArgumentError, gw.DataError), match=message):
+        document_of({"gru": gw.GRU(3, 4)}, data)
+
+
+def test_names_and_tensors_of_sequences_are_taken() -> None:
+    rows = torch.ones(4, 3, requires_grad=True)
+    named = document_of({"gru": gw.GRU(3, 4)}, {7: rows, "b": rows})
+    assert [example["id"] for example in named["data"]] == ["7", "b"]
 
 
 @pytest.mark.parametrize("name", ["tags", "hours", "fox"])

@@ -603,7 +603,7 @@ def test_json_records_are_a_table(name: str, content: str, load):
     ("name", "content", "message"),
     [
         ("a.json", '{"a": 1}', "which is not a table; expected a list of records"),
-        ("a.json", "[1, 2]", "record 1 has 1 ..., which is not a table"),
+        ("a.json", "[1, 2]", "record 1 has 1, which is not a table"),
         ("a.json", '[{"a": [1]}]', r"record 1, column a: the value is \[1\]"),
         ("a.json", "[{", "is not JSON"),
         ("a.json", "[]", "has no record"),

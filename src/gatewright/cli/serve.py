@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
+from gatewright.errors import ArgumentError
 
 
 @app.command()
@@ -59,7 +61,14 @@ def serve(
     from gatewright.serve.limits import Limits
     from gatewright.serve.server import run
 
-    limits = Limits(max_streams=max_streams, keep_s=keep, max_body=round(max_body * 2**20))
+    for option, value in (
+        ("--keep", keep),
+        ("--max-body", max_body),
+        ("--save-every", save_every),
+    ):
+        if not 0.0 < value < math.inf:  # also refuses NaN
+            raise ArgumentError(f"{option} is {value:g}; expected a finite number above 0")
+    limits = Limits(max_streams=max_streams, keep_s=keep, max_body=math.ceil(max_body * 2**20))
 
     def say(url: str) -> None:
         print(json.dumps({"url": url}) if as_json else url, flush=True)

@@ -22,7 +22,7 @@ from gatewright.data.formats.ucr_file import are_bare_numbers, open_ucr
 from gatewright.data.source.compression import inner_suffix
 from gatewright.data.source.encoding import Encoding, find_encoding
 from gatewright.data.source.open_file import guarded
-from gatewright.data.source.request import Names, Reading, Request, TaskName, Unit, as_names
+from gatewright.data.source.request import Names, Reading, Request, TaskName, Unit
 from gatewright.data.tables.from_table import read_table
 from gatewright.errors import DataError
 from gatewright.names import did_you_mean
@@ -131,23 +131,28 @@ def read(
     >>> read(pyarrow.table(days)).data
     Series('dataframe', n=1, steps=3, channels=1, period=1 day)
     """
-    request = Request(
-        task,
-        as_names(target),
-        time,
-        id,
-        label,
-        as_names(known),
-        as_names(static),
-        as_names(ignore),
-        text,
-        fill,
-        labelled,
-        decimal,
-        thousands,
-        encoding,
-        timezone,
+    request = Request.of(
+        task=task,
+        target=target,
+        time=time,
+        id=id,
+        label=label,
+        known=known,
+        static=static,
+        ignore=ignore,
+        text=text,
+        fill=fill,
+        labelled=labelled,
+        decimal=decimal,
+        thousands=thousands,
+        encoding=encoding,
+        timezone=timezone,
     )
+    return read_as(source, request)
+
+
+def read_as(source: Any, request: Request) -> Reading:
+    """Read data by a request; see `read`."""
     if not isinstance(source, str | os.PathLike):
         return read_table(open_frame(source, request.number_formats), "dataframe", request)
     path = Path(os.fsdecode(source))

@@ -14,7 +14,7 @@ from gatewright.deploy.incoming.file_layers import FileLayers
 from gatewright.deploy.incoming.keras_file import read_keras
 from gatewright.deploy.incoming.modules import convert_module
 from gatewright.deploy.incoming.onnx_file import read_onnx
-from gatewright.errors import ArgumentError
+from gatewright.errors import ArgumentError, ModelError
 from gatewright.files import user_path
 from gatewright.names import did_you_mean
 
@@ -68,7 +68,7 @@ def convert(model: Any, *, inplace: bool = False) -> Any:
     Raises:
         ArgumentError: for a module or a file without recurrent layers, or with one that computes
             what ours cannot; its name and a hint are in the message.
-        ModelError: if the file is damaged.
+        ModelError: if the file is damaged or empty.
     """
     if isinstance(model, nn.Module):
         return convert_module(model, inplace=inplace)
@@ -82,10 +82,11 @@ def convert(model: Any, *, inplace: bool = False) -> Any:
     path = user_path(model)
     ending = path.suffix.lower()
     if ending not in READERS:
-        nearest = HINTS.get(ending) or did_you_mean(ending, READERS)
+        hint = f": {HINTS[ending]}" if ending in HINTS else ""
         raise ArgumentError(
-            f"the ending of {path} is {ending!r}; expected {' or '.join(READERS)}. {nearest}".strip(
-                ". "
-            )
+            f"the ending of {path} is {ending!r}; {did_you_mean(ending, READERS)}expected "
+            f"{' or '.join(READERS)}{hint}"
         )
+    if path.is_file() and not path.stat().st_size:
+        raise ModelError(f"{path} is empty; expected a model: export or copy it again")
     return READERS[ending](path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatewright.deploy.stages import chains_of
 from gatewright.errors import ArgumentError
@@ -22,6 +23,7 @@ from gatewright.exports.network import (
     network_of_layer,
 )
 from gatewright.exports.program import Array
+from gatewright.language.cell import Cell
 from gatewright.layers.recurrent import Recurrent
 from gatewright.tasks.forecast.base.transform import backward_array
 from gatewright.tasks.forecast.metrics import LEVELS
@@ -58,9 +60,8 @@ def exported_network(
         network = _network_of_model(model, name, values, network_only)
     else:
         raise ArgumentError(
-            f"a {type(model).__name__} cannot be exported; expected a layer of gatewright or a "
-            "model of gatewright.train: convert the layers of another module first, and export "
-            "each"
+            f"{_subject(model)} cannot be exported; expected a layer of gatewright or a model of "
+            f"gatewright.train: {_hint(model)}"
         )
     if values and not network.streams:
         raise ArgumentError(
@@ -68,6 +69,29 @@ def exported_network(
             f"{network.chains.why_not_stream}; leave values out"
         )
     return network
+
+
+def _subject(model: Any) -> str:
+    """Another object than a layer or a trained model, as the subject of a message."""
+    if model is None or isinstance(model, str | os.PathLike):
+        return repr(model if model is None else os.fspath(model))
+    return f"a {model.__name__ if isinstance(model, type) else type(model).__name__}"
+
+
+def _hint(model: Any) -> str:
+    """The steps from another object to a layer or a model that can be exported."""
+    if isinstance(model, str | os.PathLike):
+        return f"load it first: gw.export(gw.load({os.fspath(model)!r}), ...)"
+    if isinstance(model, Cell) or (isinstance(model, type) and issubclass(model, Cell)):
+        return "make a layer of the cell: gw.Recurrent(cell, input_size, hidden_size)"
+    if isinstance(model, nn.RNNBase | nn.RNNCellBase):
+        return "make it a layer of gatewright: gw.convert(module)"
+    if isinstance(model, nn.Module):
+        return (
+            "convert the layers of another module first, gw.convert(module), and export each of "
+            "them"
+        )
+    return "give what gw.load or gw.train returned, or a layer such as gw.LSTM(3, 8)"
 
 
 def _network_of_model(model: Model, name: str, values: bool, network_only: bool) -> ExportedNetwork:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import torch
 
 from gatewright.cells import ALIASES, CELLS
+from gatewright.data.catalogue import BUNDLED
 from gatewright.deploy.stages import chains_of
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.layers.precision import in_float32
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.saving import load
+from gatewright.names import did_you_mean
 from gatewright.page.document import page_document
 from gatewright.page.examples import COUNT
 from gatewright.page.html import Page, write_page
@@ -53,8 +54,8 @@ def look_at(names: list[str]) -> Page:
     """The page of what a command names: models or cells, then data if any.
 
     Args:
-        names: Directories of models, names of cells or `my.py:MyCell`, one or two of them; then a
-            file or a bundled data set.
+        names: Directories of models, names of cells or `my.py:MyCell`, one or two of them; then,
+            for models, a file or a bundled data set.
 
     Raises:
         ArgumentError: if no model is named, or more than two.
@@ -62,13 +63,7 @@ def look_at(names: list[str]) -> Page:
     """
     subjects = [name for name in names if is_model(name)]
     data = [name for name in names if name not in subjects]
-    if not subjects or len(subjects) > 2 or len(data) > 1 or names[: len(subjects)] != subjects:
-        cells = ", ".join(["lstm", "gru", "rnn"])
-        raise ArgumentError(
-            f"{' '.join(names)} names {len(subjects)} models and {len(data)} data sets; expected "
-            "MODEL [MODEL2] [DATA]: the directory of one or two models, or the names of cells "
-            f"({cells}, ...; gatewright cells lists them), then data if any"
-        )
+    _check_names(names, subjects, data)
     models = {}
     for name in subjects:
         path = Path(name)
@@ -81,7 +76,38 @@ def look_at(names: list[str]) -> Page:
 
 def is_model(name: str) -> bool:
     """Tell if a name is that of a model's directory, or of a cell, rather than of data."""
-    return os.path.isdir(name) or name in CELLS or name in ALIASES or names_a_file(name)
+    return Path(name).is_dir() or name in CELLS or name in ALIASES or names_a_file(name)
+
+
+def _check_names(names: list[str], subjects: list[str], data: list[str]) -> None:
+    """Refuse names that are not those of one or two models, and then of one data set at most."""
+    for name in data:
+        if name in BUNDLED or Path(name).exists():
+            continue
+        cells = (*CELLS, *ALIASES)
+        if names[0] == name:
+            fact, nearest = f"there is no directory and no cell {name}", did_you_mean(name, cells)
+        else:
+            fact = f"there is no directory, no cell, no file and no bundled data set {name}"
+            nearest = did_you_mean(name, (*cells, *BUNDLED))
+        raise ArgumentError(
+            f"{fact}; {nearest}expected MODEL [MODEL2] [DATA] (gatewright cells lists the cells)"
+        )
+    if not subjects:
+        raise ArgumentError(
+            f"{data[0]} is data; name the directory of a trained model first: "
+            f"gatewright look MODEL {data[0]}"
+        )
+    if len(subjects) > 2 or len(data) > 1:
+        raise ArgumentError(
+            f"{' '.join(names)} names {len(subjects)} models and {len(data)} data sets; expected "
+            "one or two models, then one data set at most"
+        )
+    if names[: len(subjects)] != subjects:
+        raise ArgumentError(
+            f"{data[0]} is data, and a model comes after it; put the data last: "
+            f"gatewright look {' '.join(subjects)} {data[0]}"
+        )
 
 
 def lesson_layer(name: str) -> Recurrent:

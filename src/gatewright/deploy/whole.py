@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gatewright.deploy.torch_module import module_model
-from gatewright.errors import ArgumentError
+from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks.forecast.metrics import LEVELS
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.labelled import Labelled
@@ -115,11 +115,20 @@ def input_arrays(model: Model, data: Any, **reading: Any) -> dict[str, NDArray[A
         `(B, horizon, channels known ahead)`, where there are some; of a text `x` `(1, T)`.
 
     Raises:
+        ArgumentError: if the model is not a trained one, as a layer is.
         DataError, SizeError: if the data do not fit the model.
     """
+    if not isinstance(model, Model):
+        raise ArgumentError(
+            f"a {type(model).__name__} is no model of gatewright.train, which input_arrays reads "
+            "data for; the inputs of a layer's ONNX file are the arrays that the layer takes"
+        )
     task: Any = model.task
-    if isinstance(task, Labelled) and isinstance(data, list | tuple):
-        return _padded(check_shapes(data, task.inputs))
+    if isinstance(task, Labelled) and isinstance(data, list | tuple | np.ndarray):
+        if not len(data):
+            raise DataError("the data have no sequences; expected at least one (time, channels)")
+        sequences: Any = data
+        return _padded(check_shapes(sequences, task.inputs))
     new, _ = read_new(model, data, reading)
     if isinstance(task, Forecast):
         series = task.predictable(new)

@@ -47,6 +47,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SEAL = "config_sha256"  # the key of the checksum of all other keys
 #: The largest configuration that is read, in bytes.
 MAX_CONFIG_BYTES = 64 * 2**20
+_EXPECTED = "give a directory that gatewright train or gw.save wrote"
 #: The largest num_layers of a model whose cell has no weights: no tensor in the file confirms it.
 MAX_EMPTY_LAYERS = 64
 #: The fields of `config.json`; `frozen` names the tensors that are not trained.
@@ -284,10 +285,12 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read and check the configuration of a saved model."""
     try:
         if not path.is_dir():
-            raise ModelError(f"{path} is no directory; give one that gatewright has saved")
+            raise ModelError(f"{path} is no directory; {_EXPECTED}")
     except OSError as error:
         raise _unreadable(path, error) from error
     file = path / CONFIG
+    if not os.path.lexists(file):
+        raise ModelError(f"{path} is no model: it has no {CONFIG}; {_EXPECTED}")
     try:
         config = json.loads(_read(file, MAX_CONFIG_BYTES))
     except (ValueError, RecursionError) as error:

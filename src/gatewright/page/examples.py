@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gatewright.data import Recordings, Series, Text, read
+from gatewright.data import Reading, Recordings, Series, Text
 from gatewright.data.containers.tagged import Tagged
 from gatewright.errors import ArgumentError, DataError
 from gatewright.layers.recurrent import Recurrent
@@ -25,6 +26,7 @@ from gatewright.tasks.tag import Tag
 from gatewright.tasks.text.streams import tail
 from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.model import Model
+from gatewright.training.predict import read_like
 
 #: Examples where nobody says how many.
 COUNT = 12
@@ -44,11 +46,12 @@ def examples(model: Any, data: Any, count: int = COUNT) -> list[dict[str, Any]]:
     Args:
         model: A layer, or a model of `train`.
         data: For a model, a file, a bundled data set, an object of a data type or anything else
-            that `read` takes. For a layer, sequences (T, I), with names if they are in a mapping.
-            None makes some up.
+            that `read` takes. For a layer, sequences (T, I), with names if they are in a mapping;
+            no file, since nothing tells its inputs from each other. None makes some up.
         count: The number of examples, at most.
 
     Raises:
+        ArgumentError: if a layer gets a file, or anything else that holds no sequences.
         DataError: if the data do not fit the model.
     """
     if isinstance(model, Recurrent):
@@ -86,14 +89,15 @@ def test_part(model: Model, data: Any) -> Any:
     if isinstance(data, Recordings | Tagged | Series | Text):
         own, is_part = data, True
     else:
-        reading = read(data, **{**model.reading, "labelled": False})
+        reading = data if isinstance(data, Reading) else read_like(model, data)
         if reading.task != task.kind:
             raise DataError(
-                f"{data} is for the task {reading.task}; the model does {task.kind}. Give data "
-                "like the data that it was trained on"
+                f"{reading.source} is for the task {reading.task}; the model does {task.kind}: "
+                "give data like those of its training"
             )
         own = reading.data if reading.test is None else reading.test
         is_part = reading.test is not None
+    task.check_type(own)
     ready, _ = task.adapt(own)
     if isinstance(task, Classify | Tag):
         if not ready.classes:
@@ -202,24 +206,61 @@ def _of_text(model: Model, part: Any, count: int) -> list[dict[str, Any]]:
 
 def _of_layer(layer: Recurrent, data: Any, count: int) -> list[dict[str, Any]]:
     """The examples of a bare layer, with further inputs at one where its cell reads some."""
-    named = data if isinstance(data, dict) else _named(data)
+    if isinstance(data, str | os.PathLike):
+        raise ArgumentError(
+            f"data is {os.fspath(data)!r}, and {layer.graph.equations.name} is a layer by itself, "
+            "whose inputs have no meaning: leave the data out, or give the directory of a trained "
+            "model"
+        )
+    named = dict(data) if isinstance(data, Mapping) else _named(data)
+    if not named:
+        raise ArgumentError(
+            f"data has no sequences; expected at least one (steps, {layer.input_size}), or no data"
+        )
     further = layer.graph.inputs
     chosen = []
     for id, values in list(named.items())[:count]:
-        rows = np.asarray(values, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != layer.input_size or not len(rows):
-            raise DataError(
-                f"the sequence {id} has shape {rows.shape}; expected (steps, {layer.input_size}), "
-                "with at least one step"
-            )
+        rows = _rows(layer, str(id), values)
         sizes = layer.sizes(0)
         ones = {
             name: floats(np.ones((len(rows[:MAX_STEPS]), _size(layer, name, sizes))))
             for name in further
             if name != layer.graph.equations.event
         }
-        chosen.append(_example(id, rows, **({"further": ones} if ones else {})))
+        chosen.append(_example(str(id), rows, **({"further": ones} if ones else {})))
     return chosen
+
+
+def _rows(layer: Recurrent, id: str, values: Any) -> NDArray[np.float32]:
+    """A sequence of a user as the finite numbers (steps, input_size) of a layer."""
+    expected = f"expected real numbers of shape (steps, {layer.input_size})"
+    try:
+        array = np.asarray(_on_cpu(values))
+        with np.errstate(over="ignore", invalid="ignore"):  # a number too large becomes infinite
+            rows = array.real.astype(np.float32)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise DataError(f"the sequence {id} is no array of numbers ({error}); {expected}") from None
+    if np.iscomplexobj(array):
+        raise DataError(f"the sequence {id} has complex numbers; {expected}")
+    if rows.ndim != 2 or rows.shape[1] != layer.input_size or not len(rows):
+        raise DataError(
+            f"the sequence {id} has shape {rows.shape}; expected (steps, {layer.input_size}), "
+            "with at least one step"
+        )
+    finite = np.isfinite(rows).all(1)
+    if not finite.all():
+        step = int(finite.argmin())
+        value = rows[step][~np.isfinite(rows[step])][0]
+        raise DataError(
+            f"the sequence {id} has {value} in step {step}; expected finite numbers of single "
+            "precision"
+        )
+    return rows
+
+
+def _on_cpu(values: Any) -> Any:
+    """The numbers of a tensor as an array; anything else as it is."""
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
 
 
 def _invented(model: Model, count: int) -> list[dict[str, Any]]:
@@ -247,12 +288,13 @@ def _size(layer: Recurrent, name: str, sizes: dict[str, int]) -> int:
 
 def _named(data: Any) -> dict[str, Any]:
     """Sequences with numbers as names: one (T, I), several (B, T, I), or a list of them."""
-    values = data.detach().cpu().numpy() if isinstance(data, torch.Tensor) else data
+    values = _on_cpu(data)
     if isinstance(values, np.ndarray) and values.ndim == 2:
         values = [values]
     if not isinstance(values, Sequence | np.ndarray):
         raise ArgumentError(
-            f"data is a {type(data).__name__}; expected sequences (steps, input_size) of numbers"
+            f"data has the type {type(data).__name__}; expected sequences (steps, input_size) of "
+            "numbers"
         )
     return {str(k): sequence for k, sequence in enumerate(values)}
 

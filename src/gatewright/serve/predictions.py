@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gatewright.errors import GatewrightError
+from gatewright.errors import DataError, GatewrightError
 from gatewright.names import comma_separated, did_you_mean
 from gatewright.serve.refusal import Refusal
 from gatewright.serve.streamed_model import parse_json
@@ -20,6 +20,8 @@ from gatewright.training.predict import predict
 #: The ending of a file with such a body, which decides how it is read.
 TABLES = {"application/json": ".json", "text/csv": ".csv"}
 TEXT = "text/plain"
+#: The rows of a request in messages.
+SOURCE = "the body"
 #: The options of a request, which are those of `gatewright predict`.
 OPTIONS = (
     "horizon",
@@ -94,9 +96,12 @@ def _answer(model: Model, work: PredictionWork) -> bytes:
         parse_json(work.body)  # refuses NaN, which the reader of files takes for missing
     # A file in a folder of its own: the readers then do for a request what they do for a file.
     with tempfile.TemporaryDirectory(prefix="gatewright-") as folder:
-        path = Path(folder, f"request{TABLES.get(work.media_type, '.txt')}")
+        path = Path(folder, f"{SOURCE}{TABLES.get(work.media_type, '.txt')}")
         path.write_bytes(work.body)
-        predicted = predict(model, path, **_arguments(work.options))
+        try:
+            predicted = predict(model, path, **_arguments(work.options))
+        except DataError as error:  # messages about a file have its name
+            raise DataError(str(error).replace(path.name, SOURCE)) from error
     if work.as_csv:
         try:
             return predicted.to_csv().encode()

@@ -220,8 +220,8 @@ class Service:
         """Continue the streams of a folder, which no other server may use meanwhile."""
         if self._streams is None:
             raise ArgumentError(
-                f"states is {folder}, and the model has no streams: {self.why_not_streamed}. "
-                "Leave states out"
+                f"leave states={os.fspath(folder)!r} out; the model has no streams to save, and "
+                "/predict needs none"
             )
         check_new_file(folder / FILE, overwrite=True)
         # Whoever knows an id reads the stream, so nobody else may list them.

@@ -51,6 +51,8 @@ class Classify(Labelled):
     """Predict the class of a sequence; predictions are probabilities, (N, classes)."""
 
     kind: ClassVar[str] = "classify"
+    data_type: ClassVar[type[Any]] = Recordings
+    takes: ClassVar[str] = "Recordings of gw.read, or a list of arrays (time, channels)"
     reach: ClassVar[int] = 2
     centred: ClassVar[bool] = True
     closed_form: ClassVar[bool] = True

@@ -32,6 +32,7 @@ IMBALANCE = 2.0
 class Labelled(Task):
     """Classify items: the sequences of `Recordings` or the steps of `Tagged`."""
 
+    plain_types: ClassVar[tuple[type[Any], ...]] = (Sequence, np.ndarray, Tensor)
     metrics: ClassVar[tuple[Metric, ...]] = (ACCURACY, MACRO_F1)
 
     classes: tuple[str, ...]
@@ -50,6 +51,10 @@ class Labelled(Task):
     @property
     def inputs(self) -> int:
         return len(self.seen.channels)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.seen.channels
 
     @property
     def outputs(self) -> int:

@@ -45,6 +45,8 @@ class Tag(Labelled):
     """
 
     kind: ClassVar[str] = "tag"
+    data_type: ClassVar[type[Any]] = Tagged
+    takes: ClassVar[str] = "Tagged data of gw.read, or a list of arrays (time, channels)"
     every_step: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (*Labelled.metrics, SEGMENT_F1)
 

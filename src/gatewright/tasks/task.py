@@ -8,6 +8,7 @@ contract. The words and figures of a task are in its `Presentation`, its opponen
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,7 +17,8 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from gatewright.errors import ArgumentError, ModelError
+from gatewright.data import Reading
+from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.schema import typed
 from gatewright.tasks.metric import Metric
 
@@ -65,6 +67,9 @@ class Task:
     """
 
     kind: ClassVar[str]  # its name in configurations and on the command line
+    data_type: ClassVar[type[Any]]  # of the data that it is for
+    plain_types: ClassVar[tuple[type[Any], ...]] = ()  # that `predict` takes in addition
+    takes: ClassVar[str]  # these types in words
     metrics: ClassVar[tuple[Metric, ...]]  # the first one decides
     every_step: ClassVar[bool] = False  # whether the readout reads every step or only the last one
     reach: ClassVar[int] = 8  # steps back that the window network, which has no memory, sees
@@ -111,6 +116,11 @@ class Task:
     def symbols(self) -> int | None:
         """Size of the alphabet where events are symbols; None where they are vectors of values."""
         return None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the values of an event, in their order; none where events are symbols."""
+        return ()
 
     @property
     def tied(self) -> bool:
@@ -239,6 +249,32 @@ class Task:
         return None
 
     # New data.
+
+    def check_type(self, data: Any, *, plain: bool = False) -> None:
+        """Refuse new data that are not of the task's type, or with `plain` of its plain types.
+
+        Raises:
+            DataError: with the types that it takes, and a hint.
+        """
+        # A string is a sequence too, though not one of arrays.
+        is_plain = isinstance(data, self.plain_types) and (
+            str in self.plain_types or not isinstance(data, str | bytes)
+        )
+        if isinstance(data, self.data_type) or (plain and is_plain):
+            return
+        expected = self.takes if plain else self.data_type.__name__
+        if isinstance(data, Reading):
+            hint = "give its .data or .test"
+        elif isinstance(data, str | os.PathLike):
+            hint = "read the file first: gw.read(...).data"
+        elif hasattr(data, "columns"):  # a dataframe
+            hint = "read it first: gw.read(...).data"
+        else:
+            hint = "give data like those of its training"
+        raise DataError(
+            f"the data are of type {type(data).__name__}; the model's task is {self.kind}, which "
+            f"takes {expected}: {hint}"
+        )
 
     @abstractmethod
     def adapt(self, data: Any) -> tuple[Any, list[str]]:

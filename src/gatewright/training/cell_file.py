@@ -29,7 +29,9 @@ def cell_from_file(reference: str) -> Cell:
     file, _, name = reference.partition(".py:")
     path = Path(file if file.endswith(".py") else f"{file}.py")
     if not path.is_file():
-        raise ArgumentError(f"there is no file {path}; --cell is a name, or file.py:ClassName")
+        raise ArgumentError(
+            f"there is no file {path}; expected the name of a cell, or file.py:ClassName"
+        )
     values = _run(path)
     classes = {
         key: value

@@ -224,9 +224,10 @@ class Model(nn.Module):
         Raises:
             ArgumentError: if there is no such precision.
             ModelError: if weights are not finite.
-            DataError: if the data do not fit the model.
+            DataError: if the data are of another type, or do not fit the model.
         """
         self.check_weights()
+        self.task.check_type(data, plain=True)
         if precision is None:
             return self.task.predict(self, data)
         with layers_in(self, int8=check_precision(precision)):

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gatewright.data import Reading, read
-from gatewright.data.source.request import as_names
+from gatewright.data import Reading
+from gatewright.data.reading import read_as
+from gatewright.data.source.request import NoColumns, Request, as_names
 from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
@@ -121,16 +122,46 @@ def predict(
 
 
 def read_new(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
-    """Read new data as the training's; also the names of their id and time columns."""
+    """Read new data as the training's; also the names of their id and time columns.
+
+    Raises:
+        DataError: if they cannot be read, or are for another task.
+    """
+    new, names = _read_new(model, data, reading)
+    model.task.check_type(new)
+    return new, names
+
+
+def _read_new(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
     if isinstance(data, Reading):
         roles = {} if data.roles is None else {"id": data.roles.id, "time": data.roles.time}
         return data.data, {role: name for role, name in roles.items() if name}
     if not isinstance(data, str | os.PathLike) and hasattr(data, "about"):
         return data, {}
+    names = {role: {**model.reading, **reading}.get(role) for role in ("id", "time")}
+    new = read_like(model, data, reading).data
+    return new, {role: name for role, name in names.items() if name}
+
+
+def read_like(model: Model, data: Any, reading: Mapping[str, Any] | None = None) -> Reading:
+    """Read a file or a dataframe as the training data were read, except for these arguments.
+
+    Raises:
+        DataError: if it cannot be read so.
+        ArgumentError: if an argument does not fit it.
+    """
+    reading = reading or {}
     arguments = {**model.reading, "labelled": False, **reading}
     arguments["ignore"] = (*model.reading.get("ignore", ()), *as_names(reading.get("ignore", ())))
-    names = {"id": arguments.get("id"), "time": arguments.get("time")}
-    return read(data, **arguments).data, {role: name for role, name in names.items() if name}
+    try:
+        return read_as(data, Request.of(**arguments, numbers=model.task.channels))
+    except NoColumns as error:
+        if error.role in reading:
+            raise
+        raise DataError(  # nobody typed this argument
+            f"the model reads a column {error.name}; {error.source} {error.why}: give data like "
+            "those of its training"
+        ) from None
 
 
 def _check_finite(columns: Mapping[str, list[Any]]) -> None:

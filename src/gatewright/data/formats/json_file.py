@@ -120,10 +120,12 @@ def _check_size(source: str, size: int) -> None:
 
 
 def _not_a_table(place: str, value: Any) -> DataError:
-    return DataError(
-        f"{place} has {json.dumps(value)[:60]} ..., which is not a table; {_EXPECTED}, or read it "
-        "as a text with task='next symbol'"
-    )
+    return DataError(f"{place} has {_beginning(value)}, which is not a table; {_EXPECTED}")
+
+
+def _beginning(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
 def _cells_by_column(source: str, records: Any) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from gatewright.data.columns.missing import Fill
 from gatewright.data.columns.number_format import NumberFormat, number_formats_for
@@ -21,6 +21,17 @@ TaskName = Literal["forecast", "classify", "tag", "next symbol"]
 Unit = Literal["characters", "bytes", "pairs"]
 Names = str | Iterable[str] | None
 Data = Series | Recordings | Tagged | Text
+
+
+class NoColumns(ArgumentError):
+    """A column was named, and the source has none."""
+
+    def __init__(self, role: str, name: str, source: str, why: str) -> None:
+        super().__init__(role, name, source, why)
+        self.role, self.name, self.source, self.why = role, name, source, why
+
+    def __str__(self) -> str:
+        return f"{self.role}={self.name!r} was given, but {self.source} {self.why}; leave it out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,28 @@ class Request:
     thousands: str | None = None
     encoding: str | None = None
     timezone: str | None = None
+    #: Columns of new data in which a model reads numbers: anything else in them is refused, where
+    #: the column would otherwise be left out.
+    numbers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        target: Names = None,
+        known: Names = (),
+        static: Names = (),
+        ignore: Names = (),
+        **options: Any,
+    ) -> Self:
+        """The request of arguments of `read`."""
+        return cls(
+            target=as_names(target),
+            known=as_names(known),
+            static=as_names(static),
+            ignore=as_names(ignore),
+            **options,
+        )
 
     def __post_init__(self) -> None:
         """Refuse values that an option does not have."""
@@ -94,15 +127,13 @@ class Request:
         return frozenset(name for names in self.columns.values() for name in names)
 
     def without_columns(self, source: str, why: str) -> Self:
-        """Return the request, or raise `ArgumentError` if it names a column: the source has none.
+        """Return the request, or raise `NoColumns` if it names a column: the source has none.
 
         `why` is the end of the message: "is a text, which has no columns".
         """
         for role, names in self.columns.items():
             if names:
-                raise ArgumentError(
-                    f"{role}={names[0]!r} was given, but {source} {why}; leave it out"
-                )
+                raise NoColumns(role, names[0], source, why)
         return self
 
     def without_marks(self, source: str) -> Self:

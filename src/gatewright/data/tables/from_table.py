@@ -31,7 +31,8 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
     roles, counter_notes = find_counter(table, loaded.columns, roles, request.stated)
     if counter_notes:
         loaded = table.load(kinds_of(roles, table.previews))
-    roles, column_notes = refine_roles(table, loaded.columns, roles, request.stated)
+    needed = request.stated.union(request.numbers)
+    roles, column_notes = refine_roles(table, loaded.columns, roles, needed)
     parts = split_by_id(table, loaded.columns, roles, name)
     if not request.labelled:  # new data for a model, whose step and columns are known
         parts = tuple(map(sort_by_time, parts))

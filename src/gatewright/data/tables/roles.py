@@ -98,7 +98,7 @@ def find_roles(
     for name, preview in list(free.items()):
         if preview.unix and time is not None:
             preview = replace(preview, kind="time")
-        if preview.kind in ("text", "time", "nothing"):
+        if preview.kind in ("text", "time", "nothing") and name not in request.numbers:
             reason = {
                 "text": f"is text ({', '.join(preview.examples[:3])}, ...)",
                 "time": "has times in addition to the time column",

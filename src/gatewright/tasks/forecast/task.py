@@ -70,6 +70,8 @@ class Forecast(ForecastSpec, Task):
     """
 
     kind: ClassVar[str] = "forecast"
+    data_type: ClassVar[type[Any]] = Series
+    takes: ClassVar[str] = "a Series of gw.read"
     metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE, BIAS)
     overlap: ClassVar[bool] = True
 
@@ -94,6 +96,10 @@ class Forecast(ForecastSpec, Task):
     @property
     def inputs(self) -> int:
         return len(self.seen.channels)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.seen.channels
 
     @property
     def outputs(self) -> int:

@@ -44,6 +44,9 @@ class NextSymbol(Task):
     """
 
     kind: ClassVar[str] = "next symbol"
+    data_type: ClassVar[type[Any]] = Text
+    plain_types: ClassVar[tuple[type[Any], ...]] = (str, bytes)
+    takes: ClassVar[str] = "a Text of gw.read, or a string, or bytes where the model reads bytes"
     metrics: ClassVar[tuple[Metric, ...]] = (BITS,)
     every_step: ClassVar[bool] = True
 
