@@ -298,14 +298,22 @@ def test_a_port_that_is_taken_is_refused(server: PageServer) -> None:
 def test_the_command_serves_until_ctrl_c() -> None:
     command = [sys.executable, "-m", "gatewright", "look", "rnn", "--no-browser"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # The tests may run with SIGINT ignored, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        url = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
-        process.stderr.readline()  # it listens
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            url = process.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
+            process.stderr.readline()  # it listens
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()  # nobody waits for a server that does not end
     assert process.returncode == 0
     assert errors == "stopped: the page is no longer served\n"
 
