@@ -115,7 +115,7 @@ class Visit:
 
     def settle(self) -> None:
         """Wait until the numbers and two frames are there."""
-        self.page.wait_for_timeout(60)
+        self.page.wait_for_timeout(100)
         self.page.evaluate(
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )

@@ -79,8 +79,19 @@ export function trackPanel(session: Session, go: Go): Panel {
     return { node: whole, canvas, title, note, line, box, painted: "" };
   };
 
-  const draw = (): void => {
+  let tooled = "";
+  const drawTools = (): void => {
     const { state } = session;
+    const key = [
+      session.version,
+      state.order,
+      state.lines,
+      state.lesson,
+      state.model,
+      session.layer.name,
+    ].join();
+    if (key === tooled) return;
+    tooled = key;
     const select = element(
       "select",
       { "aria-label": "Order of the units", onchange: () => go({ order: select.value as Order }) },
@@ -106,6 +117,19 @@ export function trackPanel(session: Session, go: Go): Panel {
       toggle("Lines", state.lines, () => go({ lines: !state.lines })),
       toggle("Names of the lesson", state.lesson, () => go({ lesson: !state.lesson })),
     );
+    fill(
+      legend,
+      element("span", { class: "scale factor", "aria-hidden": "true" }),
+      " gates, from 0 (closed) to 1 (open); ",
+      element("span", { class: "scale signed", "aria-hidden": "true" }),
+      " memories and other values, negative to positive around 0. ",
+      `One sequence, ${session.steps} steps, ${session.hiddenSize} units. Click for a step and a unit, drag to select a span.`,
+    );
+  };
+
+  const draw = (): void => {
+    const { state } = session;
+    drawTools();
     const width = Math.max(120, scroller.clientWidth || 600);
     const each = stepWidth(session.steps, width);
     const full = Math.round(each * session.steps);
@@ -162,14 +186,6 @@ export function trackPanel(session: Session, go: Go): Panel {
       selection.style.width = `${(state.span[1] - state.span[0] + 1) * each}px`;
     }
     keepInView(state.time * each, each);
-    fill(
-      legend,
-      element("span", { class: "scale factor", "aria-hidden": "true" }),
-      " gates, from 0 (closed) to 1 (open); ",
-      element("span", { class: "scale signed", "aria-hidden": "true" }),
-      " memories and other values, negative to positive around 0. ",
-      `One sequence, ${session.steps} steps, ${session.hiddenSize} units. Click for a step and a unit, drag to select a span.`,
-    );
     fill(
       tableBox,
       numbersTable(
