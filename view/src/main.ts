@@ -24,9 +24,19 @@ const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
 async function start(): Promise<void> {
   const source = document.getElementById("gatewright-document")?.textContent ?? "";
+  // Something to read at once: a large document is read, and a large network runs, for seconds.
+  document.documentElement.dataset["theme"] = dark.matches ? "dark" : "light";
+  document.body.append(
+    element(
+      "header",
+      { class: "top", role: "status" },
+      element("h1", {}, document.title),
+      element("p", { class: "quiet" }, "The network is running over its first example …"),
+    ),
+  );
+  await new Promise((resolve) => window.setTimeout(resolve));
   const session = new Session(readDocument(source), fromAddress(location.hash));
   document.title = `${session.document.title} · Gatewright`;
-
   await session.start();
 
   const panels: Panel[] = [];
