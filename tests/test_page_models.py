@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from gatewright.data import Recordings, Series, Text
 from gatewright.data.containers.tagged import Tagged
 from gatewright.deploy.page import document_of
 from gatewright.designs.design import DESIGNS, PLAIN, Design
+from gatewright.page import blob
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.forecast.base.base import Member
 from gatewright.tasks.forecast.task import Forecast
@@ -232,6 +234,22 @@ def test_texts(unit: str, engine: Path, tmp_path: Path) -> None:
         features, _ = own.recurrent(own.encode(torch.from_numpy(codes)[:, None]))
         expected = own.readout(features).softmax(-1)
     check(model, data, [expected], engine, tmp_path)
+
+
+def test_many_numbers_are_rounded_to_three_bytes(
+    engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = recordings()
+    model = network(Classify.of(data), data)
+    exact = document({"model": model}, data)
+    monkeypatch.setattr(blob, "MOST_WHOLE", 100)
+    rounded = document({"model": model}, data)
+    assert len(rounded) < len(exact)
+    (note,) = json.loads(rounded)["models"][0]["notes"]
+    assert "rounded to 24 bits" in note
+    jobs = [{"document": text, "questions": [{"example": 0}]} for text in (exact, rounded)]
+    ((first,), (second,)) = ask(engine, jobs, tmp_path)
+    assert 0.0 < off(second["outputs"], first["outputs"]) < 1e-4
 
 
 def test_of_the_mean_of_texts_the_best_is_shown() -> None:

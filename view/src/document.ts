@@ -129,8 +129,9 @@ export interface ModelDocument {
   /** The stage before the softmax; null where there is none. */
   scores: number | null;
   tensors: Record<string, { at: number; shape: number[] }>;
-  /** base64 of little-endian float32. */
+  /** base64 of little-endian float32, or of the upper 3 bytes of each. */
   weights: string;
+  bytes_each: 3 | 4;
   notes: string[];
 }
 
@@ -304,7 +305,8 @@ function checkModel(model: Json, path: string): void {
   text(model["about"], `${path}.about`);
   texts(model["notes"], `${path}.notes`);
   whole(model["hidden_size"], `${path}.hidden_size`, 1, MOST_NUMBERS);
-  const numbers = (text(model["weights"], `${path}.weights`).length * 3) / 4 / 4;
+  const each = whole(model["bytes_each"], `${path}.bytes_each`, 3, 5);
+  const numbers = (text(model["weights"], `${path}.weights`).length * 3) / 4 / each;
   const tensors = object(model["tensors"], `${path}.tensors`);
   for (const [name, item] of Object.entries(tensors)) {
     const tensor = object(item, `${path}.tensors.${name}`);
@@ -482,21 +484,24 @@ function count(encoded: string, numbers: number, path: string): void {
   if (actual !== numbers) refuse(path, `has ${actual} numbers; expected ${numbers}`);
 }
 
-/** Decode base64 of little-endian float32.
+/** Decode base64 of little-endian float32, or of the upper `each` bytes of such numbers.
  *
  * @throws DocumentError if it is none.
  */
-export function decodeFloats(encoded: string): Float32Array {
+export function decodeFloats(encoded: string, each: 3 | 4 = 4): Float32Array {
   let bytes: string;
   try {
     bytes = atob(encoded);
   } catch {
     throw new DocumentError("This page cannot be shown: numbers in it are damaged (no base64).");
   }
-  const buffer = new Uint8Array(bytes.length - (bytes.length % 4));
-  for (let k = 0; k < buffer.length; k++) buffer[k] = bytes.charCodeAt(k);
-  const view = new DataView(buffer.buffer);
-  const floats = new Float32Array(buffer.length / 4);
-  for (let k = 0; k < floats.length; k++) floats[k] = view.getFloat32(4 * k, true);
+  const floats = new Float32Array(Math.floor(bytes.length / each));
+  const view = new DataView(new ArrayBuffer(4));
+  for (let k = 0; k < floats.length; k++) {
+    for (let place = 0; place < each; place++) {
+      view.setUint8(4 - each + place, bytes.charCodeAt(k * each + place));
+    }
+    floats[k] = view.getFloat32(0, true);
+  }
   return floats;
 }

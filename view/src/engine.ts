@@ -117,7 +117,7 @@ export interface Run {
 export function loadModel(page: PageDocument, index: number): Model {
   const document = page.models[index];
   if (document === undefined) throw new RangeError(`there is no model ${index}`);
-  const numbers = decodeFloats(document.weights);
+  const numbers = decodeFloats(document.weights, document.bytes_each);
   const tensors: Record<string, Float64Array> = {};
   for (const [name, { at, shape }] of Object.entries(document.tensors)) {
     const size = shape.reduce((product, length) => product * length, 1);

@@ -187,7 +187,8 @@ def model_part(model: Any, name: str, id: str, chains: Callable[[Model], Chains]
         "scores": stages.scores,
         "tensors": stages.blob.tensors,
         "weights": stages.blob.text(),
-        "notes": notes(model),
+        "bytes_each": stages.blob.bytes_each,
+        "notes": notes(model) + stages.blob.notes(),
     }
 
 
