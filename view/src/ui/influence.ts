@@ -76,14 +76,14 @@ export function influencePanel(session: Session, go: Go): Panel {
     fill(tools, outputs.length > 1 ? element("label", {}, "Answer", select) : null);
   };
 
-  let drawn_ = "";
+  let drawnFrom = "";
   const draw = (): void => {
     const influence = session.influence();
     const state = `${influenceKey(session)} ${influence === null} ${session.theme} ${cut !== null} ${chart.clientWidth}`;
     cursor.style.left = `${(session.state.time / session.steps) * 100}%`;
     cursor.style.width = `${100 / session.steps}%`;
-    if (state === drawn_) return;
-    drawn_ = state;
+    if (state === drawnFrom) return;
+    drawnFrom = state;
     choices();
     if (influence === null) {
       about.textContent = "Computing the gradient of this answer …";

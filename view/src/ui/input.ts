@@ -77,7 +77,7 @@ function textPanel(session: Session, go: Go): Panel {
     "aria-label": "The text, coloured by the chosen value",
   });
   const about = element("p", { class: "quiet" });
-  let drawn_ = "";
+  let drawnFrom = "";
   body.append(area, note, picture, about);
   picture.addEventListener("click", (event) => {
     const step = (event.target as HTMLElement).dataset["step"];
@@ -96,8 +96,8 @@ function textPanel(session: Session, go: Go): Panel {
     const table = track.limit === null ? colours.factor : colours.signed;
     const { unit, time, cuts } = session.state;
     const key = `${session.version} ${session.state.model} ${session.state.name} ${unit} ${session.theme}`;
-    if (key !== drawn_) {
-      drawn_ = key;
+    if (key !== drawnFrom) {
+      drawnFrom = key;
       fill(
         picture,
         ...session.tokens!.map((token, step) => {
@@ -133,7 +133,7 @@ function curvesPanel(session: Session, go: Go): Panel {
   const chart = element("div", { class: "timeline" });
   const cursor = element("div", { class: "over cursor" });
   chart.style.touchAction = "none";
-  let drawn_ = "";
+  let drawnFrom = "";
   const bar = element("div", { class: "row" });
   const about = element("p", { class: "quiet" });
   const tableBox = element("div");
@@ -243,8 +243,8 @@ function curvesPanel(session: Session, go: Go): Panel {
       ),
     );
     const key = `${session.version} ${channel} ${session.isEdited}`;
-    if (key === drawn_) return;
-    drawn_ = key;
+    if (key === drawnFrom) return;
+    drawnFrom = key;
     const [low, high] = session.channelRange(channel);
     const lines = names.map((_, k) => {
       const [lowest, highest] = session.channelRange(k);

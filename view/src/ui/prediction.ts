@@ -17,7 +17,7 @@ export function predictionPanel(session: Session): Panel {
       body,
       ...rows.flatMap((index) => [
         rows.length > 1 ? element("h3", {}, session.modelName(index)) : null,
-        one(session, index),
+        answerOf(session, index),
       ]),
     );
   };
@@ -26,7 +26,7 @@ export function predictionPanel(session: Session): Panel {
   return { node, draw, key };
 }
 
-function one(session: Session, index: number): HTMLElement {
+function answerOf(session: Session, index: number): HTMLElement {
   const kind = session.kind;
   if (kind === "forecast") return forecast(session, index);
   if (kind === "layer") {

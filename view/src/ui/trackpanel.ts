@@ -169,8 +169,8 @@ export function trackPanel(session: Session, go: Go): Panel {
         else paintHeat(entry.canvas, track, order, palette());
       }
       entry.line.hidden = state.lines;
-      const row_ = order.indexOf(Math.min(state.unit, track.units - 1));
-      entry.line.style.top = `${(row_ / order.length) * 100}%`;
+      const unitRow = order.indexOf(Math.min(state.unit, track.units - 1));
+      entry.line.style.top = `${(unitRow / order.length) * 100}%`;
       entry.line.style.height = `${Math.max(1.5, height / order.length)}px`;
     }
     const axisKey = `${session.version} ${full}`;
