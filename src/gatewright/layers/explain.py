@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import BACKENDS, pick
+from gatewright.backends.recompute import segments
 from gatewright.backends.run import Run
 from gatewright.errors import BackendError
 from gatewright.graph.sizes import number
@@ -20,7 +21,7 @@ from gatewright.language.node import closure
 from gatewright.schedule.work import Phase, count
 
 
-def explained(name: str, backend: str, run: Run) -> str:
+def explained(name: str, backend: str, run: Run, recompute: int | None = None) -> str:
     """One layer in one direction: its backend, its stages, the saved values, and the work."""
     graph, steps, elements = run.graph, len(run.rows), sum(run.rows)
     chosen = pick(backend, run)
@@ -43,11 +44,29 @@ def explained(name: str, backend: str, run: Run) -> str:
         f"in the loop: {len(loop)}, in {last - STATE + 1} stage(s)",
         f"  saved for the backward pass: {', '.join(names.get(term, term.op) for term in saved)}"
         f" ({saved_bytes / 1e6:.2f} MB)",
+        *(recomputed(run, recompute, saved_bytes) if recompute else ()),
         *(f"  {line}" for line in BACKENDS[chosen].describe(run)),
         *counted("a forward run", phases(run)),
         *counted("a training step", phases(run, training=True)),
     ]
     return "\n".join(lines)
+
+
+def recomputed(run: Run, recompute: int, saved_bytes: int) -> list[str]:
+    """The memory of a run with recomputation, instead of the values that it saves without."""
+    parts = segments(run, recompute)
+    if not parts:
+        return []
+    states = sum(state.numel() * state.element_size() for state in run.states.values())
+    longest = max(part.rows.stop - part.rows.start for part in parts)
+    share = saved_bytes * longest / max(sum(run.rows), 1)
+    return [
+        f"  with recompute={recompute}: instead, {len(parts)} segments of at most "
+        f"{max(part.steps.stop - part.steps.start for part in parts)} steps; the states between "
+        f"them are kept ({states * (len(parts) - 1) / 1e6:.2f} MB), and a backward pass has the "
+        f"values of a single segment ({share / 1e6:.2f} MB)",
+        "  the backward pass runs the forward pass a second time",
+    ]
 
 
 def phases(run: Run, *, training: bool = False) -> list[Phase]:

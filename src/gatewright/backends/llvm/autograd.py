@@ -18,7 +18,7 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, prepared
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.saved import SavedTensors, in_rows
+from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import TermGroup

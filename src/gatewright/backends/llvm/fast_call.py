@@ -21,7 +21,7 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, Piece, TensorForm
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.saved import SavedTensors, in_rows
+from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.backends.llvm.threads import threads
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import ordered

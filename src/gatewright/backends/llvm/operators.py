@@ -18,7 +18,7 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, TensorForm, prepared
 from gatewright.backends.llvm.forward import ForwardProgram, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.saved import in_rows
+from gatewright.backends.saved import in_rows
 from gatewright.backends.order import even
 from gatewright.backends.run import Run
 from gatewright.backends.storage import in_storage
