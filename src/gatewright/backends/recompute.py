@@ -248,7 +248,9 @@ def tensors_of(run: Run) -> list[Tensor]:
 def with_tensors(run: Run, tensors: Sequence[Tensor]) -> Run:
     """The same run with other tensors, in the order of `tensors_of`."""
     rest = iter(tensors)
-    groups = {group: {name: next(rest) for name in getattr(run, group)} for group in GROUPS}
+    groups: dict[str, Any] = {
+        group: {name: next(rest) for name in getattr(run, group)} for group in GROUPS
+    }
     return replace(run, **groups)
 
 
@@ -280,7 +282,8 @@ def as_numbers(noise: Tensor, size: int, dtype: torch.dtype) -> Tensor:
     if noise.dtype != torch.uint8:
         return noise
     digits = noise.unsqueeze(2) >> powers(noise) & 1
-    return digits.flatten(1)[:, :size].to(dtype)
+    numbers: Tensor = digits.flatten(1)[:, :size].to(dtype)
+    return numbers
 
 
 def powers(like: Tensor) -> Tensor:

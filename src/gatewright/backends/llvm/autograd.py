@@ -18,11 +18,11 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, prepared
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Result, Run
+from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.graph.stages import INPUTS
 from gatewright.schedule.loop import ScheduleOptions
 
