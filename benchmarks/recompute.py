@@ -69,8 +69,8 @@ def memory_of(steps: int, recompute: bool, backend: str) -> Figures:
     layer.zero_grad()
     before = status("VmRSS")
     RESET.write_text("5")  # the peak begins here
-    kept = step(steps)
-    return {"kept": kept, "peak": status("VmHWM") - before}
+    saved = step(steps)
+    return {"kept": saved, "peak": status("VmHWM") - before}
 
 
 def memory(backend: str) -> Iterator[Figures]:

@@ -7,13 +7,16 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import gatewright as gw
 from example_count import example_count
@@ -79,7 +82,7 @@ def test_every_cell_has_the_same_results_and_gradients(name: str, backend: str):
     compare(layer, inputs, 4)  # the cell's start, which may be learned
 
 
-@given(
+@hypothesis.given(
     programs(longest=5),
     st.sampled_from(["auto", "reference"]),  # kernels do not run where all lengths are 0
     st.integers(1, 8),
@@ -162,11 +165,11 @@ def test_a_loss_on_the_first_steps_only_has_gradients_of_zero_later():
 def test_second_derivatives(backend: str):
     layer = make("gru", backend=backend, bidirectional=True)
     x = sequences(layer, 5, 2)["x"].requires_grad_()
-    leaves, found = [x, *layer.parameters()], []
+    leaves, by_call = [x, *layer.parameters()], []
     for options in ({}, {"recompute": 2}):
         first = torch.autograd.grad(random_loss(layer(x, **options)), leaves, create_graph=True)
-        found.append(gradients(list(first), leaves))
-    close(*found)
+        by_call.append(gradients(list(first), leaves))
+    close(*by_call)
     output = layer(x, recompute=2)[0]
     rows = torch.eye(output.shape[-1], dtype=F64)
     together = torch.autograd.grad(output[2, 0], x, rows, is_grads_batched=True, retain_graph=True)
@@ -219,17 +222,33 @@ def test_noise_is_that_of_the_forward_pass(training: bool, backend: str):
     close(own, expected[1])
 
 
+class Narrow(gw.Cell):
+    """A noise of one number."""
+
+    def step(self, x, h):
+        h = gw.noise(0.3, size=1) * h + gw.tanh(gw.linear(x, h))
+        return gw.state(h=h)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_noise_of_one_number(training: bool):
+    torch.manual_seed(0)
+    layer = gw.Recurrent(Narrow(), 3, 4, dtype=F64).train(training)
+    x, h = torch.randn(1, 1, 3, dtype=F64), torch.randn(1, 1, 4, dtype=F64)
+    compare(layer, {"x": x}, 1, h)
+
+
 def test_autocast_of_the_forward_pass_is_restored():
     torch.manual_seed(0)
     layer, x = gw.LSTM(3, 8), torch.randn(5, 2, 3, requires_grad=True)
-    leaves, found = [x, *layer.parameters()], []
+    leaves, by_call = [x, *layer.parameters()], []
     for options in ({}, {"recompute": 5}):  # one segment, so that the operations are the same
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output, _ = layer(x, **options)
-        found.append([output, *gradients(output, leaves)])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        by_call.append([output, *gradients(output, leaves)])
+    assert all(torch.equal(a, b) for a, b in zip(*by_call, strict=True))
     exact = gradients(layer(x)[0], leaves)
-    assert not torch.equal(found[1][1], exact[0])
+    assert not torch.equal(by_call[1][1], exact[0])
     # What is computed without gradients leaves nothing in the cache of autocast.
     with torch.autocast("cpu", dtype=torch.bfloat16):
         layer(x, recompute=2)
@@ -239,7 +258,7 @@ def test_autocast_of_the_forward_pass_is_restored():
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_saved_memory_grows_with_the_square_root(backend: str):
     layer = gw.LSTM(4, 32, backend=backend)
-    kept = {}
+    saved = {}
     for steps in (25, 400):
         x = torch.randn(steps, 2, 4)
         own = {tensor.untyped_storage().data_ptr() for tensor in (x, *layer.parameters())}
@@ -247,12 +266,12 @@ def test_the_saved_memory_grows_with_the_square_root(backend: str):
             with saved_memory() as memory:
                 output, _ = layer(x, recompute=recompute)
             places = memory.storages.items()
-            kept[steps, recompute] = sum(size for place, size in places if place not in own)
+            saved[steps, recompute] = sum(size for place, size in places if place not in own)
             output.sum().backward()
-    assert kept[400, False] > 12 * kept[25, False]
+    assert saved[400, False] > 12 * saved[25, False]
     states = 2 * 2 * 32 * 4  # bytes of h and c
-    assert 4 * states <= kept[25, True] <= 4 * states + 2000
-    assert 19 * states <= kept[400, True] <= 19 * states + 2000
+    assert 4 * states <= saved[25, True] <= 4 * states + 2000
+    assert 19 * states <= saved[400, True] <= 19 * states + 2000
 
 
 def test_a_drawn_noise_is_kept_in_bits():
@@ -317,10 +336,25 @@ def test_inside_other_tools_of_torch():
     close(gradients(output, leaves), expected)
 
 
+def test_while_torch_watches_each_operation():
+    layer, x = gw.LSTM(3, 4), torch.randn(6, 2, 3)
+    with FlopCounterMode(display=False) as counter:
+        random_loss(layer(x, recompute=2)).backward()
+    assert counter.get_total_flops() > 0
+    weights = list(layer.parameters())
+    close([weight.grad for weight in weights], gradients(layer(x), weights))
+    with FakeTensorMode():
+        layer, x = gw.LSTM(3, 4), torch.randn(6, 2, 3)
+        output, (h, _) = layer(x, recompute=2)
+        output.sum().backward()
+        assert output.shape == (6, 2, 4) and h.shape == (1, 2, 4)
+        assert layer.weight_hh_l0.grad.shape == (16, 4)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_in_a_compiled_program_it_runs_by_itself():
     layer, x = gw.LSTM(3, 4, dtype=F64), torch.randn(6, 2, 3, dtype=F64, requires_grad=True)
-    leaves, found = [x, *layer.parameters()], []
+    leaves, by_call = [x, *layer.parameters()], []
 
     def call(x: Tensor) -> Tensor:
         return 2 * layer(x, recompute=2)[0]
@@ -328,9 +362,9 @@ def test_in_a_compiled_program_it_runs_by_itself():
     for function in (call, torch.compile(call, backend="eager")):
         with saved_memory() as memory:
             output = function(x)
-        found.append((gradients(output, leaves), sorted(memory.storages.values())))
-    close(found[1][0], found[0][0])
-    assert found[1][1] == found[0][1]
+        by_call.append((gradients(output, leaves), sorted(memory.storages.values())))
+    close(by_call[1][0], by_call[0][0])
+    assert by_call[1][1] == by_call[0][1]
 
 
 def test_exported_it_is_one_operator():

@@ -104,7 +104,7 @@ class RecomputedRun(torch.autograd.Function):
         # Detached: autocast would keep converted weights for later calls, without their graph.
         own = with_tensors(run, [tensor.detach() for tensor in tensors])
         output, borders, states = run_segments(backend, parts, own)
-        noises = [noise if 0 in noise.stride() else to_bits(noise) for noise in run.noises]
+        noises = [noise if is_repeated(noise) else to_bits(noise) for noise in run.noises]
         saved = [*tensors, *noises, *borders]
         ctx.save_for_backward(*saved)
         ctx.set_materialize_grads(False)
@@ -269,6 +269,11 @@ def run_of_segment(run: Run, part: Segment, states: Mapping[str, Tensor]) -> Run
         noises=noises,
         restart=None if run.restart is None else run.restart[part.rows],
     )
+
+
+def is_repeated(noise: Tensor) -> bool:
+    """Tell if a noise is a single number in memory: an expectation, not drawn."""
+    return all(n == 1 or stride == 0 for n, stride in zip(noise.shape, noise.stride(), strict=True))
 
 
 def to_bits(noise: Tensor) -> Tensor:
