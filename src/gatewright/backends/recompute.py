@@ -278,7 +278,8 @@ def is_repeated(noise: Tensor) -> bool:
 
 def to_bits(noise: Tensor) -> Tensor:
     """Pack a drawn noise `(N, size)`, all zeros and ones, into bytes of eight numbers each."""
-    digits = functional.pad(noise.to(torch.uint8), (0, -noise.shape[1] % 8)).unflatten(1, (-1, 8))
+    padding = 0, -noise.shape[1] % 8
+    digits: Tensor = functional.pad(noise.to(torch.uint8), padding).unflatten(1, (-1, 8))
     return (digits << powers(noise)).sum(2, dtype=torch.uint8)
 
 

@@ -53,19 +53,16 @@ def explained(name: str, backend: str, run: Run, recompute: int | None = None) -
 
 
 def recomputed(run: Run, recompute: int, saved_bytes: int) -> list[str]:
-    """The memory of a run with recomputation, instead of the values that it saves without."""
+    """The memory of a run with recomputation, in place of the values of all steps."""
     parts = segments(run, recompute)
-    if not parts:
-        return []
     states = sum(state.numel() * state.element_size() for state in run.states.values())
-    longest = max(part.rows.stop - part.rows.start for part in parts)
-    share = saved_bytes * longest / max(sum(run.rows), 1)
+    steps = max((part.steps.stop - part.steps.start for part in parts), default=0)
+    rows = max((part.rows.stop - part.rows.start for part in parts), default=0)
+    borders, share = states * max(len(parts) - 1, 0), saved_bytes * rows / max(sum(run.rows), 1)
     return [
-        f"  with recompute={recompute}: instead, {len(parts)} segments of at most "
-        f"{max(part.steps.stop - part.steps.start for part in parts)} steps; the states between "
-        f"them are kept ({states * (len(parts) - 1) / 1e6:.2f} MB), and a backward pass has the "
-        f"values of a single segment ({share / 1e6:.2f} MB)",
-        "  the backward pass runs the forward pass a second time",
+        f"  with recompute={recompute}: only the states between {len(parts)} segments of at most "
+        f"{steps} steps ({borders / 1e6:.2f} MB), and during the backward pass the values of one "
+        f"segment ({share / 1e6:.2f} MB); a training step has one more forward run"
     ]
 
 
