@@ -217,8 +217,12 @@ class Function:
 
     def call_named(self, intrinsic: str, *operands: ir.Value) -> ir.Value:
         """Call an intrinsic by its full name, with a result of its first operand's type."""
+        return self.call_with(intrinsic, operands[0].type, *operands)
+
+    def call_with(self, intrinsic: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
+        """Call an intrinsic by its full name, with a result of a type."""
         kinds = [operand.type for operand in operands]
-        return self.b.call(self._declared(intrinsic, kinds[0], kinds), operands)
+        return self.b.call(self._declared(intrinsic, result, kinds), operands)
 
     def _declared(self, name: str, result: ir.Type, kinds: Sequence[ir.Type]) -> ir.Function:
         """Declare a function that is defined elsewhere, once a module."""

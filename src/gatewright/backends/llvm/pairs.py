@@ -61,8 +61,15 @@ def word(f: Function, numbers: Sequence[ir.Value]) -> ir.Value:
 
 def _half(f: Function, number: ir.Value) -> ir.Value:
     """The bits of the nearest bfloat16 number, ties to even, as the lower half of an integer."""
-    b = f.b
-    kind = f.numbers.integers if isinstance(number.type, ir.VectorType) else INT32
+    b, n = f.b, f.numbers
+    kind = n.integers if isinstance(number.type, ir.VectorType) else INT32
+    if n.pair_products and kind == n.integers:
+        rounded = f.call_with(
+            f"llvm.x86.avx512bf16.cvtneps2bf16.{n.bits * n.lanes}",
+            ir.VectorType(BrainFloat(), n.lanes),
+            number,
+        )
+        return b.zext(b.bitcast(rounded, ir.VectorType(ir.IntType(16), n.lanes)), kind)
     dropped, bits = _integer(f, kind, DROPPED), b.bitcast(number, kind)
     upper = b.lshr(bits, dropped)
     odd = b.and_(upper, _integer(f, kind, 1))
