@@ -17,7 +17,6 @@ from gatewright.backends.fallback import (
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, prepared
 from gatewright.backends.llvm.forward import run_forward
-from gatewright.backends.llvm.ir import Numbers
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.precision import LOW, lowered, numbers_of, raised
 from gatewright.backends.llvm.saved import SavedTensors, in_rows
@@ -33,11 +32,12 @@ def run(run: Run) -> Result:
     """Run a graph over a sequence."""
     dtype = next(iter(run.states.values())).dtype
     if dtype == LOW:
-        return lowered(_run(raised(run), numbers_of(dtype)), dtype)
-    return _run(run, numbers_of(dtype))
+        return lowered(_run(raised(run), dtype), dtype)
+    return _run(run, dtype)
 
 
-def _run(run: Run, numbers: Numbers) -> Result:
+def _run(run: Run, dtype: torch.dtype) -> Result:
+    """Run with the products of a dtype."""
     graph = run.graph
     like = next(iter(run.states.values()))
     known = run.known_terms()
@@ -50,7 +50,7 @@ def _run(run: Run, numbers: Numbers) -> Result:
         values, last = call(run, known)
         return Result.of(run, {**known, **values}, last)
     options = ScheduleOptions.of(run.names, run.hold, run.needs_input_gradients())
-    built = kernels(graph, options, numbers)
+    built = kernels(graph, options, numbers_of(dtype))
     states = [*run.states.values(), *(run.fresh.values() if run.restart is not None else ())]
     inputs = [known[term] for term in built.inputs]
     built.check(inputs, run.sizes)

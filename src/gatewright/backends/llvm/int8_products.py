@@ -101,7 +101,7 @@ class Int8Plan:
     def emit_rounding(
         self, module: ir.Module, name: str, plan: Plan, source: RoundedSource, numbers: Numbers
     ) -> ir.Function:
-        """Emit `(table, offset, first row, end row)`, which rounds the rows of a source to codes."""
+        """Emit `(table, offset, first row, end row)`, which rounds a source's rows to codes."""
         f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
         f.function.linkage = "internal"
         f.function.attributes.add("noinline")

@@ -18,7 +18,7 @@ from gatewright.backends.llvm.index import INDEX, POINTER, Index
 from gatewright.backends.llvm.int8_products import Int8Plan, emit_int8_products
 from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.pairs import RoundedSources
+from gatewright.backends.llvm.pairs import PairPlan
 from gatewright.backends.llvm.products import emit_products
 from gatewright.backends.llvm.row_reductions import emit_row_reduction
 from gatewright.backends.llvm.rows import TileRows, size_of
@@ -35,7 +35,7 @@ def emit(
     plan: Plan,
     numbers: Numbers,
     registers: int,
-    rounded: Int8Plan | RoundedSources | None = None,
+    rounded: Int8Plan | PairPlan | None = None,
 ) -> None:
     """Emit the kernel `name(table, first row, end row)` for the rows of one thread.
 
@@ -100,7 +100,7 @@ def _emit_nest(
     nest: Nest,
     numbers: Numbers,
     registers: int,
-    rounded: Int8Plan | RoundedSources | None,
+    rounded: Int8Plan | PairPlan | None,
 ) -> ir.Function:
     """Emit the loops of a nest over one thread's blocks of units, and over the rows.
 
@@ -153,7 +153,7 @@ def _emit_tile(
     tile: Tile,
     terms: ir.Function,
     tiling: Tiling,
-    rounded: Int8Plan | RoundedSources | None,
+    rounded: Int8Plan | PairPlan | None,
 ) -> ir.Function:
     """Emit one tile: `(table, offset, first row, first block)`."""
     f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)

@@ -22,7 +22,7 @@ from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.moves import emit_clear, emit_copy
 from gatewright.backends.llvm.pack import emit_pack
-from gatewright.backends.llvm.pairs import RoundedSources
+from gatewright.backends.llvm.pairs import PairPlan
 from gatewright.backends.llvm.threads import emit_parallel, openmp
 from gatewright.backends.llvm.weight_gradients import emit_outer, emit_totals
 from gatewright.errors import SizeError
@@ -161,9 +161,7 @@ class Kernels:
             self.plans[f"{name}_training"] = plan_forward(self.schedule, part, saving=True)
             self.plans[f"{name}_backward"] = plan_backward(self.schedule, part)
         #: In bfloat16, the rows of words of each plan.
-        self.rounded = {
-            name: RoundedSources(plan) for name, plan in self.plans.items() if numbers.pairs
-        }
+        self.rounded = {name: PairPlan(plan) for name, plan in self.plans.items() if numbers.pairs}
         early = set(before.outputs) if before is not None else set()
         self.inputs = list(
             dict.fromkeys(

@@ -88,7 +88,9 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                     begin = f.index(0)
                     for taken in range(columns, 0, -1):
                         with f.loop(begin, length, taken) as k:
-                            rows = [f.load(f.address(vectors, (k + i) * by_k)) for i in range(taken)]
+                            rows = [
+                                f.load(f.address(vectors, (k + i) * by_k)) for i in range(taken)
+                            ]
                             f.store(_joined(f, rows), place(panel, k))
                         begin = k.end
                 with otherwise:

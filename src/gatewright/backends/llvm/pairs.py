@@ -113,7 +113,7 @@ def _upper(f: Function, words: ir.Value) -> ir.Value:
 
 # The rows of sources.
 @dataclass(frozen=True)
-class RoundedSource:
+class PairSource:
     """A source of products, in as many parts as they have heads.
 
     Attributes:
@@ -137,7 +137,7 @@ class RoundedSource:
         return f.address(f.load_pointer(table, self.slot), row * length)
 
 
-class RoundedSources:
+class PairPlan:
     """The slots that words add to the table of a kernel.
 
     Attributes:
@@ -146,21 +146,21 @@ class RoundedSources:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.sources: dict[Nest, list[RoundedSource]] = {}
-        self.of_group: dict[Group, RoundedSource] = {}
-        known: dict[tuple[Term, int], RoundedSource] = {}
+        self.sources: dict[Nest, list[PairSource]] = {}
+        self.of_group: dict[Group, PairSource] = {}
+        known: dict[tuple[Term, int], PairSource] = {}
         for nest, groups in plan.groups.items():
             self.sources[nest] = []
             for group in groups:
                 key = (group.source, group.heads)
                 if key not in known:
-                    known[key] = RoundedSource(*key, plan.length)
+                    known[key] = PairSource(*key, plan.length)
                     plan.length += 2
                     self.sources[nest].append(known[key])
                 self.of_group[group] = known[key]
 
     def emit_rounding(
-        self, module: ir.Module, name: str, plan: Plan, source: RoundedSource, numbers: Numbers
+        self, module: ir.Module, name: str, plan: Plan, source: PairSource, numbers: Numbers
     ) -> ir.Function:
         """Emit `(table, offset, first row, end row)`, which rounds the rows of a source to words.
 

@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from gatewright.backends.llvm.index import Index
 from gatewright.backends.llvm.ir import Function
-from gatewright.backends.llvm.pairs import RoundedSources, add_products, count_words
+from gatewright.backends.llvm.pairs import PairPlan, add_products, count_words
 from gatewright.backends.llvm.row_reductions import heads_of
 from gatewright.backends.llvm.rows import TileRows, size_of
 from gatewright.graph.terms import Term
@@ -29,7 +29,7 @@ def emit_products(
     table: ir.Value,
     block: Index,
     tiling: Tiling,
-    rounded: RoundedSources | None,
+    rounded: PairPlan | None,
 ) -> Totals:
     """Emit the sums of products of the tile that begins at a block.
 
