@@ -164,6 +164,28 @@ def test_values_that_are_not_finite_stay_so() -> None:
     assert output[:, 2].isfinite().all()
 
 
+# Streams.
+@pytest.mark.parametrize("name", ["lstm", "gru_before", "heads", "elman"])
+def test_a_stepper_in_bfloat16_computes_as_the_layer_under_autocast(name: str) -> None:
+    torch.manual_seed(4)
+    cell = VARIANTS.get(name, gw.CELLS.get("elman_rnn"))
+    sizes = fitting(cell.graph, (17, 33)) if name in VARIANTS else {"input": 17, "hidden": 33}
+    layer = gw.Recurrent(cell, sizes["input"], sizes["hidden"], num_layers=2).eval()
+    x = torch.randn(5, 3, sizes["input"])
+    with torch.autocast("cpu", dtype=LOW), torch.no_grad():
+        expected, last = layer(x)
+    for backend, tolerance in (("auto", 1e-5), ("reference", 0.02)):
+        layer.backend = backend
+        stepper = layer.stepper(3, precision="bfloat16")
+        assert stepper.backend == ("llvm" if backend == "auto" else "reference")
+        outputs = torch.stack([stepper.step(event).clone() for event in x])
+        close(outputs, expected, backend, {torch.float32: tolerance})
+        close(stepper.state, last, backend, {torch.float32: tolerance})
+    layer.backend = "auto"
+    half = copy.deepcopy(layer).to(LOW).stepper(3, precision="bfloat16")
+    assert (torch.stack([half.step(e).clone() for e in x]) - expected).abs().max() < 0.05
+
+
 RUNNING = """
 import sys
 sys.path.insert(0, sys.argv[1])

@@ -13,7 +13,7 @@ from torch import Tensor
 from gatewright.backends import forked  # noqa: F401  # its hook has to be set before a fork
 from gatewright.backends.conditions import why_not_read, why_watched
 from gatewright.backends.run import PreparedRun, Result, Run
-from gatewright.backends.stream import Stream
+from gatewright.backends.stream import Products, Stream
 from gatewright.backends.weights import Share
 from gatewright.graph import Graph
 from gatewright.graph.lowering import of_text
@@ -112,10 +112,9 @@ def open_stream(
     sizes: Sequence[Mapping[str, int]],
     rows: int,
     dtype: torch.dtype,
-    *,
-    int8: bool = False,
+    products: Products = "plain",
 ) -> Stream:
     """Open a stream on kernels; see `choose.open_stream`."""
     from gatewright.backends.llvm.stepping import KernelStream
 
-    return KernelStream(graph, sizes, rows, dtype, int8=int8)
+    return KernelStream(graph, sizes, rows, dtype, products)

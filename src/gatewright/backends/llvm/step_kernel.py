@@ -9,6 +9,7 @@ from gatewright.backends.llvm.index import POINTER
 from gatewright.backends.llvm.int8_products import Int8Plan
 from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.kernel import emit
+from gatewright.backends.llvm.pairs import PairPlan
 from gatewright.schedule.slots import AFTER, BEFORE, Plan
 
 #: Numbers of the record that a step is called with; the addresses of the tables follow.
@@ -20,14 +21,14 @@ def emit_step(
     plan: Plan,
     numbers: Numbers,
     registers: int,
-    int8: Int8Plan | None = None,
+    rounded: Int8Plan | PairPlan | None = None,
 ) -> None:
     """Emit the kernel of a layer, and `step(record)`, which calls it for each layer in turn.
 
     After a layer's step, the rows that it has read of its states and those that it has written
     change their roles.
     """
-    emit(module, "layer", plan, numbers, registers, int8)
+    emit(module, "layer", plan, numbers, registers, rounded)
     f = Function(module, "step", [POINTER], numbers)
     (record,) = f.arguments
     f.trusted(record)  # written by `KernelStream`
