@@ -92,6 +92,7 @@ def test_a_layer_in_bfloat16_is_one_under_autocast_with_rounded_ends() -> None:
         with torch.autocast("cpu", dtype=LOW):
             expected, _ = high(x.float())
         output, states = low(x)
+        assert "products of bfloat16 numbers in the loop" in low.explain(x)
         assert output.dtype == LOW and {state.dtype for state in states} == {LOW}
         assert (output.float() - expected).abs().max() < 0.02
 

@@ -16,7 +16,7 @@ import torch
 
 from gatewright.bench.cases import make_layer
 from gatewright.bench.checks import cell_names
-from gatewright.bench.contender import TOLERANCE
+from gatewright.bench.contender import TOLERANCES
 from gatewright.bench.machine import (
     Report,
     answer,
@@ -98,7 +98,7 @@ def main() -> None:
             for peer, make in peers.items():
                 row = {"cell": name, "units": units, "peer": peer}
                 error = apart(layer.stepper().step, make(), units)
-                if not error < TOLERANCE:
+                if not error < TOLERANCES[torch.float32]:
                     answer(**row, reason=f"{peer} streams something else: {error:.2g} away")
                     continue
                 x = np.random.default_rng(0).standard_normal(units).astype(np.float32)

@@ -215,7 +215,7 @@ class Recurrent(CellStack):
         Args:
             batch_size: Rows of each step.
             dtype: float32 or float64; by default that of the weights.
-            precision: "float32", "float64"; or "bfloat16" or "int8": matrices and the rows that they
+            precision: "float32", "float64"; or "bfloat16", "int8": matrices and the rows that they
                 multiply in it, everything else in float32 (docs/bfloat16.md, docs/int8.md). By
                 default that of the dtype, or of a layer whose backend is "int8".
 
