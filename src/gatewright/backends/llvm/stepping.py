@@ -9,8 +9,10 @@ after a step the two change their roles.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -25,7 +27,8 @@ from gatewright.backends.llvm.library import BUILDING
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.pairs import PairPlan
 from gatewright.backends.llvm.precision import LOW
-from gatewright.backends.llvm.step_kernel import emit_step
+from gatewright.backends.llvm.step_kernel import THREADS, emit_step
+from gatewright.backends.llvm.threads import openmp, threads
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.step import step_run
 from gatewright.backends.stream import Array, Products
@@ -35,8 +38,11 @@ from gatewright.graph.stages import INPUTS
 from gatewright.schedule.buffers import Buffer
 from gatewright.schedule.single_step import schedule_step
 from gatewright.schedule.slots import BEFORE, plan_forward, unsupported
+from gatewright.schedule.tiling import TILE_ROWS
 
 STEP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+#: Multiplications in a step from which on threads share its rows: 40 us of work.
+TOGETHER = 1 << 22
 
 
 @lru_cache(maxsize=128)
@@ -54,7 +60,7 @@ class StepKernel:
         self.int8 = Int8Plan(graph, self.plan) if products == "int8" else None
         self.pairs = PairPlan(self.plan) if products == "bfloat16" else None
         self.numbers = build.numbers(bits, pairs=self.pairs is not None)
-        entry = key(graph, "step", self.numbers, products)
+        entry = key(graph, "step", self.numbers, products, openmp())
         code = cache.read(entry)
         if code is None:
             module = ir.Module("gatewright")
@@ -71,6 +77,19 @@ def step_kernel(graph: Graph, bits: int, products: Products = "plain") -> StepKe
     """Return the kernel of one step of a graph, built at first use."""
     with BUILDING:
         return StepKernel(graph, bits, products)
+
+
+#: Streams whose steps threads may share. In a forked process there is only one.
+SHARED_STREAMS: WeakSet[KernelStream] = WeakSet()
+
+
+def _one_thread() -> None:
+    for stream in SHARED_STREAMS:
+        stream.record[THREADS] = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread)
 
 
 class KernelStream:
@@ -101,7 +120,10 @@ class KernelStream:
             inputs = {**inputs, event: layer.output}
         self.output = inputs[event][:, : number(graph.output.size, sizes[-1])].numpy()
         tables = [layer.table.ctypes.data for layer in self.layers]
-        self.record = np.array([len(sizes), rows, *tables], np.int64)
+        step = sum(layer.multiplications() for layer in self.layers) * rows
+        count = threads() if rows >= 2 * TILE_ROWS and step >= TOGETHER else 1
+        self.record = np.array([len(sizes), rows, TILE_ROWS, count, *tables], np.int64)
+        SHARED_STREAMS.add(self)
         self.advance = partial(kernel.call, self.record.ctypes.data)
         if kernel.numbers.checked:
             self.advance = partial(self.advance_checked, self.advance)
@@ -204,6 +226,16 @@ class StreamLayer:
                 self.table[source.slot + 1] = words.stride(0)
         (output,) = kernel.schedule.requested
         self.output = self.buffers[Buffer("value", output)]
+
+    def multiplications(self) -> int:
+        """Count those of the products of one row."""
+        return sum(
+            number(nest.size, self.sizes)
+            * (number(group.source.size, self.sizes) // group.heads)
+            * len(group.products)
+            for nest, groups in self.kernel.plan.groups.items()
+            for group in groups
+        )
 
     def _buffer(self, buffer: Buffer) -> Tensor:
         """Return the memory of a buffer: an input's, or new."""
