@@ -29,8 +29,8 @@ from gatewright.bench.peers import BUILT_IN, PEERS, absent, onnx_session
 from gatewright.bench.table import Measurement, figure, text
 from gatewright.bench.timing import in_turns, ratio
 from gatewright.cells import CELLS
-from gatewright.layers.stepper_precision import ROUNDED
 from gatewright.exports.onnx import layer_model
+from gatewright.layers.stepper_precision import ROUNDED
 
 UNITS = (64, 256, 512)
 #: Steps in one timed run, so that the two readings of the clock do not count.
