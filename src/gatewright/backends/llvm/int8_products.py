@@ -98,7 +98,19 @@ class Int8Plan:
                     self.sources[nest].append(known[key])
                 self.groups[group] = Matrices(known[key], _new_slots(plan, 3))
 
-    def emit_rounding(
+    def emit_roundings(
+        self, module: ir.Module, name: str, plan: Plan, numbers: Numbers
+    ) -> dict[Nest, list[ir.Function]]:
+        """Emit the rounding of the sources that each nest is the first to multiply."""
+        return {
+            nest: [
+                self._emit_rounding(module, f"{name}_rounded_{source.slot}", plan, source, numbers)
+                for source in sources
+            ]
+            for nest, sources in self.sources.items()
+        }
+
+    def _emit_rounding(
         self, module: ir.Module, name: str, plan: Plan, source: RoundedSource, numbers: Numbers
     ) -> ir.Function:
         """Emit `(table, offset, first row, end row)`, which rounds a source's rows to codes."""

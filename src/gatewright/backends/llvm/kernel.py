@@ -49,13 +49,7 @@ def emit(
         nest: _emit_nest(module, f"{name}_{position}", plan, nest, numbers, registers, rounded)
         for position, nest in enumerate(plan.loop.nests)
     }
-    roundings = {
-        nest: [
-            rounded.emit_rounding(module, f"{name}_rounded_{source.slot}", plan, source, numbers)
-            for source in sources
-        ]
-        for nest, sources in (rounded.sources.items() if rounded else ())
-    }
+    roundings = rounded.emit_roundings(module, name, plan, numbers) if rounded else {}
     kinds = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER]
     f = Function(module, f"{name}_team", kinds, numbers)
     table, first, end, rank, team, barrier = f.arguments
