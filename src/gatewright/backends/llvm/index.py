@@ -27,8 +27,8 @@ class Index(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
 
     The operators `+ - * //` emit one instruction each and return an Index; comparisons emit one
     and return a value of one bit. The other operand may be a plain `int`, which becomes a
-    constant. Sums with 0, products with 1 and quotients by 1 emit nothing: they were a quarter of the integer
-    instructions of a kernel. llvmlite takes an Index wherever it takes a value.
+    constant. Sums with 0, products with 1 and quotients by 1 emit nothing: they were a quarter of
+    the integer instructions of a kernel. llvmlite takes an Index wherever it takes a value.
     """
 
     type = INDEX
