@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
-from gatewright.layers.arguments import find_cell
+from gatewright.layers.arguments import check_size, find_cell
 from gatewright.layers.form import Form
 from gatewright.rl.paired_layer import Pair, PairedLayer
 
@@ -79,6 +79,8 @@ class MlpPolicy(RecurrentActorCriticPolicy):
                 "shared_lstm=True with share_features_extractor=False; a layer that both share "
                 "reads the features that both share: set share_features_extractor=True"
             )
+        check_size("lstm_hidden_size", lstm_hidden_size)
+        check_size("n_lstm_layers", n_lstm_layers)
         self.cell = cell
         self.lstm_sizes = lstm_hidden_size, n_lstm_layers
         options.setdefault("features_extractor_class", self.extractor)
