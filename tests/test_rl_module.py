@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import gatewright as gw
+from docs_examples import run_example
 from gatewright.errors import ArgumentError
 from tolerances import close, random_loss
 
@@ -125,8 +126,8 @@ def test_a_rollout_is_its_steps(layer: Callable[[], gw.Recurrent]):
     with set_recurrent_mode(True):
         whole = module(data)
     close(whole["y"], torch.stack(steps, 1))
-    for key in states.keys():
-        close(whole["next", key][:, -1], states[key])
+    for key, state in states.items():
+        close(whole["next", key][:, -1], state)
 
 
 class Learned(gw.Cell):
@@ -144,6 +145,7 @@ def agent(cell: str) -> tuple[Any, Any, Any]:
     memory = gw.rl.RecurrentModule(gw.Recurrent(cell, 4, 8), in_key="observation", out_key="y")
     env = TransformedEnv(GymEnv("CartPole-v1"), InitTracker())
     env.append_transform(get_primers_from_module(memory))
+    env.set_seed(0)
     logits = TensorDictModule(nn.Linear(8, 2), in_keys=["y"], out_keys=["logits"])
     actor = ProbabilisticActor(
         TensorDictSequential(memory, logits),
@@ -159,7 +161,7 @@ def agent(cell: str) -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize("cell", ["gru", "slstm"])
 def test_a_collector_and_a_loss_take_it(cell: str):
     env, actor, critic = agent(cell)
-    collector = Collector(env, actor, frames_per_batch=64, total_frames=64)
+    collector = Collector(env, actor, frames_per_batch=96, total_frames=96)
     data = next(iter(collector))
     collector.shutdown()
     assert data["is_init"].sum() > 1  # several episodes in a row
@@ -174,6 +176,11 @@ def test_a_collector_and_a_loss_take_it(cell: str):
     (terms["loss_objective"] + terms["loss_critic"] + terms["loss_entropy"]).backward()
     gradients = {name: weight.grad for name, weight in loss.named_parameters()}
     assert all(grad is not None and grad.abs().sum() > 0 for grad in gradients.values())
+
+
+def test_the_example_of_the_page_runs():
+    weights = run_example("torchrl")["memory"].parameters()
+    assert all(weight.grad.abs().sum() > 0 for weight in weights)
 
 
 def test_the_keys_that_it_reads_are_those_of_the_peer():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import gatewright as gw
+from docs_examples import run_example
 from gatewright.errors import ArgumentError, SizeError
 from tolerances import close
 
@@ -24,8 +25,6 @@ from sb3_contrib.ppo_recurrent import CnnLstmPolicy, MlpLstmPolicy, MultiInputLs
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-
-from cue import Cue
 
 OBSERVATIONS, ACTIONS = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(4)
 #: Cells with a single state, two of one size, two sizes, four states and a start of −inf, and an
@@ -218,25 +217,14 @@ def test_other_observations_are_read_as_the_peer_reads_them(peer: Any, own: str,
     close(results[1], results[0])
 
 
-# The memory task.
-@pytest.mark.parametrize("cell", ["gru", None], ids=["gru", "without a memory"])
-def test_only_a_memory_solves_the_task(cell: str | None):
-    env = make_vec_env(Cue, 16, seed=0)
-    options: dict[str, Any] = {"n_steps": 32, "batch_size": 256, "n_epochs": 4, "gamma": 0.9}
-    options |= {"learning_rate": 1e-2, "seed": 0, "device": "cpu"}
-    own = {"cell": cell, "lstm_hidden_size": 16, "net_arch": []}
-    model = (
-        PPO("MlpPolicy", env, **options)
-        if cell is None
-        else RecurrentPPO(gw.rl.MlpPolicy, env, policy_kwargs=own, **options)
-    )
-    mean = 0.0
-    for _ in range(5 if cell is None else 12):
-        model.learn(3 * 512, reset_num_timesteps=False)
-        mean, _ = evaluate_policy(model, make_vec_env(Cue, 16, seed=9), 64)
-        if mean == 1.0:
-            break
-    assert (mean < 0.75) if cell is None else (mean == 1.0)
+def test_only_a_memory_solves_the_task_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)  # the example saves its model
+    example = run_example("stable_baselines3")
+    assert example["mean"] == 1.0
+    env = make_vec_env(example["Cue"], 16, seed=0)
+    blind = PPO("MlpPolicy", env, n_steps=32, learning_rate=1e-2, gamma=0.9, seed=0, device="cpu")
+    blind.learn(4_096)
+    assert evaluate_policy(blind, make_vec_env(example["Cue"], 16, seed=9), 64)[0] < 0.75
 
 
 # Refusals.

@@ -31,8 +31,8 @@ class PairedLayer(nn.Module):
     >>> output.shape, pair[0].shape
     (torch.Size([2, 5, 4]), torch.Size([1, 2, 16]))
 
-    Two states of one size are the two tensors, each `(L, B, size)`. Other states are side by side
-    in the first tensor, `(1, B, the sum of their sizes)`, and the second is zero.
+    A single state is the first tensor, and two of one size are both, each `(L, B, size)`. All other
+    states are side by side in the first, `(1, B, sum of the sizes)`. What is not used is zero.
 
     Attributes:
         layer: The layer: `gw.RNN`, `gw.LSTM` or `gw.GRU` for their cells, else a `gw.Recurrent`.
@@ -67,9 +67,10 @@ class PairedLayer(nn.Module):
         form = self.layer.form
         #: The sizes of each state, by layer.
         self._sizes = [form.state_sizes(name) for name in form.graph.states]
-        self._are_pair = len(self._sizes) == 2 and len({*self._sizes[0], *self._sizes[1]}) == 1
+        every_size = {size for sizes in self._sizes for size in sizes}
+        self._fit = len(self._sizes) <= 2 and len(every_size) == 1
         self.input_size = input_size
-        if self._are_pair:
+        if self._fit:
             self.num_layers, self.hidden_size = num_layers, self._sizes[0][0]
         else:
             self.num_layers, self.hidden_size = 1, sum(sum(sizes) for sizes in self._sizes)
@@ -85,16 +86,16 @@ class PairedLayer(nn.Module):
         return output, self._pack(states)
 
     def _pack(self, states: list[Any]) -> Pair:
-        if self._are_pair:
-            return states[0], states[1]
+        if self._fit:
+            return states[0], states[1] if len(states) == 2 else torch.zeros_like(states[0])
         # Each state is `(L, B, size)`, or a list of `(1, B, size)` if its size differs by layer.
         rows = [rows.flatten(0, -2) for state in states for rows in state]
         hidden = torch.cat(rows, -1).unsqueeze(0)
         return hidden, torch.zeros_like(hidden)
 
     def _unpack(self, pair: Pair) -> list[Any]:
-        if self._are_pair:
-            return list(pair)
+        if self._fit:
+            return list(pair[: len(self._sizes)])
         rows = iter(pair[0][0].split([size for sizes in self._sizes for size in sizes], -1))
         states: list[Any] = []
         for sizes in self._sizes:
