@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,8 @@ with warnings.catch_warnings():
     from torchrl.modules.utils import get_primers_from_module
     from torchrl.objectives import ClipPPOLoss
     from torchrl.objectives.value import GAE
+
+    from gatewright.rl import recurrent_module
 
 #: Rows, steps, values of a step, units.
 B, T, I, H = 4, 9, 3, 5
@@ -111,7 +114,7 @@ def test_states_that_are_missing_start():
     ids=["starts from −inf", "two sizes", "learned start"],
 )
 def test_a_rollout_is_its_steps(layer: Callable[[], gw.Recurrent]):
-    """What a collector computes step by step, in one call; any cell, whatever it starts from."""
+    """One call computes what a collector does step by step, whatever the cell starts from."""
     torch.manual_seed(0)
     module = gw.rl.RecurrentModule(layer(), in_key="x", out_key="y")
     for weight in module.parameters():
@@ -140,7 +143,7 @@ class Learned(gw.Cell):
 
 
 def agent(cell: str) -> tuple[Any, Any, Any]:
-    """An environment with masked velocities, and actor and critic that share a memory."""
+    """An environment, and an actor and a critic that share a memory."""
     torch.manual_seed(0)
     memory = gw.rl.RecurrentModule(gw.Recurrent(cell, 4, 8), in_key="observation", out_key="y")
     env = TransformedEnv(GymEnv("CartPole-v1"), InitTracker())
@@ -181,6 +184,10 @@ def test_a_collector_and_a_loss_take_it(cell: str):
 def test_the_example_of_the_page_runs():
     weights = run_example("torchrl")["memory"].parameters()
     assert all(weight.grad.abs().sum() > 0 for weight in weights)
+
+
+def test_the_examples_run():
+    assert doctest.testmod(recurrent_module).failed == 0
 
 
 def test_the_keys_that_it_reads_are_those_of_the_peer():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
+from gatewright.rl import episodes, paired_layer, policies
+
 OBSERVATIONS, ACTIONS = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(4)
 #: Cells with a single state, two of one size, two sizes, four states and a start of −inf, and an
 #: output smaller than the hidden size.
@@ -40,12 +43,12 @@ def policy(kind: Any, *, actions: Any = ACTIONS, observations: Any = OBSERVATION
     return kind(observations, actions, lambda _: 1e-3, **{"lstm_hidden_size": H, **options})
 
 
-def rollout(layers: int, width: int, actions: Any, *, zero: bool = False) -> dict[str, Any]:
-    """What `evaluate_actions` reads: sequences as the buffer flattens them, random starts."""
+def rollout(layers: int, width: int, actions: Any) -> dict[str, Any]:
+    """Draw what `evaluate_actions` reads: sequences as the buffer flattens them, random starts."""
     draw = np.random.default_rng(1)
 
     def numbers(*shape: int) -> Tensor:
-        return torch.tensor(draw.normal(size=shape) * (not zero), dtype=torch.float32)
+        return torch.tensor(draw.normal(size=shape), dtype=torch.float32)
 
     states = [(numbers(layers, B, width), numbers(layers, B, width)) for _ in range(2)]
     actions.seed(0)
@@ -141,13 +144,13 @@ def _predicted(model: Any, obs: Any) -> list[Tensor]:
 
 @every_cell
 def test_a_whole_rollout_is_its_steps(cell: Any):
-    """Starts in one call are the resets between calls, and begin with the states passed."""
+    """Starts within one call do what those between the calls of a collector do."""
     network = policy(gw.rl.MlpPolicy, cell=cell, n_lstm_layers=2)
     layers, _, width = network.lstm_hidden_state_shape
-    data = rollout(layers, width, ACTIONS, zero=True)
+    data = rollout(layers, width, ACTIONS)
     states = data["lstm_states"].pi
     by_step = {name: data[name].unflatten(0, (B, T)) for name in ("obs", "episode_starts")}
-    by_step["episode_starts"][:, 0] = 1.0  # the states that are passed are zeros
+    by_step["episode_starts"][:, 0] = 1.0  # the states that are passed are not read
     starts = by_step["episode_starts"].flatten()
     answer, last = network.get_distribution(data["obs"], states, starts)
     whole = answer.distribution.logits.unflatten(0, (B, T))
@@ -222,9 +225,14 @@ def test_only_a_memory_solves_the_task_of_the_page(tmp_path: Path, monkeypatch: 
     example = run_example("stable_baselines3")
     assert example["mean"] == 1.0
     env = make_vec_env(example["Cue"], 16, seed=0)
-    blind = PPO("MlpPolicy", env, n_steps=32, learning_rate=1e-2, gamma=0.9, seed=0, device="cpu")
+    blind = PPO("MlpPolicy", env, n_steps=32, batch_size=256, gamma=0.9, device="cpu")
     blind.learn(4_096)
     assert evaluate_policy(blind, make_vec_env(example["Cue"], 16, seed=9), 64)[0] < 0.75
+
+
+@pytest.mark.parametrize("module", [episodes, paired_layer, policies])
+def test_the_examples_run(module: Any):
+    assert doctest.testmod(module).failed == 0
 
 
 # Refusals.
