@@ -170,6 +170,11 @@ def test_a_collector_and_a_loss_take_it(cell: str):
     assert data["is_init"].sum() > 1  # several episodes in a row
     collected = data["action_log_prob"].clone()
     GAE(gamma=0.99, lmbda=0.95, value_network=critic, shifted=True)(data)
+    # By default the values of both ends of all steps are mapped, which the peer cannot.
+    estimates = [data.clone(recurse=False) for _ in range(2)]
+    for estimate, without_map in zip(estimates, (True, False), strict=True):
+        GAE(gamma=0.9, lmbda=0.9, value_network=critic, deactivate_vmap=without_map)(estimate)
+    close(estimates[0]["advantage"], estimates[1]["advantage"])
     loss = ClipPPOLoss(actor, critic)
     terms = loss(data)
     # The policy has not changed, so the loss sees the probabilities of the collection again.

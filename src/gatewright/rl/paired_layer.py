@@ -82,7 +82,10 @@ class PairedLayer(nn.Module):
         Returns:
             The output `(B, T, O)`, and the pair after the last step.
         """
-        output, states = run_episodes(self.layer, x, self._unpack(pair), starts)
+        # The buffer of sb3-contrib cuts a rollout into rows wherever an episode begins.
+        first_only = not starts[:, 1:].any()
+        before = self._unpack(pair)
+        output, states = run_episodes(self.layer, x, before, starts, first_only=first_only)
         return output, self._pack(states)
 
     def _pack(self, states: list[Any]) -> Pair:

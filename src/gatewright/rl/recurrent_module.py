@@ -124,7 +124,7 @@ class RecurrentModule(TensorDictModuleBase):  # type: ignore[misc]
             shapes = [self._state_shape(name) for name in self.layer.graph.states]
             before = [x.new_zeros(rows, *state_shape) for state_shape in shapes]
         before = [state.transpose(0, 1).contiguous() for state in before]  # (L * D, B, size)
-        output, states = run_episodes(self.layer, x, before, starts)
+        output, states = run_episodes(self.layer, x, before, starts, first_only=steps == 1)
         tensordict.set(self.out_keys[0], output.reshape(*shape, output.shape[-1]))
         for key, state in zip(self.out_keys[1:], states, strict=True):
             last = state.transpose(0, 1).unsqueeze(1)  # (B, 1, L * D, size)
