@@ -22,8 +22,8 @@ import argparse
 import json
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,11 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from tensordict import TensorDict
 from torch import nn
 
 import gatewright as gw
 from gatewright.bench.machine import machine
 from gatewright.bench.timing import in_turns, ratio
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # TorchRL announces its own
-    from torchrl.modules import GRUModule, LSTMModule, set_recurrent_mode
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "rl.json"
@@ -137,6 +132,22 @@ def learn(seed: int, frames: int, units: int) -> dict[str, Figures]:
 # The modules.
 def modules(batch: int, steps: int, inputs: int, units: int) -> Iterator[Figures]:
     """Time the modules on rollouts of one size."""
+    # Here: the policies and the page need no TorchRL.
+    from tensordict import TensorDict
+    from torchrl.modules import GRUModule, LSTMModule, set_recurrent_mode
+
+    def whole(module: nn.Module) -> list[torch.Tensor]:
+        """The output of a rollout, and the gradients of the weights."""
+        with set_recurrent_mode(True):
+            output = module(data.copy())["y"]
+        return [output, *torch.autograd.grad(output.square().mean(), [*module.parameters()])]
+
+    @torch.no_grad()
+    def single(module: nn.Module) -> torch.Tensor:
+        """The output of one step of every environment."""
+        output: torch.Tensor = module(step.copy())["y"]
+        return output
+
     for kind, peer_class in (("lstm", LSTMModule), ("gru", GRUModule)):
         torch.manual_seed(0)
         peer = peer_class(inputs, units, in_key="x", out_key="y")
@@ -147,31 +158,12 @@ def modules(batch: int, steps: int, inputs: int, units: int) -> Iterator[Figures
         for key in states:
             data[key] = torch.zeros(batch, steps, 1, units)
         step = data[:, 0].clone()
-        torch.testing.assert_close(whole(own, data), whole(peer, data), atol=1e-4, rtol=1e-3)
-        for mode, run, rollout in (("rollout", whole, data), ("step", single, step)):
-            pairs = in_turns(call(run, own, rollout), call(run, peer, rollout), seconds=4)
+        torch.testing.assert_close(whole(own), whole(peer), atol=1e-4, rtol=1e-3)
+        for mode, run in (("rollout", whole), ("step", single)):
+            pairs = in_turns(partial(run, own), partial(run, peer), seconds=4)
             print(f"{kind}, {mode} of {batch, steps, inputs, units}: {ratio(pairs)}", flush=True)
             sizes = {"batch": batch, "steps": steps, "inputs": inputs, "units": units}
             yield {"cell": kind, "mode": mode, **sizes, "seconds": pairs}
-
-
-def whole(module: nn.Module, data: TensorDict) -> list[torch.Tensor]:
-    """The output of a rollout, and the gradients of the weights."""
-    with set_recurrent_mode(True):
-        output = module(data.copy())["y"]
-    return [output, *torch.autograd.grad(output.square().mean(), [*module.parameters()])]
-
-
-@torch.no_grad()
-def single(module: nn.Module, step: TensorDict) -> torch.Tensor:
-    """The output of one step of every environment."""
-    output: torch.Tensor = module(step.copy())["y"]
-    return output
-
-
-def call(run: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """A run with its arguments."""
-    return lambda: run(*arguments)
 
 
 def store(figures: Figures, part: str) -> None:
