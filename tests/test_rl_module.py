@@ -208,6 +208,13 @@ def test_the_keys_that_it_reads_are_those_of_the_peer():
 GRU = gw.GRU(I, H)
 
 
+class Delayed(gw.Cell):
+    """A network that also reads the event before the present one, of the input's size."""
+
+    def step(self, x, h, last):
+        return gw.state(h=gw.tanh(gw.linear(x, h, last)), last=x)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -220,6 +227,12 @@ GRU = gw.GRU(I, H)
         (
             lambda: gw.rl.RecurrentModule(gw.Recurrent("gru_d", I, H), in_key="x", out_key="y"),
             "also reads mask, delta",
+        ),
+        (
+            lambda: gw.rl.RecurrentModule(
+                gw.Recurrent(Delayed, I, H, num_layers=2), in_key="x", out_key="y"
+            ),
+            r"state last has another size at each layer \(\[3, 5\]\)",
         ),
         (
             lambda: gw.rl.RecurrentModule(GRU, ["x", "h"], ["y", "h"]).make_tensordict_primer(),

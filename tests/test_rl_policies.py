@@ -32,10 +32,23 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from gatewright.rl import episodes, paired_layer, policies
 
 OBSERVATIONS, ACTIONS = spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(4)
-#: Cells with a single state, two of one size, two sizes, four states and a start of −inf, and an
-#: output smaller than the hidden size.
-CELLS = ["gru", "peephole_lstm", "scrn", "slstm", gw.CELLS["projected_lstm"](projection=3)]
-every_cell = pytest.mark.parametrize("cell", CELLS, ids=[*map(str, CELLS[:-1]), "projected"])
+
+
+class Delayed(gw.Cell):
+    """A network that also reads the event before the present one, of the input's size."""
+
+    def step(self, x, h, last):
+        return gw.state(h=gw.tanh(gw.linear(x, h, last)), last=x)
+
+
+#: Cells with a single state, two of one size, two sizes, four states and a start of −inf, an
+#: output smaller than the hidden size, and a state whose size differs by layer.
+CELLS = {
+    **{name: name for name in ("gru", "peephole_lstm", "scrn", "slstm")},
+    "projected": gw.CELLS["projected_lstm"](projection=3),
+    "delayed": Delayed,
+}
+every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 #: Rows, steps, units.
 B, T, H = 3, 7, 5
 

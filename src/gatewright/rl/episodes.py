@@ -36,8 +36,9 @@ def run_episodes(
     numbers = [start for start in layer.graph.initial.values() if isinstance(start, float | int)]
     tensors = [state for state in states if isinstance(state, Tensor)]
     # Unless the cell's starts are learned, choosing the states here keeps the call on the layer's
-    # fast path. With 64 units and 8 environments a step takes 0.11 ms instead of 0.59 ms, and a
-    # training step on 20 rows of 32 steps 2.0 ms instead of 3.2 ms.
+    # fast path. With 64 units and 8 environments a step takes 0.11 ms instead of 0.59 ms (a stepper
+    # takes 0.18 ms, since the states are copied in and out), and a training step on 20 rows of 32
+    # steps 2.0 ms instead of 3.2 ms.
     if first_only and len(numbers) == len(tensors) == len(states):
         pairs = zip(numbers, tensors, strict=True)
         states = [torch.where(starts[:, :1], number, state) for number, state in pairs]

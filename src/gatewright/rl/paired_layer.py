@@ -68,9 +68,10 @@ class PairedLayer(nn.Module):
         #: The sizes of each state, by layer.
         self._sizes = [form.state_sizes(name) for name in form.graph.states]
         every_size = {size for sizes in self._sizes for size in sizes}
-        self._fit = len(self._sizes) <= 2 and len(every_size) == 1
+        #: Whether each state is a tensor of the pair as it is.
+        self._fits = len(self._sizes) <= 2 and len(every_size) == 1
         self.input_size = input_size
-        if self._fit:
+        if self._fits:
             self.num_layers, self.hidden_size = num_layers, self._sizes[0][0]
         else:
             self.num_layers, self.hidden_size = 1, sum(sum(sizes) for sizes in self._sizes)
@@ -89,7 +90,7 @@ class PairedLayer(nn.Module):
         return output, self._pack(states)
 
     def _pack(self, states: list[Any]) -> Pair:
-        if self._fit:
+        if self._fits:
             return states[0], states[1] if len(states) == 2 else torch.zeros_like(states[0])
         # Each state is `(L, B, size)`, or a list of `(1, B, size)` if its size differs by layer.
         rows = [rows.flatten(0, -2) for state in states for rows in state]
@@ -97,7 +98,7 @@ class PairedLayer(nn.Module):
         return hidden, torch.zeros_like(hidden)
 
     def _unpack(self, pair: Pair) -> list[Any]:
-        if self._fit:
+        if self._fits:
             return list(pair[: len(self._sizes)])
         rows = iter(pair[0][0].split([size for sizes in self._sizes for size in sizes], -1))
         states: list[Any] = []
