@@ -17,6 +17,7 @@ from gatewright.errors import ArgumentError
 from tolerances import close, random_loss
 
 pytest.importorskip("torchrl", reason="needs torchrl")
+pytest.importorskip("gymnasium", reason="needs the extra rl")
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # TorchRL announces its own

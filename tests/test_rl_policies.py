@@ -287,7 +287,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(sys.modules, "gatewright.rl.policies", raising=False)
     monkeypatch.delattr(gw.rl, "policies", raising=False)
     monkeypatch.setitem(sys.modules, "sb3_contrib.common.recurrent.policies", None)
-    with pytest.raises(ArgumentError, match=r"pip install 'gatewright\[rl\]'"):
+    with pytest.raises(ArgumentError, match=r"sb3_contrib: pip install 'gatewright\[rl\]'"):
         gw.rl.MlpPolicy  # noqa: B018
     with pytest.raises(AttributeError, match="LstmPolicy"):
         gw.rl.LstmPolicy  # noqa: B018

@@ -31,9 +31,10 @@ def __getattr__(name: str) -> Any:
         else:
             import gatewright.rl.policies as module
     except ImportError as error:
-        package = "torchrl" if name == "RecurrentModule" else "'gatewright[rl]'"
+        package = str(error.name).partition(".")[0]
+        install = "torchrl" if name == "RecurrentModule" else "'gatewright[rl]'"
         raise ArgumentError(
-            f"gatewright.rl.{name} needs the package {error.name}: pip install {package}"
+            f"gatewright.rl.{name} needs the package {package}: pip install {install}"
         ) from error
     return getattr(module, name)
 
