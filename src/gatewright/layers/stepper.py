@@ -232,7 +232,12 @@ class Stepper:
         Raises:
             ArgumentError: if `rows` is no such mask and names no rows.
         """
-        chosen = slice(None) if rows is None else as_choice(rows, self.batch_size)
+        chosen: Any = slice(None)
+        if rows is not None:
+            chosen = as_choice(rows, self.batch_size)
+            # Most steps of an agent end no episode. Their reset takes 1.5 us instead of 13.
+            if not chosen.size:
+                return
         for buffers, starts in zip(self._stream.states(), self._starts, strict=True):
             for name, start in starts.items():
                 buffers[name][chosen] = start[chosen]
