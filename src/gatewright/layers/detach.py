@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -30,10 +30,11 @@ def detach(state: State) -> State:
     Raises:
         ArgumentError: if there is something else among them.
     """
-    return _detached(state)  # type: ignore[no-any-return]
+    result: State = _detached(state)
+    return result
 
 
-def _detached(state: object) -> object:
+def _detached(state: Any) -> Any:
     match state:
         case None:
             return None

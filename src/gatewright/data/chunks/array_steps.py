@@ -22,8 +22,8 @@ class ArraySteps:
     def __init__(self, array: Any, name: str) -> None:
         self.array = array
         self.name = name
-        self.step_shape = tuple(array.shape[1:])
-        self.dtype = np.dtype(array.dtype)
+        self.step_shape: tuple[int, ...] = tuple(array.shape[1:])
+        self.dtype: np.dtype[Any] = np.dtype(array.dtype)
 
     def __len__(self) -> int:
         return int(self.array.shape[0])
@@ -97,7 +97,7 @@ class MappedSteps:
         self.file = mapped_file(path)
         self.begin = begin
         self.length = len(array)
-        self.step_shape = array.shape[1:]
+        self.step_shape: tuple[int, ...] = array.shape[1:]
         self.dtype = array.dtype
         self.strides = array.strides
         # From the first byte of a step to the last one of the same step.
@@ -156,10 +156,10 @@ def _mapped_steps(array: Any, name: str) -> MappedSteps | None:
     if not isinstance(array, np.ndarray) or not hasattr(os, "pread") or not array.size:
         return None
     root: Any = array
-    while root is not None and not isinstance(root, np.memmap):
+    while isinstance(root, np.ndarray) and not isinstance(root, np.memmap):
         root = root.base
     # A private copy (mode "c") may differ from its file.
-    if root is None or root.filename is None or root.mode == "c":
+    if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c":
         return None
     pages: Any = root
     while pages is not None and not isinstance(pages, mmap.mmap):

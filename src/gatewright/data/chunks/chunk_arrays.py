@@ -58,7 +58,8 @@ class ChunkField:
             DataError: if a value is not finite.
         """
         values = self.sequences[sequence].read(first, stop)
-        place[...] = values.reshape(place.shape)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            place[...] = values.reshape(place.shape)
         check_finite_steps(place, self.name, sequence, first)
 
 

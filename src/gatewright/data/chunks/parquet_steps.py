@@ -102,7 +102,7 @@ class ParquetSteps:
             except DataError as error:
                 hint = f"; or leave the column out with ignore={column!r}"
                 raise DataError(f"{error}{hint}") from None
-        self.step_shape = () if single else (len(self.columns),)
+        self.step_shape: tuple[int, ...] = () if single else (len(self.columns),)
         self.dtype = np.result_type(*types)
         self.reader = ForwardReader(self.name, self._blocks_from)
 
@@ -156,7 +156,8 @@ def sequence_borders(table: ParquetTable, column: str) -> NDArray[np.int64]:
 def _numpy_type(kind: Any) -> np.dtype[Any]:
     """Return the type of a column's values in numpy; those that have none are Python objects."""
     try:
-        return np.dtype(kind.to_pandas_dtype())
+        own: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+        return own
     except (NotImplementedError, TypeError):  # such as a column of categories
         return np.dtype(object)
 

@@ -14,9 +14,17 @@ from gatewright.errors import DataError
 class StepSource(Protocol):
     """T steps in memory or on disk; only those that are asked for are read."""
 
-    name: str  # for messages
-    step_shape: tuple[int, ...]  # () for one value a step, (I,) for I values
-    dtype: np.dtype[Any]
+    @property
+    def name(self) -> str:
+        """Return its name, for messages."""
+
+    @property
+    def step_shape(self) -> tuple[int, ...]:
+        """Return () for one value a step, (I,) for I values."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return the type of its values."""
 
     def __len__(self) -> int:
         """Return the number of steps, T."""

@@ -83,7 +83,8 @@ class TextSteps:
     def _index(self) -> None:
         """Read the file once: its alphabet, its number of characters and the marks."""
         occurs = np.zeros(CODE_POINTS, bool)
-        self.marks, symbol = [], 0
+        symbol = 0
+        self.marks: list[Mark] = []
         start = Mark(0, 0, self._decoder().getstate())
         for mark, points in self._decoded(start):
             if not self.marks or mark.byte >= self.marks[-1].byte + MARKED:
@@ -96,10 +97,10 @@ class TextSteps:
                 "UTF-8, or pass text='bytes'"
             )
         self.length = symbol
-        points = np.flatnonzero(occurs)
-        self.alphabet = tuple(map(chr, points.tolist()))
+        alphabet = np.flatnonzero(occurs)
+        self.alphabet = tuple(map(chr, alphabet.tolist()))
         self.code_of = np.zeros(CODE_POINTS, np.int32)
-        self.code_of[points] = np.arange(len(points))
+        self.code_of[alphabet] = np.arange(len(alphabet))
         self.symbols_of_marks = np.array([mark.symbol for mark in self.marks])
 
     def _decoder(self) -> io.IncrementalNewlineDecoder:
