@@ -8,10 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import gatewright as gw
@@ -62,14 +63,14 @@ shapes = st.tuples(
 # The laws.
 @pytest.mark.parametrize("cell", one_of_each_family())
 @settings(max_examples=example_count(3), deadline=None)
-@given(shape=shapes)
+@hypothesis.given(shape=shapes)
 def test_chunks_with_carried_states_are_the_whole_sequences(cell: str, shape: Any):
     check_against_whole(gw.Recurrent(cell, 4, 4, 2, dtype=F64, backend="reference").eval(), shape)
 
 
 @pytest.mark.parametrize("kind", [gw.LSTM, gw.GRU])
 @settings(max_examples=example_count(5), deadline=None)
-@given(shape=shapes)
+@hypothesis.given(shape=shapes)
 def test_the_kernels_read_chunks_as_whole_sequences(kind: Any, shape: Any):
     check_against_whole(kind(4, 5, dtype=F64), shape)
 
@@ -109,7 +110,9 @@ def test_the_gradients_of_a_chunk_as_long_as_the_sequences_are_those_of_the_whol
 
 
 @settings(max_examples=example_count(40), deadline=None)
-@given(shape=shapes, cut=st.sampled_from([None, True, False]), seed=st.none() | st.integers(0, 9))
+@hypothesis.given(
+    shape=shapes, cut=st.sampled_from([None, True, False]), seed=st.none() | st.integers(0, 9)
+)
 def test_every_step_comes_once_and_follows_the_one_before(shape: Any, cut: Any, seed: Any):
     lengths, steps, batch = shape
     data = [torch.arange(n) + 100 * k for k, n in enumerate(lengths)]
@@ -151,7 +154,9 @@ def test_every_step_comes_once_and_follows_the_one_before(shape: Any, cut: Any, 
 
 
 @settings(max_examples=example_count(15), deadline=None)
-@given(shape=shapes, cut=st.booleans(), seed=st.none() | st.integers(0, 9), place=st.integers(0, 9))
+@hypothesis.given(
+    shape=shapes, cut=st.booleans(), seed=st.none() | st.integers(0, 9), place=st.integers(0, 9)
+)
 def test_a_restored_position_gives_the_remaining_chunks(
     shape: Any, cut: bool, seed: Any, place: int
 ):

@@ -31,7 +31,7 @@ class ChunkArrays:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkField:
-    """What is read of every sequence: the events, or the targets."""
+    """A field of a chunk, the events or the targets: its values in every sequence."""
 
     name: str
     sequences: Sequence[StoredSequence]
