@@ -181,7 +181,8 @@ def make_plan(
         ]
 
     if chunk is not None:
-        source = replace(source, task=source.task.in_chunks(chunk))
+        line = f"Sequences are read in chunks of {chunk} steps, at which gradients end."
+        source = replace(source, task=source.task.in_chunks(chunk), notes=(*source.notes, line))
     variants = variants_of(source)
     if chunk is None:
         chunk, line = choose_chunk(source.task, source.training, variants)
