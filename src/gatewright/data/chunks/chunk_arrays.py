@@ -52,15 +52,8 @@ class ChunkField:
         return np.zeros((steps, batch, *self.step_shape), dtype)
 
     def fill(self, place: NDArray[Any], sequence: int, first: int, stop: int) -> None:
-        """Read steps of a sequence into a place of a chunk, (stop - first, ...).
-
-        Raises:
-            DataError: if a value is not finite.
-        """
-        values = self.sequences[sequence].read(first, stop)
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
-            place[...] = values.reshape(place.shape)
-        check_finite_steps(place, self.name, sequence, first)
+        """Read steps of a sequence into a place of a chunk, (stop - first, ...)."""
+        place[...] = self.sequences[sequence].read(first, stop).reshape(place.shape)
 
 
 def chunk_count(rows: Sequence[RowPlan], steps: int) -> int:
@@ -71,7 +64,11 @@ def chunk_count(rows: Sequence[RowPlan], steps: int) -> int:
 def read_chunks(
     fields: Sequence[ChunkField], rows: Sequence[RowPlan], borders: Sequence[int], begin: int = 0
 ) -> Iterator[ChunkArrays]:
-    """Yield the chunks between borders, positions in the rows, from the chunk `begin` on."""
+    """Yield the chunks between borders, positions in the rows, from the chunk `begin` on.
+
+    Raises:
+        DataError: if a value is not finite, or a file has changed.
+    """
     for number in range(begin, len(borders) - 1):
         yield _read_chunk(fields, rows, borders[number], borders[number + 1])
 
@@ -85,13 +82,16 @@ def _read_chunk(
     sequence, position = np.full((2, steps, batch), -1, np.int64)
     lengths = np.array([min(max(len(row) - first, 0), steps) for row in rows])
     all_steps = fields[0].sequences
-    for number, row in enumerate(rows):
-        for place, own, begin, end, is_start in row.parts(first, stop):
-            part = slice(place - first, place - first + end - begin)
-            for field, array in zip(fields, values, strict=True):
-                field.fill(array[part, number], own, begin, end)
-            starts[part.start, number] = is_start
-            ends[part.stop - 1, number] = end == all_steps[own].length
-            sequence[part, number] = own
-            position[part, number] = np.arange(begin, end)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        for number, row in enumerate(rows):
+            for place, own, begin, end, is_start in row.parts(first, stop):
+                part = slice(place - first, place - first + end - begin)
+                for field, array in zip(fields, values, strict=True):
+                    field.fill(array[part, number], own, begin, end)
+                starts[part.start, number] = is_start
+                ends[part.stop - 1, number] = end == all_steps[own].length
+                sequence[part, number] = own
+                position[part, number] = np.arange(begin, end)
+    for field, array in zip(fields, values, strict=True):
+        check_finite_steps(array, field.name, sequence, position)
     return ChunkArrays(values, starts, ends, lengths, sequence, position)

@@ -95,17 +95,23 @@ def check_numbers(dtype: np.dtype[Any], name: str) -> None:
         )
 
 
-def check_finite_steps(values: NDArray[Any], name: str, sequence: int, first: int) -> None:
+def check_finite_steps(
+    values: NDArray[Any], name: str, sequence: NDArray[np.int64], position: NDArray[np.int64]
+) -> None:
     """Refuse missing and infinite values, as `gatewright.read` does.
 
+    Args:
+        values: (T, B, I), or symbols (T, B).
+        sequence, position: Where each step comes from, (T, B).
+
     Raises:
-        DataError: naming the sequence, the step and the value of the first one.
+        DataError: naming the sequence, the step and the channel of the first one.
     """
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return
-    step, *channel = np.argwhere(~np.isfinite(values))[0].tolist()
-    where = f"step {first + step:,}" + (f", value {channel[0]}," if channel else "")
+    step, row, channel = np.argwhere(~np.isfinite(values))[0].tolist()
     raise DataError(
-        f"{name}, sequence {sequence}: {where} is {values[(step, *channel)]}; expected finite "
-        "numbers: fill the gaps first, or read the data with gw.read(..., fill='linear')"
+        f"{name}, sequence {sequence[step, row]}: step {position[step, row]:,}, value {channel}, "
+        f"is {values[step, row, channel]}; expected finite numbers: fill the gaps first, or read "
+        "the data with gw.read(..., fill='linear')"
     )
