@@ -93,7 +93,13 @@ TRAINS = pytest.mark.slow(instead="test_onnx_models.py::test_tags_go_out_read_bo
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/layers.md", "docs/convert.md", pytest.param("docs/onnx.md", marks=TRAINS)],
+    [
+        "README.md",
+        "docs/layers.md",
+        "docs/convert.md",
+        "docs/long-sequences.md",
+        pytest.param("docs/onnx.md", marks=TRAINS),
+    ],
 )
 def test_code_with_imports_runs(page: str, tmp_path: Path):
     blocks = re.findall(r"(?s)```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"))
