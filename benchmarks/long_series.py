@@ -8,8 +8,9 @@ own, whose peak is the largest resident memory that the system has seen of it (L
 figures need no idle machine.
 
 series: a memory-mapped file of numbers, on which a small GRU learns the next step in one pass of
-`gw.chunks`. train: one epoch of `gatewright train` on files of two sizes; what a byte of the file
-takes is the difference of the peaks, of all processes together, by the difference of the sizes.
+`gw.chunks`. files: a pass of `gw.chunks` over texts and Parquet files, without a network. train:
+one epoch of `gatewright train` on files of two sizes; what a byte of the file takes is the
+difference of the peaks, of all processes together, by the difference of the sizes.
 """
 
 from __future__ import annotations
@@ -79,6 +80,17 @@ def learn(path: Path) -> Figures:
     }
 
 
+def read_chunks(path: Path) -> Figures:
+    """Read a file once in chunks; runs in a process of its own."""
+    import gatewright as gw
+
+    options = {"ignore": "label"} if path.suffix == ".parquet" else {}
+    steps = 0
+    for chunk in gw.chunks(path, steps=STEPS, batch=BATCH, **options):
+        steps += int(chunk.lengths.sum())
+    return {"steps": steps, "file_mb": path.stat().st_size / 1e6, "peak_mb": peak_of("self") / 1e6}
+
+
 def peak_of(process: int | str) -> int:
     """The largest resident memory of a process so far, in bytes; 0 if it has ended."""
     try:
@@ -120,8 +132,8 @@ def write_text(path: Path, megabytes: float) -> None:
     path.write_text(" ".join(words.tolist())[: int(megabytes * 1e6)])
 
 
-def write_tags(path: Path, megabytes: float) -> None:
-    """Write a table of one long recording with a tag at each step, in row groups."""
+def write_tags(path: Path, megabytes: float, group: int = 50_000) -> None:
+    """Write a table of one long recording with a tag at each step, in groups of rows."""
     import pyarrow
     from pyarrow import parquet
 
@@ -129,7 +141,7 @@ def write_tags(path: Path, megabytes: float) -> None:
     values = np.random.default_rng(0).normal(size=(rows, 4)).astype(np.float32)
     columns: Figures = {f"v{k}": values[:, k] for k in range(4)}
     columns["label"] = np.where(np.cumsum(values[:, 0]) > 0, "up", "down")
-    parquet.write_table(pyarrow.table(columns), path, row_group_size=50_000, compression=None)
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=group, compression=None)
 
 
 #: By name: how its file is written, the sizes in MB, and further options of `train`.
@@ -139,6 +151,14 @@ TRAININGS: dict[str, tuple[Callable[[Path, float], None], tuple[float, float], l
 }
 
 
+def in_a_process(task: str, path: Path) -> Figures:
+    """The figures of `learn` or `read_chunks` for a file."""
+    command = [sys.executable, __file__, task, str(path)]
+    done = subprocess.run(command, env=module_environment(), stdout=subprocess.PIPE, check=True)
+    figures: Figures = json.loads(done.stdout)
+    return figures
+
+
 def measure_series() -> list[Figures]:
     """One pass over a series of each length."""
     rows = []
@@ -146,15 +166,32 @@ def measure_series() -> list[Figures]:
         for steps in LENGTHS:
             path = Path(folder) / "series.npy"
             write_series(path, steps)
-            command = [sys.executable, __file__, "--learn", str(path)]
-            done = subprocess.run(
-                command, env=module_environment(), stdout=subprocess.PIPE, check=True
-            )
-            rows.append(json.loads(done.stdout))
+            rows.append(in_a_process("--learn", path))
             print(
                 "{steps:>10,} steps, a file of {file_mb:6.1f} MB: peak {peak_mb:6.1f} MB, "
                 "{seconds:6.1f} s, loss {first_loss:.3f} -> {last_loss:.3f}".format(**rows[-1])
             )
+    return rows
+
+
+#: By name: how a file to be read in chunks is written.
+FILES: dict[str, Callable[[Path, float], None]] = {
+    "text.txt": write_text,
+    "groups.parquet": write_tags,
+    "one-group.parquet": lambda path, megabytes: write_tags(path, megabytes, 10**9),
+}
+
+
+def measure_files() -> list[Figures]:
+    """One pass over each kind of file, in two sizes."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, write in FILES.items():
+            for megabytes in (4.0, 60.0):
+                path = Path(folder) / name
+                write(path, megabytes)
+                rows.append({"file": name, **in_a_process("--read", path)})
+                print("{file}: {file_mb:.1f} MB, peak {peak_mb:.1f} MB".format(**rows[-1]))
     return rows
 
 
@@ -182,6 +219,7 @@ def measure_training() -> list[Figures]:
 
 PARTS: dict[str, Callable[[], list[Figures]]] = {
     "series": measure_series,
+    "files": measure_files,
     "train": measure_training,
 }
 
@@ -191,9 +229,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated")
     parser.add_argument("--learn", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.learn is not None:
         print(json.dumps(learn(arguments.learn)))
+        return
+    if arguments.read is not None:
+        print(json.dumps(read_chunks(arguments.read)))
         return
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for part in arguments.parts.split(","):

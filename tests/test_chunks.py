@@ -109,6 +109,16 @@ def test_the_gradients_of_a_chunk_as_long_as_the_sequences_are_those_of_the_whol
     close([weight.grad for weight in layer.parameters()], expected)
 
 
+def test_no_gradient_crosses_a_row_or_a_start():
+    (chunk,) = gw.chunks(sequences([5, 4, 6]), steps=20, batch=2, dtype=F64)
+    layer = gw.LSTM(3, 4, dtype=F64)
+    x = chunk.x.requires_grad_()
+    y, _ = layer(x, starts=chunk.starts, lengths=chunk.lengths)
+    for own in range(3):
+        (gradient,) = torch.autograd.grad(y[chunk.sequence == own].sum(), x, retain_graph=True)
+        assert torch.equal(gradient.abs().sum(-1) > 0, chunk.sequence == own)
+
+
 @settings(max_examples=example_count(40), deadline=None)
 @hypothesis.given(
     shape=shapes, cut=st.sampled_from([None, True, False]), seed=st.none() | st.integers(0, 9)

@@ -186,10 +186,9 @@ def _open_file(path: Path, options: FileOptions, batch_first: bool) -> OpenedDat
         if not path.is_file():
             raise DataError(f"there is no file {str(path)!r}; expected a .npy, .parquet or text")
         suffix = path.suffix.lower()
-        columns = FileOptions(text=options.text)
         if suffix in (".parquet", ".pq"):
             return _open_parquet(path, options)
-        if options != columns:
+        if options != FileOptions(text=options.text):
             raise ArgumentError(
                 f"target, id and ignore are about the columns of a Parquet file; {path.name} has "
                 "none"
