@@ -10,8 +10,7 @@ from gatewright.training.free_memory import free_memory
 from gatewright.training.processes.pool import MAX_PROCESSES, usable_cores
 from gatewright.training.variants import Variant
 
-#: Steps of a chunk where the user names none. Gradients of a gated network have all but vanished
-#: after a few hundred steps.
+#: Steps of a chunk where the user names none: recurrent networks seldom learn from farther back.
 CHUNK = 500
 #: Longest sequence that is read as a whole: longer ones would give few steps of the optimizer.
 MAX_WHOLE = 20_000

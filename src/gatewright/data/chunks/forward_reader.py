@@ -62,8 +62,7 @@ class ForwardReader:
         """
         place = self.places.pop(first, None)
         if place is None:
-            blocks = self.begin(first)
-            place = OpenPlace(blocks, next(blocks))
+            place = OpenPlace(self.begin(first), np.empty(0))
         pieces = place.take(stop - first)
         if sum(map(len, pieces)) < stop - first:
             raise DataError(
