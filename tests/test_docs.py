@@ -98,6 +98,7 @@ TRAINS = pytest.mark.slow(instead="test_onnx_models.py::test_tags_go_out_read_bo
         "docs/layers.md",
         "docs/convert.md",
         "docs/recompute.md",
+        "docs/long-sequences.md",
         pytest.param("docs/onnx.md", marks=TRAINS),
     ],
 )

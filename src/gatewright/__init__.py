@@ -8,6 +8,7 @@
     gw.Recurrent                      any cell as a layer
     gw.RNN, gw.LSTM, gw.GRU           the layers of torch.nn; also gw.PeepholeLSTM
     gw.LSTMCell, gw.GRUCell, ...      one step at a time
+    gw.chunks, gw.detach              long sequences in chunks, with the states carried
     gw.init                           starts of the weights: orthogonal, forget bias, chrono
     gw.probes                         how far back a network remembers, and by which path
     gw.memory                         memory tasks, and the longest lag that a network learns
@@ -90,6 +91,8 @@ if TYPE_CHECKING:
     from gatewright.deploy.onnx_table import onnx_translations
     from gatewright.deploy.whole import input_arrays
     from gatewright.layers.check import check_cell
+    from gatewright.layers.chunks import chunks
+    from gatewright.layers.detach import detach
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
     from gatewright.layers.torch_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
@@ -109,6 +112,8 @@ _LATER = {
     "GRUCell": "layers.torch_cells",
     "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
+    "chunks": "layers.chunks",
+    "detach": "layers.detach",
     "compare": "training.train",
     "convert": "deploy.convert",
     "export": "deploy.export",
@@ -165,9 +170,11 @@ __all__ = [
     "Recurrent",
     "SizeError",
     "check_cell",
+    "chunks",
     "compare",
     "convert",
     "cos",
+    "detach",
     "diagonal",
     "elu",
     "erf",

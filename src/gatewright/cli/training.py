@@ -39,6 +39,7 @@ def train(
     segment: options.Segment = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
+    chunk: options.Chunk = None,
     page: Annotated[
         bool,
         typer.Option("--page", help="Write look.html too, which runs the model in the browser."),
@@ -66,6 +67,7 @@ def train(
         streaming=streaming,
         hidden_size=hidden,
         memory=memory,
+        chunk=chunk,
         progress=progress and not as_json,
         say=_report,
         **reading,
@@ -99,6 +101,7 @@ def compare(
     ] = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
+    chunk: options.Chunk = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -129,6 +132,7 @@ def compare(
         parameters=parameters,
         hidden_size=hidden,
         memory=memory,
+        chunk=chunk,
         minutes=minutes,
         progress=progress and not as_json,
         say=_report,
