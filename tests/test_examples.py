@@ -54,6 +54,7 @@ def test_a_search_over_folds_in_order_of_time_beats_last_week(capsys: pytest.Cap
     assert "with KFold: the dataframe, row 390 counted from 0, column date: 390 steps" in printed
 
 
+@pytest.mark.quick
 def test_the_long_examples_run(capsys: pytest.CaptureFixture[str]):
     """With too few steps to learn anything."""
     pytest.importorskip("sklearn")

@@ -143,7 +143,7 @@ def train_some_weights(kind: str) -> None:
         for net in pair:
             for name, parameter in net.named_parameters():
                 parameter.requires_grad_(name.startswith(names))
-        for _ in range(40):
+        for _ in range(15):
             compare_gradients(pair, torch.randn(5, 2, 3, dtype=F64))
 
 
@@ -165,7 +165,7 @@ def compare_with_reference(name: str, input_size: int, hidden_size: int) -> None
     layer = gw.Recurrent(ADVERSARIAL[name], input_size, hidden_size, dtype=F64)
     truth = twin(layer)
     x = torch.randn(5, 4, input_size, dtype=F64)
-    for count in range(40):
+    for count in range(15):
         with torch.no_grad():
             for actual, other in zip(layer(x), truth(x), strict=True):
                 assert actual.shape == other.shape
