@@ -268,10 +268,10 @@ def test_compiled_layers_take_packed_sequences(ours: Any, theirs: Any):
 def compile_calls_without_rows() -> None:
     """Compiled calls in which no row runs: no steps, no rows, or every length 0.
 
-    Of all layers in one process: the import of torch's compiler takes most of the time.
+    In one process, each layer once: the import of torch's compiler and its traces take the time.
     """
     calls = [((5, 2, 4), torch.zeros(5, dtype=torch.int64)), ((5, 0, 4), None)]
-    for (ours, _), (shape, lengths) in itertools.product(DROP_INS, calls):
+    for (ours, _), (shape, lengths) in zip(DROP_INS, itertools.cycle(calls)):
         layer = ours(4, 5, batch_first=True)
         torch._dynamo.reset()
         x = torch.randn(shape)
