@@ -356,6 +356,7 @@ def test_the_gated_cell_has_as_many_gates(gates: int):
     assert len([w for w in weights.values() if w.role == "weight"]) == 2 * gates
 
 
+@pytest.mark.slow(instead="test_an_absent_peer_is_reported_and_the_rest_is_measured")
 @pytest.mark.skipif(not memory.RESET.exists(), reason="only Linux reports the peak")
 def test_the_peak_of_a_step_is_the_saved_values_and_little_more():
     (row,) = memory.bench_memory(["lstm"], [(32, 100, 64, 64)]).rows

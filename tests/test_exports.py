@@ -16,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 
 import gatewright as gw
+from example_count import example_count
 from exported import (
     GCC,
     LIMIT,
@@ -83,7 +84,7 @@ def test_c_under_the_sanitizers(
 
 
 @settings(
-    max_examples=12,
+    max_examples=example_count(12),
     deadline=None,
     database=None,
     phases=[Phase.generate],
@@ -108,7 +109,7 @@ def test_random_cells_as_javascript_and_c(tmp_path: Path) -> None:
 
     @hypothesis.seed(7)
     @settings(
-        max_examples=10,
+        max_examples=example_count(10),
         deadline=None,
         database=None,
         phases=[Phase.generate],

@@ -343,6 +343,7 @@ def test_a_small_series_is_forecast_as_well_as_the_same_at_a_thousand_times_its_
 # Intervals.
 
 
+@pytest.mark.slow(instead="test_a_sample_quantile_holds_its_level_in_expectation")
 @pytest.mark.parametrize("steps", [90, 400])
 @pytest.mark.parametrize("kind", ["noise", "walk"])
 def test_intervals_hold_their_share_of_new_series(steps: int, kind: str) -> None:

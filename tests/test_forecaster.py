@@ -48,6 +48,7 @@ def test_follows_the_rules_of_scikit_learn(estimator: Any, check: Any):
     check(estimator)
 
 
+@pytest.mark.slow(instead="test_follows_the_rules_of_scikit_learn")
 def test_follows_the_rules_of_dataframes():
     check_dataframe_column_names_consistency("Forecaster", CHECKED)
 
@@ -156,6 +157,7 @@ def test_chooses_the_scaling_with_the_lower_validation_loss():
     assert not clone(learner).set_params(per_window=False).fit(climbing).task_.per_window
 
 
+@pytest.mark.slow(instead="test_follows_the_rules_of_scikit_learn")
 def test_searches_over_folds_in_order_of_time():
     tried = {"cell": ["rnn", "window"]}
     folds = TimeSeriesSplit(n_splits=2, test_size=20)

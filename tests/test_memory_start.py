@@ -84,6 +84,7 @@ def test_no_false_alarm_on_the_bundled_sets(data):
         assert memory_remarks(replace(plan, networks={name: network})) == []
 
 
+@pytest.mark.slow(instead="test_data_whose_lag_is_known")
 def test_a_symbol_that_comes_back():
     """In a text where most symbols repeat the one 20 before, 20 steps back are useful."""
     draw = np.random.Generator(np.random.PCG64(0))

@@ -114,6 +114,7 @@ def test_every_design_goes_out_whole(tmp_path: Path) -> None:
     check_classes(mean_of(*NETWORK_OF), tmp_path / "model.onnx")
 
 
+@pytest.mark.slow(instead="test_a_trained_model_has_the_same_answers_in_onnx")
 def test_tags_go_out_read_both_ways(tmp_path: Path) -> None:
     labels = tuple(np.arange(9) % 3 for _ in range(6))
     data = Tagged(recordings().sequences, labels, recordings().classes)
