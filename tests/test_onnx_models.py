@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 import gatewright as gw
 from gatewright.data import Recordings, Series, Text
 from gatewright.data.containers.tagged import Tagged
-from gatewright.designs.design import DESIGNS, PLAIN, Design
+from gatewright.designs.design import DESIGNS, FRONTS, PLAIN, SUMMARIES, Design
 from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.forecast.base.base import Member
@@ -107,6 +107,15 @@ def check_classes(model: Model, path: Path) -> None:
 def mean_of(*names: str) -> Ensemble:
     task = Classify.of(recordings())
     return Ensemble([model_of(task, recordings(), *NETWORK_OF[name]) for name in names])
+
+
+def test_the_designs_have_every_option() -> None:
+    designs = [design for _, design in NETWORK_OF.values()]
+    for name, plain in asdict(PLAIN).items():
+        # Dropout acts in training only.
+        assert "dropout" in name or any(getattr(design, name) != plain for design in designs), name
+    assert {design.front for design in designs} == {*FRONTS}
+    assert {summary for design in designs for summary in design.readout} == {*SUMMARIES}
 
 
 @pytest.mark.slow(instead="test_a_trained_model_has_the_same_answers_in_onnx")
