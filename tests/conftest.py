@@ -20,17 +20,14 @@ OPTIMISED = {
     for name in (
         "bench",
         "kernel_autograd",
-        "kernel_cache",
         "kernel_rows",
         "kernel_runs",
         "kernels",
         "memory_learning",
-        "operators",
         "step",
         "stepper",
         "targets",
         "triton",
-        "verify",
     )
 }
 
