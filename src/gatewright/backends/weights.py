@@ -6,7 +6,7 @@ first source; a parameter has an entry under its own name, `{"gain": {"gain": (v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -26,6 +26,18 @@ class Share(NamedTuple):
     names: tuple[str, ...]
     position: int = 0
     parts: int = 1
+
+
+class StackedWeights(dict[str, Tensor]):
+    """A graph's weights by path, which are parts of tensors that are stacked as torch's are.
+
+    Attributes:
+        stacked: Those tensors, in torch's order: both matrices, both biases, the projection.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], stacked: Sequence[Tensor]) -> None:
+        super().__init__(weights)
+        self.stacked = tuple(stacked)
 
 
 Pair = tuple[Tensor, Tensor | None]

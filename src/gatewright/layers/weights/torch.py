@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.weights import Pair, Share, collect
+from gatewright.backends.weights import Pair, Share, StackedWeights, collect
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
@@ -118,7 +118,9 @@ class TorchWeights:
                 stacked = sum(rest, first)
                 parts[names, count] = _parts(stacked, count)
             tensors[path] = parts[names, count][position]
-        return tensors
+        if torch.compiler.is_compiling():
+            return tensors
+        return StackedWeights(tensors, [getattr(self.module, name) for name in self.names()])
 
     def shares(self) -> dict[str, Share] | None:
         """The part of torch's tensors that each of the graph's weights is.
