@@ -126,20 +126,20 @@ def _write(
     if term.op == "weight":
         return "w", [(term.attributes["weight"].path,)]
     if term.op == "product":
-        source, holes = write(term.operands[0])
-        path = term.operands[1].attributes["weight"].path
-        # A matrix in blocks, or one that is computed from another, is no node's matrix.
-        kind = "M" if term.attributes["heads"] == 1 else f"M{term.attributes['heads']}"
-        if term.operands[1].attributes["weight"].antisymmetric:
-            kind = "A"
-        # Of which state's size it is: a single gate for all units makes another cell.
-        size = next((name for state, name in places.items() if state.size == term.size), term.size)
-        return f"{kind}({source}) as {size}", [(path,), *holes]
+        # By itself it is a sum too, since the known cell may have a bias there.
+        text, holes = _product(term, places, write)
+        return f"add({text})", [(), *holes]
     if term.op == "add":
         operands = _flat(term, "add")
         added = [o for o in operands if o.op == "weight" and o.size == term.size]
         biases = tuple(operand.attributes["weight"].path for operand in added)
-        text, holes = _sorted([write(operand) for operand in operands if operand not in added])
+        text, holes = _sorted(
+            [
+                _product(operand, places, write) if operand.op == "product" else write(operand)
+                for operand in operands
+                if operand not in added
+            ]
+        )
         return f"add({text})", [biases, *holes]
     if term.op == "multiply":
         text, holes = _sorted([write(operand) for operand in _flat(term, "multiply")])
@@ -148,6 +148,21 @@ def _write(
     details = "".join(f" {key}={value}" for key, value in sorted(term.attributes.items()))
     text = ", ".join(part for part, _ in parts)
     return f"{term.op}{details}({text})", [hole for _, holes in parts for hole in holes]
+
+
+def _product(
+    term: Term, places: Mapping[Term, str], write: Callable[[Term], tuple[str, Holes]]
+) -> tuple[str, Holes]:
+    """The text of a product and its holes."""
+    source, holes = write(term.operands[0])
+    path = term.operands[1].attributes["weight"].path
+    # A matrix in blocks, or one that is computed from another, is no node's matrix.
+    kind = "M" if term.attributes["heads"] == 1 else f"M{term.attributes['heads']}"
+    if term.operands[1].attributes["weight"].antisymmetric:
+        kind = "A"
+    # Of which state's size it is: a single gate for all units makes another cell.
+    size = next((name for state, name in places.items() if state.size == term.size), term.size)
+    return f"{kind}({source}) as {size}", [(path,), *holes]
 
 
 def _flat(term: Term, op: str) -> list[Term]:

@@ -123,25 +123,10 @@ def _call(runs: Sequence[Run], dropout: float) -> tuple[Tensor, list[dict[str, T
         _stacked([_first(run, name, end) for run, end in zip(runs, ends, strict=True)])
         for name in known.states
     ]
-    weights, has_biases = _weights(runs, known)
-    sizes = [] if pieces.even else [pieces.counts]
-    axes = [False] if pieces.even else []  # not batch_first
-    # cuDNN has gradients in its training mode only, whatever the mode of the layer is.
-    training = bool(dropout) or (
-        torch.is_grad_enabled() and any(t.requires_grad for t in (event, *states, *weights))
-    )
-    function: Callable[..., Any] = getattr(_VF, function_name(known))
-    output, *after = function(
-        event,
-        *sizes,
-        states if len(states) > 1 else states[0],
-        weights,
-        has_biases,
-        len(runs) // directions,
-        dropout,
-        training,
-        directions == 2,
-        *axes,
+    weights = _weights(runs, known)
+    counts = None if pieces.even else pieces.counts
+    output, after = call_function(
+        known, event, counts, states, weights, directions=directions, dropout=dropout
     )
     output = output.flatten(0, 1) if pieces.even else output
     # Under autocast torch returns low numbers; the states of a layer are in its own type.
@@ -156,6 +141,47 @@ def _call(runs: Sequence[Run], dropout: float) -> tuple[Tensor, list[dict[str, T
         for i, run in enumerate(runs)
     ]
     return output, last
+
+
+def call_function(
+    known: Recognised,
+    event: Tensor,
+    counts: Tensor | None,
+    states: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    *,
+    directions: int,
+    dropout: float,
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """Call torch's function of a cell: its output and last states.
+
+    Args:
+        event: `(T, B, I)`, or packed `(N, I)` with the `counts` of rows that run at each step.
+        states: Each `(L * D, B, size)`, in the order of torch's cell.
+        weights: Those of all layers and directions, in torch's order and stacked as torch's.
+        dropout: Probability at which outputs between layers are dropped.
+    """
+    places = len(states[0])
+    # Of each layer and direction: two matrices, perhaps two biases, perhaps a projection.
+    has_biases = len(weights) > 3 * places
+    # cuDNN has gradients in its training mode only, whatever the mode of the layer is.
+    training = bool(dropout) or (
+        torch.is_grad_enabled() and any([t.requires_grad for t in (event, *states, *weights)])
+    )
+    function: Callable[..., Any] = getattr(_VF, function_name(known))
+    output, *after = function(
+        event,
+        *([] if counts is None else [counts]),
+        states if len(states) > 1 else states[0],
+        weights,
+        has_biases,
+        places // directions,
+        dropout,
+        training,
+        directions == 2,
+        *([False] if counts is None else []),  # not batch_first
+    )
+    return output, after
 
 
 def function_name(known: Recognised) -> str:
@@ -184,12 +210,11 @@ def _last(run: Run, name: str, after: Tensor, ends: Ends) -> Tensor:
     return torch.cat([after, run.states[name]]).index_select(0, ends.last)
 
 
-def _weights(runs: Sequence[Run], known: Recognised) -> tuple[list[Tensor], bool]:
-    """The weights as torch's functions read them, and whether there are biases."""
+def _weights(runs: Sequence[Run], known: Recognised) -> list[Tensor]:
+    """The weights of all runs as torch's functions read them."""
     stacked = [run.weights.stacked for run in runs if isinstance(run.weights, StackedWeights)]
     if len(stacked) == len(runs):
-        biased = any(weight.dim() == 1 for weight in stacked[0])
-        return list(chain.from_iterable(stacked)), biased
+        return list(chain.from_iterable(stacked))
     biased = any(own for path, own in known.paths.items() if path.endswith(".bias"))
     # cuDNN reads all matrices and then all biases from one block of memory, or copies them there.
     matrices = [_matrices(run, known) for run in runs]
@@ -203,7 +228,7 @@ def _weights(runs: Sequence[Run], known: Recognised) -> tuple[list[Tensor], bool
     ]
     ordered = zip(shaped[: len(runs)], shaped[len(runs) :], strict=True)
     # In torch's order: both matrices, both biases, the projection.
-    return [w for own, bias in ordered for w in (*own[:2], *bias, *own[2:])], biased
+    return [w for own, bias in ordered for w in (*own[:2], *bias, *own[2:])]
 
 
 def _matrices(run: Run, known: Recognised) -> list[list[Tensor]]:
