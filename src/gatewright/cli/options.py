@@ -72,6 +72,16 @@ Memory = Annotated[
         show_default="the cell's own start",
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="cpu, cuda, cuda:N or mps; auto is a GPU where there is one that is fast for the cell."
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(help="Of the products while learning: float32, bfloat16 or float16."),
+]
 _SHAPE = "Shape of the network"
 
 

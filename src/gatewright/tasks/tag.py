@@ -110,8 +110,9 @@ class Tag(Labelled):
         sequences = []
         for outputs, batch in pairs:
             assert batch.lengths is not None
-            probabilities = outputs.softmax(-1).double().numpy()
-            sequences += [probabilities[:length, row] for row, length in enumerate(batch.lengths)]
+            probabilities = outputs.softmax(-1).double().cpu().numpy()
+            lengths = enumerate(batch.lengths.tolist())
+            sequences += [probabilities[:length, row] for row, length in lengths]
         return sequences
 
     def predict(

@@ -11,7 +11,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
@@ -37,6 +37,17 @@ class Batch:
     carries: bool = False  # whether the state after the previous batch is carried into this one
     items: float = 0  # number of items that the mean loss is taken over, or the sum of weights
     weights: Tensor | None = None  # (B,), weights of the sequences in the loss
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device."""
+        if self.x.device == device:
+            return self
+        moved: dict[str, Any] = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
 
 
 class Batches(Protocol):
@@ -345,8 +356,9 @@ def run_each(model: Any, batches: Iterable[Batch]) -> list[tuple[Tensor, Batch]]
     training = model.training
     model.eval()
     state, pairs = None, []
+    device = next(model.parameters()).device
     try:
-        for batch in batches:
+        for batch in (batch.to(device) for batch in batches):
             outputs, state = model(batch, state if batch.carries else None)
             pairs.append((outputs, batch))
     finally:

@@ -31,6 +31,8 @@ def train(
     streaming: bool = False,
     hidden_size: int | None = None,
     memory: int | None = None,
+    device: str = "auto",
+    precision: str = "float32",
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
@@ -60,6 +62,10 @@ def train(
         hidden_size: Units of the network; by default from the recipe's number of parameters.
         memory: Steps that the network starts with as its memory, by `gw.init.horizon_`; by
             default its cell's own start. A warning goes to `say` where the data need more.
+        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where there is one, and torch has
+            fused functions for the cell.
+        precision: "float32", or "bfloat16" or "float16" for the products while learning; the
+            weights stay in float32.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
         **reading: How to read the data and for which task: see `gatewright.data.read`. For a
@@ -93,6 +99,8 @@ def train(
         streaming=streaming,
         hidden_size=hidden_size,
         memory=memory,
+        device=device,
+        precision=precision,
         say=say,
         reading=reading,
     )
@@ -112,6 +120,8 @@ def compare(
     hidden_size: int | None = None,
     memory: int | None = None,
     minutes: float | None = None,
+    device: str = "auto",
+    precision: str = "float32",
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
@@ -148,6 +158,7 @@ def compare(
         memory: Steps that each recurrent network starts with as its memory, by
             `gw.init.horizon_`.
         minutes: Time limit: fewer seeds, then fewer epochs, and no slow baselines that do not fit.
+        device, precision: As in `train`.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
         **reading: How to read the data and for which task: see `gatewright.data.read`. For a
@@ -181,6 +192,8 @@ def compare(
         parameters=parameters,
         hidden_size=hidden_size,
         memory=memory,
+        device=device,
+        precision=precision,
         say=say,
         reading=reading,
     )
