@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ import torch
 
 import gatewright as gw
 from gatewright import devices
-from gatewright.data import Recordings
+from gatewright.data import Recordings, Series, Tagged, Text
+from gatewright.designs.design import PLAIN
 from gatewright.errors import ArgumentError
+from gatewright.layers import recurrent
 from gatewright.tasks.classify import Classify
+from gatewright.tasks.task import run_all
 from gatewright.training import choose_device as choosing
 from gatewright.training.choose_device import choose_device
 from gatewright.training.job import build_model, fit
 from gatewright.training.networks import find_network
 from gatewright.training.recipe import RECIPES
+from gatewright.training.source import open_source
+from second_device import is_away, second_device
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -126,3 +132,76 @@ def test_a_network_learns_in_every_precision(precision: str):
     pairs = zip(model.parameters(), exact.parameters(), strict=True)
     # Low precision was at work, and did not lead elsewhere.
     assert 0 < max((own - other).abs().max().item() for own, other in pairs) < 0.1
+
+
+@pytest.mark.parametrize("network", ["gru", "peephole_lstm", "window"])
+@pytest.mark.parametrize("kind", ["classify", "tag", "forecast", "next symbol"])
+def test_training_and_predicting_stay_on_one_device(
+    kind: str, network: str, monkeypatch: pytest.MonkeyPatch
+):
+    """No operation takes tensors of the CPU and of the other device, and numpy gets none."""
+    # torch.ops are not seen by modes; views do not matter here.
+    monkeypatch.setattr(recurrent, "without_views", lambda results, arguments: results)
+    task, training = tasks()[kind]
+    recipe = replace(RECIPES[kind], design=PLAIN, epochs=1, least_steps=0, most_steps=2)
+    recipe = replace(recipe, batch_size=4, device="mps")
+
+    def build(part: Any) -> Any:
+        model = build_model(task, network, find_network(network)[1], 4, recipe)
+        model.fit_scaling(part)
+        return model
+
+    parts = task.parts(training, 0.3, 0)
+    with second_device():
+        model, _ = fit(parts, build, recipe, seed=0)
+        assert not any(map(is_away, model.state_dict().values()))
+        model = model.to("mps")
+        assert all(map(is_away, model.state_dict().values()))
+        predicted = task.predictions(run_all(model, task.batches(parts[1])), model)
+        if kind == "next symbol":
+            assert model.sample(b"a", symbols=3)
+        else:
+            assert len(model.predict(training))
+    model = model.to("cpu")
+    for tensor in model.state_dict().values():
+        assert not is_away(tensor)
+    again = task.predictions(run_all(model, task.batches(parts[1])), model)
+    for own, other in zip(predicted, again, strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-5)
+
+
+def test_tensors_that_meet_on_two_devices_are_found():
+    layer, x = gw.GRU(3, 4), torch.randn(5, 2, 3)
+    with second_device():
+        layer = layer.to("mps")
+        with pytest.raises(Exception, match=r"cpu|both devices"):
+            layer(x)
+        away = x.to(layer.weight_ih_l0.device)
+        with pytest.raises(RuntimeError, match="both devices"):
+            away + x
+        with pytest.raises(TypeError, match="to numpy"):
+            (2.0 * away).numpy()
+        assert away.cpu().numpy().shape == (5, 2, 3)
+
+
+@cache
+def tasks() -> dict[str, tuple[Any, Any]]:
+    """A task of each kind, and its data."""
+    draw = np.random.default_rng(1)
+    steps = np.arange(120)
+    wave = np.stack([np.sin(steps / 2.0), draw.normal(size=120)], 1)
+    series = Series(("a",), (steps,), (wave,), ("sine", "noise"), period=1)
+    labels = tuple((np.arange(9 + n % 3) > 4).astype(np.int64) for n in range(12))
+    tagged = Tagged(
+        tuple(draw.normal(size=(len(own), 2)).astype(np.float32) for own in labels),
+        labels,
+        ("a", "b"),
+    )
+    text = Text.from_bytes(b"a rose is a rose is a rose. " * 30, name="rose")
+    sources = {
+        "classify": open_source(recordings()),
+        "tag": open_source(tagged),
+        "forecast": open_source(series, horizon=3, window=6),
+        "next symbol": open_source(text),
+    }
+    return {kind: (source.task, source.training) for kind, source in sources.items()}
