@@ -12,9 +12,12 @@ import torch
 from torch import nn
 
 import gatewright as gw
+from gatewright.backends import torch_functions
 from gatewright.backends.recognise import FUNCTIONS, NODES, recognise
 from gatewright.errors import BackendError
+from gatewright.layers import recurrent
 from odd_cells import CELLS, sequences
+from second_device import is_away, second_device
 from test_kernels import F32, F64, LAYOUTS, everything, task_of
 from tolerances import close, gradients, tensors
 
@@ -260,6 +263,77 @@ def test_results_can_be_changed_in_place():
         output.relu_().transpose_(0, 1)
 
 
+@pytest.mark.parametrize("kind", [*DROP_INS, "named", "peephole"])
+def test_a_layer_stays_on_its_device(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """No operation mixes devices; states are laid out as cuDNN demands. "auto" runs."""
+    # torch.ops are not seen by modes; views do not matter here.
+    monkeypatch.setattr(recurrent, "without_views", lambda results, arguments: results)
+    called = torch_functions.function_name
+    contiguous = []
+
+    def watched(known: Any) -> str:
+        name = called(known)
+        own = getattr(torch._VF, name)
+
+        def function(event: Any, *arguments: Any) -> Any:
+            packed = getattr(arguments[0], "dtype", None) == torch.int64
+            states = arguments[1] if packed else arguments[0]
+            contiguous.extend(state.is_contiguous() for state in tensors(states))
+            return own(event, *arguments)
+
+        monkeypatch.setattr(torch_functions._VF, f"watched_{name}", function, raising=False)
+        return f"watched_{name}"
+
+    monkeypatch.setattr(torch_functions, "function_name", watched)
+    named = {"named": gw.CELLS["gru"](), "peephole": gw.CELLS["peephole_lstm"]()}
+    for options in ({}, {"num_layers": 2, "bidirectional": True, "bias": False}):
+        if kind in named:
+            layer = gw.Recurrent(named[kind], 4, 5, **options)
+        else:
+            make_layer, own = DROP_INS[kind]
+            layer = make_layer(4, 5, **own, **options)
+        x = torch.randn(6, 3, 4)
+        starts = torch.rand(6, 3, generator=torch.Generator().manual_seed(3)) < 0.3
+        hows = ({}, {"lengths": [4, 6, 0]}, {"starts": starts})
+        expected = [layer(x, **how)[0] for how in hows]
+        with second_device():
+            layer = layer.to("mps")
+            away = x.to("mps").requires_grad_()
+            for how, truth in zip(hows, expected, strict=True):
+                call = {name: v.to("mps") if name == "starts" else v for name, v in how.items()}
+                if kind == "projected":  # which torch does not have there
+                    assert "not torch: torch has no projection on MPS" in layer.explain(away)
+                elif kind != "peephole":
+                    assert "backend torch" in layer.explain(away, **call)
+                output, states = layer(away, **call)
+                output, states = layer(away, states, **call)
+                assert all(map(is_away, tensors([output, states])))
+                torch.autograd.grad(output.sum(), [away, *layer.parameters()])
+                assert all(map(is_away, layer.trace(away, **call).values()))
+                close(layer(away, **call)[0].cpu(), truth)
+    assert all(contiguous) and bool(contiguous) == (kind not in ("projected", "peephole"))
+
+
+@pytest.mark.parametrize("form", FORMS[:3])
+@pytest.mark.parametrize("kind", DROP_INS)
+def test_parameters_are_flattened_as_torch_does(kind: str, form: dict[str, Any]):
+    """`flatten_parameters` is torch's own, and reads the same of both layers."""
+    make_layer, own = DROP_INS[kind]
+    ours = make_layer(4, 5, **own, **form)
+    theirs = getattr(nn, make_layer.__name__)(4, 5, **own, **form)
+    for name in (
+        *("_flat_weights_names", "bias", "proj_size", "input_size", "mode", "hidden_size"),
+        *("num_layers", "batch_first", "bidirectional"),
+    ):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    pairs = zip(ours._flat_weights, theirs._flat_weights, strict=True)
+    assert all(own.shape == other.shape for own, other in pairs)
+    assert all(
+        own is getattr(ours, name)
+        for own, name in zip(ours._flat_weights, ours._flat_weights_names, strict=True)
+    )
+
+
 class Scalar(gw.Cell):
     """An LSTM with a single input gate for all units."""
 
@@ -293,17 +367,16 @@ def test_the_equations_decide():
         (gw.GRU(4, 5, reset="before", backend="torch"), {}, "not the equations of torch's"),
         (gw.Recurrent(Scalar(), 4, 5, backend="torch"), {}, "not the equations of torch's"),
         (gw.GRU(4, 5, backend="torch"), {"lengths": [0, 0, 0]}, "nothing to run"),
-        (gw.LSTM(4, 5, device="meta", backend="torch"), {}, "the tensors are on meta"),
         (
             gw.Recurrent(gw.CELLS["lstm"](projection=5), 4, 5, backend="torch"),
             {},
             "projects to a smaller size only",
         ),
     ],
-    ids=["peephole", "before", "scalar", "nothing", "meta", "projection"],
+    ids=["peephole", "before", "scalar", "nothing", "projection"],
 )
 def test_reasons_are_reported(layer: Any, call: Any, reason: str):
-    x = torch.randn(6, 3, 4, device=next(layer.parameters()).device)
+    x = torch.randn(6, 3, 4)
     with pytest.raises(BackendError, match=reason):
         layer(x, **call)
     layer.backend = "reference"

@@ -135,7 +135,7 @@ for number, dtype, capability in (("fp32", torch.float32, 90), ("bf16", torch.bf
         target, options = GPUTarget("cuda", capability, 32), {{**build.OPTIONS, "num_warps": 4}}
         made = triton.compile(source, target=target, options=options)
         assert made.asm["cubin"]
-        assert "cp.async" not in made.asm["ptx"]
+        assert "cp.async" not in made.asm["ptx"] and "tf32" not in made.asm["ptx"]
 """
 
 

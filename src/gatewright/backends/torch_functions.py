@@ -162,6 +162,8 @@ def call_function(
         dropout: Probability at which outputs between layers are dropped.
     """
     places = len(states[0])
+    # cuDNN refuses others, such as a start that is expanded over the rows.
+    states = [state.contiguous() for state in states]
     # Of each layer and direction: two matrices, perhaps two biases, perhaps a projection.
     has_biases = len(weights) > 3 * places
     # cuDNN has gradients in its training mode only, whatever the mode of the layer is.
