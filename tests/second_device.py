@@ -82,9 +82,11 @@ class SecondDevice(TorchFunctionMode):
         """Move a tensor, to a device, a type or both."""
         tensor, *rest = args
         before = is_away(tensor)
-        given = [part for part in (*rest, *kwargs.values()) if isinstance(part, str | torch.device)]
+        places = [
+            part for part in (*rest, *kwargs.values()) if isinstance(part, str | torch.device)
+        ]
         like = [part for part in rest if isinstance(part, Tensor)]
-        target = {"cpu": "cpu", "mps": "mps"}.get(name, given[0] if given else None)
+        target = {"cpu": "cpu", "mps": "mps"}.get(name, places[0] if places else None)
         after = is_away(like[0]) if like else goes_away(target, before)
         dtypes = [part for part in (*rest, *kwargs.values()) if isinstance(part, torch.dtype)]
         dtype = dtypes[0] if dtypes else like[0].dtype if like else tensor.dtype
