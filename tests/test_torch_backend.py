@@ -303,7 +303,9 @@ def test_a_layer_stays_on_its_device(kind: str, monkeypatch: pytest.MonkeyPatch)
                 call = {name: v.to("mps") if name == "starts" else v for name, v in how.items()}
                 if kind == "projected":  # which torch does not have there
                     assert "not torch: torch has no projection on MPS" in layer.explain(away)
-                elif kind != "peephole":
+                elif kind == "peephole":
+                    assert "every operation of every step is launched" in layer.explain(away)
+                else:
                     assert "backend torch" in layer.explain(away, **call)
                 output, states = layer(away, **call)
                 output, states = layer(away, states, **call)

@@ -59,7 +59,7 @@ BACKENDS: dict[str, Backend] = {
         torch_functions.describe,
         torch_functions.run_stack,
     ),
-    "reference": Backend(reference.run, reference.why_not),
+    "reference": Backend(reference.run, reference.why_not, describe=reference.describe),
     "int8": Backend(
         partial(reference.run, int8=True),
         reference.why_not_int8,
