@@ -222,13 +222,16 @@ def _weights(runs: Sequence[Run], known: Recognised) -> list[Tensor]:
     matrices = [_matrices(run, known) for run in runs]
     biases = [_biases(run, known) if biased else [] for run in runs]
     groups = [*chain.from_iterable(matrices), *chain.from_iterable(biases)]
+    if not biased:  # it expects room for two biases of each gate all the same
+        rows = sum(len(gate) for own in matrices for group in own[:2] for gate in group)
+        groups.append([groups[0][0].new_zeros(rows)])
     block = torch.cat([part.flatten() for group in groups for part in group])
-    pieces = iter(block.split([sum(part.numel() for part in group) for group in groups]))
-    shaped = [
-        [next(pieces).view(-1, *group[0].shape[1:]) for group in own]
-        for own in (*matrices, *biases)
-    ]
-    ordered = zip(shaped[: len(runs)], shaped[len(runs) :], strict=True)
+    parts = iter(block.split([sum(part.numel() for part in group) for group in groups]))
+
+    def shaped(own: list[list[Tensor]]) -> list[Tensor]:
+        return [next(parts).view(-1, *group[0].shape[1:]) for group in own]
+
+    ordered = zip([shaped(own) for own in matrices], [shaped(own) for own in biases], strict=True)
     # In torch's order: both matrices, both biases, the projection.
     return [w for own, bias in ordered for w in (*own[:2], *bias, *own[2:])]
 
