@@ -134,7 +134,7 @@ def test_a_network_learns_in_every_precision(precision: str):
     assert 0 < max((own - other).abs().max().item() for own, other in pairs) < 0.1
 
 
-@pytest.mark.parametrize("network", ["gru", "peephole_lstm", "window"])
+@pytest.mark.parametrize("network", ["gru", "window"])
 @pytest.mark.parametrize("kind", ["classify", "tag", "forecast", "next symbol"])
 def test_training_and_predicting_stay_on_one_device(
     kind: str, network: str, monkeypatch: pytest.MonkeyPatch
