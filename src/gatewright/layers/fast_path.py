@@ -4,7 +4,8 @@ A `CallKey` is all that the answer of a call depends on, except the numbers in i
 `prepare` reads nothing that the key does not contain, so two calls with one key cannot differ.
 The first call with a key takes the same way through autograd as all later ones, and saves the
 same tensors. Calls that cannot be prepared (lengths, noise, dropout, parametrized weights,
-transforms of torch.func) are packed each time: `Recurrent.forward`.
+transforms of torch.func) are packed each time: `Recurrent.forward`. Where torch's own functions
+run a drop-in, its call of them is prepared instead (`prepared_torch.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.backends.choose import pick, prepare_call
-from gatewright.backends.conditions import is_autocast, why_not_now
+from gatewright.backends.conditions import why_not_now
 from gatewright.backends.run import PreparedRun
 from gatewright.backends.storage import all_in_storage, extent
 from gatewright.layers.call_inputs import pack_call, plan_run, read_weights
@@ -174,7 +175,7 @@ class FastPath:
             [type(t) in PLAIN_TYPES and t.layout is strided and not t.is_nested for t in tensors]
         ):
             return None
-        if why_not_now() is not None or is_autocast(tensors[0].device.type):
+        if why_not_now(tensors[0].device.type) is not None:
             return None
         descriptions = [
             (t.shape, t.stride(), t.dtype, t.device, t.requires_grad, t.is_neg()) for t in tensors
