@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 import gatewright as gw
-from gatewright.backends import torch_functions
+from gatewright.backends import choose, torch_functions
 from gatewright.backends.recognise import FUNCTIONS, NODES, recognise
 from gatewright.errors import BackendError
-from gatewright.layers import recurrent
+from gatewright.layers import explain, recurrent
 from odd_cells import CELLS, sequences
 from second_device import is_away, second_device
 from test_kernels import F32, F64, LAYOUTS, everything, task_of
@@ -408,11 +408,12 @@ def test_auto_leaves_cpus_to_the_kernels():
 
 def test_on_a_gpu_auto_takes_torch_where_it_can(monkeypatch: pytest.MonkeyPatch):
     """A CPU in the part of a GPU: kernels for the CPU are gone, and torch's are not by name."""
-    from gatewright.backends import choose
-
-    monkeypatch.delitem(choose.BACKENDS, "llvm")
     own = choose.BACKENDS["torch"]
-    monkeypatch.setitem(choose.BACKENDS, "torch", type(own)(own.run, own.why_not))
+    # In their order, which decides: an entry that is deleted would come back as the last.
+    others = {name: own for name, own in choose.BACKENDS.items() if name != "llvm"}
+    others["torch"] = choose.Backend(own.run, own.why_not)
+    for module in (choose, explain):
+        monkeypatch.setattr(module, "BACKENDS", others)
     x = torch.randn(6, 3, 4)
     assert choose.pick("auto", gw.LSTM(4, 5).runs(x)[0]) == "torch"
     assert choose.pick("auto", gw.Recurrent("lstm", 4, 5).runs(x)[0]) == "torch"

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.backends.choose import pick, prepare_call
-from gatewright.backends.conditions import why_not_now
+from gatewright.backends.conditions import is_autocast, why_watched
 from gatewright.backends.run import PreparedRun
 from gatewright.backends.storage import all_in_storage, extent
 from gatewright.layers.call_inputs import pack_call, plan_run, read_weights
@@ -43,7 +43,7 @@ class CallKey(NamedTuple):
     Attributes:
         process: A forked process has none of its parent's threads.
         threads: The number of threads that torch may use.
-        grad, inference: Modes of torch.
+        grad, inference, autocast: Modes of torch.
         form: The fields of the layer's `Form`.
         buffers: Names of the layer's buffers: gates of a drop-in are frozen there.
         states: The form in which states were passed: a type, such as a tuple's.
@@ -56,6 +56,7 @@ class CallKey(NamedTuple):
     threads: int
     grad: bool
     inference: bool
+    autocast: torch.dtype | None
     form: tuple[Any, ...]
     backend: str
     training: bool
@@ -170,12 +171,20 @@ class FastPath:
 
         A plain tuple, which is made four times faster than a named one.
         """
+        if why_watched() is not None:
+            return None
         strided = torch.strided
         if not all(
             [type(t) in PLAIN_TYPES and t.layout is strided and not t.is_nested for t in tensors]
         ):
             return None
-        if why_not_now(tensors[0].device.type) is not None:
+        autocast = None
+        if torch.is_autocast_enabled("cpu"):
+            autocast = torch.get_autocast_dtype("cpu")
+            if len({t.dtype for t in tensors}) > 1:
+                return None  # `pack_call` converts them
+        kind = tensors[0].device.type
+        if kind != "cpu" and is_autocast(kind):
             return None
         descriptions = [
             (t.shape, t.stride(), t.dtype, t.device, t.requires_grad, t.is_neg()) for t in tensors
@@ -185,6 +194,7 @@ class FastPath:
             torch.get_num_threads(),
             torch.is_grad_enabled(),
             torch.is_inference_mode_enabled(),
+            autocast,
             (  # the fields of `Form`; `layer.form` would make the object in each call
                 layer.graph,
                 layer.input_size,
@@ -227,7 +237,9 @@ def prepare(
     itemsize = call.like.element_size()
     dropout = key.dropout if key.training and form.num_layers > 1 else 0.0
     first = plan_run(call, (0, False), event, training=key.training)
-    if not layout.unbatched and pick(key.backend, first) == "torch":
+    if pick(key.backend, first) == "torch":
+        if layout.unbatched or key.autocast is not None:
+            return None
         return prepare_torch(form, stores, call, dropout, extents, itemsize)
     if dropout:
         return None
