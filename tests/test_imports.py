@@ -29,6 +29,7 @@ LEVELS = {
     "files": 1,
     "processes": 1,
     "schema": 1,
+    "devices": 1,
     "language": 2,
     "data": 2,
     "cells": 3,

@@ -15,9 +15,15 @@ CPU = torch.device("cpu")
 
 def why_not_now(device: str = "cpu") -> str | None:
     """Give the reason why no kernel for a kind of device can run at the moment, or None."""
-    if torch.is_autocast_enabled(device):
+    if is_autocast(device):
         return "autocast is on"
     return why_watched()
+
+
+def is_autocast(device: str) -> bool:
+    """Tell if autocast is on for a kind of device; torch has none for some, such as meta."""
+    has_autocast = device == "cpu" or torch.amp.is_autocast_available(device)
+    return has_autocast and torch.is_autocast_enabled(device)
 
 
 def why_watched() -> str | None:

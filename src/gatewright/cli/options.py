@@ -81,6 +81,16 @@ Chunk = Annotated[
         show_default="for tags only where they are long, for texts 128",
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="cpu, cuda, cuda:N or mps; auto is a GPU where there is one that is fast for the cell."
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(help="Of the products while learning: float32, bfloat16 or float16."),
+]
 _SHAPE = "Shape of the network"
 
 

@@ -40,6 +40,8 @@ def train(
     hidden: options.Hidden = None,
     memory: options.Memory = None,
     chunk: options.Chunk = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "float32",
     page: Annotated[
         bool,
         typer.Option("--page", help="Write look.html too, which runs the model in the browser."),
@@ -68,6 +70,8 @@ def train(
         hidden_size=hidden,
         memory=memory,
         chunk=chunk,
+        device=device,
+        precision=precision,
         progress=progress and not as_json,
         say=_report,
         **reading,
@@ -102,6 +106,8 @@ def compare(
     hidden: options.Hidden = None,
     memory: options.Memory = None,
     chunk: options.Chunk = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "float32",
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -133,6 +139,8 @@ def compare(
         hidden_size=hidden,
         memory=memory,
         chunk=chunk,
+        device=device,
+        precision=precision,
         minutes=minutes,
         progress=progress and not as_json,
         say=_report,
@@ -165,6 +173,7 @@ def predict(
     thousands: options.Thousands = None,
     encoding: options.Encoding = None,
     timezone: options.Timezone = None,
+    device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
     """Apply a trained model to new data; the result is a table."""
@@ -185,6 +194,7 @@ def predict(
         overwrite=overwrite,
         horizon=horizon,
         unknown=unknown,  # type: ignore[arg-type]  # checked there
+        device=device,
         **reading,
     )
     for remark in predicted.remarks:
@@ -211,12 +221,13 @@ def sample(
         ),
     ] = 0.8,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
     """Write text with a model that was trained on text."""
     from gatewright.training.predict import sample as run
 
-    text = run(model, prompt, symbols=symbols, temperature=temperature, seed=seed)
+    text = run(model, prompt, symbols=symbols, temperature=temperature, seed=seed, device=device)
     if as_json:
         print(json.dumps({"prompt": prompt, "text": text}))
     else:  # control characters go to a file as they are, and never to a terminal

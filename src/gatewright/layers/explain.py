@@ -37,7 +37,7 @@ def explained(name: str, backend: str, run: Run, recompute: int | None = None) -
     lines = [f"{name}: backend {chosen}, {steps} steps, {elements} rows in all"]
     for faster in list(BACKENDS)[: list(BACKENDS).index(chosen)]:
         asked = f'backend="{backend}" was asked for'
-        reason = BACKENDS[faster].why_not(run) or BACKENDS[faster].by_name or asked
+        reason = BACKENDS[faster].why_not(run) or BACKENDS[faster].by_name(run) or asked
         lines.append(f"  not {faster}: {reason}")
     lines += [
         f"  before the loop: {len(early)} operations on all steps at once; "

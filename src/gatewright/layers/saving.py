@@ -25,6 +25,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from gatewright.devices import NAMES, find_device
 from gatewright.errors import ArgumentError, GatewrightError, ModelError
 from gatewright.files import regular_file, user_path, write_directory
 from gatewright.language.cell import StoredCell, stored_form
@@ -224,11 +225,16 @@ def load(
     ...     gw.load(gw.save(gw.LSTM(3, 8), folder), dtype=torch.float64).weights("f")["x"][0].dtype
     torch.float64
 
+    Args:
+        device: The device of the weights; without it, or with "auto", the CPU.
+
     Raises:
         ModelError: if a file is missing, damaged, or was not written by `save`.
-        ArgumentError: if `directory` is no path.
+        ArgumentError: if `directory` is no path, or this machine has no such device.
     """
     path = user_path(directory)
+    # Others, such as meta, are torch's own business.
+    target = find_device(device) if str(device).partition(":")[0] in NAMES else device
     config = read_config(path)
     try:
         tensors = _read_tensors(path / WEIGHTS, config)
@@ -243,7 +249,7 @@ def load(
     except RuntimeError as error:
         raise ModelError(f"{path} cannot be loaded: {error}") from error
     freeze_again(model, config["frozen"])
-    return model.to(device=device, dtype=dtype)
+    return model.to(device=target, dtype=dtype)
 
 
 def _read_tensors(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:

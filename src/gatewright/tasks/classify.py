@@ -120,7 +120,7 @@ class Classify(Labelled):
         return self.cross_entropy(outputs, batch.target, batch.weights, smoothing)
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
-        return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).numpy()
+        return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).cpu().numpy()
 
     def predict(
         self, model: Any, data: Recordings | Sequence[NDArray[np.floating]]

@@ -131,11 +131,12 @@ class Tag(Labelled):
         sequences: list[list[NDArray[np.float64]]] = []  # each in the chunks that it was read in
         for outputs, batch in pairs:
             assert batch.lengths is not None
-            probabilities = outputs.softmax(-1).double().numpy()
+            probabilities = outputs.softmax(-1).double().cpu().numpy()
+            lengths = batch.lengths.tolist()
             if not batch.carries:
-                sequences += [[] for _ in batch.lengths]
-            group = sequences[len(sequences) - len(batch.lengths) :]
-            for row, length in enumerate(batch.lengths):
+                sequences += [[] for _ in lengths]
+            group = sequences[len(sequences) - len(lengths) :]
+            for row, length in enumerate(lengths):
                 group[row].append(probabilities[:length, row])
         return [pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in sequences]
 

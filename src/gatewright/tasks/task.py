@@ -11,7 +11,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
@@ -38,6 +38,17 @@ class Batch:
     items: float = 0  # number of items that the mean loss is taken over, or the sum of weights
     weights: Tensor | None = None  # (B,), weights of the sequences in the loss
     starts: Tensor | None = None  # (T, B), True at the first step of a sequence within a row
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device."""
+        if self.x.device == device:
+            return self
+        moved: dict[str, Any] = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
 
 
 class Batches(Protocol):
@@ -352,7 +363,8 @@ def run_all(model: Any, batches: Batches) -> Iterator[tuple[Tensor, Batch]]:
 def run_each(model: Any, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Batch]]:
     """Run the model on these batches in eval mode; yield the outputs of each with its batch."""
     state = None
-    for batch in batches:
+    device = next(model.parameters()).device
+    for batch in (batch.to(device) for batch in batches):
         training = model.training
         model.eval()
         try:

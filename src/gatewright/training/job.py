@@ -104,9 +104,12 @@ def fit(
         whole: Both parts together, for a design that chooses nothing on the second.
     """
     training, validation = parts
-    with torch.random.fork_rng(devices=[]):
+    device = torch.device(recipe.device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = build(training)
+        if not is_untrained(model):
+            model = model.to(device)
         steps = recipe.steps_per_epoch(model.task.batches(training))
         state = LoopState(model, recipe, steps, seed=seed)
         if is_untrained(model):
@@ -114,6 +117,7 @@ def fit(
             on_epoch(state)
             return model, history
         history = run_loop(state, training, validation, on_epoch=on_epoch, stop=stop)
+        model = model.to("cpu")  # for what follows, and for the caller
         if not model.task.calibrate(model, validation):
             history.best_epoch = -1
         if history.has_best:

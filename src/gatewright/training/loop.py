@@ -12,7 +12,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ from gatewright.training.step_memory import SavedMemory, saved_memory
 
 #: Share of the start's loss by which an epoch has to be better, where the start is useful.
 WORTH = 0.01
+#: The factor of a loss in float16 at first; it is halved where gradients overflow.
+FIRST_SCALE = 2.0**10
 #: The noise has a generator of its own, seeded this far from that of the batches' order.
 NOISE_SEED_OFFSET = 1_000_003
 
@@ -55,6 +57,10 @@ class LoopState:
         self.optimizer = AdamW(
             model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
+        # Small gradients would vanish in float16, so that they are scaled.
+        self.scaler = torch.amp.GradScaler(
+            model.device.type, init_scale=FIRST_SCALE, enabled=recipe.precision == "float16"
+        )
         steps = recipe.epochs * steps_per_epoch
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: _rate(step, steps, recipe)
@@ -78,6 +84,7 @@ class LoopState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "order": self.order.get_state(),
             "noise": self.noise.get_state(),
             "dropout": torch.get_rng_state(),
@@ -92,6 +99,7 @@ class LoopState:
         self.model.load_state_dict(stored["model"])
         self.optimizer.load_state_dict(stored["optimizer"])
         self.schedule.load_state_dict(stored["schedule"])
+        self.scaler.load_state_dict(stored["scaler"])
         self.order.set_state(stored["order"])
         self.noise.set_state(stored["noise"])
         torch.set_rng_state(stored["dropout"])
@@ -215,21 +223,33 @@ def _train_step(state: LoopState, batch: Batch, carried: Any, place: str) -> tup
     """Take one step of the optimizer; the loss, and the network's state after the batch."""
     model, recipe, history = state.model, state.recipe, state.history
     began = time.process_time()
+    batch = batch.to(model.device)
     z = disturb(model.encode(batch.x), recipe, state.noise)
     # Counting costs time at every saved tensor, and all steps save about the same.
     is_first = not state.step_seconds
     with saved_memory() if is_first else nullcontext(SavedMemory()) as memory:
-        outputs, carried = model.read(z, batch, carried)
+        with lower_precision(model.device, recipe.precision):
+            outputs, carried = model.read(z, batch, carried)
+        outputs = outputs.to(z.dtype)
         loss = model.task.learning_loss(outputs, batch, model, recipe.smoothing)
     _check_finite(loss.item(), state, place)
     state.optimizer.zero_grad()
-    loss.backward()
+    state.scaler.scale(loss).backward()
+    state.scaler.unscale_(state.optimizer)
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-    state.optimizer.step()
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
     state.schedule.step()
     history.step_bytes = history.step_bytes or memory.total
     state.step_seconds.append(time.process_time() - began)
     return loss.item(), detach(carried)
+
+
+def lower_precision(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """A context in which products are in a lower precision; none for float32."""
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, precision))
 
 
 def disturb(z: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -238,13 +258,16 @@ def disturb(z: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
     Noise at every step, and a shift of each channel and a factor of all that are constant over a
     recording: a network must not rely on the exact values of the few recordings it was given.
     """
+
+    def drawn(*shape: int) -> Tensor:
+        # On the CPU, so that every device gets the same numbers.
+        return torch.randn(shape, generator=generator, dtype=z.dtype).to(z.device)
+
     if recipe.magnitude:
-        factor = torch.randn((1, z.shape[1], 1), generator=generator, dtype=z.dtype)
-        z = z * (1.0 + recipe.magnitude * factor)
+        z = z * (1.0 + recipe.magnitude * drawn(1, z.shape[1], 1))
     if not recipe.noise and not recipe.shift:
         return z
-    noise = torch.randn(z.shape, generator=generator, dtype=z.dtype)
-    shift = torch.randn((1, *z.shape[1:]), generator=generator, dtype=z.dtype)
+    noise, shift = drawn(*z.shape), drawn(1, *z.shape[1:])
     return z + recipe.noise * noise + recipe.shift * shift
 
 

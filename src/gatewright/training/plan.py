@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,11 +10,13 @@ import torch
 
 from gatewright.data.catalogue import BUNDLED
 from gatewright.designs.design import Design, find_design
+from gatewright.devices import find_device
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.tasks.baseline import Baseline
 from gatewright.tasks.registry import baselines_for, missing_baselines
 from gatewright.tasks.task import Task
+from gatewright.training.choose_device import check_training_precision, choose_device
 from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.long_sequences import choose_chunk
 from gatewright.training.model import Model
@@ -137,6 +139,8 @@ def make_plan(
     hidden_size: int | None = None,
     memory: int | None = None,
     chunk: int | None = None,
+    device: str = "auto",
+    precision: str = "float32",
     say: Callable[[str], None],
     reading: Mapping[str, Any],
 ) -> ExperimentPlan:
@@ -146,6 +150,8 @@ def make_plan(
     """
     networks = find_networks(list(NETWORKS) if cells is None else cells)
     effort = find_effort(budget)
+    find_device(device)
+    check_training_precision(precision)
     check_counts(
         seeds=seeds,
         epochs=epochs,
@@ -194,6 +200,10 @@ def make_plan(
             source = replace(source, notes=(*source.notes, line))
     if not any(variant.recipe.design.trained for variant in variants):
         effort = replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))
+    chosen, remark = choose_device(device, _models(variants[0], networks))
+    if remark:
+        say(remark)
+    variants = [variant.on(str(chosen), precision) for variant in variants]
     return ExperimentPlan(
         data=source.name,
         training=source.training,
@@ -207,6 +217,14 @@ def make_plan(
         remarks=tuple(missing_baselines(source.task)),
         reading=source.reading,
     )
+
+
+def _models(variant: Variant, networks: Mapping[str, Network]) -> Iterator[Model]:
+    """The networks of a variant; the caller's random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        for name, network in networks.items():
+            size = variant.hidden_sizes[name]
+            yield build_model(variant.task, name, network, size, variant.recipe)
 
 
 def find_networks(cells: Sequence[str | Cell | type[Cell]]) -> dict[str, Network]:

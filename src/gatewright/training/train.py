@@ -32,6 +32,8 @@ def train(
     hidden_size: int | None = None,
     memory: int | None = None,
     chunk: int | None = None,
+    device: str = "auto",
+    precision: str = "float32",
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
@@ -64,6 +66,10 @@ def train(
         chunk: Steps at which gradients end, of texts and of tagged sequences: states are carried
             on, and a step of training takes the memory of a chunk. By default tagged sequences are
             read so where they are long; see docs/long-sequences.md.
+        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where there is one, and torch has
+            fused functions for the cell.
+        precision: "float32", or "bfloat16" or "float16" for the products while learning; the
+            weights stay in float32.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
         **reading: How to read the data and for which task: see `gatewright.data.read`. For a
@@ -98,6 +104,8 @@ def train(
         hidden_size=hidden_size,
         memory=memory,
         chunk=chunk,
+        device=device,
+        precision=precision,
         say=say,
         reading=reading,
     )
@@ -118,6 +126,8 @@ def compare(
     memory: int | None = None,
     chunk: int | None = None,
     minutes: float | None = None,
+    device: str = "auto",
+    precision: str = "float32",
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
@@ -155,6 +165,7 @@ def compare(
             `gw.init.horizon_`.
         chunk: As in `train`.
         minutes: Time limit: fewer seeds, then fewer epochs, and no slow baselines that do not fit.
+        device, precision: As in `train`.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
         **reading: How to read the data and for which task: see `gatewright.data.read`. For a
@@ -189,6 +200,8 @@ def compare(
         hidden_size=hidden_size,
         memory=memory,
         chunk=chunk,
+        device=device,
+        precision=precision,
         say=say,
         reading=reading,
     )

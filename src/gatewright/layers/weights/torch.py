@@ -6,13 +6,13 @@ torch stacks a network's gates into one matrix for the input and one for the hid
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.weights import Pair, Share, collect
+from gatewright.backends.weights import Pair, Share, StackedWeights, collect, from_shares
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
@@ -109,16 +109,12 @@ class TorchWeights:
         shares = self.shares()
         if shares is None:
             return collect(self.graph, self.pairs())
-        # Each tensor is chunked once, for all of its gates.
-        parts: dict[tuple[tuple[str, ...], int], Sequence[Tensor]] = {}
-        tensors = {}
-        for path, (names, position, count) in shares.items():
-            if (names, count) not in parts:
-                first, *rest = [getattr(self.module, name) for name in names]
-                stacked = sum(rest, first)
-                parts[names, count] = _parts(stacked, count)
-            tensors[path] = parts[names, count][position]
-        return tensors
+        own = {name: getattr(self.module, name) for name in self.names()}
+        weights = from_shares(shares, own)
+        # torch's compiler follows no class of dictionaries.
+        if torch.compiler.is_compiling():
+            return weights
+        return StackedWeights(weights, list(own.values()))
 
     def shares(self) -> dict[str, Share] | None:
         """The part of torch's tensors that each of the graph's weights is.
@@ -241,17 +237,6 @@ class TorchWeights:
             for gate in gates
             if (buffer := self.module._buffers.get(held_name(name, gate))) is not None
         ]
-
-
-def _parts(stacked: Tensor, count: int) -> Sequence[Tensor]:
-    """A stacked tensor in equal parts."""
-    if count == 1:
-        return (stacked,)
-    if torch.compiler.is_exporting():
-        # torch's exporter to ONNX computes slices of weights ahead of time, but no splits.
-        rows = len(stacked) // count
-        return [stacked[k * rows : (k + 1) * rows] for k in range(count)]
-    return stacked.chunk(count)
 
 
 def held_name(parameter: str, gate: str) -> str:
