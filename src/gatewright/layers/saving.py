@@ -40,6 +40,7 @@ from gatewright.layers.weights.file import (
     read_shapes,
     with_nan,
 )
+from gatewright.layers.weights.sharded import is_sharded
 from gatewright.schema import typed_fields
 
 FORMAT, VERSION = "gatewright", 1
@@ -95,12 +96,37 @@ def describe(module: nn.Module) -> dict[str, Any]:
         ArgumentError: if its class cannot be saved.
     """
     if type(module) not in _DESCRIBE:
+        _refuse_wrapped(module)
         raise ArgumentError(
             f"a {type(module).__name__} cannot be saved; save takes gatewright's layers and "
             "models: for a module of your own, save the layers in it one by one"
         )
     kind, config = _DESCRIBE[type(module)]
     return {"kind": kind, **config(module)}
+
+
+def _refuse_wrapped(module: nn.Module) -> None:
+    """Refuse a module that holds one that can be saved, naming that.
+
+    Raises:
+        ArgumentError: with the attribute of DistributedDataParallel, or of torch.compile.
+    """
+    for attribute in ("module", "_orig_mod"):
+        if type(getattr(module, attribute, None)) in _DESCRIBE:
+            kind = type(module).__name__
+            raise ArgumentError(f"a {kind} cannot be saved, and what it wraps can: .{attribute}")
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    """Refuse a model that `fully_shard` was given, or weights of which this process has a part."""
+    classes = [kind.__name__ for kind in type(model).__mro__]
+    if "FSDPModule" in classes or any(is_sharded(weight) for weight in model.parameters()):
+        raise ArgumentError(
+            "the model is sharded, and each process holds a part of its weights. In all processes "
+            "call torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
+            "options=StateDictOptions(full_state_dict=True, cpu_offload=True)); in one load the "
+            "result into a new model, and save that"
+        )
 
 
 def rebuild(config: Mapping[str, Any], path: str = "model") -> nn.Module:
@@ -158,6 +184,7 @@ def save(
     Raises:
         ArgumentError: if the directory is not empty, or the model cannot be saved.
     """
+    _refuse_sharded(model)
     described = describe(model)
     state, frozen = plain_state(model)
     _check_saveable(model, described, state)
