@@ -24,8 +24,13 @@ Data = Annotated[
 ]
 # A command with one cell takes --cells too, and one with several takes --cell.
 Cell = Annotated[
-    str,
-    typer.Option("--cell", "--cells", help="A cell that ships, or your own: my.py:MyCell."),
+    str | None,
+    typer.Option(
+        "--cell",
+        "--cells",
+        help="A cell that ships, or your own: my.py:MyCell.",
+        show_default="gru",
+    ),
 ]
 
 
@@ -43,6 +48,13 @@ Out = Annotated[
     Path | None,
     typer.Option(help="A new directory for the result.", show_default="runs/DATA-DATE-TIME"),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="A .json or .toml file of settings, as gatewright tune writes. Other options win.",
+        show_default="none",
+    ),
+]
 Seeds = Annotated[int, typer.Option(min=1, help="Train each network this many times.")]
 FewSeeds = Annotated[
     int | None,
@@ -53,8 +65,10 @@ FewSeeds = Annotated[
     ),
 ]
 Budget = Annotated[
-    str,
-    typer.Option(help="How much to try and to train: quick, normal or thorough."),
+    str | None,
+    typer.Option(
+        help="How much to try and to train: quick, normal or thorough.", show_default="normal"
+    ),
 ]
 Epochs = Annotated[
     int | None, typer.Option(min=1, help="Passes over the data.", show_default="the task's")
@@ -113,8 +127,13 @@ def design(
     readout: str | None,
     front: str | None,
     segment: int | None,
+    base: Any = None,
 ) -> Any:
-    """The `Design` of the options above, or None where none was given."""
+    """The `Design` of the options above, or None where none was given.
+
+    Args:
+        base: The design that they change, unless one is named; the plain one by default.
+    """
     changes: dict[str, Any] = {
         "layers": layers,
         "bidirectional": bidirectional,
@@ -127,7 +146,7 @@ def design(
         return None
     from gatewright.designs.design import find_design
 
-    return replace(find_design(name or "plain"), **changes)
+    return replace(find_design(name or base or "plain"), **changes)
 
 
 Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 @reads_data
 def train(
     data: options.Data,
-    cell: options.Cell = "gru",
+    cell: options.Cell = None,
     out: options.Out = None,
-    budget: options.Budget = "normal",
+    config: options.Config = None,
+    budget: options.Budget = None,
     seeds: options.FewSeeds = None,
     epochs: options.Epochs = None,
     design: options.Design = None,
@@ -48,21 +49,26 @@ def train(
     **reading: Any,
 ) -> None:
     """Train one network on your data; Ctrl-C keeps the best model so far."""
-    if "," in cell:
+    if cell is not None and "," in cell:
         raise ArgumentError(f"--cell is {cell}; train takes one cell, and compare takes several")
     if page and cell == "window":
         raise ArgumentError("--page shows gates and memories, and the window network has none")
+    from gatewright.training.config import read_config
     from gatewright.training.train import train as run
 
+    settings = {} if config is None else read_config(config)
     out = out or new_run(data)
     trained = run(
         data,
         cell=cell,
         out=out,
+        config=settings,
         budget=budget,
         seeds=seeds,
         epochs=epochs,
-        design=options.design(design, layers, bidirectional, readout, front, segment),
+        design=options.design(
+            design, layers, bidirectional, readout, front, segment, settings.get("design")
+        ),
         streaming=streaming,
         hidden_size=hidden,
         memory=memory,
@@ -81,7 +87,7 @@ def compare(
     data: options.Data,
     out: options.Out = None,
     cells: Annotated[str | None, options.cells_option("the lesson's")] = None,
-    budget: options.Budget = "normal",
+    budget: options.Budget = None,
     seeds: options.Seeds = 5,
     epochs: options.Epochs = None,
     design: options.Design = None,
@@ -123,7 +129,7 @@ def compare(
         cells=None if cells is None else comma_separated(cells),
         seeds=seeds,
         epochs=epochs,
-        budget=budget,
+        budget=budget or "normal",
         design=options.design(design, layers, bidirectional, readout, front, segment),
         streaming=streaming,
         parameters=parameters,

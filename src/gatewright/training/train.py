@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from gatewright.designs.design import Design
 from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
+from gatewright.training.config import with_config
 from gatewright.training.estimate import estimate_time, fit_into, within_budget
 from gatewright.training.experiment import run_experiment
 from gatewright.training.memory_check import memory_remarks
@@ -18,13 +19,26 @@ from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.results import Comparison
 
+#: The settings of a training that are no options of reading, but for its cell.
+PLANNED = (
+    "budget",
+    "seeds",
+    "epochs",
+    "design",
+    "streaming",
+    "hidden_size",
+    "memory",
+    "recipe",
+)
+
 
 def train(
     data: Any,
     *,
-    cell: str | Cell | type[Cell] = DEFAULT_CELL,
+    cell: str | Cell | type[Cell] | None = None,
     out: str | os.PathLike[str] | None = None,
-    budget: str = "normal",
+    config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    budget: str | None = None,
     seeds: int | None = None,
     epochs: int | None = None,
     design: Design | str | None = None,
@@ -45,12 +59,15 @@ def train(
 
     Args:
         data: A file, a dataframe, the name of a bundled data set, or the result of `read`.
-        cell: A name from `NETWORKS` or `gatewright.CELLS`, a cell, or "file.py:MyCell".
+        cell: A name from `NETWORKS` or `gatewright.CELLS`, a cell, or "file.py:MyCell"; by default
+            "gru".
         out: New directory for config.json, model.safetensors, README.md and results.json. It
             appears complete, right after the training, or not at all. The baselines and
             report.html are added when they are done.
-        budget: "quick", "normal" or "thorough": how many designs are tried, in how many short
-            trainings, and how many networks are trained; see `variants.BUDGETS`.
+        config: A file, JSON or TOML, with any of the arguments below and a table `recipe`, such as
+            `gw.tune` writes; or a mapping with the same keys. Arguments that are passed win.
+        budget: "quick", "normal" (the default) or "thorough": how many designs are tried, in how
+            many short trainings, and how many networks are trained; see `variants.BUDGETS`.
         seeds: Number of trainings; by default those of the budget, if they fit into its minutes.
         epochs: Passes over the data; by default those of the task's recipe.
         design: The shape of the network, a `Design` or its name; by default it is chosen on
@@ -70,8 +87,25 @@ def train(
         TrainingError: if a loss is no longer finite.
     """
 
+    settings = with_config(
+        config,
+        {
+            "cell": cell,
+            "budget": budget,
+            "seeds": seeds,
+            "epochs": epochs,
+            "design": design,
+            "streaming": streaming,
+            "hidden_size": hidden_size,
+            "memory": memory,
+            "recipe": None,
+            **reading,
+        },
+    )
+    own = {name: settings.pop(name) for name in PLANNED}
+
     def prepare(plan: ExperimentPlan) -> ExperimentPlan:
-        plan, estimate = within_budget(plan, fixed_seeds=seeds is not None)
+        plan, estimate = within_budget(plan, fixed_seeds=own["seeds"] is not None)
         say(f"time: {estimate.sentence()}")
         remarks = memory_remarks(plan)
         for line in remarks:
@@ -82,19 +116,13 @@ def train(
 
     return _perform(
         data,
-        [cell],
+        [settings.pop("cell") or DEFAULT_CELL],
         prepare,
         out=out,
         progress=progress,
-        budget=budget,
-        seeds=seeds,
-        epochs=epochs,
-        design=design,
-        streaming=streaming,
-        hidden_size=hidden_size,
-        memory=memory,
         say=say,
-        reading=reading,
+        **{**own, "budget": own["budget"] or "normal"},
+        reading=settings,
     )
 
 
