@@ -301,7 +301,7 @@ def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
         jobs,
         VOWEL_DATA,
         processes=2,
-        on_epoch=lambda job, epoch, loss: epochs.append((job.seed, epoch)),
+        on_epoch=lambda job, epoch: epochs.append((job.seed, epoch.number)),
     )
     # Side by side, so that only the order within each job is known.
     assert sorted(epochs, key=lambda pair: pair[0]) == [(s, e) for s in range(3) for e in (1, 2, 3)]
@@ -330,7 +330,7 @@ def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool.subprocess, "Popen", remembered)
     long = replace(small_job("lstm"), recipe=replace(SMALL, epochs=1000))
     with pytest.raises(TrainingError, match="trained lstm with seed 0 was ended by signal 9"):
-        perform_all([long], VOWEL_DATA, on_epoch=lambda job, epoch, loss: started[0].kill())
+        perform_all([long], VOWEL_DATA, on_epoch=lambda job, epoch: started[0].kill())
 
 
 # A complete comparison.

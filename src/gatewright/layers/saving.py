@@ -45,6 +45,8 @@ from gatewright.schema import typed_fields
 
 FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+#: The folder of a training that is not finished, inside the directory of its model.
+UNFINISHED = "unfinished"
 SEAL = "config_sha256"  # the key of the checksum of all other keys
 #: The largest configuration that is read, in bytes.
 MAX_CONFIG_BYTES = 64 * 2**20
@@ -184,6 +186,15 @@ def save(
     Raises:
         ArgumentError: if the directory is not empty, or the model cannot be saved.
     """
+    return write_directory(directory, {**model_files(model), **(files or {})})
+
+
+def model_files(model: nn.Module) -> dict[str, bytes]:
+    """The files of a saved model, by name; the last is the one that makes it a model.
+
+    Raises:
+        ArgumentError: if the model cannot be saved.
+    """
     _refuse_sharded(model)
     described = describe(model)
     state, frozen = plain_state(model)
@@ -200,7 +211,7 @@ def save(
         **({"frozen": frozen} if frozen else {}),
     }
     text = json.dumps(sealed(config), indent=2, allow_nan=False) + "\n"
-    return write_directory(directory, {CONFIG: text.encode(), WEIGHTS: weights, **(files or {})})
+    return {WEIGHTS: weights, CONFIG: text.encode()}
 
 
 def _check_saveable(
@@ -316,6 +327,11 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise _unreadable(path, error) from error
     file = path / CONFIG
+    if not os.path.lexists(file) and (path / UNFINISHED).is_dir():
+        raise ModelError(
+            f"{path} holds an unfinished training, and no model yet: resume it with "
+            f"gatewright train --resume {path}"
+        )
     if not os.path.lexists(file):
         raise ModelError(f"{path} is no model: it has no {CONFIG}; {_EXPECTED}")
     try:

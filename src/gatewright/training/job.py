@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from gatewright.layers.init import horizon_
 from gatewright.tasks.registry import task_from_config
 from gatewright.tasks.task import Task
 from gatewright.training.closed_form import is_untrained, run_closed_form
 from gatewright.training.history import History
-from gatewright.training.loop import LoopState, evaluate, run_loop
+from gatewright.training.loop import Keeper, LoopState, evaluate, run_loop
 from gatewright.training.model import Model
 from gatewright.training.networks import Network, stored_network
 from gatewright.training.recipe import Recipe
@@ -37,6 +40,12 @@ class TrainingJob:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**values, "task": self.task.to_config(), "recipe": self.recipe.to_config()}
 
+    @property
+    def key(self) -> str:
+        """A digest of the job: equal jobs have the same result."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The job that `to_json` wrote."""
@@ -56,6 +65,15 @@ class TrainingJob:
         return model
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a training job."""
+
+    job: TrainingJob
+    history: History
+    weights: dict[str, Tensor]
+
+
 def build_model(task: Task, name: str, network: Network, hidden_size: int, recipe: Recipe) -> Model:
     """A model with fresh weights, started for the recipe's memory if it has one."""
     body = network.build(task, hidden_size, recipe.design)
@@ -73,6 +91,7 @@ def perform(
     data: Any,
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
+    keeper: Keeper | None = None,
 ) -> tuple[Model, History]:
     """Train the network of a job on the training part of a data set; see `fit`."""
     return fit(
@@ -83,6 +102,7 @@ def perform(
         whole=data,
         on_epoch=on_epoch,
         stop=stop,
+        keeper=keeper,
     )
 
 
@@ -95,6 +115,7 @@ def fit(
     whole: Any | None = None,
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
+    keeper: Keeper | None = None,
 ) -> tuple[Model, History]:
     """Build a model for `parts`, the data to learn from and those to choose on, and train it.
 
@@ -102,6 +123,7 @@ def fit(
 
     Args:
         whole: Both parts together, for a design that chooses nothing on the second.
+        keeper: Keeps the state of the training, and resumes one that it kept.
     """
     training, validation = parts
     with torch.random.fork_rng(devices=[]):
@@ -113,7 +135,9 @@ def fit(
             history = run_closed_form(state, training, validation, whole)
             on_epoch(state)
             return model, history
-        history = run_loop(state, training, validation, on_epoch=on_epoch, stop=stop)
+        if keeper is not None:
+            keeper.restore(state)
+        history = run_loop(state, training, validation, on_epoch=on_epoch, stop=stop, keeper=keeper)
         if not model.task.calibrate(model, validation):
             history.best_epoch = -1
         if history.has_best:

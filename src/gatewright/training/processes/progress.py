@@ -9,7 +9,58 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from gatewright.training.history import Epoch, History
 from gatewright.training.job import TrainingJob
+
+
+class TrainingBar:
+    """The bar over all trainings; without a `Progress` it shows nothing.
+
+    Args:
+        costs: The relative time of an epoch of each network.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[TrainingJob],
+        costs: Mapping[str, float],
+        bar: Progress | None,
+    ) -> None:
+        self.costs = costs
+        self.bar = bar
+        self.epochs: dict[str, int] = {}  # completed, by key of the job
+        self.ended: set[str] = set()
+        if bar is not None:
+            # In units of cost, not epochs: the time left depends on which networks are to come.
+            total = sum(costs[job.network] * job.recipe.epochs for job in jobs)
+            self.task = bar.add_task("starting", total=total, jobs=len(jobs), ended=0, loss="–")
+
+    def on_epoch(self, job: TrainingJob, epoch: Epoch) -> None:
+        """Advance by the epochs that a job has completed, and show the loss of the last one."""
+        self._advance(job, epoch.number)
+        self._show(job, epoch.train_loss)
+
+    def on_end(self, job: TrainingJob, history: History) -> None:
+        """Count a job that has ended, perhaps early, or in an earlier run."""
+        self.ended.add(job.key)
+        self._advance(job, job.recipe.epochs)
+        if history.train_loss:
+            self._show(job, history.train_loss[-1])
+
+    def _advance(self, job: TrainingJob, epochs: int) -> None:
+        advance = epochs - self.epochs.get(job.key, 0)
+        self.epochs[job.key] = epochs
+        if self.bar is not None:
+            self.bar.update(self.task, advance=self.costs[job.network] * advance)
+
+    def _show(self, job: TrainingJob, loss: float) -> None:
+        if self.bar is not None:
+            self.bar.update(
+                self.task,
+                description=f"{job.network}, seed {job.seed}",
+                ended=len(self.ended),
+                loss=f"{loss:.3f}",
+            )
 
 
 @contextmanager
@@ -19,17 +70,13 @@ def progress_bar(
     *,
     shown: bool,
     what: str = "trainings",
-) -> Iterator[Callable[[TrainingJob, int, float], None]]:
-    """Yield a function to call after every epoch: with the job, its epochs so far and the loss.
+) -> Iterator[TrainingBar]:
+    """Yield the bar over all trainings.
 
-    The bar is on the error stream, so that standard output holds only the result.
-
-    Args:
-        costs: The relative time of an epoch of each network.
-        what: The word for the jobs that are counted.
+    It is on the error stream, so that standard output holds only the result.
     """
     if not shown:
-        yield lambda job, epoch, loss: None
+        yield TrainingBar(jobs, costs, None)
         return
     bar = Progress(
         TextColumn("{task.description}", markup=False),
@@ -42,25 +89,8 @@ def progress_bar(
         console=Console(file=sys.stderr),
         expand=True,
     )
-    # In units of cost, not epochs: the time left depends on which networks are still to come.
-    total = sum(costs[job.network] * job.recipe.epochs for job in jobs)
-    task = bar.add_task("starting", total=total, jobs=len(jobs), ended=0, loss="–")
-    epochs: dict[int, int] = {}  # completed, by id of the job
-
-    def on_epoch(job: TrainingJob, epoch: int, loss: float) -> None:
-        # A job that ends early reports its last epoch, so that the advance can be above one.
-        advance = epoch - epochs.get(id(job), 0)
-        epochs[id(job)] = epoch
-        bar.update(
-            task,
-            advance=costs[job.network] * advance,
-            description=f"{job.network}, seed {job.seed}",
-            ended=sum(count == job.recipe.epochs for count in epochs.values()),
-            loss=f"{loss:.3f}",
-        )
-
     with bar:
-        yield on_epoch
+        yield TrainingBar(jobs, costs, bar)
 
 
 @contextmanager

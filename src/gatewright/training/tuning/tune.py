@@ -24,7 +24,6 @@ from gatewright.training.tuning.progress import search_bar
 from gatewright.training.tuning.result import PAGE, TRIALS, TrialRow, Tuned
 from gatewright.training.tuning.space import make_space, windows_for
 from gatewright.training.tuning.study import (
-    BEST,
     ERROR,
     PRUNERS,
     STUDY,
@@ -32,7 +31,6 @@ from gatewright.training.tuning.study import (
     Stopped,
     check_optuna,
     check_settings,
-    count_trials,
     open_study,
     quiet_optuna,
     search,
@@ -117,8 +115,10 @@ def tune(
     windows = windows_for(source.task, lambda window: _fits(performer, source, window))
     space = make_space(source.task, start, names, windows, search)
     seconds = folds * sum(estimate_time(plan).network_seconds.values())
-    say(f"time: about {in_words(seconds)} a trial with the task's own settings; searched: "
-        f"{', '.join(space.dimensions)}")
+    say(
+        f"time: about {in_words(seconds)} a trial with the task's own settings; searched: "
+        f"{', '.join(space.dimensions)}"
+    )
     limits = Limits(trials=trials, epochs=plan.recipe.epochs, pruner=pruner, seed=seed)
     settings = {
         "digest": digest_of(plan),
