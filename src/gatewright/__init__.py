@@ -12,6 +12,7 @@
     gw.probes                         how far back a network remembers, and by which path
     gw.memory                         memory tasks, and the longest lag that a network learns
     gw.train, gw.compare, gw.predict  make a model of a file, and use it
+    gw.tune                           search for the settings of a training
     gw.read                           read data of many formats
     gw.serve                          a model as a server
     gw.export                         a layer or a model as C, JavaScript or NumPy
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
     from gatewright.training.predict import predict
     from gatewright.training.train import compare, train
+    from gatewright.training.tuning.tune import tune
 
 #: The names that need torch, with their modules: imported at their first use.
 _LATER = {
@@ -115,6 +117,7 @@ _LATER = {
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
+    "tune": "training.tuning.tune",
     "init": "layers.init",
     "memory": "memory",
     "probes": "probes",
@@ -210,5 +213,6 @@ __all__ = [
     "sum",
     "tanh",
     "train",
+    "tune",
     "where",
 ]

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from gatewright.cli import bench, cells, doctor, export, look, memory, serve, training
+from gatewright.cli import bench, cells, doctor, export, look, memory, serve, training, tune
 from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
 from gatewright.errors import GatewrightError
@@ -37,6 +37,7 @@ __all__ = [
     "memory",
     "serve",
     "training",
+    "tune",
 ]
 
 

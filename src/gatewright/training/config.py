@@ -107,8 +107,12 @@ def to_config(
     **further: Any,
 ) -> dict[str, Any]:
     """The config with which `gw.train` trains networks of exactly this cell, size and recipe."""
-    values = {name: value for name, value in recipe.to_config().items() if name in RECIPE_KEYS}
-    config = {
+    values = {
+        name: value
+        for name, value in recipe.to_config().items()
+        if name in RECIPE_KEYS and name != "parameters"  # the hidden size decides on them
+    }
+    return {
         "cell": cell,
         "hidden_size": hidden_size,
         **({} if recipe.memory is None else {"memory": recipe.memory}),
@@ -116,7 +120,6 @@ def to_config(
         "design": recipe.design.to_config(),
         "recipe": {name: value for name, value in values.items() if value is not None},
     }
-    return config
 
 
 def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from gatewright.tasks.metric import Metric
 from gatewright.training.tuning.study import BEST, CONFIG, ERROR, METRICS
 
 PAGE, TRIALS = "report.html", "trials.json"
-#: Rows of the table on the screen, and curves in the picture.
-MAX_ROWS, MAX_CURVES = 10, 100
+#: Trials in the table on the screen, and curves in the picture.
+MAX_SHOWN, MAX_CURVES = 5, 100
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "at work", "FAIL": "failed"}
 
 
@@ -104,19 +104,24 @@ class Tuned:
         return line + ". The test part was not used."
 
     def table(self) -> Table:
-        """The best trials as a table."""
-        names = self.searched
+        """The best trials as a table, with a column for each."""
+        shown = self.complete[:MAX_SHOWN]
         result = Table(
             title=terminal_text(f"{self.data}: {self._counts()}"),
-            caption=terminal_text(f"loss and {self.metric.heading} on validation"),
+            caption=terminal_text(f"loss and {self.metric.heading} on validation; the best first"),
             caption_justify="left",
         )
-        for name in ("trial", "loss", self.metric.heading, *map(_words, names)):
-            result.add_column(name, justify="right")
-        for trial in self.complete[:MAX_ROWS]:
-            style = "bold" if trial is self.best else None
-            result.add_row(*map(terminal_text, self._cells(trial)), style=style)
+        names, *rows = zip(self.headings(), *map(self._cells, shown), strict=True)
+        result.add_column(names[0])
+        for position, number in enumerate(names[1:]):
+            result.add_column(number, justify="right", style=None if position else "bold")
+        for row in rows:
+            result.add_row(*map(terminal_text, row))
         return result
+
+    def headings(self) -> list[str]:
+        """The names of what is shown of a trial."""
+        return ["trial", "loss", self.metric.heading, *map(_words, self.searched)]
 
     def _cells(self, trial: TrialRow) -> list[str]:
         loss = "–" if trial.loss is None else f"{trial.loss:.4g}"
@@ -151,8 +156,9 @@ class Tuned:
     def page(self) -> str:
         """The page with the pictures of the trials' progress."""
         rows = [[*map(escape, self._cells(trial))] for trial in self.complete]
-        headings = ["trial", "loss", self.metric.heading, *map(_words, self.searched)]
-        listed = table([*map(escape, headings)], rows, "Complete trials, the best first.", "trials")
+        listed = table(
+            [*map(escape, self.headings())], rows, "Complete trials, the best first.", "trials"
+        )
         sections = [
             Section("search", "The best so far", self._search(), "By the number of the trial."),
             Section(

@@ -6,7 +6,7 @@ there. A range is widened where the task's own setting, which is the first trial
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from gatewright.designs.design import DESIGNS, Design
 from gatewright.errors import ArgumentError
 from gatewright.names import did_you_mean
 from gatewright.schema import stored_hints
+from gatewright.tasks.forecast.base.rolling import MIN_WINDOWS
 from gatewright.tasks.task import Task
 from gatewright.training.recipe import Recipe
 
@@ -243,11 +244,16 @@ def _name_of(design: Design) -> str:
     return "plain"
 
 
-def windows_for(task: Any, fits: Callable[[int], bool]) -> list[int]:
-    """The windows to try for a forecast; none for other tasks."""
-    window = getattr(task, "window", None)
-    if window is None:
+def windows_for(task: Any, training: Any, validation: float) -> list[int]:
+    """The windows to try for a forecast; none for other tasks.
+
+    Args:
+        training: The training part, which a share `validation` is split off of.
+    """
+    own = getattr(task, "window", None)
+    if own is None:
         return []
-    return [
-        steps for share in WINDOW_SHARES if (steps := max(round(share * window), 1)) and fits(steps)
-    ]
+    # As for `with_longer_window`: some windows are left to learn from.
+    most = int((1 - validation) * training.lengths.min()) - task.horizon - MIN_WINDOWS
+    windows = [max(round(share * own), 1) for share in WINDOW_SHARES]
+    return [window for window in windows if window <= max(own, most)]

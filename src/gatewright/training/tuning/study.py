@@ -220,7 +220,7 @@ def search(
 
 
 def count_trials(study: Any) -> int:
-    """Trials that are done or at work; those that were stopped or whose process died are neither."""
+    """Trials that are done or at work, without those that were stopped or whose process died."""
     import optuna
     from optuna.trial import TrialState
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gatewright.designs.design import DESIGNS
-from gatewright.errors import ArgumentError, DataError, TrainingError
+from gatewright.errors import ArgumentError, TrainingError
 from gatewright.files import check_vacant, user_path, write_file
 from gatewright.training.config import with_config
 from gatewright.training.estimate import estimate_time, in_words
@@ -112,7 +112,7 @@ def tune(
     source, plan = _start(data, names[0], arguments, say)
     performer = Trials(source, folds)
     start = start_settings(plan, names[0])
-    windows = windows_for(source.task, lambda window: _fits(performer, source, window))
+    windows = windows_for(source.task, source.training, plan.recipe.validation)
     space = make_space(source.task, start, names, windows, search)
     seconds = folds * sum(estimate_time(plan).network_seconds.values())
     say(
@@ -121,7 +121,7 @@ def tune(
     )
     limits = Limits(trials=trials, epochs=plan.recipe.epochs, pruner=pruner, seed=seed)
     settings = {
-        "digest": digest_of(plan),
+        "digest": digest_of(data, plan),
         "cells": names,
         "search": list(space.dimensions),
         "folds": folds,
@@ -227,19 +227,6 @@ def _start(
     elif trained[0] is not result.variants[0]:
         result = plan(design=trained[0].recipe.design)
     return source, result
-
-
-def _fits(trials: Trials, source: Source, window: int) -> bool:
-    """Tell if the data are long enough for a window."""
-    from gatewright.tasks.forecast.windows import check_long_enough
-
-    try:
-        task: Any = trials._with_window(window).task
-        check_long_enough(source.test, task.window, task.horizon)
-        task.batches(task.parts(source.training, 0.2, 0)[1])
-    except DataError:
-        return False
-    return True
 
 
 def _search(

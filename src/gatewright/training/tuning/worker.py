@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def main() -> None:
 
 @contextmanager
 def started(
-    requests: list[Mapping[str, Any]], training: Any
+    requests: Sequence[Mapping[str, Any]], training: Any
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start a process for each request; on the way out they are told to stop, and ended."""
     workers: list[subprocess.Popen[bytes]] = []
