@@ -86,6 +86,33 @@ Memory = Annotated[
         show_default="the cell's own start",
     ),
 ]
+_LONG = "Long runs"
+
+
+def _long(*names: str, help: str, default: str | bool = False, **limits: Any) -> Any:
+    return typer.Option(*names, help=help, show_default=default, rich_help_panel=_LONG, **limits)
+
+
+Resume = Annotated[
+    bool,
+    _long("--resume", help="Go on with the run in --out; without --out, DATA is its directory."),
+]
+CheckpointEvery = Annotated[
+    int | None,
+    _long(help="Write a checkpoint after so many steps, too.", default="after epochs", min=1),
+]
+TimeLimit = Annotated[
+    str | None,
+    _long(help="Suspend the run after this time: 90s, 30m, 2h, 1d. Exit code 75.", default="none"),
+]
+Log = Annotated[
+    str | None,
+    _long(
+        help="Log each epoch, comma-separated: csv, jsonl, tensorboard (in OUT/logs), stdout.",
+        default="none",
+    ),
+]
+
 _SHAPE = "Shape of the network"
 
 

@@ -11,7 +11,8 @@ import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
-from gatewright.cli.options import new_run, reads_data
+from gatewright.cli.options import reads_data
+from gatewright.cli.suspending import data_of, run_directory, suspendable
 from gatewright.cli.wording import on_screen
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
@@ -44,11 +45,18 @@ def train(
         bool,
         typer.Option("--page", help="Write look.html too, which runs the model in the browser."),
     ] = False,
+    resume: options.Resume = False,
+    checkpoint_every: options.CheckpointEvery = None,
+    time_limit: options.TimeLimit = None,
+    log: options.Log = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
 ) -> None:
-    """Train one network on your data; Ctrl-C keeps the best model so far."""
+    """Train one network on your data.
+
+    Ctrl-C keeps the best model so far, and --resume goes on from there.
+    """
     if cell is not None and "," in cell:
         raise ArgumentError(f"--cell is {cell}; train takes one cell, and compare takes several")
     if page and cell == "window":
@@ -57,28 +65,34 @@ def train(
     from gatewright.training.train import train as run
 
     settings = {} if config is None else read_config(config)
-    out = out or new_run(data)
-    trained = run(
-        data,
-        cell=cell,
-        out=out,
-        config=settings,
-        budget=budget,
-        seeds=seeds,
-        epochs=epochs,
-        design=options.design(
-            design, layers, bidirectional, readout, front, segment, settings.get("design")
-        ),
-        streaming=streaming,
-        hidden_size=hidden,
-        memory=memory,
-        progress=progress and not as_json,
-        say=_report,
-        **reading,
-    )
-    if page:
-        _write_page(out, data)
-    _show(trained, out, as_json)
+    directory = run_directory(data, out, resume=resume)
+    source = data_of(directory) or data if page else data
+    with suspendable("train", directory):
+        trained = run(
+            data,
+            cell=cell,
+            out=None if resume and out is None else directory,
+            config=settings,
+            budget=budget,
+            seeds=seeds,
+            epochs=epochs,
+            design=options.design(
+                design, layers, bidirectional, readout, front, segment, settings.get("design")
+            ),
+            streaming=streaming,
+            hidden_size=hidden,
+            memory=memory,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            time_limit=time_limit,
+            log=comma_separated(log or ""),
+            progress=progress and not as_json,
+            say=_report,
+            **reading,
+        )
+        if page:
+            _write_page(directory, source)
+        _show(trained, directory, as_json, log)
 
 
 @app.command()
@@ -112,35 +126,44 @@ def compare(
             show_default="none; the time is estimated first",
         ),
     ] = None,
+    resume: options.Resume = False,
+    checkpoint_every: options.CheckpointEvery = None,
+    time_limit: options.TimeLimit = None,
+    log: options.Log = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
 ) -> None:
     """Compare networks with each other and with simple methods.
 
-    Ctrl-C keeps the trainings that are finished.
+    Ctrl-C keeps the trainings that are finished, and --resume does the others.
     """
     from gatewright.training.train import compare as run
 
-    out = out or new_run(data)
-    comparison = run(
-        data,
-        out=out,
-        cells=None if cells is None else comma_separated(cells),
-        seeds=seeds,
-        epochs=epochs,
-        budget=budget or "normal",
-        design=options.design(design, layers, bidirectional, readout, front, segment),
-        streaming=streaming,
-        parameters=parameters,
-        hidden_size=hidden,
-        memory=memory,
-        minutes=minutes,
-        progress=progress and not as_json,
-        say=_report,
-        **reading,
-    )
-    _show(comparison, out, as_json)
+    directory = run_directory(data, out, resume=resume)
+    with suspendable("compare", directory):
+        comparison = run(
+            data,
+            out=None if resume and out is None else directory,
+            cells=None if cells is None else comma_separated(cells),
+            seeds=seeds,
+            epochs=epochs,
+            budget=budget or "normal",
+            design=options.design(design, layers, bidirectional, readout, front, segment),
+            streaming=streaming,
+            parameters=parameters,
+            hidden_size=hidden,
+            memory=memory,
+            minutes=minutes,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            time_limit=time_limit,
+            log=comma_separated(log or ""),
+            progress=progress and not as_json,
+            say=_report,
+            **reading,
+        )
+        _show(comparison, directory, as_json, log)
 
 
 @app.command()
@@ -242,9 +265,11 @@ def _write_page(out: Path, data: str) -> None:
     _report(f"{out / 'look.html'} runs the model in the browser")
 
 
-def _show(comparison: Comparison, out: Path, as_json: bool) -> None:
+def _show(comparison: Comparison, out: Path, as_json: bool, log: str | None) -> None:
     if as_json:
-        print(comparison.to_json())
+        text = comparison.to_json()
+        # After lines of JSON, one for each epoch, the result is the last line.
+        print(json.dumps(json.loads(text)) if "stdout" in comma_separated(log or "") else text)
         return
     from rich.console import Console
 

@@ -244,7 +244,7 @@ def run_loop(
     noise depend only on the seed, so that every network sees the same.
 
     Args:
-        on_epoch: Called after every epoch, before `keeper`.
+        on_epoch: Called after every epoch, before `keeper`; not after one that `stop` cut short.
         stop: Asked before every step. Once it is true, or the training has taken
             `recipe.seconds`, it ends early, still with the best weights so far.
         keeper: Keeps the state, from which the training can be resumed.
@@ -277,8 +277,8 @@ def run_loop(
         state.record(train_loss, loss, values)
         state.count_time()
         state.history.stopped = _out_of_patience(state) or reason or reason_to_stop()
-        on_epoch(state)
-        if not reason:  # else the state was kept before the unfinished epoch was recorded
+        if reason != BY_HAND:  # else the state was kept before this part of an epoch was recorded
+            on_epoch(state)
             keeper.after_epoch(state)
     state.restore_best()
     return state.history

@@ -241,6 +241,11 @@ def how_to_resume(target: Path, command: str) -> str:
     return f"Resume with: gatewright {command} --resume {shlex.quote(str(target))}"
 
 
+def is_begun(directory: Path) -> bool:
+    """Tell if a directory holds an unfinished run."""
+    return (directory / UNFINISHED / RUN).exists()
+
+
 def read_record(directory: str | os.PathLike[str]) -> tuple[Path, Record | None]:
     """The resolved directory, and the record of its run; None if nothing was begun there.
 
@@ -250,7 +255,7 @@ def read_record(directory: str | os.PathLike[str]) -> tuple[Path, Record | None]
         ArgumentError: if the directory holds something else.
     """
     target = Path(os.path.realpath(user_path(directory)))
-    if (target / UNFINISHED / RUN).exists():
+    if is_begun(target):
         return target, Record.read(target / UNFINISHED / RUN)
     if (target / CONFIG).exists():
         raise AlreadyFinished(
@@ -268,15 +273,15 @@ def check_no_run(directory: str | os.PathLike[str]) -> Path:
     """
     target = Path(os.path.realpath(user_path(directory)))
     try:
-        is_begun = (target / UNFINISHED / RUN).exists()
-        if not is_begun and (target / UNFINISHED).is_dir():
-            # What is left where a run was killed while it began, or while it was removed.
+        holds_run = is_begun(target)
+        if not holds_run and (target / UNFINISHED).is_dir():
+            # What is left where a run was killed while it began.
             sweep(target / UNFINISHED)
             with suppress(OSError):
                 (target / UNFINISHED).rmdir()
     except OSError:
-        is_begun = False  # `check_vacant` names the reason
-    if is_begun:
+        holds_run = False  # `check_vacant` names the reason
+    if holds_run:
         command = Record.read(target / UNFINISHED / RUN).command
         raise ArgumentError(
             f"{os.fspath(directory)} holds an unfinished training. "

@@ -15,6 +15,7 @@ from gatewright.language.cell import Cell
 from gatewright.training.config import with_config
 from gatewright.training.estimate import estimate_time, fit_into, within_budget
 from gatewright.training.experiment import run_experiment
+from gatewright.training.logs import LOGS, check_kinds, open_logs
 from gatewright.training.memory_check import memory_remarks
 from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan, check_counts, make_plan
@@ -265,6 +266,9 @@ class Circumstances:
         for name, value in needs.items():
             if value is not None and self.out is None and not self.resume:
                 raise ArgumentError(f"{name} is {value}; give out= too, for the checkpoints")
+        in_files = [kind for kind in check_kinds(self.log) if kind != "stdout"]
+        if in_files and self.out is None and not self.resume:
+            raise ArgumentError(f"log is {', '.join(in_files)}; give out= too, for the files")
 
 
 def _perform(
@@ -298,5 +302,9 @@ def _perform(
             run = stack.enter_context(open_run(target, record, now, around.checkpoint_every))
             if record is not None:
                 around.say(f"resuming the run in {target}")
-        session = Session(progress=around.progress, run=run, deadline=limit)
-        return run_experiment(plan, session)
+        logs = stack.enter_context(open_logs(around.log, None if target is None else target / LOGS))
+        session = Session(around.progress, run, logs, limit)
+        comparison = run_experiment(plan, session)
+        if run is not None and session.interrupted:
+            around.say(f"The best models so far are kept. {run.how_to_resume()}")
+        return comparison

@@ -201,12 +201,22 @@ class _Workers:
             self._write(rank, STOP)
 
     def wait_for_checkpoints(self) -> None:
-        """Ask for an early end, and wait until each job has written its state or has ended."""
+        """Ask for an early end, and wait until each job has written its state or has ended.
+
+        Raises:
+            TrainingError: if a job could not write it.
+        """
         self.stop()
+        errors = []
         while self.busy:
             rank, line = self.messages.get()
-            if line is None or json.loads(line)["kind"] != "epoch":
+            message = {} if line is None else json.loads(line)
+            if message.get("kind") == "error":
+                errors.append(message["message"])
+            if message.get("kind") != "epoch":
                 self.current[rank] = None
+        if errors:
+            raise TrainingError(errors[0])
 
     def exit_code(self, rank: int) -> int:
         """The exit code of a process whose output has ended."""

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from gatewright.training.history import Epoch, History
 from gatewright.training.job import TrainingJob
+from gatewright.training.processes.chart import (
+    MARGIN,
+    MIN_WIDTH,
+    WIDTH,
+    Point,
+    can_draw,
+    loss_chart,
+)
+
+#: The styles of the losses on the part that is learned from, and on the validation part.
+TRAINING, VALIDATION = "cyan", "yellow"
+
+
+class _LiveProgress(Progress):
+    """A progress bar with a chart above it, if there is one."""
+
+    chart: RenderableType | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.chart is not None:
+            yield self.chart
+        yield from super().get_renderables()
 
 
 class TrainingBar:
-    """The bar over all trainings; without a `Progress` it shows nothing.
+    """The bar over all trainings, and the curves of the last one; it may be shown nowhere.
 
     Args:
         costs: The relative time of an epoch of each network.
@@ -24,12 +47,13 @@ class TrainingBar:
         self,
         jobs: Sequence[TrainingJob],
         costs: Mapping[str, float],
-        bar: Progress | None,
+        bar: _LiveProgress | None,
     ) -> None:
         self.costs = costs
         self.bar = bar
         self.epochs: dict[str, int] = {}  # completed, by key of the job
         self.ended: set[str] = set()
+        self.losses: dict[str, tuple[list[Point], list[Point]]] = {}  # training, validation
         if bar is not None:
             # In units of cost, not epochs: the time left depends on which networks are to come.
             total = sum(costs[job.network] * job.recipe.epochs for job in jobs)
@@ -39,6 +63,17 @@ class TrainingBar:
         """Advance by the epochs that a job has completed, and show the loss of the last one."""
         self._advance(job, epoch.number)
         self._show(job, epoch.train_loss)
+        training, validation = self.losses.setdefault(job.key, ([], []))
+        training.append((epoch.number, epoch.train_loss))
+        validation.append((epoch.number, epoch.validation_loss))
+        if self.bar is not None and can_draw(self.bar.console):
+            width = max(min(WIDTH, self.bar.console.width - MARGIN), MIN_WIDTH)
+            curves = [(TRAINING, training), (VALIDATION, validation)]
+            chart = loss_chart(curves, job.recipe.epochs, width)
+            title = Text(f"loss of {job.network}, seed {job.seed}: ", style="dim")
+            title.append("training", style=TRAINING).append(", ")
+            title.append("validation", style=VALIDATION)
+            self.bar.chart = Group(title, chart)
 
     def on_end(self, job: TrainingJob, history: History) -> None:
         """Count a job that has ended, perhaps early, or in an earlier run."""
@@ -71,14 +106,14 @@ def progress_bar(
     shown: bool,
     what: str = "trainings",
 ) -> Iterator[TrainingBar]:
-    """Yield the bar over all trainings.
+    """Yield the bar over all trainings, with the curves of the losses on terminals that can.
 
     It is on the error stream, so that standard output holds only the result.
     """
     if not shown:
         yield TrainingBar(jobs, costs, None)
         return
-    bar = Progress(
+    bar = _LiveProgress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[ended]} of {task.fields[jobs]} " + what),

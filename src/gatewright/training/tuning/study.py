@@ -122,7 +122,9 @@ def _pruner(limits: Limits) -> Any:
     if limits.pruner == "hyperband":
         return pruners.HyperbandPruner(min_resource=1, max_resource=limits.epochs)
     return pruners.MedianPruner(
-        n_startup_trials=UNPRUNED, n_warmup_steps=max(round(WARM_UP * limits.epochs), 1)
+        # A step below this number is not pruned: at least the first one.
+        n_startup_trials=UNPRUNED,
+        n_warmup_steps=max(round(WARM_UP * limits.epochs), 1) + 1,
     )
 
 

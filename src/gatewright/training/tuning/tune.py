@@ -215,8 +215,8 @@ def _start(
     source = open_source(data, **{k: v for k, v in arguments.items() if v is not None})
 
     def plan(**changes: Any) -> ExperimentPlan:
-        given = {**own, **changes}
-        return make_plan(source, [cell], seeds=1, **given, say=lambda line: None, reading={})
+        options = {**own, **changes}
+        return make_plan(source, [cell], seeds=1, **options, say=lambda line: None, reading={})
 
     for line in source.notes:
         say(line)
