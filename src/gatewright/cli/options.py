@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -265,6 +266,23 @@ def reads_data(command: Callable[..., None]) -> Callable[..., None]:
     # typer reads the options from the signature and the annotations.
     run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
+    return run
+
+
+def by_all_ranks(command: Callable[..., None]) -> Callable[..., None]:
+    """Let the processes of torchrun perform a command together: the first one leads."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            command(**values)
+            return
+        from gatewright.training.ranks.jobs import joined
+
+        with joined() as leads:
+            if leads:
+                command(**values)
+
     return run
 
 

@@ -11,7 +11,7 @@ import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
-from gatewright.cli.options import reads_data
+from gatewright.cli.options import by_all_ranks, reads_data
 from gatewright.cli.suspending import data_of, run_directory, suspendable
 from gatewright.cli.wording import on_screen
 from gatewright.errors import ArgumentError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 @app.command()
 @reads_data
+@by_all_ranks
 def train(
     data: options.Data,
     cell: options.Cell = None,
@@ -97,6 +98,7 @@ def train(
 
 @app.command()
 @reads_data
+@by_all_ranks
 def compare(
     data: options.Data,
     out: options.Out = None,

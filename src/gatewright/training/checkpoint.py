@@ -57,12 +57,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         TrainingError: if it cannot be written: the disk is full, or the directory is gone.
     """
-    tensors: dict[str, Tensor] = {}
-    tree = _packed(content, "", tensors)
-    header = {"format": FORMAT, "version": VERSION, **versions(), "content": tree}
-    text = json.dumps(header, allow_nan=False)
-    metadata = {CONTENT: text, CHECKSUM: _checksum(text, tensors)}
-    file = write_tensors(tensors, metadata=metadata)
+    file = to_bytes(content)
     try:
         replace_file(path, file)
     except OSError as error:
@@ -70,6 +65,16 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
             f"cannot write the checkpoint {path}: {error.strerror or error}; "
             + ("the one before it is still there" if path.exists() else "no earlier one is there")
         ) from error
+
+
+def to_bytes(content: Mapping[str, Any]) -> bytes:
+    """A tree of tensors and JSON's types as the content of a file."""
+    tensors: dict[str, Tensor] = {}
+    tree = _packed(content, "", tensors)
+    header = {"format": FORMAT, "version": VERSION, **versions(), "content": tree}
+    text = json.dumps(header, allow_nan=False)
+    metadata = {CONTENT: text, CHECKSUM: _checksum(text, tensors)}
+    return write_tensors(tensors, metadata=metadata)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -85,6 +90,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             data = file.read(size)
     except OSError as error:
         raise ModelError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
+    return from_bytes(data, path)
+
+
+def from_bytes(data: bytes, path: Path) -> dict[str, Any]:
+    """The tree of `to_bytes`; the path is for messages.
+
+    Raises:
+        ModelError: if it is damaged, edited, or of another version.
+    """
     try:
         tensors: dict[str, Tensor] = read_tensors(data)
         metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
@@ -211,13 +225,18 @@ class JobKeeper(Keeper):
 
     def restore(self, state: LoopState) -> None:
         """Set a fresh state to that of the checkpoint, if there is one."""
-        content = read_job(self.path, self.job)
-        if content is None or content["kind"] != "state":
+        stored = self.stored()
+        if stored is None:
             return
         try:
-            state.load_state_dict(content["state"])
+            state.load_state_dict(stored)
         except (ModelError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise _damaged(self.path, str(error)) from error
+
+    def stored(self) -> dict[str, Any] | None:
+        """The state in the checkpoint, or None if there is none."""
+        content = read_job(self.path, self.job)
+        return content["state"] if content is not None and content["kind"] == "state" else None
 
     def after_step(self, state: LoopState) -> None:
         """Write the state after every `every` steps."""

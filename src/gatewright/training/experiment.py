@@ -10,6 +10,7 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from gatewright.training.networks import count_parameters
 from gatewright.training.plan import ExperimentPlan
 from gatewright.training.processes.pool import perform_all
 from gatewright.training.processes.progress import progress_bar
+from gatewright.training.ranks.jobs import current_leader, perform_together
 from gatewright.training.report.card import card
 from gatewright.training.report.page import report
 from gatewright.training.results import Comparison
@@ -152,7 +154,9 @@ def _perform(
             for log in session.logs:
                 log(what, job, epoch)
 
-        outcomes = perform_all(
+        leader = current_leader()
+        perform = perform_all if leader is None else partial(perform_together, leader)
+        outcomes = perform(
             jobs,
             plan.training,
             on_epoch=on_epoch,

@@ -20,6 +20,7 @@ from gatewright.training.history import History
 from gatewright.training.loop import Keeper, LoopState, evaluate, run_loop
 from gatewright.training.model import Model
 from gatewright.training.networks import Network, stored_network
+from gatewright.training.ranks.team import Team
 from gatewright.training.recipe import Recipe
 
 
@@ -92,6 +93,7 @@ def perform(
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
     keeper: Keeper | None = None,
+    team: Team | None = None,
 ) -> tuple[Model, History]:
     """Train the network of a job on the training part of a data set; see `fit`."""
     return fit(
@@ -103,6 +105,7 @@ def perform(
         on_epoch=on_epoch,
         stop=stop,
         keeper=keeper,
+        team=team,
     )
 
 
@@ -116,6 +119,7 @@ def fit(
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
     keeper: Keeper | None = None,
+    team: Team | None = None,
 ) -> tuple[Model, History]:
     """Build a model for `parts`, the data to learn from and those to choose on, and train it.
 
@@ -124,13 +128,14 @@ def fit(
     Args:
         whole: Both parts together, for a design that chooses nothing on the second.
         keeper: Keeps the state of the training, and resumes one that it kept.
+        team: The processes that all call this, and do the training together.
     """
     training, validation = parts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(training)
         steps = recipe.steps_per_epoch(model.task.batches(training))
-        state = LoopState(model, recipe, steps, seed=seed)
+        state = LoopState(model, recipe, steps, seed=seed, team=team)
         if is_untrained(model):
             history = run_closed_form(state, training, validation, whole)
             on_epoch(state)
@@ -142,6 +147,6 @@ def fit(
             history.best_epoch = -1
         if history.has_best:
             # Calibrating changed the model's intervals, and with them its metrics.
-            _, history.best = evaluate(model, model.task.batches(validation), validation)
+            _, history.best = evaluate(model, model.task.batches(validation), validation, team)
         model.task.refit(model, validation)
     return model, history

@@ -21,14 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.errors import TrainingError
-from gatewright.tasks.task import Batch, Batches, run_all
+from gatewright.tasks.task import Batch, Batches
 from gatewright.training.history import BY_HAND, TIME_OVER, Epoch, History
 from gatewright.training.model import Model
 from gatewright.training.optimizers import AdamW
+from gatewright.training.ranks.team import Share, Team
 from gatewright.training.recipe import Recipe
 from gatewright.training.state_check import checked_state
 from gatewright.training.step_memory import SavedMemory, saved_memory
 
+#: The reasons to end early that a process may have, the strongest last.
+REASONS = ("", TIME_OVER, BY_HAND)
 #: Share of the start's loss by which an epoch has to be better, where the start is useful.
 WORTH = 0.01
 #: The noise has a generator of its own, seeded this far from that of the batches' order.
@@ -47,9 +50,19 @@ class LoopState:
         recipe: Settings of the training.
         steps_per_epoch: Batches of each epoch; the schedule of the learning rate depends on it.
         seed: Of the order of the batches and of the noise, the same for every network.
+        team: The processes that do this training; by default it is this one.
     """
 
-    def __init__(self, model: Model, recipe: Recipe, steps_per_epoch: int, *, seed: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        recipe: Recipe,
+        steps_per_epoch: int,
+        *,
+        seed: int,
+        team: Team | None = None,
+    ) -> None:
+        self.team = team or Team()
         self.model = model
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
@@ -72,7 +85,8 @@ class LoopState:
         self.batches = 0
         self.loss_sum = 0.0
         self.items = 0.0
-        self.carried: Any = None
+        self.carried: Any = None  # with the rows of this process
+        self.carried_rows = 0  # of all processes
         self._order_before = self.order.get_state()
         self._start_clocks(0.0, 0.0)
 
@@ -106,6 +120,8 @@ class LoopState:
     def state_dict(self) -> dict[str, Any]:
         """The state in tensors and plain Python values, whole and on no particular device.
 
+        Inside an epoch all processes of a team have to call this.
+
         As with torch's own, its tensors are the live ones: write or copy it before the next step.
         """
         self.count_time()
@@ -125,7 +141,7 @@ class LoopState:
             "batches": self.batches,
             "loss_sum": self.loss_sum,
             "items": self.items,
-            "carried": self.carried,
+            "carried": self.team.whole_state(self.carried, self.carried_rows),
             "history": self.history.to_json(),
             "step_seconds": torch.tensor(list(self.step_seconds), dtype=torch.float64),
             "wall_seconds": self.wall_seconds,
@@ -153,8 +169,15 @@ class LoopState:
         self.best_loss = math.inf if state["best_loss"] is None else state["best_loss"]
         self.best_weights = copy.deepcopy(dict(state["best_model"]))
         self.batches, self.loss_sum = state["batches"], state["loss_sum"]
-        self.items, self.carried = state["items"], _as_state(state["carried"])
+        self.items = state["items"]
+        self._carry(_as_state(state["carried"]))
         self._start_clocks(self.history.seconds, state["wall_seconds"])
+
+    def _carry(self, whole: Any) -> None:
+        """Take this process's rows of a network's state."""
+        tensor = whole[0] if isinstance(whole, tuple) else whole
+        self.carried_rows = 0 if tensor is None else tensor.shape[1]
+        self.carried = self.team.carried(whole, self.carried_rows)
 
     def rest_of_epoch(self, batches: Batches) -> Iterator[Batch]:
         """Yield the batches of the present epoch that no step was taken on yet."""
@@ -258,21 +281,22 @@ def run_loop(
     limit = recipe.seconds or math.inf
 
     def reason_to_stop() -> str:
-        """The reason to end now, or an empty text."""
-        if stop():
-            return BY_HAND
+        """The reason to end now, of any process, or an empty text."""
         # At least one step is taken, so that there is something to measure.
-        return TIME_OVER if state.step_seconds and state.wall_seconds > limit else ""
+        is_over = bool(state.step_seconds) and state.wall_seconds > limit
+        reason = BY_HAND if stop() else TIME_OVER if is_over else ""
+        return REASONS[state.team.agreed(REASONS.index(reason))]
 
     if model.task.start_counts and not state.steps:
-        state.record_start(*evaluate(model, measured, validation))
+        state.record_start(*evaluate(model, measured, validation, state.team))
+    step = state.team.module(TrainingStep(state))
     while state.epoch < recipe.epochs and not state.history.stopped:
-        reason = _train_epoch(state, batches, reason_to_stop, keeper)
+        reason = _train_epoch(state, step, batches, reason_to_stop, keeper)
         if not state.items:
             state.history.stopped = reason
             break
         train_loss = state.loss_sum / state.items
-        loss, values = evaluate(model, measured, validation)
+        loss, values = evaluate(model, measured, validation, state.team)
         _check_finite(loss, state, f"epoch {state.epoch + 1}, on the validation part")
         state.record(train_loss, loss, values)
         state.count_time()
@@ -293,7 +317,11 @@ def _out_of_patience(state: LoopState) -> str:
 
 
 def _train_epoch(
-    state: LoopState, batches: Batches, reason_to_stop: Callable[[], str], keeper: Keeper
+    state: LoopState,
+    step: nn.Module,
+    batches: Batches,
+    reason_to_stop: Callable[[], str],
+    keeper: Keeper,
 ) -> str:
     """Take the remaining steps of the epoch; the reason if it ended before its last one."""
     state.model.train()
@@ -302,55 +330,91 @@ def _train_epoch(
             if reason == BY_HAND:
                 keeper.before_stop(state)
             return reason
-        _train_step(state, batch)
+        _train_step(state, step, batch)
         if state.batches < state.steps_per_epoch:
             keeper.after_step(state)
     return ""
 
 
-def _train_step(state: LoopState, batch: Batch) -> None:
+class TrainingStep(nn.Module):
+    """The forward pass of a step: from a process's share of a batch to its loss."""
+
+    def __init__(self, state: LoopState) -> None:
+        super().__init__()
+        self.model = state.model
+        self.state = state
+        design = getattr(state.model.body, "design", None)
+        self.segment = 1 if design is None else design.segment
+
+    def forward(self, share: Share, carried: Any) -> tuple[Tensor, Any]:
+        """The mean loss of the share, and the network's state after it."""
+        model, recipe, batch = self.model, self.state.recipe, share.batch
+        z = disturb(model.encode(batch.x), recipe, self.state.noise, share)
+        team = self.state.team
+        with nullcontext() if team.is_alone else team.draws(share, self.segment):
+            outputs, carried = model.read(z, batch, carried)
+        if not share.weight:  # its mean may be 0 / 0
+            return 0.0 * outputs.sum(), _detached(carried)
+        loss = model.task.learning_loss(outputs, batch, model, recipe.smoothing)
+        return loss, _detached(carried)
+
+
+def _train_step(state: LoopState, step: nn.Module, batch: Batch) -> None:
     """Take one step of the optimizer on a batch, and count it in the state."""
-    model, recipe, history = state.model, state.recipe, state.history
+    recipe, history, team = state.recipe, state.history, state.team
     began = time.process_time()
-    z = disturb(model.encode(batch.x), recipe, state.noise)
+    share = team.share(batch, state.model.task)
     # Counting costs time at every saved tensor, and all steps save about the same.
     is_first = not state.step_seconds
     with saved_memory() if is_first else nullcontext(SavedMemory()) as memory:
-        outputs, carried = model.read(z, batch, state.carried if batch.carries else None)
-        loss = model.task.learning_loss(outputs, batch, model, recipe.smoothing)
-    _check_finite(loss.item(), state, f"epoch {state.epoch + 1}, step {state.batches + 1}")
+        loss, carried = step(share, state.carried if batch.carries else None)
+    mean = team.mean_loss(loss.item(), share)
+    _check_finite(mean, state, f"epoch {state.epoch + 1}, step {state.batches + 1}")
     state.optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+    team.to_learn(loss, share).backward()
+    nn.utils.clip_grad_norm_(state.model.parameters(), recipe.clip)
     state.optimizer.step()
     state.schedule.step()
     history.step_bytes = history.step_bytes or memory.total
     state.step_seconds.append(time.process_time() - began)
     state.batches += 1
-    state.loss_sum += loss.item() * batch.items
+    state.loss_sum += mean * batch.items
     state.items += batch.items
-    state.carried = _detached(carried)
+    state.carried, state.carried_rows = carried, share.of
 
 
-def disturb(z: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+def disturb(
+    z: Tensor, recipe: Recipe, generator: torch.Generator, share: Share | None = None
+) -> Tensor:
     """Standardised values (T, B, I) as another recording of the same event might have been.
 
     Noise at every step, and a shift of each channel and a factor of all that are constant over a
-    recording: a network must not rely on the exact values of the few recordings it was given.
+    recording: a network must not rely on the exact values of the few recordings it was given. They
+    are drawn for the whole batch, also where `z` is only a share of it.
     """
+    steps, rows, size = z.shape
+    computed, rows = (slice(None), rows) if share is None else (share.computed, share.of)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=z.dtype)[:, computed]
+
     if recipe.magnitude:
-        factor = torch.randn((1, z.shape[1], 1), generator=generator, dtype=z.dtype)
-        z = z * (1.0 + recipe.magnitude * factor)
+        z = z * (1.0 + recipe.magnitude * drawn(1, rows, 1))
     if not recipe.noise and not recipe.shift:
         return z
-    noise = torch.randn(z.shape, generator=generator, dtype=z.dtype)
-    shift = torch.randn((1, *z.shape[1:]), generator=generator, dtype=z.dtype)
-    return z + recipe.noise * noise + recipe.shift * shift
+    noise = drawn(steps, rows, size)
+    return z + recipe.noise * noise + recipe.shift * drawn(1, rows, size)
 
 
-def evaluate(model: Model, batches: Batches, part: Any) -> tuple[float, dict[str, float]]:
-    """The mean loss on a part, and its metrics; `batches` are the part's."""
-    task, pairs = model.task, run_all(model, batches)
+def evaluate(
+    model: Model, batches: Batches, part: Any, team: Team | None = None
+) -> tuple[float, dict[str, float]]:
+    """The mean loss on a part, and its metrics; `batches` are the part's.
+
+    Args:
+        team: The processes that all call this, and compute some rows each.
+    """
+    task, pairs = model.task, (team or Team()).run_all(model, batches)
     losses = [(task.loss(outputs, batch, model).item(), batch.items) for outputs, batch in pairs]
     loss = sum(mean * items for mean, items in losses) / sum(items for _, items in losses)
     if not math.isfinite(loss):  # predictions that are not finite have no metrics

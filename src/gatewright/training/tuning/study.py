@@ -37,7 +37,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SearchLimits:
     """The amount of searching.
 
     Attributes:
@@ -80,7 +80,7 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
-def open_study(directory: Path, limits: Limits, rank: int) -> Any:
+def open_study(directory: Path, limits: SearchLimits, rank: int) -> Any:
     """Open the study in a directory, or begin it.
 
     Raises:
@@ -114,7 +114,7 @@ def open_study(directory: Path, limits: Limits, rank: int) -> Any:
     return study
 
 
-def _pruner(limits: Limits) -> Any:
+def _pruner(limits: SearchLimits) -> Any:
     from optuna import pruners
 
     if limits.pruner == "none":
@@ -156,7 +156,7 @@ def search(
     study: Any,
     space: Space,
     trials: Trials,
-    limits: Limits,
+    limits: SearchLimits,
     directory: Path,
     *,
     stop: Callable[[], bool],

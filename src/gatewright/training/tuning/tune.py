@@ -27,7 +27,7 @@ from gatewright.training.tuning.study import (
     ERROR,
     PRUNERS,
     STUDY,
-    Limits,
+    SearchLimits,
     Stopped,
     check_optuna,
     check_settings,
@@ -119,7 +119,7 @@ def tune(
         f"time: about {in_words(seconds)} a trial with the task's own settings; searched: "
         f"{', '.join(space.dimensions)}"
     )
-    limits = Limits(trials=trials, epochs=plan.recipe.epochs, pruner=pruner, seed=seed)
+    limits = SearchLimits(trials=trials, epochs=plan.recipe.epochs, pruner=pruner, seed=seed)
     settings = {
         "digest": digest_of(data, plan),
         "cells": names,
@@ -233,7 +233,7 @@ def _search(
     study: Any,
     space: Any,
     trials: Trials,
-    limits: Limits,
+    limits: SearchLimits,
     directory: Path,
     deadline: float | None,
     others: Sequence[subprocess.Popen[bytes]],

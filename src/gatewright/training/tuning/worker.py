@@ -22,7 +22,7 @@ from gatewright.tasks.registry import task_from_config
 from gatewright.training.processes.wire import receive_data, send_data
 from gatewright.training.source import Source
 from gatewright.training.tuning.space import make_space
-from gatewright.training.tuning.study import Limits, Stopped, open_study, quiet_optuna, search
+from gatewright.training.tuning.study import SearchLimits, Stopped, open_study, quiet_optuna, search
 from gatewright.training.tuning.trial import Trials, start_settings
 
 #: Seconds in which a process has to store its trial and end.
@@ -49,7 +49,7 @@ def main() -> None:
     task = task_from_config(request["task"])
     source = Source(request["name"], training, None, task, (), request["reading"])
     trials = Trials(source, request["folds"])
-    limits = Limits(**request["limits"])
+    limits = SearchLimits(**request["limits"])
     directory = Path(request["directory"])
     start = start_settings(trials.plan_of(request["start"]), request["start"]["cell"])
     space = make_space(task, start, request["cells"], request["windows"], request["search"])
