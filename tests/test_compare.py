@@ -171,8 +171,8 @@ def test_networks_of_one_seed_see_the_same_batches_and_noise(
     seen: dict[str, list[torch.Tensor]] = {}
 
     def recording(name: str):
-        def seeing(z, recipe, generator):
-            seen.setdefault(name, []).append(disturb(z, recipe, generator))
+        def seeing(z, recipe, generator, share):
+            seen.setdefault(name, []).append(disturb(z, recipe, generator, share))
             return seen[name][-1]
 
         return seeing

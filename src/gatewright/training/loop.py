@@ -289,7 +289,8 @@ def run_loop(
 
     if model.task.start_counts and not state.steps:
         state.record_start(*evaluate(model, measured, validation, state.team))
-    step = state.team.module(TrainingStep(state))
+    own = TrainingStep(state)
+    step = state.team.module(own, lambda: own.reaches_all(batches))
     while state.epoch < recipe.epochs and not state.history.stopped:
         reason = _train_epoch(state, step, batches, reason_to_stop, keeper)
         if not state.items:
@@ -351,12 +352,33 @@ class TrainingStep(nn.Module):
         model, recipe, batch = self.model, self.state.recipe, share.batch
         z = disturb(model.encode(batch.x), recipe, self.state.noise, share)
         team = self.state.team
-        with nullcontext() if team.is_alone else team.draws(share, self.segment):
+        with team.draws(share, self.segment) if model.training else nullcontext():
             outputs, carried = model.read(z, batch, carried)
         if not share.weight:  # its mean may be 0 / 0
             return 0.0 * outputs.sum(), _detached(carried)
         loss = model.task.learning_loss(outputs, batch, model, recipe.smoothing)
         return loss, _detached(carried)
+
+    def reaches_all(self, batches: Batches) -> bool:
+        """Tell if the loss of every batch reaches all weights; nothing is changed.
+
+        A learned start is reached by the first batch of a sequence only.
+        """
+        model, noise = self.model, self.state.noise.get_state()
+        layers = model.recurrent
+        starts = () if layers is None else layers.graph.initial.values()
+        if not all(isinstance(start, int | float) for start in starts):
+            return False
+        model.eval()  # without dropout, and without statistics of a batch
+        batch = batches.excerpt(self.state.recipe.batch_size)
+        with torch.random.fork_rng(devices=[]):
+            loss, _ = self(Team().share(batch, model.task), None)
+        loss.backward()
+        learned = [weight for weight in model.parameters() if weight.requires_grad]
+        reached = all(weight.grad is not None for weight in learned)
+        model.zero_grad()
+        self.state.noise.set_state(noise)
+        return reached
 
 
 def _train_step(state: LoopState, step: nn.Module, batch: Batch) -> None:

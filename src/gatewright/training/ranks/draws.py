@@ -18,14 +18,12 @@ class WholeDraws(TorchFunctionMode):
     """Replaces dropout, Bernoulli draws and batch normalisation while a rank computes its rows.
 
     Args:
-        team: The ranks.
         share: This rank's rows.
         segment: Steps that the network reads as one event.
     """
 
-    def __init__(self, team: Any, share: Any, segment: int) -> None:
+    def __init__(self, share: Any, segment: int) -> None:
         super().__init__()
-        self.team = team
         self.share = share
         self.segment = segment
         own, whole = share.batch, share.whole

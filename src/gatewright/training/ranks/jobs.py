@@ -58,10 +58,8 @@ class Leader:
         self._send(JOB, job=job.to_json(), every=every)
         # Not reset by an error: then the others are in the middle of the job.
         self.at_work = True
-        keeper = None if keeper is None else SharedKeeper(self.team, keeper)
-        result = perform(
-            job, data, keeper=keeper or Follower(self.team, None), team=self.team, **options
-        )
+        shared = Follower(self.team, None) if keeper is None else SharedKeeper(self.team, keeper)
+        result = perform(job, data, keeper=shared, team=self.team, **options)
         self.at_work = False
         return result
 

@@ -6,8 +6,9 @@ random numbers, and each computes its own rows of a batch. `Team()` is a process
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +19,6 @@ from gatewright.errors import TrainingError
 from gatewright.tasks.task import EVALUATION_BATCH as ROWS
 from gatewright.tasks.task import Batch, Batches, run_each
 from gatewright.training.ranks.draws import WholeDraws
-
-#: Bytes that are announced before they are sent.
-COUNT = torch.int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Share:
     @property
     def is_empty(self) -> bool:
         """True if the rank has no row, and computes one for the others' sake."""
-        return self.rows.start == self.rows.stop
+        return bool(self.rows.start == self.rows.stop)
 
     @property
     def computed(self) -> slice:
@@ -82,14 +80,23 @@ class Team:
         rank = self.rank if rank is None else rank
         return slice(rank * count // self.size, (rank + 1) * count // self.size)
 
-    def module(self, step: nn.Module) -> nn.Module:
-        """A module whose backward pass gives every rank the mean of the gradients of all."""
+    def module(self, step: nn.Module, reaches_all: Callable[[], bool]) -> nn.Module:
+        """A module whose backward pass gives every rank the mean of the gradients of all.
+
+        Args:
+            reaches_all: Tells if every backward pass reaches all weights. Otherwise each one has to
+                look for those that it reaches.
+        """
         if self.is_alone:
             return step
-        # Its buffers are equal by themselves. Which weights a loss reaches depends on the network.
-        return nn.parallel.DistributedDataParallel(
-            step, broadcast_buffers=False, find_unused_parameters=True
-        )
+        find = not reaches_all()
+        with warnings.catch_warnings():
+            # torch 2.13 has a new name for it, which earlier versions do not know.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            # The buffers of all ranks are equal without that.
+            return nn.parallel.DistributedDataParallel(
+                step, broadcast_buffers=False, find_unused_parameters=find
+            )
 
     def to_learn(self, loss: Tensor, share: Share) -> Tensor:
         """The loss whose gradients, averaged over the ranks, are those of the whole batch."""
@@ -107,7 +114,7 @@ class Team:
         Args:
             segment: Steps that the network reads as one event.
         """
-        return WholeDraws(self, share, segment)
+        return nullcontext() if self.is_alone else WholeDraws(share, segment)
 
     def carried(self, state: Any, count: int) -> Any:
         """This rank's rows of a network's state, which is whole in a checkpoint."""
@@ -153,7 +160,7 @@ class Team:
     def sent(self, content: bytes | None) -> bytes:
         """The bytes of rank 0, which passes them; the others pass None."""
         with _talking():
-            size = torch.tensor(len(content or b""), dtype=COUNT)
+            size = torch.tensor(len(content or b""), dtype=torch.int64)
             distributed.broadcast(size, 0)
             if not int(size):
                 return b""
@@ -197,7 +204,7 @@ def rows_of(batch: Batch, rows: slice, *, each: bool) -> Batch:
             return None
         return tensor.narrow(axis, rows.start, rows.stop - rows.start).contiguous()
 
-    own = replace(
+    return replace(
         batch,
         x=of(batch.x, 1),
         lengths=of(batch.lengths, 0),
@@ -205,7 +212,6 @@ def rows_of(batch: Batch, rows: slice, *, each: bool) -> Batch:
         further=of(batch.further, int(each)),
         weights=of(batch.weights, 0),
     )
-    return own
 
 
 @contextmanager
