@@ -29,9 +29,10 @@ from gatewright.training.processes.wire import receive_data, send_data
 from gatewright.training.ranks.team import Team, lost
 from gatewright.training.run import Run
 
-#: Time after which a rank gives up waiting: rank 0 may fit slow baselines between two jobs. The
-#: end of a rank is noticed at once, since its connections end.
-PATIENCE = timedelta(days=7)
+#: Time after which a rank gives up waiting for others: at the start and in a step, and between two
+#: jobs, where rank 0 may fit slow baselines. The end of a rank is noticed at once, since its
+#: connections end.
+STEP_PATIENCE, PATIENCE = timedelta(minutes=10), timedelta(days=7)
 #: What rank 0 sends.
 DATA, JOB, END = "data", "job", "end"
 
@@ -256,13 +257,14 @@ def joined() -> Iterator[bool]:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        distributed.init_process_group(backend, timeout=STEP_PATIENCE)
+        waiting = distributed.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise ArgumentError(
             f"WORLD_SIZE is {size}, and the processes cannot find each other: {error}. Start them "
             "with torchrun, or unset WORLD_SIZE and RANK"
         ) from error
-    team = Team(distributed.get_rank(), size)
+    team = Team(distributed.get_rank(), size, waiting)
     try:
         if team.rank:
             follow(team)

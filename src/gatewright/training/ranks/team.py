@@ -51,11 +51,16 @@ class Share:
 
 
 class Team:
-    """One rank among `size`, which pass tensors to each other."""
+    """One rank among `size`, which pass tensors to each other.
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
+    Args:
+        waiting: The group of torch in which ranks wait for rank 0; None for that of all else.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, waiting: Any = None) -> None:
         self.rank = rank
         self.size = size
+        self.waiting = waiting
 
     @property
     def is_alone(self) -> bool:
@@ -161,14 +166,14 @@ class Team:
         """The bytes of rank 0, which passes them; the others pass None."""
         with _talking():
             size = torch.tensor(len(content or b""), dtype=torch.int64)
-            distributed.broadcast(size, 0)
+            distributed.broadcast(size, 0, self.waiting)
             if not int(size):
                 return b""
             if content is None:
                 tensor = torch.empty(int(size), dtype=torch.uint8)
             else:
                 tensor = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-            distributed.broadcast(tensor, 0)
+            distributed.broadcast(tensor, 0, self.waiting)
         return tensor.numpy().tobytes()
 
     def _sum(self, numbers: Sequence[float]) -> list[float]:
