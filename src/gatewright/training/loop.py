@@ -25,14 +25,14 @@ from gatewright.tasks.task import Batch, Batches
 from gatewright.training.history import BY_HAND, TIME_OVER, Epoch, History
 from gatewright.training.model import Model
 from gatewright.training.optimizers import AdamW
-from gatewright.training.ranks.team import Share, Team
+from gatewright.training.ranks.team import BatchShare, Team
 from gatewright.training.recipe import Recipe
 from gatewright.training.state_check import checked_state
 from gatewright.training.step_memory import SavedMemory, saved_memory
 
 #: The reasons to end early that a process may have, the strongest last.
 REASONS = ("", TIME_OVER, BY_HAND)
-#: Share of the start's loss by which an epoch has to be better, where the start is useful.
+#: BatchShare of the start's loss by which an epoch has to be better, where the start is useful.
 WORTH = 0.01
 #: The noise has a generator of its own, seeded this far from that of the batches' order.
 NOISE_SEED_OFFSET = 1_000_003
@@ -347,7 +347,7 @@ class TrainingStep(nn.Module):
         design = getattr(state.model.body, "design", None)
         self.segment = 1 if design is None else design.segment
 
-    def forward(self, share: Share, carried: Any) -> tuple[Tensor, Any]:
+    def forward(self, share: BatchShare, carried: Any) -> tuple[Tensor, Any]:
         """The mean loss of the share, and the network's state after it."""
         model, recipe, batch = self.model, self.state.recipe, share.batch
         z = disturb(model.encode(batch.x), recipe, self.state.noise, share)
@@ -406,7 +406,7 @@ def _train_step(state: LoopState, step: nn.Module, batch: Batch) -> None:
 
 
 def disturb(
-    z: Tensor, recipe: Recipe, generator: torch.Generator, share: Share | None = None
+    z: Tensor, recipe: Recipe, generator: torch.Generator, share: BatchShare | None = None
 ) -> Tensor:
     """Standardised values (T, B, I) as another recording of the same event might have been.
 

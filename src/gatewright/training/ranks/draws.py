@@ -1,4 +1,4 @@
-"""What couples the rows of a batch: random numbers, and the means of batch normalisation.
+"""Random numbers and means of batch normalisation, which couple the rows of a batch.
 
 So that any number of ranks trains as one process does, each draws the random numbers of the whole
 batch and keeps those of its own rows, and takes the means over the rows of all.

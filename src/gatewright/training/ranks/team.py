@@ -22,7 +22,7 @@ from gatewright.training.ranks.draws import WholeDraws
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class BatchShare:
     """One rank's part of a batch.
 
     Attributes:
@@ -69,17 +69,17 @@ class Team:
 
     # Batches.
 
-    def share(self, batch: Batch, task: Any) -> Share:
+    def share(self, batch: Batch, task: Any) -> BatchShare:
         """This rank's rows of a batch."""
         count = batch.x.shape[1]
         if self.is_alone:
-            return Share(batch, slice(0, count), count, 1.0, batch)
+            return BatchShare(batch, slice(0, count), count, 1.0, batch)
         rows = self._rows(count)
         taken = rows if rows.stop > rows.start else slice(0, 1)
         own = rows_of(batch, taken, each=task.every_step)
         whole = task.mass(batch)
         weight = task.mass(own) / whole if whole else 1.0 / self.size
-        return Share(own, rows, count, weight if taken is rows else 0.0, batch)
+        return BatchShare(own, rows, count, weight if taken is rows else 0.0, batch)
 
     def _rows(self, count: int, rank: int | None = None) -> slice:
         rank = self.rank if rank is None else rank
@@ -103,17 +103,17 @@ class Team:
                 step, broadcast_buffers=False, find_unused_parameters=find
             )
 
-    def to_learn(self, loss: Tensor, share: Share) -> Tensor:
+    def to_learn(self, loss: Tensor, share: BatchShare) -> Tensor:
         """The loss whose gradients, averaged over the ranks, are those of the whole batch."""
         return loss if self.is_alone else loss * (share.weight * self.size)
 
-    def mean_loss(self, loss: float, share: Share) -> float:
+    def mean_loss(self, loss: float, share: BatchShare) -> float:
         """The mean loss of the whole batch."""
         if self.is_alone:
             return loss
         return self._sum([loss * share.weight if share.weight else 0.0])[0]
 
-    def draws(self, share: Share, segment: int) -> Any:
+    def draws(self, share: BatchShare, segment: int) -> Any:
         """A context in which random numbers are drawn for the whole batch; each rank keeps its own.
 
         Args:
