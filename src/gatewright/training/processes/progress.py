@@ -21,7 +21,6 @@ from gatewright.training.processes.chart import (
     loss_chart,
 )
 
-
 #: The styles of the losses on the part that is learned from, and on the validation part.
 TRAINING, VALIDATION = "cyan", "yellow"
 
