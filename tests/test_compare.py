@@ -41,6 +41,7 @@ from gatewright.training.optimizers import Adam, AdamW
 from gatewright.training.processes import pool
 from gatewright.training.processes.pool import perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
+from gatewright.training.run import Run
 from gatewright.training.train import compare
 from gatewright.training.window import WindowNetwork
 from in_process import perform_here, training_here
@@ -319,7 +320,7 @@ def test_an_error_in_a_process_arrives_as_itself() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
-def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_dies_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 
@@ -329,8 +330,11 @@ def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pool.subprocess, "Popen", remembered)
     long = replace(small_job("lstm"), recipe=replace(SMALL, epochs=1000))
-    with pytest.raises(TrainingError, match="trained lstm with seed 0 was ended by signal 9"):
-        perform_all([long], VOWEL_DATA, on_epoch=lambda job, epoch: started[0].kill())
+    run = Run(tmp_path, "train", None)
+    run.folder.mkdir()
+    message = r"trained lstm with seed 0 was ended by signal 9: .* Resume with: gatewright train"
+    with pytest.raises(TrainingError, match=message):
+        perform_all([long], VOWEL_DATA, on_epoch=lambda job, epoch: started[0].kill(), run=run)
 
 
 # A complete comparison.
@@ -477,8 +481,8 @@ def test_an_output_that_is_there_is_refused_before_training(
 @pytest.mark.slow(instead="test_files.py::test_ctrl_c_leaves_nothing")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
-    """No file, neither in the output directory nor among the temporary files."""
+def test_stopped_midway_it_leaves_only_its_checkpoints(tmp_path: Path, how: signal.Signals) -> None:
+    """No other file, neither in the output directory nor among the temporary files."""
     out = tmp_path / "out"
     arguments = ["compare", "vowels", "--out", str(out), "--epochs", "500", "--parameters", "1500"]
     arguments += ["--cells", "rnn", "--seeds", "1"]
@@ -505,7 +509,10 @@ def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -
     while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert children and not any(map(alive, children))
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [out]
+    assert [path.name for path in out.iterdir()] == ["unfinished"]
+    names = {path.suffix for path in (out / "unfinished").iterdir()}
+    assert {".json"} <= names <= {".json", ".safetensors"}
 
 
 def children_of(process: int) -> list[int]:

@@ -429,6 +429,31 @@ def test_what_ctrl_c_kept_is_replaced_by_the_whole_run(folder: Path, tmp_path: P
     assert files_of(out) == files_of(tmp_path / "whole") != kept
 
 
+@pytest.mark.parametrize("written", range(4))
+def test_a_model_that_was_half_written_is_none_and_is_written_again(
+    written: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out, names = folder / "classes.csv", tmp_path / "out", []
+
+    def write_file(path: Path, content: bytes, **options: Any) -> None:
+        if len(names) == written:
+            raise RuntimeError("the power is cut")
+        names.append(path.name)
+        files.write_file(path, content, **options)
+
+    options = {**SMALL, "epochs": 1, "seeds": 1}
+    with quick():
+        with monkeypatch.context() as patch:
+            patch.setattr(experiment, "write_file", write_file)
+            with pytest.raises(RuntimeError, match="the power is cut"):
+                train(data, out=out, **options)
+        with pytest.raises(ModelError, match="holds an unfinished training, and no model yet"):
+            gw.load(out)
+        train(out, resume=True, progress=False)
+    assert names == ["results.json", "README.md", "model.safetensors"][:written]
+    assert gw.load(out).network == "rnn" and not (out / "unfinished").exists()
+
+
 def test_other_data_settings_or_versions_are_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

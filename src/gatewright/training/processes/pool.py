@@ -91,11 +91,13 @@ def perform_all(
                 if index is None:
                     continue  # it had nothing left to do
                 if line is None:
+                    workers.current[rank] = None
                     raise TrainingError(_death_notice(jobs[index], workers.exit_code(rank), run))
                 job, message = jobs[index], json.loads(line)
                 if message["kind"] == "epoch":
                     on_epoch(job, Epoch(**message["epoch"]))
                 elif message["kind"] == "error":
+                    workers.current[rank] = None
                     raise TrainingError(message["message"])
                 elif message["kind"] == "done":
                     outcomes[index] = _outcome(job, message)
