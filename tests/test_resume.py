@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +101,22 @@ def test_a_training_that_is_killed_at_any_moment_goes_on_to_the_bit(
 ) -> None:
     monkeypatch.setattr(checkpoint, "SPACING", 0.0)
     generator = random.Random(0)
-    job, data = small_job(folder, "classes.csv", epochs=2)
-    assert perform_part(job, data, tmp_path / "whole")
-    expected = read_outcome(tmp_path / "whole", job)
     kills = 0
-    while kills < KILLS:
-        path = tmp_path / "job"
-        path.unlink(missing_ok=True)
-        while not killed_while_performing(job, data, path, generator.uniform(0.0, 0.4), every=3):
-            kills += 1
+    for name in cycle(KINDS):
+        if kills >= KILLS:
+            break
+        job, data = small_job(folder, name, epochs=2)
+        whole, path = tmp_path / f"{name}.whole", tmp_path / f"{name}.{kills}"
+        if not whole.exists():
+            assert perform_part(job, data, whole)
+        every = generator.choice([None, 1, 3, 10])
+        limit = 0.3  # seconds; longer after each kill, so that the slowest come to their end
+        while not killed_while_performing(
+            job, data, path, generator.uniform(0.0, limit), every=every
+        ):
+            kills, limit = kills + 1, 1.3 * limit
             assert not path.exists() or read_checkpoint(path)["job"] == job.key
-        assert measured_alike(read_outcome(path, job), expected)
+        assert measured_alike(read_outcome(path, job), read_outcome(whole, job))
 
 
 def test_patience_ends_a_training_that_was_ended_in_its_last_epoch(
@@ -485,6 +491,18 @@ def test_other_data_settings_or_versions_are_refused(
     with pytest.raises(ModelError, match="holds an unfinished training, and no model yet"):
         gw.load(out)
     assert {path.name: path.read_bytes() for path in (out / "unfinished").iterdir()} == before
+
+
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_run_that_kept_nothing_leaves_nothing(
+    was_there: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if was_there:
+        (tmp_path / "out").mkdir()
+    monkeypatch.setattr(experiment, "perform_all", ends_after(0))
+    with pytest.raises(KeyboardInterrupt):
+        train(folder / "classes.csv", out=tmp_path / "out", **SMALL)
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"] * was_there
 
 
 def test_data_in_memory_are_given_again(folder: Path, tmp_path: Path) -> None:

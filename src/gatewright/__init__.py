@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewright.cells import CELLS
 from gatewright.errors import (
+    AlreadyFinished,
     ArgumentError,
     BackendError,
     CellError,
@@ -37,6 +38,7 @@ from gatewright.errors import (
     GatewrightError,
     ModelError,
     SizeError,
+    Suspended,
 )
 from gatewright.language.cell import Cell
 from gatewright.language.functions import (
@@ -147,6 +149,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AlreadyFinished",
     "ArgumentError",
     "BackendError",
     "Cell",
@@ -161,6 +164,7 @@ __all__ = [
     "RNNCell",
     "Recurrent",
     "SizeError",
+    "Suspended",
     "check_cell",
     "compare",
     "convert",

@@ -294,6 +294,8 @@ def check_no_run(directory: str | os.PathLike[str]) -> Path:
 def open_run(target: Path, record: Record | None, now: Record, every: int | None) -> Iterator[Run]:
     """Begin a run in a vacant directory, or open one that was begun earlier; hold its lock.
 
+    A run that begins, and fails before anything is kept, leaves nothing.
+
     Args:
         record: That of the earlier run, or None to begin one.
         now: The record of what is to be done.
@@ -303,6 +305,7 @@ def open_run(target: Path, record: Record | None, now: Record, every: int | None
             or if nothing can be written there.
     """
     folder = target / UNFINISHED
+    was_there = target.exists()
     with ExitStack() as stack:
         try:
             if record is None:
@@ -316,7 +319,16 @@ def open_run(target: Path, record: Record | None, now: Record, every: int | None
                 sweep(target)
         except OSError as error:
             raise ArgumentError(f"cannot write in {folder}: {error.strerror or error}") from error
-        yield Run(target, now.command, lock, every)
+        run = Run(target, now.command, lock, every)
+        try:
+            yield run
+        except BaseException:
+            if record is None and not any(folder.glob("*.safetensors")):
+                run.finish()  # nothing was kept
+                if not was_there:
+                    with suppress(OSError):  # the user may have put something there
+                        target.rmdir()
+            raise
 
 
 def _lock(stack: ExitStack, target: Path) -> int | None:
