@@ -12,7 +12,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import metadata
 from itertools import cycle
@@ -69,6 +69,9 @@ SMALL: dict[str, Any] = {
     "budget": "quick",
     "progress": False,
 }
+
+#: Tries two designs first.
+CHOOSES = {**SMALL, "cell": "gru", "budget": "normal", "seeds": 1}
 
 
 @pytest.fixture(scope="module")
@@ -376,6 +379,41 @@ def test_a_run_goes_on_with_what_is_left_to_the_same_files(
         with pytest.raises(AlreadyFinished, match="is finished"):
             train(arguments[0], out=arguments[1], resume=True, **SMALL)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize(("stage", "is_model"), [(0, False), (1, False), (2, True)])
+def test_the_choice_of_a_design_and_the_advice_go_on_too(
+    stage: int, is_model: bool, folder: Path, tmp_path: Path, chosen: dict[str, Any]
+) -> None:
+    """Ended among the short trainings to choose by, the trainings, or those for advice."""
+    calls = 0
+
+    def performed(jobs: Sequence[TrainingJob], data: Any, **options: Any) -> list[Outcome]:
+        nonlocal calls
+        calls += 1
+        if calls > stage:
+            return ends_after(1)(jobs, data, **options)
+        return perform_here(jobs, data, **options)
+
+    out = tmp_path / "out"
+    with quick():
+        with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(experiment, "perform_all", performed)
+            train(folder / "tags.csv", out=out, **CHOOSES)
+        assert calls == stage + 1 and (out / "unfinished").exists()
+        assert (out / "config.json").exists() is is_model
+        train(out, resume=True, progress=False)
+    assert files_of(out) == chosen
+
+
+@pytest.fixture(scope="module")
+def chosen(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The files of a training that chose a design, and was not ended."""
+    out = tmp_path_factory.mktemp("chosen") / "out"
+    with quick():
+        trained = train(folder / "tags.csv", out=out, **CHOOSES)
+    assert "Chosen after 2 short trainings" in trained.notes[-1] and trained.advice
+    return files_of(out)
 
 
 def test_a_run_is_resumed_by_its_directory_only(
