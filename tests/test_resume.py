@@ -37,7 +37,7 @@ from gatewright.errors import (
     TrainingError,
 )
 from gatewright.layers.saving import sealed
-from gatewright.training import checkpoint, experiment, run
+from gatewright.training import checkpoint, experiment, record, run
 from gatewright.training.checkpoint import (
     JobKeeper,
     read_checkpoint,
@@ -46,7 +46,8 @@ from gatewright.training.checkpoint import (
 )
 from gatewright.training.job import Outcome, TrainingJob
 from gatewright.training.processes.pool import perform_all
-from gatewright.training.run import Run
+from gatewright.training.record import Decisions, RunRecord
+from gatewright.training.run import OpenRun
 from gatewright.training.session import Session, seconds_of
 from gatewright.training.train import compare, train
 from in_process import perform_here, training_here, without_baselines
@@ -451,7 +452,7 @@ def test_the_settings_that_mean_nothing_are_those_of_the_functions() -> None:
             defaults["cells"] = [defaults.pop("cell")]
         outside = {"out", "resume", "checkpoint_every", "time_limit", "log", "progress", "say"}
         expected = {k: v for k, v in defaults.items() if k not in outside and v is not None}
-        assert {k: v for k, v in run.DEFAULTS[name].items() if v is not None} == expected
+        assert {k: v for k, v in record.DEFAULTS[name].items() if v is not None} == expected
 
 
 def test_what_ctrl_c_kept_is_replaced_by_the_whole_run(folder: Path, tmp_path: Path) -> None:
@@ -463,14 +464,14 @@ def test_what_ctrl_c_kept_is_replaced_by_the_whole_run(folder: Path, tmp_path: P
     with quick(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "perform_all", cut_short)
         train(data, out=out, say=lines.append, **SMALL)
-    kept = files_of(out)
+    first = files_of(out)
     assert gw.load(out).network == "rnn" and lines[-1].endswith(f"gatewright train --resume {out}")
     with quick():
         with pytest.raises(ArgumentError, match=r"holds an unfinished training. Resume with"):
             train(data, out=out, **SMALL)
         train(data, out=out, resume=True, **SMALL)
         train(data, out=tmp_path / "whole", **SMALL)
-    assert files_of(out) == files_of(tmp_path / "whole") != kept
+    assert files_of(out) == files_of(tmp_path / "whole") != first
 
 
 @pytest.mark.parametrize("written", range(4))
@@ -523,7 +524,7 @@ def test_other_data_settings_or_versions_are_refused(
         for message, call in cases:
             with pytest.raises(ArgumentError, match=message):
                 call()
-        monkeypatch.setattr(run, "versions", lambda: {"gatewright": "9.9", "torch": "2.6"})
+        monkeypatch.setattr(record, "versions", lambda: {"gatewright": "9.9", "torch": "2.6"})
         with pytest.raises(ArgumentError, match=r"gatewright .*, and this is 9.9.*torch .* 2\.6"):
             again()
     with pytest.raises(ModelError, match="holds an unfinished training, and no model yet"):
@@ -574,12 +575,12 @@ def test_a_first_run_may_ask_to_resume(folder: Path, tmp_path: Path) -> None:
 def test_a_damaged_record_is_refused(
     change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path
 ) -> None:
-    decisions = run.Decisions(1, 1, 1.0, [2], [], {}, None, [], [])
-    record = run.Record("train", "vowels", {"cells": ["rnn"]}, "0", "0", decisions)
+    decisions = Decisions(1, 1, 1.0, [2], [], {}, None, [], [])
+    stored = RunRecord("train", "vowels", {"cells": ["rnn"]}, "0", "0", decisions)
     file = tmp_path / "unfinished" / "run.json"
     file.parent.mkdir()
-    file.write_bytes(record.to_bytes())
-    assert run.Record.read(file) == record
+    file.write_bytes(stored.to_bytes())
+    assert RunRecord.read(file) == stored
     file.write_text(json.dumps(change(json.loads(file.read_text()))))
     with pytest.raises(ModelError, match=message):
         train(tmp_path, resume=True)
@@ -632,7 +633,7 @@ def test_jobs_that_are_done_start_no_process(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, data = small_job(folder, "classes.csv")
-    directory = Run(tmp_path, "train", None)
+    directory = OpenRun(tmp_path, "train", None)
     directory.folder.mkdir()
     perform_part(job, data, directory.file_of(job))
     monkeypatch.delattr("gatewright.training.processes.pool.subprocess.Popen")
