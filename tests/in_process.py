@@ -17,7 +17,7 @@ from gatewright.training import plan as plan_module
 from gatewright.training.checkpoint import JobKeeper, read_outcome
 from gatewright.training.history import Epoch, History
 from gatewright.training.job import Outcome, TrainingJob, perform
-from gatewright.training.run import Run
+from gatewright.training.run import OpenRun
 
 
 def perform_here(
@@ -28,7 +28,7 @@ def perform_here(
     on_end: Callable[[TrainingJob, History], None] = lambda job, history: None,
     keep: bool = False,
     processes: int | None = None,
-    run: Run | None = None,
+    run: OpenRun | None = None,
     deadline: float | None = None,
 ) -> list[Outcome]:
     """Do what `pool.perform_all` does, one job after the other in this process."""

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewright.cells import CELLS
 from gatewright.errors import (
+    AlreadyFinished,
     ArgumentError,
     BackendError,
     CellError,
@@ -38,6 +39,7 @@ from gatewright.errors import (
     GatewrightError,
     ModelError,
     SizeError,
+    Suspended,
 )
 from gatewright.language.cell import Cell
 from gatewright.language.functions import (
@@ -150,6 +152,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AlreadyFinished",
     "ArgumentError",
     "BackendError",
     "Cell",
@@ -164,6 +167,7 @@ __all__ = [
     "RNNCell",
     "Recurrent",
     "SizeError",
+    "Suspended",
     "check_cell",
     "compare",
     "convert",

@@ -68,7 +68,8 @@ def _terminate(*_: Any) -> None:
 
 def _print(line: str, command: str = "", directory: Path | None = None) -> None:
     """Print on the error stream, with the way to resume if there is something to resume."""
-    from gatewright.training.run import how_to_resume, is_begun
+    from gatewright.training.record import how_to_resume
+    from gatewright.training.run import is_begun
 
     hint = how_to_resume(directory, command) if directory and is_begun(directory) else ""
     text = ". ".join(filter(None, [line, hint]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gatewright.errors import ArgumentError, Suspended
 from gatewright.training.history import BY_HAND, Epoch, History
 from gatewright.training.job import TrainingJob
-from gatewright.training.run import Run
+from gatewright.training.run import OpenRun
 
 #: Called with the words for the trainings, a training, and an epoch that it completed.
 Log = Callable[[str, TrainingJob, Epoch], None]
@@ -22,7 +22,7 @@ class Session:
     """Everything about the performance of a plan that does not change its result."""
 
     progress: bool = True  # whether progress bars are shown on the error stream
-    run: Run | None = None  # None writes nothing
+    run: OpenRun | None = None  # None writes nothing
     logs: Sequence[Log] = field(default_factory=tuple)
     deadline: float | None = None  # of `time.monotonic`, at which the run is suspended
     interrupted: bool = False  # whether Ctrl-C left out something that a resumed run will do

@@ -19,14 +19,9 @@ from gatewright.training.logs import LOGS, check_kinds, open_logs
 from gatewright.training.memory_check import memory_remarks
 from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan, check_counts, make_plan
+from gatewright.training.record import RunRecord, resumed_arguments
 from gatewright.training.results import Comparison
-from gatewright.training.run import (
-    Record,
-    check_no_run,
-    open_run,
-    read_record,
-    resumed_arguments,
-)
+from gatewright.training.run import check_no_run, open_run, read_record
 from gatewright.training.session import Session, seconds_of
 
 #: The settings of a training that are no options of reading, but for its cell.
@@ -298,7 +293,7 @@ def _perform(
     with ExitStack() as stack:
         run = None
         if target is not None:
-            now = Record.of(command, data, settings, plan)
+            now = RunRecord.of(command, data, settings, plan)
             run = stack.enter_context(open_run(target, record, now, around.checkpoint_every))
             if record is not None:
                 around.say(f"resuming the run in {target}")

@@ -26,7 +26,7 @@ from gatewright.training.history import Epoch, History
 from gatewright.training.job import Outcome, TrainingJob
 from gatewright.training.processes.wire import send_data
 from gatewright.training.processes.worker import STOP
-from gatewright.training.run import Run
+from gatewright.training.run import OpenRun
 
 #: More processes than this only fill the memory: each has loaded torch.
 MAX_PROCESSES = 8
@@ -40,7 +40,7 @@ def perform_all(
     on_epoch: Callable[[TrainingJob, Epoch], None] = lambda job, epoch: None,
     on_end: Callable[[TrainingJob, History], None] = lambda job, history: None,
     keep: bool = False,
-    run: Run | None = None,
+    run: OpenRun | None = None,
     deadline: float | None = None,
 ) -> list[Outcome]:
     """Perform each job on `data`, a training part; the outcomes in the order of the jobs.
@@ -91,11 +91,13 @@ def perform_all(
                 if index is None:
                     continue  # it had nothing left to do
                 if line is None:
+                    workers.current[rank] = None
                     raise TrainingError(_death_notice(jobs[index], workers.exit_code(rank), run))
                 job, message = jobs[index], json.loads(line)
                 if message["kind"] == "epoch":
                     on_epoch(job, Epoch(**message["epoch"]))
                 elif message["kind"] == "error":
+                    workers.current[rank] = None
                     raise TrainingError(message["message"])
                 elif message["kind"] == "done":
                     outcomes[index] = _outcome(job, message)
@@ -123,7 +125,7 @@ def _outcome(job: TrainingJob, message: dict[str, Any]) -> Outcome:
 class _Workers:
     """The processes, the index of the job that each has now, and the messages of all."""
 
-    def __init__(self, run: Run | None) -> None:
+    def __init__(self, run: OpenRun | None) -> None:
         self.run = run
         self.processes: list[subprocess.Popen[bytes]] = []
         self.current: list[int | None] = []  # None: no job is left for it
@@ -243,7 +245,7 @@ class _Workers:
 
 
 @contextmanager
-def _start_workers(count: int, run: Run | None) -> Iterator[_Workers]:
+def _start_workers(count: int, run: OpenRun | None) -> Iterator[_Workers]:
     """Start `count` processes, and end them however the block ends."""
     workers = _Workers(run)
     try:
@@ -262,7 +264,7 @@ def _input_of(worker: subprocess.Popen[bytes]) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, worker.stdin)
 
 
-def _death_notice(job: TrainingJob, code: int, run: Run | None) -> str:
+def _death_notice(job: TrainingJob, code: int, run: OpenRun | None) -> str:
     end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
     hint = "the machine may have run out of memory" if code == -9 else "its message is above"
     notice = f"the process that trained {job.network} with seed {job.seed} {end}: {hint}"
