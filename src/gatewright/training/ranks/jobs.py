@@ -27,7 +27,7 @@ from gatewright.training.job import Outcome, TrainingJob, perform
 from gatewright.training.loop import Keeper, LoopState
 from gatewright.training.processes.wire import receive_data, send_data
 from gatewright.training.ranks.team import Team, lost
-from gatewright.training.run import Run
+from gatewright.training.run import OpenRun
 
 #: Time after which a rank gives up waiting for others: at the start and in a step, and between two
 #: jobs, where rank 0 may fit slow baselines. The end of a rank is noticed at once, since its
@@ -127,7 +127,7 @@ def perform_together(
     on_epoch: Callable[[TrainingJob, Epoch], None],
     on_end: Callable[[TrainingJob, History], None],
     keep: bool,
-    run: Run | None,
+    run: OpenRun | None,
     deadline: float | None,
 ) -> list[Outcome]:
     """Do what `pool.perform_all` does, one job after the other, each by all ranks."""

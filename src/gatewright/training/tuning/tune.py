@@ -17,7 +17,7 @@ from gatewright.training.config import with_config
 from gatewright.training.estimate import estimate_time, in_words
 from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan, check_counts, make_plan
-from gatewright.training.run import digest_of
+from gatewright.training.record import digest_of
 from gatewright.training.session import seconds_of
 from gatewright.training.source import Source, open_source
 from gatewright.training.tuning.progress import search_bar
