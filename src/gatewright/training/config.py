@@ -20,7 +20,6 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -30,7 +29,7 @@ from gatewright.errors import ArgumentError, ModelError
 from gatewright.files import regular_file, user_path
 from gatewright.names import did_you_mean
 from gatewright.schema import stored_hints, typed, typed_fields
-from gatewright.training.recipe import Recipe
+from gatewright.training.recipe import Recipe, check_limits
 
 #: The largest file that is read, in bytes.
 MAX_BYTES = 2**20
@@ -138,7 +137,7 @@ def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:
             if isinstance(recipe, dict):
                 _refuse_unknown(recipe, RECIPE_KEYS, place)
             arguments["recipe"] = typed_fields(recipe, RECIPE_KEYS, place, optional=RECIPE_KEYS)
-            replace(Recipe(), **arguments["recipe"])  # refuses values outside their limits
+            check_limits(arguments["recipe"])
     except ModelError as error:
         raise ArgumentError(str(error)) from None
     return arguments

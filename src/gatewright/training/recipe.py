@@ -36,6 +36,19 @@ LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 
 
+def check_limits(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a recipe that are outside of their limits.
+
+    Raises:
+        ArgumentError: naming the first.
+    """
+    for name, value in settings.items():
+        low, high = LIMITS.get(name, (-math.inf, math.inf))
+        if value is not None and not low <= value <= high:
+            limits = f"a number from {low:g}" + ("" if high == math.inf else f" to {high:g}")
+            raise ArgumentError(f"{name} is {value!r}; expected {limits}")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """The settings that all networks of one comparison share."""
@@ -60,13 +73,6 @@ class Recipe:
     least_steps: int = 0  # lower limit of the batches of all epochs: few data get more epochs
     memory: int | None = None  # steps that a network starts for, by `gw.init.horizon_`
     seconds: float | None = None  # time limit; training ends with its best weights so far
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in LIMITS.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                limits = f"a number from {low:g}" + ("" if high == math.inf else f" to {high:g}")
-                raise ArgumentError(f"{name} is {value!r}; expected {limits}")
 
     def steps_per_epoch(self, batches: Batches) -> int:
         """Batches of an epoch on these data."""
