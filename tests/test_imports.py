@@ -41,6 +41,7 @@ LEVELS = {
     "layers": 6,
     "designs": 7,
     "probes": 7,
+    "rl": 7,
     "training": 8,
     "estimators": 9,
     "memory": 9,

@@ -110,7 +110,8 @@ def events(*shape: int) -> Any:
 def fresh_kernels(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """Build kernels as for a processor that differs in some respects."""
     numbers = build.numbers
-    monkeypatch.setattr(build, "numbers", lambda bits: replace(numbers(bits), **changes))
+    changed = lambda bits, **how: replace(numbers(bits, **how), **changes)  # noqa: E731
+    monkeypatch.setattr(build, "numbers", changed)
     stepping.step_kernel.cache_clear()
 
 
@@ -460,8 +461,7 @@ def test_a_nan_does_not_hide_a_state_beyond_its_bounds():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "bfloat16"}, 'precision is "bfloat16", which steppers do not have yet'),
-        ({"precision": "int4"}, "precision is 'int4'; .*expected float32, float64, int8"),
+        ({"precision": "int4"}, "precision is 'int4'; .*expected float32, float64, bfloat16, int8"),
         ({"precision": "int8", "dtype": torch.float64}, "leave dtype out"),
         ({"precision": "float32", "dtype": torch.float64}, "leave dtype out"),
     ],
@@ -583,5 +583,5 @@ def test_kernels_use_the_products_of_the_processor(
     monkeypatch.setattr(cache, "read", lambda entry: None)
     for module in (build, digest):
         monkeypatch.setattr(module, "target", lambda: goal)
-    stepping.StepKernel(CELLS["elman_rnn"]().graph, 32, int8=True)
+    stepping.StepKernel(CELLS["elman_rnn"]().graph, 32, "int8")
     assert re.search(instruction, texts[0])

@@ -77,7 +77,7 @@ def assembled(goal: Target, cell: gw.Cell, bits: int, monkeypatch: Any) -> tuple
     monkeypatch.setattr(build, "Library", Collected)
     for module in (build, digest):
         monkeypatch.setattr(module, "target", lambda: goal)
-    library.Kernels(cell.graph, ((), (), True), bits).function("loop_training")
+    library.Kernels(cell.graph, ((), (), True), build.numbers(bits)).function("loop_training")
     return texts[0], codes[0]
 
 

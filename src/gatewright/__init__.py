@@ -15,6 +15,7 @@
     gw.tune                           search for the settings of a training
     gw.read                           read data of many formats
     gw.serve                          a model as a server
+    gw.rl                             policies for reinforcement learning
     gw.export                         a layer or a model as C, JavaScript or NumPy
     gw.convert                        layers of torch, ONNX or Keras as ours
     gw.save, gw.load                  a model directory, without pickle
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     import gatewright.layers.init as init
     import gatewright.memory as memory
     import gatewright.probes as probes
+    import gatewright.rl as rl
     import gatewright.serve as serve
     from gatewright.data.reading import read
     from gatewright.deploy.convert import convert
@@ -123,13 +125,14 @@ _LATER = {
     "init": "layers.init",
     "memory": "memory",
     "probes": "probes",
+    "rl": "rl",
     "load": "layers.saving",
     "save": "layers.saving",
     "serve": "serve",
 }
 
 #: The names among them that are modules.
-_MODULES = {"init", "memory", "probes", "serve"}
+_MODULES = {"init", "memory", "probes", "rl", "serve"}
 
 __version__ = version("gatewright")
 
@@ -200,6 +203,7 @@ __all__ = [
     "probes",
     "read",
     "relu",
+    "rl",
     "rms_norm",
     "save",
     "serve",

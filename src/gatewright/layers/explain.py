@@ -93,10 +93,12 @@ def measured(
     from gatewright.backends.llvm.roof import roof, speed
 
     like = next(iter(runs[0].states.values()))
-    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+    is_low = torch.is_autocast_enabled(like.device.type)
+    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64) or is_low:
         raise BackendError(
             "measure=True: the roof is measured for float32 and float64 on the CPU, and the "
-            f"tensors are {like.dtype} on {like.device}; leave measure out"
+            f"tensors are {like.dtype} on {like.device}{' under autocast' if is_low else ''}; "
+            "leave measure out"
         )
     packed = isinstance(input, PackedSequence)
     event = (input.data if isinstance(input, PackedSequence) else input).detach().clone()

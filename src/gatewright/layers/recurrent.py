@@ -215,9 +215,9 @@ class Recurrent(CellStack):
         Args:
             batch_size: Rows of each step.
             dtype: float32 or float64; by default that of the weights.
-            precision: "float32", "float64", or "int8": matrices and the rows that they multiply in
-                int8, everything else in float32 (docs/int8.md). By default that of the dtype, or of
-                a layer whose backend is "int8".
+            precision: "float32", "float64"; or "bfloat16", "int8": matrices and the rows that they
+                multiply in it, everything else in float32 (docs/bfloat16.md, docs/int8.md). By
+                default that of the dtype, or of a layer whose backend is "int8".
 
         Raises:
             ArgumentError: if the layer is bidirectional, or the precision or dtype is another.

@@ -170,7 +170,8 @@ class LoopState:
         self.best_weights = copy.deepcopy(dict(state["best_model"]))
         self.batches, self.loss_sum = state["batches"], state["loss_sum"]
         self.items = state["items"]
-        self._carry(_as_state(state["carried"]))
+        device = next(self.model.parameters()).device
+        self._carry(_as_state(state["carried"], device))
         self._start_clocks(self.history.seconds, state["wall_seconds"])
 
     def _carry(self, whole: Any) -> None:
@@ -451,11 +452,11 @@ def _detached(state: Any) -> Any:
     return None if state is None else state.detach()
 
 
-def _as_state(stored: Any) -> Any:
-    """A network's state as the layers take it: tuples in the place of lists."""
+def _as_state(stored: Any, device: torch.device) -> Any:
+    """A network's state as the layers take it: on their device, tuples in the place of lists."""
     if isinstance(stored, list | tuple):
-        return tuple(_as_state(tensor) for tensor in stored)
-    return stored
+        return tuple(_as_state(tensor, device) for tensor in stored)
+    return None if stored is None else stored.to(device)
 
 
 def _check_finite(loss: float, state: LoopState, place: str) -> None:
