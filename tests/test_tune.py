@@ -226,4 +226,7 @@ def test_the_command(tmp_path: Path, played: list[Any], monkeypatch: pytest.Monk
     assert f"gatewright train vowels --config {tmp_path}/a/best.json" in result.output
     result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "b"), "--json"])
     values = json.loads(result.stdout)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "c")])
+    assert "not for torchrun" in str(result.exception)
     assert len(values["trials"]) == 2 and values["config"]["cell"] == "gru"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from gatewright.cli import options
 from gatewright.cli.app import app
 from gatewright.cli.options import new_run, reads_data
 from gatewright.cli.wording import on_screen
+from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
 from gatewright.names import comma_separated
 
@@ -58,6 +60,8 @@ def tune(
 
     Ctrl-C keeps the study. Needs the extra tune: pip install 'gatewright[tune]'.
     """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ArgumentError("tune is not for torchrun; several processes search with --workers")
     from gatewright.training.tuning.study import BEST
     from gatewright.training.tuning.tune import tune as run
 
