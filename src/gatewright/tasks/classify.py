@@ -114,6 +114,9 @@ class Classify(Labelled):
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         return self.learning_loss(outputs, batch, model)
 
+    def mass(self, batch: Batch) -> float:
+        return self.mass_of(batch.target, batch.weights)
+
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
     ) -> Tensor:

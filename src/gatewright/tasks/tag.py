@@ -118,6 +118,10 @@ class Tag(Labelled):
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         return self.learning_loss(outputs, batch, model)
 
+    def mass(self, batch: Batch) -> float:
+        assert batch.lengths is not None
+        return self.mass_of(batch.target[valid_steps(len(batch.target), batch.lengths)])
+
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
     ) -> Tensor:

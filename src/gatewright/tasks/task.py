@@ -202,6 +202,10 @@ class Task:
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
 
+    def mass(self, batch: Batch) -> float:
+        """Return what the mean loss of a batch divides by: its rows, or a sum of weights."""
+        return float(batch.x.shape[1])
+
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
     ) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from gatewright.errors import ArgumentError
 from gatewright.training.optimizers import AdamW
 from gatewright.training.plan import ExperimentPlan
-from gatewright.training.processes.pool import MAX_PROCESSES, usable_cores
+from gatewright.training.processes.cores import MAX_PROCESSES, usable_cores
 
 #: Steps that are timed for each network, after a first one that compiles its kernels.
 TIMED_STEPS = 3

@@ -141,12 +141,14 @@ def make_plan(
     chunk: int | None = None,
     device: str = "auto",
     precision: str = "float32",
+    recipe: Mapping[str, Any] | None = None,
     say: Callable[[str], None],
     reading: Mapping[str, Any],
 ) -> ExperimentPlan:
     """Check the arguments of `compare` and `train`, read the data and size the networks.
 
-    Without cells, the networks are all that the task can be compared by.
+    Without cells, the networks are all that the task can be compared by. `recipe` has fields of a
+    recipe that replace the task's own.
     """
     networks = find_networks(list(NETWORKS) if cells is None else cells)
     effort = find_effort(budget)
@@ -165,7 +167,7 @@ def make_plan(
             f"memory is {memory}, and the network window has none to start: leave it out, or take "
             "a recurrent cell"
         )
-    source = open_source(data, **reading)
+    source = data if isinstance(data, Source) else open_source(data, **reading)
     for line in source.notes:
         say(line)
     if cells is None and source.task.closed_form:
@@ -179,7 +181,7 @@ def make_plan(
         )
 
     def variants_of(source: Source) -> list[Variant]:
-        recipes = _recipes(source, design, effort, networks, streaming=streaming)
+        recipes = _recipes(source, design, effort, networks, recipe or {}, streaming=streaming)
         return [
             _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
             for task in source.task.variants()
@@ -252,10 +254,11 @@ def _recipes(
     design: Design | str | None,
     effort: Effort,
     networks: Mapping[str, Network],
+    changes: Mapping[str, Any],
     *,
     streaming: bool,
 ) -> list[Recipe]:
-    """The recipes to try, the simplest first, fitted to the amount of data.
+    """The recipes to try, the simplest first, fitted to the amount of data, with the changes.
 
     They are those of the data set or of its task; a design that is asked for is the only one. A
     comparison of networks is about what they learn: it tries only designs that are trained.
@@ -267,7 +270,7 @@ def _recipes(
     # the recipe that was chosen for it.
     is_bundled = source.name in BUNDLED and source.training.licence
     name = source.name if is_bundled and source.name in RECIPES else source.task.kind
-    recipes = [replace(RECIPES[name], **changes) for changes in TRIED.get(name, [{}])]
+    recipes = [replace(RECIPES[name], **variant) for variant in TRIED.get(name, [{}])]
     if design is not None:
         asked = find_design(design)
         same = [recipe for recipe in recipes if recipe.design == asked]
@@ -286,14 +289,16 @@ def _recipes(
     if streaming:
         step_by_step = [r for r in recipes if not r.design.needs_whole_sequence]
         recipes = step_by_step or [RECIPES[name]]
-    training, validation = source.task.parts(source.training, recipes[0].validation, 0)
+    share = changes.get("validation", recipes[0].validation)
+    training, validation = source.task.parts(source.training, share, 0)
     source.task.batches(validation)  # refuses data too few for a validation part
     batches = source.task.batches(training)
     untrained = [recipe for recipe in recipes if not recipe.design.trained]
     # Few sequences say little in short trainings, and networks that need none do better.
     if untrained and effort.pilot < 1.0 and len(source.training) < FEW_SEQUENCES:
         recipes = untrained
-    return [recipe.fitted(batches) for recipe in recipes[: None if effort.designs else 1]]
+    tried = recipes[: None if effort.designs else 1]
+    return [replace(recipe.fitted(batches), **changes) for recipe in tried]
 
 
 def _variant(

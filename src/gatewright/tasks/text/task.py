@@ -209,6 +209,9 @@ class NextSymbol(Task):
             outputs.flatten(0, 1), batch.target.flatten(), ignore_index=-1
         )
 
+    def mass(self, batch: Batch) -> float:
+        return float((batch.target >= 0).sum())
+
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         bits, truth = [], []
         for outputs, batch in pairs:
