@@ -12,6 +12,7 @@
     gw.probes                         how far back a network remembers, and by which path
     gw.memory                         memory tasks, and the longest lag that a network learns
     gw.train, gw.compare, gw.predict  make a model of a file, and use it
+    gw.distil                         one network that answers like a mean of several
     gw.read                           read data of many formats
     gw.serve                          a model as a server
     gw.export                         a layer or a model as C, JavaScript or NumPy
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from gatewright.layers.saving import load, save
     from gatewright.layers.torch_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
     from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
+    from gatewright.training.distil import distil
     from gatewright.training.predict import predict
     from gatewright.training.train import compare, train
 
@@ -109,6 +111,7 @@ _LATER = {
     "check_cell": "layers.check",
     "compare": "training.train",
     "convert": "deploy.convert",
+    "distil": "training.distil",
     "export": "deploy.export",
     "onnx_translations": "deploy.onnx_table",
     "input_arrays": "deploy.whole",
@@ -166,6 +169,7 @@ __all__ = [
     "convert",
     "cos",
     "diagonal",
+    "distil",
     "elu",
     "erf",
     "exp",

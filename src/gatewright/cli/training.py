@@ -39,6 +39,10 @@ def train(
     segment: options.Segment = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
+    distil: Annotated[
+        bool,
+        typer.Option("--distil", help="Keep one network that the mean of all seeds has taught."),
+    ] = False,
     page: Annotated[
         bool,
         typer.Option("--page", help="Write look.html too, which runs the model in the browser."),
@@ -66,6 +70,7 @@ def train(
         streaming=streaming,
         hidden_size=hidden,
         memory=memory,
+        distil=distil,
         progress=progress and not as_json,
         say=_report,
         **reading,

@@ -93,6 +93,7 @@ def fit(
     *,
     seed: int,
     whole: Any | None = None,
+    teacher: Model | None = None,
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, History]:
@@ -102,13 +103,14 @@ def fit(
 
     Args:
         whole: Both parts together, for a design that chooses nothing on the second.
+        teacher: A trained model to learn from too; see `distil`.
     """
     training, validation = parts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build(training)
         steps = recipe.steps_per_epoch(model.task.batches(training))
-        state = LoopState(model, recipe, steps, seed=seed)
+        state = LoopState(model, recipe, steps, seed=seed, teacher=teacher)
         if is_untrained(model):
             history = run_closed_form(state, training, validation, whole)
             on_epoch(state)

@@ -42,10 +42,20 @@ class LoopState:
         recipe: Settings of the training.
         steps_per_epoch: Batches of each epoch; the schedule of the learning rate depends on it.
         seed: Of the order of the batches and of the noise, the same for every network.
+        teacher: A trained model whose outputs count half in the loss; see `distil`.
     """
 
-    def __init__(self, model: Model, recipe: Recipe, steps_per_epoch: int, *, seed: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        recipe: Recipe,
+        steps_per_epoch: int,
+        *,
+        seed: int,
+        teacher: Model | None = None,
+    ) -> None:
         self.model = model
+        self.teacher = teacher
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -220,6 +230,10 @@ def _train_step(state: LoopState, batch: Batch, carried: Any, place: str) -> tup
     with saved_memory() if is_first else nullcontext(SavedMemory()) as memory:
         outputs, carried = model.read(z, batch, carried)
         loss = model.task.learning_loss(outputs, batch, model, recipe.smoothing)
+    if state.teacher is not None:
+        with torch.no_grad():
+            taught, _ = state.teacher(batch)
+        loss = 0.5 * (loss + model.task.taught_loss(outputs, taught, batch, model))
     _check_finite(loss.item(), state, place)
     state.optimizer.zero_grad()
     loss.backward()

@@ -56,6 +56,7 @@ class ExperimentPlan:
     effort: Effort
     reading: Mapping[str, Any]  # arguments that read new data in the same way
     notes: tuple[str, ...]  # on the data and the training, for the card and the report
+    distil: bool = False  # whether the mean of the seeds teaches the one network that is kept
     short_losses: tuple[float, ...] = ()  # of the chosen variant's short trainings, by seed
     remarks: tuple[str, ...] = ()  # on what is missing from the table
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds of a training, by network
@@ -168,11 +169,18 @@ def make_plan(
             f"the network untrained cannot do the task {source.task.kind}: only a class for a "
             "whole sequence can be learned in closed form; leave it out"
         )
-    recipes = _recipes(source, design, effort, networks, streaming=streaming)
-    if not any(recipe.design.trained for recipe in recipes):
-        effort = replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))
+    recipes = recipes_to_try(
+        source.task,
+        source.training,
+        recipe_name(source),
+        networks,
+        effort,
+        design=design,
+        streaming=streaming,
+    )
+    effort = effort_on(recipes, effort)
     variants = [
-        _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
+        make_variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
         for task in source.task.variants()
         for recipe in recipes
     ]
@@ -211,34 +219,56 @@ def check_counts(**counts: int | None) -> None:
             raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
 
 
-def _recipes(
-    source: Source,
-    design: Design | str | None,
-    effort: Effort,
+def recipe_name(source: Source) -> str:
+    """The entry of `RECIPES` for these data: that of the data set, or of its task."""
+    # A user's own file may be called vowels.csv; only the bundled set, which has a licence, gets
+    # the recipe that was chosen for it.
+    is_bundled = source.name in BUNDLED and source.training.licence
+    return source.name if is_bundled and source.name in RECIPES else source.task.kind
+
+
+def effort_on(recipes: Sequence[Recipe], effort: Effort) -> Effort:
+    """The effort with more folds where no recipe to try needs training."""
+    if any(recipe.design.trained for recipe in recipes):
+        return effort
+    return replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))
+
+
+def recipes_to_try(
+    task: Task,
+    training: Any,
+    name: str,
     networks: Mapping[str, Network],
+    effort: Effort,
     *,
-    streaming: bool,
+    design: Design | str | None = None,
+    streaming: bool = False,
 ) -> list[Recipe]:
     """The recipes to try, the simplest first, fitted to the amount of data.
 
-    They are those of the data set or of its task; a design that is asked for is the only one. A
-    comparison of networks is about what they learn: it tries only designs that are trained.
+    A design that is asked for is the only one. A comparison of networks is about what they learn:
+    it tries only designs that are trained.
+
+    Args:
+        task: The task of the training data.
+        training: All data for learning and for choices.
+        name: The entry of `RECIPES`, and of `TRIED` if it has one.
+        networks: The networks by name.
+        effort: What the budget pays for.
+        design: The only design to try, or its name.
+        streaming: Whether a network has to answer step by step.
 
     Raises:
         ArgumentError: if a network of this design cannot do the task.
     """
-    # A user's own file may be called vowels.csv; only the bundled set, which has a licence, gets
-    # the recipe that was chosen for it.
-    is_bundled = source.name in BUNDLED and source.training.licence
-    name = source.name if is_bundled and source.name in RECIPES else source.task.kind
     recipes = [replace(RECIPES[name], **changes) for changes in TRIED.get(name, [{}])]
     if design is not None:
         asked = find_design(design)
         same = [recipe for recipe in recipes if recipe.design == asked]
         recipes = same or [replace(RECIPES[name], design=asked)]
-        problem = source.task.design_problem(recipes[0].design)
+        problem = task.design_problem(recipes[0].design)
         if problem is not None:
-            raise ArgumentError(f"design does not fit the task {source.task.kind}: {problem}")
+            raise ArgumentError(f"design does not fit the task {task.kind}: {problem}")
         if streaming and asked.needs_whole_sequence:
             raise ArgumentError(
                 f"streaming is asked for, and the design is {asked.words()}, which cannot read a "
@@ -249,17 +279,17 @@ def _recipes(
     if streaming:
         step_by_step = [r for r in recipes if not r.design.needs_whole_sequence]
         recipes = step_by_step or [RECIPES[name]]
-    training, validation = source.task.parts(source.training, recipes[0].validation, 0)
-    source.task.batches(validation)  # refuses data too few for a validation part
-    batches = source.task.batches(training)
+    learned, validation = task.parts(training, recipes[0].validation, 0)
+    task.batches(validation)  # refuses data too few for a validation part
+    batches = task.batches(learned)
     untrained = [recipe for recipe in recipes if not recipe.design.trained]
     # Few sequences say little in short trainings, and networks that need none do better.
-    if untrained and effort.pilot < 1.0 and len(source.training) < FEW_SEQUENCES:
+    if untrained and effort.pilot < 1.0 and len(training) < FEW_SEQUENCES:
         recipes = untrained
     return [recipe.fitted(batches) for recipe in recipes[: None if effort.designs else 1]]
 
 
-def _variant(
+def make_variant(
     task: Task,
     recipe: Recipe,
     networks: Mapping[str, Network],

@@ -11,6 +11,7 @@ from typing import Any
 from gatewright.designs.design import Design
 from gatewright.files import check_vacant
 from gatewright.language.cell import Cell
+from gatewright.training.distil import check_distillable
 from gatewright.training.estimate import estimate_time, fit_into, within_budget
 from gatewright.training.experiment import run_experiment
 from gatewright.training.memory_check import memory_remarks
@@ -31,6 +32,7 @@ def train(
     streaming: bool = False,
     hidden_size: int | None = None,
     memory: int | None = None,
+    distil: bool = False,
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
@@ -60,6 +62,8 @@ def train(
         hidden_size: Units of the network; by default from the recipe's number of parameters.
         memory: Steps that the network starts with as its memory, by `gw.init.horizon_`; by
             default its cell's own start. A warning goes to `say` where the data need more.
+        distil: Whether the mean of the seeds teaches one network, which is the model then: smaller
+            and faster, and mostly a little less accurate.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
         **reading: How to read the data and for which task: see `gatewright.data.read`. For a
@@ -73,6 +77,8 @@ def train(
     def prepare(plan: ExperimentPlan) -> ExperimentPlan:
         plan, estimate = within_budget(plan, fixed_seeds=seeds is not None)
         say(f"time: {estimate.sentence()}")
+        if distil:
+            plan = check_distillable(plan)
         remarks = memory_remarks(plan)
         for line in remarks:
             say(line)

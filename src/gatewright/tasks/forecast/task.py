@@ -227,6 +227,15 @@ class Forecast(ForecastSpec, Task):
             weights = weights * model.scale[self.places.targets]
         return pinball(outputs, target, weights)
 
+    def taught_loss(self, outputs: Tensor, taught: Tensor, batch: Batch, model: Any) -> Tensor:
+        """Return the mean distance of the quantiles from those of a model that teaches."""
+        distance = (outputs - taught).abs()
+        if batch.weights is None:
+            return distance.mean()
+        weights = batch.weights * model.scale[self.places.targets]
+        mean: Tensor = (distance * weights[:, None, :, None]).mean()
+        return mean
+
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         return self.bounded(self._unbounded(pairs, model))
 
