@@ -16,6 +16,7 @@ from gatewright.estimators.network import NetworkEstimator
 from gatewright.estimators.sequences import as_numbers, read_sequences
 from gatewright.language.cell import Cell
 from gatewright.tasks.classify import Classify, Weighted
+from gatewright.training.networks import DEFAULT_CELL
 
 
 class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
@@ -66,7 +67,7 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
 
     def __init__(
         self,
-        cell: str | Cell | type[Cell] = "lstm",
+        cell: str | Cell | type[Cell] = DEFAULT_CELL,
         *,
         design: str | Design | None = None,
         budget: str = "normal",

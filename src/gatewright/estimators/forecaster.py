@@ -21,6 +21,7 @@ from gatewright.language.cell import Cell
 from gatewright.tasks.forecast.metrics import LEVELS, MEDIAN
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.task import run_all
+from gatewright.training.networks import DEFAULT_CELL
 
 
 class Forecaster(NetworkEstimator):
@@ -89,7 +90,7 @@ class Forecaster(NetworkEstimator):
 
     def __init__(
         self,
-        cell: str | Cell | type[Cell] = "lstm",
+        cell: str | Cell | type[Cell] = DEFAULT_CELL,
         *,
         horizon: int | None = None,
         window: int | None = None,
