@@ -288,7 +288,7 @@ def test_few_errors_say_little_about_a_network_and_many_decide() -> None:
 
 
 def test_each_target_has_a_share_of_its_own() -> None:
-    """What the network adds to the first target counts half, and to the second not at all."""
+    """Half of the network's part counts for the first target, and nothing for the second."""
     centred = wavy() - 5.0  # below 0, so that it is not transformed
     data = series_of(np.column_stack([centred, centred]), targets=("y", "x"))
     task = Forecast.of(data, horizon=3, window=12)
