@@ -63,7 +63,7 @@ def train(
         memory: Steps that the network starts with as its memory, by `gw.init.horizon_`; by
             default its cell's own start. A warning goes to `say` where the data need more.
         distil: Whether the mean of the seeds teaches one network, which is the model then: smaller
-            and faster, and mostly a little less accurate.
+            and faster than the mean, and a little less accurate.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
         **reading: How to read the data and for which task: see `gatewright.data.read`. For a
