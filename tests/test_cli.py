@@ -18,6 +18,7 @@ import typer
 from llvmlite import ir
 
 from gatewright import cli
+from gatewright.backends.llvm import build
 from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.listing import kernel_text as llvm_text
@@ -362,7 +363,7 @@ def test_the_printed_kernel_is_the_one_that_is_built(name: str, backward: bool):
     printed = llvm.parse_assembly(llvm_text(graph, backward=backward))
     printed.verify()
     kind = "loop_backward" if backward else "loop_inference"
-    plan = Kernels(graph, ((), (), False), 32).plans[kind]
+    plan = Kernels(graph, ((), (), False), build.numbers(32)).plans[kind]
     module = ir.Module()
     module.triple = target().triple
     emit(module, kind, plan, target().numbers(32), target().registers)

@@ -22,7 +22,8 @@ WITH_EXAMPLES = sorted(
     )
     for path in PACKAGE.rglob("*.py")
     if ">>>" in path.read_text(encoding="utf-8")
-    and "estimators" not in path.parts  # they need an extra, and their own tests run them
+    # They need an extra, and their own tests run them.
+    and not {"estimators", "rl"} & set(path.relative_to(PACKAGE).parts)
 )
 PUBLIC = {
     f"{owner.__name__}.{name}": getattr(owner, name)

@@ -240,7 +240,8 @@ def test_what_torch_is_at_counts():
     for _ in range(2):
         close(layer(x)[0], other(x)[0])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            close(layer(x)[0], other(x)[0])
+            # Both round the factors of products.
+            close(layer(x)[0], other(x)[0], "autocast", {torch.float32: 0.02})
         close(
             torch.func.vmap(lambda row: layer(row)[0])(x),
             other(x.transpose(0, 1))[0].transpose(0, 1),

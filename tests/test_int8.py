@@ -19,7 +19,16 @@ from hypothesis import HealthCheck, Phase, settings
 
 import gatewright as gw
 from example_count import example_count
-from exported import GCC, LIMIT, NODE, from_javascript, from_python, run_replay, worst
+from exported import (
+    GCC,
+    LIMIT,
+    NODE,
+    LazyNetworks,
+    from_javascript,
+    from_python,
+    run_replay,
+    worst,
+)
 from gatewright.backends import int8 as arithmetic
 from gatewright.backends.int8 import Int8Matrix, quantise_rows
 from gatewright.backends.llvm import build, cache, digest, stepping
@@ -110,7 +119,8 @@ def events(*shape: int) -> Any:
 def fresh_kernels(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """Build kernels as for a processor that differs in some respects."""
     numbers = build.numbers
-    monkeypatch.setattr(build, "numbers", lambda bits: replace(numbers(bits), **changes))
+    changed = lambda bits, **how: replace(numbers(bits, **how), **changes)  # noqa: E731
+    monkeypatch.setattr(build, "numbers", changed)
     stepping.step_kernel.cache_clear()
 
 
@@ -281,24 +291,24 @@ def int8_network(layer: Any, name: str) -> ExportedNetwork:
 
 
 @pytest.fixture(scope="module")
-def networks() -> dict[str, ExportedNetwork]:
+def networks() -> LazyNetworks:
     """Every cell that ships."""
-    return {name: int8_network(layer_of(name, layers=1), name) for name in CELLS}
+    return LazyNetworks(CELLS, lambda name: int8_network(layer_of(name, layers=1), name))
 
 
-def test_every_cell_as_python(networks: dict[str, ExportedNetwork]):
+def test_every_cell_as_python(networks: LazyNetworks):
     assert {n for n in CELLS if not worst(networks[n], from_python(networks[n])) < LIMIT} == set()
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
-def test_every_cell_as_javascript(networks: dict[str, ExportedNetwork], tmp_path: Path):
+def test_every_cell_as_javascript(networks: LazyNetworks, tmp_path: Path):
     answers = from_javascript(list(networks.values()), tmp_path)
     assert {n for n in CELLS if not worst(networks[n], answers[n]) < LIMIT} == set()
 
 
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", ["lstm", "mut2"])
-def test_cells_as_c(name: str, networks: dict[str, ExportedNetwork], tmp_path: Path):
+def test_cells_as_c(name: str, networks: LazyNetworks, tmp_path: Path):
     run_replay(networks[name], tmp_path, "-fsanitize=address,undefined")
 
 
@@ -460,8 +470,7 @@ def test_a_nan_does_not_hide_a_state_beyond_its_bounds():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"precision": "bfloat16"}, 'precision is "bfloat16", which steppers do not have yet'),
-        ({"precision": "int4"}, "precision is 'int4'; .*expected float32, float64, int8"),
+        ({"precision": "int4"}, "precision is 'int4'; .*expected float32, float64, bfloat16, int8"),
         ({"precision": "int8", "dtype": torch.float64}, "leave dtype out"),
         ({"precision": "float32", "dtype": torch.float64}, "leave dtype out"),
     ],
@@ -583,5 +592,5 @@ def test_kernels_use_the_products_of_the_processor(
     monkeypatch.setattr(cache, "read", lambda entry: None)
     for module in (build, digest):
         monkeypatch.setattr(module, "target", lambda: goal)
-    stepping.StepKernel(CELLS["elman_rnn"]().graph, 32, int8=True)
+    stepping.StepKernel(CELLS["elman_rnn"]().graph, 32, "int8")
     assert re.search(instruction, texts[0])

@@ -19,7 +19,7 @@ import pytest
 import gatewright as gw
 from example_count import example_count
 
-KILLS = example_count(4)
+KILLS = example_count(2)
 #: Seconds after the first write within which a kill falls, most often early.
 WRITING = 0.3
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60

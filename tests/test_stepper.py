@@ -7,6 +7,8 @@ import copy
 import itertools
 import math
 import pickle
+import subprocess
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
@@ -20,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import gatewright as gw
 from gatewright.backends.llvm import stepping
 from gatewright.backends.llvm.mathematics import POINTWISE
+from gatewright.backends.llvm.step_kernel import THREADS
 from gatewright.layers.stepper import Stepper
 from odd_cells import CELLS, make, run, sequences
 from tolerances import SAME, close, tensors
@@ -530,3 +533,38 @@ def test_extreme_events_are_what_they_are_in_the_layer():
         x = torch.full((2, 1, 3), value)
         close(streamed(layer.stepper(), {"x": x}), reference(layer, {"x": x})[0])
     assert all(one.isfinite().all() for one in tensors(layer.stepper().state))
+
+
+# Threads.
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_threads_that_share_the_rows_of_a_step_change_nothing(precision: str) -> None:
+    torch.manual_seed(0)
+    layer = gw.GRU(48, 96, num_layers=2).eval()
+    batch = 250  # enough work for two threads, and no whole number of tiles
+    x = np.random.default_rng(0).standard_normal((3, batch, 48)).astype(np.float32)
+    before, outputs = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            stepper = layer.stepper(batch, precision=precision)
+            assert stepper._stream.record[THREADS] == count
+            outputs.append([stepper.step(event).copy() for event in x])
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*outputs)
+
+
+def test_a_forked_process_steps_on_one_thread() -> None:
+    script = """
+import os, numpy as np, torch, gatewright as gw
+torch.set_num_threads(2)
+stepper = gw.GRU(48, 96).eval().stepper(500)
+x = np.ones((500, 48), np.float32)
+first = stepper.step(x).copy()
+stepper.reset()
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(stepper.step(x), first) else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

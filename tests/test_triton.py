@@ -85,6 +85,15 @@ def test_a_cell_is_what_the_reference_computes(
         held_to_reference(task_of(graph, sizes, F64 if turn else F32, layout, **how))
 
 
+def test_a_layer_computes_its_forward_pass_again(kernels: None):
+    layer = make("gru", backend="triton", bidirectional=True)
+    x = sequences(layer, 5, 3)["x"].requires_grad_()
+    leaves = [x, *layer.parameters()]
+    expected, again = layer(x), layer(x, recompute=2)
+    close(again, expected)
+    close(gradients(again, leaves), gradients(expected, leaves))
+
+
 @only_with_triton
 def test_triton_reads_the_text_as_we_do():
     """The same test in Triton's interpreter, which must be chosen before Triton is imported."""

@@ -8,6 +8,7 @@
     gw.Recurrent                      any cell as a layer
     gw.RNN, gw.LSTM, gw.GRU           the layers of torch.nn; also gw.PeepholeLSTM
     gw.LSTMCell, gw.GRUCell, ...      one step at a time
+    gw.chunks, gw.detach              long sequences in chunks, with the states carried
     gw.init                           starts of the weights: orthogonal, forget bias, chrono
     gw.probes                         how far back a network remembers, and by which path
     gw.memory                         memory tasks, and the longest lag that a network learns
@@ -15,6 +16,7 @@
     gw.distil                         one network that answers like a mean of several
     gw.read                           read data of many formats
     gw.serve                          a model as a server
+    gw.rl                             policies for reinforcement learning
     gw.export                         a layer or a model as C, JavaScript or NumPy
     gw.convert                        layers of torch, ONNX or Keras as ours
     gw.save, gw.load                  a model directory, without pickle
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     import gatewright.layers.init as init
     import gatewright.memory as memory
     import gatewright.probes as probes
+    import gatewright.rl as rl
     import gatewright.serve as serve
     from gatewright.data.reading import read
     from gatewright.deploy.convert import convert
@@ -89,6 +92,8 @@ if TYPE_CHECKING:
     from gatewright.deploy.onnx_table import onnx_translations
     from gatewright.deploy.whole import input_arrays
     from gatewright.layers.check import check_cell
+    from gatewright.layers.chunks import chunks
+    from gatewright.layers.detach import detach
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
     from gatewright.layers.torch_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
@@ -109,6 +114,8 @@ _LATER = {
     "GRUCell": "layers.torch_cells",
     "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
+    "chunks": "layers.chunks",
+    "detach": "layers.detach",
     "compare": "training.train",
     "convert": "deploy.convert",
     "distil": "training.distil",
@@ -121,13 +128,14 @@ _LATER = {
     "init": "layers.init",
     "memory": "memory",
     "probes": "probes",
+    "rl": "rl",
     "load": "layers.saving",
     "save": "layers.saving",
     "serve": "serve",
 }
 
 #: The names among them that are modules.
-_MODULES = {"init", "memory", "probes", "serve"}
+_MODULES = {"init", "memory", "probes", "rl", "serve"}
 
 __version__ = version("gatewright")
 
@@ -165,9 +173,11 @@ __all__ = [
     "Recurrent",
     "SizeError",
     "check_cell",
+    "chunks",
     "compare",
     "convert",
     "cos",
+    "detach",
     "diagonal",
     "distil",
     "elu",
@@ -197,6 +207,7 @@ __all__ = [
     "probes",
     "read",
     "relu",
+    "rl",
     "rms_norm",
     "save",
     "serve",

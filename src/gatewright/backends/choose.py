@@ -13,7 +13,7 @@ from gatewright.backends import llvm, reference, triton
 from gatewright.backends.int8 import check_columns
 from gatewright.backends.reference_stream import ReferenceStream
 from gatewright.backends.run import PreparedRun, Result, Run
-from gatewright.backends.stream import Stream
+from gatewright.backends.stream import Products, Stream
 from gatewright.backends.weights import Share
 from gatewright.errors import ArgumentError, BackendError
 from gatewright.graph import Graph
@@ -116,14 +116,14 @@ def open_stream(
     rows: int,
     dtype: torch.dtype,
     *,
-    int8: bool = False,
+    products: Products = "plain",
 ) -> tuple[Stream, str | None]:
     """Open a stream on the backend of a name; also return the reason why it is not a faster one.
 
     Args:
         sizes: Numbers for "input" and "hidden" at each layer.
-        int8: Whether its products are in int8; see `backends/int8.py`. The backend "int8" is that
-            of whole sequences: here it is "auto".
+        products: "bfloat16" or "int8" where the factors of products are rounded; see
+            `backends/int8.py`. The backend "int8" is that of whole sequences: here it is "auto".
 
     Raises:
         ArgumentError: if there is no such backend.
@@ -131,14 +131,14 @@ def open_stream(
         SizeError: if the sums of a product in int8 could exceed 32 bits.
     """
     check_backend(backend)
-    if int8:
+    if products == "int8":
         for numbers in sizes:
             check_columns(graph, numbers)
     if backend == "reference":
-        return ReferenceStream(graph, sizes, rows, dtype, int8=int8), None
+        return ReferenceStream(graph, sizes, rows, dtype, products), None
     reason = llvm.why_no_stream(graph)
     if reason is None:
-        return llvm.open_stream(graph, sizes, rows, dtype, int8=int8), None
+        return llvm.open_stream(graph, sizes, rows, dtype, products), None
     if backend == "llvm":
         raise BackendError(f'backend="llvm" cannot stream this: {reason}; backend="auto" can')
-    return ReferenceStream(graph, sizes, rows, dtype, int8=int8), reason
+    return ReferenceStream(graph, sizes, rows, dtype, products), reason

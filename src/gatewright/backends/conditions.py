@@ -24,6 +24,11 @@ def why_watched() -> str | None:
     """Give the reason why torch has to see each operation at the moment, or None."""
     if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():
         return "torch is recording the operations of this run, and would not see what kernels do"
+    return why_transformed()
+
+
+def why_transformed() -> str | None:
+    """Give the transform that torch applies to the operations of this moment, or None."""
     if torch._C._functorch.maybe_current_level() is not None:
         return "a transform of torch.func is at work"
     if torch.autograd.forward_ad._current_level >= 0:

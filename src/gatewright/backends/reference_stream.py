@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gatewright.backends import reference
 from gatewright.backends.step import step_run
-from gatewright.backends.stream import Array
+from gatewright.backends.stream import Array, Products
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from gatewright.language.node import Size
@@ -26,10 +26,9 @@ class ReferenceStream:
         sizes: Sequence[Mapping[str, int]],
         rows: int,
         dtype: torch.dtype,
-        *,
-        int8: bool = False,
+        products: Products = "plain",
     ) -> None:
-        self.graph, self.sizes, self.int8 = graph, sizes, int8
+        self.graph, self.sizes, self.products = graph, sizes, products
         self.weights: list[dict[str, Tensor]] = []
 
         def buffer(size: Size, numbers: Mapping[str, int]) -> Tensor:
@@ -67,7 +66,8 @@ class ReferenceStream:
         ):
             inputs = {**self.input_buffers, event_name: event}
             step = step_run(self.graph, sizes, weights, inputs, states)
-            result = reference.run(step, int8=self.int8)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.products == "bfloat16"):
+                result = reference.run(step, int8=self.products == "int8")
             event = result.output
             # A state after the step may be the tensor of another one before it, so all are
             # copied before any buffer changes.

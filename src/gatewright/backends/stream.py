@@ -7,12 +7,14 @@ views of the stream's buffers and are never replaced, so a step allocates none.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[Any]
+#: The factors of a stream's products: as they are, or rounded.
+Products = Literal["plain", "bfloat16", "int8"]
 
 
 class Stream(Protocol):

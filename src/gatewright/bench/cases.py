@@ -17,6 +17,8 @@ from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
 
 #: (batch, time, input, hidden)
 Size = tuple[int, int, int, int]
+#: The number types that a layer is measured in.
+DTYPES = ("float32", "bfloat16")
 GRID: tuple[Size, ...] = (
     (1, 100, 64, 64),
     (32, 100, 64, 64),
@@ -68,21 +70,29 @@ def make_layer(name: str, cell: Cell, i: int, h: int, backend: str = "auto") -> 
 
 
 def make_case(
-    name: str, cell: Cell, size: Size, *, training: bool, backend: str = "auto", seed: int = 0
+    name: str,
+    cell: Cell,
+    size: Size,
+    *,
+    training: bool,
+    backend: str = "auto",
+    dtype: str = "float32",
+    seed: int = 0,
 ) -> Case:
-    """Make a case in float32, the same for the same arguments.
+    """Make a case in float32 or bfloat16, the same for the same arguments.
 
     In training all inputs and states ask for gradients.
     """
     torch.manual_seed(seed)
     b, t, i, h = size
-    layer = make_layer(name, cell, i, h, backend)
+    low: torch.dtype = getattr(torch, dtype)
+    layer = make_layer(name, cell, i, h, backend).to(low)
     graph, sizes = layer.graph, layer.sizes(0)
     inputs: dict[str, Tensor] = {}
     for key, term in graph.inputs.items():
         shape = (t, b, number(term.size, sizes))
         # Further inputs are times and masks, which are not negative.
-        inputs[key] = torch.rand(shape) if inputs else torch.randn(shape)
+        inputs[key] = (torch.rand(shape) if inputs else torch.randn(shape)).to(low)
     with torch.no_grad():
         event, *further = inputs.values()
         first = dict(zip(list(inputs)[1:], (x[:3] for x in further), strict=True))
@@ -100,7 +110,7 @@ def make_case(
             key: state.detach().clone().requires_grad_(training)
             for key, state in zip(graph.states, state_list(states), strict=True)
         },
-        torch.randn(t, b, output_size),
+        torch.randn(t, b, output_size).to(low),
         {path: w.detach() for path, w in collect(graph, layer.pairs(0, False)).items()},
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gatewright.backends.choose import check_backend
-from gatewright.bench.cases import GRID, Size
+from gatewright.bench.cases import DTYPES, GRID, Size
 from gatewright.bench.checks import cell_names, check_names
 from gatewright.bench.machine import Report, cores, in_process, silent
 from gatewright.bench.peers import PEERS
@@ -28,6 +28,7 @@ def bench_layers(
     trainings: Sequence[bool] = (True, False),
     seconds: float = 2.0,
     backend: str = "auto",
+    dtype: str = "float32",
     report: Report = silent,
 ) -> Results:
     """Measure cells against their peers.
@@ -39,10 +40,11 @@ def bench_layers(
         threads: Numbers of threads; each has a process of its own, bound to as many cores.
         trainings: True for training steps, False for forward runs; both by default.
         seconds: The time for each pair.
+        dtype: "float32" or "bfloat16", of layers and tensors.
         report: Called after each pair with its cell and the share that is done.
 
     Raises:
-        ArgumentError: for an unknown cell, peer or backend.
+        ArgumentError: for an unknown cell, peer, backend or dtype.
         BackendError: if a process of the benchmark fails.
     """
     own: dict[str, Cell] = dict(cells) if isinstance(cells, Mapping) else {}
@@ -53,6 +55,7 @@ def bench_layers(
         names = cell_names(list(cells), {**CELLS, **own})
     check_names("peer", peers, PEERS)
     check_backend(backend)
+    check_names("dtype", [dtype], DTYPES)
     for count in threads:
         if count < 1:
             raise ArgumentError(f"threads={count}; expected a whole number from 1")
@@ -64,6 +67,7 @@ def bench_layers(
         "trainings": list(trainings),
         "seconds": seconds,
         "backend": backend,
+        "dtype": dtype,
     }
     results = Results(
         settings={**task, "cells": names, "threads": list(threads), "cores": len(cores())}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ def _no_built_in(case: Case) -> str | None:
 
 def _built_in(case: Case) -> Contender:
     _, _, i, h = case.size
-    peer = BUILT_IN[case.name](i, h)
+    peer = BUILT_IN[case.name](i, h).to(case.gradient.dtype)
     peer.load_state_dict(case.layer.state_dict())
     return of_layer(case, peer)
 
@@ -192,7 +193,7 @@ def _no_retyped(case: Case) -> str | None:
 
 def _retyped(case: Case) -> Contender:
     _, _, i, h = case.size
-    layer = Recurrent(Notebook(), i, h, backend=case.layer.backend)
+    layer = Recurrent(Notebook(), i, h, backend=case.layer.backend).to(case.gradient.dtype)
     with torch.no_grad():
         for product, sources in layer.pairs(0, False).items():
             for source, (weight, bias) in sources.items():
@@ -201,6 +202,36 @@ def _retyped(case: Case) -> Contender:
                 if bias is not None:
                     bias.copy_(case.weights[f"{path}.bias"])
     return of_layer(case, layer)
+
+
+def _no_higher(case: Case) -> str | None:
+    return "it is in float32 itself" if case.gradient.dtype == torch.float32 else None
+
+
+def _in_float32(case: Case) -> Contender:
+    high = replace(
+        case,
+        layer=copy.deepcopy(case.layer).float(),
+        inputs={name: _as_float32(x) for name, x in case.inputs.items()},
+        states={name: _as_float32(x) for name, x in case.states.items()},
+        gradient=case.gradient.float(),
+    )
+    return of_layer(high, high.layer)
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.detach().float().requires_grad_(tensor.requires_grad)
+
+
+def float32_only(why_not: Callable[[Case], str | None]) -> Callable[[Case], str | None]:
+    """The reason why a peer that computes in float32 has no such case, or None."""
+
+    def reason(case: Case) -> str | None:
+        if case.gradient.dtype != torch.float32:
+            return "it is measured in float32"
+        return why_not(case)
+
+    return reason
 
 
 #: Name to peer, in the order of the table.
@@ -218,10 +249,16 @@ PEERS: dict[str, Peer] = {
         _loop(False),
     ),
     "torchrecurrent": Peer(
-        "torchrecurrent's layer", _no_recurrent, _recurrent, package="torchrecurrent"
+        "torchrecurrent's layer",
+        float32_only(_no_recurrent),
+        _recurrent,
+        package="torchrecurrent",
     ),
-    "onnxruntime": Peer("ONNX Runtime, inference", _no_onnx, _onnx, package="onnxruntime"),
-    "jax": Peer("JAX's scan, jitted", lambda case: None, in_jax, package="jax"),
+    "onnxruntime": Peer(
+        "ONNX Runtime, inference", float32_only(_no_onnx), _onnx, package="onnxruntime"
+    ),
+    "jax": Peer("JAX's scan, jitted", float32_only(lambda case: None), in_jax, package="jax"),
+    "float32": Peer("our own layer in float32", _no_higher, _in_float32),
     "retyped": Peer("our own LSTM, written again with other names", _no_retyped, _retyped),
 }
 

@@ -85,8 +85,10 @@ class Results:
     def to_rich(self) -> Group:
         """Tables for rich to print: each point, the means over the sizes, the pairs left out."""
         from rich.console import Group
+        from rich.text import Text
 
-        return Group(*self.points(), self.summary(), *self.notes())
+        # As they are: rich would read the brackets of gatewright[bench] as markup.
+        return Group(*self.points(), self.summary(), *map(Text, self.notes()))
 
     def points(self) -> Iterator[Table]:
         """A table for each pair, with a line for each size."""
@@ -107,7 +109,7 @@ class Results:
                 f"{1e3 * ours:.3f}",
                 f"{1e3 * peer:.3f}",
                 str(ratio(row["seconds"])),
-                f"{100 * row['least'] / ours:.0f} %",
+                "–" if row["least"] is None else f"{100 * row['least'] / ours:.0f} %",
             )
         yield from tables.values()
 

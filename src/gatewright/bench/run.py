@@ -23,7 +23,7 @@ from gatewright.names import comma_separated, did_you_mean
 
 #: The measurements, each with the options that it takes.
 TAKES: dict[str, tuple[str, ...]] = {
-    "layers": ("cells", "peers", "sizes", "threads", "seconds", "backend", "quick"),
+    "layers": ("cells", "peers", "sizes", "threads", "seconds", "backend", "dtype", "quick"),
     "build": ("cells",),
     "memory": ("cells", "sizes", "threads", "quick"),
     "curves": ("threads", "quick"),

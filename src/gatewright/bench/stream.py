@@ -16,7 +16,7 @@ import torch
 
 from gatewright.bench.cases import make_layer
 from gatewright.bench.checks import cell_names
-from gatewright.bench.contender import TOLERANCE
+from gatewright.bench.contender import TOLERANCES
 from gatewright.bench.machine import (
     Report,
     answer,
@@ -30,6 +30,7 @@ from gatewright.bench.table import Measurement, figure, text
 from gatewright.bench.timing import in_turns, ratio
 from gatewright.cells import CELLS
 from gatewright.exports.onnx import layer_model
+from gatewright.layers.stepper_precision import ROUNDED
 
 UNITS = (64, 256, 512)
 #: Steps in one timed run, so that the two readings of the clock do not count.
@@ -74,8 +75,8 @@ def bench_stream(
             measurement.wrong.append(line)
         else:
             measurement.rows.append(line)
-            # Three sizes, against torch and ONNX Runtime: at least six rows for each cell.
-            done = len(measurement.rows) / (6 * len(cells))
+            # Torch, ONNX Runtime in two ways, and ours in two precisions.
+            done = len(measurement.rows) / (5 * len(units) * len(cells))
             report(f"{line['cell']}, {line['units']}", done)
     return measurement
 
@@ -95,10 +96,13 @@ def main() -> None:
             if reason is None:
                 peers["onnxruntime"] = partial(_onnx, layer)
                 peers["onnxruntime, bound"] = partial(_bound, layer)
+            for precision in ROUNDED:
+                peers[f"ours in {precision}"] = partial(_rounded, layer, precision)
             for peer, make in peers.items():
                 row = {"cell": name, "units": units, "peer": peer}
                 error = apart(layer.stepper().step, make(), units)
-                if not error < TOLERANCE:
+                dtype = torch.bfloat16 if peer.startswith("ours in ") else torch.float32
+                if not error < TOLERANCES[dtype]:
                     answer(**row, reason=f"{peer} streams something else: {error:.2g} away")
                     continue
                 x = np.random.default_rng(0).standard_normal(units).astype(np.float32)
@@ -129,6 +133,11 @@ def repeated(step: Step, x: Any) -> Callable[[], None]:
             step(x)
 
     return run
+
+
+def _rounded(layer: Any, precision: str) -> Step:
+    step: Step = layer.stepper(precision=precision).step
+    return step
 
 
 def _torch(layer: Any, name: str) -> Step:

@@ -20,7 +20,7 @@ def bench(
     peers: Annotated[
         str | None,
         typer.Option(
-            help="Peers, comma-separated: torch,loop,plain,torchrecurrent,onnxruntime,jax.",
+            help="Peers, comma-separated: torch,loop,plain,torchrecurrent,onnxruntime,jax,float32.",
             show_default="all",
         ),
     ] = None,
@@ -38,6 +38,9 @@ def bench(
     ] = None,
     backend: Annotated[
         str | None, typer.Option(help="The backend of our layers.", show_default="auto")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16.", show_default="float32")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only the smallest sizes.")] = False,
     out: Annotated[
@@ -59,6 +62,7 @@ def bench(
         threads=threads,
         seconds=seconds,
         backend=backend,
+        dtype=dtype,
         quick=quick,
     )
     finish(results, out=out, as_json=as_json)

@@ -72,6 +72,15 @@ Memory = Annotated[
         show_default="the cell's own start",
     ),
 ]
+Chunk = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Read long sequences in chunks of this many steps: states are carried on, gradients "
+        "end at each.",
+        show_default="for tags only where they are long, for texts 128",
+    ),
+]
 _SHAPE = "Shape of the network"
 
 

@@ -43,6 +43,7 @@ def train(
         bool,
         typer.Option("--distil", help="Keep one network that the mean of all seeds has taught."),
     ] = False,
+    chunk: options.Chunk = None,
     page: Annotated[
         bool,
         typer.Option("--page", help="Write look.html too, which runs the model in the browser."),
@@ -71,6 +72,7 @@ def train(
         hidden_size=hidden,
         memory=memory,
         distil=distil,
+        chunk=chunk,
         progress=progress and not as_json,
         say=_report,
         **reading,
@@ -104,6 +106,7 @@ def compare(
     ] = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
+    chunk: options.Chunk = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -134,6 +137,7 @@ def compare(
         parameters=parameters,
         hidden_size=hidden,
         memory=memory,
+        chunk=chunk,
         minutes=minutes,
         progress=progress and not as_json,
         say=_report,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import BACKENDS, pick
+from gatewright.backends.recompute import segments
 from gatewright.backends.run import Run
 from gatewright.errors import BackendError
 from gatewright.graph.sizes import number
@@ -20,7 +21,7 @@ from gatewright.language.node import closure
 from gatewright.schedule.work import Phase, count
 
 
-def explained(name: str, backend: str, run: Run) -> str:
+def explained(name: str, backend: str, run: Run, recompute: int | None = None) -> str:
     """One layer in one direction: its backend, its stages, the saved values, and the work."""
     graph, steps, elements = run.graph, len(run.rows), sum(run.rows)
     chosen = pick(backend, run)
@@ -43,11 +44,26 @@ def explained(name: str, backend: str, run: Run) -> str:
         f"in the loop: {len(loop)}, in {last - STATE + 1} stage(s)",
         f"  saved for the backward pass: {', '.join(names.get(term, term.op) for term in saved)}"
         f" ({saved_bytes / 1e6:.2f} MB)",
+        *(recomputed(run, recompute, saved_bytes) if recompute else ()),
         *(f"  {line}" for line in BACKENDS[chosen].describe(run)),
         *counted("a forward run", phases(run)),
         *counted("a training step", phases(run, training=True)),
     ]
     return "\n".join(lines)
+
+
+def recomputed(run: Run, recompute: int, saved_bytes: int) -> list[str]:
+    """The memory of a run with recomputation, in place of the values of all steps."""
+    parts = segments(run, recompute)
+    states = sum(state.numel() * state.element_size() for state in run.states.values())
+    steps = max((part.steps.stop - part.steps.start for part in parts), default=0)
+    rows = max((part.rows.stop - part.rows.start for part in parts), default=0)
+    borders, share = states * max(len(parts) - 1, 0), saved_bytes * rows / max(sum(run.rows), 1)
+    return [
+        f"  with recompute={recompute}: only the states between {len(parts)} segments of at most "
+        f"{steps} steps ({borders / 1e6:.2f} MB), and during the backward pass the values of one "
+        f"segment ({share / 1e6:.2f} MB); a training step has one more forward run"
+    ]
 
 
 def phases(run: Run, *, training: bool = False) -> list[Phase]:
@@ -93,10 +109,12 @@ def measured(
     from gatewright.backends.llvm.roof import roof, speed
 
     like = next(iter(runs[0].states.values()))
-    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+    is_low = torch.is_autocast_enabled(like.device.type)
+    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64) or is_low:
         raise BackendError(
             "measure=True: the roof is measured for float32 and float64 on the CPU, and the "
-            f"tensors are {like.dtype} on {like.device}; leave measure out"
+            f"tensors are {like.dtype} on {like.device}{' under autocast' if is_low else ''}; "
+            "leave measure out"
         )
     packed = isinstance(input, PackedSequence)
     event = (input.data if isinstance(input, PackedSequence) else input).detach().clone()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.backends.choose import pick, prepare_call
-from gatewright.backends.conditions import why_not_now
+from gatewright.backends.conditions import why_watched
 from gatewright.backends.run import PreparedRun
 from gatewright.backends.storage import all_in_storage, extent
 from gatewright.layers.call_inputs import pack_call, plan_run, read_weights
@@ -41,7 +41,7 @@ class CallKey(NamedTuple):
     Attributes:
         process: A forked process has none of its parent's threads.
         threads: The number of threads that torch may use.
-        grad, inference: Modes of torch.
+        grad, inference, autocast: Modes of torch.
         form: The fields of the layer's `Form`.
         buffers: Names of the layer's buffers: gates of a drop-in are frozen there.
         states: The form in which states were passed: a type, such as a tuple's.
@@ -54,6 +54,7 @@ class CallKey(NamedTuple):
     threads: int
     grad: bool
     inference: bool
+    autocast: torch.dtype | None
     form: tuple[Any, ...]
     backend: str
     training: bool
@@ -168,8 +169,13 @@ class FastPath:
 
         A plain tuple, which is made four times faster than a named one.
         """
-        if why_not_now() is not None:
+        if why_watched() is not None:
             return None
+        autocast = None
+        if torch.is_autocast_enabled("cpu"):
+            autocast = torch.get_autocast_dtype("cpu")
+            if len({t.dtype for t in tensors}) > 1:
+                return None  # `pack_call` converts them
         strided = torch.strided
         if not all(
             [type(t) in PLAIN_TYPES and t.layout is strided and not t.is_nested for t in tensors]
@@ -183,6 +189,7 @@ class FastPath:
             torch.get_num_threads(),
             torch.is_grad_enabled(),
             torch.is_inference_mode_enabled(),
+            autocast,
             (  # the fields of `Form`; `layer.form` would make the object in each call
                 layer.graph,
                 layer.input_size,

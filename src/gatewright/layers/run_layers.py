@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.backends.choose import run_on
+from gatewright.backends.recompute import run_recomputed
 from gatewright.backends.run import Run
 from gatewright.layers.call_inputs import CallInputs, plan_run
 from gatewright.layers.call_results import CallResults
@@ -20,11 +21,14 @@ def run_layers(
     dropout: float = 0.0,
     trace: bool = False,
     keep_runs: bool = False,
+    recompute: int | None = None,
 ) -> CallResults:
     """Run layer after layer, each in all directions; a layer reads the output below it.
 
     Args:
         training: Whether the cell's noises and the dropout between layers are drawn.
+        recompute: The number of steps between states that are kept for the backward pass; None
+            to save the values of all steps.
     """
     event, form = call.event, call.form
     states: list[PlaceStates] = []
@@ -35,7 +39,7 @@ def run_layers(
         for reverse in form.reverses:
             place = layer, reverse
             run = plan_run(call, place, event, training=training, trace=trace)
-            result = run_on(backend, run)
+            result = run_recomputed(backend, run, recompute) if recompute else run_on(backend, run)
             outputs.append(result.output)
             states.append(result.states)
             for name, value in result.values.items():

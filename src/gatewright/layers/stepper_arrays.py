@@ -94,14 +94,14 @@ def as_output(out: Any, shape: tuple[int, ...], dtype: torch.dtype) -> Array:
 
 
 def as_choice(rows: Any, count: int) -> Array:
-    """Rows of a batch, chosen by a mask or by indices, as an index of an array.
+    """The indices of the rows of a batch that a mask or indices choose.
 
     Raises:
         ArgumentError: if it is neither.
     """
     chosen = as_indices(rows)
     if chosen.dtype == np.bool_ and chosen.shape == (count,):
-        return chosen
+        return np.flatnonzero(chosen)
     integers = np.issubdtype(chosen.dtype, np.integer) or chosen.size == 0
     if not integers or not ((chosen >= 0) & (chosen < count)).all():
         raise ArgumentError(

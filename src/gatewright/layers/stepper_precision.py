@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import torch
 
 from gatewright.backends.int8 import SLACK, largest_number
-from gatewright.backends.stream import Array
+from gatewright.backends.stream import Array, Products
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
 from gatewright.graph.ranges import within_one
@@ -18,8 +18,12 @@ from gatewright.names import did_you_mean
 PRECISIONS: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
     "float64": torch.float64,
+    "bfloat16": torch.float32,
     "int8": torch.float32,
 }
+
+#: Of these, the ones in which the factors of products are rounded.
+ROUNDED: Mapping[str, Products] = {"bfloat16": "bfloat16", "int8": "int8"}
 
 
 def stream_dtype(precision: str | None, dtype: torch.dtype | None, own: torch.dtype) -> torch.dtype:
@@ -37,15 +41,11 @@ def stream_dtype(precision: str | None, dtype: torch.dtype | None, own: torch.dt
         result = dtype if dtype is not None else own
         if result not in DTYPES:
             raise ArgumentError(
-                f"the dtype is {result}; a stepper computes in float32 or float64: "
-                "give one, as in layer.stepper(dtype=torch.float32)"
+                f"the dtype is {result}; events and states of a stepper are in float32 or "
+                "float64: give dtype=torch.float32, or precision='bfloat16' to round the factors "
+                "of products to it"
             )
         return result
-    if precision == "bfloat16":
-        raise ArgumentError(
-            'precision is "bfloat16", which steppers do not have yet; give "int8", which is '
-            'smaller and faster, or "float32"'
-        )
     if precision not in PRECISIONS:
         nearest = did_you_mean(str(precision), PRECISIONS)
         raise ArgumentError(

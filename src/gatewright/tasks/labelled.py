@@ -66,7 +66,7 @@ class Labelled(Task):
         """Return the labels or predictions of a part as one array with a row per item."""
 
     def values(self, training: Any) -> NDArray[np.float64]:
-        return np.concatenate(training.sequences).astype(np.float64)
+        return np.concatenate(training.sequences, dtype=np.float64)
 
     def cross_entropy(
         self,

@@ -15,6 +15,7 @@ from gatewright.designs.design import Design
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.layers.saving import load
+from gatewright.tasks.task import Task
 from gatewright.training.history import History
 from gatewright.training.job import build_model, fit
 from gatewright.training.model import Model
@@ -76,6 +77,7 @@ def distil(
             f"teacher is a {type(teacher).__name__}; expected a trained model or its directory"
         )
     check_counts(hidden_size=hidden_size, epochs=epochs)
+    check_teachable(teacher.task)
     networks = find_networks([cell])
     source = open_source(data, **{**_sizes(teacher), **reading})
     task = teacher.task
@@ -108,17 +110,26 @@ def _sizes(teacher: Model) -> dict[str, Any]:
     return {name: getattr(teacher.task, name) for name in sizes}
 
 
+def check_teachable(task: Task) -> None:
+    """Refuse a task whose networks carry their states from batch to batch.
+
+    Raises:
+        ArgumentError: with the reason.
+    """
+    if task.kind == "next symbol" or getattr(task, "chunk", None) is not None:
+        raise ArgumentError(
+            "to distil is asked for, and the networks of a text, or of sequences in chunks, carry "
+            "their states from batch to batch, which a teacher cannot follow; leave it out"
+        )
+
+
 def check_distillable(plan: ExperimentPlan) -> ExperimentPlan:
     """The plan with a student, which its mean of several seeds teaches.
 
     Raises:
         ArgumentError: if there is nothing to distil.
     """
-    if plan.task.kind == "next symbol":
-        raise ArgumentError(
-            "distil is asked for, and the networks of a text carry their states from batch to "
-            "batch, which a teacher cannot follow; leave it out"
-        )
+    check_teachable(plan.task)
     if plan.seeds < 2:
         raise ArgumentError(
             "distil is asked for, and one network is trained, so there is no mean to learn from; "

@@ -11,7 +11,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.errors import TrainingError
+from gatewright.layers.detach import detach
 from gatewright.tasks.task import Batch, Batches, run_all
 from gatewright.training.history import BY_HAND, TIME_OVER, History
 from gatewright.training.model import Model
@@ -242,7 +243,7 @@ def _train_step(state: LoopState, batch: Batch, carried: Any, place: str) -> tup
     state.schedule.step()
     history.step_bytes = history.step_bytes or memory.total
     state.step_seconds.append(time.process_time() - began)
-    return loss.item(), _detached(carried)
+    return loss.item(), detach(carried)
 
 
 def disturb(z: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -262,20 +263,23 @@ def disturb(z: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
 
 
 def evaluate(model: Model, batches: Batches, part: Any) -> tuple[float, dict[str, float]]:
-    """The mean loss on a part, and its metrics; `batches` are the part's."""
-    task, pairs = model.task, run_all(model, batches)
-    losses = [(task.loss(outputs, batch, model).item(), batch.items) for outputs, batch in pairs]
+    """The mean loss on a part, and its metrics; `batches` are the part's.
+
+    The outputs of a batch are used for both at once: those of a whole text would take a hundred
+    times the memory of the text.
+    """
+    task, losses = model.task, []
+
+    def with_losses() -> Iterator[tuple[Tensor, Batch]]:
+        for outputs, batch in run_all(model, batches):
+            losses.append((task.loss(outputs, batch, model).item(), batch.items))
+            yield outputs, batch
+
+    predicted = task.predictions(with_losses(), model)
     loss = sum(mean * items for mean, items in losses) / sum(items for _, items in losses)
     if not math.isfinite(loss):  # predictions that are not finite have no metrics
         return loss, {}
-    return loss, task.score(task.predictions(pairs, model), part)
-
-
-def _detached(state: Any) -> Any:
-    """A network's state cut off from its graph: gradients end at the batch's first step."""
-    if isinstance(state, tuple):
-        return tuple(_detached(tensor) for tensor in state)
-    return None if state is None else state.detach()
+    return loss, task.score(predicted, part)
 
 
 def _check_finite(loss: float, state: LoopState, place: str) -> None:

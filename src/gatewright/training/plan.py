@@ -16,6 +16,7 @@ from gatewright.tasks.baseline import Baseline
 from gatewright.tasks.registry import baselines_for, missing_baselines
 from gatewright.tasks.task import Task
 from gatewright.training.job import TrainingJob, build_model
+from gatewright.training.long_sequences import choose_chunk
 from gatewright.training.model import Model
 from gatewright.training.networks import (
     NETWORKS,
@@ -136,6 +137,7 @@ def make_plan(
     streaming: bool = False,
     hidden_size: int | None = None,
     memory: int | None = None,
+    chunk: int | None = None,
     say: Callable[[str], None],
     reading: Mapping[str, Any],
 ) -> ExperimentPlan:
@@ -151,6 +153,7 @@ def make_plan(
         parameters=parameters,
         hidden_size=hidden_size,
         memory=memory,
+        chunk=chunk,
     )
     if memory is not None and list(networks) == ["window"]:
         raise ArgumentError(
@@ -169,21 +172,36 @@ def make_plan(
             f"the network untrained cannot do the task {source.task.kind}: only a class for a "
             "whole sequence can be learned in closed form; leave it out"
         )
-    recipes = recipes_to_try(
-        source.task,
-        source.training,
-        recipe_name(source),
-        networks,
-        effort,
-        design=design,
-        streaming=streaming,
-    )
-    effort = effort_on(recipes, effort)
-    variants = [
-        make_variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
-        for task in source.task.variants()
-        for recipe in recipes
-    ]
+
+    def variants_of(source: Source) -> list[Variant]:
+        recipes = recipes_to_try(
+            source.task,
+            source.training,
+            recipe_name(source),
+            networks,
+            effort,
+            design=design,
+            streaming=streaming,
+        )
+        return [
+            make_variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
+            for task in source.task.variants()
+            for recipe in recipes
+        ]
+
+    if chunk is not None:
+        line = f"Sequences are read in chunks of {chunk} steps, at which gradients end."
+        source = replace(source, task=source.task.in_chunks(chunk), notes=(*source.notes, line))
+    variants = variants_of(source)
+    if chunk is None:
+        chunk, line = choose_chunk(source.task, source.training, variants)
+        if chunk is not None:
+            source = replace(source, task=source.task.in_chunks(chunk))
+            variants = variants_of(source)
+        if line:
+            say(line)
+            source = replace(source, notes=(*source.notes, line))
+    effort = effort_on([variant.recipe for variant in variants], effort)
     return ExperimentPlan(
         data=source.name,
         training=source.training,
@@ -276,6 +294,7 @@ def recipes_to_try(
             )
     elif len(networks) > 1 or "window" in networks:
         recipes = [recipe for recipe in recipes if recipe.design.trained]
+    recipes = [recipe for recipe in recipes if not task.design_problem(recipe.design)]
     if streaming:
         step_by_step = [r for r in recipes if not r.design.needs_whole_sequence]
         recipes = step_by_step or [RECIPES[name]]

@@ -33,6 +33,7 @@ def train(
     hidden_size: int | None = None,
     memory: int | None = None,
     distil: bool = False,
+    chunk: int | None = None,
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
     **reading: Any,
@@ -64,6 +65,9 @@ def train(
             default its cell's own start. A warning goes to `say` where the data need more.
         distil: Whether the mean of the seeds teaches one network, which is the model then: smaller
             and faster than the mean, and a little less accurate.
+        chunk: Steps at which gradients end, of texts and of tagged sequences: states are carried
+            on, and a step of training takes the memory of a chunk. By default tagged sequences are
+            read so where they are long; see docs/long-sequences.md.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
         **reading: How to read the data and for which task: see `gatewright.data.read`. For a
@@ -99,6 +103,7 @@ def train(
         streaming=streaming,
         hidden_size=hidden_size,
         memory=memory,
+        chunk=chunk,
         say=say,
         reading=reading,
     )
@@ -117,6 +122,7 @@ def compare(
     parameters: int | None = None,
     hidden_size: int | None = None,
     memory: int | None = None,
+    chunk: int | None = None,
     minutes: float | None = None,
     progress: bool = True,
     say: Callable[[str], None] = lambda line: None,
@@ -153,6 +159,7 @@ def compare(
         hidden_size: Units of each network, instead of parameters.
         memory: Steps that each recurrent network starts with as its memory, by
             `gw.init.horizon_`.
+        chunk: As in `train`.
         minutes: Time limit: fewer seeds, then fewer epochs, and no slow baselines that do not fit.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
@@ -187,6 +194,7 @@ def compare(
         parameters=parameters,
         hidden_size=hidden_size,
         memory=memory,
+        chunk=chunk,
         say=say,
         reading=reading,
     )

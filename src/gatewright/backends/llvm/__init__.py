@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import forked  # noqa: F401  # its hook has to be set before a fork
-from gatewright.backends.conditions import why_not_now, why_not_read, why_watched
+from gatewright.backends.conditions import why_not_read, why_watched
 from gatewright.backends.run import PreparedRun, Result, Run
-from gatewright.backends.stream import Stream
+from gatewright.backends.stream import Products, Stream
 from gatewright.backends.weights import Share
 from gatewright.graph import Graph
 from gatewright.graph.lowering import of_text
 
-NUMBERS = (torch.float32, torch.float64)
+NUMBERS = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def why_not(run: Run) -> str | None:
@@ -27,10 +27,12 @@ def why_not(run: Run) -> str | None:
     if like.device.type != "cpu":
         return f"the kernels are for the CPU, and the tensors are on {like.device}"
     if like.dtype not in NUMBERS:
-        return f"the kernels are for float32 and float64, and the tensors are {like.dtype}"
-    if torch.compiler.is_compiling() and not torch.is_autocast_enabled("cpu"):
+        return f"the kernels are for float32, float64 and bfloat16, and tensors are {like.dtype}"
+    if torch.compiler.is_compiling():
         return _why_not_traced(run)
-    if (reason := why_not_now()) is not None:
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
+        return "autocast is on, in another type than bfloat16"
+    if (reason := why_watched()) is not None:
         return reason
     if not sum(run.rows):
         return "there is nothing to run"
@@ -43,6 +45,8 @@ def why_not(run: Run) -> str | None:
 
 def _why_not_traced(run: Run) -> str | None:
     """Give the reason why the kernels cannot be an operator in a traced program, or None."""
+    if torch.is_autocast_enabled("cpu") or next(iter(run.states.values())).dtype == torch.bfloat16:
+        return "torch is tracing the layer, in bfloat16"
     if torch.compiler.is_exporting():
         return "torch is exporting the layer, for programs that do not know the kernels"
     if not sum(run.rows):
@@ -108,10 +112,9 @@ def open_stream(
     sizes: Sequence[Mapping[str, int]],
     rows: int,
     dtype: torch.dtype,
-    *,
-    int8: bool = False,
+    products: Products = "plain",
 ) -> Stream:
     """Open a stream on kernels; see `choose.open_stream`."""
     from gatewright.backends.llvm.stepping import KernelStream
 
-    return KernelStream(graph, sizes, rows, dtype, int8=int8)
+    return KernelStream(graph, sizes, rows, dtype, products)

@@ -18,20 +18,28 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, prepared
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.saved import SavedTensors, in_rows
+from gatewright.backends.llvm.precision import LOW, lowered, numbers_of, raised
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Result, Run
+from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.graph.stages import INPUTS
 from gatewright.schedule.loop import ScheduleOptions
 
 
 def run(run: Run) -> Result:
     """Run a graph over a sequence."""
+    dtype = next(iter(run.states.values())).dtype
+    if dtype == LOW:
+        return lowered(_run(raised(run), dtype), dtype)
+    return _run(run, dtype)
+
+
+def _run(run: Run, dtype: torch.dtype) -> Result:
+    """Run with the products of a dtype."""
     graph = run.graph
     like = next(iter(run.states.values()))
-    bits = 64 if like.dtype == torch.float64 else 32
     known = run.known_terms()
     # Terms that follow from weights only are computed by torch, once a run.
     early = [term for term in graph.forward if graph.stages[term] < INPUTS]
@@ -42,7 +50,7 @@ def run(run: Run) -> Result:
         values, last = call(run, known)
         return Result.of(run, {**known, **values}, last)
     options = ScheduleOptions.of(run.names, run.hold, run.needs_input_gradients())
-    built = kernels(graph, options, bits)
+    built = kernels(graph, options, numbers_of(dtype))
     states = [*run.states.values(), *(run.fresh.values() if run.restart is not None else ())]
     inputs = [known[term] for term in built.inputs]
     built.check(inputs, run.sizes)

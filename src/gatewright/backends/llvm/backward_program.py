@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from gatewright.backends.llvm.call_list import Key, Program
+from gatewright.backends.llvm.call_list import NOWHERE, Key, Program
 from gatewright.backends.llvm.call_shape import CallShape, Piece
 from gatewright.backends.llvm.columns import GradientBlock, GradientColumn, merged
 from gatewright.backends.llvm.forward import ForwardProgram
@@ -16,7 +16,7 @@ from gatewright.errors import KernelError
 from gatewright.graph import Term
 from gatewright.schedule.buffers import Buffer
 from gatewright.schedule.loop import SchedulePart
-from gatewright.schedule.tiling import TILE_ROWS, TOTAL_BLOCKS
+from gatewright.schedule.tiling import GRADIENT_DEPTH, TILE_ROWS, TOTAL_BLOCKS
 
 
 @dataclass(frozen=True)
@@ -337,6 +337,11 @@ class BackwardProgram(Program):
         """
         width, units = shape
         total = self.shape.total
+        words, depth = NOWHERE, GRADIENT_DEPTH // 2
+        if self.built.numbers.pairs:
+            # A vector longer than it must be: rows that are a power of two apart would share a
+            # few places of the first-level cache.
+            words = self.block_of("scratch", depth, self.room(width) + self.lanes)
         table = OuterTable(
             left=left,
             left_length=left.length,
@@ -347,6 +352,8 @@ class BackwardProgram(Program):
             count=total,
             blocks=target.length // self.lanes,
             rows=self.index(rows.index),
+            words=words,
+            words_length=words.length,
         ).entries
         work = width * target.length // 64 * total
         first, count = self.rows(rows.index, total)
@@ -356,6 +363,8 @@ class BackwardProgram(Program):
             Access("read", right, count, units, target.length, rows.content, first),
             Access("write", target, width, target.length, target.length),
         ]
+        if self.built.numbers.pairs:
+            accesses.append(Access("write", words, depth, width, width))
         self.call(self.shared["outer"], table, width, TILE_ROWS, self.threads(work), accesses)
 
     def _columns(self, members: list[tuple[int, GradientColumn]], block: GradientBlock) -> Span:

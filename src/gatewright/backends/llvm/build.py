@@ -18,9 +18,9 @@ def registers() -> int:
     return target().registers
 
 
-def numbers(bits: int) -> Numbers:
+def numbers(bits: int, *, pairs: bool = False) -> Numbers:
     """The vectors of that processor, for the checked build if that is asked for."""
-    return replace(target().numbers(bits), checked=checked())
+    return replace(target().numbers(bits, pairs=pairs), checked=checked())
 
 
 def object_code(module: ir.Module) -> bytes:

@@ -62,7 +62,7 @@ class Program:
         self.built, self.shape = built, shape
         self.sizes = dict(shape.sizes)
         self.lanes, self.itemsize = built.numbers.lanes, built.numbers.bytes
-        self.shared = shared(built.numbers.bits)
+        self.shared = shared(built.numbers)
         self.bases = {"nothing": 0, "record": 1}
         self.places: dict[Key, Span] = {}
         self.lengths: dict[str, int] = {}
@@ -117,12 +117,16 @@ class Program:
     def place(self, block: str, rows: int, *buffers: tuple[Key, int]) -> None:
         """Place buffers in a block; several get adjacent columns of longer rows."""
         rooms = [self.room(units) for _, units in buffers]
-        length = sum(rooms)
-        start = column = self.lengths.get(block, 0)
-        self.lengths[block] = end = start + rows * length
+        span = self.block_of(block, rows, sum(rooms))
         for (key, _), room in zip(buffers, rooms, strict=True):
-            self.places[key] = Span(self.base(block), column, length, start, end)
-            column += room
+            self.places[key] = span
+            span = span.from_unit(room)
+
+    def block_of(self, block: str, rows: int, units: int) -> Span:
+        """Return new rows of whole vectors in a block, which no buffer of the plan names."""
+        length, start = self.room(units), self.lengths.get(block, 0)
+        self.lengths[block] = end = start + rows * length
+        return Span(self.base(block), start, length, start, end)
 
     def own(self, name: str, units: int, rows: int) -> Span:
         """Return the rows of a tensor of their own, without gaps."""
@@ -254,7 +258,7 @@ class Program:
             self.place("scratch", 1, ((part, group), count))
             packed = self.places[part, group]
             calls = len(self.accesses)
-            if block > length * len(group.products) * self.lanes:
+            if block > self.places_of(group) * len(group.products) * self.lanes:
                 # The kernel multiplies lanes without units of a head too, and drops the result;
                 # `pack` does not write them.
                 self.clear(packed, 1, count)
@@ -276,8 +280,11 @@ class Program:
     def block(self, group: Group) -> int:
         """Count the numbers of one block of units in a group's packed matrices."""
         panels = group.panels(self.units(group.products[0]), self.lanes)
-        length = self.units(group.source) // group.heads
-        return panels * length * len(group.products) * self.lanes
+        return panels * self.places_of(group) * len(group.products) * self.lanes
+
+    def places_of(self, group: Group) -> int:
+        """Count the steps of the K-loop along one head of a group's source."""
+        return -(-(self.units(group.source) // group.heads) // self.built.numbers.columns)
 
     def run(self, part: str, kind: str) -> None:
         """Run one kernel of a part on its places."""
@@ -300,16 +307,30 @@ class Program:
             table[group.slot] = self.places[part, group]
             table[group.slot + 1] = self.block(group)
         rows = shape.batch if part == "loop" else shape.total
+        words = self.place_words(name, table, rows)
         grain = 1 if rows < 2 * TILE_ROWS * shape.threads else TILE_ROWS
         if part == "loop" and rows < 2 * shape.threads and rows * self.step(plan) >= TOGETHER:
             grain = 0
-        accesses = [*self.accesses_of(part, plan), *self.packed_matrices(part, plan)]
+        accesses = [*self.accesses_of(part, plan), *self.packed_matrices(part, plan), *words]
         if part == "loop":
             accesses += [self.picks(name, shape.total) for name in ("before", "after")]
             accesses += [self.picks(name, shape.steps) for name in ("rows", "offsets")]
         else:
             accesses.append(self.picks("every", shape.total + 1))
         self.call(self.built.function(name), table, rows, grain, shape.threads, accesses)
+
+    def place_words(self, name: str, table: Table, rows: int) -> list[Access]:
+        """Place the rows of words that a kernel rounds its sources to, and list its accesses."""
+        if name not in self.built.rounded:
+            return []
+        accesses = []
+        for sources in self.built.rounded[name].sources.values():
+            for source in sources:
+                count = source.words(self.units(source.term))
+                span = self.block_of("scratch", rows, count)
+                table[source.slot], table[source.slot + 1] = span, span.length
+                accesses.append(Access("write", span, rows, count, count))
+        return accesses
 
     def packed_matrices(self, part: str, plan: Plan) -> list[Access]:
         """List the accesses of a part's kernel to packed matrices."""

@@ -21,12 +21,13 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, Piece, TensorForm
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.saved import SavedTensors, in_rows
+from gatewright.backends.llvm.precision import LOW, numbers_of
 from gatewright.backends.llvm.threads import threads
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Run
+from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.backends.weights import Share
 from gatewright.graph import Term
 from gatewright.language.node import closure
@@ -74,12 +75,14 @@ class FastCall:
         constants: Mapping[Term, Tensor],
     ) -> None:
         graph = run.graph
-        event = next(iter(run.inputs.values())).contiguous()
-        states = [state.contiguous() for state in run.states.values()]
-        self.shapes, self.dtype = shapes, event.dtype
+        self.shapes, self.dtype = shapes, next(iter(run.inputs.values())).dtype
+        self.is_low = self.dtype == LOW
+        event = self.readable(next(iter(run.inputs.values())).contiguous())
+        states = [self.readable(state.contiguous()) for state in run.states.values()]
+        weights = {name: self.readable(tensor) for name, tensor in weights.items()}
         self.built = built
         self.run, self.order = without_tensors(run), ordered(run, len(states[0]))
-        self.starts = [state.detach() for state in states]
+        self.starts = [state.detach().to(self.dtype) for state in states]
         self.saved_as: SavedTensors | None = None
         self.constants = list(constants.values())
         wholes = [event, *states, *weights.values(), *self.constants]
@@ -127,8 +130,16 @@ class FastCall:
             return tuple([result.transpose_(0, 0) for result in results])
         return tuple(self.forward(self.wholes(tensors), training=False)[0])
 
+    def readable(self, tensor: Tensor) -> Tensor:
+        """Return a tensor as kernels read it: in float32 without gaps, if it is in bfloat16."""
+        if not self.is_low:
+            return tensor
+        return tensor.to(torch.float32, memory_format=torch.contiguous_format)
+
     def wholes(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the tensors that a call brings, the constants, and the sums."""
+        if self.is_low:
+            tensors = [self.readable(tensor) for tensor in tensors]
         return [*tensors, *self.constants, *[tensors[i] + tensors[j] for i, j in self.sums]]
 
     def addresses(self, wholes: Sequence[Tensor]) -> list[int]:
@@ -140,15 +151,16 @@ class FastCall:
         self, wholes: Sequence[Tensor], *, training: bool
     ) -> tuple[list[Tensor], Tensor | None]:
         """Compute the output and the last states, and the memory of the backward pass."""
-        return run_forward(
+        results, saved = run_forward(
             self.built,
             self.shape,
             self.order,
             self.addresses(wholes),
-            self.dtype,
+            wholes[0].dtype,
             training=training,
             fronts=self.shapes,
         )
+        return [result.to(self.dtype) for result in results] if self.is_low else results, saved
 
     def backward(
         self,
@@ -162,6 +174,8 @@ class FastCall:
         summed = [any(requested[i] for i in pair) for pair in self.sums]
         of_wholes = [*requested, *[False] * len(self.constants), *summed]
         upstream = in_rows(gradients)
+        if self.is_low:
+            upstream = [None if g is None else g.float() for g in upstream]
         shape = self.shape_of_wholes.backward(
             upstream, [of_wholes[view.piece.whole] for view in self.views]
         )
@@ -182,6 +196,8 @@ class FastCall:
                 before = results[i]
                 # Each summand has a tensor of its own: its user may change it in place.
                 results[i] = gradient.clone() if before is None else before + gradient
+        if self.is_low:
+            results = [None if gradient is None else gradient.to(LOW) for gradient in results]
         return [
             gradient if own else None for gradient, own in zip(results, requested, strict=False)
         ]
@@ -258,7 +274,7 @@ def prepare(
             return None
     event = next(iter(run.inputs.values()))
     options = ScheduleOptions((), (), torch.is_grad_enabled() and event.requires_grad)
-    built = kernels(graph, options, 8 * event.element_size())
+    built = kernels(graph, options, numbers_of(event.dtype))
     if built.outputs != [graph.output]:
         return None  # no kernel computes the output: it is the event, or a parameter
     brought = {*graph.inputs.values(), *[term for term in graph.forward if term.op == "weight"]}
@@ -268,6 +284,7 @@ def prepare(
         return None  # torch computes some values from the weights, before the kernels
     values: dict[Term, Tensor] = {}
     terms = [term for term in graph.forward if term in needed]
-    TermGroup(terms, values, run.sizes).compute(values, event)
+    like = event.float() if event.dtype == LOW else event
+    TermGroup(terms, values, run.sizes).compute(values, like)
     constants = {term: values[term].contiguous() for term in more}
     return FastCall(run, built, shares, weights, shapes, constants)

@@ -27,8 +27,8 @@ class Index(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
 
     The operators `+ - * //` emit one instruction each and return an Index; comparisons emit one
     and return a value of one bit. The other operand may be a plain `int`, which becomes a
-    constant. Sums with 0 and products with 1 emit nothing: they were a quarter of the integer
-    instructions of a kernel. llvmlite takes an Index wherever it takes a value.
+    constant. Sums with 0, products with 1 and quotients by 1 emit nothing: they were a quarter of
+    the integer instructions of a kernel. llvmlite takes an Index wherever it takes a value.
     """
 
     type = INDEX
@@ -86,7 +86,8 @@ class Index(ir.Value):  # type: ignore[misc]  # llvmlite has no annotations
     def __floordiv__(self, other: Index | int) -> Index:
         # Truncates towards zero, where Python's operator rounds down. They agree for the sizes
         # and positions here, none of which is negative where it is divided.
-        return Index(self.b, self.b.sdiv(self, self.operand(other)))
+        other = self.operand(other)
+        return self if other.equals(1) else Index(self.b, self.b.sdiv(self, other))
 
     def __lt__(self, other: Index | int) -> ir.Value:
         return self.compared("<", other)

@@ -98,6 +98,39 @@ class Int8Plan:
                     self.sources[nest].append(known[key])
                 self.groups[group] = Matrices(known[key], _new_slots(plan, 3))
 
+    def emit_roundings(
+        self, module: ir.Module, name: str, plan: Plan, numbers: Numbers
+    ) -> dict[Nest, list[ir.Function]]:
+        """Emit the rounding of the sources that each nest is the first to multiply."""
+        return {
+            nest: [
+                self._emit_rounding(module, f"{name}_rounded_{source.slot}", plan, source, numbers)
+                for source in sources
+            ]
+            for nest, sources in self.sources.items()
+        }
+
+    def _emit_rounding(
+        self, module: ir.Module, name: str, plan: Plan, source: RoundedSource, numbers: Numbers
+    ) -> ir.Function:
+        """Emit `(table, offset, first row, end row)`, which rounds a source's rows to codes."""
+        f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
+        f.function.linkage = "internal"
+        f.function.attributes.add("noinline")
+        table, offset, first, end = f.arguments
+        f.table(table)
+        length = size_of(f, plan, table, source.term.size)
+        with f.loop(first, end) as row:
+            rows = TileRows(f, plan, table, [offset + row], [row])
+            numbers_row = rows.address(plan.loads[source.term], 0)
+            bits = _largest_bits(f, numbers_row, length)
+            peak, step = _peak_and_step(f, bits, bounded=source.bounded)
+            steps = f.load_pointer(table, source.slot + 2)
+            f.store_scalar(step, f.address(steps, row))
+            _store_codes(f, table, source, row, numbers_row, length, peak)
+        f.b.ret_void()
+        return f.function
+
 
 def _new_slots(plan: Plan, count: int) -> int:
     plan.length += count
@@ -110,28 +143,6 @@ def columns_of_word(numbers: Numbers) -> int:
 
 
 # The rows of a source.
-def emit_rounding(
-    module: ir.Module, name: str, plan: Plan, source: RoundedSource, numbers: Numbers
-) -> ir.Function:
-    """Emit `(table, offset, first row, end row)`, which rounds the rows of a source to codes."""
-    f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
-    f.function.linkage = "internal"
-    f.function.attributes.add("noinline")
-    table, offset, first, end = f.arguments
-    f.table(table)
-    length = size_of(f, plan, table, source.term.size)
-    with f.loop(first, end) as row:
-        rows = TileRows(f, plan, table, [offset + row], [row])
-        numbers_row = rows.address(plan.loads[source.term], 0)
-        bits = _largest_bits(f, numbers_row, length)
-        peak, step = _peak_and_step(f, bits, bounded=source.bounded)
-        steps = f.load_pointer(table, source.slot + 2)
-        f.store_scalar(step, f.address(steps, row))
-        _store_codes(f, table, source, row, numbers_row, length, peak)
-    f.b.ret_void()
-    return f.function
-
-
 def _largest_bits(f: Function, row: ir.Value, length: Index) -> ir.Value:
     """The largest bits of a row's absolute values: floats without their sign are in their order."""
     n = f.numbers

@@ -53,6 +53,8 @@ class Numbers:
         fused: Whether the processor has a fused multiply-add.
         checked: Whether every load and store is compared with the bounds of its buffer.
         byte_products: Whether one instruction adds four products of bytes (VNNI).
+        pairs: Whether the factors of products are bfloat16, two in a word; see `pairs.py`.
+        pair_products: Whether one instruction adds the two products of such words.
         prefetches: Whether cache lines are asked for before they are read.
     """
 
@@ -62,6 +64,8 @@ class Numbers:
     checked: bool = False
     byte_products: bool = False
     prefetches: bool = True
+    pairs: bool = False
+    pair_products: bool = False
 
     @cached_property
     def scalar(self) -> ir.Type:
@@ -88,6 +92,11 @@ class Numbers:
     @property
     def bytes(self) -> int:
         return self.bits // 8
+
+    @property
+    def columns(self) -> int:
+        """The numbers of a product's source that are multiplied at once."""
+        return 2 if self.pairs else 1
 
     @property
     def suffix(self) -> str:
@@ -208,8 +217,12 @@ class Function:
 
     def call_named(self, intrinsic: str, *operands: ir.Value) -> ir.Value:
         """Call an intrinsic by its full name, with a result of its first operand's type."""
+        return self.call_with(intrinsic, operands[0].type, *operands)
+
+    def call_with(self, intrinsic: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
+        """Call an intrinsic by its full name, with a result of a type."""
         kinds = [operand.type for operand in operands]
-        return self.b.call(self._declared(intrinsic, kinds[0], kinds), operands)
+        return self.b.call(self._declared(intrinsic, result, kinds), operands)
 
     def _declared(self, name: str, result: ir.Type, kinds: Sequence[ir.Type]) -> ir.Function:
         """Declare a function that is defined elsewhere, once a module."""

@@ -15,9 +15,10 @@ from __future__ import annotations
 from llvmlite import ir
 
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
-from gatewright.backends.llvm.int8_products import Int8Plan, emit_int8_products, emit_rounding
+from gatewright.backends.llvm.int8_products import Int8Plan, emit_int8_products
 from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.mathematics import POINTWISE
+from gatewright.backends.llvm.pairs import PairPlan
 from gatewright.backends.llvm.products import emit_products
 from gatewright.backends.llvm.row_reductions import emit_row_reduction
 from gatewright.backends.llvm.rows import TileRows, size_of
@@ -34,26 +35,21 @@ def emit(
     plan: Plan,
     numbers: Numbers,
     registers: int,
-    int8: Int8Plan | None = None,
+    rounded: Int8Plan | PairPlan | None = None,
 ) -> None:
     """Emit the kernel `name(table, first row, end row)` for the rows of one thread.
 
-    With `int8` its products are in int8; such a kernel runs on a single thread.
+    With `rounded` sources its products are in bfloat16 or in int8; a kernel in int8 runs on a
+    single thread.
 
     In addition, emit `name_team(table, first row, end row, rank, team size, barrier)` for one
     thread of a team that shares the units of these rows.
     """
     nests = {
-        nest: _emit_nest(module, f"{name}_{position}", plan, nest, numbers, registers, int8)
+        nest: _emit_nest(module, f"{name}_{position}", plan, nest, numbers, registers, rounded)
         for position, nest in enumerate(plan.loop.nests)
     }
-    roundings = {
-        nest: [
-            emit_rounding(module, f"{name}_codes_{source.slot}", plan, source, numbers)
-            for source in sources
-        ]
-        for nest, sources in (int8.sources.items() if int8 else ())
-    }
+    roundings = rounded.emit_roundings(module, name, plan, numbers) if rounded else {}
     kinds = [POINTER, INDEX, INDEX, INDEX, INDEX, POINTER]
     f = Function(module, f"{name}_team", kinds, numbers)
     table, first, end, rank, team, barrier = f.arguments
@@ -98,7 +94,7 @@ def _emit_nest(
     nest: Nest,
     numbers: Numbers,
     registers: int,
-    int8: Int8Plan | None,
+    rounded: Int8Plan | PairPlan | None,
 ) -> ir.Function:
     """Emit the loops of a nest over one thread's blocks of units, and over the rows.
 
@@ -110,7 +106,7 @@ def _emit_nest(
     for tile in tiling.tiles:
         tile_name = f"{name}_{tile.rows}x{tile.blocks}"
         functions[tile] = _emit_tile(
-            module, tile_name, plan, nest, numbers, tile, terms, tiling, int8
+            module, tile_name, plan, nest, numbers, tile, terms, tiling, rounded
         )
     f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
     f.function.linkage = "internal"
@@ -151,7 +147,7 @@ def _emit_tile(
     tile: Tile,
     terms: ir.Function,
     tiling: Tiling,
-    int8: Int8Plan | None,
+    rounded: Int8Plan | PairPlan | None,
 ) -> ir.Function:
     """Emit one tile: `(table, offset, first row, first block)`."""
     f = Function(module, name, [POINTER, INDEX, INDEX, INDEX], numbers)
@@ -164,10 +160,10 @@ def _emit_tile(
     unit = block * numbers.lanes
     if nest.sums and numbers.prefetches:
         _emit_prefetches(f, plan, nest, rows, tile, unit)
-    if int8 is None:
-        sums = emit_products(f, plan, nest, rows, tile, table, block, tiling)
+    if isinstance(rounded, Int8Plan):
+        sums = emit_int8_products(f, plan, rounded, nest, rows, tile, table, block, tiling)
     else:
-        sums = emit_int8_products(f, plan, int8, nest, rows, tile, table, block, tiling)
+        sums = emit_products(f, plan, nest, rows, tile, table, block, tiling, rounded)
     for r in range(tile.rows):
         for j in range(tile.blocks):
             first_unit = unit + j * numbers.lanes

@@ -22,6 +22,7 @@ from gatewright.backends.llvm.kernel import emit
 from gatewright.backends.llvm.mathematics import POINTWISE
 from gatewright.backends.llvm.moves import emit_clear, emit_copy
 from gatewright.backends.llvm.pack import emit_pack
+from gatewright.backends.llvm.pairs import PairPlan
 from gatewright.backends.llvm.threads import emit_parallel, openmp
 from gatewright.backends.llvm.weight_gradients import emit_outer, emit_totals
 from gatewright.errors import SizeError
@@ -108,9 +109,8 @@ def load_or_build(
 
 
 @once
-def shared(bits: int) -> dict[str, BuiltKernel]:
+def shared(numbers: Numbers) -> dict[str, BuiltKernel]:
     """Return the kernels that do not depend on the graph."""
-    numbers = build.numbers(bits)
 
     def emit_all(module: ir.Module) -> None:
         emit_pack(module, numbers)
@@ -144,10 +144,10 @@ class Kernels:
         programs: The programs so far, by kind and shape.
     """
 
-    def __init__(self, graph: Graph, options: ScheduleOptions, bits: int) -> None:
+    def __init__(self, graph: Graph, options: ScheduleOptions, numbers: Numbers) -> None:
         self.schedule = schedule(graph, options)
         self.held = {graph.values[name] for name in options[1]}
-        self.numbers = build.numbers(bits)
+        self.numbers = numbers
         self.details = (*options, self.numbers, openmp())
         self.functions: dict[str, BuiltKernel] = {}
         self.parts: dict[str, SchedulePart] = {}
@@ -160,6 +160,8 @@ class Kernels:
             self.plans[f"{name}_inference"] = plan_forward(self.schedule, part, saving=False)
             self.plans[f"{name}_training"] = plan_forward(self.schedule, part, saving=True)
             self.plans[f"{name}_backward"] = plan_backward(self.schedule, part)
+        #: In bfloat16, the rows of words of each plan.
+        self.rounded = {name: PairPlan(plan) for name, plan in self.plans.items() if numbers.pairs}
         early = set(before.outputs) if before is not None else set()
         self.inputs = list(
             dict.fromkeys(
@@ -243,7 +245,9 @@ class Kernels:
 
                 def emit_all(module: ir.Module) -> None:
                     for plan in kind:
-                        emit(module, plan, self.plans[plan], self.numbers, build.registers())
+                        rounded = self.rounded.get(plan)
+                        own = self.plans[plan]
+                        emit(module, plan, own, self.numbers, build.registers(), rounded)
 
                 entry = key(self.schedule.graph, self.details, kind)
                 self.functions |= load_or_build(entry, kind, self.numbers, emit_all)
@@ -269,9 +273,9 @@ class Kernels:
 
 
 @lru_cache(maxsize=256)
-def kernels(graph: Graph, options: ScheduleOptions, bits: int) -> Kernels:
+def kernels(graph: Graph, options: ScheduleOptions, numbers: Numbers) -> Kernels:
     """Return the kernels of a graph, built at first use."""
-    return Kernels(graph, options, bits)
+    return Kernels(graph, options, numbers)
 
 
 @lru_cache(maxsize=256)

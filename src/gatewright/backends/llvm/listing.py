@@ -45,7 +45,7 @@ def kernel_text(
     processor = processor or target()
     numbers = processor.numbers(BITS)
     name = "loop_backward" if backward else "loop_inference"
-    plan = Kernels(graph, ScheduleOptions(input_gradients=False), BITS).plans[name]
+    plan = Kernels(graph, ScheduleOptions(input_gradients=False), numbers).plans[name]
     module = ir.Module("gatewright")
     emit(module, name, plan, numbers, processor.registers)
     header = _header(graph, plan, processor, name, numbers.lanes)

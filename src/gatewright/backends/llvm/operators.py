@@ -18,9 +18,10 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, TensorForm, prepared
 from gatewright.backends.llvm.forward import ForwardProgram, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.saved import in_rows
+from gatewright.backends.llvm.precision import numbers_of
 from gatewright.backends.order import even
 from gatewright.backends.run import Run
+from gatewright.backends.saved import in_rows
 from gatewright.backends.storage import in_storage
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph, Term
@@ -104,9 +105,8 @@ class OperatorCall:
     ) -> OperatorCall:
         """Decode the arguments; sizes that torch keeps symbolic become numbers."""
         graph = of_text(cell)
-        bits = 64 if states[0].dtype == torch.float64 else 32
         options = ScheduleOptions(_split(names), _split(held), input_gradients)
-        built = kernels(graph, options, bits)
+        built = kernels(graph, options, numbers_of(states[0].dtype))
         terms = known_terms(graph, options.held)
         positions = [terms.index(term) for term in built.inputs]
         numbers = dict(zip(("input", "hidden"), map(int, sizes), strict=True))

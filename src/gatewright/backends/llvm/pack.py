@@ -3,17 +3,19 @@
 A K-loop reads, of each product with its source, one vector of units for each number of the
 source. So the matrices lie as (block of units, k, product, lane). With heads, each unit has the
 numbers of its own head's source only; a block with units of several heads has one panel
-(k, product, lane) for each of them.
+(k, product, lane) for each of them. In bfloat16 a *k* is a word of two numbers; see `pairs.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
 
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
 from gatewright.backends.llvm.ir import Function, Numbers
+from gatewright.backends.llvm.pairs import count_words, word
 from gatewright.backends.llvm.row_reductions import heads_of
 from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
 
@@ -51,12 +53,13 @@ class MatrixTable(KernelTable[Pointer, Number]):
 def emit_pack(module: ir.Module, numbers: Numbers) -> None:
     """Emit `pack(table, first block, end block)`."""
     f = Function(module, "pack", [POINTER, INDEX, INDEX], numbers)
-    b, lanes = f.b, f.index(numbers.lanes)
+    b, lanes, columns = f.b, f.index(numbers.lanes), numbers.columns
     table, first_block, end_block = f.arguments
     f.table(table)
     slots = PackTable[ir.Value, Index].load(f, table)
     length, units, head_units = slots.length, slots.units, slots.head_units
     step = slots.products * lanes  # from one k to the next
+    places = count_words(length) if numbers.pairs else length
     with f.loop(first_block, end_block) as block:
         unit = block * lanes
         left = units - unit
@@ -69,19 +72,27 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
             slot = PackTable.size() + product * MatrixTable.size()
             source = MatrixTable[ir.Value, Index].load(f, table, slot)
             by_unit, by_k = source.by_unit, source.by_k
+            panel = f.address(block_start, product * lanes)
 
             def start(unit: Index, head: Index, source: MatrixTable[ir.Value, Index]) -> ir.Value:
                 within = (unit - head * head_units) * source.by_unit
                 return f.address(source.matrix, head * source.by_head + within)
 
-            panel = f.address(block_start, product * lanes)
+            def place(base: ir.Value, k: Index) -> ir.Value:
+                return f.address(base, (k // columns if columns > 1 else k) * step)
+
             units_adjacent = b.and_(one_head, by_unit == 1)
             with b.if_else(units_adjacent) as (then, otherwise):
                 with then:  # a vector in memory is a vector of the panel
                     vectors = start(unit, first, source)
-                    with f.loop(0, length) as k:
-                        vector = f.load(f.address(vectors, k * by_k))
-                        f.store(vector, f.address(panel, k * step))
+                    begin = f.index(0)
+                    for taken in range(columns, 0, -1):
+                        with f.loop(begin, length, taken) as k:
+                            rows = [
+                                f.load(f.address(vectors, (k + i) * by_k)) for i in range(taken)
+                            ]
+                            f.store(_joined(f, rows), place(panel, k))
+                        begin = k.end
                 with otherwise:
                     # Where each unit's numbers are adjacent, squares of lanes x lanes are
                     # transposed in registers: three times faster at H = 512 than one by one.
@@ -93,21 +104,33 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                             f.load(f.address(corner, lane * by_unit))
                             for lane in range(numbers.lanes)
                         ]
-                        for ahead, vector in enumerate(f.transposed(rows)):
-                            f.store(vector, f.address(panel, (k + ahead) * step))
+                        turned = f.transposed(rows)
+                        for ahead in range(0, numbers.lanes, columns):
+                            vector = _joined(f, turned[ahead : ahead + columns])
+                            f.store(vector, place(panel, k + ahead))
                     with f.loop(0, count) as lane:
                         head = (unit + lane) // head_units
                         unit_start = start(unit + lane, head, source)
-                        panels_before = (head - first) * (length * step)
-                        column = f.address(panel, panels_before + lane)
-                        with f.loop(k.end, length) as rest:
-                            number = f.load_scalar(f.address(unit_start, rest * by_k))
-                            f.store_scalar(number, f.address(column, rest * step))
+                        column = f.address(panel, (head - first) * (places * step) + lane)
+                        begin = k.end
+                        for taken in range(columns, 0, -1):
+                            with f.loop(begin, length, taken) as rest:
+                                scalars = [
+                                    f.load_scalar(f.address(unit_start, (rest + i) * by_k))
+                                    for i in range(taken)
+                                ]
+                                f.store_scalar(_joined(f, scalars), place(column, rest))
+                            begin = rest.end
                     # Lanes after the last unit are multiplied and never read. Any finite
                     # number will do; what the memory holds may be slow (denormal) or trap.
                     with f.loop(count, lanes) as lane:
                         column = f.address(panel, lane)
-                        with f.loop(0, length) as rest:
+                        with f.loop(0, places) as rest:
                             zero = ir.Constant(numbers.scalar, 0.0)
                             f.store_scalar(zero, f.address(column, rest * step))
     b.ret_void()
+
+
+def _joined(f: Function, numbers: Sequence[ir.Value]) -> ir.Value:
+    """A number as it is, or one or two numbers rounded into a word."""
+    return word(f, numbers) if f.numbers.pairs else numbers[0]

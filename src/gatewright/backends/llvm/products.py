@@ -8,6 +8,7 @@ from llvmlite import ir
 
 from gatewright.backends.llvm.index import Index
 from gatewright.backends.llvm.ir import Function
+from gatewright.backends.llvm.pairs import PairPlan, add_products, count_words
 from gatewright.backends.llvm.row_reductions import heads_of
 from gatewright.backends.llvm.rows import TileRows, size_of
 from gatewright.graph.terms import Term
@@ -28,8 +29,12 @@ def emit_products(
     table: ir.Value,
     block: Index,
     tiling: Tiling,
+    rounded: PairPlan | None,
 ) -> Totals:
-    """Emit the sums of products of the tile that begins at a block."""
+    """Emit the sums of products of the tile that begins at a block.
+
+    With `rounded` sources the factors are words of two numbers.
+    """
     blocks = range(tile.blocks)
     totals = {(t, r, j): f.splat(0.0) for t in nest.sums for r in range(tile.rows) for j in blocks}
     gates = {product: term for term, total in nest.sums.items() for product in total.products}
@@ -37,9 +42,13 @@ def emit_products(
     # x86-64 has 15 registers for addresses.
     for group in plan.groups[nest]:
         packed, panel = f.load_pointer(table, group.slot), f.load_index(table, group.slot + 1)
-        length = size_of(f, plan, table, group.source.size)
+        length = size_of(f, plan, table, group.source.size) // group.heads
         panels = [f.address(packed, (block + j) * panel) for j in blocks]
-        starts = [rows.address(plan.loads[group.source], r) for r in range(tile.rows)]
+        if rounded is None:
+            starts = [rows.address(plan.loads[group.source], r) for r in range(tile.rows)]
+        else:
+            source, length = rounded.of_group[group], count_words(length)
+            starts = [source.row(f, table, row) for row in rows.within]
         targets, lanes = [gates[product] for product in group.products], f.numbers.lanes
         per_pass = tiling.gates_per_pass(len(targets))
         for first in range(0, len(targets), per_pass):
@@ -101,6 +110,7 @@ class _KLoop:
     def iteration(self, k: Index, values: Sequence[ir.Value], count: int) -> list[ir.Value]:
         """Multiply `count` numbers of the source, from the k-th on, with the matrices."""
         f, lanes = self.f, self.f.numbers.lanes
+        multiply = add_products if f.numbers.pairs else _add_product
         sums = dict(zip(self.sums, values, strict=True))
         for ahead in range(count):
             position = k + ahead
@@ -121,14 +131,21 @@ class _KLoop:
                 for p, j in matrix:
                     key = (self.targets[p], r, j)
                     number = numbers[j] if self.begins else numbers[0]
-                    sums[key] = f.fma(number, matrix[p, j], sums[key])
+                    sums[key] = multiply(f, sums[key], number, matrix[p, j])
         return [sums[key] for key in self.sums]
 
 
+def _add_product(f: Function, total: ir.Value, left: ir.Value, right: ir.Value) -> ir.Value:
+    return f.fma(left, right, total)
+
+
 def _emit_by_head(
-    k_loop: _KLoop, heads: int, length: Index, units: Index, unit: Index, totals: Totals
+    k_loop: _KLoop, heads: int, head_length: Index, units: Index, unit: Index, totals: Totals
 ) -> None:
     """Emit the K-loops of a tile from unit `unit` on, each block along its own heads.
+
+    Args:
+        head_length: The numbers of the source, or the words, that belong to a head.
 
     All heads have equally many units, so the blocks of a tile share their K-loops: in the first
     one each is at its first head, and in the next one, if it has units of several, at its
@@ -136,7 +153,7 @@ def _emit_by_head(
     of the matrix would not do: 0 times infinity is NaN.
     """
     f, b, lanes = k_loop.f, k_loop.f.b, k_loop.f.numbers.lanes
-    head_units, head_length = units // heads, length // heads
+    head_units = units // heads
     blocks = [unit + j * lanes for j in range(len(k_loop.panels))]
     spans = [heads_of(f, block, units, head_units) for block in blocks]
     rounds = f.index(0)

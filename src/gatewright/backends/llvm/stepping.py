@@ -9,8 +9,10 @@ after a step the two change their roles.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -23,18 +25,24 @@ from gatewright.backends.llvm.digest import key
 from gatewright.backends.llvm.int8_products import Int8Memory, Int8Plan
 from gatewright.backends.llvm.library import BUILDING
 from gatewright.backends.llvm.mathematics import POINTWISE
-from gatewright.backends.llvm.step_kernel import emit_step
+from gatewright.backends.llvm.pairs import PairPlan
+from gatewright.backends.llvm.precision import LOW
+from gatewright.backends.llvm.step_kernel import THREADS, emit_step
+from gatewright.backends.llvm.threads import openmp, threads
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.step import step_run
-from gatewright.backends.stream import Array
+from gatewright.backends.stream import Array, Products
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from gatewright.graph.stages import INPUTS
 from gatewright.schedule.buffers import Buffer
 from gatewright.schedule.single_step import schedule_step
 from gatewright.schedule.slots import BEFORE, plan_forward, unsupported
+from gatewright.schedule.tiling import TILE_ROWS
 
 STEP = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+#: Multiplications in a step from which on threads share its rows: 40 us of work.
+TOGETHER = 1 << 22
 
 
 @lru_cache(maxsize=128)
@@ -44,18 +52,20 @@ def unsupported_step(graph: Graph) -> str | None:
 
 
 class StepKernel:
-    """The kernel of one step of a graph, for one number type; its products may be in int8."""
+    """The kernel of one step of a graph, for one number type and kind of products."""
 
-    def __init__(self, graph: Graph, bits: int, int8: bool = False) -> None:
+    def __init__(self, graph: Graph, bits: int, products: Products = "plain") -> None:
         self.schedule = schedule_step(graph)
         self.plan = plan_forward(self.schedule, self.schedule.loop, saving=False)
-        self.int8 = Int8Plan(graph, self.plan) if int8 else None
-        self.numbers = build.numbers(bits)
-        entry = key(graph, "step", self.numbers, *(["int8"] if int8 else []))
+        self.int8 = Int8Plan(graph, self.plan) if products == "int8" else None
+        self.pairs = PairPlan(self.plan) if products == "bfloat16" else None
+        self.numbers = build.numbers(bits, pairs=self.pairs is not None)
+        entry = key(graph, "step", self.numbers, products, openmp())
         code = cache.read(entry)
         if code is None:
             module = ir.Module("gatewright")
-            emit_step(module, self.plan, self.numbers, build.registers(), self.int8)
+            rounded = self.int8 or self.pairs
+            emit_step(module, self.plan, self.numbers, build.registers(), rounded)
             code = build.object_code(module)
             cache.write(entry, code)
         self.library = build.Library(code)
@@ -63,10 +73,23 @@ class StepKernel:
 
 
 @lru_cache(maxsize=128)
-def step_kernel(graph: Graph, bits: int, int8: bool = False) -> StepKernel:
+def step_kernel(graph: Graph, bits: int, products: Products = "plain") -> StepKernel:
     """Return the kernel of one step of a graph, built at first use."""
     with BUILDING:
-        return StepKernel(graph, bits, int8)
+        return StepKernel(graph, bits, products)
+
+
+#: Streams whose steps threads may share. In a forked process there is only one.
+SHARED_STREAMS: WeakSet[KernelStream] = WeakSet()
+
+
+def _one_thread() -> None:
+    for stream in SHARED_STREAMS:
+        stream.record[THREADS] = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread)
 
 
 class KernelStream:
@@ -80,10 +103,9 @@ class KernelStream:
         sizes: Sequence[Mapping[str, int]],
         rows: int,
         dtype: torch.dtype,
-        *,
-        int8: bool = False,
+        products: Products = "plain",
     ) -> None:
-        kernel = step_kernel(graph, 8 * dtype.itemsize, int8)
+        kernel = step_kernel(graph, 8 * dtype.itemsize, products)
         memory = StreamMemory(kernel.numbers.lanes, rows, dtype)
         inputs = {
             name: memory.packed(number(term.size, sizes[0])) for name, term in graph.inputs.items()
@@ -98,7 +120,10 @@ class KernelStream:
             inputs = {**inputs, event: layer.output}
         self.output = inputs[event][:, : number(graph.output.size, sizes[-1])].numpy()
         tables = [layer.table.ctypes.data for layer in self.layers]
-        self.record = np.array([len(sizes), rows, *tables], np.int64)
+        step = sum(layer.multiplications() for layer in self.layers) * rows
+        count = threads() if rows >= 2 * TILE_ROWS and step >= TOGETHER else 1
+        self.record = np.array([len(sizes), rows, TILE_ROWS, count, *tables], np.int64)
+        SHARED_STREAMS.add(self)
         self.advance = partial(kernel.call, self.record.ctypes.data)
         if kernel.numbers.checked:
             self.advance = partial(self.advance_checked, self.advance)
@@ -167,6 +192,8 @@ class StreamLayer:
         plan = kernel.plan
         self.buffers: dict[Buffer, Tensor] = {}
         self.matrices: dict[int, Tensor] = {}
+        #: In bfloat16, the rows of words that each source is rounded to.
+        self.words: dict[int, Tensor] = {}
         numbers = np.zeros(2 * plan.length + 2, np.int64)
         numbers[: -plan.length] = header([0] * plan.length, record)
         #: The kernel's table; the numbers of the checked build precede it.
@@ -185,13 +212,30 @@ class StreamLayer:
         for nest, groups in plan.groups.items() if self.int8 is None else ():
             for group in groups:
                 units, length = number(nest.size, sizes), number(group.source.size, sizes)
-                length = length // group.heads * group.panels(units, memory.lanes)
-                shape = (memory.blocks(units), length, len(group.products), memory.lanes)
+                places = -(-(length // group.heads) // kernel.numbers.columns)
+                places *= group.panels(units, memory.lanes)
+                shape = (memory.blocks(units), places, len(group.products), memory.lanes)
                 packed = self.matrices[group.slot] = torch.zeros(shape, dtype=memory.dtype)
                 self.set_address(group.slot, packed)
                 self.table[group.slot + 1] = packed.stride(0)
+        for sources in kernel.pairs.sources.values() if kernel.pairs is not None else ():
+            for source in sources:
+                words = memory.whole(memory.rows, source.words(number(source.term.size, sizes)))
+                self.words[source.slot] = words
+                self.set_address(source.slot, words)
+                self.table[source.slot + 1] = words.stride(0)
         (output,) = kernel.schedule.requested
         self.output = self.buffers[Buffer("value", output)]
+
+    def multiplications(self) -> int:
+        """Count those of the products of one row."""
+        return sum(
+            number(nest.size, self.sizes)
+            * (number(group.source.size, self.sizes) // group.heads)
+            * len(group.products)
+            for nest, groups in self.kernel.plan.groups.items()
+            for group in groups
+        )
 
     def _buffer(self, buffer: Buffer) -> Tensor:
         """Return the memory of a buffer: an input's, or new."""
@@ -237,6 +281,8 @@ class StreamLayer:
             if buffer.kind == "vector" or buffer.term.op == "noise":
                 units = number(buffer.term.size, self.sizes)
                 tensor[:, :units] = known[buffer.term]
+        columns = self.kernel.numbers.columns
+        integers = torch.int32 if self.memory.dtype == torch.float32 else torch.int64
         for nest, groups in plan.groups.items():
             units = number(nest.size, self.sizes)
             for group in groups:
@@ -245,15 +291,19 @@ class StreamLayer:
                         self.int8.pack(group, units, position, known[product.operands[1]])
                     continue
                 packed = self.matrices[group.slot]
-                blocks, length, _, lanes = packed.shape
+                blocks, places, _, lanes = packed.shape
                 unit, each = torch.arange(units), units // group.heads
                 # A block of units has a panel for each head that it has units of.
                 panel = unit // each - unit // lanes * lanes // each
+                panels = group.panels(units, lanes)
+                shape = (blocks * lanes, panels, places // panels * columns)
                 for position, product in enumerate(group.products):
                     matrix = known[product.operands[1]].reshape(units, -1)
-                    rows = packed.new_zeros(blocks * lanes, length)
-                    rows.unflatten(1, (-1, matrix.shape[1]))[unit, panel] = matrix
-                    packed[:, :, position] = rows.view(blocks, lanes, length).transpose(1, 2)
+                    rows = torch.zeros(shape, dtype=packed.dtype if columns == 1 else LOW)
+                    rows[unit, panel, : matrix.shape[1]] = matrix.to(rows.dtype)
+                    # Words are copied as integers: as floats some of them are no numbers.
+                    words = rows.flatten(1).view(integers).view(blocks, lanes, places)
+                    packed.view(integers)[:, :, position] = words.transpose(1, 2)
 
     def states(self) -> dict[str, Array]:
         """Return views of the states that the next step reads."""

@@ -36,6 +36,7 @@ class Target:
         registers: The number of them.
         fused: Whether it has a fused multiply-add.
         byte_products: Whether it adds four products of bytes at once (VNNI).
+        pair_products: Whether it adds two products of bfloat16 numbers at once.
         optimised: Whether LLVM's passes and its optimising code generator run.
     """
 
@@ -46,6 +47,7 @@ class Target:
     registers: int
     fused: bool = True
     byte_products: bool = False
+    pair_products: bool = False
     optimised: bool = True
 
     def machine(self) -> llvm.TargetMachine:
@@ -61,10 +63,17 @@ class Target:
             codemodel="small",
         )
 
-    def numbers(self, bits: int) -> Numbers:
-        """Its vectors of 32-bit or 64-bit numbers."""
-        numbers = Numbers(bits, self.bits // bits, self.fused)
-        return replace(numbers, byte_products=self.byte_products, prefetches=self.optimised)
+    def numbers(self, bits: int, *, pairs: bool = False) -> Numbers:
+        """Its vectors of 32-bit or 64-bit numbers; `pairs` for products of bfloat16 numbers."""
+        return Numbers(
+            bits,
+            self.bits // bits,
+            self.fused,
+            byte_products=self.byte_products,
+            prefetches=self.optimised,
+            pairs=pairs,
+            pair_products=self.pair_products,
+        )
 
 
 def levels(triple: str) -> dict[str, Target]:
@@ -89,7 +98,9 @@ def native() -> Target:
     # AVX-512 doubled x86-64's 16 vector registers; AArch64 and POWER have 32 at any width.
     registers = 16 if x86 and bits < 512 else 32
     vnni = bool(has.get("avx512vnni" if bits == 512 else "avxvnni")) and bits > 128
-    return Target(triple, llvm.get_host_cpu_name(), has.flatten(), bits, registers, fused, vnni)
+    bf16 = bits == 512 and bool(has.get("avx512bf16"))
+    name, features = llvm.get_host_cpu_name(), has.flatten()
+    return Target(triple, name, features, bits, registers, fused, vnni, bf16)
 
 
 def is_x86(triple: str) -> bool:

@@ -20,6 +20,7 @@ from llvmlite import ir
 
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
 from gatewright.backends.llvm.ir import Function, Numbers
+from gatewright.backends.llvm.pairs import add_products, count_words, word
 from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
 from gatewright.schedule.tiling import (
     GRADIENT_DEPTH,
@@ -40,6 +41,8 @@ class OuterTable(KernelTable[Pointer, Number]):
         count: The number of packed rows.
         blocks: The vectors in a row of the result.
         rows: The row of the right for each packed row.
+        words, words_length: In bfloat16, memory for the left side of `GRADIENT_DEPTH` packed rows
+            as words, and the words from one to the next two packed rows.
     """
 
     left: Pointer
@@ -51,10 +54,15 @@ class OuterTable(KernelTable[Pointer, Number]):
     count: Number
     blocks: Number
     rows: Pointer
+    words: Pointer
+    words_length: Number
 
 
 def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
     """Emit `outer(table, first, end)`."""
+    if numbers.pairs:
+        _emit_outer_of_words(module, numbers, registers)
+        return
     tile = gradient_tile(registers)
     shapes = [(tile.rows, tile.blocks), (1, tile.blocks), (tile.rows, 1), (1, 1)]
     tiles = {shape: _emit_tile(module, numbers, Tile(*shape)) for shape in shapes}
@@ -127,6 +135,141 @@ def _emit_tile(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
             ]
         )
     for address, total in zip(addresses, n.results, strict=True):
+        f.store(total, address)
+    f.b.ret_void()
+    return f.function
+
+
+# In bfloat16: both sides are rounded to words of two packed rows, block by block.
+def _emit_outer_of_words(module: ir.Module, numbers: Numbers, registers: int) -> None:
+    """Emit `outer(table, first, end)` on words.
+
+    The left side of a block of packed rows becomes words in memory that all threads share, each in
+    columns of its own; the right side, some vectors at a time, on the stack.
+    """
+    tile = gradient_tile(registers)
+    shapes = [(tile.rows, tile.blocks), (1, tile.blocks), (tile.rows, 1), (1, 1)]
+    tiles = {shape: _emit_tile_of_words(module, numbers, Tile(*shape)) for shape in shapes}
+    f = Function(module, "outer", [POINTER, INDEX, INDEX], numbers)
+    table, first, end = f.arguments
+    f.table(table)
+    slots = OuterTable[ir.Value, Index].load(f, table)
+    panel_type = ir.ArrayType(numbers.vector, GRADIENT_DEPTH // 2 * tile.blocks)
+    alignment = numbers.bytes * numbers.lanes
+    panel = f.trusted(f.b.write(POINTER, f"alloca {panel_type}, align {alignment}"))
+    depth_end = (slots.count + (GRADIENT_DEPTH - 1)) // GRADIENT_DEPTH * GRADIENT_DEPTH
+    with f.loop(0, depth_end, GRADIENT_DEPTH) as n:
+        depth = f.minimum(slots.count - n, GRADIENT_DEPTH)
+        _emit_left_words(f, slots, n, depth, first, end)
+        block_begin = f.index(0)
+        for width in (tile.blocks, 1):
+            with f.loop(block_begin, slots.blocks, width) as block:
+                unit = block * numbers.lanes
+                _emit_right_words(f, slots, n, depth, unit, panel, width)
+                row_begin: Index = first
+                for height in (tile.rows, 1):
+                    with f.loop(row_begin, end, height) as row:
+                        f.b.call(
+                            tiles[height, width],
+                            [
+                                table,
+                                f.address(slots.words, row),
+                                panel,
+                                f.address(slots.result, row * slots.result_length + unit),
+                                n,
+                                slots.words_length,
+                                slots.result_length,
+                                count_words(depth),
+                            ],
+                        )
+                    row_begin = row.end
+            block_begin = block.end
+    f.b.ret_void()
+
+
+def _emit_left_words(
+    f: Function,
+    slots: OuterTable[ir.Value, Index],
+    n: Index,
+    depth: Index,
+    first: Index,
+    end: Index,
+) -> None:
+    """Round a thread's columns of the left side to words."""
+    begin = f.index(0)
+    for taken in (2, 1):
+        with f.loop(begin, depth, taken) as d:
+            starts = [
+                f.address(slots.left, (n + d + ahead) * slots.left_length) for ahead in range(taken)
+            ]
+            target = f.address(slots.words, d // 2 * slots.words_length)
+            with f.loop(first, end, f.numbers.lanes) as row:
+                vectors = [f.load(f.address(start, row)) for start in starts]
+                f.store(word(f, vectors), f.address(target, row))
+            # The columns after the last one are another thread's, or none.
+            left = end - row.end
+            vectors = [f.load_first(f.address(start, row.end), left, 0.0) for start in starts]
+            f.store_first(word(f, vectors), f.address(target, row.end), left)
+        begin = d.end
+
+
+def _emit_right_words(
+    f: Function,
+    slots: OuterTable[ir.Value, Index],
+    n: Index,
+    depth: Index,
+    unit: Index,
+    panel: ir.Value,
+    width: int,
+) -> None:
+    """Round `width` vectors of each row of the right side to words."""
+    lanes = f.numbers.lanes
+    begin = f.index(0)
+    for taken in (2, 1):
+        with f.loop(begin, depth, taken) as d:
+            starts = [
+                f.address(
+                    slots.right, f.load_index(slots.rows, n + d + ahead) * slots.right_length + unit
+                )
+                for ahead in range(taken)
+            ]
+            target = f.address(panel, d // 2 * (width * lanes))
+            for j in range(width):
+                vectors = [f.load(f.address(start, j * lanes)) for start in starts]
+                f.store(word(f, vectors), f.address(target, j * lanes))
+        begin = d.end
+
+
+def _emit_tile_of_words(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
+    """Emit the function of one tile.
+
+    `(table, left words, right words, result, first packed row, row lengths, words)`.
+    """
+    name = f"outer_{tile.rows}x{tile.blocks}"
+    f = Function(module, name, [POINTER] * 4 + [INDEX] * 4, numbers)
+    f.function.linkage = "internal"
+    f.function.attributes.add("noinline")
+    table, left, right, result, first, left_length, result_length, words = f.arguments
+    f.belongs(left, table, OuterTable.slot("words"))
+    f.trusted(right)  # the panel on the stack, of `GRADIENT_DEPTH` rows
+    f.belongs(result, table, OuterTable.slot("result"))
+    lanes = numbers.lanes
+    places = [(r, j) for r in range(tile.rows) for j in range(tile.blocks)]
+    addresses = [f.address(result, r * result_length + j * lanes) for r, j in places]
+    # Before the first packed row the result's memory may hold anything, also NaN.
+    begins = first == 0
+    carried = [f.b.select(begins, f.splat(0.0), f.load(address)) for address in addresses]
+    with f.loop(0, words, 1, carried) as w:
+        start = w * (tile.blocks * lanes)
+        vectors = [f.load(f.address(right, start + j * lanes)) for j in range(tile.blocks)]
+        across = w * left_length
+        sums = dict(zip(places, w.values, strict=True))
+        for r in range(tile.rows):
+            factor = f.broadcast(f.load_scalar(f.address(left, across + r)))
+            for j in range(tile.blocks):
+                sums[r, j] = add_products(f, sums[r, j], factor, vectors[j])
+        w.update([sums[place] for place in places])
+    for address, total in zip(addresses, w.results, strict=True):
         f.store(total, address)
     f.b.ret_void()
     return f.function
