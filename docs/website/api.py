@@ -8,9 +8,8 @@ import re
 from types import ModuleType
 from typing import Any
 
-from website.docstrings import markdown
-
 import gatewright as gw
+from website.docstrings import markdown
 
 #: The sections of the package's page: titles, and the beginnings of the modules whose names each
 #: has. The first that fits decides.

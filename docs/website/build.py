@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from website import notebooks
 from website.api import api_pages
 from website.commands import command_page
 from website.links import Linked, lead
@@ -46,6 +47,8 @@ def write(pages: Path, assets: Path) -> None:
     made = made_pages()
     texts, files = linked_pages()
     texts |= {place(DOCS / name): text for name, text in made.items()}
+    for path in lessons():
+        texts[place(path)] = write_lesson(path, texts[place(path)], assets)
     texts["index.md"] += contents(list(made))
     for name, text in texts.items():
         (pages / name).parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +87,24 @@ def linked_pages() -> tuple[dict[str, str], list[Path]]:
 def document(path: Path) -> Linked:
     """Return a page of the documentation."""
     return lead(path.read_text(encoding="utf-8"), path)
+
+
+def lessons() -> list[Path]:
+    """Return the pages of the course, which run."""
+    return sorted((DOCS / "learn").glob("[0-9]*.md"))
+
+
+def write_lesson(path: Path, text: str, assets: Path) -> str:
+    """Run a page of the course; write its pictures and notebook, and return it with its output."""
+    original = path.read_text(encoding="utf-8")
+    cells = notebooks.run(original, path.name)
+    shown, files = notebooks.page(text, cells, path.stem)
+    files[f"{path.stem}.ipynb"] = notebooks.notebook(original, cells)
+    folder = (assets / place(path)).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    return shown
 
 
 def contents(made: list[str]) -> str:
