@@ -13,6 +13,7 @@ from website import notebooks
 from website.api import api_pages
 from website.commands import command_page
 from website.links import Linked, lead
+from website.measured import measured_pages
 from website.pages import DOCS, ROOT, is_asset, place, sections
 from website.sources import source_page
 
@@ -44,12 +45,12 @@ def write(pages: Path, assets: Path) -> None:
     """Write every page of the site, in Markdown, and the files that it shows as they are."""
     for folder in (pages, assets):
         shutil.rmtree(folder, ignore_errors=True)
-    made = made_pages()
+    generated = made_pages()
     texts, files = linked_pages()
-    texts |= {place(DOCS / name): text for name, text in made.items()}
+    texts |= {place(DOCS / name): text for name, text in generated.items()}
     for path in lessons():
         texts[place(path)] = write_lesson(path, texts[place(path)], assets)
-    texts["index.md"] += contents(list(made))
+    texts["index.md"] += contents(list(generated))
     for name, text in texts.items():
         (pages / name).parent.mkdir(parents=True, exist_ok=True)
         (pages / name).write_text(text, encoding="utf-8")
@@ -62,6 +63,7 @@ def made_pages() -> dict[str, str]:
     """Return the pages that are made of the package, by their names below docs/."""
     pages = {f"made/api/{name}.md": text for name, text in api_pages().items()}
     pages["made/command-line.md"] = command_page()
+    pages |= {f"made/{name}": text for name, text in measured_pages().items()}
     return pages
 
 
@@ -107,13 +109,13 @@ def write_lesson(path: Path, text: str, assets: Path) -> str:
     return shown
 
 
-def contents(made: list[str]) -> str:
+def contents(generated: list[str]) -> str:
     """Return the navigation, which is a part of the first page."""
     return "".join(
         f"\n```{{toctree}}\n:hidden:\n:caption: {section.title}\n\n"
         + "\n".join(section.pages)
         + "\n```\n"
-        for section in sections(made)
+        for section in sections(generated)
     )
 
 

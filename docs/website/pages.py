@@ -27,15 +27,15 @@ class Section:
     pages: list[str]
 
 
-def sections(made: Iterable[str] = ()) -> list[Section]:
-    """Return the sections with the pages of `docs/` and those that are `made`.
+def sections(generated: Iterable[str] = ()) -> list[Section]:
+    """Return the sections with the pages of `docs/` and those that are `generated`.
 
     Raises:
         ValueError: if a page is in no section.
     """
     entries = tomllib.loads((DOCS / "website" / "navigation.toml").read_text(encoding="utf-8"))
     names = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-    names += sorted(made)
+    names += sorted(generated)
     patterns = [pattern for entry in entries["section"] for pattern in entry["pages"]]
     owners = {name: _owner(name, patterns) for name in names}
     return [
