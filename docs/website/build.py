@@ -25,6 +25,9 @@ def main() -> int:
     """Write the pages and run Sphinx; return its exit status."""
     from sphinx.cmd.build import main as sphinx
 
+    # Sphinx leaves the pages that are gone, and reads all files again anyway: they are new.
+    for folder in (OUT, WORK / "doctrees"):
+        shutil.rmtree(folder, ignore_errors=True)
     write(WORK / "source", WORK / "assets")
     settings = str(DOCS / "website")
     options = [

@@ -33,7 +33,9 @@ def command_page() -> str:
         for panel, rows in panels.items():
             heading = f"**{panel}**\n\n" if panel else ""
             parts.append(
-                f"{heading}| | | default |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n"
+                f"{heading}| option | meaning | default |\n| --- | --- | --- |\n"
+                + "\n".join(rows)
+                + "\n"
             )
     return "\n".join(parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 #: Endings of files that are shown on a page; a browser shows or downloads the others as they are.
-SHOWN = {".md", ".py", ".toml", ".js", ".mjs", ".ts", ".css", ".Dockerfile", ""}
+SHOWN = {".md", ".py", ".toml", ".lock", ".js", ".mjs", ".ts", ".css", ".Dockerfile", ""}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Section:
 
     Attributes:
         title: Its caption.
-        pages: Places of its pages on the site, without `.md`.
+        pages: Its pages, as a toctree lists them: places on the site, without `.md`.
     """
 
     title: str
@@ -42,7 +42,7 @@ def sections(generated: Iterable[str] = ()) -> list[Section]:
         Section(
             entry["title"],
             [
-                place(DOCS / name).removesuffix(".md")
+                _entry(name, entries["titles"])
                 for pattern in entry["pages"]
                 for name in names
                 if owners[name] == pattern
@@ -50,6 +50,12 @@ def sections(generated: Iterable[str] = ()) -> list[Section]:
         )
         for entry in entries["section"]
     ]
+
+
+def _entry(name: str, titles: Mapping[str, str]) -> str:
+    """A page as an entry of a toctree."""
+    document = place(DOCS / name).removesuffix(".md")
+    return f"{titles[name]} <{document}>" if name in titles else document
 
 
 def _owner(name: str, patterns: list[str]) -> str:

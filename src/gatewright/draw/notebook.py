@@ -1,4 +1,4 @@
-"""Pictures for notebooks: a notebook shows a `Picture` where it is the last value of a cell."""
+"""Pictures for notebooks: a notebook shows a `Drawing` where it is the last value of a cell."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LOWEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Drawing:
     """A picture in SVG, which notebooks show.
 
     >>> import gatewright as gw
-    >>> picture = Picture(gw.CELLS["lstm"]().svg())
+    >>> picture = Drawing(gw.CELLS["lstm"]().svg())
     """
 
     svg: str
@@ -34,7 +34,7 @@ class Picture:
 
 def lines(
     curves: Mapping[str, Iterable[float]], *, x: str = "step", log: bool = False, first: int = 0
-) -> Picture:
+) -> Drawing:
     """Draw lines over a common axis of steps, with a legend.
 
     >>> lines({"kept": [1.0, 0.5, 0.25]}, x="steps later")
@@ -70,4 +70,4 @@ def lines(
         for slot, name in legend
     ]
     across = Axis(first, first + max(longest - 1, 1), x)
-    return Picture(standalone(chart(drawn, across, y, ", ".join(values)), legend))
+    return Drawing(standalone(chart(drawn, across, y, ", ".join(values)), legend))
