@@ -130,6 +130,7 @@ def test_stops_early_without_a_better_loss():
     assert estimator.n_iter_ - 1 - estimator.history_.best_epoch == 3
 
 
+@pytest.mark.slow(instead="test_passes_the_checks_of_scikit_learn")
 def test_searches_and_cross_validates_over_lists():
     X, y = first_step_decides(40)
     assert cross_val_score(TINY, X, y, cv=2, error_score="raise").shape == (2,)

@@ -480,3 +480,18 @@ def test_an_alphabet_of_more_than_a_byte():
     assert text.decode(text.encode("Āā")) == "Āā"
     with pytest.raises(gatewright.GatewrightError, match="symbol 'a' at position 1 is not in"):
         text.encode("Āa")
+
+
+def test_the_texts_of_a_dataframe_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch):
+    from gatewright.data.formats import frame_table
+
+    rows = 40
+    columns = {"v": [str(k) for k in range(rows)], "label": ["a", "b", "b", "a"] * 10}
+    expected = read(pd.DataFrame(columns)).data
+    monkeypatch.setattr(frame_table, "_PIECE_ROWS", 7)
+    data = read(pd.DataFrame(columns)).data
+    np.testing.assert_array_equal(data.sequences[0], expected.sequences[0])
+    np.testing.assert_array_equal(data.labels[0], expected.labels[0])
+    columns["v"][30] = "many"
+    with pytest.raises(DataError, match="row 30 counted from 0"):
+        read(pd.DataFrame(columns))

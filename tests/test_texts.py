@@ -96,7 +96,7 @@ def test_counts_are_mixed_in_with_shares_that_lower_the_bits(unit: str) -> None:
     mixed = task.predictions(run_all(model, task.batches(validation)), model)
     streams = task.batches(validation)
     counts = model.completion.counts
-    alone = counts.bits(streams.codes.numpy(), streams.start).sum() / len(mixed)
+    alone = counts.bits(streams.codes, streams.start).sum() / len(mixed)
     assert len(before) == len(mixed) == len(validation.text) - validation.start
     assert mixed.mean() < 1.01 * alone < before.mean()
     # The untrained network knows nothing, and here the last word says nothing about the next.

@@ -8,10 +8,12 @@
     gw.Recurrent                      any cell as a layer
     gw.RNN, gw.LSTM, gw.GRU           the layers of torch.nn; also gw.PeepholeLSTM
     gw.LSTMCell, gw.GRUCell, ...      one step at a time
+    gw.chunks, gw.detach              long sequences in chunks, with the states carried
     gw.init                           starts of the weights: orthogonal, forget bias, chrono
     gw.probes                         how far back a network remembers, and by which path
     gw.memory                         memory tasks, and the longest lag that a network learns
     gw.train, gw.compare, gw.predict  make a model of a file, and use it
+    gw.tune                           search for the settings of a training
     gw.read                           read data of many formats
     gw.serve                          a model as a server
     gw.rl                             policies for reinforcement learning
@@ -31,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewright.cells import CELLS
 from gatewright.errors import (
+    AlreadyFinished,
     ArgumentError,
     BackendError,
     CellError,
@@ -38,6 +41,7 @@ from gatewright.errors import (
     GatewrightError,
     ModelError,
     SizeError,
+    Suspended,
 )
 from gatewright.language.cell import Cell
 from gatewright.language.functions import (
@@ -90,12 +94,15 @@ if TYPE_CHECKING:
     from gatewright.deploy.onnx_table import onnx_translations
     from gatewright.deploy.whole import input_arrays
     from gatewright.layers.check import check_cell
+    from gatewright.layers.chunks import chunks
+    from gatewright.layers.detach import detach
     from gatewright.layers.recurrent import Recurrent
     from gatewright.layers.saving import load, save
     from gatewright.layers.torch_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
     from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
     from gatewright.training.predict import predict
     from gatewright.training.train import compare, train
+    from gatewright.training.tuning.tune import tune
 
 #: The names that need torch, with their modules: imported at their first use.
 _LATER = {
@@ -109,6 +116,8 @@ _LATER = {
     "GRUCell": "layers.torch_cells",
     "PeepholeLSTMCell": "layers.torch_cells",
     "check_cell": "layers.check",
+    "chunks": "layers.chunks",
+    "detach": "layers.detach",
     "compare": "training.train",
     "convert": "deploy.convert",
     "export": "deploy.export",
@@ -117,6 +126,7 @@ _LATER = {
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
+    "tune": "training.tuning.tune",
     "init": "layers.init",
     "memory": "memory",
     "probes": "probes",
@@ -150,6 +160,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AlreadyFinished",
     "ArgumentError",
     "BackendError",
     "Cell",
@@ -164,10 +175,13 @@ __all__ = [
     "RNNCell",
     "Recurrent",
     "SizeError",
+    "Suspended",
     "check_cell",
+    "chunks",
     "compare",
     "convert",
     "cos",
+    "detach",
     "diagonal",
     "elu",
     "erf",
@@ -214,5 +228,6 @@ __all__ = [
     "sum",
     "tanh",
     "train",
+    "tune",
     "where",
 ]

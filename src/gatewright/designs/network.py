@@ -99,16 +99,21 @@ class SequenceNetwork(nn.Module):
         return self.input_dropout(events), lengths
 
     def steps(
-        self, x: Tensor, lengths: Tensor | None = None, state: Any = None
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        state: Any = None,
+        starts: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """The recurrent layers' output at each step, (T, B, C), and their state after the last.
 
         Args:
             state: The state after the steps before these, as an earlier call returned it. A
                 design that prepares its events from several steps cannot continue.
+            starts: True at the first step of a sequence, (T, B), where a row reads several.
         """
         events, lengths = self.events(x, lengths)
-        output, state = self.recurrent(events, state, lengths=lengths)
+        output, state = self.recurrent(events, state, lengths=lengths, starts=starts)
         return output, state
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -48,6 +48,8 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         patience: Epochs without a better validation loss after which training ends, or None.
         validation_fraction: Share of each class in the validation part.
         random_state: An int for the same result every time, a `RandomState`, or None.
+        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where there is one, and torch has
+            fused functions for the cell. It predicts on the CPU.
 
     Attributes:
         classes_: (K,), the sorted values of y.
@@ -69,6 +71,7 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         patience: int | None = 20,
         validation_fraction: float = 0.2,
         random_state: Any = None,
+        device: str = "auto",
     ) -> None:
         self.cell = cell
         self.hidden_size = hidden_size
@@ -79,6 +82,7 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.device = device
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn the classes y (N,) of the sequences X.

@@ -73,6 +73,8 @@ class Forecaster(NetworkEstimator):
         patience: Epochs without a better validation loss after which training ends, or None.
         validation_fraction: Share of the steps, the last ones, in the validation part.
         random_state: An int for the same result every time, a `RandomState`, or None.
+        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where there is one, and torch has
+            fused functions for the cell. It predicts on the CPU.
 
     Attributes:
         model_: The trained `gatewright` model; its `body` is the layer, which has `trace`.
@@ -103,6 +105,7 @@ class Forecaster(NetworkEstimator):
         patience: int | None = 15,
         validation_fraction: float = 0.2,
         random_state: Any = None,
+        device: str = "auto",
     ) -> None:
         self.cell = cell
         self.horizon = horizon
@@ -119,6 +122,7 @@ class Forecaster(NetworkEstimator):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.device = device
 
     @property
     def task_(self) -> Forecast:

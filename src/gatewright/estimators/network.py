@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -18,6 +19,7 @@ from gatewright.errors import ArgumentError, ModelError
 from gatewright.language.cell import StoredCell
 from gatewright.layers.saving import load, save
 from gatewright.tasks.task import Task
+from gatewright.training.choose_device import choose_device
 from gatewright.training.history import History
 from gatewright.training.job import build_model, fit
 from gatewright.training.model import Model
@@ -41,6 +43,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
     patience: int | None
     validation_fraction: float
     random_state: Any
+    device: Any
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -92,6 +95,9 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             model.fit_scaling(training)
             return model
 
+        with torch.random.fork_rng(devices=[]):
+            fresh = build_model(task, name, network, int(self.hidden_size), recipe)
+        recipe = replace(recipe, device=str(choose_device(self.device, [fresh])[0]))
         return fit(task.parts(data, recipe.validation, seed), build, recipe, seed=seed)
 
     def _store(self, model: Model, history: History) -> None:

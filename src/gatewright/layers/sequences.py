@@ -73,6 +73,8 @@ class BatchLayout:
         if lengths is None:
             return cls(steps, batch, [batch] * steps, batch_first=batch_first, unbatched=unbatched)
         counts = _check_lengths(lengths, steps, batch)
+        if bool((counts == steps).all()):  # no padding: nothing to sort or to leave out
+            return cls(steps, batch, [batch] * steps, batch_first=batch_first, unbatched=unbatched)
         order = torch.argsort(counts, descending=True, stable=True).to(input.device)
         running = (counts > torch.arange(steps, device="cpu").unsqueeze(1)).sum(1)
         index = _index(running, batch, order, input.device)

@@ -56,6 +56,11 @@ class Classify(Labelled):
     reach: ClassVar[int] = 2
     centred: ClassVar[bool] = True
     closed_form: ClassVar[bool] = True
+    why_whole: ClassVar[str] = (
+        "a class is read off all steps of its sequence, and gradients that end at a chunk would "
+        "not reach most of them. Leave chunk out; --segment (a design with segment=) reads several "
+        "steps as one event, and docs/long-sequences.md shows a loop of your own"
+    )
 
     @classmethod
     def of(cls, training: Recordings) -> Self:
@@ -109,13 +114,16 @@ class Classify(Labelled):
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         return self.learning_loss(outputs, batch, model)
 
+    def mass(self, batch: Batch) -> float:
+        return self.mass_of(batch.target, batch.weights)
+
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
     ) -> Tensor:
         return self.cross_entropy(outputs, batch.target, batch.weights, smoothing)
 
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
-        return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).numpy()
+        return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).cpu().numpy()
 
     def predict(
         self, model: Any, data: Recordings | Sequence[NDArray[np.floating]]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ class Labelled(Task):
         """Return the labels or predictions of a part as one array with a row per item."""
 
     def values(self, training: Any) -> NDArray[np.float64]:
-        return np.concatenate(training.sequences).astype(np.float64)
+        return np.concatenate(training.sequences, dtype=np.float64)
 
     def cross_entropy(
         self,
@@ -87,6 +88,15 @@ class Labelled(Task):
         total = item_weights.to(losses) * (1.0 if weight is None else weight[target])
         mean: Tensor = (losses * item_weights).sum() / total.sum()
         return mean
+
+    def mass_of(self, target: Tensor, item_weights: Tensor | None = None) -> float:
+        """Return the sum of the weights of items (N,), by class and by item."""
+        total = torch.ones(target.shape, dtype=torch.float64)
+        if item_weights is not None:
+            total = total * item_weights
+        if self.weights is not None:
+            total = total * total.new_tensor(self.weights)[target]
+        return float(total.sum())
 
     def score(self, predicted: Any, part: Any) -> dict[str, float]:
         answers = self.flatten(predicted).argmax(-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,6 +24,7 @@ from gatewright.tasks.labelled import (
 from gatewright.tasks.metric import Metric
 from gatewright.tasks.padding import Padded, check_shapes, pad, valid_steps
 from gatewright.tasks.presentation import Example
+from gatewright.tasks.tag_chunks import TagChunks
 from gatewright.tasks.task import Batch, run_all
 from gatewright.tasks.training_ranges import TrainingRanges
 
@@ -49,6 +50,8 @@ class Tag(Labelled):
     takes: ClassVar[str] = "Tagged data of gw.read, or a list of arrays (time, channels)"
     every_step: ClassVar[bool] = True
     metrics: ClassVar[tuple[Metric, ...]] = (*Labelled.metrics, SEGMENT_F1)
+
+    chunk: int | None = None  # steps that are read at once; None for whole sequences
 
     @classmethod
     def of(cls, training: Tagged) -> Self:
@@ -87,7 +90,25 @@ class Tag(Labelled):
         answers = [probabilities.argmax(-1) for probabilities in predicted]
         return {**super().score(predicted, part), "segment_f1": segment_f1(answers, part.labels)}
 
-    def batches(self, part: Tagged) -> Padded:
+    def inconsistency(self) -> str | None:
+        if self.chunk is not None and self.chunk < 1:
+            return f"chunk is {self.chunk}"
+        return super().inconsistency()
+
+    def in_chunks(self, steps: int) -> Self:
+        return replace(self, chunk=steps)
+
+    def design_problem(self, design: Any) -> str | None:
+        if self.chunk is not None and design.needs_whole_sequence:
+            return (
+                f"it has {design.words()}, and sequences that are read in chunks of {self.chunk} "
+                "steps are answered step by step"
+            )
+        return super().design_problem(design)
+
+    def batches(self, part: Tagged) -> Padded | TagChunks:
+        if self.chunk is not None:
+            return TagChunks(part.sequences, part.labels, self.chunk)
         x, lengths = pad(part.sequences)
         target = torch.zeros(len(x), len(part), dtype=torch.int64)
         for row, labels in enumerate(part.labels):
@@ -96,6 +117,10 @@ class Tag(Labelled):
 
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         return self.learning_loss(outputs, batch, model)
+
+    def mass(self, batch: Batch) -> float:
+        assert batch.lengths is not None
+        return self.mass_of(batch.target[valid_steps(len(batch.target), batch.lengths)])
 
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
@@ -107,12 +132,17 @@ class Tag(Labelled):
     def predictions(
         self, pairs: Iterable[tuple[Tensor, Batch]], model: Any
     ) -> list[NDArray[np.float64]]:
-        sequences = []
+        sequences: list[list[NDArray[np.float64]]] = []  # each in the chunks that it was read in
         for outputs, batch in pairs:
             assert batch.lengths is not None
-            probabilities = outputs.softmax(-1).double().numpy()
-            sequences += [probabilities[:length, row] for row, length in enumerate(batch.lengths)]
-        return sequences
+            probabilities = outputs.softmax(-1).double().cpu().numpy()
+            lengths = batch.lengths.tolist()
+            if not batch.carries:
+                sequences += [[] for _ in lengths]
+            group = sequences[len(sequences) - len(lengths) :]
+            for row, length in enumerate(lengths):
+                group[row].append(probabilities[:length, row])
+        return [pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in sequences]
 
     def predict(
         self, model: Any, data: Tagged | Sequence[NDArray[np.floating]]
@@ -121,9 +151,16 @@ class Tag(Labelled):
         sequences = data.sequences if isinstance(data, Tagged) else data
         if not len(sequences):
             return []
-        x, lengths = pad(check_shapes(sequences, self.inputs))
-        target = torch.zeros(x.shape[:2], dtype=torch.int64)
-        batches = Padded(x.to(model.mean.dtype), lengths, target, each=True)
+        check_shapes(sequences, self.inputs)
+        dtype = model.mean.dtype
+        batches: Padded | TagChunks
+        if self.chunk is not None:
+            labels = [np.zeros(len(sequence), np.int64) for sequence in sequences]
+            batches = TagChunks(sequences, labels, self.chunk, dtype)
+        else:
+            x, lengths = pad(sequences)
+            target = torch.zeros(x.shape[:2], dtype=torch.int64)
+            batches = Padded(x.to(dtype), lengths, target, each=True)
         return self.predictions(run_all(model, batches), model)
 
     def table(self, model: Any, data: Tagged) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
@@ -37,6 +37,18 @@ class Batch:
     carries: bool = False  # whether the state after the previous batch is carried into this one
     items: float = 0  # number of items that the mean loss is taken over, or the sum of weights
     weights: Tensor | None = None  # (B,), weights of the sequences in the loss
+    starts: Tensor | None = None  # (T, B), True at the first step of a sequence within a row
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device."""
+        if self.x.device == device:
+            return self
+        moved: dict[str, Any] = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
 
 
 class Batches(Protocol):
@@ -76,6 +88,7 @@ class Task:
     centred: ClassVar[bool] = False  # whether it sees as many steps ahead, and is averaged
     overlap: ClassVar[bool] = False  # whether neighbouring rows of a part share steps
     closed_form: ClassVar[bool] = False  # whether a read-out can be fitted by `ridge_readout`
+    why_whole: ClassVar[str] = ""  # why its sequences cannot be read in chunks, and what to do
 
     # Data: parts and batches.
 
@@ -87,6 +100,14 @@ class Task:
     @abstractmethod
     def parts(self, training: Any, fraction: float, seed: int) -> tuple[Any, Any]:
         """Split a validation part off the training part: (the rest, validation)."""
+
+    def in_chunks(self, steps: int) -> Self:
+        """Return the task with sequences that are read in chunks, gradients ending at each.
+
+        Raises:
+            ArgumentError: if its sequences cannot be read so.
+        """
+        raise ArgumentError(f"chunk is {steps}, and the task is {self.kind}: {self.why_whole}")
 
     def half(self, training: Any) -> Any:
         """Return half of what is learned from."""
@@ -180,6 +201,10 @@ class Task:
     @abstractmethod
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
+
+    def mass(self, batch: Batch) -> float:
+        """Return what the mean loss of a batch divides by: its rows, or a sum of weights."""
+        return float(batch.x.shape[1])
 
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
@@ -334,21 +359,21 @@ def evenly(rows: int, count: int) -> Tensor:
     return torch.linspace(0, rows - 1, min(count, rows)).round().long()
 
 
-def run_all(model: Any, batches: Batches) -> list[tuple[Tensor, Batch]]:
-    """Run the model on all batches of a part, in order, in eval mode; return (outputs, batch)."""
+def run_all(model: Any, batches: Batches) -> Iterator[tuple[Tensor, Batch]]:
+    """Run the model on all batches of a part, in order, in eval mode; yield (outputs, batch)."""
     return run_each(model, batches.ordered(EVALUATION_BATCH))
 
 
-@torch.no_grad()
-def run_each(model: Any, batches: Iterable[Batch]) -> list[tuple[Tensor, Batch]]:
-    """Run the model on these batches in eval mode; return the outputs of each with its batch."""
-    training = model.training
-    model.eval()
-    state, pairs = None, []
-    try:
-        for batch in batches:
-            outputs, state = model(batch, state if batch.carries else None)
-            pairs.append((outputs, batch))
-    finally:
-        model.train(training)
-    return pairs
+def run_each(model: Any, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Batch]]:
+    """Run the model on these batches in eval mode; yield the outputs of each with its batch."""
+    state = None
+    device = next(model.parameters()).device
+    for batch in (batch.to(device) for batch in batches):
+        training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                outputs, state = model(batch, state if batch.carries else None)
+        finally:
+            model.train(training)
+        yield outputs, batch

@@ -102,6 +102,11 @@ class Model(nn.Module):
         self.completion = task.completion()
 
     @property
+    def device(self) -> torch.device:
+        """The device that the weights are on."""
+        return next(self.parameters()).device
+
+    @property
     def recurrent(self) -> Recurrent | None:
         """The recurrent layers of the network, or None if it has none."""
         body = self.body.recurrent if isinstance(self.body, SequenceNetwork) else self.body
@@ -150,26 +155,31 @@ class Model(nn.Module):
             return embedded * self.readout.scale if self.task.tied else embedded
         return (self.task.transform(x) - self.mean) / self.scale
 
-    def features(self, z: Tensor, lengths: Tensor | None, state: Any = None) -> tuple[Tensor, Any]:
+    def features(
+        self, z: Tensor, lengths: Tensor | None, state: Any = None, starts: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """The features for the readout: (B, H), or (T, B, H) where the task asks at every step.
 
         Also the network's state after the last step, for a batch that continues these sequences.
+
+        Args:
+            starts: True at the first step of a sequence, (T, B), where a row reads several.
         """
         if isinstance(self.body, SequenceNetwork):
             if self.task.every_step:
-                return self.body.steps(z, lengths, state)
+                return self.body.steps(z, lengths, state, starts)
             return self.body(z, lengths), None
         if isinstance(self.body, WindowNetwork):
-            steps = torch.full((z.shape[1],), z.shape[0]) if lengths is None else lengths
+            steps = torch.full((z.shape[1],), z.shape[0], device=z.device)
+            steps = steps if lengths is None else lengths
             if self.task.centred:
                 return self.body.mean(z, steps), None
-            # Its state is the last `reach` events, which the next window still sees.
-            earlier = 0 if state is None else len(state)
-            events = z if state is None else torch.cat([state, z])
-            output = self.body(events, steps + earlier)[earlier:]
-            state = events[-self.body.reach :]
+            if not self.task.every_step:
+                output = self.body(z, steps)
+            else:
+                output, state = self.body.steps(z, steps, state, starts)
         else:
-            output, state = self.body(z, state, lengths=lengths)
+            output, state = self.body(z, state, lengths=lengths, starts=starts)
         if self.task.every_step:
             return output, state
         return output[-1] if lengths is None else last_step(output, lengths), state
@@ -187,7 +197,7 @@ class Model(nn.Module):
         Args:
             z, context: What the task's `prepare` gave; its `finish` needs the context.
         """
-        features, state = self.features(z, batch.lengths, state)
+        features, state = self.features(z, batch.lengths, state, batch.starts)
         features = self.dropout(features)
         outputs = self.readout(features) + self.task.readout_offset(self, batch)
         return self.task.finish(outputs, context), state

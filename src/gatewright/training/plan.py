@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,12 +10,15 @@ import torch
 
 from gatewright.data.catalogue import BUNDLED
 from gatewright.designs.design import Design, find_design
+from gatewright.devices import find_device
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.tasks.baseline import Baseline
 from gatewright.tasks.registry import baselines_for, missing_baselines
 from gatewright.tasks.task import Task
+from gatewright.training.choose_device import check_training_precision, choose_device
 from gatewright.training.job import TrainingJob, build_model
+from gatewright.training.long_sequences import choose_chunk
 from gatewright.training.model import Model
 from gatewright.training.networks import (
     NETWORKS,
@@ -135,28 +138,36 @@ def make_plan(
     streaming: bool = False,
     hidden_size: int | None = None,
     memory: int | None = None,
+    chunk: int | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    recipe: Mapping[str, Any] | None = None,
     say: Callable[[str], None],
     reading: Mapping[str, Any],
 ) -> ExperimentPlan:
     """Check the arguments of `compare` and `train`, read the data and size the networks.
 
-    Without cells, the networks are all that the task can be compared by.
+    Without cells, the networks are all that the task can be compared by. `recipe` has fields of a
+    recipe that replace the task's own.
     """
     networks = find_networks(list(NETWORKS) if cells is None else cells)
     effort = find_effort(budget)
+    find_device(device)
+    check_training_precision(precision)
     check_counts(
         seeds=seeds,
         epochs=epochs,
         parameters=parameters,
         hidden_size=hidden_size,
         memory=memory,
+        chunk=chunk,
     )
     if memory is not None and list(networks) == ["window"]:
         raise ArgumentError(
             f"memory is {memory}, and the network window has none to start: leave it out, or take "
             "a recurrent cell"
         )
-    source = open_source(data, **reading)
+    source = data if isinstance(data, Source) else open_source(data, **reading)
     for line in source.notes:
         say(line)
     if cells is None and source.task.closed_form:
@@ -168,14 +179,33 @@ def make_plan(
             f"the network untrained cannot do the task {source.task.kind}: only a class for a "
             "whole sequence can be learned in closed form; leave it out"
         )
-    recipes = _recipes(source, design, effort, networks, streaming=streaming)
-    if not any(recipe.design.trained for recipe in recipes):
+
+    def variants_of(source: Source) -> list[Variant]:
+        recipes = _recipes(source, design, effort, networks, recipe or {}, streaming=streaming)
+        return [
+            _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
+            for task in source.task.variants()
+            for recipe in recipes
+        ]
+
+    if chunk is not None:
+        line = f"Sequences are read in chunks of {chunk} steps, at which gradients end."
+        source = replace(source, task=source.task.in_chunks(chunk), notes=(*source.notes, line))
+    variants = variants_of(source)
+    if chunk is None:
+        chunk, line = choose_chunk(source.task, source.training, variants)
+        if chunk is not None:
+            source = replace(source, task=source.task.in_chunks(chunk))
+            variants = variants_of(source)
+        if line:
+            say(line)
+            source = replace(source, notes=(*source.notes, line))
+    if not any(variant.recipe.design.trained for variant in variants):
         effort = replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))
-    variants = [
-        _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
-        for task in source.task.variants()
-        for recipe in recipes
-    ]
+    chosen, remark = choose_device(device, _models(variants[0], networks))
+    if remark:
+        say(remark)
+    variants = [variant.on(str(chosen), precision) for variant in variants]
     return ExperimentPlan(
         data=source.name,
         training=source.training,
@@ -189,6 +219,14 @@ def make_plan(
         remarks=tuple(missing_baselines(source.task)),
         reading=source.reading,
     )
+
+
+def _models(variant: Variant, networks: Mapping[str, Network]) -> Iterator[Model]:
+    """The networks of a variant; the caller's random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        for name, network in networks.items():
+            size = variant.hidden_sizes[name]
+            yield build_model(variant.task, name, network, size, variant.recipe)
 
 
 def find_networks(cells: Sequence[str | Cell | type[Cell]]) -> dict[str, Network]:
@@ -216,10 +254,11 @@ def _recipes(
     design: Design | str | None,
     effort: Effort,
     networks: Mapping[str, Network],
+    changes: Mapping[str, Any],
     *,
     streaming: bool,
 ) -> list[Recipe]:
-    """The recipes to try, the simplest first, fitted to the amount of data.
+    """The recipes to try, the simplest first, fitted to the amount of data, with the changes.
 
     They are those of the data set or of its task; a design that is asked for is the only one. A
     comparison of networks is about what they learn: it tries only designs that are trained.
@@ -231,7 +270,7 @@ def _recipes(
     # the recipe that was chosen for it.
     is_bundled = source.name in BUNDLED and source.training.licence
     name = source.name if is_bundled and source.name in RECIPES else source.task.kind
-    recipes = [replace(RECIPES[name], **changes) for changes in TRIED.get(name, [{}])]
+    recipes = [replace(RECIPES[name], **variant) for variant in TRIED.get(name, [{}])]
     if design is not None:
         asked = find_design(design)
         same = [recipe for recipe in recipes if recipe.design == asked]
@@ -246,17 +285,20 @@ def _recipes(
             )
     elif len(networks) > 1 or "window" in networks:
         recipes = [recipe for recipe in recipes if recipe.design.trained]
+    recipes = [recipe for recipe in recipes if not source.task.design_problem(recipe.design)]
     if streaming:
         step_by_step = [r for r in recipes if not r.design.needs_whole_sequence]
         recipes = step_by_step or [RECIPES[name]]
-    training, validation = source.task.parts(source.training, recipes[0].validation, 0)
+    share = changes.get("validation", recipes[0].validation)
+    training, validation = source.task.parts(source.training, share, 0)
     source.task.batches(validation)  # refuses data too few for a validation part
     batches = source.task.batches(training)
     untrained = [recipe for recipe in recipes if not recipe.design.trained]
     # Few sequences say little in short trainings, and networks that need none do better.
     if untrained and effort.pilot < 1.0 and len(source.training) < FEW_SEQUENCES:
         recipes = untrained
-    return [recipe.fitted(batches) for recipe in recipes[: None if effort.designs else 1]]
+    tried = recipes[: None if effort.designs else 1]
+    return [replace(recipe.fitted(batches), **changes) for recipe in tried]
 
 
 def _variant(

@@ -48,21 +48,57 @@ class WindowNetwork(nn.Module):
         """The steps that each step sees, relative to it."""
         return range(-self.reach, 1 if self.causal else self.reach + 1)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """The features of each step, (T, B, H), from x (T, B, I) and lengths (B,)."""
-        windows = x.gather(0, self._reads(x, lengths)).view(x.shape[0], -1, x.shape[1], x.shape[2])
+    def forward(self, x: Tensor, lengths: Tensor, first: Tensor | None = None) -> Tensor:
+        """The features of each step, (T, B, H), from x (T, B, I) and lengths (B,).
+
+        Args:
+            first: The first step that each step's window sees, (T, B); 0 by default.
+        """
+        windows = x.gather(0, self._reads(x, lengths, first)).view(
+            x.shape[0], -1, x.shape[1], x.shape[2]
+        )
         return torch.relu(self.hidden(windows.transpose(1, 2).flatten(2)))
+
+    def steps(
+        self,
+        x: Tensor,
+        lengths: Tensor,
+        state: tuple[Tensor, Tensor] | None = None,
+        starts: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The features of each step, (T, B, H), of sequences that go on, and the state after them.
+
+        Args:
+            state: The last `reach` events before these, which a window still sees, (reach, B, I),
+                and how many of them are of the same sequence, (B,).
+            starts: True at the first step of a sequence, (T, B): no window sees past it.
+        """
+        if state is None:
+            state = x[:0], lengths.new_zeros(x.shape[1])
+        earlier, count = state
+        before = len(earlier)
+        events = torch.cat([earlier, x])
+        first = (before - count).expand(len(events), -1)  # the first step of each step's sequence
+        if starts is not None:
+            places = torch.arange(before, len(events), device=x.device)[:, None]
+            begun = torch.where(starts, places, first[before:]).cummax(0).values
+            first = torch.cat([first[:before], begun])
+        output = self(events, lengths + before, first)[before:]
+        count = (len(events) - first[-1]).clamp(max=self.reach)
+        return output, (events[len(events) - min(self.reach, len(events)) :], count)
 
     def mean(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The mean features of each sequence, (B, H), from x (T, B, I) and lengths (B,)."""
         return masked_mean(self(x, lengths), lengths)
 
-    def _reads(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def _reads(self, x: Tensor, lengths: Tensor, first: Tensor | None) -> Tensor:
         """The step that each position of each window reads, (T × window, B, I)."""
         offsets = torch.tensor(self.offsets, device=x.device)
         steps = torch.arange(x.shape[0], device=x.device)[:, None] + offsets  # (T, window)
         last = (lengths - 1).clamp(min=0)
         steps = steps.flatten()[:, None].clamp(min=0).minimum(last)  # (T × window, B)
+        if first is not None:
+            steps = steps.maximum(first.repeat_interleave(len(self.offsets), 0))
         return steps[..., None].expand(-1, -1, x.shape[2])
 
     def to_config(self) -> dict[str, Any]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import narwhals as nw
 
 _PREVIEW_ROWS = 1000
+#: Rows whose cells are texts at once: each takes 50 bytes or more.
+_PIECE_ROWS = 1 << 16
 
 # Loads these columns into memory, for all rows or for this number of first rows.
 Fetch = Callable[[list[str], int | None], "nw.DataFrame[Any]"]
@@ -100,7 +102,6 @@ class FrameTable:
             with converted_errors(self.source):
                 series = self._fetch([name], None)[name]
                 array = _array_by_type(series, kind)
-                texts = _texts(series) if array is None else []
             if array is not None:
                 self._check_range(name, array)
                 by_type[name] = array.astype("M8[ns]") if kind == "time" else array
@@ -108,8 +109,11 @@ class FrameTable:
                     zoned.add(name)
                 continue
             by_text[name] = new_column(kind, self._number_formats)
-            if fault := by_text[name].add(texts, 0):
-                raise wrong_cell(self, name, *fault)
+            for first in range(0, len(series), _PIECE_ROWS):
+                with converted_errors(self.source):
+                    texts = _texts(series[first : first + _PIECE_ROWS])
+                if fault := by_text[name].add(texts, first):
+                    raise wrong_cell(self, name, *fault)
         loaded = finish_columns(self, by_text)
         return replace(loaded, columns={**by_type, **loaded.columns}, zoned=loaded.zoned | zoned)
 

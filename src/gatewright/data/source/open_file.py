@@ -45,14 +45,15 @@ def guarded(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}; check its permissions"
         ) from error
-    if _identity(before) != _identity(after):
+    if identity(before) != identity(after):
         raise DataError(
             f"{path} changed while it was read, from {before.st_size} to {after.st_size} bytes; "
             "read it again when no other program writes to it"
         )
 
 
-def _identity(status: os.stat_result) -> tuple[int, ...]:
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file is replaced or written to."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

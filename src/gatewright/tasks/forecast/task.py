@@ -70,6 +70,10 @@ class Forecast(ForecastSpec, Task):
     """
 
     kind: ClassVar[str] = "forecast"
+    why_whole: ClassVar[str] = (
+        "it reads windows of a series, so that a step of training takes the memory of a batch of "
+        "windows however long the series is. Leave chunk out"
+    )
     data_type: ClassVar[type[Any]] = Series
     takes: ClassVar[str] = "a Series of gw.read"
     metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE, BIAS)
@@ -243,7 +247,7 @@ class Forecast(ForecastSpec, Task):
         """Return widened quantiles in the units of the data."""
         outputs = torch.cat([outputs for outputs, _ in pairs])
         quantiles = self._in_units(self._widened(outputs, model).double())
-        unbounded: NDArray[np.float64] = quantiles.numpy()
+        unbounded: NDArray[np.float64] = quantiles.cpu().numpy()
         return unbounded
 
     def _widened(self, quantiles: Tensor, model: Any) -> Tensor:
@@ -299,7 +303,7 @@ class Forecast(ForecastSpec, Task):
     def fit_map_of(self, model: Any, training: Series) -> None:
         """Fit the linear map of the base to these series, in place."""
         assert self.base is not None
-        scaling = (model.mean.double().numpy(), model.scale.double().numpy())
+        scaling = (model.mean.double().cpu().numpy(), model.scale.double().cpu().numpy())
         self._store(model, fit_map(self, self.base, training, scaling))
 
     @staticmethod
@@ -493,7 +497,7 @@ class Forecast(ForecastSpec, Task):
         """Return the mean forecasts (horizon,) of the targets that are never below 0."""
         if self.base is None:
             return {}
-        factors = model.mean_factors.double().numpy()
+        factors = model.mean_factors.double().cpu().numpy()
         forecasts = means(quantiles[None], past[None][:, :, self.places.targets], factors)[0]
         return {
             target: forecasts[:, k]

@@ -83,7 +83,8 @@ class Mixture(nn.Module):
         """Set the shares by how well each predicts a text that none has learned from.
 
         Args:
-            pairs: Log probabilities of the network (N, A), histories (N, reach) and truth (N,).
+            pairs: Log probabilities that the network gives to the truth (N,), histories
+                (N, reach) and truth (N,).
         """
         pieces = [self._of_truth(*piece) for piece in pairs]
         probabilities, cases = (torch.cat(values) for values in zip(*pieces, strict=True))
@@ -99,13 +100,15 @@ class Mixture(nn.Module):
             shares /= shares.sum(1, keepdim=True)
         self.shares.copy_(shares)
 
-    def _of_truth(self, outputs: Tensor, past: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    def _of_truth(self, network: Tensor, past: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Return the probabilities of the truth by network, counts and copy, (N, 3), and cases."""
         counted, copied, cases = self._cases(past)
         rows = truth[:, None]
         is_copy = (copied == truth) & (cases > self.counts.order)
-        network, known = outputs.double().exp().gather(1, rows), counted.gather(1, rows)
-        return torch.cat([network, known, is_copy[:, None].double()], 1), cases
+        known = counted.gather(1, rows)
+        return torch.cat(
+            [network.double().exp()[:, None], known, is_copy[:, None].double()], 1
+        ), cases
 
     def _cases(self, past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the counts' probabilities (N, A), the symbol to copy (N,) and the case (N,)."""

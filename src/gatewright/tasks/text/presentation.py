@@ -36,11 +36,11 @@ class TextPresentation(Presentation):
         "validation part."
     )
     readout: ClassVar[str] = (
-        f"The readout uses every step, and the state is carried through the text; gradients reach "
-        f"back about {STEPS} steps. After the training, the probabilities are mixed with those of "
-        "counts of the training text (Kneser-Ney) and with copies of its passages, in shares that "
-        f"are fitted on the validation part. For evaluation {STREAMS} pieces are read side by "
-        f"side, each after the {WARM_UP} symbols before it."
+        "The readout uses every step, and the state is carried through the text; gradients reach "
+        f"back about {STEPS} steps, or as many as chunk is. After the training, the probabilities "
+        "are mixed with those of counts of the training text (Kneser-Ney) and with copies of its "
+        "passages, in shares that are fitted on the validation part. For evaluation "
+        f"{STREAMS} pieces are read side by side, each after the {WARM_UP} symbols before it."
     )
 
     task: NextSymbol

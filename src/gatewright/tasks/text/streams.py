@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gatewright.data import Text
+from gatewright.tasks.chunk_borders import jittered_borders, row_count
 from gatewright.tasks.task import Batch, evenly
 from gatewright.tasks.text.mixture import REACH
-from gatewright.tasks.text.ngram import histories
 
 #: Steps per batch, which gradients reach back; the state is carried further.
 STEPS = 128
-#: In training a batch is up to this share longer or shorter at either end, so that gradients are
-#: cut off elsewhere in each epoch (Merity et al. 2018, section 4.1).
-JITTER = 0.25
 #: Symbols that each stream reads in evaluation before its predictions count.
 WARM_UP = 256
 #: Streams that a part is cut into for evaluation.
 STREAMS = 16
-#: In training a stream is at least this many batches long; short texts get fewer streams.
-MIN_BATCHES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,75 +57,74 @@ def tail(part: Text | Tail) -> Tail:
 class Streams:
     """The batches of a text: several streams side by side, each with its state carried."""
 
-    codes: Tensor  # (all symbols,), int64
+    codes: NDArray[np.integer]  # (all symbols,), as narrow as they are stored
     start: int  # the first symbol to predict
+    chunk: int = STEPS  # steps per batch
 
     def __len__(self) -> int:
         return len(self.codes) - self.start
 
     def steps(self, size: int) -> int:
         """Return the number of batches in an epoch."""
-        return -(-(len(self) // self._streams(size)) // STEPS)
+        return -(-(len(self) // self._streams(size)) // self.chunk)
 
     def _streams(self, size: int) -> int:
-        return max(min(size, len(self) // (MIN_BATCHES * STEPS)), 1)
+        return row_count(len(self), size, self.chunk)
 
     def shuffled(self, size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield one epoch in `size` streams, which begin at a random place of the text."""
-        codes = self.codes[self.start - 1 :]
         size = self._streams(size)
         long = len(self) // size
         slack = len(self) - long * size
         # The text is read as a ring, so that all symbols but the slack (fewer than `size`) are
         # read once per epoch, whatever the shift.
         shift = int(torch.randint(0, long + slack, (), generator=generator))
-        x = codes[:-1].roll(-shift)[: long * size].view(size, long).T
-        y = codes[1:].roll(-shift)[: long * size].view(size, long).T
-        for begin, end in pairwise(_borders(long, generator)):
-            target = y[begin:end]
-            yield Batch(x[begin:end], None, target, carries=begin > 0, items=target.numel())
+        streams = np.arange(size) * long + shift
+        for begin, end in pairwise(jittered_borders(long, self.chunk, generator)):
+            before = self.start - 1 + (np.arange(begin, end)[:, None] + streams) % len(self)
+            target = self._symbols(before + 1)
+            yield Batch(
+                self._symbols(before), None, target, carries=begin > 0, items=target.numel()
+            )
 
     def ordered(self, size: int) -> Iterator[Batch]:
         """Yield every symbol once; the target is -1 in the warm-up, which does not count."""
-        count = len(self)
+        count, last = len(self), len(self.codes) - 1
         # Without history in front of the text there is nothing to warm up on.
         warm_up = min(WARM_UP, self.start - 1)
         streams = max(min(STREAMS, count // WARM_UP), 1) if warm_up == WARM_UP else 1
         long = -(-count // streams)
-        first = self.start + torch.arange(streams) * long - warm_up
-        rows = first[:, None] + torch.arange(warm_up + long)  # (streams, T), of the targets
-        begin = self.start + torch.arange(streams)[:, None] * long
-        inside = (rows >= begin) & (rows < len(self.codes))
-        target = torch.where(inside, self.codes[rows.clamp(max=len(self.codes) - 1)], -1).T
-        x = self.codes[(rows - 1).clamp(max=len(self.codes) - 1)].T
-        past = histories(self.codes[None], REACH)[0]  # (all symbols, REACH)
-        for step in range(0, len(x), STEPS):
-            earlier = past[(rows[:, step] - 1).clamp(min=0, max=len(past) - 1)].T
-            piece = target[step : step + STEPS]
+        begin = self.start + np.arange(streams) * long
+        for step in range(-warm_up, long, self.chunk):
+            # (T, streams), the positions of the targets.
+            rows = begin + np.arange(step, min(step + self.chunk, long))[:, None]
+            inside = torch.from_numpy((rows >= begin) & (rows <= last))
+            target = torch.where(inside, self._symbols(rows.clip(max=last)), -1)
+            before = (rows - 1).clip(max=last)
             # The mean loss of a batch is weighted by its items: 0 for one of only warm-up.
-            counted = int((piece >= 0).sum())
             yield Batch(
-                x[step : step + STEPS],
+                self._symbols(before),
                 None,
-                piece,
-                further=earlier,
-                carries=step > 0,
-                items=counted,
+                target,
+                further=self._past(before[0]),
+                carries=step > -warm_up,
+                items=int((target >= 0).sum()),
             )
 
     def excerpt(self, count: int) -> Batch:
         """Return at most `count` pieces, evenly spaced, each read from an empty state."""
-        codes = self.codes[self.start - 1 :]
-        steps = min(2 * STEPS, len(self))
+        steps = min(2 * self.chunk, len(self))
         # At most as many pieces as fit without overlap.
         first = evenly(len(self) - steps + 1, min(count, max(len(self) // steps, 1)))
-        rows = first + torch.arange(steps)[:, None]
-        return Batch(codes[rows], None, codes[rows + 1], items=rows.numel())
+        rows = self.start - 1 + first.numpy() + np.arange(steps)[:, None]
+        return Batch(self._symbols(rows), None, self._symbols(rows + 1), items=rows.size)
 
+    def _symbols(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the codes at positions of the text. Only here are they as wide as torch's."""
+        taken: NDArray[Any] = self.codes[rows]
+        return torch.from_numpy(taken.astype(np.int64))
 
-def _borders(steps: int, generator: torch.Generator) -> list[int]:
-    """Return where the batches of a stream of so many steps begin, and where the last one ends."""
-    count = -(-steps // STEPS)
-    even = torch.arange(1, count) * (steps / count)
-    shift = JITTER * (steps / count) * (2.0 * torch.rand(count - 1, generator=generator) - 1.0)
-    return [0, *(even + shift).long().tolist(), steps]
+    def _past(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the symbols before these positions, (REACH, rows); -1 where there are none."""
+        earlier = rows + np.arange(-REACH, 0)[:, None]
+        return torch.where(torch.from_numpy(earlier >= 0), self._symbols(earlier.clip(min=0)), -1)

@@ -19,7 +19,7 @@ from gatewright.tasks.metric import Metric
 from gatewright.tasks.task import Batch, Task, run_all
 from gatewright.tasks.text.mixture import REACH, Mixture, past_of
 from gatewright.tasks.text.pairs import Pairs
-from gatewright.tasks.text.streams import Streams, Tail, tail
+from gatewright.tasks.text.streams import STEPS, Streams, Tail, tail
 
 BITS = Metric("bits", "bits a symbol")
 
@@ -55,6 +55,7 @@ class NextSymbol(Task):
     embedding: int  # size of the vectors that symbols are embedded as
     joined: tuple[tuple[int, int], ...] = ()  # the pieces of `Pairs`, if any
     counted: bool = False  # whether counts are mixed in; models of version 0.1 have none
+    chunk: int = STEPS  # steps that gradients reach back while it learns
 
     @classmethod
     def of(cls, training: Text) -> Self:
@@ -96,7 +97,12 @@ class NextSymbol(Task):
         for piece, pair in enumerate(self.joined, len(self.alphabet)):
             if not 0 <= min(pair) <= max(pair) < piece:
                 return f"the piece {piece} is joined from {pair}, which are not both before it"
+        if self.chunk < 1:
+            return f"chunk is {self.chunk}"
         return None if self.embedding >= 1 else f"embedding is {self.embedding}"
+
+    def in_chunks(self, steps: int) -> Self:
+        return replace(self, chunk=steps)
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -144,12 +150,11 @@ class NextSymbol(Task):
 
     def batches(self, part: Text | Tail) -> Streams:
         whole = tail(part)
+        if not self.joined:
+            return Streams(whole.text.codes, whole.start, self.chunk)
         # Encoded apart, so that a piece begins where the prediction does.
-        earlier, rest = (
-            self.pairs.encode(codes) if self.joined else codes.astype(np.int64)
-            for codes in np.split(whole.text.codes, [whole.start])
-        )
-        return Streams(torch.from_numpy(np.concatenate([earlier, rest])), len(earlier))
+        parts = [self.pairs.encode(codes) for codes in np.split(whole.text.codes, [whole.start])]
+        return Streams(np.concatenate(parts).astype(np.int32), len(parts[0]), self.chunk)
 
     def values(self, training: Text) -> None:
         return None
@@ -171,8 +176,9 @@ class NextSymbol(Task):
             return True
         mixture, streams = model.completion, self.batches(validation)
         mixture.clear()
-        results = run_all(model, streams)
-        mixture.count(streams.codes[: streams.start].numpy())
+        # Only the truth's, before there are counts: those of all symbols would fill the memory.
+        results = [(_of_truth(outputs, batch), batch) for outputs, batch in run_all(model, streams)]
+        mixture.count(streams.codes[: streams.start])
         mixture.fit(self._measured(results))
         return True
 
@@ -181,10 +187,10 @@ class NextSymbol(Task):
         results: Iterable[tuple[Tensor, Batch]],
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield log probabilities, histories and truth of the steps that count, batch by batch."""
-        for outputs, batch in results:
+        for of_truth, batch in results:
             counts = batch.target >= 0
             past = past_of(batch.x, batch.further, REACH)
-            yield outputs.log_softmax(-1)[counts], past[counts], batch.target[counts]
+            yield of_truth[counts], past[counts], batch.target[counts]
 
     def calibrate_mean(self, model: Any, members: Iterable[Any], validation: Tail) -> None:
         """Mix the mean with counts, which learn from the validation part too in the end."""
@@ -194,7 +200,7 @@ class NextSymbol(Task):
     def refit(self, model: Any, validation: Tail) -> None:
         """Count the text again, together with the validation part."""
         if self.counted:
-            model.completion.count(self.batches(validation).codes.numpy())
+            model.completion.count(self.batches(validation).codes)
 
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         if not batch.items:  # only warm-up: the mean over no symbol would be NaN
@@ -203,17 +209,17 @@ class NextSymbol(Task):
             outputs.flatten(0, 1), batch.target.flatten(), ignore_index=-1
         )
 
+    def mass(self, batch: Batch) -> float:
+        return float((batch.target >= 0).sum())
+
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         bits, truth = [], []
         for outputs, batch in pairs:
-            log_probabilities = outputs.log_softmax(-1)
-            target = batch.target.clamp(min=0)[..., None]
-            nats = -log_probabilities.gather(-1, target)[..., 0]
-            bits.append(nats.double() / np.log(2.0))
+            bits.append(-_of_truth(outputs, batch).double() / np.log(2.0))
             truth.append(batch.target)
         # (steps, streams) each: stream after stream is the order of the text.
-        target = torch.cat(truth).T
-        costs: NDArray[np.float64] = torch.cat(bits).T[target >= 0].numpy()
+        target = torch.cat(truth).T.cpu()
+        costs: NDArray[np.float64] = torch.cat(bits).T.cpu()[target >= 0].numpy()
         lengths = self.pairs.lengths[target[target >= 0].numpy()]
         return np.repeat(costs / lengths, lengths)
 
@@ -304,12 +310,13 @@ class NextSymbol(Task):
         start = self.pairs.encode(codes).tolist()
         pieces, lengths = [list(start) for _ in temperatures], [0] * rows
         x, earlier, state = torch.tensor(pieces).T, None, None
+        device = next(model.parameters()).device
         while min(lengths) < count:
-            outputs, state = model(Batch(x, None, x, further=earlier), state)
+            outputs, state = model(Batch(x, None, x, further=earlier).to(device), state)
             chosen = [
                 _chosen(logits, temperature, generator)
                 for logits, temperature, generator in zip(
-                    outputs[-1], temperatures, generators, strict=True
+                    outputs[-1].cpu(), temperatures, generators, strict=True
                 )
             ]
             # Of different lengths in symbols, but equally many: a row that is complete goes on.
@@ -322,6 +329,11 @@ class NextSymbol(Task):
         empty = Text(np.zeros(1, np.uint8), self.alphabet, self.unit)
         written = [np.array(row[len(start) :], np.int64) for row in pieces]
         return [empty.decode(self.pairs.decode(row)[:count]) for row in written]
+
+
+def _of_truth(outputs: Tensor, batch: Batch) -> Tensor:
+    """Return the log probability of each target, (T, B); of any symbol where there is none."""
+    return outputs.log_softmax(-1).gather(-1, batch.target.clamp(min=0)[..., None])[..., 0]
 
 
 def _chosen(logits: Tensor, temperature: float, generator: torch.Generator) -> int:
