@@ -66,6 +66,7 @@ def made_pages() -> dict[str, str]:
     """Return the pages that are made of the package, by their names below docs/."""
     pages = {f"made/api/{name}.md": text for name, text in api_pages().items()}
     pages["made/command-line.md"] = command_page()
+    pages["made/changes.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     pages |= {f"made/{name}": text for name, text in measured_pages().items()}
     return pages
 

@@ -24,8 +24,8 @@ html_theme_options = {"navigation_with_keys": True}
 myst_heading_anchors = 6
 myst_enable_extensions = ["colon_fence"]
 myst_fence_as_directive = ["math"]
-pygments_style = "friendly"
-pygments_dark_style = "monokai"
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
 # Names of types in signatures, such as torch's, have no page here.
 nitpicky = False
 # LLVM's lexer does not know every instruction; the code is shown all the same.

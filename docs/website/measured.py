@@ -217,7 +217,7 @@ def science() -> str:
         "# Science: all measurements\n\nGenerated from the raw results: the mean score over the "
         "seeds, their lowest and highest score, and the number of seeds. 1 is perfect. What the "
         "experiments repeat is on the page [RNN vs LSTM](rnn-vs-lstm.md) and in "
-        "`benchmarks/science/README.md`.\n"
+        "[Science](source/benchmarks/science/index.md).\n"
     ]
     for path, result in stored("science/*.json"):
         if path.stem == "lesson":
