@@ -18,13 +18,14 @@ GROUPS = [
     ("Terms of a step", ("language.functions",)),
     ("Layers", ("layers.recurrent", "layers.torch_layers")),
     ("One step at a time", ("layers.torch_cells",)),
-    ("Errors", ("errors",)),
+    ("Long sequences", ("layers.chunks", "layers.detach")),
     ("Data, training and use", ("training", "data")),
     ("Save, export and bring in", ("layers.saving", "deploy")),
+    ("Errors", ("errors",)),
     ("Everything else", ("",)),
 ]
 #: Modules with a page of their own, next to those that `gatewright.__all__` names.
-MODULES = ["data", "estimators"]
+MODULES = ["data", "designs", "draw.notebook", "estimators"]
 
 
 def api_pages() -> dict[str, str]:

@@ -47,12 +47,14 @@ def run(text: str, name: str) -> list[Cell]:
 def run_cell(code: str, name: str, namespace: dict[str, Any]) -> Cell:
     """Run the code of a cell; an exception names the cell as its file."""
     tree = ast.parse(code, name)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last = tree.body[-1] if tree.body else None
     printed = io.StringIO()
-    value = None
+    value: Any = None
     with contextlib.redirect_stdout(printed):
+        if isinstance(last, ast.Expr):
+            tree.body.pop()
         exec(compile(tree, name, "exec"), namespace)
-        if last is not None:
+        if isinstance(last, ast.Expr):
             value = eval(compile(ast.Expression(last.value), name, "eval"), namespace)
     svg = value._repr_svg_() if hasattr(value, "_repr_svg_") else ""
     shown = "" if value is None or svg else repr(value)

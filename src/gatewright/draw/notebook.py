@@ -9,6 +9,8 @@ from gatewright.draw.page.standalone import standalone
 from gatewright.draw.plots.chart import Axis, Line, chart
 from gatewright.errors import ArgumentError
 
+__all__ = ["Drawing", "lines"]
+
 #: The colours of lines in the style of the pages.
 SLOTS = tuple(f"n{number}" for number in range(1, 8))
 #: The lowest value on a logarithmic scale; what is lower lies on the axis.
