@@ -202,7 +202,7 @@ def test_gaps_of_a_dataframe_are_refused_or_filled():
         ({"horizon": 0}, "horizon is 0; expected a whole number"),
         ({"window": 2.5}, "window is 2.5"),
         ({"season": 0}, "season is 0"),
-        ({"epochs": None}, "epochs is None"),
+        ({"batch_size": None}, "batch_size is None"),
         ({"validation_fraction": 0.0}, "validation_fraction is 0.0"),
         ({"target": "price"}, "no channel price, .* its channels are: channel 0, channel 1"),
         ({"horizon": 60}, "last 20 of 96 .* expected at least 60, the horizon"),

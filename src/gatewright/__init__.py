@@ -14,6 +14,7 @@
     gw.memory                         memory tasks, and the longest lag that a network learns
     gw.train, gw.compare, gw.predict  make a model of a file, and use it
     gw.tune                           search for the settings of a training
+    gw.distil                         one network that answers like a mean of several
     gw.read                           read data of many formats
     gw.serve                          a model as a server
     gw.rl                             policies for reinforcement learning
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from gatewright.layers.saving import load, save
     from gatewright.layers.torch_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
     from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
+    from gatewright.training.distil import distil
     from gatewright.training.predict import predict
     from gatewright.training.train import compare, train
     from gatewright.training.tuning.tune import tune
@@ -120,6 +122,7 @@ _LATER = {
     "detach": "layers.detach",
     "compare": "training.train",
     "convert": "deploy.convert",
+    "distil": "training.distil",
     "export": "deploy.export",
     "onnx_translations": "deploy.onnx_table",
     "input_arrays": "deploy.whole",
@@ -183,6 +186,7 @@ __all__ = [
     "cos",
     "detach",
     "diagonal",
+    "distil",
     "elu",
     "erf",
     "exp",

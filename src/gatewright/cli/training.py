@@ -42,6 +42,10 @@ def train(
     segment: options.Segment = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
+    distil: Annotated[
+        bool,
+        typer.Option("--distil", help="Keep one network that the mean of all seeds has taught."),
+    ] = False,
     chunk: options.Chunk = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -86,6 +90,7 @@ def train(
             streaming=streaming,
             hidden_size=hidden,
             memory=memory,
+            distil=distil,
             chunk=chunk,
             device=device,
             precision=precision,

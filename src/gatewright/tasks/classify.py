@@ -122,6 +122,9 @@ class Classify(Labelled):
     ) -> Tensor:
         return self.cross_entropy(outputs, batch.target, batch.weights, smoothing)
 
+    def inside(self, batch: Batch) -> slice:
+        return slice(None)
+
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).cpu().numpy()
 

@@ -98,6 +98,16 @@ class Labelled(Task):
             total = total * total.new_tensor(self.weights)[target]
         return float(total.sum())
 
+    def taught_loss(self, outputs: Tensor, taught: Tensor, batch: Any, model: Any) -> Tensor:
+        """Return the mean cross entropy against the probabilities of a model that teaches."""
+        inside = self.inside(batch)
+        outputs, taught = outputs[inside], taught[inside]
+        return nn.functional.cross_entropy(outputs, taught.softmax(-1))
+
+    @abstractmethod
+    def inside(self, batch: Any) -> Any:
+        """Return an index of the outputs (..., classes) that have a class."""
+
     def score(self, predicted: Any, part: Any) -> dict[str, float]:
         answers = self.flatten(predicted).argmax(-1)
         return label_scores(answers, self.flatten(part.labels), len(self.classes))

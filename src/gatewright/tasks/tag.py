@@ -125,9 +125,12 @@ class Tag(Labelled):
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
     ) -> Tensor:
-        assert batch.lengths is not None
-        inside = valid_steps(len(outputs), batch.lengths)
+        inside = self.inside(batch)
         return self.cross_entropy(outputs[inside], batch.target[inside], smoothing=smoothing)
+
+    def inside(self, batch: Batch) -> Tensor:
+        assert batch.lengths is not None
+        return valid_steps(len(batch.x), batch.lengths)
 
     def predictions(
         self, pairs: Iterable[tuple[Tensor, Batch]], model: Any

@@ -219,6 +219,17 @@ class Task:
         """
         return outputs.log_softmax(-1).logsumexp(0) - math.log(len(outputs))
 
+    def taught_loss(self, outputs: Tensor, taught: Tensor, batch: Batch, model: Any) -> Tensor:
+        """Return the mean loss of outputs against those of a model that teaches.
+
+        Raises:
+            ArgumentError: if models of this task cannot be taught.
+        """
+        raise ArgumentError(
+            f"a model of the task {self.kind} cannot be distilled: expected classes of sequences, "
+            "classes of steps, or a forecast"
+        )
+
     def answers(self, outputs: Tensor, batch: Batch, model: Any) -> dict[str, Tensor]:
         """Return what `predict` computes from a batch's outputs, by name, for exported models.
 

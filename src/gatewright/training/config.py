@@ -48,6 +48,7 @@ KEYS: Mapping[str, Any] = MappingProxyType(
         "device": str,
         "precision": str,
         "streaming": bool,
+        "distil": bool,
         "horizon": int,
         "window": int,
         **{

@@ -24,6 +24,7 @@ from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import run_all
 from gatewright.training.advice import advise
 from gatewright.training.baseline_fits import fit_baselines
+from gatewright.training.distil import student_of, taught
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.entries import Entry, Trial, rank
 from gatewright.training.history import BY_HAND, TIME_OVER, Epoch, History
@@ -59,6 +60,13 @@ def run_experiment(plan: ExperimentPlan, session: Session) -> Comparison:
     Where Ctrl-C left something out, the directory holds the best model so far, and the run can
     still be resumed.
     """
+    try:
+        return _run_phases(plan, session)
+    finally:
+        session.pool.end()
+
+
+def _run_phases(plan: ExperimentPlan, session: Session) -> Comparison:
     target = None if session.run is None else session.run.target
     plan, ended_early = choose_variant(plan, session)
     trained = ended_early or train_networks(plan, session)
@@ -155,7 +163,10 @@ def _perform(
                 log(what, job, epoch)
 
         leader = current_leader()
-        perform = perform_all if leader is None else partial(perform_together, leader)
+        if leader is None:
+            perform = partial(perform_all, pool=session.pool)
+        else:
+            perform = partial(perform_together, leader)
         outcomes = perform(
             jobs,
             plan.training,
@@ -205,6 +216,9 @@ def measure_networks(
     chosen = best.chosen(task.metrics[0])
     training, validation = plan.parts()
     model, ensemble = _combined(plan, best, chosen, _models(trained), validation)
+    distilled = None
+    if plan.distil and ensemble is not None:
+        model, distilled = _distilled(plan, best, model)
     return Comparison(
         data=plan.data,
         about=plan.test.about,
@@ -218,7 +232,7 @@ def measure_networks(
         recipe=plan.recipe,
         entries=tuple(entries),
         shown={
-            **presentation.figures((ensemble or chosen).predicted, plan.test),
+            **presentation.figures((distilled or ensemble or chosen).predicted, plan.test),
             **presentation.model_figures(model, plan.test),
         },
         notes=plan.notes,
@@ -231,6 +245,7 @@ def measure_networks(
         directory=target,
         model=model,
         ensemble=ensemble,
+        distilled=distilled,
     )
 
 
@@ -254,6 +269,17 @@ def _combined(
     # would look too good.
     means = {metric.name: statistics.mean(best.validation(metric)) for metric in task.metrics}
     return model, Trial(chosen.seed, means, task.score(predicted, plan.test), predicted)
+
+
+def _distilled(plan: ExperimentPlan, best: Entry, teacher: Model) -> tuple[Model, Trial]:
+    """The one network that the mean of the seeds has taught, measured."""
+    networks = {best.name: plan.networks[best.name]}
+    variant = student_of(plan.variants[0], networks)
+    model, history = taught(teacher, variant, networks, plan.training, seed=0)
+    task = plan.task
+    predicted = task.predictions(run_all(model, task.batches(plan.test)), model)
+    test = task.score(predicted, plan.test)
+    return model, Trial(0, history.best, test, predicted, history, history.best_loss)
 
 
 def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:

@@ -116,6 +116,7 @@ def fit(
     *,
     seed: int,
     whole: Any | None = None,
+    teacher: Model | None = None,
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
     keeper: Keeper | None = None,
@@ -129,6 +130,7 @@ def fit(
         whole: Both parts together, for a design that chooses nothing on the second.
         keeper: Keeps the state of the training, and resumes one that it kept.
         team: The processes that all call this, and do the training together.
+        teacher: A trained model to learn from too; see `distil`.
     """
     training, validation = parts
     device = torch.device(recipe.device)
@@ -138,7 +140,7 @@ def fit(
         if not is_untrained(model):
             model = model.to(device)
         steps = recipe.steps_per_epoch(model.task.batches(training))
-        state = LoopState(model, recipe, steps, seed=seed, team=team)
+        state = LoopState(model, recipe, steps, seed=seed, team=team, teacher=teacher)
         if is_untrained(model):
             history = run_closed_form(state, training, validation, whole)
             on_epoch(state)

@@ -54,6 +54,7 @@ class LoopState:
         steps_per_epoch: Batches of each epoch; the schedule of the learning rate depends on it.
         seed: Of the order of the batches and of the noise, the same for every network.
         team: The processes that do this training; by default it is this one.
+        teacher: A trained model whose outputs count half in the loss; see `distil`.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class LoopState:
         *,
         seed: int,
         team: Team | None = None,
+        teacher: Model | None = None,
     ) -> None:
         self.team = team or Team()
         self.model = model
+        self.teacher = teacher
         self.recipe = recipe
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
@@ -369,6 +372,12 @@ class TrainingStep(nn.Module):
         if not share.weight:  # its mean may be 0 / 0
             return 0.0 * outputs.sum(), detach(carried)
         loss = model.task.learning_loss(outputs, batch, model, recipe.smoothing)
+        teacher = self.state.teacher
+        if teacher is not None:
+            with torch.no_grad():
+                taught, _ = teacher(batch.to(teacher.device))
+            taught = taught.to(outputs.device)
+            loss = 0.5 * (loss + model.task.taught_loss(outputs, taught, batch, model))
         return loss, detach(carried)
 
     def reaches_all(self, batches: Batches) -> bool:

@@ -35,7 +35,7 @@ IN_MEMORY = "class"
 #: The settings that mean nothing else than that the user left them out, by command.
 _SHARED = {"budget": "normal", "streaming": False, "device": "auto", "precision": "float32"}
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "train": {**_SHARED, "cells": [DEFAULT_CELL]},
+    "train": {**_SHARED, "cells": [DEFAULT_CELL], "distil": False},
     "compare": {**_SHARED, "cells": None, "seeds": 5},
 }
 
