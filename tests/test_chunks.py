@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -247,6 +249,8 @@ MAPS = {
     "every third": lambda a: a[1::3],
     "spaced columns": lambda a: a[:, ::2],
     "view": np.asarray,
+    "reversed": lambda a: a[::-1, ::-1],
+    "windows": lambda a: np.lib.stride_tricks.sliding_window_view(a[:, 0], 3),
 }
 
 
@@ -270,6 +274,36 @@ def test_a_raw_map_with_an_offset_and_a_private_copy(tmp_path: Path):
     expected = VALUES.copy()
     expected[3] = 5.0
     same(listed(gw.chunks(private, steps=8, batch=3)), reference(expected))
+
+
+def test_a_map_of_a_file_that_was_replaced_keeps_its_values(tmp_path: Path):
+    np.save(tmp_path / "a.npy", VALUES)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    np.save(tmp_path / "b.npy", -VALUES)
+    os.replace(tmp_path / "b.npy", tmp_path / "a.npy")
+    same(listed(gw.chunks(mapped, steps=8, batch=3)), reference())
+
+
+SHRINKING = """
+import os, sys
+import numpy as np, gatewright as gw
+for mode, step in (("r", -1), ("c", 1)):  # a view in reverse order, and a private copy
+    np.save(sys.argv[1], np.zeros(80_000))
+    array = np.load(sys.argv[1], mmap_mode=mode)[::step]
+    os.truncate(sys.argv[1], 200)
+    try:
+        list(gw.chunks(array, steps=500, batch=2))
+    except gw.DataError as error:
+        assert "became shorter" in str(error), error
+    else:
+        raise AssertionError(mode)
+"""
+
+
+def test_no_map_of_a_file_that_shrinks_ends_the_process(tmp_path: Path):
+    command = [sys.executable, "-c", SHRINKING, str(tmp_path / "a.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_many_sequences_of_one_map_open_its_file_once(tmp_path: Path):
@@ -385,6 +419,10 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "no steps": (VALUES, {"steps": 0}, gw.ArgumentError, "steps is 0; expected a whole number"),
     "half a row": (VALUES, {"batch": 1.5}, gw.ArgumentError, "batch is 1.5; expected a whole"),
     "a seed of -1": (VALUES, {"seed": -1}, gw.ArgumentError, "seed is -1; expected"),
+    "a narrow type": (VALUES, {"dtype": torch.float8_e5m2}, gw.ArgumentError, "16 bits or more"),
+    "masked values": (np.ma.masked_less(VALUES, 0), {}, gw.DataError, "x has masked values"),
+    "a sparse tensor": (torch.ones(3, 2).to_sparse(), {}, gw.ArgumentError, "give x.to_dense"),
+    "no memory": (torch.ones(3, device="meta"), {}, gw.ArgumentError, "has no numbers"),
     "an integer type": (VALUES, {"dtype": torch.int64}, gw.ArgumentError, "floating-point types"),
     "no data": ([], {}, gw.DataError, "x is an empty list"),
     "empty sequences": ([VALUES[:0]], {}, gw.DataError, "the data have no step"),
@@ -447,6 +485,36 @@ def test_values_that_are_not_finite_are_refused_with_their_place():
     with pytest.raises(gw.DataError, match="step 33, value 2, is inf"):
         list(gw.chunks(values, steps=8, batch=3))
     list(gw.chunks(values, steps=8, batch=3, dtype=F64))
+    values[33, 2] = 1e6
+    with pytest.raises(gw.DataError, match="step 33, value 2, is inf"):
+        list(gw.chunks(values, steps=8, batch=3, dtype=torch.float16))
+
+
+def test_symbols_beyond_int64_are_refused():
+    symbols = np.array([1, 2**63], np.uint64)
+    with pytest.raises(gw.DataError, match="symbol 9,223,372,036,854,775,808 does not fit"):
+        list(gw.chunks(symbols, steps=8, batch=1))
+
+
+def test_tensors_of_any_kind_have_their_values():
+    values = torch.arange(6.0).view(3, 2)
+    for tensor in (torch._neg_view(-values), values.to(torch.float8_e5m2).float(), values.half()):
+        (chunk,) = gw.chunks(tensor, steps=8, batch=1)
+        assert torch.equal(chunk.x[:, 0], tensor.float())
+
+
+def test_a_parquet_file_without_clear_sequences_is_refused(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path, x = tmp_path / "a.parquet", pyarrow.array([1.0, 2.0])
+    for ids in ([1.0, float("nan")], [[1], [1]]):
+        parquet.write_table(pyarrow.table({"x": x, "id": ids}), path)
+        with pytest.raises(gw.DataError, match="expected a number or a text that tells"):
+            gw.chunks(path, steps=2, batch=1, id="id")
+    parquet.write_table(pyarrow.table([x, x], names=["x", "x"]), path)
+    with pytest.raises(gw.DataError, match="two columns of one name"):
+        gw.chunks(path, steps=2, batch=1)
 
 
 def test_a_file_that_shrinks_or_changes_while_it_is_read_is_refused(tmp_path: Path):
@@ -471,3 +539,6 @@ def test_a_position_of_other_data_or_arguments_is_refused():
             gw.chunks(data, **{"steps": 8, "batch": 2, **options}).load_state_dict(stored)
     with pytest.raises(gw.ArgumentError, match="the position is 10; expected 0 to 5 chunks"):
         gw.chunks(VALUES, steps=8, batch=2).load_state_dict({**stored, "position": 10})
+    for name, value in (("position", 1.5), ("position", "1"), ("epoch", -1), ("epoch", None)):
+        with pytest.raises(gw.ArgumentError, match=f"the {name} is {value!r}; expected"):
+            gw.chunks(VALUES, steps=8, batch=2).load_state_dict({**stored, name: value})

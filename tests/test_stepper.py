@@ -568,3 +568,24 @@ if child == 0:
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_a_forked_process_opens_steppers_and_runs_in_bfloat16() -> None:
+    """Their matrices are made and converted by torch, which shares large ones among threads."""
+    script = """
+import os, signal, torch, gatewright as gw
+torch.set_num_threads(2)
+layer = gw.GRU(48, 200).eval()
+x = torch.ones(500, 48)
+first = torch.as_tensor(layer.stepper(500, precision="bfloat16").step(x)).clone()
+low, events = layer.bfloat16(), x.bfloat16().unsqueeze(0)
+output = low(events)[0].detach()
+child = os.fork()
+if child == 0:
+    signal.alarm(30)
+    again = torch.as_tensor(layer.stepper(500, precision="bfloat16").step(x))
+    fine = (again - first).abs().max() < 1e-2 and torch.equal(low(events)[0].detach(), output)
+    os._exit(0 if fine else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+import torch
+
 
 class _Process:
     forked = False
@@ -25,3 +27,12 @@ if hasattr(os, "register_at_fork"):
 def forked() -> bool:
     """Tell if this process was forked from one that had imported this module."""
     return _Process.forked
+
+
+def use_present_threads() -> None:
+    """Keep torch's own operations on one thread in a forked process, where they would wait too.
+
+    Kernels are called between them: tensors are made, and in bfloat16 converted.
+    """
+    if _Process.forked and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)

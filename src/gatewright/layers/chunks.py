@@ -19,6 +19,10 @@ from gatewright.data.chunks.chunk_arrays import (
 from gatewright.data.chunks.layout import RowPlan, cut_rows, whole_rows
 from gatewright.data.chunks.open_fields import FileOptions, OpenedData, open_data
 from gatewright.errors import ArgumentError
+from gatewright.layers.readable import check_readable
+
+#: The types of numpy that chunks of a type of torch are read in; float32 for others.
+NUMBERS = {torch.float64: np.float64, torch.float16: np.float16}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,8 +82,8 @@ class Chunks:
         self._batch_first = batch_first
         self._device = device
         self._dtype = dtype
-        # numpy has no bfloat16.
-        numbers = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+        # numpy has no bfloat16. What a type does not hold is infinite in it, and is refused.
+        numbers = np.dtype(NUMBERS.get(dtype, np.float32))
         self._fields = [ChunkField("x", data.x, numbers)]
         if data.target is not None:
             self._fields.append(ChunkField("target", data.target, numbers))
@@ -88,13 +92,13 @@ class Chunks:
 
     def __len__(self) -> int:
         """Return the number of chunks of this epoch."""
-        return chunk_count(self._rows(), self.steps)
+        return chunk_count(self._rows(self.epoch), self.steps)
 
     def __iter__(self) -> Iterator[Chunk]:
         """Yield the chunks of an epoch."""
         begin = self._position if self._is_restored else 0
         self._is_restored = False
-        rows = self._rows()
+        rows = self._rows(self.epoch)
         longest = max(map(len, rows))
         borders = [*range(0, longest, self.steps), longest]
         for number, arrays in enumerate(read_chunks(self._fields, rows, borders, begin), begin + 1):
@@ -116,19 +120,26 @@ class Chunks:
         """Go on from a stored position: the next iteration yields the chunks after it.
 
         Raises:
-            ArgumentError: if it was stored for other data, steps, rows or another seed.
+            ArgumentError: if it was stored for other data, steps, rows or another seed, or is no
+                position.
         """
+        if not isinstance(stored, Mapping):
+            raise ArgumentError(
+                f"the position is a {type(stored).__name__}; expected what state_dict returned"
+            )
         for name, value in self._layout().items():
             if stored.get(name) != value:
                 raise ArgumentError(
                     f"the position was stored with {name} = {stored.get(name)!r}, and here it is "
                     f"{value!r}; give chunks the same data and arguments"
                 )
-        epoch, position = stored["epoch"], stored["position"]
-        self.epoch = epoch
-        if not 0 <= position <= len(self):
-            raise ArgumentError(f"the position is {position}; expected 0 to {len(self)} chunks")
-        self._position, self._is_restored = position, True
+        epoch, position = stored.get("epoch"), stored.get("position")
+        if not isinstance(epoch, int) or epoch < 0:
+            raise ArgumentError(f"the epoch is {epoch!r}; expected a whole number from 0")
+        count = chunk_count(self._rows(epoch), self.steps)
+        if not isinstance(position, int) or not 0 <= position <= count:
+            raise ArgumentError(f"the position is {position!r}; expected 0 to {count} chunks")
+        self.epoch, self._position, self._is_restored = epoch, position, True
 
     def _layout(self) -> dict[str, Any]:
         """Everything that the order of the chunks depends on."""
@@ -141,11 +152,11 @@ class Chunks:
             "total": int(self._lengths.sum()),
         }
 
-    def _rows(self) -> list[RowPlan]:
-        """The steps of each row in this epoch."""
+    def _rows(self, epoch: int) -> list[RowPlan]:
+        """The steps of each row in an epoch."""
         order, shift = np.arange(len(self._lengths)), 0
         if self.seed is not None:
-            generator = np.random.Generator(np.random.PCG64([self.seed, self.epoch]))
+            generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
             order = generator.permutation(len(self._lengths))
             shift = int(generator.integers(int(self._lengths.sum())))
         if self._cut:
@@ -250,8 +261,10 @@ def chunks(
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
         raise ArgumentError(f"seed is {seed!r}; expected a whole number from 0, or None")
     dtype = torch.get_default_dtype() if dtype is None else dtype
-    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-        raise ArgumentError(f"dtype is {dtype}; expected one of torch's floating-point types")
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype.itemsize > 1):
+        raise ArgumentError(
+            f"dtype is {dtype}; expected one of torch's floating-point types of 16 bits or more"
+        )
     names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
     options = FileOptions(target=target, id=id, ignore=names, text=text)
     return Chunks(
@@ -274,9 +287,17 @@ def _check_counts(**counts: int) -> None:
 
 def _as_numpy(data: Any) -> Any:
     """Replace tensors by arrays, in lists and pairs too."""
-    if isinstance(data, Tensor):
-        values = data.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    if type(data) in (list, tuple):
-        return type(data)(map(_as_numpy, data))
+    match data:
+        case Tensor():
+            check_readable(data, "a tensor of the data")
+            if data.is_meta:
+                raise ArgumentError("a tensor of the data is on meta, and has no numbers")
+            values = data.detach().cpu().resolve_conj().resolve_neg()
+            # numpy has float16 only of the types below 32 bits.
+            is_narrow = values.is_floating_point() and values.itemsize < 4
+            return (values.float() if is_narrow else values).numpy()
+        case list():
+            return list(map(_as_numpy, data))
+        case tuple():
+            return tuple(map(_as_numpy, data))
     return data

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import check_backend
 from gatewright.backends.conditions import why_watched
+from gatewright.backends.forked import use_present_threads
 from gatewright.backends.recompute import check_recompute
 from gatewright.backends.run import Run
 from gatewright.language.cell import Cell
@@ -132,6 +133,8 @@ class Recurrent(CellStack):
         if not torch.is_grad_enabled():
             recompute = None
         compiling = torch.compiler.is_compiling()
+        if not compiling:
+            use_present_threads()
         # One step of 64 units takes ten times as long where its call is packed and planned anew.
         if not (compiling or lengths is not None or starts is not None or inputs or recompute):
             repeated = fast_path(self).call(self, input, hx)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from gatewright.backends.choose import open_stream
+from gatewright.backends.forked import use_present_threads
 from gatewright.backends.step import starts as fresh_states
 from gatewright.backends.stream import Array
 from gatewright.backends.weights import collect
@@ -114,6 +115,7 @@ class Stepper:
         for name in graph.equations.inputs:
             further_size(form, name)
         sizes = [form.sizes(k) for k in range(form.num_layers)]
+        use_present_threads()
         with torch.device("cpu"):
             self._stream, self.reason = open_stream(
                 layer.backend, graph, sizes, batch_size, self.dtype, products=products

@@ -15,6 +15,9 @@ from gatewright.data.chunks.step_source import StepSource, check_numbers
 from gatewright.data.source.open_file import identity
 from gatewright.errors import DataError
 
+#: Bytes at both ends of a map that are compared with the file at its path.
+SAMPLE = 1 << 12
+
 
 class ArraySteps:
     """The steps of an array in memory, or of anything that is sliced like one (h5py, zarr)."""
@@ -37,6 +40,25 @@ class ArraySteps:
                 f"{first:,} to {stop:,}; was it changed while it was read?"
             )
         return values
+
+
+class ResidentSteps(ArraySteps):
+    """The steps of a map that is read as memory, since its file may hold other values by now.
+
+    Reading a map beyond the end of its file ends the process, so its length is checked before.
+    """
+
+    def __init__(self, array: NDArray[Any], pages: mmap.mmap, name: str) -> None:
+        super().__init__(array, name)
+        self.pages = pages
+
+    def read(self, first: int, stop: int) -> NDArray[Any]:
+        if self.pages.size() < len(self.pages):
+            raise DataError(
+                f"{self.name} is mapped from a file that became shorter, {self.pages.size():,} "
+                "bytes now; open it again when no other program writes to it"
+            )
+        return super().read(first, stop)
 
 
 class MappedFile:
@@ -69,6 +91,22 @@ class MappedFile:
             place += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def is_of(self, pages: mmap.mmap, offset: int) -> bool:
+        """Tell if this is the file that was mapped from `offset` on, by its size and some bytes.
+
+        The path may name another file since then: programs replace files by renaming new ones.
+        """
+        size = os.fstat(self.descriptor).st_size
+        if pages.size() != size:
+            return False
+        if size < offset + len(pages):
+            return True  # too short to be read, which `read` reports
+        places = (0, max(len(pages) - SAMPLE, 0))
+        return all(
+            pages[place : place + SAMPLE] == self.read(offset + place, min(SAMPLE, len(pages)))
+            for place in places
+        )
+
 
 #: Thousands of sequences may be views of one file; a process may open a thousand files.
 _open_files: WeakValueDictionary[tuple[int, ...], MappedFile] = WeakValueDictionary()
@@ -91,10 +129,10 @@ class MappedSteps:
     the process with SIGBUS. Reading does neither.
     """
 
-    def __init__(self, array: NDArray[Any], path: Path, begin: int, name: str) -> None:
+    def __init__(self, array: NDArray[Any], file: MappedFile, begin: int, name: str) -> None:
         """`begin` is the position in the file of the array's first value, in bytes."""
         self.name = name
-        self.file = mapped_file(path)
+        self.file = file
         self.begin = begin
         self.length = len(array)
         self.step_shape: tuple[int, ...] = array.shape[1:]
@@ -102,7 +140,7 @@ class MappedSteps:
         self.strides = array.strides
         # From the first byte of a step to the last one of the same step.
         self.extent = array.dtype.itemsize + sum(
-            (size - 1) * stride
+            (size - 1) * abs(stride)
             for size, stride in zip(array.shape[1:], array.strides[1:], strict=True)
         )
 
@@ -114,9 +152,9 @@ class MappedSteps:
         steps, stride = stop - first, self.strides[0]
         if steps <= 0:
             return np.empty((0, *self.step_shape), self.dtype)
-        if self.extent <= max(stride, self.dtype.itemsize):  # a step's bytes come together
+        if self.extent <= max(abs(stride), self.dtype.itemsize):  # a step's bytes come together
             return self._spaced(self.begin + first * stride, (steps, *self.step_shape))
-        # In Fortran's order a channel's bytes come together.
+        # In Fortran's order, for example, a channel's bytes come together.
         channels = range(self.step_shape[0])
         columns = [
             self._spaced(self.begin + first * stride + channel * self.strides[1], (steps,))
@@ -127,9 +165,12 @@ class MappedSteps:
     def _spaced(self, begin: int, shape: tuple[int, ...]) -> NDArray[Any]:
         """Read an array of this shape, with the map's strides, from a place in the file."""
         strides = self.strides[: len(shape)]
-        last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        content = self.file.read(begin, last + self.dtype.itemsize)
-        return np.ndarray(shape, self.dtype, content, strides=strides)
+        ends = [(size - 1) * stride for size, stride in zip(shape, strides, strict=True)]
+        # Steps or channels in reverse order have smaller and smaller positions.
+        lowest = sum(min(end, 0) for end in ends)
+        highest = sum(max(end, 0) for end in ends)
+        content = self.file.read(begin + lowest, highest - lowest + self.dtype.itemsize)
+        return np.ndarray(shape, self.dtype, content, -lowest, strides)
 
 
 def array_steps(array: Any, name: str) -> StepSource:
@@ -148,36 +189,37 @@ def array_steps(array: Any, name: str) -> StepSource:
         raise DataError(
             f"{name} has the shape {tuple(array.shape)}; expected (time,) or (time, channels)"
         )
+    if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
+        raise DataError(
+            f"{name} has masked values; expected a number at each step: fill the gaps first"
+        )
     return _mapped_steps(array, name) or ArraySteps(array, name)
 
 
-def _mapped_steps(array: Any, name: str) -> MappedSteps | None:
-    """Return the steps of a view of a mapped file; None if it is none, or cannot be read so."""
+def _mapped_steps(array: Any, name: str) -> StepSource | None:
+    """Return the steps of a view of a mapped file; None if it is none."""
     if not isinstance(array, np.ndarray) or not hasattr(os, "pread") or not array.size:
         return None
     root: Any = array
-    while isinstance(root, np.ndarray) and not isinstance(root, np.memmap):
-        root = root.base
-    # A private copy (mode "c") may differ from its file.
-    if not isinstance(root, np.memmap) or root.filename is None or root.mode == "c":
+    while root is not None and not isinstance(root, np.memmap):
+        root = getattr(root, "base", None)
+    if not isinstance(root, np.memmap) or root.filename is None:
         return None
     pages: Any = root
     while pages is not None and not isinstance(pages, mmap.mmap):
         pages = getattr(pages, "base", None)
-    if pages is None or min(array.strides) < 0 or not _is_row_by_row(array):
+    if pages is None:
         return None
+    if root.mode == "c":  # a private copy
+        return ResidentSteps(array, pages, name)
     start = np.frombuffer(pages, np.uint8).__array_interface__["data"][0]
     address = array.__array_interface__["data"][0]
     # numpy maps from the last border of pages before its offset.
-    begin = root.offset - root.offset % mmap.ALLOCATIONGRANULARITY + address - start
+    offset = root.offset - root.offset % mmap.ALLOCATIONGRANULARITY
     try:
-        return MappedSteps(array, Path(root.filename), begin, name)
+        file = mapped_file(Path(root.filename))
     except OSError:  # the file has another place now, or is closed to us: the map still works
-        return None
-
-
-def _is_row_by_row(array: NDArray[Any]) -> bool:
-    """True if the bytes of a step, or those of a channel, come together in the file."""
-    if array.ndim == 1 or array.strides[1] * (array.shape[1] - 1) < max(array.strides[0], 1):
-        return True
-    return bool(array.strides[0] * (array.shape[0] - 1) < max(array.strides[1], 1))
+        return ResidentSteps(array, pages, name)
+    if not file.is_of(pages, offset):
+        return ResidentSteps(array, pages, name)
+    return MappedSteps(array, file, offset + address - start, name)

@@ -14,6 +14,7 @@ from gatewright.data.chunks.step_source import (
     StoredSequence,
     are_symbols,
     check_finite_steps,
+    check_symbols,
 )
 
 
@@ -53,7 +54,10 @@ class ChunkField:
 
     def fill(self, place: NDArray[Any], sequence: int, first: int, stop: int) -> None:
         """Read steps of a sequence into a place of a chunk, (stop - first, ...)."""
-        place[...] = self.sequences[sequence].read(first, stop).reshape(place.shape)
+        values = self.sequences[sequence].read(first, stop)
+        if not self.step_shape:
+            check_symbols(values, self.name, sequence)
+        place[...] = values.reshape(place.shape)
 
 
 def chunk_count(rows: Sequence[RowPlan], steps: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class ParquetTable:
         self.file = UnchangedFile.of(path)
         with _pyarrow_errors(path), parquet.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
+            if len(set(schema.names)) < len(schema.names):
+                raise DataError(f"{path.name} has two columns of one name: {schema.names}")
             self.columns = {name: _numpy_type(schema.field(name).type) for name in schema.names}
             groups = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
         self.borders = np.concatenate([[0], np.cumsum(groups, dtype=np.int64)])
@@ -132,7 +134,8 @@ def sequence_borders(table: ParquetTable, column: str) -> NDArray[np.int64]:
     Only this column is read, block by block.
 
     Raises:
-        DataError: if a value comes again after another one: its sequence would be in two pieces.
+        DataError: if a value comes again after another one: its sequence would be in two pieces;
+            also if one is NaN, which equals nothing, or a list.
     """
     borders, names, last, row = [0], set(), None, 0
     for batch in table.batches_from(0, [column]):
@@ -141,6 +144,11 @@ def sequence_borders(table: ParquetTable, column: str) -> NDArray[np.int64]:
         places = changes.tolist() if row and values[0] == last else [0, *changes.tolist()]
         for place in places:
             name = values[place]
+            if not isinstance(name, Hashable) or name != name:
+                raise DataError(
+                    f"{table.path.name}: {column} is {name!r} in row {row + place:,}; expected "
+                    "a number or a text that tells sequences apart"
+                )
             if name in names:
                 raise DataError(
                     f"{table.path.name}: the rows of {column} {name!r} do not follow each other, "

@@ -95,6 +95,19 @@ def check_numbers(dtype: np.dtype[Any], name: str) -> None:
         )
 
 
+def check_symbols(values: NDArray[Any], name: str, sequence: int) -> None:
+    """Refuse symbols that int64 does not hold.
+
+    Raises:
+        DataError: naming the greatest of them.
+    """
+    if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
+        raise DataError(
+            f"{name}, sequence {sequence}: the symbol {values.max():,} does not fit into int64; "
+            "number the symbols from 0"
+        )
+
+
 def check_finite_steps(
     values: NDArray[Any], name: str, sequence: NDArray[np.int64], position: NDArray[np.int64]
 ) -> None:
