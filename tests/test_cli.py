@@ -200,6 +200,8 @@ def stop(error: BaseException):
         ),
         ("take memory=68, or hidden_size=3", "take --memory 68, or --hidden 3"),
         ("a.csv exists; say overwrite=True", "a.csv exists; say --overwrite"),
+        ("give resume=True to go on", "give --resume to go on"),
+        ("gw.train(data, ..., resume=True)", "gw.train(data, ..., resume=True)"),
         ("gw.Recurrent(cell, ...)(x, name=...); x.time='1'", None),
     ],
 )

@@ -228,9 +228,17 @@ def test_a_damaged_checkpoint_is_refused_and_kept(
     shutil.copy(path, copy)
     damage(copy)
     before = copy.read_bytes()
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=f"{message}.*Remove this file"):
         perform_part(job, data, copy)
     assert copy.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_job_has_the_same_digest_in_the_process_that_trains(name: str, folder: Path) -> None:
+    """A checkpoint is written there, and found again here by this digest."""
+    job, _ = small_job(folder, name)
+    sent = json.loads(json.dumps(job.to_json()))
+    assert TrainingJob.from_json(sent).key == job.key
 
 
 def test_an_outcome_of_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -520,7 +528,8 @@ def test_other_data_settings_or_versions_are_refused(
         ("the data are not those", lambda: train(changed, out=out, resume=True, **SMALL)),
         ("of train, not of compare", lambda: compare(data, out=out, resume=True, cells=["rnn"])),
         ("is a run of train", lambda: compare(out, resume=True)),
-        ("no unfinished training", lambda: train(tmp_path, resume=True)),
+        ("no unfinished training; expected .* DIR", lambda: train(tmp_path, resume=True)),
+        (r"classes\.csv is a file; expected .* DIR", lambda: train(data, resume=True)),
     ]
     with quick():
         for message, call in cases:
@@ -556,6 +565,19 @@ def test_data_in_memory_are_given_again(folder: Path, tmp_path: Path) -> None:
     assert resumed.model is not None and (tmp_path / "out" / "config.json").exists()
 
 
+def test_data_that_were_moved_are_given_again(folder: Path, tmp_path: Path) -> None:
+    out, before, after = (tmp_path / name for name in ("out", "classes.csv", "new/classes.csv"))
+    shutil.copy(folder / "classes.csv", before)
+    end_early(before, out)
+    after.parent.mkdir()
+    before.rename(after)
+    with quick():
+        with pytest.raises(ArgumentError, match=r"no file .*classes\.csv any more.* new path: "):
+            train(out, resume=True)
+        train(after, out=out, resume=True, **SMALL)
+    gw.load(out)
+
+
 def test_a_first_run_may_ask_to_resume(folder: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     with quick():
@@ -567,10 +589,10 @@ def test_a_first_run_may_ask_to_resume(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda values: {**values, "settings": {}}, "its checksum differs"),
-        (lambda values: sealed({**values, "command": 3}), "run.json.command is 3"),
+        (lambda values: {**values, "settings": {}}, "its checksum differs. Begin the run again"),
+        (lambda values: sealed({**values, "command": 3}), "command is 3; .*Begin the run again"),
         (lambda values: sealed({**values, "version": 9}), "has version 9; this gatewright reads 1"),
-        (lambda values: {"format": "other"}, "no run of gatewright"),
+        (lambda values: {"format": "other"}, "no run of gatewright. Begin the run again"),
         (lambda values: [], "no run of gatewright"),
     ],
 )
@@ -585,6 +607,9 @@ def test_a_damaged_record_is_refused(
     assert RunRecord.read(file) == stored
     file.write_text(json.dumps(change(json.loads(file.read_text()))))
     with pytest.raises(ModelError, match=message):
+        train(tmp_path, resume=True)
+    file.write_text("{")
+    with pytest.raises(ModelError, match=r"cannot be read: .* Begin the run again"):
         train(tmp_path, resume=True)
 
 

@@ -108,6 +108,8 @@ def test_a_study_is_of_the_same_data_and_settings(tmp_path: Path, played: list[A
         tuned(out, resume=True, data=recordings(shift=2.0))
     with pytest.raises(gw.ArgumentError, match="begun with folds 1, and now it is 2"):
         tuned(out, resume=True, folds=2)
+    with pytest.raises(gw.ArgumentError, match=r"begun with start\.recipe\.epochs 2, and"):
+        tuned(out, resume=True, epochs=3)
     assert len(tuned(out, 6, resume=True).trials) == 6
 
 

@@ -49,6 +49,8 @@ def find_device(name: Any) -> torch.device | None:
     if text not in there and not (text == "cuda" and "cuda:0" in there):
         reason = ""
         if text.startswith("cuda") and not torch.backends.cuda.is_built():
-            reason = f"torch {torch.__version__} is built without CUDA, and "
-        raise ArgumentError(f"device is {text!r}; {reason}this machine has {', '.join(there)}")
+            reason = f"; torch {torch.__version__} is built without CUDA"
+        raise ArgumentError(
+            f"device is {text!r}; expected one of this machine's: auto, {', '.join(there)}{reason}"
+        )
     return torch.device(text)

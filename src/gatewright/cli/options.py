@@ -74,9 +74,14 @@ Budget = Annotated[
 Epochs = Annotated[
     int | None, typer.Option(min=1, help="Passes over the data.", show_default="the task's")
 ]
-Hidden = Annotated[
-    int | None,
-    typer.Option(min=1, help="Units of each network.", show_default="from --parameters"),
+_TRAINING = "Training"
+Distil = Annotated[
+    bool,
+    typer.Option(
+        "--distil",
+        help="Keep one network that the mean of all seeds has taught.",
+        rich_help_panel=_TRAINING,
+    ),
 ]
 Memory = Annotated[
     int | None,
@@ -85,15 +90,17 @@ Memory = Annotated[
         help="Start the networks with a memory of this many steps (gw.init.horizon_). "
         "To set how far a forecast looks ahead, use --horizon.",
         show_default="the cell's own start",
+        rich_help_panel=_TRAINING,
     ),
 ]
 Chunk = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Read long sequences in chunks of this many steps: states are carried on, gradients "
-        "end at each.",
+        help="Read long sequences in chunks of this many steps: states are carried from one to the "
+        "next, gradients are not.",
         show_default="for tags only where they are long, for texts 128",
+        rich_help_panel=_TRAINING,
     ),
 ]
 Device = Annotated[
@@ -106,8 +113,9 @@ Device = Annotated[
 Precision = Annotated[
     str | None,
     typer.Option(
-        help="Of the products while learning: float32, bfloat16 or float16.",
+        help="The numbers in matrix products while learning: float32, bfloat16 or float16.",
         show_default="float32",
+        rich_help_panel=_TRAINING,
     ),
 ]
 _LONG = "Long runs"
@@ -123,7 +131,7 @@ Resume = Annotated[
 ]
 CheckpointEvery = Annotated[
     int | None,
-    _long(help="Write a checkpoint after so many steps, too.", default="after epochs", min=1),
+    _long(help="Also write a checkpoint after every so many steps.", default="after epochs", min=1),
 ]
 TimeLimit = Annotated[
     str | None,
@@ -147,6 +155,11 @@ def _shape(*names: str, help: str, default: str = "chosen on validation", **limi
 Design = Annotated[
     str | None,
     _shape(help="A named shape: plain, untrained, both-ways or convolutional; see the docs."),
+]
+Hidden = Annotated[int | None, _shape(help="Units of each network.", default="the task's", min=1)]
+Parameters = Annotated[
+    int | None,
+    _shape(help="Parameters that each network may have.", default="the task's", min=1),
 ]
 Streaming = Annotated[
     bool,
@@ -238,15 +251,26 @@ Timezone = Annotated[
 ]
 
 
-def horizon_option(default: str) -> Any:
+def horizon_option(default: str, panel: str | None = None) -> Any:
     """The option for the steps of a forecast; `default` is the text for its default."""
-    return typer.Option(min=1, help="Steps that a forecast looks ahead.", show_default=default)
+    return typer.Option(
+        min=1,
+        help="Steps that a forecast looks ahead.",
+        show_default=default,
+        rich_help_panel=panel,
+    )
 
 
-Horizon = Annotated[int | None, horizon_option("a season, or 8")]
+_FORECASTS = "Forecasts"
+Horizon = Annotated[int | None, horizon_option("a season, or 8", _FORECASTS)]
 Window = Annotated[
     int | None,
-    typer.Option(min=1, help="Steps that a forecast reads.", show_default="4 horizons"),
+    typer.Option(
+        min=1,
+        help="Steps that a forecast reads.",
+        show_default="4 horizons",
+        rich_help_panel=_FORECASTS,
+    ),
 ]
 
 #: The options that say how to read data and for which task, by their names in Python.

@@ -42,10 +42,7 @@ def train(
     segment: options.Segment = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
-    distil: Annotated[
-        bool,
-        typer.Option("--distil", help="Keep one network that the mean of all seeds has taught."),
-    ] = False,
+    distil: options.Distil = False,
     chunk: options.Chunk = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -124,12 +121,7 @@ def compare(
     readout: options.Readout = None,
     front: options.Front = None,
     segment: options.Segment = None,
-    parameters: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Parameters that each network may have.", show_default="the task's"
-        ),
-    ] = None,
+    parameters: options.Parameters = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
     chunk: options.Chunk = None,

@@ -8,11 +8,13 @@ from gatewright.escaping import printable
 
 #: Arguments of the library whose option has another name.
 _OPTIONS = {"hidden_size": "hidden", "networks": "cells", "max_streams": "max-streams"}
+#: Flags of the library that a message may ask for; not inside of a call, as in `f(x, resume=True)`.
+_FLAG = re.compile(r"(?<!, )\b(overwrite|resume)=True")
 _NAMES = (
     "task|target|time|id|label|known|static|ignore|text|fill|decimal|thousands|encoding|"
     "timezone|horizon|window|memory|minutes|unknown|cell|cells|"
     "seeds|epochs|budget|parameters|design|layers|readout|front|segment|hidden_size|networks|backend|theme|"
-    "port|max_streams|states|trials|workers|pruner|folds"
+    "port|max_streams|states|trials|workers|pruner|folds|device|precision|chunk|log"
 )
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _ARGUMENT = re.compile(
@@ -43,4 +45,4 @@ def in_options(message: str) -> str:
         plain = re.sub(_QUOTED, lambda q: q[0] if " " in q[0] else q[0][1:-1], values)
         return f"--{name} {plain}"
 
-    return _ARGUMENT.sub(option, message).replace("overwrite=True", "--overwrite")
+    return _FLAG.sub(r"--\1", _ARGUMENT.sub(option, message))

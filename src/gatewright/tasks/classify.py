@@ -58,8 +58,8 @@ class Classify(Labelled):
     closed_form: ClassVar[bool] = True
     why_whole: ClassVar[str] = (
         "a class is read off all steps of its sequence, and gradients that end at a chunk would "
-        "not reach most of them. Leave chunk out; --segment (a design with segment=) reads several "
-        "steps as one event, and docs/long-sequences.md shows a loop of your own"
+        "not reach most of them. Leave chunk out; --segment, in Python a field of the design, "
+        "reads several steps as one event, and docs/long-sequences.md shows a loop of your own"
     )
 
     @classmethod

@@ -36,6 +36,11 @@ from gatewright.training.state_check import check_history
 FORMAT, VERSION = "gatewright checkpoint", 1
 #: Keys of the header of the file.
 CONTENT, CHECKSUM = "checkpoint", "sha256"
+#: The end of messages about a damaged file.
+REMOVE = (
+    "Remove this file to repeat its training from the start; the other trainings of the run are "
+    "kept"
+)
 #: An object with only this key stands for the tensor that it names.
 TENSOR = "tensor"
 FIELDS = {"format": str, "version": int, "gatewright": str, "torch": str, "content": dict[str, Any]}
@@ -64,6 +69,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
         raise TrainingError(
             f"cannot write the checkpoint {path}: {error.strerror or error}; "
             + ("the one before it is still there" if path.exists() else "no earlier one is there")
+            + ". Make room there and resume, or train into another directory"
         ) from error
 
 
@@ -88,6 +94,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             read_shapes(file, size, path)
             file.seek(0)
             data = file.read(size)
+    except ModelError as error:
+        raise ModelError(f"{error}. {REMOVE}") from error
     except OSError as error:
         raise ModelError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
     return from_bytes(data, path)
@@ -123,10 +131,7 @@ def from_bytes(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, fact: str) -> ModelError:
-    return ModelError(
-        f"the checkpoint {path} is damaged: {fact}. Remove this file to repeat its training from "
-        "the start; the other trainings of the run are kept"
-    )
+    return ModelError(f"the checkpoint {path} is damaged: {fact}. {REMOVE}")
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

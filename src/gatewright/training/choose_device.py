@@ -10,7 +10,6 @@ import torch
 from gatewright.backends.recognise import FUNCTIONS, recognise
 from gatewright.devices import CPU, accelerator, available, find_device
 from gatewright.errors import ArgumentError
-from gatewright.names import did_you_mean
 from gatewright.training.model import Model
 
 #: The precisions of a training's products.
@@ -24,10 +23,8 @@ def check_training_precision(precision: str) -> None:
         ArgumentError: if there is none of this name.
     """
     if precision not in PRECISIONS:
-        hint = did_you_mean(str(precision), PRECISIONS)
         raise ArgumentError(
-            f"precision is {precision!r}; {hint}expected {', '.join(PRECISIONS[:-1])} or "
-            f"{PRECISIONS[-1]}"
+            f"precision is {precision!r}; expected {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}"
         )
 
 

@@ -130,7 +130,9 @@ def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:
     design, recipe = values.pop("design", None), values.pop("recipe", {})
     _refuse_unknown(values, [*KEYS, "design", "recipe"], path)
     try:
-        arguments = typed_fields(values, KEYS, path, optional=KEYS)
+        arguments = {
+            name: typed(item, KEYS[name], f"{path}: {name}") for name, item in values.items()
+        }
         for name in ("target", "known", "static", "ignore"):
             if isinstance(arguments.get(name), tuple):
                 arguments[name] = list(arguments[name])
@@ -141,7 +143,7 @@ def _checked(values: dict[str, Any], path: str) -> dict[str, Any]:
             if isinstance(recipe, dict):
                 _refuse_unknown(recipe, RECIPE_KEYS, place)
             arguments["recipe"] = typed_fields(recipe, RECIPE_KEYS, place, optional=RECIPE_KEYS)
-            check_limits(arguments["recipe"])
+            check_limits(arguments["recipe"], f"{place}.")
     except ModelError as error:
         raise ArgumentError(str(error)) from None
     return arguments

@@ -118,8 +118,8 @@ def check_teachable(task: Task) -> None:
     """
     if task.kind == "next symbol" or getattr(task, "chunk", None) is not None:
         raise ArgumentError(
-            "to distil is asked for, and the networks of a text, or of sequences in chunks, carry "
-            "their states from batch to batch, which a teacher cannot follow; leave it out"
+            "distil is set, and the networks of a text, or of sequences in chunks, carry their "
+            "states from batch to batch, which a teacher cannot follow; leave distil out"
         )
 
 

@@ -36,8 +36,11 @@ LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 
 
-def check_limits(settings: Mapping[str, Any]) -> None:
+def check_limits(settings: Mapping[str, Any], place: str = "") -> None:
     """Refuse settings of a recipe that are outside of their limits.
+
+    Args:
+        place: The beginning of the settings' names in a message.
 
     Raises:
         ArgumentError: naming the first.
@@ -46,7 +49,7 @@ def check_limits(settings: Mapping[str, Any]) -> None:
         low, high = LIMITS.get(name, (-math.inf, math.inf))
         if value is not None and not low <= value <= high:
             limits = f"a number from {low:g}" + ("" if high == math.inf else f" to {high:g}")
-            raise ArgumentError(f"{name} is {value!r}; expected {limits}")
+            raise ArgumentError(f"{place}{name} is {value!r}; expected {limits}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ from gatewright.training.plan import ExperimentPlan
 FORMAT, VERSION = "gatewright run", 1
 #: The largest record that is read, in bytes.
 MAX_RECORD_BYTES = 64 * 2**20
+#: The end of messages about a record that cannot be used.
+BEGIN_AGAIN = "Begin the run again in a new directory"
 #: The key of an object of Python, of which only the name of its class is stored.
 IN_MEMORY = "class"
 #: The settings that mean nothing else than that the user left them out, by command.
@@ -135,23 +137,21 @@ class RunRecord:
             with regular_file(path) as (file, size):
                 values = json.loads(file.read(min(size, MAX_RECORD_BYTES)))
         except (OSError, ValueError, RecursionError) as error:
-            raise ModelError(f"{path} cannot be read: {error}") from error
+            raise ModelError(f"{path} cannot be read: {error}. {BEGIN_AGAIN}") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ModelError(f"{path} is damaged: it is no run of gatewright")
+            raise ModelError(f"{path} is damaged: it is no run of gatewright. {BEGIN_AGAIN}")
         if values.get("version") != VERSION:
             raise ModelError(
                 f"{path} has version {values.get('version')!r}; this gatewright reads {VERSION}: "
                 f"resume with gatewright {values.get('gatewright')}"
             )
         if values.get(SEAL) != sealed(values)[SEAL]:
-            raise ModelError(
-                f"{path} is damaged: its checksum differs. Begin the run again in a new directory"
-            )
+            raise ModelError(f"{path} is damaged: its checksum differs. {BEGIN_AGAIN}")
         hints = {"format": str, "version": int, SEAL: str, **stored_hints(cls)}
         try:
             checked = typed_fields(values, hints, path.name)
         except ModelError as error:
-            raise ModelError(f"{path} is damaged: {error}") from error
+            raise ModelError(f"{path} is damaged: {error}. {BEGIN_AGAIN}") from error
         return cls(**{name: checked[name] for name in stored_hints(cls)})
 
 
@@ -211,7 +211,9 @@ def check_same(record: RunRecord, now: RunRecord, target: Path) -> None:
     if record.command != now.command:
         differences.insert(0, f"it is a run of {record.command}, not of {now.command}")
     if record.digest != now.digest:
-        differences.append("the data are not those that it was begun with")
+        differences.append(
+            "the data are not those that it was begun with, or their file has another name"
+        )
     if not differences and record.trainings != now.trainings:
         differences.append("the networks are not the same: was the file of a cell edited?")
     for name in ("gatewright", "torch"):
@@ -253,8 +255,11 @@ def resumed_arguments(
         ArgumentError: if there is no run, or its arguments cannot be had from its record.
     """
     if record is None:
+        fact = "is a file" if target.is_file() else "holds no unfinished training"
         raise ArgumentError(
-            f"{target} holds no unfinished training; give the data, and the directory as out"
+            f"{target} {fact}; expected the directory of a run, or the data and the directory: "
+            f"gatewright {command} DATA --out DIR --resume, gw.{command}(data, out=..., "
+            "resume=True)"
         )
     if record.command != command:
         raise ArgumentError(
@@ -266,6 +271,12 @@ def resumed_arguments(
             f"the {'cells' if record.data is not None else 'data'} of the run in {target} were "
             f"objects of Python; give them again: gw.{command}(data, ..., out={str(target)!r}, "
             "resume=True)"
+        )
+    if os.path.isabs(record.data) and not os.path.exists(record.data):
+        raise ArgumentError(
+            f"there is no file {record.data} any more, the data of the run in {target}. If it was "
+            f"moved, give its new path: gatewright {command} DATA --out {shlex.quote(str(target))} "
+            f"--resume"
         )
     settings = stored_settings(settings)
     defaults = DEFAULTS[command]

@@ -146,10 +146,24 @@ def check_settings(study: Any, settings: Mapping[str, Any], directory: Path) -> 
                     f"the study in {directory} was made of other data; give it those, or name "
                     "another directory"
                 )
+            place, before, after = _first_difference(name, stored.get(name), now[name])
             raise ArgumentError(
-                f"the study in {directory} was begun with {name} {stored.get(name)!r}, and now it "
-                f"is {now[name]!r}; give the same, or name another directory"
+                f"the study in {directory} was begun with {place} {before!r}, and now it is "
+                f"{after!r}; give the same, or name another directory"
             )
+
+
+def _first_difference(place: str, before: Any, after: Any) -> tuple[str, Any, Any]:
+    """The place and the two values of the first setting that differs, inside of objects too.
+
+    >>> _first_difference("start", {"recipe": {"epochs": 2}}, {"recipe": {"epochs": 3}})
+    ('start.recipe.epochs', 2, 3)
+    """
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in {**before, **after}:
+            if before.get(name) != after.get(name):
+                return _first_difference(f"{place}.{name}", before.get(name), after.get(name))
+    return place, before, after
 
 
 def search(

@@ -17,6 +17,10 @@ class Member:
     setting: tuple[float, ...]
     weight: float
 
+    def __post_init__(self) -> None:
+        # As they are after a way through JSON: equal trainings have to have equal digests.
+        object.__setattr__(self, "setting", tuple(map(float, self.setting)))
+
 
 def method_shares(members: Sequence[Member]) -> dict[str, float]:
     """Return the weight of each method of a blend, the largest first.
