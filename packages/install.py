@@ -23,7 +23,10 @@ ROOT = FOLDER.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 ENDS = ("oldest", "newest")
 #: What a user of the package installs; the other extras are for the work on it.
-EXTRAS = tuple("base parquet sklearn onnx keras serve tune rl tensorboard peers".split())
+EXTRAS = (
+    *("base", "parquet", "sklearn", "onnx", "keras"),
+    *("serve", "tune", "rl", "tensorboard", "peers"),
+)
 
 
 def lowest(requirements: list[str]) -> Iterator[str]:

@@ -20,11 +20,14 @@ import torch
 
 import gatewright as gw
 
+#: The script `gatewright` is only in the environment of `base`; the others have its packages.
+PROGRAM = (sys.executable, "-m", "gatewright")
+
 
 def command(*arguments: str) -> str:
     """Run the command of this environment; return what it printed."""
-    program = Path(sys.executable).with_name("gatewright")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=900)
+    command = [*PROGRAM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     if done.returncode:
         raise RuntimeError(f"gatewright {' '.join(arguments)}: {done.stdout}{done.stderr}")
     return done.stdout
@@ -41,6 +44,8 @@ def write_series(path: Path) -> None:
 
 def base() -> None:
     """Examine the installation, train a layer, train a model of a file and predict with it."""
+    script = Path(sys.executable).with_name("gatewright")
+    assert subprocess.check_output([script, "--version"], text=True).startswith("gatewright ")
     report = json.loads(command("doctor", "--json"))
     assert report["healthy"] and "reason" not in report["kernels"], report
     layer = gw.GRU(3, 8)
@@ -145,9 +150,8 @@ def serve() -> None:
     """Answer one request for a prediction."""
     write_series(Path("series.csv"))
     train_and_predict("series.csv")
-    program = Path(sys.executable).with_name("gatewright")
     server = subprocess.Popen(
-        [program, "serve", "model", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
+        [*PROGRAM, "serve", "model", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert server.stdout
