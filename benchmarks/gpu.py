@@ -1,93 +1,509 @@
-"""Measure the GPU kernels: their accuracy, and their speed against cuDNN and a Python loop.
+"""Check and measure everything that runs on a GPU, in under eight minutes.
 
-    python benchmarks/gpu.py
-    python benchmarks/gpu.py --cells lstm --sizes 32,100,64,64 --seconds 1
+    python benchmarks/gpu.py --all
+    python benchmarks/gpu.py exact-torch times --minutes 3
+    python benchmarks/gpu.py --all --rehearse
 
-Each point is verified before it is timed: the error of every value and gradient that the kernels
-compute in float32 may be at most four times the error of the reference in float32. Both errors are
-measured against the reference in float64. Then the layer and its peer run in alternation, timed by
-GPU events. TF32 is off for both. The figures, with the raw times, are stored in
-`benchmarks/results/gpu-DATE.json`.
+It needs a Python with torch from 2.6, Triton, numpy, llvmlite, narwhals, safetensors, typer and
+rich; nothing has to be installed, since the sources are read from `src/`. The parts:
 
-`--device cpu` with TRITON_INTERPRET=1 runs Triton's interpreter, to try this script at small sizes.
-Its times mean nothing and are not stored.
+| part | what it does |
+| --- | --- |
+| machine | the GPU, its roofs (memory, products in float32, TF32 and bfloat16), a launch |
+| exact-torch | the backend `torch` against the reference in float64, on every kind of call |
+| exact-triton | every Triton kernel against the reference, at odd sizes and in three types |
+| compile | the Triton kernels that are timed, side by side |
+| memory | Triton kernels between guard zones of NaN, and under compute-sanitizer if it is there |
+| times | cuDNN, the backends `torch` and `triton` and a Python loop, in turns |
+
+Each part runs in processes of its own with a time limit, so that one that crashes or hangs takes
+nothing else with it. The results are one JSON and one table, in `benchmarks/results/gpu-DATE.*`.
+
+`--rehearse` runs all of it on a CPU at small sizes, where Triton's text is run by its interpreter
+or by the stand-in of the tests. Its times mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
 import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import gatewright as gw
 from gatewright.bench.cases import GRID, Case, Size, make_case, make_layer
-from gatewright.bench.contender import Contender, of_layer, ours, verify
+from gatewright.bench.contender import Contender, of_layer, verify
 from gatewright.bench.machine import machine
 from gatewright.bench.peers import PEERS
-from gatewright.bench.timing import FEWEST, MOST, ratio
+from gatewright.bench.timing import mean_ratio
+from odd_cells import CELLS as ODD
+from odd_cells import random_states, sequences
 
 RESULTS = Path(__file__).parent / "results"
-CELLS = ("lstm", "gru", "peephole_lstm")
-#: The largest allowed error of the kernels, as a multiple of the reference's error in float32.
+F64, F32, BF16, F16 = torch.float64, torch.float32, torch.bfloat16, torch.float16
+#: The largest allowed error, as a multiple of the reference's in the same type.
 MAX_ERROR_RATIO = 4.0
-#: An error (relative, by norm) that is always allowed, because it is rounding in float32.
-ROUNDING = 1e-6
+#: Errors, relative by norm, that are always allowed: rounding of the type.
+ROUNDING = {F64: 1e-10, F32: 1e-5, BF16: 2e-2, F16: 8e-3}
+#: Numbers before and after each buffer that no kernel may read or write.
+GUARD = 4096
+#: The pattern of bits of the guard zones: NaN, and not the one that arithmetic makes.
+PATTERN = 0x7FC0BEEF
+
+Row = dict[str, Any]
 
 
-def main() -> None:
-    """Verify and time each point, print a line for it, and store the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--cells", default=",".join(CELLS), help="comma-separated")
-    parser.add_argument("--sizes", nargs="*", help="batch,time,input,hidden (default: the grid)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="seconds for each pair")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    options = parser.parse_args()
-    sizes: list[Size] = [parsed(text) for text in options.sizes] if options.sizes else list(GRID)
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run of the script.
+
+    Attributes:
+        rehearse: Whether it runs on a CPU at small sizes.
+        seconds: Time for each point of the timings.
+    """
+
+    rehearse: bool
+    seconds: float
+
+    @property
+    def device(self) -> str:
+        return "cpu" if self.rehearse else "cuda"
+
+
+def use_stand_in() -> None:
+    """Let Triton's text run on a CPU: by its interpreter if asked for, or by the stand-in."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return
+    import triton_stand_in
+    from gatewright.backends import triton
+    from gatewright.backends.triton import loop
+
+    loop.built = triton_stand_in.built
+    triton._why_no_device = lambda like: None
+
+
+# The roofs of the machine.
+def machine_part(settings: Settings, shard: int) -> Iterator[Row]:
+    """Describe the machine, and measure its roofs."""
+    row: Row = machine()
+    if not settings.rehearse:
+        import triton
+
+        properties = torch.cuda.get_device_properties(0)
+        row |= {
+            "gpu": properties.name,
+            "capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": properties.multi_processor_count,
+            "memory_gb": properties.total_memory / 1e9,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "triton": triton.__version__,
+        }
+    yield row
+    size = 256 if settings.rehearse else 8192
+    device = settings.device
+    time_of = clock(device)
+
+    def best(run: Callable[[], Any]) -> float:
+        run()
+        return min(time_of(run) for _ in range(3 if settings.rehearse else 20))
+
+    source = torch.empty(size * size, device=device)
+    target = torch.empty_like(source)
+    seconds = best(lambda: target.copy_(source))
+    yield {"roof": "memory", "GB/s": 2 * source.nbytes / seconds / 1e9}
+    for name, dtype, tf32 in (
+        ("float32", F32, False),
+        ("tf32", F32, True),
+        ("bfloat16", BF16, True),
+    ):
+        a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        seconds = best(lambda a=a, b=b: a @ b)
+        yield {"roof": name, "TFLOP/s": 2 * size**3 / seconds / 1e12}
     torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    rows = []
-    for name in options.cells.split(","):
-        for size in sizes:
+    few = torch.zeros(1, device=device)
+    yield {"roof": "launch", "us": 1e6 * best(lambda: few.add_(1.0))}
+
+
+# Exactness.
+def values_of(layer: nn.Module, inputs: Mapping[str, Tensor], hx: Any, call: Row) -> dict[str, Any]:
+    """All results of a layer, and all gradients, in float64 on the CPU."""
+    event, *further = inputs.values()
+    names = list(inputs)[1:]
+    output, states = layer(event, hx, **dict(zip(names, further, strict=True)), **call)
+    states = [states] if isinstance(states, Tensor) else list(states)
+    states = [part for s in states for part in ([s] if isinstance(s, Tensor) else s)]
+    results = {"output": output, **{f"state {k}": state for k, state in enumerate(states)}}
+    flat = flat_states(hx)
+    leaves = {**inputs, **{f"first {k}": s for k, s in enumerate(flat)}}
+    leaves |= dict(layer.named_parameters())
+    draw = torch.Generator().manual_seed(9)
+    losses = []
+    for value in results.values():
+        weights = torch.randn(value.shape, generator=draw, dtype=F64)
+        losses.append((value.double() * weights.to(value.device)).sum())
+    grads = torch.autograd.grad(torch.stack(losses).sum(), list(leaves.values()), allow_unused=True)
+    for (name, leaf), grad in zip(leaves.items(), grads, strict=True):
+        results[f"gradient of {name}"] = torch.zeros_like(leaf) if grad is None else grad
+    return {name: value.detach().double().cpu() for name, value in results.items()}
+
+
+def flat_states(hx: Any) -> list[Tensor]:
+    """The tensors in nested states."""
+    if isinstance(hx, Tensor):
+        return [hx]
+    return [tensor for part in hx for tensor in flat_states(part)]
+
+
+def moved(parts: Any, device: str, dtype: torch.dtype) -> Any:
+    """Copy nested tensors; the copies ask for gradients."""
+    if isinstance(parts, Tensor):
+        return parts.detach().to(device, dtype).requires_grad_()
+    if isinstance(parts, dict):
+        return {key: moved(part, device, dtype) for key, part in parts.items()}
+    return type(parts)(moved(part, device, dtype) for part in parts)
+
+
+def error_row(
+    make: Callable[[str], gw.Recurrent], backend: str, device: str, dtype: torch.dtype, call: Row
+) -> Row:
+    """Compare a backend on a device with the reference on the CPU, on one call.
+
+    Args:
+        make: Makes the layer on the backend of a name, in float64 on the CPU.
+        call: Further arguments of the call, on the CPU.
+    """
+    layer = make("reference")
+    batch, steps = 5, 6
+    time_major = sequences(layer, steps, batch)
+    inputs = {name: x.transpose(0, 1) if layer.batch_first else x for name, x in time_major.items()}
+    plain = copy.copy(layer)
+    plain.batch_first = False
+    hx = random_states(plain, batch)
+    # All sides start from numbers that the type can hold.
+    rounded = layer.to(dtype).to(F64).state_dict()
+    inputs, hx = (moved(moved(part, "cpu", dtype), "cpu", F64) for part in (inputs, hx))
+    results = []
+    for name, place, own in ((backend, device, dtype), ("reference", "cpu", dtype)):
+        ours = make(name)
+        ours.load_state_dict(rounded)
+        ours = ours.to(place, own)
+        arguments = moved(inputs, place, own), moved(hx, place, own)
+        results.append(values_of(ours, *arguments, call_on(call, place)))
+    truth_layer = make("reference")
+    truth_layer.load_state_dict(rounded)
+    truth = values_of(truth_layer, moved(inputs, "cpu", F64), moved(hx, "cpu", F64), call)
+    worst, where = 0.0, ""
+    # By kind: a gradient that happens to be almost 0 is the rounding of a sum of larger numbers.
+    norms: dict[str, float] = {}
+    for name, expected in truth.items():
+        kind = name.split()[0]
+        norms[kind] = max(norms.get(kind, 1e-12), float(expected.norm()))
+    for name, expected in truth.items():
+        norm = norms[name.split()[0]]
+        error, allowed = (float((values[name] - expected).norm()) / norm for values in results)
+        share = error / (MAX_ERROR_RATIO * allowed + ROUNDING[dtype])
+        if not share <= worst:  # NaN counts as an error too
+            worst, where = share, name
+    return {"error": worst, "worst": where, "ok": bool(worst <= 1.0)}
+
+
+def call_on(call: Row, device: str) -> Row:
+    """A call's arguments on a device; lengths stay on the CPU."""
+    return {name: v.to(device) if name == "starts" else v for name, v in call.items()}
+
+
+def calls(batch_first: bool = False) -> dict[str, Row]:
+    """Kinds of calls: dense, with lengths, and with starts."""
+    starts = torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) < 0.25
+    lengths = torch.tensor([4, 6, 0, 1, 6])
+    starts = starts.T if batch_first else starts
+    return {"dense": {}, "lengths": {"lengths": lengths}, "starts": {"starts": starts}}
+
+
+TORCH_LAYERS: dict[str, Callable[..., gw.Recurrent]] = {
+    "RNN": gw.RNN,
+    "relu": lambda *sizes, **options: gw.RNN(*sizes, nonlinearity="relu", **options),
+    "LSTM": gw.LSTM,
+    "projected": lambda *sizes, **options: gw.LSTM(*sizes, proj_size=3, **options),
+    "GRU": gw.GRU,
+    # Weights that are not stacked as torch's are put together in each call.
+    "named LSTM": lambda *sizes, **options: gw.Recurrent("lstm", *sizes, **options),
+}
+FORMS: dict[str, Row] = {
+    "one": {},
+    "two both ways": {"num_layers": 2, "bidirectional": True},
+    "no bias": {"bias": False, "batch_first": True},
+}
+
+
+def exact_torch(settings: Settings, shard: int) -> Iterator[Row]:
+    """Hold the backend `torch` to the reference."""
+    layers = list(TORCH_LAYERS.items())[:: 3 if settings.rehearse else 1]
+    for kind, make_layer_of in layers:
+        # In low numbers some units of a ReLU are on the other side of 0, with other gradients.
+        types = (F64,) if settings.rehearse else (F64, F32)
+        types = types if settings.rehearse or kind == "relu" else (*types, BF16, F16)
+        for form, options in FORMS.items():
+            for how, call in calls(options.get("batch_first", False)).items():
+                for dtype in types:
+
+                    def make(backend: str, of: Any = make_layer_of, o: Row = options) -> Any:
+                        torch.manual_seed(0)
+                        return of(7, 9, **o, dtype=F64, backend=backend).eval()
+
+                    name = {"cell": kind, "form": form, "call": how, "type": str(dtype)}
+                    yield {**name, **error_row(make, "torch", settings.device, dtype, call)}
+
+
+#: The cells whose kernels are checked at all sizes and in all types; the others at one size.
+MAIN = ("lstm", "gru", "gru_before", "elman_rnn", "peephole_lstm", "peephole_full", "heads")
+
+
+def triton_cells() -> dict[str, tuple[gw.Cell, int, int]]:
+    """All cells: those of the tests, and those that ship; the main ones first."""
+    shipped = {name: (cell(), 3, 5) for name, cell in gw.CELLS.items()}
+    cells = {**shipped, **ODD}
+    return {name: cells[name] for name in (*MAIN, *(n for n in cells if n not in MAIN))}
+
+
+def exact_triton(settings: Settings, shard: int) -> Iterator[Row]:
+    """Hold the Triton kernels of every cell to the reference, at odd sizes."""
+    if settings.rehearse:
+        use_stand_in()
+    every = triton_cells()
+    names = ["lstm", "heads"] if settings.rehearse else list(every)[shard::SHARDS]
+    for name in names:
+        sizes = [every[name][1:]]
+        if name in MAIN and not settings.rehearse:
+            # Odd, but for two heads; of a single program, and of several.
+            odd = int(name != "heads")
+            sizes += [(17, 34 - odd), (64, 64), (5, 200), (33, 514 - odd)]
+        types = (F32, BF16, F16) if name in MAIN and not settings.rehearse else (F32,)
+        for input_size, hidden_size in sizes:
+            for dtype in types:
+                for how, call in calls().items():
+                    if how == "starts" and dtype != F32:
+                        continue
+                    yield triton_row(settings, name, (input_size, hidden_size), dtype, how, call)
+
+
+def triton_row(
+    settings: Settings, name: str, sizes: tuple[int, int], dtype: torch.dtype, how: str, call: Row
+) -> Row:
+    """Check the kernels of one cell on one call."""
+    row: Row = {"cell": name, "sizes": list(sizes), "type": str(dtype), "call": how}
+    cell = triton_cells()[name][0]
+
+    def make(backend: str) -> gw.Recurrent:
+        torch.manual_seed(0)
+        both = how == "lengths"
+        layer = gw.Recurrent(cell, *sizes, bidirectional=both, dtype=F64, backend=backend)
+        return layer.eval()
+
+    began = time.perf_counter()
+    try:
+        row |= error_row(make, "triton", settings.device, dtype, call)
+    except gw.BackendError as error:
+        return {**row, "ok": True, "refused": str(error)}
+    except gw.SizeError as error:
+        return {**row, "ok": True, "refused": f"the cell has no such size: {error}"}
+    except Exception as error:
+        return {**row, "ok": False, "failed": f"{type(error).__name__}: {error}"[:500]}
+    return {**row, "seconds": time.perf_counter() - began}
+
+
+# Memory.
+class Guarded:
+    """Buffers between guard zones, which are checked after a run."""
+
+    def __init__(self) -> None:
+        self.zones: list[tuple[str, Tensor]] = []
+
+    def place(self, name: str, tensor: Tensor) -> Tensor:
+        """A copy of a tensor of 4 bytes a number between guard zones."""
+        count = tensor.numel()
+        bits = torch.full((count + 2 * GUARD,), PATTERN, dtype=torch.int32, device=tensor.device)
+        inside = bits.view(F32)[GUARD : GUARD + count].view(tensor.shape)
+        inside.copy_(tensor.detach())
+        self.zones += [(f"before {name}", bits[:GUARD]), (f"after {name}", bits[GUARD + count :])]
+        return inside
+
+    def empty(self, like: Tensor, rows: int, units: int) -> Tensor:
+        """A buffer of a loop, whose numbers are NaN until they are written."""
+        nothing = torch.full((rows, units), torch.nan, device=like.device)
+        return self.place(f"buffer {len(self.zones) // 2}", nothing)
+
+    def changed(self) -> list[str]:
+        """The guard zones that were written to."""
+        return [name for name, zone in self.zones if not bool((zone == PATTERN).all())]
+
+
+def memory_part(settings: Settings, shard: int) -> Iterator[Row]:
+    """Run kernels between guard zones of NaN, then under compute-sanitizer."""
+    if settings.rehearse:
+        use_stand_in()
+    from gatewright.backends.triton import backward, loop
+
+    names = ["lstm"] if settings.rehearse else list(MAIN)
+    for name in names:
+        cell, i, h = triton_cells()[name]
+        for sizes in [(i, h)] if settings.rehearse else [(i, h), (17, 34), (5, 200)]:
+            guarded = Guarded()
+            for module in (loop, backward):
+                module.empty = guarded.empty
+            torch.manual_seed(0)
+            layer = gw.Recurrent(cell, *sizes, backend="triton").eval().to(settings.device)
+            inputs = sequences(layer, 6, 5)
+            x = guarded.place("x", inputs["x"].float().to(settings.device)).requires_grad_()
+            for key, weight in layer.named_parameters():
+                weight.data = guarded.place(key, weight)
+            row: Row = {"cell": name, "sizes": list(sizes)}
+            try:
+                output, states = layer(x, lengths=[4, 6, 0, 1, 6])
+                loss = output.square().sum() + sum(s.sum() for s in flat_states(states))
+                grads = torch.autograd.grad(loss, [x, *layer.parameters()])
+                finite = all(bool(g.isfinite().all()) for g in (output, *grads))
+                changed = guarded.changed()
+                yield {**row, "finite": finite, "changed": changed, "ok": finite and not changed}
+            except Exception as error:
+                yield {**row, "ok": False, "failed": f"{type(error).__name__}: {error}"[:500]}
+    yield sanitizer(settings)
+
+
+def sanitizer(settings: Settings) -> Row:
+    """Run one training step of an LSTM under compute-sanitizer."""
+    program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+    row: Row = {"cell": "lstm", "program": "compute-sanitizer"}
+    if not Path(program).exists():
+        return {**row, "ok": True, "refused": "compute-sanitizer is not on this machine"}
+    step = "import torch, gatewright as gw\n"
+    step += 'layer = gw.Recurrent("lstm", 5, 40, backend="triton").cuda()\n'
+    step += 'x = torch.randn(4, 3, 5, device="cuda", requires_grad=True)\n'
+    step += "layer(x, lengths=[2, 4, 0])[0].sum().backward()\ntorch.cuda.synchronize()\n"
+    command = [program, "--tool", "memcheck", "--error-exitcode", "9", sys.executable, "-c", step]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+    except subprocess.TimeoutExpired:
+        return {**row, "ok": False, "failed": "it did not end within 60 seconds"}
+    return {**row, "ok": done.returncode == 0, "text": done.stdout[-800:]}
+
+
+# Times.
+def compile_part(settings: Settings, shard: int) -> Iterator[Row]:
+    """Compile the kernels of all timed points side by side; Triton keeps them on the disk."""
+    if settings.rehearse:
+        use_stand_in()
+    for name, (b, _, i, h) in points(settings)[shard :: 1 if settings.rehearse else SHARDS]:
+        began = time.perf_counter()
+        row: Row = {"cell": name, "size": [b, i, h]}
+        try:
             for training in (True, False):
-                case = make_case(name, gw.CELLS[name](), size, training=training, backend="triton")
-                rows.append(measured(moved(case, options.device), options.device, options.seconds))
-    if options.device == "cuda":
-        path = RESULTS / f"gpu-{date.today()}.json"
-        path.write_text(json.dumps({"machine": gpu(), "rows": rows}) + "\n", encoding="utf-8")
-        print(path)
+                # The number of steps is no part of a kernel.
+                size = (b, 3, i, h)
+                case = make_case(name, gw.CELLS[name](), size, training=training)
+                on_backend(case_on(case, settings.device), "triton").run()
+        except Exception as error:
+            yield {**row, "ok": False, "failed": f"{type(error).__name__}: {error}"[:500]}
+        else:
+            yield {**row, "ok": True, "seconds": time.perf_counter() - began}
 
 
-def parsed(text: str) -> Size:
-    """Parse a size given as "batch,time,input,hidden"."""
-    b, t, i, h = map(int, text.split(","))
-    return b, t, i, h
+TIMED_CELLS = ("lstm", "gru", "elman_rnn", "peephole_lstm")
 
 
-def gpu() -> dict[str, Any]:
-    """Describe the machine, its GPU, and the versions of the GPU software."""
-    import triton
+def times(settings: Settings, shard: int) -> Iterator[Row]:
+    """Time cuDNN, the backends `torch` and `triton`, and a Python loop, in turns."""
+    if settings.rehearse:
+        use_stand_in()
+    torch.backends.cudnn.allow_tf32 = False
+    for name, size in points(settings):
+        for training in (True, False):
+            try:
+                yield timed_row(settings, name, size, training)
+            except Exception as error:
+                row = {"cell": name, "size": list(size), "ok": False}
+                yield {**row, "failed": f"{type(error).__name__}: {error}"[:500]}
 
-    properties = torch.cuda.get_device_properties(0)
-    return {
-        **machine(),
-        "gpu": properties.name,
-        "multiprocessors": properties.multi_processor_count,
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-        "triton": triton.__version__,
+
+def points(settings: Settings) -> list[tuple[str, Size]]:
+    """The cells and sizes that are timed."""
+    if settings.rehearse:
+        return [(name, (2, 3, 4, 5)) for name in TIMED_CELLS[::3]]
+    return [(name, size) for size in GRID for name in TIMED_CELLS]
+
+
+def timed_row(settings: Settings, name: str, size: Size, training: bool) -> Row:
+    """Time one point; contenders that compute something else are left out and reported."""
+    device = settings.device
+    case = make_case(name, gw.CELLS[name](), size, training=training, backend="reference")
+    case = case_on(case, device)
+    contenders: dict[str, Contender] = {}
+    notes: dict[str, str] = {}
+    with torch.device(device):
+        if PEERS["torch"].why_not(case) is None:
+            contenders["cudnn"] = PEERS["torch"].make(case)
+            contenders["torch"] = on_backend(case, "torch")
+        contenders["triton"] = on_backend(case, "triton")
+        contenders["loop"] = PEERS["loop"].make(case)
+    truth = on_backend(case, "reference")
+    for key in list(contenders):
+        try:
+            verify(case, truth, contenders[key], key)
+        except Exception as error:
+            notes[key] = f"{type(error).__name__}: {error}"[:300]
+            del contenders[key]
+    seconds = in_turns({key: c.run for key, c in contenders.items()}, device, settings.seconds)
+    row: Row = {
+        "cell": name,
+        "size": list(size),
+        "run": "training" if training else "inference",
+        "ms": {key: 1e3 * statistics.median(column) for key, column in seconds.items()},
+        "ratios": {},
+        "notes": notes,
+        "seconds": seconds,
+        "ok": not notes,
     }
+    for ours, peer in (("torch", "cudnn"), ("triton", "cudnn"), ("triton", "loop")):
+        if ours in seconds and peer in seconds:
+            pairs = list(zip(seconds[ours], seconds[peer], strict=True))
+            estimate = mean_ratio([pairs])
+            row["ratios"][f"{ours} over {peer}"] = [estimate.value, estimate.low, estimate.high]
+    return row
 
 
-def moved(case: Case, device: str) -> Case:
+def on_backend(case: Case, backend: str) -> Contender:
+    """Our layer on a backend, with the weights of the case."""
+    _, _, i, h = case.size
+    layer = make_layer(case.name, case.layer.cell, i, h, backend)
+    layer.load_state_dict(case.layer.state_dict())
+    return of_layer(case, layer.to(case.gradient.device))
+
+
+def case_on(case: Case, device: str) -> Case:
     """Copy a case to a device."""
 
     def all_of(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -103,102 +519,210 @@ def moved(case: Case, device: str) -> Case:
     )
 
 
-def measured(case: Case, device: str, seconds: float) -> dict[str, Any]:
-    """Verify one point, time it against torch's layer or a Python loop, and print the figures."""
-    layer = ours(case)
-    error_ratio = largest_error_ratio(case, layer)
-    if error_ratio > MAX_ERROR_RATIO:
-        raise SystemExit(
-            f"{case.name} at {case.size}: the error is {error_ratio:.1f} times the reference's in "
-            f"float32; at most {MAX_ERROR_RATIO:g} is allowed"
-        )
-    peer = "loop" if PEERS["torch"].why_not(case) else "torch"
-    with torch.device(device):
-        contender = PEERS[peer].make(case)
-    verify(case, layer, contender, peer)
-    pairs = alternate(layer.run, contender.run, clock(device), seconds)
-    estimate = ratio(pairs)
-    run = "training" if case.training else "inference"
-    times = " ".join(
-        f"{1e3 * float(np.median(column)):8.3f}" for column in zip(*pairs, strict=True)
-    )
-    error = f"error x{error_ratio:4.1f}"
-    print(f"{case.name:14} {case.size!s:20} {run:9} {error}  ms {times}  {estimate}")
-    return {
-        "cell": case.name,
-        "size": case.size,
-        "run": run,
-        "peer": peer,
-        "further_off": error_ratio,
-        "seconds": pairs,
-        "ratio": [estimate.value, estimate.low, estimate.high],
-    }
-
-
-def largest_error_ratio(case: Case, layer: Contender) -> float:
-    """The largest ratio, over all tensors, of the kernels' error to the reference's."""
-    _, _, i, h = case.size
-    results = [layer.values()]
-    for dtype in (torch.float32, torch.float64):
-        reference_layer = make_layer(case.name, case.layer.cell, i, h, "reference")
-        reference_layer.load_state_dict(case.layer.state_dict())
-        device = case.gradient.device
-
-        def converted(group: Mapping[str, Tensor], dtype: torch.dtype = dtype) -> dict[str, Tensor]:
-            training = case.training
-            return {k: v.detach().to(dtype).requires_grad_(training) for k, v in group.items()}
-
-        same_case = replace(
-            case,
-            inputs=converted(case.inputs),
-            states=converted(case.states),
-            gradient=case.gradient.to(dtype),
-        )
-        results.append(of_layer(same_case, reference_layer.to(device, dtype)).values())
-    kernels, reference, truth = results
-    worst = 0.0
-    for key, expected in truth.items():
-        norm = float(np.linalg.norm(expected))
-        error, allowed = (
-            float(np.linalg.norm(np.asarray(values[key], np.float64) - expected)) / norm
-            for values in (kernels, reference)
-        )
-        worst = max(worst, error / (allowed + ROUNDING / MAX_ERROR_RATIO))
-    return worst
-
-
 def clock(device: str) -> Callable[[Callable[[], Any]], float]:
-    """Return a function that times one run, in seconds."""
+    """A function that times one run, in seconds, from its launch to the end of its work."""
 
-    def on_gpu(run: Callable[[], Any]) -> float:
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        run()
-        end.record()
-        end.synchronize()
-        return float(begin.elapsed_time(end)) / 1e3
-
-    def on_cpu(run: Callable[[], Any]) -> float:
+    def timed(run: Callable[[], Any]) -> float:
+        if device == "cuda":
+            torch.cuda.synchronize()
         begin = time.perf_counter()
         run()
+        if device == "cuda":
+            torch.cuda.synchronize()
         return time.perf_counter() - begin
 
-    return on_gpu if device == "cuda" else on_cpu
+    return timed
 
 
-def alternate(
-    layer: Callable[[], Any],
-    peer: Callable[[], Any],
-    timed: Callable[[Callable[[], Any]], float],
-    seconds: float,
-) -> list[tuple[float, float]]:
-    """Time the two in alternation, as pairs of seconds; verifying them has warmed both up."""
-    pairs: list[tuple[float, float]] = []
+def in_turns(
+    runs: Mapping[str, Callable[[], Any]], device: str, seconds: float
+) -> dict[str, list[float]]:
+    """Time runs in turns for about `seconds`; verifying them has warmed all up."""
+    time_of = clock(device)
+    times_of: dict[str, list[float]] = {name: [] for name in runs}
     end = time.perf_counter() + seconds
-    while len(pairs) < FEWEST or (time.perf_counter() < end and len(pairs) < MOST):
-        pairs.append((timed(layer), timed(peer)))
-    return pairs
+    turns = 0
+    while turns < 5 or (time.perf_counter() < end and turns < 200):
+        for name, run in runs.items():
+            times_of[name].append(time_of(run))
+        turns += 1
+    return times_of
+
+
+# The parts as processes.
+@dataclass(frozen=True)
+class Part:
+    """A part of the script.
+
+    Attributes:
+        rows: Yields its results, one at a time.
+        limit: Seconds after which its process is ended.
+        shards: Processes that share it at the same time.
+    """
+
+    rows: Callable[[Settings, int], Iterator[Row]]
+    limit: float
+    shards: int = 1
+
+
+#: Processes that compile and check Triton kernels side by side.
+SHARDS = 8
+PARTS: dict[str, Part] = {
+    "machine": Part(machine_part, 40.0),
+    "exact-torch": Part(exact_torch, 60.0),
+    "compile": Part(compile_part, 80.0, SHARDS),
+    "times": Part(times, 130.0),
+    "memory": Part(memory_part, 70.0),
+    "exact-triton": Part(exact_triton, 150.0, SHARDS),
+}
+
+
+def run_part(name: str, options: argparse.Namespace, left: float) -> tuple[list[Row], list[str]]:
+    """Run a part in processes of its own: its rows, and how processes ended that failed."""
+    part = PARTS[name]
+    shards = 1 if options.rehearse else part.shards
+    rows: list[Row] = []
+    ends: list[str] = []
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        started = []
+        for shard in range(shards):
+            file = Path(folder) / str(shard)
+            errors = stack.enter_context((Path(folder) / f"{shard}.err").open("w+"))
+            command = [sys.executable, __file__, "--part", name, "--shard", str(shard)]
+            command += ["--file", str(file), "--seconds", str(options.seconds)]
+            command += ["--rehearse"] if options.rehearse else []
+            process = subprocess.Popen(
+                command, stdout=errors, stderr=errors, start_new_session=True
+            )
+            started.append((process, file, errors))
+        end = time.monotonic() + min(part.limit, left)
+        for process, file, errors in started:
+            try:
+                code = process.wait(max(end - time.monotonic(), 0.1))
+                ending = f"ended with code {code}" if code else ""
+            except subprocess.TimeoutExpired:
+                # The whole group: a sanitizer has processes of its own.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                ending = "its time was over"
+            if file.exists():
+                rows += [json.loads(line) for line in file.read_text().splitlines()]
+            if ending:
+                errors.seek(0)
+                ends.append(f"{ending}: {errors.read()[-1500:]}")
+    return rows, ends
+
+
+def child(options: argparse.Namespace) -> None:
+    """Write the rows of one part to a file, each as soon as it is there."""
+    settings = Settings(options.rehearse, options.seconds)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    with Path(options.file).open("w") as file:
+        for row in PARTS[options.part].rows(settings, options.shard):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+
+# The table.
+def table(results: Mapping[str, Any]) -> str:
+    """All results as text."""
+    lines: list[str] = []
+    for name, part in results["parts"].items():
+        rows = part["rows"]
+        lines += ["", f"{name}: {len(rows)} results in {part['seconds']:.0f} s"]
+        lines += [f"  FAILED {end}" for end in part["ends"]]
+        lines += TABLES[name](rows)
+    return "\n".join(lines[1:]) + "\n"
+
+
+def machine_table(rows: Sequence[Row]) -> list[str]:
+    """A line for each figure."""
+    return [f"  {key}: {value}" for row in rows for key, value in row.items() if value is not None]
+
+
+def exact_table(rows: Sequence[Row]) -> list[str]:
+    """One line for each cell, and one for each result that is off."""
+    lines = []
+    for cell in dict.fromkeys(row["cell"] for row in rows):
+        own = [row for row in rows if row["cell"] == cell]
+        good = [row for row in own if row["ok"] and "refused" not in row]
+        worst = max((row["error"] for row in good if "error" in row), default=0.0)
+        refused = sum("refused" in row for row in own)
+        line = f"  {cell:18} {len(good)} of {len(own)} right"
+        line += f", worst at {100 * worst:.0f} % of what is allowed" if worst else ""
+        lines.append(line + (f", {refused} refused" if refused else ""))
+        lines += [f"    WRONG {row}" for row in own if not row["ok"]]
+    return lines
+
+
+def times_table(rows: Sequence[Row]) -> list[str]:
+    """A line for each point: milliseconds of each contender, and the ratios."""
+    names = ("cudnn", "torch", "triton", "loop")
+    lines = ["  " + f"{'cell':14}{'B, T, I, H':22}{'run':10}" + "".join(f"{n:>10}" for n in names)]
+    for row in rows:
+        if "ms" not in row:
+            lines.append(f"  WRONG {row}")
+            continue
+        size = ", ".join(map(str, row["size"]))
+        ms = "".join(f"{row['ms'][n]:10.3f}" if n in row["ms"] else f"{'-':>10}" for n in names)
+        ratios = "; ".join(f"{key} {value[0]:.2f}" for key, value in row["ratios"].items())
+        lines.append(f"  {row['cell']:14}{size:22}{row['run']:10}{ms}  {ratios}")
+        lines += [f"    WRONG {name}: {note}" for name, note in row["notes"].items()]
+    return lines
+
+
+TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
+    "machine": machine_table,
+    "exact-torch": exact_table,
+    "compile": exact_table,
+    "times": times_table,
+    "memory": exact_table,
+    "exact-triton": exact_table,
+}
+
+
+def main() -> int:
+    """Run the parts, print the table, and write it and the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("parts", nargs="*", help=f"parts to run: {', '.join(PARTS)}")
+    parser.add_argument("--all", action="store_true", help="run all parts")
+    parser.add_argument("--rehearse", action="store_true", help="on a CPU, at small sizes")
+    parser.add_argument("--minutes", type=float, default=7.5, help="time for everything")
+    parser.add_argument("--seconds", type=float, default=0.6, help="time for each timed point")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="directory of the results")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--shard", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--file", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part:
+        child(options)
+        return 0
+    names = list(PARTS) if options.all else options.parts
+    if not names or not PARTS.keys() >= set(names):
+        parser.error(f"give --all, or parts among {', '.join(PARTS)}")
+    if not options.rehearse and not torch.cuda.is_available():
+        parser.error("there is no GPU that torch can use; --rehearse runs all of it on the CPU")
+    end = time.monotonic() + 60.0 * options.minutes
+    results: dict[str, Any] = {"date": str(date.today()), "rehearsed": options.rehearse}
+    results["parts"] = {}
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = f"gpu-rehearsed-{date.today()}" if options.rehearse else f"gpu-{date.today()}"
+    for name in names:
+        began = time.monotonic()
+        rows, ends = run_part(name, options, end - began)
+        seconds = time.monotonic() - began
+        results["parts"][name] = {"rows": rows, "ends": ends, "seconds": seconds}
+        # After each part, so that nothing is lost with the machine.
+        (options.out / f"{stem}.json").write_text(json.dumps(results) + "\n", encoding="utf-8")
+        (options.out / f"{stem}.txt").write_text(table(results), encoding="utf-8")
+        print(f"{name}: {len(rows)} results in {seconds:.0f} s", file=sys.stderr, flush=True)
+    print(table(results))
+    parts = results["parts"].values()
+    wrong = [row for part in parts for row in part["rows"] if row.get("ok") is False]
+    return 1 if wrong or any(part["ends"] for part in parts) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

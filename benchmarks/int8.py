@@ -35,6 +35,7 @@ from gatewright.layers.precision import layers_in
 from gatewright.tasks.task import run_all
 from gatewright.training.experiment import Trained, train_networks
 from gatewright.training.plan import ExperimentPlan, make_plan
+from gatewright.training.session import Session
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "int8.json", ROOT / "docs" / "int8.md"
@@ -61,7 +62,7 @@ def trained_networks(
         # these data: all seeds have the same error to ten digits.
         variant = replace(variant, task=replace(task, base=None, per_window=True))
     plan = replace(plan, variants=[variant])
-    return plan, train_networks(plan, progress=False)
+    return plan, train_networks(plan, Session(progress=False))
 
 
 def scores(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Figures]:

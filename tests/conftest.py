@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from zlib import crc32
 
 import pytest
+
+from kernel_build import forget_kernels
 
 #: The tests of the machine code, and of trainings that would be slow without optimisation. The
 #: others run with `GATEWRIGHT_OPTIMISE=0`, which builds the training kernels of an LSTM in 0.13 s
@@ -19,17 +20,14 @@ OPTIMISED = {
     for name in (
         "bench",
         "kernel_autograd",
-        "kernel_cache",
         "kernel_rows",
         "kernel_runs",
         "kernels",
         "memory_learning",
-        "operators",
         "step",
         "stepper",
         "targets",
         "triton",
-        "verify",
     )
 }
 
@@ -38,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick",
         action="store_true",
-        help="run each test function with one of its parameters, and no test marked slow",
+        help="run each test function with one of its parameters, and those marked quick, not slow",
     )
 
 
@@ -52,12 +50,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects by the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep one case of each test under `--quick`.
+    """Keep one case of each test under `--quick`, and no test marked `quick` without it.
 
     The case depends on the function's name, so that different laws are tried on different
     cells, and the same ones in every run.
     """
     if not config.getoption("quick"):
+        quick = [item for item in items if item.get_closest_marker("quick")]
+        config.hook.pytest_deselected(items=quick)
+        items[:] = [item for item in items if item not in quick]
         return
     functions: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
@@ -82,20 +83,6 @@ def build_of_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GATEWRIGHT_OPTIMISE", str(int(request.path.name in OPTIMISED)))
-        _forget_kernels()
+        forget_kernels()
         yield
-    _forget_kernels()
-
-
-def _forget_kernels() -> None:
-    """Read `GATEWRIGHT_OPTIMISE` again for the next kernel; the present ones are on the disk."""
-    for module, cached in (
-        ("target", "target"),
-        ("digest", "host"),
-        ("library", "shared"),
-        ("library", "kernels"),
-        ("stepping", "step_kernel"),
-    ):
-        loaded = sys.modules.get(f"gatewright.backends.llvm.{module}")
-        if loaded is not None:
-            getattr(loaded, cached).cache_clear()
+    forget_kernels()

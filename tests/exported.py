@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ class Answers:
 
     whole: Any  # (1, O), or (T, O) where each step has an answer
     steps: Any  # (T, O) event by event; None where there are none
+
+
+class LazyNetworks(Mapping[str, ExportedNetwork]):
+    """Networks by name, each made when it is read first: most tests read only one of them."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], ExportedNetwork]) -> None:
+        self.names, self.make = tuple(names), cache(make)
+
+    def __getitem__(self, name: str) -> ExportedNetwork:
+        return self.make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def events(network: ExportedNetwork, record: Recorded) -> Any:

@@ -14,27 +14,37 @@ import pytest
 from gatewright.tasks.text import presentation
 from gatewright.training import experiment
 from gatewright.training import plan as plan_module
-from gatewright.training.job import TrainingJob, perform
-from gatewright.training.loop import LoopState
-from gatewright.training.processes.pool import Outcome
+from gatewright.training.checkpoint import JobKeeper, read_outcome
+from gatewright.training.history import Epoch, History
+from gatewright.training.job import Outcome, TrainingJob, perform
+from gatewright.training.run import OpenRun
 
 
 def perform_here(
     jobs: Sequence[TrainingJob],
     data: Any,
     *,
-    on_epoch: Callable[[TrainingJob, int, float], None] = lambda job, epoch, loss: None,
+    on_epoch: Callable[[TrainingJob, Epoch], None] = lambda job, epoch: None,
+    on_end: Callable[[TrainingJob, History], None] = lambda job, history: None,
     keep: bool = False,
     processes: int | None = None,
+    run: OpenRun | None = None,
+    deadline: float | None = None,
 ) -> list[Outcome]:
     """Do what `pool.perform_all` does, one job after the other in this process."""
 
     def performed(job: TrainingJob) -> Outcome:
-        def report(state: LoopState) -> None:
-            on_epoch(job, state.epoch, state.history.train_loss[-1])
-
-        model, history = perform(job, data, report)
-        return Outcome(job, history, model.state_dict())
+        outcome = None if run is None else read_outcome(run.file_of(job), job)
+        if outcome is None:
+            keeper = None if run is None else JobKeeper(run.file_of(job), job, run.every)
+            model, history = perform(
+                job, data, lambda state: on_epoch(job, state.latest()), keeper=keeper
+            )
+            outcome = Outcome(job, history, model.state_dict())
+            if keeper is not None:
+                keeper.finish(history, outcome.weights)
+        on_end(job, outcome.history)
+        return outcome
 
     return [performed(job) for job in jobs]
 

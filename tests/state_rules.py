@@ -614,6 +614,18 @@ def saved_tensors_hooks(pair: Pair, draw: random.Random) -> None:
 
 
 @rule(2)
+def recomputed(pair: Pair, draw: random.Random) -> None:
+    """Our layers' own checkpoints, in segments of k steps."""
+    k = draw.choice((True, 1, 2, 5))
+
+    def forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        own = {"recompute": k} if layer is pair.ours else {}
+        return layer(*args, **kwargs, **own)
+
+    pair.compare(draw, forward, times=3)
+
+
+@rule(2)
 def checkpointed(pair: Pair, draw: random.Random) -> None:
     reentrant = draw.random() < 0.4
     form = pair.draw_form(draw)

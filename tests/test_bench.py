@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from io import StringIO
@@ -28,6 +27,7 @@ from gatewright.bench.torch_loop import TorchLoop
 from gatewright.exports.onnx import layer_model, why_no_node
 from gatewright.exports.source import write_loop
 from odd_cells import CELLS, make, random_states, run, sequences
+from test_cli import gatewright
 from tolerances import close
 
 SIZE = (3, 6, 4, 5)
@@ -229,11 +229,7 @@ def test_the_mean_is_geometric():
 @pytest.mark.slow(instead="test_an_absent_peer_is_reported_and_the_rest_is_measured")
 def test_the_command_measures_prints_and_stores(tmp_path):
     options = "--cells lstm --sizes 1x2x3x4 --threads 1 --seconds 0 --peers torch,plain --json"
-    done = subprocess.run(
-        [sys.executable, "-m", "gatewright", "bench", *options.split(), "--out", tmp_path],
-        capture_output=True,
-        text=True,
-    )
+    done = gatewright("bench", *options.split(), "--out", tmp_path)  # which starts a process
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)
     (path,) = tmp_path.iterdir()
@@ -360,6 +356,7 @@ def test_the_gated_cell_has_as_many_gates(gates: int):
     assert len([w for w in weights.values() if w.role == "weight"]) == 2 * gates
 
 
+@pytest.mark.slow(instead="test_an_absent_peer_is_reported_and_the_rest_is_measured")
 @pytest.mark.skipif(not memory.RESET.exists(), reason="only Linux reports the peak")
 def test_the_peak_of_a_step_is_the_saved_values_and_little_more():
     (row,) = memory.bench_memory(["lstm"], [(32, 100, 64, 64)]).rows

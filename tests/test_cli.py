@@ -266,7 +266,7 @@ def test_every_command_with_cells_takes_both_names():
         for name, command in COMMANDS.items()
         if any({"--cell", "--cells"} <= set(option.opts) for option in command.params)
     }
-    assert with_cells == {"bench", "compare", "memory", "train"}
+    assert with_cells == {"bench", "compare", "memory", "train", "tune"}
 
 
 class Reached(Exception):

@@ -22,6 +22,7 @@ from rich.console import Console
 from torch import nn
 
 import gatewright as gw
+from gatewright import files
 from gatewright.data import Recordings, load, load_vowels, read
 from gatewright.errors import ArgumentError, DataError, TrainingError
 from gatewright.tasks.classify import Classify
@@ -32,7 +33,7 @@ from gatewright.tasks.training_ranges import TrainingRanges, numbered
 from gatewright.training import experiment as experiment_module
 from gatewright.training import plan as plan_module
 from gatewright.training import source as source_module
-from gatewright.training.history import BY_HAND
+from gatewright.training.history import BY_HAND, Epoch
 from gatewright.training.job import TrainingJob, build_model, perform
 from gatewright.training.loop import LoopState, disturb, run_loop
 from gatewright.training.model import Model
@@ -41,6 +42,7 @@ from gatewright.training.optimizers import Adam, AdamW
 from gatewright.training.processes import pool
 from gatewright.training.processes.pool import perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
+from gatewright.training.run import OpenRun
 from gatewright.training.train import compare
 from gatewright.training.window import WindowNetwork
 from in_process import perform_here, training_here
@@ -171,8 +173,8 @@ def test_networks_of_one_seed_see_the_same_batches_and_noise(
     seen: dict[str, list[torch.Tensor]] = {}
 
     def recording(name: str):
-        def seeing(z, recipe, generator):
-            seen.setdefault(name, []).append(disturb(z, recipe, generator))
+        def seeing(z, recipe, generator, share):
+            seen.setdefault(name, []).append(disturb(z, recipe, generator, share))
             return seen[name][-1]
 
         return seeing
@@ -293,7 +295,7 @@ def test_a_stop_by_hand_does_not_bind_the_loop_that_continues() -> None:
 
 
 # Several processes.
-@pytest.mark.slow(instead="test_a_process_that_dies_is_named")
+@pytest.mark.slow(instead="test_a_process_that_dies_is_named_and_holds_the_run_until_then")
 def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
     jobs = [small_job(seed=seed) for seed in range(3)]
     epochs: list[tuple[int, int]] = []
@@ -301,7 +303,7 @@ def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
         jobs,
         VOWEL_DATA,
         processes=2,
-        on_epoch=lambda job, epoch, loss: epochs.append((job.seed, epoch)),
+        on_epoch=lambda job, epoch: epochs.append((job.seed, epoch.number)),
     )
     # Side by side, so that only the order within each job is known.
     assert sorted(epochs, key=lambda pair: pair[0]) == [(s, e) for s in range(3) for e in (1, 2, 3)]
@@ -318,8 +320,10 @@ def test_an_error_in_a_process_arrives_as_itself() -> None:
         perform_all([bad, small_job(seed=1)], VOWEL_DATA, processes=1)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
-def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(files.fcntl is None, reason="SIGKILL and the lock are POSIX")
+def test_a_process_that_dies_is_named_and_holds_the_run_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 
@@ -329,8 +333,24 @@ def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pool.subprocess, "Popen", remembered)
     long = replace(small_job("lstm"), recipe=replace(SMALL, epochs=1000))
-    with pytest.raises(TrainingError, match="trained lstm with seed 0 was ended by signal 9"):
-        perform_all([long], VOWEL_DATA, on_epoch=lambda job, epoch, loss: started[0].kill())
+    run = OpenRun(tmp_path, "train", None)
+    run.folder.mkdir()
+    run.lock = os.open(run.folder, os.O_RDONLY)
+    files.fcntl.flock(run.lock, files.fcntl.LOCK_EX)
+
+    def kill(job: TrainingJob, epoch: Epoch) -> None:
+        if started[0].poll() is None and run.lock is not None:
+            os.close(run.lock)  # as the end of the first process does
+            run.lock = None
+            with files.locked(run.folder) as is_free:
+                assert is_free is False
+            started[0].kill()
+
+    message = r"trained lstm with seed 0 was ended by signal 9: .* Resume with: gatewright train"
+    with pytest.raises(TrainingError, match=message):
+        perform_all([long], VOWEL_DATA, on_epoch=kill, run=run)
+    with files.locked(run.folder) as is_free:
+        assert is_free
 
 
 # A complete comparison.
@@ -477,8 +497,8 @@ def test_an_output_that_is_there_is_refused_before_training(
 @pytest.mark.slow(instead="test_files.py::test_ctrl_c_leaves_nothing")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -> None:
-    """No file, neither in the output directory nor among the temporary files."""
+def test_stopped_midway_it_leaves_only_its_checkpoints(tmp_path: Path, how: signal.Signals) -> None:
+    """No other file, neither in the output directory nor among the temporary files."""
     out = tmp_path / "out"
     arguments = ["compare", "vowels", "--out", str(out), "--epochs", "500", "--parameters", "1500"]
     arguments += ["--cells", "rnn", "--seeds", "1"]
@@ -505,7 +525,12 @@ def test_stopped_midway_it_leaves_nothing(tmp_path: Path, how: signal.Signals) -
     while any(map(alive, children)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert children and not any(map(alive, children))
-    assert list(tmp_path.iterdir()) == []
+    if how == signal.SIGINT and not out.exists():
+        return  # it ended before there was anything to keep
+    assert list(tmp_path.iterdir()) == [out]
+    assert [path.name for path in out.iterdir()] == ["unfinished"]
+    names = {path.suffix for path in (out / "unfinished").iterdir()}
+    assert {".json"} <= names <= {".json", ".safetensors"}
 
 
 def children_of(process: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,42 @@ def test_a_drop_in_is_what_cudnn_computes(kind: str, monkeypatch: pytest.MonkeyP
         loss = torch.stack([(one.cpu() * weights(one, 1)).sum() for one in output]).sum()
         results.append([*output, *torch.autograd.grad(loss, leaves)])
     close(*results)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "named"])
+def test_torch_s_functions_run_without_a_copy_of_the_weights(kind: str):
+    """cuDNN warns of weights that are not in one block, and has gradients in training only."""
+    make_layer = functools.partial(gw.Recurrent, "lstm") if kind == "named" else getattr(gw, kind)
+    layer = make_layer(17, 33, num_layers=2, bidirectional=True).cuda().eval()
+    if kind != "named":
+        assert len({weight.untyped_storage().data_ptr() for weight in layer.parameters()}) == 1
+    x = torch.randn(9, 4, 17, device="cuda", requires_grad=True)
+    assert "backend torch" in layer.explain(x)
+    output, _ = layer(x)
+    layer(x, lengths=[9, 3, 0, 4])
+    leaves = [x, *layer.parameters()]
+    plain = torch.autograd.grad(output.square().sum(), leaves, retain_graph=True)
+    first = torch.autograd.grad(output.square().sum(), leaves, create_graph=True)
+    for own, other in zip(first, plain, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-2, rtol=1e-2)  # TF32
+    penalty = sum(gradient.square().sum() for gradient in first)
+    assert all(own.isfinite().all() for own in torch.autograd.grad(penalty, leaves))
+
+
+@pytest.mark.parametrize("kind", ["classify", "forecast", "next symbol"])
+def test_a_network_trains_on_the_gpu(kind: str, tmp_path: Path):
+    data = {"classify": "vowels", "forecast": "weather", "next symbol": "prose"}[kind]
+    for precision in ("float32", "bfloat16", "float16"):
+        out = tmp_path / precision
+        how: dict[str, Any] = {"budget": "quick", "epochs": 1, "seeds": 1, "progress": False}
+        gw.train(data, cell="gru", device="cuda", precision=precision, out=out, **how)
+        model = gw.load(out)
+        assert all(weight.isfinite().all() and not weight.is_cuda for weight in model.parameters())
+        if kind == "next symbol":
+            assert len(model.to("cuda").sample("The ", symbols=5)) == 5
+        else:
+            assert gw.predict(out, data, device="cuda").columns
 
 
 def test_a_model_goes_from_one_device_to_the_other(tmp_path: Path):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-import subprocess
-import sys
+import runpy
+import warnings
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import gatewright as gw
+from in_process import training_here
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -88,7 +89,9 @@ def test_the_readme_is_short_and_shows_the_installation_first():
     assert "pip install" in screen and "x = torch.randn" in screen
 
 
-TRAINS = pytest.mark.slow(instead="test_onnx_models.py::test_tags_go_out_read_both_ways")
+TRAINS = pytest.mark.slow(
+    instead="test_onnx_models.py::test_a_trained_model_has_the_same_answers_in_onnx"
+)
 
 
 @pytest.mark.parametrize(
@@ -97,19 +100,23 @@ TRAINS = pytest.mark.slow(instead="test_onnx_models.py::test_tags_go_out_read_bo
         "README.md",
         "docs/layers.md",
         "docs/convert.md",
+        "docs/recompute.md",
         "docs/long-sequences.md",
         pytest.param("docs/onnx.md", marks=TRAINS),
     ],
 )
-def test_code_with_imports_runs(page: str, tmp_path: Path):
+def test_code_with_imports_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As programs, in this process: most of a process of its own is the start of torch."""
     blocks = re.findall(r"(?s)```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"))
     complete = [block for block in blocks if "import gatewright" in block]
     assert complete
+    monkeypatch.chdir(tmp_path)
     for number, block in enumerate(complete):
         file = tmp_path / f"block{number}.py"
         file.write_text(block, encoding="utf-8")
-        done = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        with training_here(), warnings.catch_warnings():
+            warnings.simplefilter("default")  # as for a user; torch warns of its own internals
+            runpy.run_path(str(file), run_name="__main__")
 
 
 @pytest.mark.parametrize("name", gw.CELLS)

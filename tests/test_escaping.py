@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,6 +18,7 @@ from gatewright.memory.examine import examine
 from gatewright.memory.units import Channel
 from gatewright.training.train import train
 from in_process import training_here
+from test_cli import gatewright
 
 #: A column's name with everything that a terminal, a page or a table may interpret.
 EVIL = "speed [/s] [red] \x1b[2J\x07 <script>alert(1)</script> | [a](javascript:b) `c` *d* \u202e"
@@ -95,9 +94,8 @@ def test_the_command_line_prints_no_control_characters(trained: tuple[Path, Path
     model, _ = trained
     other = tmp_path / "other.csv"
     other.write_text("day,a\x1b[2J\n1,2\n2,3\n")
-    command = [sys.executable, "-m", "gatewright", "predict", str(model), str(other)]
-    done = subprocess.run(command, capture_output=True)
-    assert done.returncode == 2 and b"\x1b" not in done.stderr and b"error: " in done.stderr
+    done = gatewright("predict", model, other)
+    assert done.returncode == 2 and "\x1b" not in done.stderr and "error: " in done.stderr
 
 
 def test_the_name_of_a_cell_is_one_line_of_bounded_length():

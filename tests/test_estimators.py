@@ -27,9 +27,12 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gatewright.cells import CELLS
+from gatewright.designs.design import Design
 from gatewright.estimators import SequenceClassifier, classifier
 
-TINY = SequenceClassifier("rnn", hidden_size=8, epochs=4, learning_rate=0.05, random_state=0)
+TINY = SequenceClassifier(
+    "rnn", design="plain", hidden_size=8, epochs=4, learning_rate=0.05, random_state=0
+)
 
 
 # A weight of 2 is not the same as a sequence that appears twice: batches and the validation
@@ -60,7 +63,13 @@ def fitted() -> SequenceClassifier:
 
 def learner(cell: Any = "gru") -> SequenceClassifier:
     return SequenceClassifier(
-        cell, hidden_size=12, epochs=40, learning_rate=0.02, patience=None, random_state=3
+        cell,
+        design="plain",
+        hidden_size=12,
+        epochs=40,
+        learning_rate=0.02,
+        patience=None,
+        random_state=3,
     )
 
 
@@ -122,6 +131,38 @@ def test_keeps_the_weights_of_the_best_epoch(fitted: SequenceClassifier):
     assert fitted.history_.best_epoch == int(np.argmin(losses))
 
 
+def test_the_design_is_chosen_as_train_does():
+    """Few sequences get random weights; a larger budget tries trained networks beside them."""
+    X, y = first_step_decides()
+    few = SequenceClassifier("gru", hidden_size=8, random_state=0).fit(X, y)
+    assert not few.model_.body.design.trained and few.n_iter_ == 1
+    tried = clone(few).set_params(budget="thorough", epochs=2)
+    losses: list[float] = []
+    fit = tried._fit
+
+    def measured(variant: Any, data: Any, seed: int) -> Any:
+        model, history = fit(variant, data, seed)
+        losses.append(history.best_loss)
+        return model, history
+
+    tried._fit = measured
+    tried.fit(X, y)
+    random, convolutional = np.array(losses[:-1]).reshape(2, 5).mean(1)
+    assert (random < convolutional) == (not tried.model_.body.design.trained)
+    with pytest.raises(ArgumentError, match="quick, normal, thorough"):
+        clone(few).set_params(budget="all").fit(X, y)
+
+
+def test_a_design_of_ones_own_is_stored(tmp_path: Path):
+    X, y = first_step_decides()
+    design = Design(bidirectional=True, readout=("mean",))
+    original = clone(TINY).set_params(design=design).fit(X, y)
+    original.save(tmp_path / "saved")
+    again = SequenceClassifier.load(tmp_path / "saved")
+    assert again.design == design and again.model_.body.design == design
+    assert (again.fit(X, y).predict_proba(X) == original.predict_proba(X)).all()
+
+
 def test_stops_early_without_a_better_loss():
     generator = np.random.default_rng(2)
     X, y = generator.normal(size=(40, 4)), generator.permutation([0, 1] * 20)
@@ -130,6 +171,7 @@ def test_stops_early_without_a_better_loss():
     assert estimator.n_iter_ - 1 - estimator.history_.best_epoch == 3
 
 
+@pytest.mark.slow(instead="test_passes_the_checks_of_scikit_learn")
 def test_searches_and_cross_validates_over_lists():
     X, y = first_step_decides(40)
     assert cross_val_score(TINY, X, y, cv=2, error_score="raise").shape == (2,)

@@ -54,10 +54,14 @@ def test_a_search_over_folds_in_order_of_time_beats_last_week(capsys: pytest.Cap
     assert "with KFold: the dataframe, row 390 counted from 0, column date: 390 steps" in printed
 
 
-def test_the_long_examples_run(capsys: pytest.CaptureFixture[str]):
-    """With too few steps to learn anything."""
+@pytest.mark.quick
+def test_the_long_examples_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """With too few steps, and too few days, to learn anything."""
     pytest.importorskip("sklearn")
     assert load("irregular_series").main(updates=2) == 0
-    assert load("forecast_search").main(epochs=1) == 0
+    search = load("forecast_search")
+    days = search.weather()[-800:]
+    monkeypatch.setattr(search, "weather", lambda: days)
+    assert search.main(epochs=1) == 0
     printed = capsys.readouterr().out
     assert len(errors(printed)) == 2 and "chosen: {'cell': " in printed

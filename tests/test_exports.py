@@ -16,10 +16,12 @@ import torch
 from hypothesis import HealthCheck, Phase, settings
 
 import gatewright as gw
+from example_count import example_count
 from exported import (
     GCC,
     LIMIT,
     NODE,
+    LazyNetworks,
     from_javascript,
     from_python,
     off,
@@ -52,38 +54,36 @@ def layer_of(cell: Any, *, layers: int = 2, **options: Any) -> gw.Recurrent:
 
 
 @pytest.fixture(scope="module")
-def networks() -> dict[str, ExportedNetwork]:
+def networks() -> LazyNetworks:
     """Every cell that ships, in two layers."""
-    return {name: network_of_layer(layer_of(name), name) for name in CELLS}
+    return LazyNetworks(CELLS, lambda name: network_of_layer(layer_of(name), name))
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_every_cell_as_python(name: str, networks: dict[str, ExportedNetwork]) -> None:
+def test_every_cell_as_python(name: str, networks: LazyNetworks) -> None:
     assert worst(networks[name], from_python(networks[name])) < LIMIT
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
-def test_every_cell_as_javascript(networks: dict[str, ExportedNetwork], tmp_path: Path) -> None:
+def test_every_cell_as_javascript(networks: LazyNetworks, tmp_path: Path) -> None:
     answers = from_javascript(list(networks.values()), tmp_path)
     assert {name for name in CELLS if not worst(networks[name], answers[name]) < LIMIT} == set()
 
 
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", CELLS)
-def test_every_cell_as_c(name: str, networks: dict[str, ExportedNetwork], tmp_path: Path) -> None:
+def test_every_cell_as_c(name: str, networks: LazyNetworks, tmp_path: Path) -> None:
     run_replay(networks[name], tmp_path, "-O0")
 
 
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", ["lstm", "gru_d", "layer_norm_lstm", "mut2"])
-def test_c_under_the_sanitizers(
-    name: str, networks: dict[str, ExportedNetwork], tmp_path: Path
-) -> None:
+def test_c_under_the_sanitizers(name: str, networks: LazyNetworks, tmp_path: Path) -> None:
     run_replay(networks[name], tmp_path, "-O2", "-Wconversion", "-fsanitize=address,undefined")
 
 
 @settings(
-    max_examples=12,
+    max_examples=example_count(12),
     deadline=None,
     database=None,
     phases=[Phase.generate],
@@ -108,7 +108,7 @@ def test_random_cells_as_javascript_and_c(tmp_path: Path) -> None:
 
     @hypothesis.seed(7)
     @settings(
-        max_examples=10,
+        max_examples=example_count(10),
         deadline=None,
         database=None,
         phases=[Phase.generate],

@@ -143,7 +143,7 @@ def train_some_weights(kind: str) -> None:
         for net in pair:
             for name, parameter in net.named_parameters():
                 parameter.requires_grad_(name.startswith(names))
-        for _ in range(40):
+        for _ in range(15):
             compare_gradients(pair, torch.randn(5, 2, 3, dtype=F64))
 
 
@@ -165,7 +165,7 @@ def compare_with_reference(name: str, input_size: int, hidden_size: int) -> None
     layer = gw.Recurrent(ADVERSARIAL[name], input_size, hidden_size, dtype=F64)
     truth = twin(layer)
     x = torch.randn(5, 4, input_size, dtype=F64)
-    for count in range(40):
+    for count in range(15):
         with torch.no_grad():
             for actual, other in zip(layer(x), truth(x), strict=True):
                 assert actual.shape == other.shape
@@ -268,10 +268,10 @@ def test_compiled_layers_take_packed_sequences(ours: Any, theirs: Any):
 def compile_calls_without_rows() -> None:
     """Compiled calls in which no row runs: no steps, no rows, or every length 0.
 
-    Of all layers in one process: the import of torch's compiler takes most of the time.
+    In one process, each layer once: the import of torch's compiler and its traces take the time.
     """
     calls = [((5, 2, 4), torch.zeros(5, dtype=torch.int64)), ((5, 0, 4), None)]
-    for (ours, _), (shape, lengths) in itertools.product(DROP_INS, calls):
+    for (ours, _), (shape, lengths) in zip(DROP_INS, itertools.cycle(calls)):
         layer = ours(4, 5, batch_first=True)
         torch._dynamo.reset()
         x = torch.randn(shape)

@@ -19,7 +19,16 @@ from hypothesis import HealthCheck, Phase, settings
 
 import gatewright as gw
 from example_count import example_count
-from exported import GCC, LIMIT, NODE, from_javascript, from_python, run_replay, worst
+from exported import (
+    GCC,
+    LIMIT,
+    NODE,
+    LazyNetworks,
+    from_javascript,
+    from_python,
+    run_replay,
+    worst,
+)
 from gatewright.backends import int8 as arithmetic
 from gatewright.backends.int8 import Int8Matrix, quantise_rows
 from gatewright.backends.llvm import build, cache, digest, stepping
@@ -282,24 +291,24 @@ def int8_network(layer: Any, name: str) -> ExportedNetwork:
 
 
 @pytest.fixture(scope="module")
-def networks() -> dict[str, ExportedNetwork]:
+def networks() -> LazyNetworks:
     """Every cell that ships."""
-    return {name: int8_network(layer_of(name, layers=1), name) for name in CELLS}
+    return LazyNetworks(CELLS, lambda name: int8_network(layer_of(name, layers=1), name))
 
 
-def test_every_cell_as_python(networks: dict[str, ExportedNetwork]):
+def test_every_cell_as_python(networks: LazyNetworks):
     assert {n for n in CELLS if not worst(networks[n], from_python(networks[n])) < LIMIT} == set()
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
-def test_every_cell_as_javascript(networks: dict[str, ExportedNetwork], tmp_path: Path):
+def test_every_cell_as_javascript(networks: LazyNetworks, tmp_path: Path):
     answers = from_javascript(list(networks.values()), tmp_path)
     assert {n for n in CELLS if not worst(networks[n], answers[n]) < LIMIT} == set()
 
 
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", ["lstm", "mut2"])
-def test_cells_as_c(name: str, networks: dict[str, ExportedNetwork], tmp_path: Path):
+def test_cells_as_c(name: str, networks: LazyNetworks, tmp_path: Path):
     run_replay(networks[name], tmp_path, "-fsanitize=address,undefined")
 
 

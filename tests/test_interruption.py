@@ -26,6 +26,7 @@ from gatewright.training.job import TrainingJob, perform
 from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.processes.pool import Outcome
 from gatewright.training.recipe import VOWELS
+from gatewright.training.session import Session
 from gatewright.training.train import compare, train
 from in_process import perform_here, training_here, without_baselines
 
@@ -169,7 +170,7 @@ def test_baselines_end_with_the_time() -> None:
     plan = make_plan(DAYS, ["rnn"], seeds=1, epochs=1, say=lambda line: None, reading={})
     with training_here():
         late = replace(plan, deadline=time.monotonic() - 1.0)
-        comparison = run_experiment(late, None, progress=False)
+        comparison = run_experiment(late, Session(progress=False))
     titles = [entry.title for entry in comparison.entries]
     assert titles[:2] == ["RNN", "persistence"] and "ridge on lags" not in titles
     assert comparison.remarks[0].startswith("The time was over before these baselines: ")
@@ -211,7 +212,7 @@ def test_variants_are_compared_by_short_trainings_of_the_last_network(
         ]
 
     monkeypatch.setattr(experiment, "perform_all", perform_all)
-    chosen, _ = choose_variant(plan, progress=False)
+    chosen, _ = choose_variant(plan, Session(progress=False))
     assert chosen.task is second and chosen.networks == plan.networks and chosen.seeds == 3
     assert "validation loss 0.300. The others: 0.900 with" in chosen.notes[-1]
     # The last network, on two parts of the data, by the shorter recipe.

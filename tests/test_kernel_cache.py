@@ -268,6 +268,7 @@ assert len(messages) == 1 and "no home directory" in messages[0], messages
 """
 
 
+@pytest.mark.slow(instead="test_a_directory_that_cannot_be_made_does_no_harm")
 @posix
 def test_without_a_home_directory_there_is_one_warning():
     done = subprocess.run([sys.executable, "-c", HOMELESS], capture_output=True, text=True)

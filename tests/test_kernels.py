@@ -46,7 +46,7 @@ from tolerances import close, gradients, random_loss, tensors
 F32, F64 = torch.float32, torch.float64
 
 #: The number of random cells that are drawn and compiled, at a second or two each.
-EXAMPLES = example_count(16)
+EXAMPLES = example_count(10)
 
 VARIANTS: dict[str, gw.Cell] = {
     **{name: cell for name, (cell, _, _) in ODD.items()},

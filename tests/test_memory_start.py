@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,10 +79,12 @@ def test_of_a_cell_that_cannot_be_started_for_it_is_told():
 @pytest.mark.slow(instead="test_data_whose_lag_is_known")
 @pytest.mark.parametrize("data", ["vowels", "weather", "prose"])
 def test_no_false_alarm_on_the_bundled_sets(data):
-    assert warnings_of(data) == []
-    assert warnings_of(data, "window") == []
+    plan = make_plan(data, ["lstm", "window"], seeds=1, say=lambda line: None, reading={})
+    for name, network in plan.networks.items():
+        assert memory_remarks(replace(plan, networks={name: network})) == []
 
 
+@pytest.mark.slow(instead="test_data_whose_lag_is_known")
 def test_a_symbol_that_comes_back():
     """In a text where most symbols repeat the one 20 before, 20 steps back are useful."""
     draw = np.random.Generator(np.random.PCG64(0))

@@ -193,6 +193,7 @@ def test_a_shorter_horizon_is_the_beginning_of_the_longer_one(
     refused(gatewright("predict", model, path, "--horizon", "8"), "horizon is 8")
 
 
+@pytest.mark.slow(instead="test_a_shorter_horizon_is_the_beginning_of_the_longer_one")
 def test_a_shorter_horizon_needs_less_of_the_known_future() -> None:
     days = pd.date_range("2024-01-01", periods=110)
     frame = pd.DataFrame({"day": days, "price": np.cos(np.arange(110.0)), "sold": np.arange(110.0)})

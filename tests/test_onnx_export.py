@@ -14,10 +14,10 @@ from onnx import ModelProto, checker, load_model
 from onnx.reference import ReferenceEvaluator
 
 import gatewright as gw
+from gatewright.backends.recognise import recognise
 from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.exports.onnx import layer_model
-from gatewright.exports.recognise import recognise
 from gatewright.graph.sizes import number
 from gatewright.layers.call_inputs import further_size
 

@@ -196,6 +196,19 @@ def test_forecasts_without_a_base(per_window: str, engine: Path, tmp_path: Path)
     check(model, series(True), _forecasts(model, series(True)), engine, tmp_path)
 
 
+def test_quantiles_of_counts_are_rounded(engine: Path, tmp_path: Path) -> None:
+    model, data = forecaster(False, "root"), series(False)
+    between = _forecasts(model, data)
+    model.task = replace(model.task, counts=tuple(True for _ in model.task.targets))
+    expected = _forecasts(model, data)
+    assert any((own != other).any() for own, other in zip(between, expected, strict=True))
+    questions = [{"example": k} for k in range(len(expected))]
+    text = document({"model": model}, data, count=len(expected))
+    (answers,) = ask(engine, [{"document": text, "questions": questions}], tmp_path)
+    for answer, own in zip(answers, expected, strict=True):
+        assert off(answer["outputs"], own) < LIMIT
+
+
 def _forecasts(model: Model, data: Series, count: int = 5) -> list[np.ndarray]:
     task: Any = model.task
     windows = task.batches(stretch(task.adapt(data)[0]))

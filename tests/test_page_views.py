@@ -105,11 +105,16 @@ class Visit:
         )
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.go(address)
+        self.page.goto(f"file://{self.path}#{address}")
+        self.wait_for_views()
 
     def go(self, address: str) -> None:
+        """Open the page anew at an address of it."""
         self.page.goto(f"file://{self.path}#{address}")
-        self.page.reload()
+        self.page.reload()  # a new address by itself loads nothing
+        self.wait_for_views()
+
+    def wait_for_views(self) -> None:
         self.page.wait_for_selector("#tracks canvas")
         self.settle()
 
@@ -177,6 +182,7 @@ def test_a_page_shows_all_views_and_takes_labels_as_text(visit: Any) -> None:
     assert page.page.locator("#tracks canvas").count() == 8
 
 
+@pytest.mark.quick
 def test_all_views_in_short(visit: Any) -> None:
     """Each control once, for --quick: the other tests look at each of them closely."""
     page = visit("pair", "tour=1&zoom=model&threshold=-1", viewport={"width": 390, "height": 900})

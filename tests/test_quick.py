@@ -18,10 +18,13 @@ def test_every_slow_test_names_a_quick_one():
         for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)
     }
     instead: dict[str, str] = {}
+    only_quick: set[str] = set()
     for file, text in texts.items():
-        functions = ast.parse(text).body if "@pytest.mark.slow" in text else []
+        functions = ast.parse(text).body if "@pytest.mark." in text else []
         for function in functions:
             for mark in getattr(function, "decorator_list", []):
+                if ast.unparse(mark) == "pytest.mark.quick":
+                    only_quick.add(f"{file}::{function.name}")
                 if ast.unparse(mark).startswith("pytest.mark.slow"):
                     test = f"{file}::{function.name}"
                     assert isinstance(mark, ast.Call), f"{test}: name the quick test: instead="
@@ -30,3 +33,4 @@ def test_every_slow_test_names_a_quick_one():
     assert instead
     for test, name in instead.items():
         assert name in quick - instead.keys(), f"{name}, instead of {test}, is missing or slow"
+    assert only_quick and only_quick <= {*instead.values()}

@@ -406,6 +406,7 @@ def sockets_are_separate(client: httpx.Client, count: int, model: Any) -> None:
     assert max(map(int, client.get("/status").json()["batches"])) > 1
 
 
+@pytest.mark.quick
 def test_a_hundred_sockets_are_separate(tag: httpx.Client, folder: Path) -> None:
     sockets_are_separate(tag, 100, gw.load(folder / "tag"))
 

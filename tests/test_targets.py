@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -16,7 +12,9 @@ import pytest
 import gatewright as gw
 from gatewright.backends.llvm import build, digest, library, target
 from gatewright.backends.llvm.target import Target
+from kernel_build import forget_kernels
 from odd_cells import CELLS
+from test_kernels import F32, F64, LAYOUTS, VARIANTS, held_to_reference, task_of
 
 X86 = target.levels("x86_64-unknown-linux-gnu")
 TARGETS = {
@@ -121,28 +119,25 @@ def test_each_processor_has_cache_entries_of_its_own(monkeypatch: pytest.MonkeyP
     assert len(names) == len(TARGETS)
 
 
-RUNNING = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import test_kernels as t
-from gatewright.backends.llvm.target import target
-assert target().bits == int(sys.argv[2]), target()
-for name, dtype in (("lstm", t.F32), ("gru_before", t.F32), ("peak", t.F64)):
-    graph = t.VARIANTS[name].graph
-    task = t.task_of(graph, {"input": 5, "hidden": 17}, dtype, t.LAYOUTS[3], restart=True)
-    t.held_to_reference(task)
-"""
 HERE = target.native()
 
 
 @pytest.mark.slow(instead="test_kernels_are_built_for_other_processors")
 @pytest.mark.skipif(not HERE.triple.startswith("x86_64"), reason="this is not x86-64")
 @pytest.mark.parametrize("name", [name for name, one in X86.items() if one.bits < HERE.bits])
-def test_a_smaller_processor_computes_the_same(name: str):
-    environment = {**os.environ, "GATEWRIGHT_CPU": name, "GATEWRIGHT_CACHE": ""}
-    command = [sys.executable, "-c", RUNNING, str(Path(__file__).parent), str(X86[name].bits)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+def test_a_smaller_processor_computes_the_same(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GATEWRIGHT_CPU", name)
+    monkeypatch.setenv("GATEWRIGHT_CACHE", "")
+    forget_kernels()
+    try:
+        assert target.target().bits == X86[name].bits
+        for cell, dtype in (("lstm", F32), ("gru_before", F32), ("peak", F64)):
+            sizes = {"input": 5, "hidden": 17}
+            task = task_of(VARIANTS[cell].graph, sizes, dtype, LAYOUTS[3], restart=True)
+            held_to_reference(task)
+    finally:
+        monkeypatch.undo()
+        forget_kernels()
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
 from gatewright.training.plan import make_plan
 from gatewright.training.processes.wire import receive_data, send_data
+from gatewright.training.session import Session
 
 GENERATOR = np.random.default_rng(3)
 
@@ -160,7 +161,7 @@ def test_the_best_of_any_number_of_variants_is_taken(
         for loss in losses
     ]
     monkeypatch.setattr(experiment, "perform_all", lambda *arguments, **options: outcomes)
-    chosen, _ = choose_variant(plan, progress=False)
+    chosen, _ = choose_variant(plan, Session(progress=False))
     assert chosen.task == variants[losses.index(min(losses))]
     assert note in chosen.notes[-1]
 

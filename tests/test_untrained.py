@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import gatewright as gw
-from gatewright.data import Recordings
+from gatewright.data import Recordings, Series
 from gatewright.designs import DESIGNS, Design, SequenceNetwork, ridge_readout, start_untrained_
 from gatewright.errors import ArgumentError, TrainingError
 from gatewright.tasks.classify import Classify
@@ -24,6 +24,9 @@ from gatewright.training.train import compare, train
 from in_process import training_here, without_baselines
 
 LENGTHS = torch.tensor([30, 12, 1, 25])
+#: A short series: the base of the bundled weather takes 2 s to fit.
+STEPS = np.arange(80)
+SERIES = Series(("a",), (STEPS,), (np.sin(STEPS)[:, None],), ("y",), period=1.0)
 
 
 def waves(count: int = 24, *, name: str = "waves") -> Recordings:
@@ -270,16 +273,16 @@ def test_designs_that_must_be_trained_are_refused():
     with pytest.raises(ArgumentError, match="convolutions and attention have to be trained"):
         Design(front="convolution", trained=False)
     with pytest.raises(ArgumentError, match="only a class for a whole sequence"):
-        make_plan("weather", ["gru"], design="untrained", say=lambda line: None, reading={})
+        make_plan(SERIES, ["gru"], design="untrained", say=lambda line: None, reading={})
 
 
 @pytest.mark.slow(instead="test_train_uses_it_where_the_budget_is_quick")
 def test_a_comparison_has_the_untrained_network_where_it_can_learn(tmp_path: Path):
     plan = make_plan(waves(40), None, say=lambda line: None, reading={})
     assert list(plan.networks)[:2] == ["window", "untrained"] and "gru" in plan.networks
-    assert "untrained" not in make_plan("weather", None, say=lambda line: None, reading={}).networks
+    assert "untrained" not in make_plan(SERIES, None, say=lambda line: None, reading={}).networks
     with pytest.raises(ArgumentError, match="the network untrained cannot do the task forecast"):
-        make_plan("weather", ["untrained"], say=lambda line: None, reading={})
+        make_plan(SERIES, ["untrained"], say=lambda line: None, reading={})
     with training_here(), without_baselines():
         comparison = compare(
             waves(40),

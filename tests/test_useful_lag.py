@@ -52,6 +52,7 @@ def test_padding_is_ignored():
     assert useful == useful_lag(torch.where(beyond[..., None], 0.0, x), target, lengths)
 
 
+@pytest.mark.slow(instead="test_memory_start.py::test_data_whose_lag_is_known")
 def test_a_warning_where_the_data_reach_farther_than_the_network():
     torch.manual_seed(0)
     x = torch.randn(300, 4, 2)

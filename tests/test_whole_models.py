@@ -16,6 +16,7 @@ from exported import (
     LIMIT,
     NODE,
     STRICT,
+    LazyNetworks,
     from_javascript,
     from_python,
     python_scope,
@@ -27,26 +28,26 @@ from gatewright.deploy.network import exported_network
 from gatewright.designs.design import DESIGNS
 from gatewright.errors import ArgumentError
 from gatewright.exports import c
-from gatewright.exports.network import INT8_TOLERANCE, ExportedNetwork
+from gatewright.exports.network import INT8_TOLERANCE
 from gatewright.layers.precision import layers_in
 from gatewright.training.ensemble import Ensemble
 from whole_models import FORECASTS, MODELS, STREAMS, WHOLE, model_of
 
 
 @pytest.fixture(scope="module")
-def networks() -> dict[str, ExportedNetwork]:
+def networks() -> LazyNetworks:
     """Every model as a network."""
-    return {name: exported_network(build(), name) for name, build in MODELS.items()}
+    return LazyNetworks(MODELS, lambda name: exported_network(MODELS[name](), name))
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_as_python(name: str, networks: dict[str, ExportedNetwork]) -> None:
+def test_as_python(name: str, networks: LazyNetworks) -> None:
     assert networks[name].streams == (name in STREAMS or name in FORECASTS)
     assert worst(networks[name], from_python(networks[name])) < LIMIT
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
-def test_as_javascript(networks: dict[str, ExportedNetwork], tmp_path: Path) -> None:
+def test_as_javascript(networks: LazyNetworks, tmp_path: Path) -> None:
     answers = from_javascript(list(networks.values()), tmp_path)
     apart = {name: worst(network, answers[name]) for name, network in networks.items()}
     assert {name: value for name, value in apart.items() if not value < LIMIT} == {}
@@ -54,13 +55,13 @@ def test_as_javascript(networks: dict[str, ExportedNetwork], tmp_path: Path) -> 
 
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", MODELS)
-def test_as_c(name: str, networks: dict[str, ExportedNetwork], tmp_path: Path) -> None:
+def test_as_c(name: str, networks: LazyNetworks, tmp_path: Path) -> None:
     run_replay(networks[name], tmp_path, "-O0", "-Wconversion")
 
 
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 def test_c_reads_and_writes_nothing_of_too_few_steps(
-    networks: dict[str, ExportedNetwork], tmp_path: Path
+    networks: LazyNetworks, tmp_path: Path
 ) -> None:
     """All pointers but that of the answer are null here."""
     names = ["classify", "pooled", "segments", "known"]
@@ -92,7 +93,7 @@ int main(void)
 
 
 def test_no_index_of_c_counts_numbers_of_all_steps_in_int(
-    networks: dict[str, ExportedNetwork],
+    networks: LazyNetworks,
 ) -> None:
     texts = {name: c.source_files(network)[".c"] for name, network in networks.items()}
     programs = {name: text.split("_TEST\n")[0] for name, text in texts.items()}
@@ -117,18 +118,14 @@ def test_in_int8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["both_ways", "ensemble", "known"])
-def test_the_recorded_answers_depend_on_the_events(
-    name: str, networks: dict[str, ExportedNetwork]
-) -> None:
+def test_the_recorded_answers_depend_on_the_events(name: str, networks: LazyNetworks) -> None:
     """Check that exports are not compared with a constant."""
     outputs = np.concatenate([record.outputs for record in networks[name].records])
     assert np.nanstd(outputs, axis=0).min() > 1e-4
 
 
 @pytest.mark.parametrize("name", [*STREAMS, *FORECASTS])
-def test_python_advances_a_batch_of_streams(
-    name: str, networks: dict[str, ExportedNetwork]
-) -> None:
+def test_python_advances_a_batch_of_streams(name: str, networks: LazyNetworks) -> None:
     network = networks[name]
     record = network.records[0]
     scope = python_scope(network)
@@ -172,7 +169,7 @@ def test_a_text_goes_out_without_its_counts_only_when_asked(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["known", "layer"])
 def test_the_head_of_a_file_documents_its_inputs(
-    name: str, networks: dict[str, ExportedNetwork], tmp_path: Path
+    name: str, networks: LazyNetworks, tmp_path: Path
 ) -> None:
     from gatewright.exports import c, javascript, python
 
@@ -205,7 +202,7 @@ def test_names_of_channels_cannot_end_a_comment() -> None:
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", ["l0", "input", "gw", "readout"])
 def test_no_name_of_a_program_hides_another(
-    name: str, networks: dict[str, ExportedNetwork], tmp_path: Path
+    name: str, networks: LazyNetworks, tmp_path: Path
 ) -> None:
     run_replay(replace(networks["classify"], name=name), tmp_path, "-O0")
 
@@ -219,7 +216,7 @@ def test_values_of_a_step_need_steps(name: str, message: str) -> None:
         exported_network(WHOLE[name](), "model", values=True)
 
 
-def test_wrong_inputs_are_refused_by_the_program(networks: dict[str, ExportedNetwork]) -> None:
+def test_wrong_inputs_are_refused_by_the_program(networks: LazyNetworks) -> None:
     run = python_scope(networks["classify"])["run"]
     with pytest.raises(ValueError, match=r"x has shape \(4, 3\); expected \(steps, 2\)"):
         run(np.zeros((4, 3)))

@@ -13,6 +13,8 @@
     gw.probes                         how far back a network remembers, and by which path
     gw.memory                         memory tasks, and the longest lag that a network learns
     gw.train, gw.compare, gw.predict  make a model of a file, and use it
+    gw.tune                           search for the settings of a training
+    gw.distil                         one network that answers like a mean of several
     gw.read                           read data of many formats
     gw.serve                          a model as a server
     gw.rl                             policies for reinforcement learning
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewright.cells import CELLS
 from gatewright.errors import (
+    AlreadyFinished,
     ArgumentError,
     BackendError,
     CellError,
@@ -39,6 +42,7 @@ from gatewright.errors import (
     GatewrightError,
     ModelError,
     SizeError,
+    Suspended,
 )
 from gatewright.language.cell import Cell
 from gatewright.language.functions import (
@@ -97,8 +101,10 @@ if TYPE_CHECKING:
     from gatewright.layers.saving import load, save
     from gatewright.layers.torch_cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
     from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
+    from gatewright.training.distil import distil
     from gatewright.training.predict import predict
     from gatewright.training.train import compare, train
+    from gatewright.training.tuning.tune import tune
 
 #: The names that need torch, with their modules: imported at their first use.
 _LATER = {
@@ -116,12 +122,14 @@ _LATER = {
     "detach": "layers.detach",
     "compare": "training.train",
     "convert": "deploy.convert",
+    "distil": "training.distil",
     "export": "deploy.export",
     "onnx_translations": "deploy.onnx_table",
     "input_arrays": "deploy.whole",
     "predict": "training.predict",
     "read": "data.reading",
     "train": "training.train",
+    "tune": "training.tuning.tune",
     "init": "layers.init",
     "memory": "memory",
     "probes": "probes",
@@ -155,6 +163,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AlreadyFinished",
     "ArgumentError",
     "BackendError",
     "Cell",
@@ -169,6 +178,7 @@ __all__ = [
     "RNNCell",
     "Recurrent",
     "SizeError",
+    "Suspended",
     "check_cell",
     "chunks",
     "compare",
@@ -176,6 +186,7 @@ __all__ = [
     "cos",
     "detach",
     "diagonal",
+    "distil",
     "elu",
     "erf",
     "exp",
@@ -221,5 +232,6 @@ __all__ = [
     "sum",
     "tanh",
     "train",
+    "tune",
     "where",
 ]

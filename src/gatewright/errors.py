@@ -8,6 +8,8 @@
     ├── DataError      ValueError   a data set or file that cannot be used
     ├── ModelError                  a saved model that is damaged, or was not saved by Gatewright
     ├── TrainingError  RuntimeError a training that cannot continue
+    ├── Suspended                   a training that ended at its time limit, to be resumed
+    ├── AlreadyFinished             a training that was to be resumed has ended already
     ├── BackendError   RuntimeError a backend was asked for by name and cannot run
     └── KernelError    RuntimeError kernels and memory do not fit each other: a bug of Gatewright
 
@@ -84,6 +86,14 @@ class ModelError(GatewrightError):
 
 class TrainingError(GatewrightError, RuntimeError):
     """A training that cannot continue: its loss is not a finite number, or its process died."""
+
+
+class Suspended(GatewrightError):
+    """A training that reached its time limit. Its state is kept, and it can be resumed."""
+
+
+class AlreadyFinished(GatewrightError):
+    """A training that was to be resumed is finished: its directory holds the model."""
 
 
 class BackendError(GatewrightError, RuntimeError):

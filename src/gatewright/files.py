@@ -83,6 +83,7 @@ def check_vacant(path: str | os.PathLike[str]) -> Path:
     try:
         target = Path(os.path.realpath(user))
         if target.is_dir():
+            sweep(target)
             if any(target.iterdir()):
                 raise ArgumentError(_occupied(path))
         elif target.exists():
@@ -141,7 +142,7 @@ def _check_place(target: Path) -> None:
         )
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ArgumentError(f"cannot write in {parent}: no permission. Name another directory.")
-    _sweep(parent)
+    sweep(parent)
     # The permission may be there and writing still fail: a read-only disk, /proc.
     with _partial_directory(parent / target.name):
         pass
@@ -169,16 +170,27 @@ def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool 
     """
     check_new_file(path, overwrite=overwrite)
     target = Path(path).absolute()
-    partial = _partial(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(target, content)
+    except OSError as error:
+        raise ArgumentError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write one file into a directory that exists; the file before it stays until this is complete.
+
+    Raises:
+        OSError: if it cannot be written; then the file before it is still there.
+    """
+    partial = _partial(path)
+    try:
         with open(partial, "xb") as file, locked(partial):
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, target)
-    except OSError as error:
-        raise ArgumentError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+        os.replace(partial, path)
+        _sync_directory(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -211,13 +223,23 @@ def locked(path: Path) -> Iterator[bool | None]:
 
     Yields True if the lock was taken, False if not, None where there are no such locks.
     """
+    with open_lock(path) as (lock, _):
+        yield lock
+
+
+@contextmanager
+def open_lock(path: Path) -> Iterator[tuple[bool | None, int | None]]:
+    """Hold a lock as `locked` does; yields its descriptor too.
+
+    A process that inherits the descriptor holds the lock as well: it ends with the last of them.
+    """
     if fcntl is None:
-        yield None
+        yield None, None
         return
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
-        yield False
+        yield False, None
         return
     try:
         try:
@@ -227,12 +249,12 @@ def locked(path: Path) -> Iterator[bool | None]:
             lock = False
         except OSError:  # some network file systems have no locks
             lock = None
-        yield lock
+        yield lock, descriptor
     finally:
         os.close(descriptor)
 
 
-def _sweep(directory: Path) -> None:
+def sweep(directory: Path) -> None:
     """Remove the hidden siblings of writers that are no longer alive."""
     try:
         names = os.listdir(directory)

@@ -90,7 +90,7 @@ const SIZES: Readonly<Record<string, (context: StageContext, ...inputs: Matrix[]
     fit(stage, "input", [x!.rows, x!.size], [1, horizon * targets * levels]);
     fitColumns(stage, [stage["median"] as number], levels);
     for (const name of ["mean", "scale"]) fit(stage, name, shape(name), [targets]);
-    for (const name of ["transforms", "floor"]) {
+    for (const name of ["transforms", "floor", "rounds"]) {
       fit(stage, name, [(stage[name] as unknown[]).length], [targets]);
     }
   },
@@ -745,7 +745,8 @@ const unscale: Operation = {
       const k = form.target(at);
       const value = backTransform(form.raw(x!, at), form.transforms[k]!);
       const floor = form.floor[k];
-      y.data[at] = floor == null ? value : Math.max(value, floor);
+      const raised = floor == null ? value : Math.max(value, floor);
+      y.data[at] = form.rounds[k] ? Math.floor(raised + 0.5) : raised;
     }
     return y;
   },
@@ -782,8 +783,21 @@ function unscaleForm(context: StageContext) {
     return value * scale[target(at)]! + mean_[target(at)]!;
   };
   const floor = stage["floor"] as (number | null)[];
+  const rounds = stage["rounds"] as boolean[];
   const transforms = stage["transforms"] as string[];
-  return { horizon, targets, levels, median, widening, scale, target, raw, floor, transforms };
+  return {
+    horizon,
+    targets,
+    levels,
+    median,
+    widening,
+    scale,
+    target,
+    raw,
+    floor,
+    rounds,
+    transforms,
+  };
 }
 
 /** From the values of a logarithm or root to those of the data. */

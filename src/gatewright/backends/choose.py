@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gatewright.backends import llvm, reference, triton
+from gatewright.backends import llvm, reference, torch_functions, triton
 from gatewright.backends.int8 import check_columns
 from gatewright.backends.reference_stream import ReferenceStream
 from gatewright.backends.run import PreparedRun, Result, Run
@@ -19,6 +19,9 @@ from gatewright.errors import ArgumentError, BackendError
 from gatewright.graph import Graph
 from gatewright.names import did_you_mean
 
+#: The last layer's output, and the last states of each layer and direction.
+StackResult = tuple[Tensor, list[dict[str, Tensor]]]
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -27,15 +30,18 @@ class Backend:
     Attributes:
         run: Run a `Run`.
         why_not: Give the reason why the backend cannot run it, or None.
-        by_name: The reason why it runs only where it is asked for by name; "" if "auto" may
-            choose it.
+        by_name: Give the reason why it runs a `Run` only where it is asked for by name, or None
+            if "auto" may choose it.
         describe: Give lines for `layer.explain` about the way in which it runs a `Run`.
+        run_stack: Run all layers and directions in one call, if it can; see
+            `torch_functions.run_stack`.
     """
 
     run: Callable[[Run], Result]
     why_not: Callable[[Run], str | None]
-    by_name: str = ""
+    by_name: Callable[[Run], str | None] = lambda run: None
     describe: Callable[[Run], list[str]] = lambda run: []
+    run_stack: Callable[[Sequence[Run], float], StackResult] | None = None
 
 
 #: The fastest first; the reference runs everything.
@@ -44,13 +50,20 @@ BACKENDS: dict[str, Backend] = {
     "triton": Backend(
         triton.run,
         triton.why_not,
-        'it has been tested without a GPU only; backend="triton" asks for it',
+        lambda run: 'it has been tested without a GPU only; backend="triton" asks for it',
     ),
-    "reference": Backend(reference.run, reference.why_not),
+    "torch": Backend(
+        torch_functions.run,
+        torch_functions.why_not,
+        torch_functions.why_by_name,
+        torch_functions.describe,
+        torch_functions.run_stack,
+    ),
+    "reference": Backend(reference.run, reference.why_not, describe=reference.describe),
     "int8": Backend(
         partial(reference.run, int8=True),
         reference.why_not_int8,
-        'its products are rounded to int8; backend="int8" asks for it',
+        lambda run: 'its products are rounded to int8; backend="int8" asks for it',
     ),
 }
 
@@ -76,8 +89,11 @@ def pick(name: str, run: Run) -> str:
         BackendError: if the backend was asked for by name and cannot run it.
     """
     if check_backend(name) == "auto":  # `layer.backend` can be set to anything
-        automatic = (key for key, backend in BACKENDS.items() if not backend.by_name)
-        return next(key for key in automatic if BACKENDS[key].why_not(run) is None)
+        return next(
+            key
+            for key, backend in BACKENDS.items()
+            if backend.by_name(run) is None and backend.why_not(run) is None
+        )
     reason = BACKENDS[name].why_not(run)
     if reason is not None:
         raise BackendError(f'backend="{name}" cannot run this: {reason}; backend="auto" can')
@@ -87,6 +103,23 @@ def pick(name: str, run: Run) -> str:
 def run_on(name: str, run: Run) -> Result:
     """Run on the backend of a name, or on the fastest that can."""
     return BACKENDS[pick(name, run)].run(run)
+
+
+def can_stack(name: str, device: torch.device) -> bool:
+    """Tell if a backend that `pick` may choose runs all layers and directions in one call."""
+    return name == "torch" or (name == "auto" and device.type != "cpu")
+
+
+def run_stack_on(name: str, runs: Sequence[Run], dropout: float) -> StackResult | None:
+    """Run all layers and directions in one call; None where the backend has no such call.
+
+    Args:
+        runs: As `torch_functions.run_stack` reads them.
+        dropout: Probability at which outputs between layers are dropped.
+    """
+    chosen = {pick(name, run) for run in runs}
+    together = BACKENDS[chosen.pop()].run_stack if len(chosen) == 1 else None
+    return together(runs, dropout) if together is not None else None
 
 
 def prepare_call(

@@ -15,15 +15,26 @@ CPU = torch.device("cpu")
 
 def why_not_now(device: str = "cpu") -> str | None:
     """Give the reason why no kernel for a kind of device can run at the moment, or None."""
-    if torch.is_autocast_enabled(device):
+    if is_autocast(device):
         return "autocast is on"
     return why_watched()
+
+
+def is_autocast(device: str) -> bool:
+    """Tell if autocast is on for a kind of device; torch has none for some, such as meta."""
+    has_autocast = device == "cpu" or torch.amp.is_autocast_available(device)
+    return has_autocast and torch.is_autocast_enabled(device)
 
 
 def why_watched() -> str | None:
     """Give the reason why torch has to see each operation at the moment, or None."""
     if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():
         return "torch is recording the operations of this run, and would not see what kernels do"
+    return why_transformed()
+
+
+def why_transformed() -> str | None:
+    """Give the transform that torch applies to the operations of this moment, or None."""
     if torch._C._functorch.maybe_current_level() is not None:
         return "a transform of torch.func is at work"
     if torch.autograd.forward_ad._current_level >= 0:

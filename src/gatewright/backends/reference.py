@@ -25,6 +25,17 @@ def why_not(run: Run) -> None:
     """Return None: the reference can run everything."""
 
 
+def describe(run: Run) -> list[str]:
+    """The way in which a run takes its steps, for `layer.explain`."""
+    device = next(iter(run.states.values())).device
+    if device.type == "cpu":
+        return []
+    return [
+        "every operation of every step is launched by Python: on a GPU the steps are neither "
+        "compiled nor captured as a CUDA graph"
+    ]
+
+
 def why_not_int8(run: Run) -> str | None:
     """Give the reason why the reference cannot run a run in int8, or None."""
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in run.tensors()):

@@ -30,7 +30,8 @@ class Run:
         rows: The number of rows that run at each of the T steps; it never grows.
         states: The states before the first step, each `(B, size)`.
         fresh: The states that a restart begins with, each `(B, size)`.
-        noises: The drawn noises in the graph's order, each `(N, size)`.
+        noises: The noises in the graph's order, each `(N, size)`: drawn zeros and ones, or the
+            expectation as a number that is repeated without memory.
         restart: `(N,)`, true where the states are `fresh` before the step.
         reverse: Whether the steps run from the last to the first.
         hold: Named values that are fixed, each `(N, size)`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gatewright.backends.reference import run
@@ -137,14 +136,12 @@ def starts(
 
 
 def expectations(graph: Graph, sizes: Mapping[str, int], rows: int, like: Tensor) -> list[Tensor]:
-    """Fill the noises with their expectations, each `(rows, size)`, for a run that draws none."""
+    """The expectations of the noises, each `(rows, size)`, for a run that draws none.
+
+    Each is a single number, repeated without memory.
+    """
     return [
-        torch.full(
-            (rows, number(noise.size, sizes)),
-            noise.attributes["p"],
-            dtype=like.dtype,
-            device=like.device,
-        )
+        like.new_tensor(noise.attributes["p"]).expand(rows, number(noise.size, sizes))
         for noise in graph.noises
     ]
 

@@ -6,9 +6,10 @@ first source; a parameter has an entry under its own name, `{"gain": {"gain": (v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from gatewright.errors import ArgumentError, SizeError
@@ -26,6 +27,42 @@ class Share(NamedTuple):
     names: tuple[str, ...]
     position: int = 0
     parts: int = 1
+
+
+def from_shares(shares: Mapping[str, Share], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each of the graph's weights, by path, as parts of a layer's tensors, by name."""
+    # Each tensor is divided once, for all of its parts.
+    parts: dict[tuple[tuple[str, ...], int], Sequence[Tensor]] = {}
+    weights = {}
+    for path, (names, position, count) in shares.items():
+        if (names, count) not in parts:
+            first, *rest = [tensors[name] for name in names]
+            parts[names, count] = _divided(sum(rest, first), count)
+        weights[path] = parts[names, count][position]
+    return weights
+
+
+def _divided(stacked: Tensor, count: int) -> Sequence[Tensor]:
+    """A stacked tensor in equal parts."""
+    if count == 1:
+        return (stacked,)
+    if torch.compiler.is_exporting():
+        # torch's exporter to ONNX computes slices of weights ahead of time, but no splits.
+        rows = len(stacked) // count
+        return [stacked[k * rows : (k + 1) * rows] for k in range(count)]
+    return stacked.chunk(count)
+
+
+class StackedWeights(dict[str, Tensor]):
+    """A graph's weights by path, which are parts of tensors that are stacked as torch's are.
+
+    Attributes:
+        stacked: Those tensors, in torch's order: both matrices, both biases, the projection.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], stacked: Sequence[Tensor]) -> None:
+        super().__init__(weights)
+        self.stacked = tuple(stacked)
 
 
 Pair = tuple[Tensor, Tensor | None]

@@ -4,8 +4,9 @@
 what it needs, torch above all, when it runs.
 
 Exit codes: 0 done; 1 the self-test of `doctor` failed; 2 the request cannot be met:
-`error: ...` on stderr, and nothing is changed; 130 stopped by Ctrl-C. Anything else is a bug and
-shows its traceback.
+`error: ...` on stderr, and nothing is changed; 75 a training reached its --time-limit and can be
+resumed; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. Anything else is a bug and shows its
+traceback.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from gatewright.cli import bench, cells, doctor, export, look, memory, serve, training
+from gatewright.cli import bench, cells, doctor, export, look, memory, serve, training, tune
 from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
 from gatewright.errors import GatewrightError
@@ -37,6 +38,7 @@ __all__ = [
     "memory",
     "serve",
     "training",
+    "tune",
 ]
 
 

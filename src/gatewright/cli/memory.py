@@ -62,7 +62,7 @@ def memory(
         raise ArgumentError("--cells goes with the lesson's comparison: leave out MODEL")
     from gatewright.memory.compare import compare_memory
     from gatewright.memory.examine import examine
-    from gatewright.training.processes.pool import usable_cores
+    from gatewright.training.processes.cores import usable_cores
 
     out = out or options.new_run("memory")
     if model is not None and data is not None:

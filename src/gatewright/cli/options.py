@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -24,8 +25,13 @@ Data = Annotated[
 ]
 # A command with one cell takes --cells too, and one with several takes --cell.
 Cell = Annotated[
-    str,
-    typer.Option("--cell", "--cells", help="A cell that ships, or your own: my.py:MyCell."),
+    str | None,
+    typer.Option(
+        "--cell",
+        "--cells",
+        help="A cell that ships, or your own: my.py:MyCell.",
+        show_default="gru",
+    ),
 ]
 
 
@@ -43,6 +49,13 @@ Out = Annotated[
     Path | None,
     typer.Option(help="A new directory for the result.", show_default="runs/DATA-DATE-TIME"),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="A .json or .toml file of settings, as gatewright tune writes. Other options win.",
+        show_default="none",
+    ),
+]
 Seeds = Annotated[int, typer.Option(min=1, help="Train each network this many times.")]
 FewSeeds = Annotated[
     int | None,
@@ -53,8 +66,10 @@ FewSeeds = Annotated[
     ),
 ]
 Budget = Annotated[
-    str,
-    typer.Option(help="How much to try and to train: quick, normal or thorough."),
+    str | None,
+    typer.Option(
+        help="How much to try and to train: quick, normal or thorough.", show_default="normal"
+    ),
 ]
 Epochs = Annotated[
     int | None, typer.Option(min=1, help="Passes over the data.", show_default="the task's")
@@ -81,6 +96,47 @@ Chunk = Annotated[
         show_default="for tags only where they are long, for texts 128",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda, cuda:N or mps; auto is a GPU, if there is one that is fast for the cell.",
+        show_default="auto",
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the products while learning: float32, bfloat16 or float16.",
+        show_default="float32",
+    ),
+]
+_LONG = "Long runs"
+
+
+def _long(*names: str, help: str, default: str | bool = False, **limits: Any) -> Any:
+    return typer.Option(*names, help=help, show_default=default, rich_help_panel=_LONG, **limits)
+
+
+Resume = Annotated[
+    bool,
+    _long("--resume", help="Go on with the run in --out; without --out, DATA is its directory."),
+]
+CheckpointEvery = Annotated[
+    int | None,
+    _long(help="Write a checkpoint after so many steps, too.", default="after epochs", min=1),
+]
+TimeLimit = Annotated[
+    str | None,
+    _long(help="Suspend the run after this time: 90s, 30m, 2h, 1d. Exit code 75.", default="none"),
+]
+Log = Annotated[
+    str | None,
+    _long(
+        help="Log each epoch, comma-separated: csv, jsonl, tensorboard (in OUT/logs), stdout.",
+        default="none",
+    ),
+]
+
 _SHAPE = "Shape of the network"
 
 
@@ -122,8 +178,13 @@ def design(
     readout: str | None,
     front: str | None,
     segment: int | None,
+    base: Any = None,
 ) -> Any:
-    """The `Design` of the options above, or None where none was given."""
+    """The `Design` of the options above, or None where none was given.
+
+    Args:
+        base: The design that they change, unless one is named; the plain one by default.
+    """
     changes: dict[str, Any] = {
         "layers": layers,
         "bidirectional": bidirectional,
@@ -136,7 +197,7 @@ def design(
         return None
     from gatewright.designs.design import find_design
 
-    return replace(find_design(name or "plain"), **changes)
+    return replace(find_design(name or base or "plain"), **changes)
 
 
 Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
@@ -228,6 +289,23 @@ def reads_data(command: Callable[..., None]) -> Callable[..., None]:
     # typer reads the options from the signature and the annotations.
     run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
+    return run
+
+
+def by_all_ranks(command: Callable[..., None]) -> Callable[..., None]:
+    """Let the processes of torchrun perform a command together: the first one leads."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            command(**values)
+            return
+        from gatewright.training.ranks.jobs import joined
+
+        with joined() as leads:
+            if leads:
+                command(**values)
+
     return run
 
 

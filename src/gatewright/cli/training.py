@@ -11,7 +11,8 @@ import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
-from gatewright.cli.options import new_run, reads_data
+from gatewright.cli.options import by_all_ranks, reads_data
+from gatewright.cli.suspending import data_of, run_directory, suspendable
 from gatewright.cli.wording import on_screen
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 @app.command()
 @reads_data
+@by_all_ranks
 def train(
     data: options.Data,
-    cell: options.Cell = "gru",
+    cell: options.Cell = None,
     out: options.Out = None,
-    budget: options.Budget = "normal",
+    config: options.Config = None,
+    budget: options.Budget = None,
     seeds: options.FewSeeds = None,
     epochs: options.Epochs = None,
     design: options.Design = None,
@@ -39,51 +42,79 @@ def train(
     segment: options.Segment = None,
     hidden: options.Hidden = None,
     memory: options.Memory = None,
+    distil: Annotated[
+        bool,
+        typer.Option("--distil", help="Keep one network that the mean of all seeds has taught."),
+    ] = False,
     chunk: options.Chunk = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
     page: Annotated[
         bool,
         typer.Option("--page", help="Write look.html too, which runs the model in the browser."),
     ] = False,
+    resume: options.Resume = False,
+    checkpoint_every: options.CheckpointEvery = None,
+    time_limit: options.TimeLimit = None,
+    log: options.Log = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
 ) -> None:
-    """Train one network on your data; Ctrl-C keeps the best model so far."""
-    if "," in cell:
+    """Train one network on your data.
+
+    Ctrl-C keeps the best model so far, and --resume goes on from there.
+    """
+    if cell is not None and "," in cell:
         raise ArgumentError(f"--cell is {cell}; train takes one cell, and compare takes several")
     if page and cell == "window":
         raise ArgumentError("--page shows gates and memories, and the window network has none")
+    from gatewright.training.config import read_config
     from gatewright.training.train import train as run
 
-    out = out or new_run(data)
-    trained = run(
-        data,
-        cell=cell,
-        out=out,
-        budget=budget,
-        seeds=seeds,
-        epochs=epochs,
-        design=options.design(design, layers, bidirectional, readout, front, segment),
-        streaming=streaming,
-        hidden_size=hidden,
-        memory=memory,
-        chunk=chunk,
-        progress=progress and not as_json,
-        say=_report,
-        **reading,
-    )
-    if page:
-        _write_page(out, data)
-    _show(trained, out, as_json)
+    settings = {} if config is None else read_config(config)
+    directory = run_directory(data, out, resume=resume)
+    source = data_of(directory) or data if page else data
+    with suspendable("train", directory):
+        trained = run(
+            data,
+            cell=cell,
+            out=None if resume and out is None else directory,
+            config=settings,
+            budget=budget,
+            seeds=seeds,
+            epochs=epochs,
+            design=options.design(
+                design, layers, bidirectional, readout, front, segment, settings.get("design")
+            ),
+            streaming=streaming,
+            hidden_size=hidden,
+            memory=memory,
+            distil=distil,
+            chunk=chunk,
+            device=device,
+            precision=precision,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            time_limit=time_limit,
+            log=comma_separated(log or ""),
+            progress=progress and not as_json,
+            say=_report,
+            **reading,
+        )
+        if page:
+            _write_page(directory, source)
+        _show(trained, directory, as_json, log)
 
 
 @app.command()
 @reads_data
+@by_all_ranks
 def compare(
     data: options.Data,
     out: options.Out = None,
     cells: Annotated[str | None, options.cells_option("the lesson's")] = None,
-    budget: options.Budget = "normal",
+    budget: options.Budget = None,
     seeds: options.Seeds = 5,
     epochs: options.Epochs = None,
     design: options.Design = None,
@@ -102,6 +133,8 @@ def compare(
     hidden: options.Hidden = None,
     memory: options.Memory = None,
     chunk: options.Chunk = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -109,36 +142,47 @@ def compare(
             show_default="none; the time is estimated first",
         ),
     ] = None,
+    resume: options.Resume = False,
+    checkpoint_every: options.CheckpointEvery = None,
+    time_limit: options.TimeLimit = None,
+    log: options.Log = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
     **reading: Any,
 ) -> None:
     """Compare networks with each other and with simple methods.
 
-    Ctrl-C keeps the trainings that are finished.
+    Ctrl-C keeps the trainings that are finished, and --resume does the others.
     """
     from gatewright.training.train import compare as run
 
-    out = out or new_run(data)
-    comparison = run(
-        data,
-        out=out,
-        cells=None if cells is None else comma_separated(cells),
-        seeds=seeds,
-        epochs=epochs,
-        budget=budget,
-        design=options.design(design, layers, bidirectional, readout, front, segment),
-        streaming=streaming,
-        parameters=parameters,
-        hidden_size=hidden,
-        memory=memory,
-        chunk=chunk,
-        minutes=minutes,
-        progress=progress and not as_json,
-        say=_report,
-        **reading,
-    )
-    _show(comparison, out, as_json)
+    directory = run_directory(data, out, resume=resume)
+    with suspendable("compare", directory):
+        comparison = run(
+            data,
+            out=None if resume and out is None else directory,
+            cells=None if cells is None else comma_separated(cells),
+            seeds=seeds,
+            epochs=epochs,
+            budget=budget or "normal",
+            design=options.design(design, layers, bidirectional, readout, front, segment),
+            streaming=streaming,
+            parameters=parameters,
+            hidden_size=hidden,
+            memory=memory,
+            chunk=chunk,
+            device=device or "auto",
+            precision=precision or "float32",
+            minutes=minutes,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            time_limit=time_limit,
+            log=comma_separated(log or ""),
+            progress=progress and not as_json,
+            say=_report,
+            **reading,
+        )
+        _show(comparison, directory, as_json, log)
 
 
 @app.command()
@@ -165,6 +209,7 @@ def predict(
     thousands: options.Thousands = None,
     encoding: options.Encoding = None,
     timezone: options.Timezone = None,
+    device: options.Device = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Apply a trained model to new data; the result is a table."""
@@ -185,6 +230,7 @@ def predict(
         overwrite=overwrite,
         horizon=horizon,
         unknown=unknown,  # type: ignore[arg-type]  # checked there
+        device=device or "auto",
         **reading,
     )
     for remark in predicted.remarks:
@@ -211,12 +257,15 @@ def sample(
         ),
     ] = 0.8,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    device: options.Device = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Write text with a model that was trained on text."""
     from gatewright.training.predict import sample as run
 
-    text = run(model, prompt, symbols=symbols, temperature=temperature, seed=seed)
+    text = run(
+        model, prompt, symbols=symbols, temperature=temperature, seed=seed, device=device or "auto"
+    )
     if as_json:
         print(json.dumps({"prompt": prompt, "text": text}))
     else:  # control characters go to a file as they are, and never to a terminal
@@ -240,9 +289,11 @@ def _write_page(out: Path, data: str) -> None:
     _report(f"{out / 'look.html'} runs the model in the browser")
 
 
-def _show(comparison: Comparison, out: Path, as_json: bool) -> None:
+def _show(comparison: Comparison, out: Path, as_json: bool, log: str | None) -> None:
     if as_json:
-        print(comparison.to_json())
+        text = comparison.to_json()
+        # After lines of JSON, one for each epoch, the result is the last line.
+        print(json.dumps(json.loads(text)) if "stdout" in comma_separated(log or "") else text)
         return
     from rich.console import Console
 

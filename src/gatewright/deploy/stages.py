@@ -299,6 +299,7 @@ def _quantiles(model: Any, task: Forecast) -> Quantiles:
         scale=floats(model.scale[targets]),
         transforms=transforms,  # type: ignore[arg-type]
         floor=task.floor,
+        rounds=task.rounds,
         median=MEDIAN,
     )
 

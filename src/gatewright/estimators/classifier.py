@@ -10,12 +10,13 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
+from gatewright.designs.design import Design
 from gatewright.errors import DataError, SizeError
 from gatewright.estimators.network import NetworkEstimator
 from gatewright.estimators.sequences import as_numbers, read_sequences
 from gatewright.language.cell import Cell
 from gatewright.tasks.classify import Classify, Weighted
-from gatewright.training.recipe import RECIPES
+from gatewright.training.networks import DEFAULT_CELL
 
 
 class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
@@ -23,8 +24,10 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
 
     X is a list of N arrays (T_i, C), one array (N, T, C), or a table (N, T), which is read as
     one channel over T steps. Arrays of one channel may be (T_i,), in a list or in a column of a
-    dataframe. A validation part of the data, drawn class by class from `random_state`, decides
-    which epoch's weights are kept; the scaling of the channels comes from the rest.
+    dataframe. The design is chosen as `gatewright.train` does: few sequences get random recurrent
+    weights with a linear read-out, many a trained network. A validation part of the data, drawn
+    class by class from `random_state`, decides which epoch's weights are kept; the scaling of the
+    channels comes from the rest.
 
     >>> import numpy as np
     >>> generator = np.random.default_rng(0)
@@ -40,37 +43,49 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
 
     Args:
         cell: A name from `gatewright.CELLS`, "window", a cell, or "file.py:MyCell".
-        hidden_size: Units of the network.
-        epochs: Passes over the data, at most.
+        design: The shape of the network, a `Design` or its name; by default it is chosen on
+            validation, as `gatewright.train` does. "plain" is one layer, read at its last step.
+        budget: "quick", "normal" or "thorough": how many designs are tried, in how many short
+            trainings.
+        hidden_size: Units of the network; by default those of the design.
+        epochs: Passes over the data, at most; by default as many as `gatewright.train` takes.
         batch_size: Sequences of a training step; smaller where the data are few.
         learning_rate: The highest rate; it rises to it and then falls to zero along a cosine.
         dropout: Share of the features dropped before the readout, while learning.
-        patience: Epochs without a better validation loss after which training ends, or None.
+        patience: Epochs without a better validation loss after which training ends, or None;
+            it counts only where epochs is set.
         validation_fraction: Share of each class in the validation part.
         random_state: An int for the same result every time, a `RandomState`, or None.
+        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where there is one, and torch has
+            fused functions for the cell. It predicts on the CPU.
 
     Attributes:
         classes_: (K,), the sorted values of y.
         model_: The trained `gatewright` model; its `body` is the layer, which has `trace`.
         history_: Losses and metrics of each epoch.
-        n_iter_: Number of epochs.
+        n_iter_: Number of epochs; 1 for a design of random weights, which learns in one pass.
         n_channels_: Number of channels, C. For a table, `n_features_in_` is its T.
     """
 
     def __init__(
         self,
-        cell: str | Cell | type[Cell] = "lstm",
+        cell: str | Cell | type[Cell] = DEFAULT_CELL,
         *,
-        hidden_size: int = 32,
-        epochs: int = 100,
+        design: str | Design | None = None,
+        budget: str = "normal",
+        hidden_size: int | None = None,
+        epochs: int | None = None,
         batch_size: int = 32,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 3e-3,
         dropout: float = 0.1,
         patience: int | None = 20,
         validation_fraction: float = 0.2,
         random_state: Any = None,
+        device: str = "auto",
     ) -> None:
         self.cell = cell
+        self.design = design
+        self.budget = budget
         self.hidden_size = hidden_size
         self.epochs = epochs
         self.batch_size = batch_size
@@ -79,6 +94,7 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.device = device
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn the classes y (N,) of the sequences X.
@@ -91,7 +107,7 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
             SizeError, DataError, ArgumentError: all are a ValueError; for X, y or a setting
                 that cannot be used. Every class needs two sequences, one of them for validation.
         """
-        base = self._recipe(RECIPES["classify"])
+        self._check_settings()
         sequences = read_sequences(self, X, reset=True)
         labels = validate_data(self, y=y)
         check_consistent_length(sequences, labels)
@@ -108,8 +124,7 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         codes = codes.astype(np.int64)
         recordings = Weighted(sequences, codes, names, name="X", weights=weights)
         task = Classify.of(recordings)
-        recipe = base.fitted(task.batches(recordings))
-        self._store(*self._learn(task, recordings, recipe))
+        self._store(*self._learn([task], recordings))
         self.classes_ = classes
         self.n_channels_ = recordings.channels
         return self

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from gatewright.data import Series
 from gatewright.data.columns.missing import Fill
 from gatewright.data.source.request import as_names
+from gatewright.designs.design import Design
 from gatewright.errors import DataError
 from gatewright.estimators.network import NetworkEstimator
 from gatewright.estimators.series import SeriesInput, read_series
@@ -20,10 +21,7 @@ from gatewright.language.cell import Cell
 from gatewright.tasks.forecast.metrics import LEVELS, MEDIAN
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.task import run_all
-from gatewright.training.recipe import RECIPES, Recipe
-
-#: Length of the short training that `per_window=None` chooses by, as a share of a whole one.
-PILOT = 0.25
+from gatewright.training.networks import DEFAULT_CELL
 
 
 class Forecaster(NetworkEstimator):
@@ -65,14 +63,21 @@ class Forecaster(NetworkEstimator):
         fill: How to fill gaps and missing values of a dataframe: see `gatewright.read`.
         per_window: Whether the network reads each window scaled by its own last value and
             spread, the default, or in deviations of the training data.
-        hidden_size: Units of the network.
-        epochs: Passes over the data, at most.
+        design: The shape of the network, a `Design` or its name; by default it is chosen on
+            validation, as `gatewright.train` does. "plain" is one layer, read at its last step.
+        budget: "quick", "normal" or "thorough": how many designs are tried, in how many short
+            trainings.
+        hidden_size: Units of the network; by default those of the design.
+        epochs: Passes over the data, at most; by default as many as `gatewright.train` takes.
         batch_size: Windows of a training step; smaller where the data are few.
         learning_rate: The highest rate; it rises to it and then falls to zero along a cosine.
         dropout: Share of the features dropped before the readout, while learning.
-        patience: Epochs without a better validation loss after which training ends, or None.
+        patience: Epochs without a better validation loss after which training ends, or None;
+            it counts only where epochs is set.
         validation_fraction: Share of the steps, the last ones, in the validation part.
         random_state: An int for the same result every time, a `RandomState`, or None.
+        device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where there is one, and torch has
+            fused functions for the cell. It predicts on the CPU.
 
     Attributes:
         model_: The trained `gatewright` model; its `body` is the layer, which has `trace`.
@@ -87,7 +92,7 @@ class Forecaster(NetworkEstimator):
 
     def __init__(
         self,
-        cell: str | Cell | type[Cell] = "lstm",
+        cell: str | Cell | type[Cell] = DEFAULT_CELL,
         *,
         horizon: int | None = None,
         window: int | None = None,
@@ -95,14 +100,17 @@ class Forecaster(NetworkEstimator):
         target: str | Sequence[str] | None = None,
         fill: Fill | None = None,
         per_window: bool | None = None,
-        hidden_size: int = 32,
-        epochs: int = 100,
+        design: str | Design | None = None,
+        budget: str = "normal",
+        hidden_size: int | None = None,
+        epochs: int | None = None,
         batch_size: int = 64,
         learning_rate: float = 3e-3,
         dropout: float = 0.2,
         patience: int | None = 15,
         validation_fraction: float = 0.2,
         random_state: Any = None,
+        device: str = "auto",
     ) -> None:
         self.cell = cell
         self.horizon = horizon
@@ -111,6 +119,8 @@ class Forecaster(NetworkEstimator):
         self.target = target
         self.fill = fill
         self.per_window = per_window
+        self.design = design
+        self.budget = budget
         self.hidden_size = hidden_size
         self.epochs = epochs
         self.batch_size = batch_size
@@ -119,6 +129,7 @@ class Forecaster(NetworkEstimator):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.device = device
 
     @property
     def task_(self) -> Forecast:
@@ -135,15 +146,16 @@ class Forecaster(NetworkEstimator):
                 cannot be used, or too few steps for window and horizon.
         """
         sizes = self._counts("horizon", "window", "season")
-        base = self._recipe(RECIPES["forecast"])
+        self._check_settings()
         source = self._read(X, reset=True)
         series = source.series.with_calendar()
         if self.season is not None:
             series = replace(series, steps_a_season=sizes["season"])
         task = Forecast.of(series, horizon=sizes["horizon"], window=sizes["window"])
-        training, _ = task.parts(series, base.validation, 0)
-        recipe = base.fitted(task.batches(training))
-        model, history = self._learn(self._choose_variant(task, series, recipe), series, recipe)
+        tasks = list(task.variants())
+        if self.per_window is not None:
+            tasks = [replace(task, per_window=bool(self.per_window))]
+        model, history = self._learn(tasks, series)
         model.reading = dict(source.reading)
         self._store(model, history)
         return self
@@ -194,14 +206,3 @@ class Forecaster(NetworkEstimator):
         if not reset:
             reading |= self.model_.reading
         return read_series(self, X, reset=reset, targets=targets, reading=reading)
-
-    def _choose_variant(self, task: Forecast, series: Series, recipe: Recipe) -> Forecast:
-        """The variant that `per_window` asks for, or the best after a short training."""
-        if self.per_window is not None:
-            return replace(task, per_window=bool(self.per_window))
-
-        def loss(variant: Forecast) -> float:
-            _, history = self._learn(variant, series, recipe.shortened(PILOT))
-            return history.best_loss
-
-        return min(task.variants(), key=loss)

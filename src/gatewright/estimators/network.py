@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from gatewright.designs.design import Design
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.language.cell import StoredCell
 from gatewright.layers.saving import load, save
 from gatewright.tasks.task import Task
+from gatewright.training.choose_device import choose_device
 from gatewright.training.history import History
 from gatewright.training.job import build_model, fit
 from gatewright.training.model import Model
 from gatewright.training.networks import find_network
-from gatewright.training.plan import check_counts
+from gatewright.training.plan import check_counts, effort_on, make_variant, recipes_to_try
 from gatewright.training.recipe import Recipe
+from gatewright.training.variants import Variant, find_effort, simplest_of_the_best
 
 #: Next to the model's own files: settings and attributes of the estimator.
 FILE = "estimator.json"
@@ -33,14 +39,17 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
     """The base of the estimators. A subclass has these settings, and makes a task from data."""
 
     cell: Any
-    hidden_size: int
-    epochs: int
+    design: Any
+    budget: str
+    hidden_size: int | None
+    epochs: int | None
     batch_size: int
     learning_rate: float
     dropout: float
     patience: int | None
     validation_fraction: float
     random_state: Any
+    device: Any
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -48,11 +57,30 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _recipe(self, base: Recipe) -> Recipe:
-        """Check the settings, and put them into the recipe of a task."""
-        for name, count in self._counts("hidden_size", "epochs", "batch_size").items():
+        """Put the settings into a recipe; without epochs, its length is that of `train`."""
+        recipe = replace(
+            base,
+            batch_size=int(self.batch_size),
+            learning_rate=self.learning_rate,
+            dropout=self.dropout,
+            validation=self.validation_fraction,
+        )
+        if self.epochs is None:
+            return recipe
+        return replace(
+            recipe,
+            epochs=int(self.epochs),
+            patience=self.patience,
+            keep_from=0.0,  # every epoch may be kept: patience counts from the best so far
+            least_steps=0,
+        )
+
+    def _check_settings(self) -> None:
+        """Refuse a setting that no training can use."""
+        for name, count in self._counts("batch_size").items():
             if count is None:
                 raise ArgumentError(f"{name} is None; expected a whole number from 1")
-        self._counts("patience")
+        self._counts("hidden_size", "epochs", "patience")
         for name, low, high in (
             ("learning_rate", 0.0, math.inf),
             ("validation_fraction", 0.0, 1.0),
@@ -64,17 +92,6 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
                 )
         if not 0.0 <= self.dropout < 1.0:
             raise ArgumentError(f"dropout is {self.dropout}; expected a number from 0 to below 1")
-        return replace(
-            base,
-            epochs=int(self.epochs),
-            batch_size=int(self.batch_size),
-            learning_rate=self.learning_rate,
-            dropout=self.dropout,
-            validation=self.validation_fraction,
-            patience=self.patience,
-            keep_from=0.0,  # every epoch may be kept: patience counts from the best so far
-            least_steps=0,
-        )
 
     def _counts(self, *names: str) -> dict[str, Any]:
         """Check that each of these settings is a whole number from 1 or None; by name."""
@@ -82,17 +99,56 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         check_counts(**counts)
         return counts
 
-    def _learn(self, task: Task, data: Any, recipe: Recipe) -> tuple[Model, History]:
-        """Train a model in this process; everything random depends on `random_state`."""
+    def _learn(self, tasks: Sequence[Task], data: Any) -> tuple[Model, History]:
+        """Train a model in this process; everything random depends on `random_state`.
+
+        Its design, and the task's formulation where there are several, are chosen as `train` does:
+        by short trainings on several validation parts, the simplest within a standard error.
+
+        Args:
+            tasks: Formulations of the task, the simplest first.
+            data: All data to learn from.
+        """
         name, network = find_network(self.cell)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        effort = find_effort(self.budget)
+        recipes = recipes_to_try(
+            tasks[0], data, tasks[0].kind, {name: network}, effort, design=self.design
+        )
+        effort = effort_on(recipes, effort)
+        size = self._counts("hidden_size")["hidden_size"]
+        variants = []
+        for task, recipe in product(tasks, recipes):
+            own = self._recipe(recipe)
+            learned, _ = task.parts(data, own.validation, seed)
+            own = own.fitted(task.batches(learned))
+            variants.append(make_variant(task, own, {name: network}, None, None, size, None))
+        chosen = 0
+        if len(variants) > 1:
+            losses = [
+                [
+                    self._fit(variant.with_share(effort.pilot), data, seed + fold)[1].best_loss
+                    for fold in range(effort.folds)
+                ]
+                for variant in variants
+            ]
+            chosen = simplest_of_the_best(losses)
+        return self._fit(variants[chosen], data, seed)
+
+    def _fit(self, variant: Variant, data: Any, seed: int) -> tuple[Model, History]:
+        name, network = find_network(self.cell)
+        task, recipe, size = variant.task, variant.recipe, variant.hidden_sizes[name]
 
         def build(training: Any) -> Model:
-            model = build_model(task, name, network, int(self.hidden_size), recipe)
+            model = build_model(task, name, network, size, recipe)
             model.fit_scaling(training)
             return model
 
-        return fit(task.parts(data, recipe.validation, seed), build, recipe, seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            fresh = build_model(task, name, network, size, recipe)
+        recipe = replace(recipe, device=str(choose_device(self.device, [fresh])[0]))
+        parts = task.parts(data, recipe.validation, seed)
+        return fit(parts, build, recipe, seed=seed, whole=data)
 
     def _store(self, model: Model, history: History) -> None:
         self.model_ = model
@@ -113,6 +169,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.cell, str):
             _, network = find_network(self.cell)
             settings["cell"] = network.stored(self.model_.task, self.model_.hidden_size)
+        if isinstance(self.design, Design):
+            settings["design"] = self.design.to_config()
         if isinstance(self.random_state, np.random.RandomState):
             settings["random_state"] = None  # its numbers are used up; a new fit draws others
         learned = {
@@ -146,6 +204,8 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
                 )
             if isinstance(settings["cell"], dict):
                 settings["cell"] = StoredCell.from_json(settings["cell"])
+            if isinstance(settings.get("design"), dict):
+                settings["design"] = Design.from_config(settings["design"])
             estimator = cls(**settings)
             for name, value in stored["learned"].items():
                 is_array = isinstance(value, dict)

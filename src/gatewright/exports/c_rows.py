@@ -195,8 +195,8 @@ def _quantiles(stage: Quantiles, source: str, target: str) -> Iterator[str]:
         ),
         index="row",
     )
-    changes = zip(stage.transforms, stage.floor, strict=True)
-    for position, (transform, floor) in enumerate(changes):
+    changes = zip(stage.transforms, stage.floor, stage.rounds, strict=True)
+    for position, (transform, floor, rounds) in enumerate(changes):
         lines = []
         if transform == "log":
             lines.append("*value = gw_exp(*value);")
@@ -204,6 +204,8 @@ def _quantiles(stage: Quantiles, source: str, target: str) -> Iterator[str]:
             lines.append("*value = gw_maximum(*value, 0.0f) * gw_maximum(*value, 0.0f);")
         if floor is not None:
             lines.append(f"*value = gw_maximum(*value, {number(floor)});")
+        if rounds:
+            lines.append("*value = floorf(*value + 0.5f);")
         if lines:
             place = f"(h * {targets} + {position}) * {levels} + k"
             inner = over(levels, f"float *const value = {target} + {place};", *lines)

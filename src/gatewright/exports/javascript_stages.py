@@ -101,7 +101,8 @@ function basePoint(base, scaled, ahead, h, k, level) {
 }
 """,
     "quantiles": """\
-// Quantiles in the units of the data: stretched around their median, and not below the floor.
+// Quantiles in the units of the data: stretched around their median, not below the floor, and
+// whole for a count.
 function quantiles(x, u) {
   const count = u.mean.length, levels = x.length / u.widening.length;
   return x.map((value, n) => {
@@ -110,7 +111,8 @@ function quantiles(x, u) {
     let raw = (middle + (value - middle) * u.widening[row]) * u.scale[k] + u.mean[k];
     if (u.transforms[k] === "log") raw = Math.exp(Math.min(raw, 700));
     if (u.transforms[k] === "root") raw = Math.max(raw, 0) ** 2;
-    return u.floor[k] === null ? raw : Math.max(raw, u.floor[k]);
+    if (u.floor[k] !== null) raw = Math.max(raw, u.floor[k]);
+    return u.rounds[k] ? Math.floor(raw + 0.5) : raw;
   });
 }
 """,
@@ -289,7 +291,7 @@ def row_text(stage: Stage) -> str | None:
             fields = (
                 f"widening: {name}_widening, mean: {name}_mean, scale: {name}_scale, "
                 f"median: {stage.median}, transforms: {json.dumps(stage.transforms)}, "
-                f"floor: {json.dumps(stage.floor)}"
+                f"floor: {json.dumps(stage.floor)}, rounds: {json.dumps(stage.rounds)}"
             )
             return f"quantiles(x, {{ {fields} }})"
     return None

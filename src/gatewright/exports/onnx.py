@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gatewright.backends.recognise import Recognised, recognise
 from gatewright.errors import ArgumentError
 from gatewright.exports.onnx_step import (
     IR_VERSION,
@@ -25,7 +26,6 @@ from gatewright.exports.onnx_step import (
     as_array,
     emit_step,
 )
-from gatewright.exports.recognise import Recognised, recognise
 from gatewright.graph import Graph, Weight
 from gatewright.graph.sizes import number
 

@@ -288,7 +288,8 @@ def _quantiles(stage: Quantiles) -> Iterator[str]:
     yield f"middle = x[..., {stage.median} : {stage.median + 1}]"
     yield f"x = middle + (x - middle) * {name}_widening[..., None]"
     yield f"x = x * {name}_scale[:, None] + {name}_mean[:, None]"
-    for target, (transform, floor) in enumerate(zip(stage.transforms, stage.floor, strict=True)):
+    changes = zip(stage.transforms, stage.floor, stage.rounds, strict=True)
+    for target, (transform, floor, rounds) in enumerate(changes):
         own = f"x[..., {target}, :]"
         if transform == "log":
             yield f"{own} = np.exp(np.minimum({own}, 88.0))"
@@ -296,6 +297,8 @@ def _quantiles(stage: Quantiles) -> Iterator[str]:
             yield f"{own} = np.maximum({own}, 0.0) ** 2"
         if floor is not None:
             yield f"{own} = np.maximum({own}, {floor!r})"
+        if rounds:
+            yield f"{own} = np.floor({own} + 0.5)"
 
 
 def forecast_lines(stage: ForecastWindow) -> Iterator[str]:

@@ -446,7 +446,8 @@ class Quantiles(Stage):
     """Bring the quantiles of a forecast, (H, K, Q), to the units of the data.
 
     They are stretched by `widening` around their median, then `scale * q + mean`, then the
-    inverse of each target's transform; what is below a target's floor is raised to it.
+    inverse of each target's transform; what is below a target's floor is raised to it, and the
+    quantiles of a count are rounded.
     """
 
     widening: Floats  # (H, K)
@@ -454,6 +455,7 @@ class Quantiles(Stage):
     scale: Floats  # (K,)
     transforms: tuple[Literal["none", "log", "root"], ...]  # by target
     floor: tuple[float | None, ...]  # by target
+    rounds: tuple[bool, ...]  # by target
     median: int  # position among the quantiles
 
 

@@ -17,7 +17,18 @@ from gatewright.language.values import describe
 
 #: Names that the call of a layer, or its result, already uses.
 RESERVED = frozenset(
-    {"input", "hx", "lengths", "starts", "hold", "grad", "weights", "values", "output"}
+    {
+        "input",
+        "hx",
+        "lengths",
+        "starts",
+        "recompute",
+        "hold",
+        "grad",
+        "weights",
+        "values",
+        "output",
+    }
 )
 PLAIN_STEP = "write `def step(self, x, h): ...`"
 

@@ -20,6 +20,7 @@ from gatewright.layers.form import Form
 from gatewright.layers.readable import as_weights, check_readable
 from gatewright.layers.sequences import BatchLayout
 from gatewright.layers.states import PlaceStates, split_states
+from gatewright.layers.weights.sharded import check_whole
 from gatewright.layers.weights.store import Store
 from gatewright.layers.weights.stored_names import Place
 
@@ -166,6 +167,7 @@ def check_weights(store: Store, sizes: Mapping[str, int]) -> None:
         own = parameters.get(leaf)
         if own is None:
             continue
+        check_whole(own, name)
         check_readable(own, f"the weight {name}")
         if tuple(own.shape) != shape:
             raise SizeError(

@@ -26,7 +26,8 @@ def check_cell(
     The laws: it reads the same twice; all values and gradients are finite from its start;
     the derived gradients are those of automatic differentiation; a sequence may be split and
     the states carried over; rows of a batch are independent; padding is never read; a restart
-    is a new sequence; it prints, draws, and is the same after saving and loading.
+    is a new sequence; computed again in the backward pass (`recompute`), gradients are the same;
+    it prints, draws, and is the same after saving and loading.
 
     Args:
         input_size, hidden_size: Sizes of the checked layer; by default small ones that fit.

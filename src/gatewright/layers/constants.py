@@ -11,6 +11,7 @@ from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.language.fixed import Constant, Shape
 from gatewright.layers.form import Form
+from gatewright.layers.weights.sharded import as_sharded
 from gatewright.layers.weights.store import Store
 from gatewright.layers.weights.stored_names import Place
 
@@ -38,7 +39,7 @@ def write_constants(cell: Cell, form: Form, stores: Mapping[Place, Store]) -> No
                 f"the fixed weight {constant.name} has numbers beyond {parameter.dtype}; "
                 "give smaller ones, or build the layer with another dtype"
             )
-        parameter.copy_(values.view(shape))
+        parameter.copy_(as_sharded(values.view(shape), parameter))
 
 
 def _constants(

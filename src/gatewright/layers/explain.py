@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import BACKENDS, pick
+from gatewright.backends.recompute import segments
 from gatewright.backends.run import Run
 from gatewright.errors import BackendError
 from gatewright.graph.sizes import number
@@ -20,7 +21,7 @@ from gatewright.language.node import closure
 from gatewright.schedule.work import Phase, count
 
 
-def explained(name: str, backend: str, run: Run) -> str:
+def explained(name: str, backend: str, run: Run, recompute: int | None = None) -> str:
     """One layer in one direction: its backend, its stages, the saved values, and the work."""
     graph, steps, elements = run.graph, len(run.rows), sum(run.rows)
     chosen = pick(backend, run)
@@ -36,18 +37,33 @@ def explained(name: str, backend: str, run: Run) -> str:
     lines = [f"{name}: backend {chosen}, {steps} steps, {elements} rows in all"]
     for faster in list(BACKENDS)[: list(BACKENDS).index(chosen)]:
         asked = f'backend="{backend}" was asked for'
-        reason = BACKENDS[faster].why_not(run) or BACKENDS[faster].by_name or asked
+        reason = BACKENDS[faster].why_not(run) or BACKENDS[faster].by_name(run) or asked
         lines.append(f"  not {faster}: {reason}")
     lines += [
         f"  before the loop: {len(early)} operations on all steps at once; "
         f"in the loop: {len(loop)}, in {last - STATE + 1} stage(s)",
         f"  saved for the backward pass: {', '.join(names.get(term, term.op) for term in saved)}"
         f" ({saved_bytes / 1e6:.2f} MB)",
+        *(recomputed(run, recompute, saved_bytes) if recompute else ()),
         *(f"  {line}" for line in BACKENDS[chosen].describe(run)),
         *counted("a forward run", phases(run)),
         *counted("a training step", phases(run, training=True)),
     ]
     return "\n".join(lines)
+
+
+def recomputed(run: Run, recompute: int, saved_bytes: int) -> list[str]:
+    """The memory of a run with recomputation, in place of the values of all steps."""
+    parts = segments(run, recompute)
+    states = sum(state.numel() * state.element_size() for state in run.states.values())
+    steps = max((part.steps.stop - part.steps.start for part in parts), default=0)
+    rows = max((part.rows.stop - part.rows.start for part in parts), default=0)
+    borders, share = states * max(len(parts) - 1, 0), saved_bytes * rows / max(sum(run.rows), 1)
+    return [
+        f"  with recompute={recompute}: only the states between {len(parts)} segments of at most "
+        f"{steps} steps ({borders / 1e6:.2f} MB), and during the backward pass the values of one "
+        f"segment ({share / 1e6:.2f} MB); a training step has one more forward run"
+    ]
 
 
 def phases(run: Run, *, training: bool = False) -> list[Phase]:

@@ -4,7 +4,8 @@ A `CallKey` is all that the answer of a call depends on, except the numbers in i
 `prepare` reads nothing that the key does not contain, so two calls with one key cannot differ.
 The first call with a key takes the same way through autograd as all later ones, and saves the
 same tensors. Calls that cannot be prepared (lengths, noise, dropout, parametrized weights,
-transforms of torch.func) are packed each time: `Recurrent.forward`.
+transforms of torch.func) are packed each time: `Recurrent.forward`. Where torch's own functions
+run a drop-in, its call of them is prepared instead (`prepared_torch.py`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.backends.choose import pick, prepare_call
-from gatewright.backends.conditions import why_watched
+from gatewright.backends.conditions import is_autocast, why_watched
 from gatewright.backends.run import PreparedRun
 from gatewright.backends.storage import all_in_storage, extent
 from gatewright.layers.call_inputs import pack_call, plan_run, read_weights
 from gatewright.layers.cell_module import FAST_PATH
 from gatewright.layers.cell_stack import CellStack
 from gatewright.layers.form import Form
+from gatewright.layers.prepared_torch import PreparedTorchCall, prepare_torch
 from gatewright.layers.sequences import BatchLayout
 from gatewright.layers.weights.store import Store
 from gatewright.layers.weights.stored_names import Place
@@ -121,7 +123,7 @@ class FastPath:
         self.children = [module._modules for module in layer.modules() if module._modules]
         self.modules = [list(children.values()) for children in self.children]
         #: None for keys of calls that cannot be prepared.
-        self.prepared: dict[tuple[Any, ...], PreparedCall | None] = {}
+        self.prepared: dict[tuple[Any, ...], PreparedCall | PreparedTorchCall | None] = {}
 
     def call(self, layer: CellStack, input: Any, hx: Any) -> tuple[Any, Any] | None:
         """The output and the last states, or None where the call cannot be prepared.
@@ -171,15 +173,18 @@ class FastPath:
         """
         if why_watched() is not None:
             return None
+        strided = torch.strided
+        if not all(
+            [type(t) in PLAIN_TYPES and t.layout is strided and not t.is_nested for t in tensors]
+        ):
+            return None
         autocast = None
         if torch.is_autocast_enabled("cpu"):
             autocast = torch.get_autocast_dtype("cpu")
             if len({t.dtype for t in tensors}) > 1:
                 return None  # `pack_call` converts them
-        strided = torch.strided
-        if not all(
-            [type(t) in PLAIN_TYPES and t.layout is strided and not t.is_nested for t in tensors]
-        ):
+        kind = tensors[0].device.type
+        if kind != "cpu" and is_autocast(kind):
             return None
         descriptions = [
             (t.shape, t.stride(), t.dtype, t.device, t.requires_grad, t.is_neg()) for t in tensors
@@ -209,7 +214,7 @@ class FastPath:
 
 def prepare(
     key: CallKey, stores: Mapping[Place, Store], input: Tensor, hx: Any, states: Sequence[Tensor]
-) -> PreparedCall | None:
+) -> PreparedCall | PreparedTorchCall | None:
     """The kernels of a call, or None where later calls may differ in more than numbers.
 
     Of the tensors only their descriptions in the key are read, never the numbers.
@@ -220,8 +225,6 @@ def prepare(
     form = Form(*key.form)
     if any(negative for *_, negative in key.tensors) or form.graph.noises:
         return None
-    if key.training and key.dropout and form.num_layers > 1:
-        return None
     if not states and not all(isinstance(s, int | float) for s in form.graph.initial.values()):
         return None  # the starts are learned
     if any(form.differs_by_layer(name) for name in form.graph.states):
@@ -230,6 +233,16 @@ def prepare(
         return None
     call = pack_call(form, read_weights(form, stores), input, hx)
     layout, event = call.layout, call.event
+    extents = [extent(shape, strides) * dtype.itemsize for shape, strides, dtype, *_ in key.tensors]
+    itemsize = call.like.element_size()
+    dropout = key.dropout if key.training and form.num_layers > 1 else 0.0
+    first = plan_run(call, (0, False), event, training=key.training)
+    if pick(key.backend, first) == "torch":
+        if layout.unbatched or key.autocast is not None:
+            return None
+        return prepare_torch(form, stores, call, dropout, extents, itemsize)
+    if dropout:
+        return None
     rows = () if layout.unbatched else (layout.batch,)
     shapes = (layout.steps, *rows), rows if len(stores) > 1 else (1, *rows)
     runs = []
@@ -255,8 +268,6 @@ def prepare(
             return None
         runs.append(run)
     direct = input.is_contiguous() and (layout.unbatched or not layout.batch_first)
-    extents = [extent(shape, strides) * dtype.itemsize for shape, strides, dtype, *_ in key.tensors]
-    itemsize = call.like.element_size()
     return PreparedCall(layout, direct, form.directions, runs, extents, itemsize)
 
 

@@ -312,6 +312,18 @@ def restarts(case: LawCase) -> None:
     same(output[:, [0, 2]], free[:, [0, 2]], "another row's output")
 
 
+def recomputing(case: LawCase) -> None:
+    """Computed again in the backward pass, results and gradients are the same."""
+    output, states = case.run()
+    expected = case.gradients(squares(output, *tensors(states)))
+    again, after = case.run(recompute=STEPS // 2 + 1)  # the last segment is shorter
+    same(again, output, "with recompute, the output")
+    for a, b in zip(tensors(after), tensors(states), strict=True):
+        same(a, b, "with recompute, a state")
+    for name, gradient in case.gradients(squares(again, *tensors(after))).items():
+        same(gradient, expected[name], f"with recompute, the gradient of {name}")
+
+
 def printing(case: LawCase) -> None:
     """The equations print, and the diagram is well-formed if the cell is not too large for it."""
     cell = case.cell
@@ -347,6 +359,7 @@ LAWS: dict[str, Callable[[LawCase], None]] = {
     "batch independence": rows,
     "padding": padding,
     "restarts": restarts,
+    "recomputation": recomputing,
     "printing": printing,
     "saving": saving,
 }

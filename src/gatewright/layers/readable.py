@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.storage import in_storage
 from gatewright.errors import ArgumentError, SizeError
+from gatewright.layers.weights.sharded import is_sharded
 
 
 def why_unreadable(tensor: Tensor) -> str | None:
@@ -29,6 +30,11 @@ def why_unreadable(tensor: Tensor) -> str | None:
     if tensor.is_quantized:
         return "is quantized; give x.dequantize()"
     if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
+        if is_sharded(tensor):
+            return (
+                "is a DTensor, of which each process holds a part; give x.to_local(), this "
+                "process's part, or x.full_tensor()"
+            )
         return None
     if torch.compiler.is_compiling() or tensor.is_meta or tensor._is_zerotensor():
         return None

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import check_backend
 from gatewright.backends.conditions import why_watched
+from gatewright.backends.recompute import check_recompute
 from gatewright.backends.run import Run
 from gatewright.language.cell import Cell
 from gatewright.layers.arguments import check_arguments, check_effect, check_flags, find_cell
@@ -100,6 +101,7 @@ class Recurrent(CellStack):
         *,
         lengths: Any = None,
         starts: Any = None,
+        recompute: int | None = None,
         **inputs: Any,
     ) -> tuple[Any, Any]:
         """Run the network over a batch of sequences.
@@ -111,16 +113,27 @@ class Recurrent(CellStack):
             lengths: Steps of each row, `(B,)`, 0 allowed: padding is never read.
             starts: Boolean, shaped like the input without its last axis: true at the first
                 step of an episode; no value or gradient crosses it.
+            recompute: For long sequences, the number of steps k between two states that are
+                kept for the backward pass, which computes everything else again, k steps at a
+                time; True for the square root of T. Without gradients it has no effect.
             **inputs: The cell's further inputs, shaped like the input; an input of size 1 may
                 go without its last axis.
 
         Returns:
             The output `(T, B, D * output size)` in the input's form, zero where a row is
             not running, and the states after each row's last step, in the form of `hx`.
+
+        >>> import torch, gatewright as gw
+        >>> layer, x = gw.LSTM(3, 4), torch.randn(1000, 2, 3)
+        >>> output, _ = layer(x, recompute=32)
+        >>> output.sum().backward()
         """
+        check_recompute(recompute)
+        if not torch.is_grad_enabled():
+            recompute = None
         compiling = torch.compiler.is_compiling()
         # One step of 64 units takes ten times as long where its call is packed and planned anew.
-        if not (compiling or lengths is not None or starts is not None or inputs):
+        if not (compiling or lengths is not None or starts is not None or inputs or recompute):
             repeated = fast_path(self).call(self, input, hx)
             if repeated is not None:
                 return repeated
@@ -130,9 +143,9 @@ class Recurrent(CellStack):
                 weights = read_weights(form, self.stores())
                 options = {"lengths": lengths, "starts": starts, "inputs": inputs}
                 return call_operator(form, weights, self.backend, input, hx, **options)
-        if compiling and isinstance(input, PackedSequence):
-            return _run_packed(self, input, hx, lengths, starts, inputs)
-        output, states = self._run_call(input, hx, lengths, starts, inputs)
+        if compiling and (recompute or isinstance(input, PackedSequence)):
+            return _run_uncompiled(self, input, hx, lengths, starts, inputs, recompute)
+        output, states = self._run_call(input, hx, lengths, starts, inputs, recompute)
         # What torch traces has no memory to be shared.
         if compiling or why_watched() is not None:
             return output, states
@@ -140,14 +153,20 @@ class Recurrent(CellStack):
         return without_views(output, arguments), without_views(states, arguments)
 
     def _run_call(
-        self, input: Any, hx: Any, lengths: Any, starts: Any, inputs: Mapping[str, Any]
+        self,
+        input: Any,
+        hx: Any,
+        lengths: Any,
+        starts: Any,
+        inputs: Mapping[str, Any],
+        recompute: int | None,
     ) -> tuple[Any, Any]:
         """Pack the arguments, run the layers, and unpack their results."""
         weights = read_weights(self.form, self.stores())
         call = pack_call(
             self.form, weights, input, hx, lengths=lengths, starts=starts, inputs=inputs
         )
-        results = run_layers(call, self.backend, **self._randomness())
+        results = run_layers(call, self.backend, **self._randomness(), recompute=recompute)
         return unpack_results(call, results)
 
     def _randomness(self) -> dict[str, Any]:
@@ -233,10 +252,11 @@ class Recurrent(CellStack):
         *,
         lengths: Any = None,
         starts: Any = None,
+        recompute: int | None = None,
         measure: bool = False,
         **inputs: Any,
     ) -> str:
-        """Explain which backend runs these inputs, why no faster one does, and the work.
+        """Explain which backend runs these inputs, why no faster one does, the work and memory.
 
         The arguments are those of a call; the layer runs once.
 
@@ -249,12 +269,13 @@ class Recurrent(CellStack):
         """
 
         def forward(event: Any) -> Any:
-            return self._run_call(event, hx, lengths, starts, inputs)[0]
+            return self._run_call(event, hx, lengths, starts, inputs, recompute)[0]
 
+        check_recompute(recompute)
         runs = self.runs(input, hx, lengths=lengths, starts=starts, **inputs)
         names = [f"l{layer}.{direction(reverse)}" for layer, reverse in self.places]
         pairs = zip(names, runs, strict=True)
-        lines = [explained(name, self.backend, run) for name, run in pairs]
+        lines = [explained(name, self.backend, run, recompute) for name, run in pairs]
         if measure:
             lines += measured(forward, input, list(self.parameters()), runs)
         return "\n".join(lines)
@@ -288,6 +309,9 @@ class Recurrent(CellStack):
 
 
 @_disable_dynamo  # torch's own: it imports the compiler when it is called, which is there then
-def _run_packed(layer: Recurrent, *arguments: Any) -> tuple[Any, Any]:
-    """Run outside of a program that torch compiles, which loses a PackedSequence's fields."""
+def _run_uncompiled(layer: Recurrent, *arguments: Any) -> tuple[Any, Any]:
+    """Run outside of a program that torch compiles.
+
+    It would lose the fields of a PackedSequence, and follow a recomputation step by step.
+    """
     return layer._run_call(*arguments)

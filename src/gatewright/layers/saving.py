@@ -25,6 +25,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from gatewright.devices import NAMES, find_device
 from gatewright.errors import ArgumentError, GatewrightError, ModelError
 from gatewright.files import regular_file, user_path, write_directory
 from gatewright.language.cell import StoredCell, stored_form
@@ -40,10 +41,13 @@ from gatewright.layers.weights.file import (
     read_shapes,
     with_nan,
 )
+from gatewright.layers.weights.sharded import is_sharded
 from gatewright.schema import typed_fields
 
 FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+#: The folder of a training that is not finished, inside the directory of its model.
+UNFINISHED = "unfinished"
 SEAL = "config_sha256"  # the key of the checksum of all other keys
 #: The largest configuration that is read, in bytes.
 MAX_CONFIG_BYTES = 64 * 2**20
@@ -95,12 +99,37 @@ def describe(module: nn.Module) -> dict[str, Any]:
         ArgumentError: if its class cannot be saved.
     """
     if type(module) not in _DESCRIBE:
+        _refuse_wrapped(module)
         raise ArgumentError(
             f"a {type(module).__name__} cannot be saved; save takes gatewright's layers and "
             "models: for a module of your own, save the layers in it one by one"
         )
     kind, config = _DESCRIBE[type(module)]
     return {"kind": kind, **config(module)}
+
+
+def _refuse_wrapped(module: nn.Module) -> None:
+    """Refuse a module that holds one that can be saved, naming that.
+
+    Raises:
+        ArgumentError: with the attribute of DistributedDataParallel, or of torch.compile.
+    """
+    for attribute in ("module", "_orig_mod"):
+        if type(getattr(module, attribute, None)) in _DESCRIBE:
+            kind = type(module).__name__
+            raise ArgumentError(f"a {kind} cannot be saved, and what it wraps can: .{attribute}")
+
+
+def _refuse_sharded(model: nn.Module) -> None:
+    """Refuse a model that `fully_shard` was given, or weights of which this process has a part."""
+    classes = [kind.__name__ for kind in type(model).__mro__]
+    if "FSDPModule" in classes or any(is_sharded(weight) for weight in model.parameters()):
+        raise ArgumentError(
+            "the model is sharded, and each process holds a part of its weights. In all processes "
+            "call torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
+            "options=StateDictOptions(full_state_dict=True, cpu_offload=True)); in one load the "
+            "result into a new model, and save that"
+        )
 
 
 def rebuild(config: Mapping[str, Any], path: str = "model") -> nn.Module:
@@ -158,6 +187,16 @@ def save(
     Raises:
         ArgumentError: if the directory is not empty, or the model cannot be saved.
     """
+    return write_directory(directory, {**model_files(model), **(files or {})})
+
+
+def model_files(model: nn.Module) -> dict[str, bytes]:
+    """The files of a saved model, by name; the last is the one that makes it a model.
+
+    Raises:
+        ArgumentError: if the model cannot be saved.
+    """
+    _refuse_sharded(model)
     described = describe(model)
     state, frozen = plain_state(model)
     _check_saveable(model, described, state)
@@ -173,7 +212,7 @@ def save(
         **({"frozen": frozen} if frozen else {}),
     }
     text = json.dumps(sealed(config), indent=2, allow_nan=False) + "\n"
-    return write_directory(directory, {CONFIG: text.encode(), WEIGHTS: weights, **(files or {})})
+    return {WEIGHTS: weights, CONFIG: text.encode()}
 
 
 def _check_saveable(
@@ -224,11 +263,16 @@ def load(
     ...     gw.load(gw.save(gw.LSTM(3, 8), folder), dtype=torch.float64).weights("f")["x"][0].dtype
     torch.float64
 
+    Args:
+        device: The device of the weights; without it, or with "auto", the CPU.
+
     Raises:
         ModelError: if a file is missing, damaged, or was not written by `save`.
-        ArgumentError: if `directory` is no path.
+        ArgumentError: if `directory` is no path, or this machine has no such device.
     """
     path = user_path(directory)
+    # Others, such as meta, are torch's own business.
+    target = find_device(device) if str(device).partition(":")[0] in NAMES else device
     config = read_config(path)
     try:
         tensors = _read_tensors(path / WEIGHTS, config)
@@ -243,7 +287,7 @@ def load(
     except RuntimeError as error:
         raise ModelError(f"{path} cannot be loaded: {error}") from error
     freeze_again(model, config["frozen"])
-    return model.to(device=device, dtype=dtype)
+    return model.to(device=target, dtype=dtype)
 
 
 def _read_tensors(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -289,6 +333,11 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise _unreadable(path, error) from error
     file = path / CONFIG
+    if not os.path.lexists(file) and (path / UNFINISHED).is_dir():
+        raise ModelError(
+            f"{path} holds an unfinished training, and no model yet: resume it with "
+            f"gatewright train --resume {path}"
+        )
     if not os.path.lexists(file):
         raise ModelError(f"{path} is no model: it has no {CONFIG}; {_EXPECTED}")
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gatewright.errors import ArgumentError
 from gatewright.layers.arguments import check_size
@@ -32,6 +32,7 @@ class TorchLayer(Recurrent):
     def make_weights(self, device: Any, dtype: torch.dtype | None) -> None:
         for layer, reverse in self.places:
             self.store(layer, reverse).make(self.sizes(layer), device, dtype)
+        self.flatten_parameters()
         self.register_state_dict_pre_hook(_write_frozen)
         self.register_load_state_dict_post_hook(_read_frozen)
 
@@ -60,7 +61,19 @@ class TorchLayer(Recurrent):
         return [weight for weights in self.all_weights for weight in weights]
 
     def flatten_parameters(self) -> None:
-        """Do nothing: there is no second copy of the weights. For code that calls it."""
+        """Move the parameters into one block of memory on a GPU, as cuDNN reads them.
+
+        Done when the layer gets there. Elsewhere there is nothing to do.
+        """
+        names, own = self._flat_weights_names, self._parameters
+        if all(own.get(name) is not None for name in names):
+            nn.RNNBase.flatten_parameters(self)  # type: ignore[arg-type]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Convert or move the parameters, as `to` and `half` do."""
+        result = super()._apply(fn, recurse)
+        self.flatten_parameters()
+        return result
 
 
 def _write_frozen(layer: TorchLayer, *_: Any) -> None:

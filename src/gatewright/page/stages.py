@@ -122,6 +122,7 @@ class PageStages:
                     median=stage.median,
                     transforms=list(stage.transforms),
                     floor=list(stage.floor),
+                    rounds=list(stage.rounds),
                 )
         raise ArgumentError(f"a page cannot show the stage {type(stage).__name__}")
 

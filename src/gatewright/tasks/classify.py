@@ -114,13 +114,19 @@ class Classify(Labelled):
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         return self.learning_loss(outputs, batch, model)
 
+    def mass(self, batch: Batch) -> float:
+        return self.mass_of(batch.target, batch.weights)
+
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
     ) -> Tensor:
         return self.cross_entropy(outputs, batch.target, batch.weights, smoothing)
 
+    def inside(self, batch: Batch) -> slice:
+        return slice(None)
+
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
-        return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).numpy()
+        return torch.cat([outputs.softmax(-1).double() for outputs, _ in pairs]).cpu().numpy()
 
     def predict(
         self, model: Any, data: Recordings | Sequence[NDArray[np.floating]]

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -87,6 +88,25 @@ class Labelled(Task):
         total = item_weights.to(losses) * (1.0 if weight is None else weight[target])
         mean: Tensor = (losses * item_weights).sum() / total.sum()
         return mean
+
+    def mass_of(self, target: Tensor, item_weights: Tensor | None = None) -> float:
+        """Return the sum of the weights of items (N,), by class and by item."""
+        total = torch.ones(target.shape, dtype=torch.float64)
+        if item_weights is not None:
+            total = total * item_weights
+        if self.weights is not None:
+            total = total * total.new_tensor(self.weights)[target]
+        return float(total.sum())
+
+    def taught_loss(self, outputs: Tensor, taught: Tensor, batch: Any, model: Any) -> Tensor:
+        """Return the mean cross entropy against the probabilities of a model that teaches."""
+        inside = self.inside(batch)
+        outputs, taught = outputs[inside], taught[inside]
+        return nn.functional.cross_entropy(outputs, taught.softmax(-1))
+
+    @abstractmethod
+    def inside(self, batch: Any) -> Any:
+        """Return an index of the outputs (..., classes) that have a class."""
 
     def score(self, predicted: Any, part: Any) -> dict[str, float]:
         answers = self.flatten(predicted).argmax(-1)

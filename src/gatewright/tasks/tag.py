@@ -118,12 +118,19 @@ class Tag(Labelled):
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         return self.learning_loss(outputs, batch, model)
 
+    def mass(self, batch: Batch) -> float:
+        assert batch.lengths is not None
+        return self.mass_of(batch.target[valid_steps(len(batch.target), batch.lengths)])
+
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
     ) -> Tensor:
-        assert batch.lengths is not None
-        inside = valid_steps(len(outputs), batch.lengths)
+        inside = self.inside(batch)
         return self.cross_entropy(outputs[inside], batch.target[inside], smoothing=smoothing)
+
+    def inside(self, batch: Batch) -> Tensor:
+        assert batch.lengths is not None
+        return valid_steps(len(batch.x), batch.lengths)
 
     def predictions(
         self, pairs: Iterable[tuple[Tensor, Batch]], model: Any
@@ -131,11 +138,12 @@ class Tag(Labelled):
         sequences: list[list[NDArray[np.float64]]] = []  # each in the chunks that it was read in
         for outputs, batch in pairs:
             assert batch.lengths is not None
-            probabilities = outputs.softmax(-1).double().numpy()
+            probabilities = outputs.softmax(-1).double().cpu().numpy()
+            lengths = batch.lengths.tolist()
             if not batch.carries:
-                sequences += [[] for _ in batch.lengths]
-            group = sequences[len(sequences) - len(batch.lengths) :]
-            for row, length in enumerate(batch.lengths):
+                sequences += [[] for _ in lengths]
+            group = sequences[len(sequences) - len(lengths) :]
+            for row, length in enumerate(lengths):
                 group[row].append(probabilities[:length, row])
         return [pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in sequences]
 

@@ -11,7 +11,7 @@ import math
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
@@ -38,6 +38,17 @@ class Batch:
     items: float = 0  # number of items that the mean loss is taken over, or the sum of weights
     weights: Tensor | None = None  # (B,), weights of the sequences in the loss
     starts: Tensor | None = None  # (T, B), True at the first step of a sequence within a row
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device."""
+        if self.x.device == device:
+            return self
+        moved: dict[str, Any] = {
+            field.name: value.to(device)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
 
 
 class Batches(Protocol):
@@ -191,6 +202,10 @@ class Task:
     def loss(self, outputs: Tensor, batch: Batch, model: Any) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
 
+    def mass(self, batch: Batch) -> float:
+        """Return what the mean loss of a batch divides by: its rows, or a sum of weights."""
+        return float(batch.x.shape[1])
+
     def learning_loss(
         self, outputs: Tensor, batch: Batch, model: Any, smoothing: float = 0.0
     ) -> Tensor:
@@ -203,6 +218,17 @@ class Task:
         Outputs are logits: the mean is that of the probabilities, as their logarithm.
         """
         return outputs.log_softmax(-1).logsumexp(0) - math.log(len(outputs))
+
+    def taught_loss(self, outputs: Tensor, taught: Tensor, batch: Batch, model: Any) -> Tensor:
+        """Return the mean loss of outputs against those of a model that teaches.
+
+        Raises:
+            ArgumentError: if models of this task cannot be taught.
+        """
+        raise ArgumentError(
+            f"a model of the task {self.kind} cannot be distilled: expected classes of sequences, "
+            "classes of steps, or a forecast"
+        )
 
     def answers(self, outputs: Tensor, batch: Batch, model: Any) -> dict[str, Tensor]:
         """Return what `predict` computes from a batch's outputs, by name, for exported models.
@@ -352,7 +378,8 @@ def run_all(model: Any, batches: Batches) -> Iterator[tuple[Tensor, Batch]]:
 def run_each(model: Any, batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Batch]]:
     """Run the model on these batches in eval mode; yield the outputs of each with its batch."""
     state = None
-    for batch in batches:
+    device = next(model.parameters()).device
+    for batch in (batch.to(device) for batch in batches):
         training = model.training
         model.eval()
         try:

@@ -11,28 +11,34 @@ from gatewright.training.entries import Entry, Trial
 from gatewright.training.plan import ExperimentPlan
 from gatewright.training.processes.progress import baseline_bar
 from gatewright.training.results import Comparison
+from gatewright.training.session import Session
 
 
 class OutOfTime(Exception):
     """The deadline of a plan is over; never leaves this module."""
 
 
-def fit_baselines(plan: ExperimentPlan, comparison: Comparison, progress: bool) -> Comparison:
+def fit_baselines(plan: ExperimentPlan, comparison: Comparison, session: Session) -> Comparison:
     """The comparison with the plan's baselines.
 
     Ctrl-C or the plan's deadline leaves out those that are not done yet; a remark names them.
+
+    Raises:
+        Suspended: where the deadline of the session is over.
     """
     entries: list[Entry] = []
     reason = ""
     fits = sum(len(baseline.settings) + 1 for baseline in plan.baselines)
     try:
-        with baseline_bar(fits, shown=progress) as on_fit:
+        with baseline_bar(fits, shown=session.progress) as on_fit:
             for baseline in plan.baselines:
                 if baseline.same_size:
                     size = comparison.best.parameters
                     baseline = replace(baseline, settings=(size,))
-                entries.append(fit_baseline(plan, baseline, _before_fit(plan, baseline, on_fit)))
+                before_fit = _before_fit(plan, baseline, session, on_fit)
+                entries.append(fit_baseline(plan, baseline, before_fit))
     except KeyboardInterrupt:
+        session.interrupted = True
         reason = "Ended by hand"
     except OutOfTime:
         reason = "The time was over"
@@ -70,20 +76,19 @@ def fit_baseline(
 
 
 def _before_fit(
-    plan: ExperimentPlan, baseline: Baseline, on_fit: Callable[[str], None]
+    plan: ExperimentPlan, baseline: Baseline, session: Session, on_fit: Callable[[str], None]
 ) -> Callable[[str], None]:
-    """The call before each fit, which ends the baselines once the deadline is over.
+    """The call before each fit, which ends the baselines once a deadline is over.
 
-    Only slow baselines and those with several settings check the time: the others are done in a
+    Only slow baselines and those with several settings check the plan's: the others are done in a
     moment.
     """
     is_quick = len(baseline.settings) == 1 and baseline.seconds is None
-    if plan.deadline is None or is_quick:
-        return on_fit
-    deadline = plan.deadline
+    deadline = None if is_quick else plan.deadline
 
     def before_fit(title: str) -> None:
-        if time.monotonic() > deadline:
+        session.check_time()
+        if deadline is not None and time.monotonic() > deadline:
             raise OutOfTime
         on_fit(title)
 

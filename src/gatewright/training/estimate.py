@@ -14,7 +14,7 @@ import torch
 from gatewright.errors import ArgumentError
 from gatewright.training.optimizers import AdamW
 from gatewright.training.plan import ExperimentPlan
-from gatewright.training.processes.pool import MAX_PROCESSES, usable_cores
+from gatewright.training.processes.cores import MAX_PROCESSES, usable_cores
 
 #: Steps that are timed for each network, after a first one that compiles its kernels.
 TIMED_STEPS = 3
@@ -201,7 +201,7 @@ def in_words(seconds: float) -> str:
 
 def _step_seconds(plan: ExperimentPlan, name: str) -> float:
     """The median time of a training step on one thread, as in the processes that train."""
-    model = plan.untrained(name)
+    model = plan.untrained(name).to(plan.recipe.device)
     batches = plan.task.batches(plan.parts()[0]).shuffled(
         plan.recipe.batch_size, torch.Generator().manual_seed(0)
     )
@@ -213,10 +213,12 @@ def _step_seconds(plan: ExperimentPlan, name: str) -> float:
         with torch.random.fork_rng(devices=[]):  # dropout draws from the caller's generator
             for batch in islice(batches, TIMED_STEPS + 1):
                 began = time.perf_counter()
+                batch = batch.to(model.device)
                 outputs, _ = model(batch)
                 optimizer.zero_grad()
                 plan.task.loss(outputs, batch, model).backward()
                 optimizer.step()
+                model.readout.bias.sum().item()  # waits for a GPU
                 times.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)

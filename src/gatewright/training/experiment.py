@@ -10,30 +10,35 @@ import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gatewright.errors import ModelError
 from gatewright.files import write_file
-from gatewright.layers.saving import save
+from gatewright.layers.saving import CONFIG, model_files
 from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import run_all
 from gatewright.training.advice import advise
 from gatewright.training.baseline_fits import fit_baselines
+from gatewright.training.distil import student_of, taught
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.entries import Entry, Trial, rank
-from gatewright.training.history import BY_HAND, TIME_OVER, History
-from gatewright.training.job import TrainingJob, build_model
+from gatewright.training.history import BY_HAND, TIME_OVER, Epoch, History
+from gatewright.training.job import Outcome, TrainingJob, build_model
 from gatewright.training.model import Model
 from gatewright.training.networks import count_parameters
 from gatewright.training.plan import ExperimentPlan
-from gatewright.training.processes.pool import Outcome, perform_all
+from gatewright.training.processes.pool import perform_all
 from gatewright.training.processes.progress import progress_bar
+from gatewright.training.ranks.jobs import current_leader, perform_together
 from gatewright.training.report.card import card
 from gatewright.training.report.page import report
 from gatewright.training.results import Comparison
+from gatewright.training.session import Session
 from gatewright.training.variants import simplest_of_the_best, why_chosen
 
 CUT_SHORT = "The training was ended by hand: these are the best models until then."
@@ -49,28 +54,31 @@ class Trained:
     model: Model
 
 
-def run_experiment(plan: ExperimentPlan, target: Path | None, *, progress: bool) -> Comparison:
+def run_experiment(plan: ExperimentPlan, session: Session) -> Comparison:
     """Perform a plan from the choice of the variant to the report; see `compare` and `train`.
 
-    Args:
-        target: The new directory, or None to write nothing.
-        progress: Show progress bars on the error stream.
+    Where Ctrl-C left something out, the directory holds the best model so far, and the run can
+    still be resumed.
     """
-    plan, ended_early = choose_variant(plan, progress)
-    trained = ended_early or train_networks(plan, progress)
+    target = None if session.run is None else session.run.target
+    plan, ended_early = choose_variant(plan, session)
+    trained = ended_early or train_networks(plan, session)
+    session.check_time()
     comparison = measure_networks(plan, trained, target)
     if target is not None:
         write_model(comparison, target, is_pending=bool(plan.baselines))
-    comparison = fit_baselines(plan, comparison, progress)
+    comparison = fit_baselines(plan, comparison, session)
     if not _is_cut_short(plan, trained, comparison):
         seconds = max(run.history.seconds for run in trained)
-        comparison = replace(comparison, advice=_advice(plan, seconds, progress))
+        comparison = replace(comparison, advice=_advice(plan, seconds, session))
     if target is not None:
         write_report(plan, comparison, trained, target)
+    if session.run is not None and not session.interrupted:
+        session.run.finish()
     return comparison
 
 
-def choose_variant(plan: ExperimentPlan, progress: bool) -> tuple[ExperimentPlan, list[Trained]]:
+def choose_variant(plan: ExperimentPlan, session: Session) -> tuple[ExperimentPlan, list[Trained]]:
     """The plan with the simplest of the variants that do best after short trainings.
 
     The last network of the plan is trained on each: in the lesson's list that is the GRU. Where
@@ -86,7 +94,7 @@ def choose_variant(plan: ExperimentPlan, progress: bool) -> tuple[ExperimentPlan
     pilots = [plan.short(variant, plan.effort.pilot, folds) for variant in plan.variants]
     jobs = [job for pilot in pilots for job in pilot.jobs()]
     keep = len(plan.networks) == 1
-    outcomes = _perform(plan, jobs, progress, keep=keep, what="short trainings to choose by")
+    outcomes = _perform(plan, jobs, session, keep=keep, what="short trainings to choose by")
     if len(outcomes) < len(jobs) or any(run.history.stopped == BY_HAND for run in outcomes):
         return _best_so_far(plan, outcomes)
     reached = [run.history.best_loss for run in outcomes]
@@ -119,13 +127,13 @@ def _best_so_far(
     return plan, [Trained(best.job, best.history, _rebuilt(plan, best))]
 
 
-def train_networks(plan: ExperimentPlan, progress: bool) -> list[Trained]:
+def train_networks(plan: ExperimentPlan, session: Session) -> list[Trained]:
     """Train every network from every seed, each in a process; Ctrl-C keeps what is finished.
 
     Raises:
         KeyboardInterrupt: if it was ended so early that there is nothing to keep.
     """
-    outcomes = _measurable(plan, _perform(plan, plan.jobs(), progress, keep=True))
+    outcomes = _measurable(plan, _perform(plan, plan.jobs(), session, keep=True))
     if not outcomes:
         raise KeyboardInterrupt
     return [Trained(outcome.job, outcome.history, _rebuilt(plan, outcome)) for outcome in outcomes]
@@ -134,14 +142,32 @@ def train_networks(plan: ExperimentPlan, progress: bool) -> list[Trained]:
 def _perform(
     plan: ExperimentPlan,
     jobs: Sequence[TrainingJob],
-    progress: bool,
+    session: Session,
     *,
     keep: bool,
     what: str = "trainings",
 ) -> list[Outcome]:
     costs = {name: network.cost for name, network in plan.networks.items()}
-    with progress_bar(jobs, costs, shown=progress, what=what) as on_epoch:
-        return perform_all(jobs, plan.training, on_epoch=on_epoch, keep=keep)
+    with progress_bar(jobs, costs, shown=session.progress, what=what) as bar:
+
+        def on_epoch(job: TrainingJob, epoch: Epoch) -> None:
+            bar.on_epoch(job, epoch)
+            for log in session.logs:
+                log(what, job, epoch)
+
+        leader = current_leader()
+        perform = perform_all if leader is None else partial(perform_together, leader)
+        outcomes = perform(
+            jobs,
+            plan.training,
+            on_epoch=on_epoch,
+            on_end=bar.on_end,
+            keep=keep,
+            run=session.run,
+            deadline=session.deadline,
+        )
+    session.ended([outcome.history for outcome in outcomes], len(jobs))
+    return outcomes
 
 
 def _measurable(plan: ExperimentPlan, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -162,7 +188,10 @@ def _rebuilt(plan: ExperimentPlan, outcome: Outcome) -> Model:
     network = plan.networks[job.network]
     with torch.random.fork_rng(devices=[]):
         model = build_model(job.task, job.network, network, job.hidden_size, job.recipe)
-    model.load_state_dict(outcome.weights)
+    try:
+        model.load_state_dict(outcome.weights)
+    except RuntimeError as error:
+        raise ModelError(f"the weights of {job.network}, seed {job.seed}: {error}") from error
     model.reading = dict(plan.reading)
     return model.eval()
 
@@ -177,6 +206,9 @@ def measure_networks(
     chosen = best.chosen(task.metrics[0])
     training, validation = plan.parts()
     model, ensemble = _combined(plan, best, chosen, _models(trained), validation)
+    distilled = None
+    if plan.distil and ensemble is not None:
+        model, distilled = _distilled(plan, best, model)
     return Comparison(
         data=plan.data,
         about=plan.test.about,
@@ -190,7 +222,7 @@ def measure_networks(
         recipe=plan.recipe,
         entries=tuple(entries),
         shown={
-            **presentation.figures((ensemble or chosen).predicted, plan.test),
+            **presentation.figures((distilled or ensemble or chosen).predicted, plan.test),
             **presentation.model_figures(model, plan.test),
         },
         notes=plan.notes,
@@ -203,6 +235,7 @@ def measure_networks(
         directory=target,
         model=model,
         ensemble=ensemble,
+        distilled=distilled,
     )
 
 
@@ -226,6 +259,17 @@ def _combined(
     # would look too good.
     means = {metric.name: statistics.mean(best.validation(metric)) for metric in task.metrics}
     return model, Trial(chosen.seed, means, task.score(predicted, plan.test), predicted)
+
+
+def _distilled(plan: ExperimentPlan, best: Entry, teacher: Model) -> tuple[Model, Trial]:
+    """The one network that the mean of the seeds has taught, measured."""
+    networks = {best.name: plan.networks[best.name]}
+    variant = student_of(plan.variants[0], networks)
+    model, history = taught(teacher, variant, networks, plan.training, seed=0)
+    task = plan.task
+    predicted = task.predictions(run_all(model, task.batches(plan.test)), model)
+    test = task.score(predicted, plan.test)
+    return model, Trial(0, history.best, test, predicted, history, history.best_loss)
 
 
 def _entries(plan: ExperimentPlan, trained: Sequence[Trained]) -> list[Entry]:
@@ -282,28 +326,33 @@ def _is_cut_short(plan: ExperimentPlan, trained: Sequence[Trained], comparison: 
     return by_hand or baselines < len(plan.baselines) or plan.deadline is not None
 
 
-def _advice(plan: ExperimentPlan, seconds: float, progress: bool) -> tuple[str, ...]:
+def _advice(plan: ExperimentPlan, seconds: float, session: Session) -> tuple[str, ...]:
     """Sentences on what would help; none if Ctrl-C ends the measurement."""
 
     def histories(jobs: Sequence[TrainingJob]) -> list[History]:
-        outcomes = _perform(plan, jobs, progress, keep=False, what="short trainings for advice")
+        outcomes = _perform(plan, jobs, session, keep=False, what="short trainings for advice")
         return [outcome.history for outcome in outcomes]
 
     try:
         return advise(plan, histories, seconds)
     except KeyboardInterrupt:
+        session.interrupted = True
         return ()
 
 
 def write_model(comparison: Comparison, target: Path, *, is_pending: bool) -> None:
-    """Write the model with its card and its results; the directory appears whole or not at all.
+    """Write the model with its card and its results, in the place of an earlier model of this run.
+
+    The directory counts as a model only while it has config.json, which is written last.
 
     Args:
         is_pending: Whether the card has to warn that baselines are still to be computed.
     """
     if is_pending:
         comparison = replace(comparison, remarks=(*comparison.remarks, PENDING))
-    save(comparison.model, target, files=_pages(comparison))
+    (target / CONFIG).unlink(missing_ok=True)
+    for name, content in {**_pages(comparison), **model_files(comparison.model)}.items():
+        write_file(target / name, content, overwrite=True)
 
 
 def write_report(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from gatewright.schema import stored_hints
+
 #: Reasons why a training ended before its last epoch, as `History.stopped` has them.
 BY_HAND = "ended by hand"
 TIME_OVER = "its time was over"
@@ -13,6 +15,18 @@ TIME_OVER = "its time was over"
 _STORED_AS = {"best_epoch": "kept"}
 #: Fields that are stored only where they have a value; earlier versions did not have them.
 _OPTIONAL = ("start_loss", "start")
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A completed epoch, for whoever watches a training."""
+
+    number: int  # from 1
+    train_loss: float
+    validation_loss: float
+    validation: dict[str, float]  # the task's metrics
+    learning_rate: float  # of the next step
+    seconds: float  # processor time since the training began
 
 
 @dataclass(slots=True)
@@ -62,6 +76,12 @@ class History:
             for name, value in asdict(self).items()
             if value or name not in _OPTIONAL
         }
+
+    @classmethod
+    def stored_fields(cls) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The types of the fields that `to_json` writes, and the names of the optional ones."""
+        hints = {_STORED_AS.get(name, name): hint for name, hint in stored_hints(cls).items()}
+        return hints, _OPTIONAL
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from gatewright.layers.init import horizon_
 from gatewright.tasks.registry import task_from_config
 from gatewright.tasks.task import Task
 from gatewright.training.closed_form import is_untrained, run_closed_form
 from gatewright.training.history import History
-from gatewright.training.loop import LoopState, evaluate, run_loop
+from gatewright.training.loop import Keeper, LoopState, evaluate, run_loop
 from gatewright.training.model import Model
 from gatewright.training.networks import Network, stored_network
+from gatewright.training.ranks.team import Team
 from gatewright.training.recipe import Recipe
 
 
@@ -37,6 +41,12 @@ class TrainingJob:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**values, "task": self.task.to_config(), "recipe": self.recipe.to_config()}
 
+    @property
+    def key(self) -> str:
+        """A digest of the job: equal jobs have the same result."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The job that `to_json` wrote."""
@@ -56,6 +66,15 @@ class TrainingJob:
         return model
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a training job."""
+
+    job: TrainingJob
+    history: History
+    weights: dict[str, Tensor]
+
+
 def build_model(task: Task, name: str, network: Network, hidden_size: int, recipe: Recipe) -> Model:
     """A model with fresh weights, started for the recipe's memory if it has one."""
     body = network.build(task, hidden_size, recipe.design)
@@ -73,6 +92,8 @@ def perform(
     data: Any,
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
+    keeper: Keeper | None = None,
+    team: Team | None = None,
 ) -> tuple[Model, History]:
     """Train the network of a job on the training part of a data set; see `fit`."""
     return fit(
@@ -83,6 +104,8 @@ def perform(
         whole=data,
         on_epoch=on_epoch,
         stop=stop,
+        keeper=keeper,
+        team=team,
     )
 
 
@@ -93,8 +116,11 @@ def fit(
     *,
     seed: int,
     whole: Any | None = None,
+    teacher: Model | None = None,
     on_epoch: Callable[[LoopState], None] = lambda state: None,
     stop: Callable[[], bool] = lambda: False,
+    keeper: Keeper | None = None,
+    team: Team | None = None,
 ) -> tuple[Model, History]:
     """Build a model for `parts`, the data to learn from and those to choose on, and train it.
 
@@ -102,22 +128,31 @@ def fit(
 
     Args:
         whole: Both parts together, for a design that chooses nothing on the second.
+        keeper: Keeps the state of the training, and resumes one that it kept.
+        team: The processes that all call this, and do the training together.
+        teacher: A trained model to learn from too; see `distil`.
     """
     training, validation = parts
-    with torch.random.fork_rng(devices=[]):
+    device = torch.device(recipe.device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         model = build(training)
+        if not is_untrained(model):
+            model = model.to(device)
         steps = recipe.steps_per_epoch(model.task.batches(training))
-        state = LoopState(model, recipe, steps, seed=seed)
+        state = LoopState(model, recipe, steps, seed=seed, team=team, teacher=teacher)
         if is_untrained(model):
             history = run_closed_form(state, training, validation, whole)
             on_epoch(state)
             return model, history
-        history = run_loop(state, training, validation, on_epoch=on_epoch, stop=stop)
+        if keeper is not None:
+            keeper.restore(state)
+        history = run_loop(state, training, validation, on_epoch=on_epoch, stop=stop, keeper=keeper)
+        model = model.to("cpu")  # for what follows, and for the caller
         if not model.task.calibrate(model, validation):
             history.best_epoch = -1
         if history.has_best:
             # Calibrating changed the model's intervals, and with them its metrics.
-            _, history.best = evaluate(model, model.task.batches(validation), validation)
+            _, history.best = evaluate(model, model.task.batches(validation), validation, team)
         model.task.refit(model, validation)
     return model, history

@@ -7,7 +7,7 @@ from typing import Any
 
 from gatewright.tasks.task import Task
 from gatewright.training.free_memory import free_memory
-from gatewright.training.processes.pool import MAX_PROCESSES, usable_cores
+from gatewright.training.processes.cores import MAX_PROCESSES, usable_cores
 from gatewright.training.variants import Variant
 
 #: Steps of a chunk where the user names none: recurrent networks seldom learn from farther back.

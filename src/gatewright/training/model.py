@@ -102,6 +102,11 @@ class Model(nn.Module):
         self.completion = task.completion()
 
     @property
+    def device(self) -> torch.device:
+        """The device that the weights are on."""
+        return next(self.parameters()).device
+
+    @property
     def recurrent(self) -> Recurrent | None:
         """The recurrent layers of the network, or None if it has none."""
         body = self.body.recurrent if isinstance(self.body, SequenceNetwork) else self.body
@@ -165,7 +170,8 @@ class Model(nn.Module):
                 return self.body.steps(z, lengths, state, starts)
             return self.body(z, lengths), None
         if isinstance(self.body, WindowNetwork):
-            steps = torch.full((z.shape[1],), z.shape[0]) if lengths is None else lengths
+            steps = torch.full((z.shape[1],), z.shape[0], device=z.device)
+            steps = steps if lengths is None else lengths
             if self.task.centred:
                 return self.body.mean(z, steps), None
             if not self.task.every_step:

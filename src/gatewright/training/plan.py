@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from gatewright.data.catalogue import BUNDLED
 from gatewright.designs.design import Design, find_design
+from gatewright.devices import find_device
 from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
 from gatewright.tasks.baseline import Baseline
 from gatewright.tasks.registry import baselines_for, missing_baselines
 from gatewright.tasks.task import Task
+from gatewright.training.choose_device import check_training_precision, choose_device
 from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.long_sequences import choose_chunk
 from gatewright.training.model import Model
@@ -57,6 +60,7 @@ class ExperimentPlan:
     effort: Effort
     reading: Mapping[str, Any]  # arguments that read new data in the same way
     notes: tuple[str, ...]  # on the data and the training, for the card and the report
+    distil: bool = False  # whether the mean of the seeds teaches the one network that is kept
     short_losses: tuple[float, ...] = ()  # of the chosen variant's short trainings, by seed
     remarks: tuple[str, ...] = ()  # on what is missing from the table
     limits: Mapping[str, float] = field(default_factory=dict)  # seconds of a training, by network
@@ -137,15 +141,21 @@ def make_plan(
     hidden_size: int | None = None,
     memory: int | None = None,
     chunk: int | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    recipe: Mapping[str, Any] | None = None,
     say: Callable[[str], None],
     reading: Mapping[str, Any],
 ) -> ExperimentPlan:
     """Check the arguments of `compare` and `train`, read the data and size the networks.
 
-    Without cells, the networks are all that the task can be compared by.
+    Without cells, the networks are all that the task can be compared by. `recipe` has fields of a
+    recipe that replace the task's own.
     """
     networks = find_networks(list(NETWORKS) if cells is None else cells)
     effort = find_effort(budget)
+    find_device(device)
+    check_training_precision(precision)
     check_counts(
         seeds=seeds,
         epochs=epochs,
@@ -159,7 +169,7 @@ def make_plan(
             f"memory is {memory}, and the network window has none to start: leave it out, or take "
             "a recurrent cell"
         )
-    source = open_source(data, **reading)
+    source = data if isinstance(data, Source) else open_source(data, **reading)
     for line in source.notes:
         say(line)
     if cells is None and source.task.closed_form:
@@ -173,9 +183,18 @@ def make_plan(
         )
 
     def variants_of(source: Source) -> list[Variant]:
-        recipes = _recipes(source, design, effort, networks, streaming=streaming)
+        recipes = recipes_to_try(
+            source.task,
+            source.training,
+            recipe_name(source),
+            networks,
+            effort,
+            design=design,
+            streaming=streaming,
+            changes=recipe or {},
+        )
         return [
-            _variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
+            make_variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
             for task in source.task.variants()
             for recipe in recipes
         ]
@@ -192,8 +211,11 @@ def make_plan(
         if line:
             say(line)
             source = replace(source, notes=(*source.notes, line))
-    if not any(variant.recipe.design.trained for variant in variants):
-        effort = replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))
+    effort = effort_on([variant.recipe for variant in variants], effort)
+    chosen, remark = choose_device(device, _models(variants[0], networks))
+    if remark:
+        say(remark)
+    variants = [variant.on(str(chosen), precision) for variant in variants]
     return ExperimentPlan(
         data=source.name,
         training=source.training,
@@ -207,6 +229,14 @@ def make_plan(
         remarks=tuple(missing_baselines(source.task)),
         reading=source.reading,
     )
+
+
+def _models(variant: Variant, networks: Mapping[str, Network]) -> Iterator[Model]:
+    """The networks of a variant; the caller's random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        for name, network in networks.items():
+            size = variant.hidden_sizes[name]
+            yield build_model(variant.task, name, network, size, variant.recipe)
 
 
 def find_networks(cells: Sequence[str | Cell | type[Cell]]) -> dict[str, Network]:
@@ -229,34 +259,58 @@ def check_counts(**counts: int | None) -> None:
             raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
 
 
-def _recipes(
-    source: Source,
-    design: Design | str | None,
-    effort: Effort,
-    networks: Mapping[str, Network],
-    *,
-    streaming: bool,
-) -> list[Recipe]:
-    """The recipes to try, the simplest first, fitted to the amount of data.
+def recipe_name(source: Source) -> str:
+    """The entry of `RECIPES` for these data: that of the data set, or of its task."""
+    # A user's own file may be called vowels.csv; only the bundled set, which has a licence, gets
+    # the recipe that was chosen for it.
+    is_bundled = source.name in BUNDLED and source.training.licence
+    return source.name if is_bundled and source.name in RECIPES else source.task.kind
 
-    They are those of the data set or of its task; a design that is asked for is the only one. A
-    comparison of networks is about what they learn: it tries only designs that are trained.
+
+def effort_on(recipes: Sequence[Recipe], effort: Effort) -> Effort:
+    """The effort with more folds where no recipe to try needs training."""
+    if any(recipe.design.trained for recipe in recipes):
+        return effort
+    return replace(effort, folds=max(effort.folds, UNTRAINED_FOLDS))
+
+
+def recipes_to_try(
+    task: Task,
+    training: Any,
+    name: str,
+    networks: Mapping[str, Network],
+    effort: Effort,
+    *,
+    design: Design | str | None = None,
+    streaming: bool = False,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Recipe]:
+    """The recipes to try, the simplest first, fitted to the amount of data, with the changes.
+
+    A design that is asked for is the only one. A comparison of networks is about what they learn:
+    it tries only designs that are trained.
+
+    Args:
+        task: The task of the training data.
+        training: All data for learning and for choices.
+        name: The entry of `RECIPES`, and of `TRIED` if it has one.
+        networks: The networks by name.
+        effort: What the budget pays for.
+        design: The only design to try, or its name.
+        streaming: Whether a network has to answer step by step.
+        changes: Fields of the recipes that have other values.
 
     Raises:
         ArgumentError: if a network of this design cannot do the task.
     """
-    # A user's own file may be called vowels.csv; only the bundled set, which has a licence, gets
-    # the recipe that was chosen for it.
-    is_bundled = source.name in BUNDLED and source.training.licence
-    name = source.name if is_bundled and source.name in RECIPES else source.task.kind
-    recipes = [replace(RECIPES[name], **changes) for changes in TRIED.get(name, [{}])]
+    recipes = [replace(RECIPES[name], **variant) for variant in TRIED.get(name, [{}])]
     if design is not None:
         asked = find_design(design)
         same = [recipe for recipe in recipes if recipe.design == asked]
         recipes = same or [replace(RECIPES[name], design=asked)]
-        problem = source.task.design_problem(recipes[0].design)
+        problem = task.design_problem(recipes[0].design)
         if problem is not None:
-            raise ArgumentError(f"design does not fit the task {source.task.kind}: {problem}")
+            raise ArgumentError(f"design does not fit the task {task.kind}: {problem}")
         if streaming and asked.needs_whole_sequence:
             raise ArgumentError(
                 f"streaming is asked for, and the design is {asked.words()}, which cannot read a "
@@ -264,21 +318,23 @@ def _recipes(
             )
     elif len(networks) > 1 or "window" in networks:
         recipes = [recipe for recipe in recipes if recipe.design.trained]
-    recipes = [recipe for recipe in recipes if not source.task.design_problem(recipe.design)]
+    recipes = [recipe for recipe in recipes if not task.design_problem(recipe.design)]
     if streaming:
         step_by_step = [r for r in recipes if not r.design.needs_whole_sequence]
         recipes = step_by_step or [RECIPES[name]]
-    training, validation = source.task.parts(source.training, recipes[0].validation, 0)
-    source.task.batches(validation)  # refuses data too few for a validation part
-    batches = source.task.batches(training)
+    share = changes.get("validation", recipes[0].validation)
+    learned, validation = task.parts(training, share, 0)
+    task.batches(validation)  # refuses data too few for a validation part
+    batches = task.batches(learned)
     untrained = [recipe for recipe in recipes if not recipe.design.trained]
     # Few sequences say little in short trainings, and networks that need none do better.
-    if untrained and effort.pilot < 1.0 and len(source.training) < FEW_SEQUENCES:
+    if untrained and effort.pilot < 1.0 and len(training) < FEW_SEQUENCES:
         recipes = untrained
-    return [recipe.fitted(batches) for recipe in recipes[: None if effort.designs else 1]]
+    tried = recipes[: None if effort.designs else 1]
+    return [replace(recipe.fitted(batches), **changes) for recipe in tried]
 
 
-def _variant(
+def make_variant(
     task: Task,
     recipe: Recipe,
     networks: Mapping[str, Network],

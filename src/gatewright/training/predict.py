@@ -15,6 +15,7 @@ from typing import Any
 from gatewright.data import Reading
 from gatewright.data.reading import read_as
 from gatewright.data.source.request import NoColumns, Request, as_names
+from gatewright.devices import find_device
 from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.files import check_new_file, write_file
 from gatewright.layers.saving import load
@@ -22,6 +23,7 @@ from gatewright.tasks.forecast.new_series import Unknown
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.text.presentation import readable
 from gatewright.tasks.text.task import NextSymbol
+from gatewright.training.choose_device import choose_device
 from gatewright.training.model import Model
 
 
@@ -75,6 +77,7 @@ def predict(
     overwrite: bool = False,
     horizon: int | None = None,
     unknown: Unknown = "refuse",
+    device: str | None = None,
     **reading: Any,
 ) -> Predicted:
     """Predict for new data with a trained model.
@@ -91,6 +94,8 @@ def predict(
         horizon: Steps to forecast, at most those of the model.
         unknown: "refuse" a category of a static column that the model has not learned, or
             forecast its series without a category ("other").
+        device: As in `train`. Without it, a model runs where it is, and one from a directory on
+            the CPU.
         **reading: Arguments of `gatewright.data.read` that differ from the training's; columns
             in `ignore` are left out in addition to the training's.
 
@@ -100,7 +105,7 @@ def predict(
         ArgumentError: if `out` cannot be written.
     """
     write = None if out is None else _writer(out, overwrite)
-    model = _model(model)
+    model = _model(model, device)
     data, names = read_new(model, data, reading)
     task = model.task
     if isinstance(task, Forecast):
@@ -181,23 +186,26 @@ def sample(
     symbols: int = 400,
     temperature: float = 0.8,
     seed: int = 0,
+    device: str | None = None,
 ) -> str:
-    """Continue `prompt` with a saved model of the next symbol.
+    """Continue `prompt` with a saved model of the next symbol; `device` as in `predict`.
 
     Raises:
         ModelError: if the directory is damaged, or holds something else.
         ArgumentError: if the model has another task.
         DataError: if the prompt has a symbol that the model has not learned.
     """
-    model = _model(model)
+    model = _model(model, device)
     task = model.task
     is_bytes = isinstance(task, NextSymbol) and task.unit == "bytes"
     start = prompt.encode() if is_bytes else prompt
     return readable(model.sample(start, symbols=symbols, temperature=temperature, seed=seed))
 
 
-def _model(source: str | os.PathLike[str] | Model) -> Model:
-    """The model, loaded from its directory if need be, with finite weights."""
+def _model(source: str | os.PathLike[str] | Model, device: str | None = None) -> Model:
+    """The model, loaded from its directory if need be, with finite weights, on a device."""
+    if device is not None:
+        find_device(device)
     model = source if isinstance(source, Model) else load(source)
     if not isinstance(model, Model):
         raise ModelError(
@@ -205,6 +213,9 @@ def _model(source: str | os.PathLike[str] | Model) -> Model:
             "`gatewright train` or `compare` has written"
         )
     model.check_weights()
+    if device is not None:
+        members = getattr(model, "members", [model])
+        model = model.to(choose_device(device, members)[0])
     return model
 
 

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, Self
 
 from gatewright.designs.design import DESIGNS, PLAIN, Design
+from gatewright.errors import ArgumentError
 from gatewright.tasks.task import Batches
+
+#: The smallest and the largest value of each setting that is a number.
+LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "parameters": (1, math.inf),
+        "epochs": (1, math.inf),
+        "batch_size": (1, math.inf),
+        "learning_rate": (1e-12, 1e3),
+        "warmup": (0.0, 1.0),
+        "weight_decay": (0.0, 1e3),
+        "clip": (1e-12, math.inf),
+        "dropout": (0.0, 0.999),
+        "noise": (0.0, 1e3),
+        "shift": (0.0, 1e3),
+        "magnitude": (0.0, 1e3),
+        "smoothing": (0.0, 0.999),
+        "validation": (0.001, 0.999),
+        "keep_from": (0.0, 1.0),
+        "patience": (1, math.inf),
+        "most_steps": (1, math.inf),
+        "least_steps": (0, math.inf),
+    }
+)
+
+
+def check_limits(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a recipe that are outside of their limits.
+
+    Raises:
+        ArgumentError: naming the first.
+    """
+    for name, value in settings.items():
+        low, high = LIMITS.get(name, (-math.inf, math.inf))
+        if value is not None and not low <= value <= high:
+            limits = f"a number from {low:g}" + ("" if high == math.inf else f" to {high:g}")
+            raise ArgumentError(f"{name} is {value!r}; expected {limits}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +72,8 @@ class Recipe:
     most_steps: int | None = None  # upper limit of the batches of an epoch
     least_steps: int = 0  # lower limit of the batches of all epochs: few data get more epochs
     memory: int | None = None  # steps that a network starts for, by `gw.init.horizon_`
+    device: str = "cpu"  # that networks are trained on
+    precision: str = "float32"  # of the products while learning: or bfloat16, float16
     seconds: float | None = None  # time limit; training ends with its best weights so far
 
     def steps_per_epoch(self, batches: Batches) -> int:

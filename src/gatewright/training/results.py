@@ -17,6 +17,7 @@ from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import Task
 from gatewright.training.entries import Entry, Trial, rank
 from gatewright.training.model import Model
+from gatewright.training.networks import count_parameters
 from gatewright.training.recipe import Recipe
 
 #: Letters of a title in a line of a narrow table.
@@ -42,6 +43,7 @@ class Comparison:
     model: Model = field(repr=False)  # the best one
     advice: tuple[str, ...] = ()  # what would help, from measurements of this run
     ensemble: Trial | None = None  # the mean of the best network's seeds, which is the model then
+    distilled: Trial | None = None  # the network that this mean has taught, which is the model then
 
     @property
     def metric(self) -> Metric:
@@ -121,10 +123,15 @@ class Comparison:
                 f"{metric.title} is {reached}."
             )
         if self.ensemble is not None:
-            text += (
-                f" The model is the mean of its {len(best.trials)} networks, with "
-                f"{metric.spread([self.ensemble.test[metric.name]])}."
-            )
+            mean = metric.spread([self.ensemble.test[metric.name]])
+            if self.distilled is None:
+                text += f" The model is the mean of its {len(best.trials)} networks, with {mean}."
+            else:
+                text += (
+                    f" The mean of its {len(best.trials)} networks, with {mean}, has taught the "
+                    "model, one network with "
+                    f"{metric.spread([self.distilled.test[metric.name]])}."
+                )
         ahead = self.baseline_ahead
         recommendation = [] if ahead is None else [self._recommendation(ahead)]
         return " ".join([text, *recommendation, *self.advice])
@@ -185,8 +192,8 @@ class Comparison:
             best = "bold" if entry is self.best else None
             cells = map(terminal_text, self.row(entry)[:columns])
             table.add_row(*cells, style=best if entry.is_network else "dim")
-            if entry is self.best and self.ensemble is not None:
-                table.add_row(*map(terminal_text, self.ensemble_row()[:columns]), style="bold")
+            for row in self.further_rows() if entry is self.best else []:
+                table.add_row(*map(terminal_text, row[:columns]), style="bold")
         return table
 
     def headings(self) -> list[str]:
@@ -211,13 +218,21 @@ class Comparison:
         validation = self.metric.cell(entry.validation(self.metric))
         return [entry.title, *metrics, validation, count, *costs]
 
-    def ensemble_row(self) -> list[str]:
-        """The texts of the row of the mean of the best network's seeds."""
-        assert self.ensemble is not None
+    def further_rows(self) -> list[list[str]]:
+        """The rows of the mean of the best network's seeds, and of the network that it taught."""
         count = len(self.best.trials)
-        metrics = [metric.cell([self.ensemble.test[metric.name]]) for metric in self.task.metrics]
-        total = f"{count * (self.best.parameters or 0):,}"
-        return [f"mean of these {count}", *metrics, "–", total, "–", "–"]
+        rows = []
+        if self.ensemble is not None:
+            total = count * (self.best.parameters or 0)
+            rows.append(self._further_row(f"mean of these {count}", self.ensemble, total))
+        if self.distilled is not None:
+            total = count_parameters(self.model)
+            rows.append(self._further_row("one network taught by it", self.distilled, total))
+        return rows
+
+    def _further_row(self, title: str, trial: Trial, parameters: int) -> list[str]:
+        metrics = [metric.cell([trial.test[metric.name]]) for metric in self.task.metrics]
+        return [title, *metrics, "–", f"{parameters:,}", "–", "–"]
 
     def caption(self) -> str:
         """The explanation of the table's numbers."""
@@ -247,6 +262,7 @@ class Comparison:
                 "validation": self.chosen.validation,
                 "test": self.chosen.test,
                 "ensemble": None if self.ensemble is None else {"test": self.ensemble.test},
+                "distilled": None if self.distilled is None else {"test": self.distilled.test},
                 "shown": self.shown,
             },
             "networks": [self._json(entry) for entry in self.networks],

@@ -27,6 +27,10 @@ class Variant:
         """The variant with this share of its epochs, and at least one."""
         return replace(self, recipe=self.recipe.shortened(share))
 
+    def on(self, device: str, precision: str) -> Variant:
+        """The variant, trained on a device and in a precision."""
+        return replace(self, recipe=replace(self.recipe, device=device, precision=precision))
+
     def words(self) -> str:
         """The variant as a clause, for reports."""
         formulation = presentation_of(self.task).variant

@@ -19,11 +19,11 @@ from gatewright.backends.llvm.call_shape import CallShape, prepared
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.precision import LOW, lowered, numbers_of, raised
-from gatewright.backends.llvm.saved import SavedTensors, in_rows
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Result, Run
+from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.graph.stages import INPUTS
 from gatewright.schedule.loop import ScheduleOptions
 

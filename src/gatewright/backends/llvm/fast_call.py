@@ -22,12 +22,12 @@ from gatewright.backends.llvm.call_shape import CallShape, Piece, TensorForm
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.precision import LOW, numbers_of
-from gatewright.backends.llvm.saved import SavedTensors, in_rows
 from gatewright.backends.llvm.threads import threads
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Run
+from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.backends.weights import Share
 from gatewright.graph import Term
 from gatewright.language.node import closure

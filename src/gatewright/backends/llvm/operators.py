@@ -19,9 +19,9 @@ from gatewright.backends.llvm.call_shape import CallShape, TensorForm, prepared
 from gatewright.backends.llvm.forward import ForwardProgram, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.precision import numbers_of
-from gatewright.backends.llvm.saved import in_rows
 from gatewright.backends.order import even
 from gatewright.backends.run import Run
+from gatewright.backends.saved import in_rows
 from gatewright.backends.storage import in_storage
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph, Term

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from gatewright.backends.recognise import recognise
 from gatewright.deploy.incoming.cells import ImportedCell, ImportedLSTM
 from gatewright.deploy.incoming.reverse_layer import ReverseLayer
 from gatewright.escaping import printable
-from gatewright.exports.recognise import recognise
 from gatewright.layers.recurrent import Recurrent
 from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gatewright.backends.weights import Pair, Share, as_read
 from gatewright.graph import Weight
+from gatewright.layers.weights.sharded import check_whole
 from gatewright.layers.weights.store import learned
 
 
@@ -51,10 +52,15 @@ class NamedWeights:
         return module, leaf
 
     def tensor(self, weight: Weight) -> Tensor:
-        """The present value of a weight: that of its parametrization if it has one."""
+        """The present value of a weight: that of its parametrization if it has one.
+
+        Raises:
+            ArgumentError: if it is sharded.
+        """
         module, leaf = self.location(weight)
         own = module._parameters.get(leaf)
         if own is not None:
+            check_whole(own, weight.path)
             return own
         # The module itself is never called, so what a hook computes before each call
         # (torch.nn.utils.prune) is computed here.
@@ -115,6 +121,7 @@ class NamedWeights:
         for weight in self.weights:
             if weight.product == product:
                 for parameter in learned(*self.location(weight)):
+                    check_whole(parameter, weight.path)  # fully_shard would not notice
                     parameter.requires_grad_(not frozen)
                     parameter.grad = None  # an optimizer would still apply an old gradient
 

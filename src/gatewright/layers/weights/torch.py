@@ -6,16 +6,17 @@ torch stacks a network's gates into one matrix for the input and one for the hid
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gatewright.backends.weights import Pair, Share, collect
+from gatewright.backends.weights import Pair, Share, StackedWeights, collect, from_shares
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
+from gatewright.layers.weights.sharded import check_whole, gathered, write_rows
 from gatewright.layers.weights.store import learned
 
 #: The beginning of the names of the buffers with frozen gates. `config.json` has these names.
@@ -109,16 +110,12 @@ class TorchWeights:
         shares = self.shares()
         if shares is None:
             return collect(self.graph, self.pairs())
-        # Each tensor is chunked once, for all of its gates.
-        parts: dict[tuple[tuple[str, ...], int], Sequence[Tensor]] = {}
-        tensors = {}
-        for path, (names, position, count) in shares.items():
-            if (names, count) not in parts:
-                first, *rest = [getattr(self.module, name) for name in names]
-                stacked = sum(rest, first)
-                parts[names, count] = _parts(stacked, count)
-            tensors[path] = parts[names, count][position]
-        return tensors
+        own = {name: self._stacked(name) for name in self.names()}
+        weights = from_shares(shares, own)
+        # torch's compiler follows no class of dictionaries.
+        if torch.compiler.is_compiling():
+            return weights
+        return StackedWeights(weights, list(own.values()))
 
     def shares(self) -> dict[str, Share] | None:
         """The part of torch's tensors that each of the graph's weights is.
@@ -148,12 +145,22 @@ class TorchWeights:
 
     def _split(self, name: str, gates: tuple[str, ...]) -> list[Tensor]:
         """A parameter by gate; frozen gates come from their buffers."""
-        parts = list(getattr(self.module, name).chunk(len(gates)))
+        parts = list(self._stacked(name).chunk(len(gates)))
         for position, gate in enumerate(gates):
             buffer = self.module._buffers.get(held_name(name, gate))
-            if buffer is not None:
-                parts[position] = buffer
+            if buffer is not None:  # FSDP's mixed precision converts parameters, but no buffers
+                parts[position] = buffer.to(parts[position].dtype)
         return parts
+
+    def _stacked(self, name: str) -> Tensor:
+        """The present value of one of torch's tensors: that of its parametrization if it has one.
+
+        Raises:
+            ArgumentError: if it is sharded.
+        """
+        stacked: Tensor = getattr(self.module, name)
+        check_whole(stacked, name)
+        return stacked
 
     def computed(self, product: str) -> set[str]:
         """The sources of a product whose weights a parametrization computes."""
@@ -218,40 +225,29 @@ class TorchWeights:
 
     def write_frozen(self) -> None:
         """Write frozen values into the parameters, as before the parameters are saved."""
-        for part, buffer in self._frozen_parts():
-            # A write that changes nothing would still make a pending backward pass fail.
-            if not torch.equal(part, buffer):
-                part.copy_(buffer)
+        for parameter, first, buffer in self._frozen_parts():
+            write_rows(parameter, first, buffer)
 
     def read_frozen(self) -> None:
-        """Take frozen values from the parameters, as after new ones are loaded."""
-        for part, buffer in self._frozen_parts():
-            buffer.copy_(part)
+        """Take frozen values from the parameters, as after new ones are loaded.
+
+        Where they are sharded, all processes have to call this.
+        """
+        for parameter, first, buffer in self._frozen_parts():
+            buffer.copy_(gathered(parameter)[first : first + len(buffer)])
 
     def _part(self, name: str, gate: str) -> Tensor:
         gates = self.names()[name]
-        stacked: Tensor = getattr(self.module, name)
-        return stacked.chunk(len(gates))[gates.index(gate)]
+        return self._stacked(name).chunk(len(gates))[gates.index(gate)]
 
-    def _frozen_parts(self) -> list[tuple[Tensor, Tensor]]:
-        """Each frozen gate's part of its parameter, detached, and the buffer with its values."""
-        return [
-            (self._part(name, gate).detach(), buffer)
-            for name, gates in self.names().items()
-            for gate in gates
-            if (buffer := self.module._buffers.get(held_name(name, gate))) is not None
-        ]
-
-
-def _parts(stacked: Tensor, count: int) -> Sequence[Tensor]:
-    """A stacked tensor in equal parts."""
-    if count == 1:
-        return (stacked,)
-    if torch.compiler.is_exporting():
-        # torch's exporter to ONNX computes slices of weights ahead of time, but no splits.
-        rows = len(stacked) // count
-        return [stacked[k * rows : (k + 1) * rows] for k in range(count)]
-    return stacked.chunk(count)
+    def _frozen_parts(self) -> Iterator[tuple[Tensor, int, Tensor]]:
+        """For each part of a frozen gate: its parameter, detached, its first row, its buffer."""
+        for name, gates in self.names().items():
+            for position, gate in enumerate(gates):
+                buffer = self.module._buffers.get(held_name(name, gate))
+                if buffer is not None:
+                    parameter: Tensor = getattr(self.module, name)
+                    yield parameter.detach(), position * len(buffer), buffer
 
 
 def held_name(parameter: str, gate: str) -> str:

@@ -39,6 +39,7 @@ from gatewright.tasks.forecast.metrics import (
     widening,
 )
 from gatewright.tasks.forecast.new_series import Unknown, long_enough, series_for
+from gatewright.tasks.forecast.shares import network_shares
 from gatewright.tasks.forecast.spec import ForecastSpec
 from gatewright.tasks.forecast.windows import Stretch, Windows, with_static
 from gatewright.tasks.metric import Metric
@@ -48,16 +49,6 @@ from gatewright.tasks.task import Batch, Task, run_all, run_each
 MIN_SPREAD = 0.1
 #: Hidden units between the known values of a future step and their effect on its forecast.
 AHEAD_UNITS = 16
-#: What the network adds to the base counts by n / (n + ENOUGH) for n independent validation
-#: errors, and at least by LEAST_SHARE. On 19 series, with the last fifth put aside before, all of
-#: it made the errors 5 % larger in the mean, half of it 1 %, and half of it with WORTH nothing.
-ENOUGH = 50.0
-LEAST_SHARE = 0.5
-#: Share of the base's error on validation by which the network has to improve it, at least.
-WORTH = 0.01
-#: Fewest independent validation errors that may speak for the network. With fewer, half of what it
-#: learned changed the error by -17 to +5 % on stretches where the validation part promised a gain.
-MIN_ERRORS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +231,15 @@ class Forecast(ForecastSpec, Task):
             weights = weights * model.scale[self.places.targets]
         return pinball(outputs, target, weights)
 
+    def taught_loss(self, outputs: Tensor, taught: Tensor, batch: Batch, model: Any) -> Tensor:
+        """Return the mean distance of the quantiles from those of a model that teaches."""
+        distance = (outputs - taught).abs()
+        if batch.weights is None:
+            return distance.mean()
+        weights = batch.weights * model.scale[self.places.targets]
+        mean: Tensor = (distance * weights[:, None, :, None]).mean()
+        return mean
+
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         return self.bounded(self._unbounded(pairs, model))
 
@@ -247,7 +247,7 @@ class Forecast(ForecastSpec, Task):
         """Return widened quantiles in the units of the data."""
         outputs = torch.cat([outputs for outputs, _ in pairs])
         quantiles = self._in_units(self._widened(outputs, model).double())
-        unbounded: NDArray[np.float64] = quantiles.numpy()
+        unbounded: NDArray[np.float64] = quantiles.cpu().numpy()
         return unbounded
 
     def _widened(self, quantiles: Tensor, model: Any) -> Tensor:
@@ -273,10 +273,14 @@ class Forecast(ForecastSpec, Task):
         if any(low is not None for low in self.floor):
             floor = [-math.inf if low is None else low for low in self.floor]
             quantiles = quantiles.maximum(quantiles.new_tensor(floor)[:, None])
-        if not self.has_means:
-            return {"y": quantiles}
-        past = batch.x[:, :, self.places.targets].transpose(0, 1)
-        return {"y": quantiles, "y_mean": means(quantiles, past, model.mean_factors)}
+        answers = {"y": quantiles}
+        if any(self.rounds):
+            rounds = torch.tensor(self.rounds, device=quantiles.device)[:, None]
+            answers["y"] = torch.where(rounds, (quantiles + 0.5).floor(), quantiles)
+        if self.has_means:
+            past = batch.x[:, :, self.places.targets].transpose(0, 1)
+            answers["y_mean"] = means(quantiles, past, model.mean_factors)
+        return answers
 
     @property
     def has_means(self) -> bool:
@@ -303,7 +307,7 @@ class Forecast(ForecastSpec, Task):
     def fit_map_of(self, model: Any, training: Series) -> None:
         """Fit the linear map of the base to these series, in place."""
         assert self.base is not None
-        scaling = (model.mean.double().numpy(), model.scale.double().numpy())
+        scaling = (model.mean.double().cpu().numpy(), model.scale.double().cpu().numpy())
         self._store(model, fit_map(self, self.base, training, scaling))
 
     @staticmethod
@@ -315,8 +319,8 @@ class Forecast(ForecastSpec, Task):
         """Widen the intervals until they hold their share of the validation part.
 
         Where there is a base, first reduce what the network adds to it to the share that so many
-        data can support; where that does not help on the validation part, only the base is used,
-        with intervals from its errors at rolling origins. Return whether the network counts.
+        data can support. Where nothing is left of it, the intervals are those of the base, from
+        its errors at rolling origins. Return whether the network counts.
         """
         batches = self.batches(validation)
         if self.base is None:
@@ -327,48 +331,37 @@ class Forecast(ForecastSpec, Task):
             return True
         model.widening.fill_(1.0)
         self._store(model, fit_quantiles(self, self.base, validation.series))
-        count = independent(len(batches), self.horizon)
         learned = self._scale_network(model, 0.0)
         by_base = self._unbounded(run_all(model, batches), model)
         self._scale_network(model, 1.0, learned)
-        self._scale_network(model, max(LEAST_SHARE, count / (count + ENOUGH)))
+        by_network = self._unbounded(run_all(model, batches), model)
+        shares = self._shares(by_base, by_network, batches)
+        self._scale_network(model, shares)
         predicted = self._unbounded(run_all(model, batches), model)
-        helps = self._is_better(by_base, predicted, batches, count)
+        helps = bool(shares.any())
         if helps:
+            count = independent(len(batches), self.horizon)
             factors = step_widening(predicted, by_base, batches.truth, count)
             model.widening.copy_(torch.from_numpy(factors))
-        else:
-            self._scale_network(model, 0.0)
-        quantiles = self.predictions(run_all(model, batches), model)
+            predicted = self._unbounded(run_all(model, batches), model)
         past = batches.past[:, :, self.places.targets]
-        model.mean_factors.copy_(torch.from_numpy(mean_factors(quantiles, past, batches.truth)))
+        factors = mean_factors(self.raised(predicted), past, batches.truth)
+        model.mean_factors.copy_(torch.from_numpy(factors))
         return helps
 
-    def _is_better(
+    def _shares(
         self,
         by_base: NDArray[np.float64],
-        predicted: NDArray[np.float64],
+        by_network: NDArray[np.float64],
         windows: Windows,
-        count: float,
-    ) -> bool:
-        """Return whether predictions beat those of the base by more than one standard error.
-
-        They do not where there are too few errors to tell.
-
-        Args:
-            count: The number of independent errors among those of the windows.
-        """
-        units = np.array(self.naive_error)[windows.series]
-        errors = [
-            np.abs(windows.truth - quantiles[..., MEDIAN]).mean(1)
-            / np.where(units > 0.0, units, np.inf)
-            for quantiles in (by_base, predicted)
-        ]
-        before, after = (error.mean(1) for error in errors)
-        gains = before - after
-        noise = gains.std() / math.sqrt(count)
-        is_larger = gains.mean() > max(WORTH * before.mean(), noise)
-        return bool(count >= MIN_ERRORS and is_larger)
+    ) -> NDArray[np.float64]:
+        """Return the share of the network's part that counts, for each target, (K,)."""
+        units = np.array(self.naive_error)[windows.series][:, None]
+        units = np.where(units > 0.0, units, np.inf)
+        base, network = (self.raised(own)[..., MEDIAN] / units for own in (by_base, by_network))
+        # That is the count for the shape of a distribution, which the steps share: twice as many.
+        count = 0.5 * independent(len(windows), self.horizon)
+        return network_shares(base, network, windows.truth / units, count)
 
     def calibrate_mean(self, model: Any, members: Iterable[Any], validation: Stretch) -> None:
         """Take the mean of what the members were corrected by.
@@ -383,19 +376,26 @@ class Forecast(ForecastSpec, Task):
             getattr(model, name).copy_(torch.stack(own).mean(0))
 
     def _scale_network(
-        self, model: Any, factor: float, weights: Sequence[Tensor] | None = None
+        self,
+        model: Any,
+        shares: NDArray[np.float64] | float,
+        weights: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """Multiply all that is added to the base, in place; return the weights before that.
 
         Args:
+            shares: A factor for each target, (K,), or for all.
             weights: Weights to take instead of the model's own.
         """
         own = [model.readout.weight, model.readout.bias]
         own += [model.ahead[-1].weight] if self.known else []
         before = [tensor.detach().clone() for tensor in own]
+        by_target = np.broadcast_to(np.asarray(shares, np.float64), len(self.targets))
+        by_output = torch.from_numpy(np.repeat(by_target, len(LEVELS)))  # of one step, (K Q,)
         with torch.no_grad():
             for tensor, source in zip(own, weights or before, strict=True):
-                tensor.copy_(factor * source)
+                factor = by_output.to(tensor).repeat(len(tensor) // len(by_output))
+                tensor.copy_(source * factor.view(-1, *(1,) * (tensor.dim() - 1)))
         return before
 
     def refit(self, model: Any, validation: Stretch) -> None:
@@ -458,10 +458,11 @@ class Forecast(ForecastSpec, Task):
         futures = []
         for position in range(len(series)):
             batch = self.latest(series, position, steps, model.mean.dtype)
-            quantiles = self.predictions(run_each(model, [batch]), model)[0, :steps]
+            unbounded = self._unbounded(run_each(model, [batch]), model)[0, :steps]
+            quantiles = self.bounded(unbounded)
             times = series.times_after(position, steps)
             past = with_static(series, position, series.values[position])[-self.window :]
-            sums = self._means(model, quantiles, past)
+            sums = self._means(model, self.raised(unbounded), past)
             futures.append(Future(series.ids[position], self.targets, times, quantiles, sums))
         return futures
 
@@ -497,7 +498,7 @@ class Forecast(ForecastSpec, Task):
         """Return the mean forecasts (horizon,) of the targets that are never below 0."""
         if self.base is None:
             return {}
-        factors = model.mean_factors.double().numpy()
+        factors = model.mean_factors.double().cpu().numpy()
         forecasts = means(quantiles[None], past[None][:, :, self.places.targets], factors)[0]
         return {
             target: forecasts[:, k]

@@ -59,9 +59,9 @@ class Copies(nn.Module):
             histories: The codes before each position, (N, any length), the latest last; -1 in
                 front of the start of a text.
         """
-        symbols = torch.zeros(len(histories), dtype=torch.int64)
-        ranks = torch.zeros(len(histories), dtype=torch.int64)
-        if self._tables is None:
+        symbols = histories.new_zeros(len(histories), dtype=torch.int64)
+        ranks = histories.new_zeros(len(histories), dtype=torch.int64)
+        if self._tables is None or self._tables[0][0].device != self.text.device:
             self._tables = [self._table(length) for length in LENGTHS]
         for rank, (length, (keys, places)) in enumerate(zip(LENGTHS, self._tables, strict=True), 1):
             if length > histories.shape[1] or not len(keys):
@@ -79,7 +79,7 @@ class Copies(nn.Module):
         """Return the sorted hashes of the text's passages of this length, and their places."""
         # The last passage has no next symbol.
         if len(self.text) <= length:
-            nothing = torch.zeros(0, dtype=torch.int64)
+            nothing = self.text.new_zeros(0, dtype=torch.int64)
             return nothing, nothing
         hashed = _hashed(self.text.long()[:-1].unfold(0, length, 1))
         keys, places = torch.sort(hashed, stable=True)
@@ -95,7 +95,7 @@ class Copies(nn.Module):
 
 def _hashed(passages: Tensor) -> Tensor:
     """Return a hash of 64 bits for each passage (N, length); sums and products wrap around."""
-    hashed = torch.zeros(len(passages), dtype=torch.int64)
+    hashed = passages.new_zeros(len(passages), dtype=torch.int64)
     for column in passages.T:
         hashed = hashed * BASE + (column + 1)
     return hashed ^ (hashed >> 29)

@@ -99,10 +99,10 @@ class Counts(nn.Module):
                 front of the start of a text.
         """
         count = len(histories)
-        probabilities = torch.full((count, self.size), 1.0 / self.size, dtype=torch.float64)
-        lengths = torch.zeros(count, dtype=torch.int64)
-        key = torch.zeros(count, dtype=torch.int64)  # of the last `length` - 1 symbols
-        complete = torch.ones(count, dtype=torch.bool)
+        probabilities = histories.new_full((count, self.size), 1.0 / self.size, dtype=torch.float64)
+        lengths = histories.new_zeros(count, dtype=torch.int64)
+        key = histories.new_zeros(count, dtype=torch.int64)  # of the last `length` - 1 symbols
+        complete = histories.new_ones(count, dtype=torch.bool)
         for length in range(1, self.order + 1):
             if length > 1:
                 if length - 1 > histories.shape[1]:
@@ -115,11 +115,11 @@ class Counts(nn.Module):
             stored = torch.searchsorted(keys, (key + 1) * self.size) - first
             stored = torch.where(complete, stored, 0)
             # The runs of one position after the other: (position, place in `keys`) of each.
-            rows = torch.repeat_interleave(torch.arange(count), stored)
+            rows = torch.repeat_interleave(torch.arange(count, device=stored.device), stored)
             begin = torch.cumsum(stored, 0) - stored
-            places = torch.arange(len(rows)) - begin[rows] + first[rows]
+            places = torch.arange(len(rows), device=rows.device) - begin[rows] + first[rows]
             share = own[places].double()
-            left = torch.ones(count, dtype=torch.float64).index_add_(0, rows, share, alpha=-1.0)
+            left = share.new_ones(count).index_add_(0, rows, share, alpha=-1.0)
             probabilities *= left[:, None]
             # Each pair of row and symbol comes once.
             probabilities[rows, keys[places] % self.size] += share

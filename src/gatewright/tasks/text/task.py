@@ -209,14 +209,17 @@ class NextSymbol(Task):
             outputs.flatten(0, 1), batch.target.flatten(), ignore_index=-1
         )
 
+    def mass(self, batch: Batch) -> float:
+        return float((batch.target >= 0).sum())
+
     def predictions(self, pairs: Iterable[tuple[Tensor, Batch]], model: Any) -> NDArray[np.float64]:
         bits, truth = [], []
         for outputs, batch in pairs:
             bits.append(-_of_truth(outputs, batch).double() / np.log(2.0))
             truth.append(batch.target)
         # (steps, streams) each: stream after stream is the order of the text.
-        target = torch.cat(truth).T
-        costs: NDArray[np.float64] = torch.cat(bits).T[target >= 0].numpy()
+        target = torch.cat(truth).T.cpu()
+        costs: NDArray[np.float64] = torch.cat(bits).T.cpu()[target >= 0].numpy()
         lengths = self.pairs.lengths[target[target >= 0].numpy()]
         return np.repeat(costs / lengths, lengths)
 
@@ -307,12 +310,13 @@ class NextSymbol(Task):
         start = self.pairs.encode(codes).tolist()
         pieces, lengths = [list(start) for _ in temperatures], [0] * rows
         x, earlier, state = torch.tensor(pieces).T, None, None
+        device = next(model.parameters()).device
         while min(lengths) < count:
-            outputs, state = model(Batch(x, None, x, further=earlier), state)
+            outputs, state = model(Batch(x, None, x, further=earlier).to(device), state)
             chosen = [
                 _chosen(logits, temperature, generator)
                 for logits, temperature, generator in zip(
-                    outputs[-1], temperatures, generators, strict=True
+                    outputs[-1].cpu(), temperatures, generators, strict=True
                 )
             ]
             # Of different lengths in symbols, but equally many: a row that is complete goes on.

@@ -8,36 +8,25 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import queue
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from safetensors.torch import load as read_tensors
-from torch import Tensor
 
-from gatewright.errors import TrainingError
+from gatewright.errors import Suspended, TrainingError
 from gatewright.processes import module_command, module_environment
-from gatewright.training.history import History
-from gatewright.training.job import TrainingJob
+from gatewright.training.checkpoint import read_outcome
+from gatewright.training.history import Epoch, History
+from gatewright.training.job import Outcome, TrainingJob
+from gatewright.training.processes.cores import MAX_PROCESSES, usable_cores
 from gatewright.training.processes.wire import send_data
 from gatewright.training.processes.worker import STOP
-
-#: More processes than this only fill the memory: each has loaded torch.
-MAX_PROCESSES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result of a training job."""
-
-    job: TrainingJob
-    history: History
-    weights: dict[str, Tensor]
+from gatewright.training.run import OpenRun
 
 
 def perform_all(
@@ -45,8 +34,11 @@ def perform_all(
     data: Any,
     *,
     processes: int | None = None,
-    on_epoch: Callable[[TrainingJob, int, float], None] = lambda job, epoch, loss: None,
+    on_epoch: Callable[[TrainingJob, Epoch], None] = lambda job, epoch: None,
+    on_end: Callable[[TrainingJob, History], None] = lambda job, history: None,
     keep: bool = False,
+    run: OpenRun | None = None,
+    deadline: float | None = None,
 ) -> list[Outcome]:
     """Perform each job on `data`, a training part; the outcomes in the order of the jobs.
 
@@ -54,57 +46,65 @@ def perform_all(
 
     Args:
         processes: Number of processes; by default one for each usable core.
-        on_epoch: Called with the job, the number of epochs it has completed, and the loss.
+        on_epoch: Called with the job and each epoch that it completes.
+        on_end: Called with the job and its history when it has ended.
         keep: At Ctrl-C, end the running jobs early and return the outcomes so far, without the
             jobs that have not begun; a second Ctrl-C ends everything.
+        run: Has the files of checkpoints. Jobs whose outcome is there are not repeated, others
+            go on from their checkpoint, and every end but a crash writes one.
+        deadline: The moment of `time.monotonic` at which the jobs are suspended.
 
     Raises:
         TrainingError: where a job cannot go on, or its process died.
+        ModelError: where a checkpoint is damaged.
+        Suspended: where the deadline is over.
     """
-    processes = min(processes or usable_cores(), MAX_PROCESSES, len(jobs))
-    waiting = list(enumerate(jobs))[::-1]
     outcomes: dict[int, Outcome] = {}
-    with _start_workers(processes) as (workers, messages):
-        for worker in workers:
-            with _input_of(worker) as stream:
-                send_data(data, stream)
-        # By worker: the index of its job, or None once no job is left for it.
-        current = [_assign(worker, waiting) if waiting else None for worker in workers]
-        while any(index is not None for index in current):
-            try:
-                rank, line = messages.get()
-            except KeyboardInterrupt:
-                if not keep:
-                    raise
-                keep, waiting = False, []
-                for worker in workers:
-                    _write(worker, STOP)
-                continue
-            index = current[rank]
-            if line is None:
+    for position, job in enumerate(jobs):
+        outcome = None if run is None else read_outcome(run.file_of(job), job)
+        if outcome is not None:
+            outcomes[position] = outcome
+            on_end(job, outcome.history)
+    waiting = [pair for pair in enumerate(jobs) if pair[0] not in outcomes][::-1]
+    if not waiting:
+        return [outcomes[index] for index in sorted(outcomes)]
+    processes = min(processes or usable_cores(), MAX_PROCESSES, len(waiting))
+    with _start_workers(processes, run) as workers:
+        for rank in range(processes):
+            workers.send(rank, data)
+        for rank in range(processes):
+            workers.assign(rank, waiting)
+        try:
+            while workers.busy:
+                try:
+                    rank, line = workers.next_message(deadline)
+                except KeyboardInterrupt:
+                    if not keep:
+                        raise
+                    keep, waiting = False, []
+                    workers.stop()
+                    continue
+                index = workers.current[rank]
                 if index is None:
                     continue  # it had nothing left to do
-                raise TrainingError(_death_notice(jobs[index], workers[rank].wait()))
-            assert index is not None
-            job, message = jobs[index], json.loads(line)
-            if message["kind"] == "epoch":
-                on_epoch(job, message["epoch"], message["loss"])
-            elif message["kind"] == "error":
-                raise TrainingError(message["message"])
-            else:
-                outcomes[index] = _outcome(job, message)
-                losses = outcomes[index].history.train_loss
-                if 0 < len(losses) < job.recipe.epochs:  # ended early: fill its progress bar
-                    on_epoch(job, job.recipe.epochs, losses[-1])
-                current[rank] = _assign(workers[rank], waiting) if waiting else None
+                if line is None:
+                    workers.current[rank] = None
+                    raise TrainingError(_death_notice(jobs[index], workers.exit_code(rank), run))
+                job, message = jobs[index], json.loads(line)
+                if message["kind"] == "epoch":
+                    on_epoch(job, Epoch(**message["epoch"]))
+                elif message["kind"] == "error":
+                    workers.current[rank] = None
+                    raise TrainingError(message["message"])
+                elif message["kind"] == "done":
+                    outcomes[index] = _outcome(job, message)
+                    on_end(job, outcomes[index].history)
+                    workers.assign(rank, waiting)
+        except BaseException:
+            if run is not None:
+                workers.wait_for_checkpoints()
+            raise
     return [outcomes[index] for index in sorted(outcomes)]
-
-
-def usable_cores() -> int:
-    """The number of cores this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _outcome(job: TrainingJob, message: dict[str, Any]) -> Outcome:
@@ -112,17 +112,138 @@ def _outcome(job: TrainingJob, message: dict[str, Any]) -> Outcome:
     return Outcome(job, History.from_json(message["history"]), weights)
 
 
-def _assign(worker: subprocess.Popen[bytes], waiting: list[tuple[int, TrainingJob]]) -> int:
-    """Send the next waiting job to a worker; the index of the job."""
-    index, job = waiting.pop()
-    _write(worker, json.dumps(job.to_json()).encode() + b"\n")
-    return index
+class _Workers:
+    """The processes, the index of the job that each has now, and the messages of all."""
+
+    def __init__(self, run: OpenRun | None) -> None:
+        self.run = run
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.current: list[int | None] = []  # None: no job is left for it
+        self.messages: queue.SimpleQueue[tuple[int, bytes | None]] = queue.SimpleQueue()
+        self.listeners: list[threading.Thread] = []
+
+    @property
+    def busy(self) -> bool:
+        """True while any of them has a job."""
+        return any(index is not None for index in self.current)
+
+    def start(self) -> None:
+        """Start one more."""
+        descriptor = None if self.run is None else self.run.lock
+        self.processes.append(
+            subprocess.Popen(
+                module_command("gatewright.training.processes.worker"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=module_environment(OMP_NUM_THREADS="1"),
+                # A group of its own: Ctrl-C in the terminal reaches only this process.
+                start_new_session=True,
+                # It holds the lock of the run until it has written its last checkpoint, also
+                # where this process was killed.
+                pass_fds=() if descriptor is None else (descriptor,),
+            )
+        )
+        self.current.append(None)
+        rank = len(self.listeners)
+        self.listeners.append(threading.Thread(target=self._listen, args=(rank,), daemon=True))
+        self.listeners[-1].start()
+
+    def _listen(self, rank: int) -> None:
+        output = self.processes[rank].stdout
+        assert output is not None
+        for line in output:
+            self.messages.put((rank, line))
+        self.messages.put((rank, None))
+
+    def next_message(self, deadline: float | None) -> tuple[int, bytes | None]:
+        """The rank of a process, and a line of it, or None at its end.
+
+        Raises:
+            Suspended: if the deadline comes first.
+        """
+        if deadline is None:
+            return self.messages.get()
+        try:
+            return self.messages.get(timeout=max(deadline - time.monotonic(), 0.0))
+        except queue.Empty:
+            raise Suspended from None
+
+    def send(self, rank: int, data: Any) -> None:
+        """Send the data to learn from."""
+        with _input_of(self.processes[rank]) as stream:
+            send_data(data, stream)
+
+    def assign(self, rank: int, waiting: list[tuple[int, TrainingJob]]) -> None:
+        """Send the next waiting job, if there is one."""
+        self.current[rank] = None
+        if not waiting:
+            return
+        index, job = waiting.pop()
+        order = {
+            "job": job.to_json(),
+            "checkpoint": None if self.run is None else str(self.run.file_of(job)),
+            "every": None if self.run is None else self.run.every,
+        }
+        self._write(rank, json.dumps(order).encode() + b"\n")
+        self.current[rank] = index
+
+    def stop(self) -> None:
+        """Ask for an early end of all jobs."""
+        for rank in range(len(self.processes)):
+            self._write(rank, STOP)
+
+    def wait_for_checkpoints(self) -> None:
+        """Ask for an early end, and wait until each job has written its state or has ended.
+
+        Raises:
+            TrainingError: if a job could not write it.
+        """
+        self.stop()
+        errors = []
+        while self.busy:
+            rank, line = self.messages.get()
+            message = {} if line is None else json.loads(line)
+            if message.get("kind") == "error":
+                errors.append(message["message"])
+            if message.get("kind") != "epoch":
+                self.current[rank] = None
+        if errors:
+            raise TrainingError(errors[0])
+
+    def exit_code(self, rank: int) -> int:
+        """The exit code of a process whose output has ended."""
+        return self.processes[rank].wait()
+
+    def _write(self, rank: int, line: bytes) -> None:
+        with _input_of(self.processes[rank]) as stream:
+            stream.write(line)
+            stream.flush()
+
+    def end(self) -> None:
+        """Kill all, and wait until they are gone."""
+        for process in self.processes:
+            process.kill()
+        for process in self.processes:
+            process.wait()
+        for listener in self.listeners:
+            listener.join()
+        for process in self.processes:
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                with suppress(OSError):  # flushing what a dead worker did not read
+                    pipe.close()
 
 
-def _write(worker: subprocess.Popen[bytes], line: bytes) -> None:
-    with _input_of(worker) as stream:
-        stream.write(line)
-        stream.flush()
+@contextmanager
+def _start_workers(count: int, run: OpenRun | None) -> Iterator[_Workers]:
+    """Start `count` processes, and end them however the block ends."""
+    workers = _Workers(run)
+    try:
+        for _ in range(count):
+            workers.start()
+        yield workers
+    finally:
+        workers.end()
 
 
 @contextmanager
@@ -133,54 +254,8 @@ def _input_of(worker: subprocess.Popen[bytes]) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, worker.stdin)
 
 
-Messages = queue.SimpleQueue[tuple[int, bytes | None]]
-
-
-@contextmanager
-def _start_workers(count: int) -> Iterator[tuple[list[subprocess.Popen[bytes]], Messages]]:
-    """Start `count` workers; also a queue of (rank of the worker, line or None at its end)."""
-    environment = module_environment(OMP_NUM_THREADS="1")
-    messages: Messages = queue.SimpleQueue()
-    workers: list[subprocess.Popen[bytes]] = []
-    listeners: list[threading.Thread] = []
-
-    def listen(rank: int) -> None:
-        output = workers[rank].stdout
-        assert output is not None
-        for line in output:
-            messages.put((rank, line))
-        messages.put((rank, None))
-
-    try:
-        for rank in range(count):
-            workers.append(
-                subprocess.Popen(
-                    module_command("gatewright.training.processes.worker"),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env=environment,
-                    # A group of its own: Ctrl-C in the terminal reaches only this process.
-                    start_new_session=True,
-                )
-            )
-            listeners.append(threading.Thread(target=listen, args=(rank,), daemon=True))
-            listeners[-1].start()
-        yield workers, messages
-    finally:
-        for worker in workers:
-            worker.kill()
-        for worker in workers:
-            worker.wait()
-        for listener in listeners:
-            listener.join()
-        for worker in workers:
-            for pipe in (worker.stdin, worker.stdout):
-                assert pipe is not None
-                with suppress(OSError):  # flushing what a dead worker did not read
-                    pipe.close()
-
-
-def _death_notice(job: TrainingJob, code: int) -> str:
+def _death_notice(job: TrainingJob, code: int, run: OpenRun | None) -> str:
     end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
     hint = "the machine may have run out of memory" if code == -9 else "its message is above"
-    return f"the process that trained {job.network} with seed {job.seed} {end}: {hint}"
+    notice = f"the process that trained {job.network} with seed {job.seed} {end}: {hint}"
+    return notice if run is None else f"{notice}. {run.how_to_resume()}"

@@ -3,13 +3,99 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
+from gatewright.training.history import Epoch, History
 from gatewright.training.job import TrainingJob
+from gatewright.training.processes.chart import (
+    MARGIN,
+    MIN_WIDTH,
+    WIDTH,
+    Point,
+    can_draw,
+    loss_chart,
+)
+
+#: The styles of the losses on the part that is learned from, and on the validation part.
+TRAINING, VALIDATION = "cyan", "yellow"
+
+
+class _LiveProgress(Progress):
+    """A progress bar with a chart above it, if there is one."""
+
+    chart: RenderableType | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.chart is not None:
+            yield self.chart
+        yield from super().get_renderables()
+
+
+class TrainingBar:
+    """The bar over all trainings, and the curves of the last one; it may be shown nowhere.
+
+    Args:
+        costs: The relative time of an epoch of each network.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[TrainingJob],
+        costs: Mapping[str, float],
+        bar: _LiveProgress | None,
+    ) -> None:
+        self.costs = costs
+        self.bar = bar
+        self.epochs: dict[str, int] = {}  # completed, by key of the job
+        self.ended: set[str] = set()
+        self.losses: dict[str, tuple[list[Point], list[Point]]] = {}  # training, validation
+        if bar is not None:
+            # In units of cost, not epochs: the time left depends on which networks are to come.
+            total = sum(costs[job.network] * job.recipe.epochs for job in jobs)
+            self.task = bar.add_task("starting", total=total, jobs=len(jobs), ended=0, loss="–")
+
+    def on_epoch(self, job: TrainingJob, epoch: Epoch) -> None:
+        """Advance by the epochs that a job has completed, and show the loss of the last one."""
+        self._advance(job, epoch.number)
+        self._show(job, epoch.train_loss)
+        training, validation = self.losses.setdefault(job.key, ([], []))
+        training.append((epoch.number, epoch.train_loss))
+        validation.append((epoch.number, epoch.validation_loss))
+        if self.bar is not None and can_draw(self.bar.console):
+            width = max(min(WIDTH, self.bar.console.width - MARGIN), MIN_WIDTH)
+            curves = [(TRAINING, training), (VALIDATION, validation)]
+            chart = loss_chart(curves, job.recipe.epochs, width)
+            title = Text(f"loss of {job.network}, seed {job.seed}: ", style="dim")
+            title.append("training", style=TRAINING).append(", ")
+            title.append("validation", style=VALIDATION)
+            self.bar.chart = Group(title, chart)
+
+    def on_end(self, job: TrainingJob, history: History) -> None:
+        """Count a job that has ended, perhaps early, or in an earlier run."""
+        self.ended.add(job.key)
+        self._advance(job, job.recipe.epochs)
+        if history.train_loss:
+            self._show(job, history.train_loss[-1])
+
+    def _advance(self, job: TrainingJob, epochs: int) -> None:
+        advance = epochs - self.epochs.get(job.key, 0)
+        self.epochs[job.key] = epochs
+        if self.bar is not None:
+            self.bar.update(self.task, advance=self.costs[job.network] * advance)
+
+    def _show(self, job: TrainingJob, loss: float) -> None:
+        if self.bar is not None:
+            self.bar.update(
+                self.task,
+                description=f"{job.network}, seed {job.seed}",
+                ended=len(self.ended),
+                loss=f"{loss:.3f}",
+            )
 
 
 @contextmanager
@@ -19,19 +105,15 @@ def progress_bar(
     *,
     shown: bool,
     what: str = "trainings",
-) -> Iterator[Callable[[TrainingJob, int, float], None]]:
-    """Yield a function to call after every epoch: with the job, its epochs so far and the loss.
+) -> Iterator[TrainingBar]:
+    """Yield the bar over all trainings, with the curves of the losses on terminals that can.
 
-    The bar is on the error stream, so that standard output holds only the result.
-
-    Args:
-        costs: The relative time of an epoch of each network.
-        what: The word for the jobs that are counted.
+    It is on the error stream, so that standard output holds only the result.
     """
     if not shown:
-        yield lambda job, epoch, loss: None
+        yield TrainingBar(jobs, costs, None)
         return
-    bar = Progress(
+    bar = _LiveProgress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[ended]} of {task.fields[jobs]} " + what),
@@ -42,25 +124,8 @@ def progress_bar(
         console=Console(file=sys.stderr),
         expand=True,
     )
-    # In units of cost, not epochs: the time left depends on which networks are still to come.
-    total = sum(costs[job.network] * job.recipe.epochs for job in jobs)
-    task = bar.add_task("starting", total=total, jobs=len(jobs), ended=0, loss="–")
-    epochs: dict[int, int] = {}  # completed, by id of the job
-
-    def on_epoch(job: TrainingJob, epoch: int, loss: float) -> None:
-        # A job that ends early reports its last epoch, so that the advance can be above one.
-        advance = epoch - epochs.get(id(job), 0)
-        epochs[id(job)] = epoch
-        bar.update(
-            task,
-            advance=costs[job.network] * advance,
-            description=f"{job.network}, seed {job.seed}",
-            ended=sum(count == job.recipe.epochs for count in epochs.values()),
-            loss=f"{loss:.3f}",
-        )
-
     with bar:
-        yield on_epoch
+        yield TrainingBar(jobs, costs, bar)
 
 
 @contextmanager

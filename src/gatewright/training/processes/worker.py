@@ -5,7 +5,8 @@ Before the first job it receives the data to learn from (`gatewright.training.pr
 It is started by `gatewright.training.processes.pool` with `python -m`, not by
 multiprocessing, so that a plain script or a notebook can compare networks without
 `if __name__ == "__main__"`, and nothing is pickled. The line `stop` ends the current job
-early, with the best weights so far. The process ends with its input: then its parent is gone.
+early, with the best weights so far; so does SIGTERM. The process ends with its input: then its
+parent is gone. Where a job has a file for checkpoints, this process writes them, also then.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import queue
 import signal
 import sys
 import threading
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
 
 from gatewright.errors import GatewrightError
+from gatewright.training.checkpoint import JobKeeper
 from gatewright.training.job import TrainingJob, perform
 from gatewright.training.loop import LoopState
 from gatewright.training.processes.wire import receive_data
@@ -62,18 +66,31 @@ def main() -> None:
             os._exit(1)
 
     def on_epoch(state: LoopState) -> None:
-        send("epoch", epoch=state.epoch, loss=state.history.train_loss[-1])
+        send("epoch", epoch=asdict(state.latest()))
+
+    def on_write() -> None:
+        if stopped.is_set():
+            send("kept")
+
+    # A scheduler that ends a job may signal every process of it, not only the first.
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
 
     threading.Thread(target=listen, daemon=True).start()
     while (line := jobs.get()) is not None:
         try:
-            job = TrainingJob.from_json(json.loads(line))
-            model, history = perform(job, data, on_epoch, stopped.is_set)
+            order = json.loads(line)
+            job = TrainingJob.from_json(order["job"])
+            path, every = order["checkpoint"], order["every"]
+            keeper = None if path is None else JobKeeper(Path(path), job, every, on_write)
+            model, history = perform(job, data, on_epoch, stopped.is_set, keeper)
+            weights = model.state_dict()
+            if keeper is not None:
+                keeper.finish(history, weights)
         except GatewrightError as error:
             send("error", message=str(error))
             continue
-        weights = base64.b64encode(save(model.state_dict())).decode()
-        send("done", history=history.to_json(), weights=weights)
+        encoded = base64.b64encode(save(weights)).decode()
+        send("done", history=history.to_json(), weights=encoded)
 
 
 if __name__ == "__main__":

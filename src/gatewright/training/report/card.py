@@ -15,13 +15,18 @@ def card(comparison: Comparison) -> str:
     data, about_network = markdown(comparison.data), markdown(best.about)
     summary, limits = markdown(presentation.summary()), markdown(presentation.limits())
     verdict = markdown(comparison.verdict())
-    model = comparison.ensemble or chosen
+    model = comparison.distilled or comparison.ensemble or chosen
     origin = (
         f"It is seed {chosen.seed} of the network that did best on validation."
         if comparison.ensemble is None
         else f"It is the mean of the {len(best.trials)} networks of the kind that did best on "
         "validation, from different seeds; the validation figure is the mean over them."
     )
+    if comparison.distilled is not None:
+        origin = (
+            f"It is one network that learned from the mean of {len(best.trials)} networks of the "
+            "kind that did best on validation."
+        )
     measured = "\n".join(
         f"| {metric.title} | {metric.spread([model.test[metric.name]])} | "
         f"{metric.spread([model.validation[metric.name]])} |"
@@ -32,8 +37,8 @@ def card(comparison: Comparison) -> str:
     for entry in comparison.entries:
         cells = [markdown(cell) for cell in comparison.row(entry)]
         lines.append(_line([f"**{cell}**" for cell in cells] if entry is best else cells))
-        if entry is best and comparison.ensemble is not None:
-            lines.append(_line([f"**{cell}**" for cell in comparison.ensemble_row()]))
+        for row in comparison.further_rows() if entry is best else []:
+            lines.append(_line([f"**{cell}**" for cell in row]))
     rows = "\n".join(lines)
     about = comparison.about or (
         f"{data} is not bundled with Gatewright: describe here what it is, where it is from "

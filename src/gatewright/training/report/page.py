@@ -15,6 +15,8 @@ from gatewright.training.report.example import passage
 from gatewright.training.results import Comparison
 
 ABOUT_MEAN = "The answers of the networks above, averaged: this is the model that is kept."
+ABOUT_TEACHER = "The answers of the networks above, averaged; it taught the network below."
+ABOUT_TAUGHT = "It learned from the truth and from the mean above: this is the model that is kept."
 
 
 def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> str:
@@ -30,6 +32,8 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
         if comparison.ensemble is None
         else f"the mean of {len(best.trials)} networks {best.title}"
     )
+    if comparison.distilled is not None:
+        kind = f"one network taught by {kind}"
     whose = f"The best model, {kind}, on the test part: {comparison.sizes['test']}."
     return report_page(
         Report(
@@ -57,10 +61,14 @@ def _rows(comparison: Comparison) -> list[Row]:
     rows = []
     for entry in comparison.entries:
         rows.append(_row(comparison, entry))
-        if entry is comparison.best and comparison.ensemble is not None:
-            title, *cells = comparison.ensemble_row()
-            reached = [comparison.ensemble.test[comparison.metric.name]]
-            rows.append(Row(title=title, about=ABOUT_MEAN, test=reached, cells=cells, history=None))
+        if entry is not comparison.best:
+            continue
+        trials = [trial for trial in (comparison.ensemble, comparison.distilled) if trial]
+        abouts = [ABOUT_TEACHER, ABOUT_TAUGHT] if len(trials) == 2 else [ABOUT_MEAN][: len(trials)]
+        for row, trial, about in zip(comparison.further_rows(), trials, abouts, strict=True):
+            title, *cells = row
+            reached = [trial.test[comparison.metric.name]]
+            rows.append(Row(title=title, about=about, test=reached, cells=cells, history=None))
     return rows
 
 

@@ -1,15 +1,18 @@
-"""Recognise a cell's equations as those of a node that runtimes have: LSTM, GRU or RNN.
+"""Recognise a cell's equations as those of an LSTM, GRU or RNN that others have ready-made.
 
 The graph decides, not the class: a user's cell with other names for the same gates is recognised
 too. The equations are written as a text in which weights are holes, operands of sums and products
 are sorted, and biases are left out; two cells with the same text differ in their weights only.
+
+`NODES` are the cells that runtimes have as one node, `FUNCTIONS` those that torch has as one
+function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from itertools import combinations, permutations
 
 from gatewright.cells.gru import GRU
@@ -24,13 +27,33 @@ from gatewright.language.cell import Cell
 Holes = list[tuple[str, ...]]
 
 
+#: Cells to recognise, each with its kind.
+Known = tuple[tuple[str, Cell], ...]
+
+_COMMON: Known = (
+    ("RNN", ElmanRNN(nonlinearity="tanh")),
+    ("RNN", ElmanRNN(nonlinearity="relu")),
+    ("GRU", GRU(reset="after")),
+    ("LSTM", LSTM()),
+)
+_PEEPHOLES: Known = tuple(
+    ("LSTM", PeepholeLSTM(gates=gates, peephole="diagonal", output_reads="new"))
+    for count in (1, 2, 3)
+    for gates in combinations("ifo", count)
+)
+#: The cells that runtimes have as one node.
+NODES: Known = (*_COMMON, ("GRU", GRU(reset="before")), *_PEEPHOLES)
+#: The cells that torch has as one function; the size of the projection does not matter.
+FUNCTIONS: Known = (*_COMMON, ("LSTM", LSTM(projection=1)))
+
+
 @dataclass(frozen=True)
 class Recognised:
-    """A cell as a node of a runtime.
+    """A cell as one that others have.
 
     Attributes:
         kind: LSTM, GRU or RNN.
-        states: The cell's own states in the node's order: the output first.
+        states: The cell's own states in the order of that cell: the output first.
         paths: The paths of the cell's own weights by those of ours; biases may be none or several.
         resets_after: Of a GRU, whether the reset follows the product.
         nonlinearity: Of an RNN: tanh or relu.
@@ -43,46 +66,37 @@ class Recognised:
     nonlinearity: str = "tanh"
 
 
-def recognise(graph: Graph) -> Recognised | None:
-    """The node that computes a cell's equations, or None."""
+@lru_cache(maxsize=256)
+def recognise(graph: Graph, known: Known = NODES) -> Recognised | None:
+    """The cell among the known ones that has a cell's equations, or None."""
     if graph.equations.inputs or graph.noises:
         return None
+    texts = _texts(known)
     for order in permutations(graph.states):
         text, holes = _signature(graph, order)
-        known = _known().get(text)
-        if known is not None:
-            kind, ours, resets_after, nonlinearity = known
-            pairs = list(zip(ours, holes, strict=True))
-            # A bias where the node has no place for one.
-            if any(own and not place for place, own in pairs):
-                continue
-            paths = {place[0]: own for place, own in pairs if place}
-            return Recognised(kind, order, paths, resets_after, nonlinearity)
+        if text not in texts:
+            continue
+        kind, cell, ours = texts[text]
+        pairs = list(zip(ours, holes, strict=True))
+        # A bias where the known cell has no place for one.
+        if any(own and not place for place, own in pairs):
+            continue
+        paths = {place[0]: own for place, own in pairs if place}
+        resets_after = isinstance(cell, GRU) and cell.reset == "after"
+        nonlinearity = cell.nonlinearity if isinstance(cell, ElmanRNN) else "tanh"
+        return Recognised(kind, order, paths, resets_after, nonlinearity)
     return None
 
 
-@cache
-def _known() -> dict[str, tuple[str, Holes, bool, str]]:
-    """The texts of the cells that runtimes have as one node, with their holes."""
-    known: dict[str, tuple[str, Holes, bool, str]] = {}
-    for kind, cell in _cells():
+@lru_cache(maxsize=8)
+def _texts(known: Known) -> dict[str, tuple[str, Cell, Holes]]:
+    """The kind of each known cell, the cell and its holes, by its text."""
+    texts: dict[str, tuple[str, Cell, Holes]] = {}
+    for kind, cell in known:
         graph = build_graph(cell.equations)
         text, holes = _signature(graph, tuple(graph.states))
-        resets_after = isinstance(cell, GRU) and cell.reset == "after"
-        nonlinearity = cell.nonlinearity if isinstance(cell, ElmanRNN) else "tanh"
-        known[text] = (kind, holes, resets_after, nonlinearity)
-    return known
-
-
-def _cells() -> Iterator[tuple[str, Cell]]:
-    yield "RNN", ElmanRNN(nonlinearity="tanh")
-    yield "RNN", ElmanRNN(nonlinearity="relu")
-    yield "GRU", GRU(reset="after")
-    yield "GRU", GRU(reset="before")
-    yield "LSTM", LSTM()
-    for count in (1, 2, 3):
-        for gates in combinations("ifo", count):
-            yield "LSTM", PeepholeLSTM(gates=gates, peephole="diagonal", output_reads="new")
+        texts[text] = kind, cell, holes
+    return texts
 
 
 def _signature(graph: Graph, states: tuple[str, ...]) -> tuple[str, Holes]:
@@ -112,19 +126,20 @@ def _write(
     if term.op == "weight":
         return "w", [(term.attributes["weight"].path,)]
     if term.op == "product":
-        source, holes = write(term.operands[0])
-        path = term.operands[1].attributes["weight"].path
-        # A matrix in blocks, or one that is computed from another, is no node's matrix.
-        kind = "M" if term.attributes["heads"] == 1 else f"M{term.attributes['heads']}"
-        if term.operands[1].attributes["weight"].antisymmetric:
-            kind = "A"
-        return f"{kind}({source})", [(path,), *holes]
+        # By itself it is a sum too, since the known cell may have a bias there.
+        text, holes = _product(term, places, write)
+        return f"add({text})", [(), *holes]
     if term.op == "add":
         operands = _flat(term, "add")
-        biases = tuple(
-            operand.attributes["weight"].path for operand in operands if operand.op == "weight"
+        added = [o for o in operands if o.op == "weight" and o.size == term.size]
+        biases = tuple(operand.attributes["weight"].path for operand in added)
+        text, holes = _sorted(
+            [
+                _product(operand, places, write) if operand.op == "product" else write(operand)
+                for operand in operands
+                if operand not in added
+            ]
         )
-        text, holes = _sorted([write(o) for o in operands if o.op != "weight"])
         return f"add({text})", [biases, *holes]
     if term.op == "multiply":
         text, holes = _sorted([write(operand) for operand in _flat(term, "multiply")])
@@ -133,6 +148,21 @@ def _write(
     details = "".join(f" {key}={value}" for key, value in sorted(term.attributes.items()))
     text = ", ".join(part for part, _ in parts)
     return f"{term.op}{details}({text})", [hole for _, holes in parts for hole in holes]
+
+
+def _product(
+    term: Term, places: Mapping[Term, str], write: Callable[[Term], tuple[str, Holes]]
+) -> tuple[str, Holes]:
+    """The text of a product and its holes."""
+    source, holes = write(term.operands[0])
+    path = term.operands[1].attributes["weight"].path
+    # A matrix in blocks, or one that is computed from another, is no node's matrix.
+    kind = "M" if term.attributes["heads"] == 1 else f"M{term.attributes['heads']}"
+    if term.operands[1].attributes["weight"].antisymmetric:
+        kind = "A"
+    # Of which state's size it is: a single gate for all units makes another cell.
+    size = next((name for state, name in places.items() if state.size == term.size), term.size)
+    return f"{kind}({source}) as {size}", [(path,), *holes]
 
 
 def _flat(term: Term, op: str) -> list[Term]:

@@ -1,0 +1,1 @@
+"""A search over recipes and designs, by short-lived trials on validation parts."""
