@@ -124,7 +124,13 @@ def keras() -> None:
         "class_name": "SimpleRNN",
         "module": "keras.layers",
         "registered_name": None,
-        "config": {"name": "rnn", "units": 2, "return_sequences": True},
+        "config": {
+            "name": "rnn",
+            "units": 2,
+            "activation": "tanh",
+            "use_bias": True,
+            "return_sequences": True,
+        },
     }
     start = {
         "class_name": "InputLayer",

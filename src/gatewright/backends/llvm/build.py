@@ -12,7 +12,6 @@ from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.ir import Numbers
 from gatewright.backends.llvm.target import Target, target
 
-
 #: Functions that LLVM itself calls, such as memset, are called through the table of addresses, as
 #: those with the attribute `nonlazybind` are. The single mapping of `lies_together` has no room for
 #: the stubs of other calls to the outside.
