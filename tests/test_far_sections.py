@@ -1,8 +1,8 @@
 """Kernels load where the free places of the address space lie far from each other.
 
-With LLVM's own memory manager a section that fits into a small hole goes there, and the next one to
-the end of all mappings. Beyond 2 GB LLVM aborts the process. Processes with torch for CUDA have such
-holes; here they are made.
+With LLVM's own memory manager a section that fits into a small hole goes there, and the next one
+to the end of all mappings. Beyond 2 GB LLVM aborts the process. Processes with torch for CUDA have
+such holes; here they are made.
 """
 
 from __future__ import annotations

@@ -122,10 +122,10 @@ def test_the_sdist_has_the_sources_and_builds_the_same_wheel(
         names = [name.removeprefix(f"{NAME}/") for name in archive.getnames()]
         archive.extractall(tmp_path, filter="data")
     assert {name.split("/")[0] for name in names} == TOP
-    made = re.compile(
+    generated = re.compile(
         r"node_modules|__pycache__|\.pyc$|(^|/)\.(venv|git|coverage)(/|$)|^runs|^site"
     )
-    assert [name for name in names if made.search(name)] == []
+    assert [name for name in names if generated.search(name)] == []
     assert "view/src" in {"/".join(name.split("/")[:2]) for name in names}
     build(tmp_path / NAME, tmp_path / "again", "wheel")
     assert (tmp_path / "again" / wheel.name).read_bytes() == wheel.read_bytes()

@@ -79,7 +79,7 @@ def lies_together(triple: str) -> bool | None:
     LLVM's own memory manager takes a mapping for each section. Where large libraries are mapped,
     such as those of torch for CUDA, two may lie more than 2 GB apart, which is more than the
     relative addresses of the code model `small` can hold: LLVM aborts the process. llvmlite's
-    manager takes a single mapping. It is used on Linux on x86-64; elsewhere llvmlite decides (None).
+    manager takes a single mapping. It is for Linux on x86-64; elsewhere llvmlite decides (None).
     """
     return True if triple.startswith("x86_64") and "linux" in triple else None
 
