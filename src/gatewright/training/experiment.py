@@ -60,6 +60,13 @@ def run_experiment(plan: ExperimentPlan, session: Session) -> Comparison:
     Where Ctrl-C left something out, the directory holds the best model so far, and the run can
     still be resumed.
     """
+    try:
+        return _run_phases(plan, session)
+    finally:
+        session.pool.end()
+
+
+def _run_phases(plan: ExperimentPlan, session: Session) -> Comparison:
     target = None if session.run is None else session.run.target
     plan, ended_early = choose_variant(plan, session)
     trained = ended_early or train_networks(plan, session)
@@ -156,7 +163,10 @@ def _perform(
                 log(what, job, epoch)
 
         leader = current_leader()
-        perform = perform_all if leader is None else partial(perform_together, leader)
+        if leader is None:
+            perform = partial(perform_all, pool=session.pool)
+        else:
+            perform = partial(perform_together, leader)
         outcomes = perform(
             jobs,
             plan.training,

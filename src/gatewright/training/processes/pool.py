@@ -39,10 +39,12 @@ def perform_all(
     keep: bool = False,
     run: OpenRun | None = None,
     deadline: float | None = None,
+    pool: Pool | None = None,
 ) -> list[Outcome]:
     """Perform each job on `data`, a training part; the outcomes in the order of the jobs.
 
-    However this ends, by an error or by Ctrl-C, no process stays behind.
+    However this ends, by an error or by Ctrl-C, no process stays behind, but those of a `pool`
+    where nothing went wrong.
 
     Args:
         processes: Number of processes; by default one for each usable core.
@@ -53,6 +55,7 @@ def perform_all(
         run: Has the files of checkpoints. Jobs whose outcome is there are not repeated, others
             go on from their checkpoint, and every end but a crash writes one.
         deadline: The moment of `time.monotonic` at which the jobs are suspended.
+        pool: Keeps the processes for the next jobs on the same data.
 
     Raises:
         TrainingError: where a job cannot go on, or its process died.
@@ -69,9 +72,7 @@ def perform_all(
     if not waiting:
         return [outcomes[index] for index in sorted(outcomes)]
     processes = min(processes or usable_cores(), MAX_PROCESSES, len(waiting))
-    with _start_workers(processes, run) as workers:
-        for rank in range(processes):
-            workers.send(rank, data)
+    with _workers(pool, processes, data, run) as workers:
         for rank in range(processes):
             workers.assign(rank, waiting)
         try:
@@ -117,6 +118,7 @@ class _Workers:
 
     def __init__(self, run: OpenRun | None) -> None:
         self.run = run
+        self.is_stopped = False  # then they take no more jobs
         self.processes: list[subprocess.Popen[bytes]] = []
         self.current: list[int | None] = []  # None: no job is left for it
         self.messages: queue.SimpleQueue[tuple[int, bytes | None]] = queue.SimpleQueue()
@@ -189,6 +191,7 @@ class _Workers:
 
     def stop(self) -> None:
         """Ask for an early end of all jobs."""
+        self.is_stopped = True
         for rank in range(len(self.processes)):
             self._write(rank, STOP)
 
@@ -234,16 +237,53 @@ class _Workers:
                     pipe.close()
 
 
+class Pool:
+    """Processes that are kept from one list of jobs to the next, on the same data.
+
+    A process takes 2 s to start, most of them for importing torch; a training with a choice of the
+    design and with advice has three lists of jobs.
+    """
+
+    def __init__(self) -> None:
+        self.workers: _Workers | None = None
+        self.data: Any = None
+
+    def workers_for(self, count: int, data: Any, run: OpenRun | None) -> _Workers:
+        """At least `count` processes that have the data; those that are missing are started."""
+        if self.workers is not None:
+            fits = self.data is data and self.workers.run is run
+            if not fits or any(process.poll() is not None for process in self.workers.processes):
+                self.end()
+        if self.workers is None:
+            self.workers, self.data = _Workers(run), data
+        started = range(len(self.workers.processes), count)
+        for _ in started:
+            self.workers.start()
+        for rank in started:
+            self.workers.send(rank, data)
+        return self.workers
+
+    def end(self) -> None:
+        """End all processes."""
+        workers, self.workers, self.data = self.workers, None, None
+        if workers is not None:
+            workers.end()
+
+
 @contextmanager
-def _start_workers(count: int, run: OpenRun | None) -> Iterator[_Workers]:
-    """Start `count` processes, and end them however the block ends."""
-    workers = _Workers(run)
+def _workers(pool: Pool | None, count: int, data: Any, run: OpenRun | None) -> Iterator[_Workers]:
+    """At least `count` processes; they end with the block, or are the pool's if all went well."""
+    keep, pool = pool is not None, pool or Pool()
     try:
-        for _ in range(count):
-            workers.start()
+        workers = pool.workers_for(count, data, run)
         yield workers
+        keep = keep and not workers.is_stopped
+    except BaseException:
+        keep = False
+        raise
     finally:
-        workers.end()
+        if not keep:
+            pool.end()
 
 
 @contextmanager
