@@ -17,7 +17,7 @@ from gatewright.training import plan as plan_module
 from gatewright.training.checkpoint import JobKeeper, read_outcome
 from gatewright.training.history import Epoch, History
 from gatewright.training.job import Outcome, TrainingJob, perform
-from gatewright.training.processes.pool import Pool
+from gatewright.training.processes.pool import WorkerPool
 from gatewright.training.run import OpenRun
 
 
@@ -31,7 +31,7 @@ def perform_here(
     processes: int | None = None,
     run: OpenRun | None = None,
     deadline: float | None = None,
-    pool: Pool | None = None,
+    pool: WorkerPool | None = None,
 ) -> list[Outcome]:
     """Do what `pool.perform_all` does, one job after the other in this process."""
 

@@ -40,7 +40,7 @@ from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS, TOLERANCE, count_parameters, solve_hidden_size
 from gatewright.training.optimizers import Adam, AdamW
 from gatewright.training.processes import pool
-from gatewright.training.processes.pool import Pool, perform_all
+from gatewright.training.processes.pool import WorkerPool, perform_all
 from gatewright.training.recipe import RECIPES, VOWELS
 from gatewright.training.run import OpenRun
 from gatewright.training.train import compare
@@ -317,27 +317,27 @@ def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
 def test_a_pool_keeps_its_processes_until_an_error_arrives_as_itself() -> None:
     job = small_job()
     bad = replace(job, recipe=replace(SMALL, learning_rate=math.inf))
-    kept = Pool()
+    workers = WorkerPool()
     try:
-        (first,) = perform_all([job], VOWEL_DATA, processes=1, pool=kept)
-        assert kept.workers is not None
-        (process,) = kept.workers.processes
-        (again,) = perform_all([job], VOWEL_DATA, processes=1, pool=kept)
-        assert kept.workers.processes == [process]
+        (first,) = perform_all([job], VOWEL_DATA, processes=1, pool=workers)
+        assert workers.workers is not None
+        (process,) = workers.workers.processes
+        (again,) = perform_all([job], VOWEL_DATA, processes=1, pool=workers)
+        assert workers.workers.processes == [process]
         for name, weight in first.weights.items():
             assert torch.equal(weight, again.weights[name])
         process.kill()  # between two lists of jobs
         process.wait()
-        perform_all([job, small_job(seed=1)], VOWEL_DATA, processes=2, pool=kept)
-        assert kept.workers is not None and process not in kept.workers.processes
-        assert len(kept.workers.processes) == 2
+        perform_all([job, small_job(seed=1)], VOWEL_DATA, processes=2, pool=workers)
+        assert workers.workers is not None and process not in workers.workers.processes
+        assert len(workers.workers.processes) == 2
         with pytest.raises(
             TrainingError, match="loss of rnn is nan with seed 0 in epoch 1, step 2"
         ):
-            perform_all([bad, job], VOWEL_DATA, processes=1, pool=kept)
-        assert kept.workers is None
+            perform_all([bad, job], VOWEL_DATA, processes=1, pool=workers)
+        assert workers.workers is None
     finally:
-        kept.end()
+        workers.end()
 
 
 @pytest.mark.skipif(files.fcntl is None, reason="SIGKILL and the lock are POSIX")

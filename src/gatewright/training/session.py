@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gatewright.errors import ArgumentError, Suspended
 from gatewright.training.history import BY_HAND, Epoch, History
 from gatewright.training.job import TrainingJob
-from gatewright.training.processes.pool import Pool
+from gatewright.training.processes.pool import WorkerPool
 from gatewright.training.run import OpenRun
 
 #: Called with the words for the trainings, a training, and an epoch that it completed.
@@ -26,7 +26,7 @@ class Session:
     run: OpenRun | None = None  # None writes nothing
     logs: Sequence[Log] = field(default_factory=tuple)
     deadline: float | None = None  # of `time.monotonic`, at which the run is suspended
-    pool: Pool = field(default_factory=Pool)  # of the processes that train
+    pool: WorkerPool = field(default_factory=WorkerPool)  # of the processes that train
     interrupted: bool = False  # whether Ctrl-C left out something that a resumed run will do
 
     def check_time(self) -> None:

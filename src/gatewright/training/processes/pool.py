@@ -39,7 +39,7 @@ def perform_all(
     keep: bool = False,
     run: OpenRun | None = None,
     deadline: float | None = None,
-    pool: Pool | None = None,
+    pool: WorkerPool | None = None,
 ) -> list[Outcome]:
     """Perform each job on `data`, a training part; the outcomes in the order of the jobs.
 
@@ -237,7 +237,7 @@ class _Workers:
                     pipe.close()
 
 
-class Pool:
+class WorkerPool:
     """Processes that are kept from one list of jobs to the next, on the same data.
 
     A process takes 2 s to start, most of them for importing torch; a training with a choice of the
@@ -271,9 +271,11 @@ class Pool:
 
 
 @contextmanager
-def _workers(pool: Pool | None, count: int, data: Any, run: OpenRun | None) -> Iterator[_Workers]:
+def _workers(
+    pool: WorkerPool | None, count: int, data: Any, run: OpenRun | None
+) -> Iterator[_Workers]:
     """At least `count` processes; they end with the block, or are the pool's if all went well."""
-    keep, pool = pool is not None, pool or Pool()
+    keep, pool = pool is not None, pool or WorkerPool()
     try:
         workers = pool.workers_for(count, data, run)
         yield workers
