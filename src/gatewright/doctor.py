@@ -80,7 +80,7 @@ def diagnose() -> Diagnosis:
         packages=packages.pop(""),
         extras={name: packages[name] for name in sorted(packages.keys() - OWN_EXTRAS)},
         cuda=torch.version.cuda,
-        settings={name: os.environ[name] for name in SETTINGS if name in os.environ},
+        settings={name: value for name, value in os.environ.items() if name in SETTINGS},
     )
 
 
