@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def test_the_report_names_everything_and_is_healthy():
     assert all(each["passed"] and each["error"] < 1e-4 for each in report["checks"])
     assert report["machine"]["versions"]["torch"] and report["kernels"]["vector_bits"] >= 128
     assert set(report["cache"]) == {"directory", "entries", "bytes", "reason"}
+    assert sum(each["seconds"] for each in report["checks"]) < 60  # 2 s of an idle processor
 
 
 def test_a_wrong_kernel_fails_the_self_test(monkeypatch: pytest.MonkeyPatch):
@@ -30,6 +32,33 @@ def test_a_wrong_kernel_fails_the_self_test(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(self_test, "_streamed", lambda layer, x: streamed(layer, x) + 0.01)
     failure = check("GRU")
     assert not failure.passed and "kernels and reference differ by" in (failure.reason or "")
+
+
+def test_the_report_has_packages_extras_and_settings(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "run_checks", lambda: [])
+    monkeypatch.setenv("GATEWRIGHT_CPU", "avx2")
+    monkeypatch.setenv("GATEWRIGHT_TOKEN", "a-secret-of-the-server")
+    lines = ["torch>=2", "none-such>=1", "numpy>=1; extra == 'a'", 'none-such; extra == "b"']
+    monkeypatch.setattr(doctor, "requires", lambda name: [*lines, "ruff>=0.9; extra == 'dev'"])
+    report = json.loads(gatewright("doctor", "--json").stdout)
+    assert report["packages"] == {"torch": version("torch"), "none-such": None}
+    assert report["extras"] == {"a": {"numpy": version("numpy")}, "b": {"none-such": None}}
+    assert report["settings"]["GATEWRIGHT_CPU"] == "avx2"
+    printed = " ".join(gatewright("doctor").stdout.split())
+    assert f"torch {version('torch')}, none-such MISSING" in printed
+    assert f"a (numpy {version('numpy')}); not installed: b (none-such)" in printed
+    assert "GATEWRIGHT_CPU=avx2" in printed
+    # The report of a server's machine is public, and its token is not.
+    assert "secret" not in printed and "secret" not in json.dumps(report)
+
+
+def test_the_report_says_why_torch_sees_no_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(doctor, "run_checks", lambda: [])
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    for cuda, words in ((None, "built without CUDA"), ("12.6", "built for CUDA 12.6")):
+        monkeypatch.setattr("torch.version.cuda", cuda)
+        printed = " ".join(gatewright("doctor").stdout.split())
+        assert f"none that torch sees; it was {words}" in printed
 
 
 PROGRAMS = {

@@ -23,6 +23,7 @@ PACKAGE = Path(gatewright.__file__).parent
 # The folders and modules of the package, and their levels: those of the design, and small modules
 # that need only the standard library.
 LEVELS = {
+    "deprecated": 0,
     "errors": 0,
     "escaping": 0,
     "names": 0,

@@ -40,7 +40,9 @@ REMEMBERED: dict[str, bytes] = {}
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """The modules that are built, with empty caches in memory and on the disk."""
     for bits in (32, 64):
-        library.shared(bits)  # the kernels that all cells share are in memory already
+        library.shared(
+            build.numbers(bits)
+        )  # the kernels that all cells share are in memory already
     modules: list[Any] = []
     original = build.object_code
 

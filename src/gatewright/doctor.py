@@ -1,18 +1,26 @@
-"""A report on this installation: versions, processor, kernels, cache and a self-test."""
+"""A report on this installation: versions, extras, processor, GPUs, kernels, cache, self-test."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from gatewright.bench.machine import machine
 from gatewright.processes import module_command, module_environment
 from gatewright.self_test import LAYERS, Check
 
-#: Time limit of the self-test in seconds; it takes a few.
+#: Time limit of the self-test in seconds. It takes 3 seconds of an idle processor, the start of
+#: torch included; a machine that is busy or runs an emulator may take minutes.
 PATIENCE = 300.0
+#: Extras for the work on Gatewright itself, which a report leaves out.
+OWN_EXTRAS = {"coverage", "dev", "docs", "test"}
+#: The environment variables that change what is built. A report is public: no token is among them.
+SETTINGS = ("GATEWRIGHT_CACHE", "GATEWRIGHT_CHECKED", "GATEWRIGHT_CPU", "GATEWRIGHT_OPTIMISE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,11 @@ class Diagnosis:
         cache: The directory of built kernels, their number, and the reason if it is not used.
         gpus: The graphics processors that torch sees.
         checks: The results of the self-test.
+        packages: The versions of the packages that every installation has; None where one is
+            missing.
+        extras: By the name of an extra: the versions of its packages; None where one is missing.
+        cuda: The version of CUDA that torch was built for, or None.
+        settings: The environment variables of `SETTINGS` that are set.
     """
 
     machine: dict[str, Any]
@@ -32,6 +45,10 @@ class Diagnosis:
     cache: dict[str, Any]
     gpus: list[str]
     checks: list[Check]
+    packages: dict[str, str | None]
+    extras: dict[str, dict[str, str | None]]
+    cuda: str | None
+    settings: dict[str, str]
 
     @property
     def healthy(self) -> bool:
@@ -53,7 +70,44 @@ def diagnose() -> Diagnosis:
 
     gpus = [torch.cuda.get_device_name(device) for device in range(torch.cuda.device_count())]
     kernels, cache = _kernels()
-    return Diagnosis(machine(), kernels, cache, gpus, run_checks())
+    packages = requirements(requires("gatewright") or [])
+    return Diagnosis(
+        machine=machine(),
+        kernels=kernels,
+        cache=cache,
+        gpus=gpus,
+        checks=run_checks(),
+        packages=packages.pop(""),
+        extras={name: packages[name] for name in sorted(packages.keys() - OWN_EXTRAS)},
+        cuda=torch.version.cuda,
+        settings={name: value for name, value in os.environ.items() if name in SETTINGS},
+    )
+
+
+def requirements(lines: list[str]) -> dict[str, dict[str, str | None]]:
+    """The installed versions of required packages, by extra; `""` has those of all users.
+
+    >>> requirements(["rich>=13", "nothing-like-it>=1; extra == 'tune'"])  # doctest: +ELLIPSIS
+    {'': {'rich': '...'}, 'tune': {'nothing-like-it': None}}
+
+    Args:
+        lines: Requirements in the form of a package's metadata.
+    """
+    versions: dict[str, dict[str, str | None]] = {"": {}}
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        name = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
+        extra = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
+        versions.setdefault(extra[1] if extra else "", {})[name] = _installed(name)
+    return versions
+
+
+def _installed(name: str) -> str | None:
+    """The version of a package, or None if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _kernels() -> tuple[dict[str, Any], dict[str, Any]]:

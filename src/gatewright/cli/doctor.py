@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def doctor(
     as_json: options.AsJson = False,
 ) -> None:
-    """Show versions, processor, kernels and cache, and run a short self-test.
+    """Show versions, extras, processor, GPUs, kernels and cache, and run a short self-test.
 
     The exit code is 1 where the self-test fails.
     """
@@ -38,30 +38,53 @@ def doctor(
 
 
 def _facts(diagnosis: Diagnosis) -> Table:
-    """A line each for versions, processor, kernels and cache."""
+    """A line each for versions, extras, processor, GPUs, kernels, cache and settings."""
     from rich.table import Table
 
     from gatewright.escaping import terminal_text
 
     machine, kernels, cache = diagnosis.machine, diagnosis.kernels, diagnosis.cache
-    versions = [f"{name} {version}" for name, version in machine["versions"].items() if version]
+    versions = [f"{name} {version or 'MISSING'}" for name, version in diagnosis.packages.items()]
+    gpus = ", ".join(diagnosis.gpus) or "none"
+    if not diagnosis.gpus:
+        build = f"for CUDA {diagnosis.cuda}" if diagnosis.cuda else "without CUDA"
+        gpus = f"none that torch sees; it was built {build}"
     target = f"cannot be built: {kernels.get('reason')}"
     if "reason" not in kernels:
         target = "{triple}, {cpu}, vectors of {vector_bits} bits".format_map(kernels)
     lines = {
-        "versions": f"python {machine['python']}, {', '.join(versions)}",
+        "versions": f"gatewright {machine['versions']['gatewright']}, python {machine['python']}, "
+        f"{', '.join(versions)}",
+        "extras": _extras(diagnosis.extras),
         "processor": f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
-        "graphics": ", ".join(diagnosis.gpus) or "none",
+        "GPUs": gpus,
         "kernels": target,
     }
     if cache:
         size = f"{cache['entries']} entries, {cache['bytes'] / 1e6:.1f} MB"
         reason = f"; not used: {cache['reason']}" if cache["reason"] else ""
         lines["cache"] = f"{cache['directory']}: {size}{reason}"
+    if diagnosis.settings:
+        pairs = (f"{name}={value}" for name, value in diagnosis.settings.items())
+        lines["settings"] = ", ".join(pairs)
     table = Table(show_header=False, box=None)
     for name, line in lines.items():
         table.add_row(name, terminal_text(line))
     return table
+
+
+def _extras(extras: dict[str, dict[str, str | None]]) -> str:
+    """The extras that are installed, and what the others lack."""
+    complete, lacking = [], []
+    for extra, packages in extras.items():
+        missing = [name for name, version in packages.items() if version is None]
+        if missing:
+            lacking.append(f"{extra} ({', '.join(missing)})")
+        else:
+            versions = (f"{name} {version}" for name, version in packages.items())
+            complete.append(f"{extra} ({', '.join(versions)})")
+    installed = ", ".join(complete) or "none"
+    return f"{installed}; not installed: {', '.join(lacking)}" if lacking else installed
 
 
 def _checks(diagnosis: Diagnosis) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
+from gatewright.deprecated import deprecation
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
 from gatewright.names import comma_separated
@@ -50,7 +52,10 @@ def memory(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure how many steps back the lesson's networks, or MODEL on DATA, remember."""
-    cells = cells or networks
+    if networks is not None:
+        text = deprecation("--networks", replacement="--cells", removal="0.4")
+        print(f"warning: {text}", file=sys.stderr)
+        cells = cells or networks
     if model is not None and data is None:
         raise ArgumentError("give DATA too: memory MODEL DATA, a file or a bundled data set")
     if model is not None and cells is not None:

@@ -203,7 +203,13 @@ def _add_streams(app: FastAPI, service: Service) -> None:
         # Not validated again by the framework, which would take longer than the model.
         return AsciiJSON(await service.send(stream, parse_json(body)))
 
-    @app.delete("/streams/{id}", status_code=204, summary="Close a stream", tags=["streams"])
+    @app.delete(
+        "/streams/{id}",
+        status_code=204,
+        response_model=None,  # FastAPI 0.115 takes the annotation `None` for a body
+        summary="Close a stream",
+        tags=["streams"],
+    )
     async def close_stream(id: str) -> None:
         streams = service.streams()
         holder = streams.close(streams.find(id))

@@ -12,6 +12,13 @@ from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.ir import Numbers
 from gatewright.backends.llvm.target import Target, target
 
+#: Functions that LLVM itself calls, such as memset, are called through the table of addresses, as
+#: those with the attribute `nonlazybind` are. The single mapping of `lies_together` has no room for
+#: the stubs of other calls to the outside.
+OUTSIDE_BY_TABLE = """!llvm.module.flags = !{!0}
+!0 = !{i32 1, !"RtLibUseGOT", i32 1}
+"""
+
 
 def registers() -> int:
     """The number of vector registers of the processor that is built for."""
@@ -33,7 +40,7 @@ def optimised(module: ir.Module, goal: Target) -> llvm.ModuleRef:
     module.triple = goal.triple
     machine = goal.machine()
     module.data_layout = str(machine.target_data)
-    parsed = llvm.parse_assembly(str(module))
+    parsed = llvm.parse_assembly(f"{module}\n{OUTSIDE_BY_TABLE}")
     parsed.verify()
     if goal.optimised:
         _simplify(parsed, machine)
@@ -66,11 +73,25 @@ def _simplify(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     last.run(module, passes)
 
 
+def lies_together(triple: str) -> bool | None:
+    """True where the sections of object code have to be put next to each other.
+
+    LLVM's own memory manager takes a mapping for each section. Where large libraries are mapped,
+    such as those of torch for CUDA, two may lie more than 2 GB apart, which is more than the
+    relative addresses of the code model `small` can hold: LLVM aborts the process. llvmlite's
+    manager takes a single mapping. It is for Linux on x86-64; elsewhere llvmlite decides (None).
+    """
+    return True if triple.startswith("x86_64") and "linux" in triple else None
+
+
 class Library:
     """Object code in memory. It must live as long as its functions are used."""
 
     def __init__(self, code: bytes) -> None:
-        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target().machine())
+        machine = target().machine()
+        self.engine = llvm.create_mcjit_compiler(
+            llvm.parse_assembly(""), machine, use_lmm=lies_together(target().triple)
+        )
         self.code = code
         parsed = llvm.ObjectFileRef.from_data(code)
         self.engine.add_object_file(parsed)

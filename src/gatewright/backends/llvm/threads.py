@@ -135,4 +135,6 @@ def _declared(
 ) -> ir.Function:
     if name in module.globals:
         return module.globals[name]
-    return ir.Function(module, ir.FunctionType(result, arguments), name)
+    function = ir.Function(module, ir.FunctionType(result, arguments), name)
+    function.attributes.add("nonlazybind")  # see `OUTSIDE_BY_TABLE` in build.py
+    return function
