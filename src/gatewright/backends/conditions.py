@@ -26,6 +26,11 @@ def is_autocast(device: str) -> bool:
     return has_autocast and torch.is_autocast_enabled(device)
 
 
+def is_exporting() -> bool:
+    """Tell if torch.export is recording; torch 2.6 cannot tell, and records operators."""
+    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
+
+
 def why_watched() -> str | None:
     """Give the reason why torch has to see each operation at the moment, or None."""
     if torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack():

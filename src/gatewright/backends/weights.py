@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from gatewright.backends.conditions import is_exporting
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.graph import Graph, Weight
 
@@ -46,7 +46,7 @@ def _divided(stacked: Tensor, count: int) -> Sequence[Tensor]:
     """A stacked tensor in equal parts."""
     if count == 1:
         return (stacked,)
-    if torch.compiler.is_exporting():
+    if is_exporting():
         # torch's exporter to ONNX computes slices of weights ahead of time, but no splits.
         rows = len(stacked) // count
         return [stacked[k * rows : (k + 1) * rows] for k in range(count)]

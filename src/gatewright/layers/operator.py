@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from gatewright.backends.conditions import is_exporting
 from gatewright.errors import ArgumentError, BackendError, SizeError
 from gatewright.graph.lowering import of_text
 from gatewright.layers.call_inputs import check_event, pack_call
@@ -45,7 +46,7 @@ ONNX_EXPORT = OnnxExport()
 
 def is_recorded(compiling: bool) -> bool:
     """Tell if torch.export or torch.jit.trace records a call, to run it at other sizes."""
-    return torch.compiler.is_exporting() if compiling else torch._C._get_tracing_state() is not None
+    return is_exporting() if compiling else torch._C._get_tracing_state() is not None
 
 
 def is_recorded_whole(form: Form, input: Any, *, is_random: bool) -> bool:
@@ -173,7 +174,14 @@ def weights_by_place(form: Form, flat: Sequence[Any]) -> dict[Place, dict[str, A
     return {place: {path: next(rest) for path in form.graph.weights} for place in form.places}
 
 
-@torch.library.custom_op("gatewright::recurrent", mutates_args=())
+#: Written out, since torch 2.6 derives none from `list[Tensor]`.
+SCHEMA = (
+    "(Tensor input, Tensor[] weights, Tensor[] states, Tensor[] further, Tensor? lengths, "
+    "Tensor? starts, str form, str backend) -> Tensor[]"
+)
+
+
+@torch.library.custom_op("gatewright::recurrent", mutates_args=(), schema=SCHEMA)
 def recurrent(
     input: Tensor,
     weights: Sequence[Tensor],

@@ -30,5 +30,10 @@ class Adam(_Uncompiled, torch.optim.Adam):
         return unwrap(torch.optim.Adam.step)(self, closure)
 
 
-class AdamW(Adam, torch.optim.AdamW):
+class AdamW(_Uncompiled, torch.optim.AdamW):
     """Loshchilov and Hutter 2017: Adam, with weights that decay apart from their gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Change the weights by one step along their gradients."""
+        return unwrap(torch.optim.AdamW.step)(self, closure)  # in torch 2.6 it is no Adam

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gatewright.backends import forked  # noqa: F401  # its hook has to be set before a fork
-from gatewright.backends.conditions import why_not_read, why_watched
+from gatewright.backends.conditions import is_exporting, why_not_read, why_watched
 from gatewright.backends.run import PreparedRun, Result, Run
 from gatewright.backends.stream import Products, Stream
 from gatewright.backends.weights import Share
@@ -47,7 +47,7 @@ def _why_not_traced(run: Run) -> str | None:
     """Give the reason why the kernels cannot be an operator in a traced program, or None."""
     if torch.is_autocast_enabled("cpu") or next(iter(run.states.values())).dtype == torch.bfloat16:
         return "torch is tracing the layer, in bfloat16"
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return "torch is exporting the layer, for programs that do not know the kernels"
     if not sum(run.rows):
         return "there is nothing to run"

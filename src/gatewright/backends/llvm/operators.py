@@ -146,7 +146,20 @@ def check_memory(tensors: Sequence[Tensor]) -> None:
             )
 
 
-@torch.library.custom_op("gatewright::loops", mutates_args=())
+#: Written out, since torch 2.6 derives none from `list[Tensor]`.
+LOOPS_SCHEMA = (
+    "(Tensor[] known, Tensor[] states, Tensor[] fresh, Tensor? restart, str cell, str names, "
+    "str held, SymInt[] sizes, SymInt[] lengths, bool reverse, bool inputs, bool training) "
+    "-> Tensor[]"
+)
+BACKWARD_SCHEMA = (
+    "(Tensor saved, Tensor[] known, Tensor[] states, Tensor[] fresh, Tensor? restart, "
+    "Tensor[] gradients, bool[] present, bool[] requested, str cell, str names, str held, "
+    "SymInt[] sizes, SymInt[] lengths, bool reverse, bool inputs) -> Tensor[]"
+)
+
+
+@torch.library.custom_op("gatewright::loops", mutates_args=(), schema=LOOPS_SCHEMA)
 def loops(
     known: Sequence[Tensor],
     states: Sequence[Tensor],
@@ -201,7 +214,7 @@ def _(
     return [*results, states[0].new_empty(program.lengths.get("saved", 0) if training else 0)]
 
 
-@torch.library.custom_op("gatewright::loops_backward", mutates_args=())
+@torch.library.custom_op("gatewright::loops_backward", mutates_args=(), schema=BACKWARD_SCHEMA)
 def loops_backward(
     saved: Tensor,
     known: Sequence[Tensor],
