@@ -430,7 +430,9 @@ def test_an_estimator_keeps_them(tmp_path: Path):
     draw = np.random.default_rng(0)
     sequences = [draw.normal(size=(6, 2)) + label for label in (0, 1) for _ in range(8)]
     labels = [label for label in (0, 1) for _ in range(8)]
-    fitted = SequenceClassifier(Reservoir(), hidden_size=5, epochs=2).fit(sequences, labels)
+    fitted = SequenceClassifier(Reservoir(), hidden_size=5, epochs=2, design="plain").fit(
+        sequences, labels
+    )
     fitted.save(tmp_path / "model")
     again = SequenceClassifier.load(tmp_path / "model")
     expected = matrix(5, 5).float()

@@ -60,29 +60,23 @@ def run_experiment(plan: ExperimentPlan, session: Session) -> Comparison:
     Where Ctrl-C left something out, the directory holds the best model so far, and the run can
     still be resumed.
     """
-    try:
-        return _run_phases(plan, session)
-    finally:
-        session.pool.end()
-
-
-def _run_phases(plan: ExperimentPlan, session: Session) -> Comparison:
-    target = None if session.run is None else session.run.target
-    plan, ended_early = choose_variant(plan, session)
-    trained = ended_early or train_networks(plan, session)
-    session.check_time()
-    comparison = measure_networks(plan, trained, target)
-    if target is not None:
-        write_model(comparison, target, is_pending=bool(plan.baselines))
-    comparison = fit_baselines(plan, comparison, session)
-    if not _is_cut_short(plan, trained, comparison):
-        seconds = max(run.history.seconds for run in trained)
-        comparison = replace(comparison, advice=_advice(plan, seconds, session))
-    if target is not None:
-        write_report(plan, comparison, trained, target)
-    if session.run is not None and not session.interrupted:
-        session.run.finish()
-    return comparison
+    with session.pool:
+        target = None if session.run is None else session.run.target
+        plan, ended_early = choose_variant(plan, session)
+        trained = ended_early or train_networks(plan, session)
+        session.check_time()
+        comparison = measure_networks(plan, trained, target)
+        if target is not None:
+            write_model(comparison, target, is_pending=bool(plan.baselines))
+        comparison = fit_baselines(plan, comparison, session)
+        if not _is_cut_short(plan, trained, comparison):
+            seconds = max(run.history.seconds for run in trained)
+            comparison = replace(comparison, advice=_advice(plan, seconds, session))
+        if target is not None:
+            write_report(plan, comparison, trained, target)
+        if session.run is not None and not session.interrupted:
+            session.run.finish()
+        return comparison
 
 
 def choose_variant(plan: ExperimentPlan, session: Session) -> tuple[ExperimentPlan, list[Trained]]:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 from safetensors.torch import load as read_tensors
 
@@ -262,6 +262,12 @@ class WorkerPool:
         for rank in started:
             self.workers.send(rank, data)
         return self.workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
 
     def end(self) -> None:
         """End all processes."""
