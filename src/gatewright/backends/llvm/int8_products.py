@@ -28,6 +28,7 @@ from gatewright.backends.int8 import LARGEST_CODE, LEAST_PEAK, Int8Matrix, int8_
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
 from gatewright.backends.llvm.ir import INT32, Function, Numbers
 from gatewright.backends.llvm.products import Totals
+from gatewright.backends.llvm.rounding import RoundingPlan
 from gatewright.backends.llvm.rows import TileRows, size_of
 from gatewright.graph import Graph
 from gatewright.graph.terms import Term
@@ -75,7 +76,7 @@ class Matrices:
     slot: int
 
 
-class Int8Plan:
+class Int8Plan(RoundingPlan[RoundedSource]):
     """The slots that int8 adds to the table of a kernel.
 
     Attributes:
@@ -98,19 +99,7 @@ class Int8Plan:
                     self.sources[nest].append(known[key])
                 self.groups[group] = Matrices(known[key], _new_slots(plan, 3))
 
-    def emit_roundings(
-        self, module: ir.Module, name: str, plan: Plan, numbers: Numbers
-    ) -> dict[Nest, list[ir.Function]]:
-        """Emit the rounding of the sources that each nest is the first to multiply."""
-        return {
-            nest: [
-                self._emit_rounding(module, f"{name}_rounded_{source.slot}", plan, source, numbers)
-                for source in sources
-            ]
-            for nest, sources in self.sources.items()
-        }
-
-    def _emit_rounding(
+    def emit_rounding(
         self, module: ir.Module, name: str, plan: Plan, source: RoundedSource, numbers: Numbers
     ) -> ir.Function:
         """Emit `(table, offset, first row, end row)`, which rounds a source's rows to codes."""

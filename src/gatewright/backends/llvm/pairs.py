@@ -20,6 +20,7 @@ from llvmlite import ir
 
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
 from gatewright.backends.llvm.ir import INT32, Function, Numbers
+from gatewright.backends.llvm.rounding import RoundingPlan
 from gatewright.backends.llvm.rows import TileRows, size_of
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest
@@ -137,7 +138,7 @@ class PairSource:
         return f.address(f.load_pointer(table, self.slot), row * length)
 
 
-class PairPlan:
+class PairPlan(RoundingPlan[PairSource]):
     """The slots that words add to the table of a kernel.
 
     Attributes:
@@ -159,19 +160,7 @@ class PairPlan:
                     self.sources[nest].append(known[key])
                 self.of_group[group] = known[key]
 
-    def emit_roundings(
-        self, module: ir.Module, name: str, plan: Plan, numbers: Numbers
-    ) -> dict[Nest, list[ir.Function]]:
-        """Emit the rounding of the sources that each nest is the first to multiply."""
-        return {
-            nest: [
-                self._emit_rounding(module, f"{name}_rounded_{source.slot}", plan, source, numbers)
-                for source in sources
-            ]
-            for nest, sources in self.sources.items()
-        }
-
-    def _emit_rounding(
+    def emit_rounding(
         self, module: ir.Module, name: str, plan: Plan, source: PairSource, numbers: Numbers
     ) -> ir.Function:
         """Emit `(table, offset, first row, end row)`, which rounds the rows of a source to words.

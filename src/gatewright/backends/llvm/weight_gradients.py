@@ -59,42 +59,52 @@ class OuterTable(KernelTable[Pointer, Number]):
 
 
 def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
-    """Emit `outer(table, first, end)`."""
-    if numbers.pairs:
-        _emit_outer_of_words(module, numbers, registers)
-        return
+    """Emit `outer(table, first, end)`.
+
+    In bfloat16 both sides are first rounded to words, a block of packed rows at a time: the left
+    side in memory that all threads share, each in columns of its own; the right side, some vectors
+    at a time, on the stack.
+    """
     tile = gradient_tile(registers)
+    emit_tile = _emit_tile_of_words if numbers.pairs else _emit_tile
     shapes = [(tile.rows, tile.blocks), (1, tile.blocks), (tile.rows, 1), (1, 1)]
-    tiles = {shape: _emit_tile(module, numbers, Tile(*shape)) for shape in shapes}
+    tiles = {shape: emit_tile(module, numbers, Tile(*shape)) for shape in shapes}
     f = Function(module, "outer", [POINTER, INDEX, INDEX], numbers)
     table, first, end = f.arguments
     f.table(table)
     slots = OuterTable[ir.Value, Index].load(f, table)
+    panel = _emit_panel(f, tile) if numbers.pairs else None
+
+    def operands(n: Index, depth: Index, row: Index, unit: Index) -> list[ir.Value]:
+        """The arguments of a tile."""
+        if panel is not None:
+            left, right = f.address(slots.words, row), panel
+        else:
+            left = f.address(slots.left, n * slots.left_length + row)
+            right = f.address(slots.right, unit)
+        result = f.address(slots.result, row * slots.result_length + unit)
+        if panel is not None:
+            lengths = slots.words_length, slots.result_length
+            return [table, left, right, result, n, *lengths, count_words(depth)]
+        rows = f.address(slots.rows, n, INDEX)
+        lengths_of_rows = slots.left_length, slots.right_length, slots.result_length
+        return [table, left, right, result, rows, n, *lengths_of_rows, depth]
+
     depth_end = (slots.count + (GRADIENT_DEPTH - 1)) // GRADIENT_DEPTH * GRADIENT_DEPTH
     with f.loop(0, depth_end, GRADIENT_DEPTH) as n:
         depth = f.minimum(slots.count - n, GRADIENT_DEPTH)
+        if panel is not None:
+            _emit_left_words(f, slots, n, depth, first, end)
         block_begin = f.index(0)
         for width in (tile.blocks, 1):
             with f.loop(block_begin, slots.blocks, width) as block:
                 unit = block * numbers.lanes
+                if panel is not None:
+                    _emit_right_words(f, slots, n, depth, unit, panel, width)
                 row_begin: Index = first
                 for height in (tile.rows, 1):
                     with f.loop(row_begin, end, height) as row:
-                        f.b.call(
-                            tiles[height, width],
-                            [
-                                table,
-                                f.address(slots.left, n * slots.left_length + row),
-                                f.address(slots.right, unit),
-                                f.address(slots.result, row * slots.result_length + unit),
-                                f.address(slots.rows, n, INDEX),
-                                n,
-                                slots.left_length,
-                                slots.right_length,
-                                slots.result_length,
-                                depth,
-                            ],
-                        )
+                        f.b.call(tiles[height, width], operands(n, depth, row, unit))
                     row_begin = row.end
             block_begin = block.end
     f.b.ret_void()
@@ -141,50 +151,11 @@ def _emit_tile(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
 
 
 # In bfloat16: both sides are rounded to words of two packed rows, block by block.
-def _emit_outer_of_words(module: ir.Module, numbers: Numbers, registers: int) -> None:
-    """Emit `outer(table, first, end)` on words.
-
-    The left side of a block of packed rows becomes words in memory that all threads share, each in
-    columns of its own; the right side, some vectors at a time, on the stack.
-    """
-    tile = gradient_tile(registers)
-    shapes = [(tile.rows, tile.blocks), (1, tile.blocks), (tile.rows, 1), (1, 1)]
-    tiles = {shape: _emit_tile_of_words(module, numbers, Tile(*shape)) for shape in shapes}
-    f = Function(module, "outer", [POINTER, INDEX, INDEX], numbers)
-    table, first, end = f.arguments
-    f.table(table)
-    slots = OuterTable[ir.Value, Index].load(f, table)
-    panel_type = ir.ArrayType(numbers.vector, GRADIENT_DEPTH // 2 * tile.blocks)
-    alignment = numbers.bytes * numbers.lanes
-    panel = f.trusted(f.b.write(POINTER, f"alloca {panel_type}, align {alignment}"))
-    depth_end = (slots.count + (GRADIENT_DEPTH - 1)) // GRADIENT_DEPTH * GRADIENT_DEPTH
-    with f.loop(0, depth_end, GRADIENT_DEPTH) as n:
-        depth = f.minimum(slots.count - n, GRADIENT_DEPTH)
-        _emit_left_words(f, slots, n, depth, first, end)
-        block_begin = f.index(0)
-        for width in (tile.blocks, 1):
-            with f.loop(block_begin, slots.blocks, width) as block:
-                unit = block * numbers.lanes
-                _emit_right_words(f, slots, n, depth, unit, panel, width)
-                row_begin: Index = first
-                for height in (tile.rows, 1):
-                    with f.loop(row_begin, end, height) as row:
-                        f.b.call(
-                            tiles[height, width],
-                            [
-                                table,
-                                f.address(slots.words, row),
-                                panel,
-                                f.address(slots.result, row * slots.result_length + unit),
-                                n,
-                                slots.words_length,
-                                slots.result_length,
-                                count_words(depth),
-                            ],
-                        )
-                    row_begin = row.end
-            block_begin = block.end
-    f.b.ret_void()
+def _emit_panel(f: Function, tile: Tile) -> ir.Value:
+    """Emit the memory on the stack for the right side's words."""
+    numbers = f.numbers
+    kind = ir.ArrayType(numbers.vector, GRADIENT_DEPTH // 2 * tile.blocks)
+    return f.trusted(f.b.write(POINTER, f"alloca {kind}, align {numbers.bytes * numbers.lanes}"))
 
 
 def _emit_left_words(
