@@ -16,8 +16,11 @@ from dataclasses import dataclass
 
 from gatewright.schedule.loop import Nest
 
-#: Rows of the tiles of a weight's gradient, and the multiple of rows that a thread gets.
+#: Rows of the tiles of a weight's gradient.
 TILE_ROWS = 6
+#: A thread gets a multiple of so many rows: tiles of two rows are as fast, a row, as tiles of
+#: six, and with multiples of six two threads would share 32 rows as 18 and 14.
+GRAIN = 2
 #: Fused multiply-adds of one iteration of the K-loop, at least: smaller tiles take several
 #: numbers of the source at once, which share the loop's own instructions. Only tiles at the
 #: edges are so small, so it matters little (an Elman network, (128, 1, 128, 128): 0.197 ms with

@@ -16,7 +16,7 @@ from gatewright.errors import KernelError
 from gatewright.graph import Term
 from gatewright.schedule.buffers import Buffer
 from gatewright.schedule.loop import SchedulePart
-from gatewright.schedule.tiling import GRADIENT_DEPTH, TILE_ROWS, TOTAL_BLOCKS
+from gatewright.schedule.tiling import GRADIENT_DEPTH, GRAIN, TOTAL_BLOCKS
 
 
 @dataclass(frozen=True)
@@ -365,7 +365,7 @@ class BackwardProgram(Program):
         ]
         if self.built.numbers.pairs:
             accesses.append(Access("write", words, depth, width, width))
-        self.call(self.shared["outer"], table, width, TILE_ROWS, self.threads(work), accesses)
+        self.call(self.shared["outer"], table, width, GRAIN, self.threads(work), accesses)
 
     def _columns(self, members: list[tuple[int, GradientColumn]], block: GradientBlock) -> Span:
         """Return memory for the gradients of columns, and note each as a result within it."""

@@ -26,9 +26,9 @@ from gatewright.graph import Term
 from gatewright.graph.sizes import number
 from gatewright.schedule.buffers import Buffer
 from gatewright.schedule.slots import FREE, Group, Plan
-from gatewright.schedule.tiling import TILE_ROWS
+from gatewright.schedule.tiling import GRAIN
 
-#: Rows of a tile, and multiplications or numbers that are worth a thread of their own.
+#: Multiplications or numbers that are worth a thread of their own.
 WORTH = 1 << 15
 #: Multiplications in a step from which on threads share its units: they wait for each other
 #: after each nest, at least twice a step.
@@ -308,7 +308,7 @@ class Program:
             table[group.slot + 1] = self.block(group)
         rows = shape.batch if part == "loop" else shape.total
         words = self.place_words(name, table, rows)
-        grain = 1 if rows < 2 * TILE_ROWS * shape.threads else TILE_ROWS
+        grain = 1 if rows < GRAIN * shape.threads else GRAIN
         if part == "loop" and rows < 2 * shape.threads and rows * self.step(plan) >= TOGETHER:
             grain = 0
         accesses = [*self.accesses_of(part, plan), *self.packed_matrices(part, plan), *words]
