@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import os
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +77,36 @@ def test_autocast_takes_the_same_products(name: str) -> None:
     for layout, sizes in ((LAYOUTS[1], (17, 33)), (LAYOUTS[3], (3, 65))):
         task = task_of(graph, fitting(graph, sizes), torch.float32, layout)
         held_to_float64(task, autocast=True)
+
+
+class Functions(gw.Cell):
+    """The two functions that kernels in bfloat16 have of their own."""
+
+    def step(self, x: Any, h: Any) -> Any:
+        s = gw.sigmoid(x)
+        t = gw.tanh(x)
+        return gw.state(h=gw.linear(h) + s + t)
+
+
+def test_sigmoid_and_tanh_have_as_many_digits_as_products_need() -> None:
+    layer = gw.Recurrent(Functions(), 1, 1)
+
+    def values(x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        assert "backend llvm" in layer.explain(x.view(-1, 1, 1))
+        with torch.no_grad(), torch.autocast("cpu", dtype=LOW):
+            trace = layer.trace(x.view(-1, 1, 1))
+        exact = torch.sigmoid(x.double()), torch.tanh(x.double())
+        return [(trace[name].flatten(), y) for name, y in zip("st", exact, strict=True)]
+
+    for value, exact in values(torch.cat([torch.linspace(-86, 86, 4001), torch.randn(999) / 99])):
+        nonzero = exact != 0
+        assert ((value - exact) / exact)[nonzero].abs().max() < 2.0**-17
+        assert (value[~nonzero] == 0).all()
+    ends = torch.tensor([math.inf, 100.0, 8.0, -100.0, -math.inf, math.nan])
+    (sigmoid, _), (tanh, _) = values(ends)
+    assert sigmoid[[0, 1]].tolist() == [1, 1] and sigmoid[[3, 4]].tolist() == [0, 0]
+    assert tanh[:5].tolist() == [1, 1, 1, -1, -1]  # exact, so that a saturated unit has no gradient
+    assert sigmoid[5].isnan() and tanh[5].isnan()
 
 
 def exact_in_low(layer: gw.Recurrent) -> gw.Recurrent:
