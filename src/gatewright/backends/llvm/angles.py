@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from gatewright.backends.llvm.exponentials import ROUND, ROUND_BITS, absolute, horner
+from gatewright.backends.llvm.exponentials import absolute, horner, nearest_whole
 from gatewright.backends.llvm.ir import Function
 
 TWO_OVER_PI = 0.6366197723675814
@@ -74,10 +74,9 @@ def reduce_quarters(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Va
     Returns:
         n as integers, r and low.
     """
-    b, bits = f.b, f.numbers.bits
-    shifted = f.fma(x, f.splat(TWO_OVER_PI), f.splat(ROUND[bits]))
-    n = b.fsub(shifted, f.splat(ROUND[bits]))
-    first, *middle, last = HALF_PI[bits]
+    b = f.b
+    integers, n = nearest_whole(f, x, TWO_OVER_PI)
+    first, *middle, last = HALF_PI[f.numbers.bits]
     r = f.fma(n, f.splat(-first), x)  # exact: x and n * first are close, and both have few bits
     low = f.splat(0.0)
     for part in middle:
@@ -87,9 +86,7 @@ def reduce_quarters(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value, ir.Va
         r = difference
     low = f.fma(n, f.splat(-last), low)
     total = b.fadd(r, low)
-    rest = b.fadd(b.fsub(r, total), low)
-    whole = b.sub(b.bitcast(shifted, f.numbers.integers), f.integer_splat(ROUND_BITS[bits]))
-    return whole, total, rest
+    return integers, total, b.fadd(b.fsub(r, total), low)
 
 
 def _sine(f: Function, n: ir.Value, r: ir.Value, low: ir.Value, flip: ir.Value) -> ir.Value:

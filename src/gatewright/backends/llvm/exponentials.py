@@ -78,16 +78,20 @@ def clamp(f: Function, x: ir.Value, low: float, high: float) -> ir.Value:
     return b.select(b.fcmp_ordered("<", x, f.splat(low)), f.splat(low), x)
 
 
+def nearest_whole(f: Function, x: ir.Value, factor: float) -> tuple[ir.Value, ir.Value]:
+    """Return the whole number nearest to x times a factor: as integers, and as floats."""
+    bits = f.numbers.bits
+    shifted = f.fma(x, f.splat(factor), f.splat(ROUND[bits]))
+    integers = f.b.sub(f.b.bitcast(shifted, f.numbers.integers), f.integer_splat(ROUND_BITS[bits]))
+    return integers, f.b.fsub(shifted, f.splat(ROUND[bits]))
+
+
 def reduce(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Split x = n ln 2 + r with |r| <= ln 2 / 2: n as integers, and r."""
-    bits = f.numbers.bits
-    shifted = f.fma(x, f.splat(LOG2_E), f.splat(ROUND[bits]))
-    n = f.b.fsub(shifted, f.splat(ROUND[bits]))
-    high, low = LN2[bits]
+    integers, n = nearest_whole(f, x, LOG2_E)
+    high, low = LN2[f.numbers.bits]
     r = f.fma(n, f.splat(-high), x)
-    r = f.fma(n, f.splat(-low), r)
-    bits_of_n = f.b.bitcast(shifted, f.numbers.integers)
-    return f.b.sub(bits_of_n, f.integer_splat(ROUND_BITS[bits])), r
+    return integers, f.fma(n, f.splat(-low), r)
 
 
 def power_of_two(f: Function, n: ir.Value) -> ir.Value:
@@ -128,25 +132,34 @@ def expm1(f: Function, x: ir.Value) -> ir.Value:
     return f.b.fmul(value, power_of_two(f, half))
 
 
-def split_exponent(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Split x = 2^k m with m between sqrt(1/2) and sqrt(2): k as a whole number, and m."""
-    b, bits, zero = f.b, f.numbers.bits, f.splat(0.0)
-    # Denormal numbers have no leading 1: scale them up to normal ones first.
-    small = b.fcmp_ordered("<", x, f.splat(SMALLEST[bits]))
-    lifted = b.select(small, b.fmul(x, f.splat(2.0**LIFT)), x)
-    shifted = b.add(b.bitcast(lifted, f.numbers.integers), f.integer_splat(ONE[bits] - ROOT[bits]))
+def split_normal(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Split x = 2^k m with m between sqrt(1/2) and sqrt(2): k as a whole number, and m.
+
+    Args:
+        x: Normal positive numbers; others give numbers of no meaning.
+    """
+    b, bits = f.b, f.numbers.bits
+    shifted = b.add(b.bitcast(x, f.numbers.integers), f.integer_splat(ONE[bits] - ROOT[bits]))
     k = b.sub(b.lshr(shifted, f.integer_splat(MANTISSA[bits])), f.integer_splat(BIAS[bits]))
     # An integer to a float by the bits of ROUND, backwards: AVX2 has no such conversion of 64 bits.
     k = b.add(k, f.integer_splat(ROUND_BITS[bits]))
     k = b.fsub(b.bitcast(k, f.numbers.vector), f.splat(ROUND[bits]))
-    k = b.fsub(k, b.select(small, f.splat(float(LIFT)), zero))
     rest = b.and_(shifted, f.integer_splat((1 << MANTISSA[bits]) - 1))
     return k, b.bitcast(b.add(rest, f.integer_splat(ROOT[bits])), f.numbers.vector)
 
 
+def split_exponent(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Split x = 2^k m as `split_normal` does, also denormal numbers."""
+    b, bits = f.b, f.numbers.bits
+    # Denormal numbers have no leading 1: scale them up to normal ones first.
+    small = b.fcmp_ordered("<", x, f.splat(SMALLEST[bits]))
+    k, m = split_normal(f, b.select(small, b.fmul(x, f.splat(2.0**LIFT)), x))
+    return b.fsub(k, b.select(small, f.splat(float(LIFT)), f.splat(0.0))), m
+
+
 def log(f: Function, x: ir.Value) -> ir.Value:
     """The natural logarithm, k ln 2 + log(m)."""
-    b, bits, zero = f.b, f.numbers.bits, f.splat(0.0)
+    b, bits = f.b, f.numbers.bits
     k, m = split_exponent(f, x)
     # log(1 + a) = a - a^2/2 + s (a^2/2 + R(s^2)), s = a / (2 + a).
     a = b.fsub(m, f.splat(1.0))
@@ -158,9 +171,15 @@ def log(f: Function, x: ir.Value) -> ir.Value:
     value = f.fma(s, b.fadd(half, series), b.fmul(k, f.splat(low)))
     value = b.fsub(a, b.fsub(half, value))
     value = f.fma(k, f.splat(high), value)
-    value = b.select(b.fcmp_ordered("==", x, f.splat(math.inf)), x, value)
-    value = b.select(b.fcmp_ordered("==", x, zero), f.splat(-math.inf), value)
-    return b.select(b.fcmp_unordered("<", x, zero), f.splat(math.nan), value)
+    value = log_at_ends(f, x, value)
+    return b.select(b.fcmp_ordered("<", x, f.splat(0.0)), f.splat(math.nan), value)
+
+
+def log_at_ends(f: Function, x: ir.Value, value: ir.Value) -> ir.Value:
+    """The logarithm of 0, infinity and NaN, and the value at all other x."""
+    b = f.b
+    value = b.select(b.fcmp_unordered("==", x, f.splat(math.inf)), x, value)  # also if x is NaN
+    return b.select(b.fcmp_ordered("==", x, f.splat(0.0)), f.splat(-math.inf), value)
 
 
 def log1p(f: Function, x: ir.Value) -> ir.Value:

@@ -19,8 +19,11 @@ from gatewright.backends.llvm.exponentials import (
     clamp,
     exp,
     horner,
-    log,
+    log_at_ends,
+    nearest_whole,
+    power_of_two,
     split_exponent,
+    split_normal,
 )
 from gatewright.backends.llvm.ir import Function, Splat
 
@@ -37,6 +40,26 @@ ATANH = (
 )
 #: 1/3 in two parts.
 THIRD = (0.3333333333333333, 1.850371707708594e-17)
+#: log2((1 + s) / (1 - s)) / s in powers of s^2, and 2^r for r in [-1/2, 1/2], by the same algorithm
+#: for a result in float32: they leave 2^-36 and 2^-28.
+LOG2 = (
+    0.34074045639945705,
+    0.4116721099326104,
+    0.5770835961634228,
+    0.9617966732759365,
+    2.8853900817901468,
+)
+EXP2 = (
+    0.0001535249914264752,
+    0.0013398864927785118,
+    0.009618441091423641,
+    0.05550332525689089,
+    0.24022647874624284,
+    0.6931472027841438,
+    1.0,
+)
+#: Beyond these, powers of two are 0 or infinite in float32.
+EXP2_ENDS = (-152.0, 130.0)
 #: Any number but 1, to the power of this, is infinite or 0, and its logarithm times this is finite.
 LARGEST_EXPONENT = 2.0**70
 #: Above this, exp has no use for the second part of its argument.
@@ -52,7 +75,7 @@ def power(f: Function, a: ir.Value, b: ir.Value) -> ir.Value:
     # Not infinite: its product with the logarithm of 1 would be NaN.
     bounded = clamp(f, b, -LARGEST_EXPONENT, LARGEST_EXPONENT)
     if f.numbers.bits == 32:
-        value = f.in_float64(_exp_of_log, magnitude, bounded)
+        value = f.in_float64(_short_power, magnitude, bounded)
     else:
         value = _long_power(f, magnitude, bounded)
     # A negative base has powers of whole exponents; those of odd ones are negative.
@@ -83,8 +106,16 @@ def _is_whole(f: Function, size: ir.Value) -> ir.Value:
     return b.or_(b.fcmp_ordered(">=", size, start), b.fcmp_ordered("==", size, rounded))
 
 
-def _exp_of_log(f: Function, a: ir.Value, b: ir.Value) -> ir.Value:
-    return exp(f, f.b.fmul(b, log(f, a)))
+def _short_power(f: Function, a: ir.Value, b: ir.Value) -> ir.Value:
+    """2^(b log2 a) for a >= 0 and b that were in float32, in float64 within 2^-28."""
+    builder = f.b
+    k, m = split_normal(f, a)  # no number of float32 is denormal in float64
+    s = builder.fdiv(builder.fsub(m, f.splat(1.0)), builder.fadd(m, f.splat(1.0)))
+    log = f.fma(s, horner(f, builder.fmul(s, s), LOG2), k)
+    exponent = builder.fmul(b, log_at_ends(f, a, log))
+    exponent = clamp(f, exponent, *EXP2_ENDS)
+    n, whole = nearest_whole(f, exponent, 1.0)
+    return builder.fmul(power_of_two(f, n), horner(f, builder.fsub(exponent, whole), EXP2))
 
 
 def _long_power(f: Function, a: ir.Value, b: ir.Value) -> ir.Value:
@@ -147,8 +178,7 @@ def long_log(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value]:
     ln2, ln2_low = LN2[64]
     high, low = _sum(f, b.fmul(k, f.splat(ln2)), b.fmul(two, value))
     low = b.fadd(low, f.fma(k, f.splat(ln2_low), b.fmul(two, value_low)))
-    high = b.select(b.fcmp_unordered("==", x, f.splat(math.inf)), x, high)  # also where x is NaN
-    return b.select(b.fcmp_ordered("==", x, f.splat(0.0)), f.splat(-math.inf), high), low
+    return log_at_ends(f, x, high), low
 
 
 def _sum(f: Function, larger: ir.Value, smaller: ir.Value) -> tuple[ir.Value, ir.Value]:
