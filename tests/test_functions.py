@@ -148,8 +148,13 @@ def test_functions_are_exact_to_about_one_unit_in_the_last_place(dtype: type, pr
         with mpmath.workprec(1200 if name in ("sine", "cosine") else 160):
             exact = [exact_value(name, a, b) for a, b in zip(inputs, exponent, strict=True)]
             worst = errors(values[name], exact)
-        at = int(worst.argmax())
-        assert worst[at] <= LIMITS[dtype], (name, base[at], exponent[at], values[name][at])
+        index = int(worst.argmax())
+        assert worst[index] <= LIMITS[dtype], (
+            name,
+            base[index],
+            exponent[index],
+            values[name][index],
+        )
 
 
 def exact_value(name: str, a: mpmath.mpf, exponent: np.floating) -> mpmath.mpf:
@@ -215,8 +220,8 @@ def test_constant_exponents_are_like_others(dtype: type):
         np.testing.assert_allclose(
             values[name], exact, rtol=2 * info.eps, atol=2 * info.smallest_subnormal, err_msg=name
         )
-        there = ~np.isnan(exact)
-        assert np.array_equal(np.signbit(values[name])[there], np.signbit(exact)[there]), name
+        numbers = ~np.isnan(exact)
+        assert np.array_equal(np.signbit(values[name])[numbers], np.signbit(exact)[numbers]), name
 
 
 @pytest.mark.slow(instead="test_functions_are_exact_to_about_one_unit_in_the_last_place")

@@ -208,7 +208,7 @@ class Function:
         return self.b.fptrunc(result, narrow.vector)
 
     def any_lane(self, mask: ir.Value) -> ir.Value:
-        """Whether a condition holds in any lane."""
+        """The condition that a mask holds in at least one lane."""
         bits = ir.IntType(self.numbers.lanes)
         return self.b.icmp_unsigned("!=", self.b.bitcast(mask, bits), ir.Constant(bits, 0))
 

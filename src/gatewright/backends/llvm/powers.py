@@ -98,7 +98,7 @@ def power(f: Function, a: ir.Value, b: ir.Value) -> ir.Value:
 
 
 def _is_whole(f: Function, size: ir.Value) -> ir.Value:
-    """Whether numbers that are not negative have no fraction; NaN has one."""
+    """The mask of the numbers, none of them negative, without a fraction; NaN is not among them."""
     b = f.b
     # From here on every number is whole, and the sum of a smaller one and this has no fraction.
     start = f.splat(2.0 ** MANTISSA[f.numbers.bits])
