@@ -21,7 +21,7 @@ import gatewright as gw
 from example_count import example_count
 from gatewright.data import Recordings, Tagged, Text
 from gatewright.data.chunks import text_steps
-from gatewright.data.chunks.array_steps import MappedSteps, array_steps
+from gatewright.data.chunks.array_steps import MappedSteps, ResidentSteps, array_steps
 from tolerances import SAME, close
 
 F64 = torch.float64
@@ -286,17 +286,29 @@ def test_a_map_of_a_file_that_was_replaced_keeps_its_values(tmp_path: Path):
 
 SHRINKING = """
 import os, sys
-import numpy as np, gatewright as gw
-for mode, step in (("r", -1), ("c", 1)):  # a view in reverse order, and a private copy
+import numpy as np, torch, gatewright as gw
+
+def from_file(shared):
+    return torch.from_file(sys.argv[1], shared, 80_000, dtype=torch.float64)
+
+MAPS = {
+    "a view in reverse order": lambda: np.load(sys.argv[1], mmap_mode="r")[::-1],
+    "a private copy": lambda: np.load(sys.argv[1], mmap_mode="c"),
+}
+if os.path.exists("/proc/self/maps"):  # tensors do not know the map that they are in
+    MAPS["a tensor"] = lambda: torch.from_numpy(np.load(sys.argv[1], mmap_mode="r+"))[2:]
+    MAPS["a shared tensor"] = lambda: from_file(True)
+    MAPS["a private tensor"] = lambda: from_file(False)
+for name, make in MAPS.items():
     np.save(sys.argv[1], np.zeros(80_000))
-    array = np.load(sys.argv[1], mmap_mode=mode)[::step]
+    array = make()
     os.truncate(sys.argv[1], 200)
     try:
         list(gw.chunks(array, steps=500, batch=2))
     except gw.DataError as error:
         assert "became shorter" in str(error), error
     else:
-        raise AssertionError(mode)
+        raise AssertionError(name)
 """
 
 
@@ -304,6 +316,22 @@ def test_no_map_of_a_file_that_shrinks_ends_the_process(tmp_path: Path):
     command = [sys.executable, "-c", SHRINKING, str(tmp_path / "a.npy")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_tensor_of_a_map_is_read_from_its_file(tmp_path: Path):
+    np.save(tmp_path / "a.npy", VALUES)
+    for mode in ("r+", "c"):
+        whole = torch.from_numpy(np.load(tmp_path / "a.npy", mmap_mode=mode))
+        for name in ("plain", "rows", "columns", "every third"):
+            same(
+                listed(gw.chunks(MAPS[name](whole), steps=8, batch=3)),
+                reference(MAPS[name](VALUES)),
+            )
+    if os.path.exists("/proc/self/maps"):
+        assert isinstance(array_steps(whole.numpy(), "x"), ResidentSteps)
+    np.save(tmp_path / "b.npy", -VALUES)
+    os.replace(tmp_path / "b.npy", tmp_path / "a.npy")
+    same(listed(gw.chunks(whole, steps=8, batch=3)), reference())
 
 
 def test_many_sequences_of_one_map_open_its_file_once(tmp_path: Path):
