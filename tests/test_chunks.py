@@ -12,6 +12,7 @@ from typing import Any
 
 import hypothesis
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
@@ -442,7 +443,22 @@ def test_the_data_of_read_have_targets():
     close(chunk.target[:, 0], values[1:21, list(weather.data.target_positions)])
 
 
+def test_a_table_of_pandas_is_read_by_position():
+    """Its slices are by label where the index has fractions."""
+    table = pd.DataFrame(VALUES, index=np.arange(70) / 2)
+    same(listed(gw.chunks(table, steps=8, batch=3)), reference())
+    same(listed(gw.chunks(table[2], steps=8, batch=3)), reference(VALUES[:, 2]))
+    pair = gw.chunks((table, table[0]), steps=8, batch=3)
+    close(next(iter(pair)).target[..., 0], next(iter(pair)).x[..., 0])
+
+
 # The refusals.
+class Foreign:
+    """An array whose type is of another library."""
+
+    shape, dtype = (3, 2), "its own"
+
+
 REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "no steps": (VALUES, {"steps": 0}, gw.ArgumentError, "steps is 0; expected a whole number"),
     "half a row": (VALUES, {"batch": 1.5}, gw.ArgumentError, "batch is 1.5; expected a whole"),
@@ -476,6 +492,9 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         "2 sequences and there are 1",
     ),
     "columns of an array": (VALUES, {"target": "a"}, gw.ArgumentError, "are about files"),
+    "no targets": ((VALUES, None), {}, gw.DataError, "y is of the type NoneType"),
+    "texts of pandas": (pd.DataFrame({"a": ["b"]}), {}, gw.DataError, "x is Python objects"),
+    "a type of another library": (Foreign(), {}, gw.DataError, "which numpy does not know"),
     "a file that is not there": ("no.npy", {}, gw.DataError, "there is no file 'no.npy'"),
 }
 
@@ -510,7 +529,9 @@ def test_values_that_are_not_finite_are_refused_with_their_place():
     with pytest.raises(gw.DataError, match=r"x, sequence 0: step 33, value 2, is nan"):
         list(gw.chunks(values, steps=8, batch=3))
     values[33, 2] = 1e300  # more than the type of the layers holds
-    with pytest.raises(gw.DataError, match="step 33, value 2, is inf"):
+    with pytest.raises(
+        gw.DataError, match=r"step 33, value 2, is .* too large for float32; .*scale"
+    ):
         list(gw.chunks(values, steps=8, batch=3))
     list(gw.chunks(values, steps=8, batch=3, dtype=F64))
     values[33, 2] = 1e6

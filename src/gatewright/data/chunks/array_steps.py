@@ -204,7 +204,14 @@ def array_steps(array: Any, name: str, maps: FileMaps | None = None) -> StepSour
             f"{name} is of the type {type(array).__name__}; expected an array or tensor, (time,) "
             "or (time, channels)"
         )
-    check_numbers(np.dtype(array.dtype), name)
+    try:
+        dtype = np.dtype(array.dtype)
+    except TypeError:  # one that only its library knows
+        raise DataError(
+            f"{name} is of type {array.dtype}, which numpy does not know; give an array of numpy "
+            "or a tensor"
+        ) from None
+    check_numbers(dtype, name)
     if len(array.shape) not in (1, 2) or 0 in array.shape[1:]:
         raise DataError(
             f"{name} has the shape {tuple(array.shape)}; expected (time,) or (time, channels)"

@@ -96,8 +96,8 @@ def _open_pair(pair: tuple[Any, ...], batch_first: bool) -> OpenedData:
                 f"x has {len(x)} sequences and there are {len(labels)} targets; expected one for "
                 "each, or a list of arrays with one at each step"
             )
-        return OpenedData(x, _repeated(x, np.asarray(labels), "the targets"))
-    target = _sequences(pair[1], "the targets", batch_first)
+        return OpenedData(x, _repeated(x, np.asarray(labels), "y"))
+    target = _sequences(pair[1], "y", batch_first)
     if len(target) != len(x):
         raise SizeError(f"x has {len(x)} sequences and the targets have {len(target)}")
     for number, (own, other) in enumerate(zip(x, target, strict=True)):
