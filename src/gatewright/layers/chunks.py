@@ -223,8 +223,9 @@ def chunks(
     Args:
         data: The sequences, one of:
 
-            - an array, tensor or DataFrame, (time,) or (time, channels): one sequence; with three axes several
-              sequences, (time, sequence, channel) or, if `batch_first`, (sequence, time, channel);
+            - an array, tensor or DataFrame, (time,) or (time, channels): one sequence; with three
+              axes several, (time, sequence, channel) or, if `batch_first`, (sequence, time,
+              channel);
             - a list of them, of any lengths; memory-mapped arrays stay on disk;
             - `(x, y)`, two of these, with targets at each step; or a target for each sequence,
               (sequences,), which comes at each of its steps;
