@@ -80,7 +80,7 @@ def pack_call(
     further = pack_further(form, layout, inputs or {}, like)
     restarts = pack_restarts(layout, starts) if starts is not None else None
     states = dict(zip(weights, split_states(form, hx, layout, like), strict=True))
-    held = pack_held(form, layout, hold, like) if hold else {}
+    held = {} if hold is None else pack_held(form, layout, hold, like)
     return CallInputs(form, layout, event, weights, like, further, restarts, states, held)
 
 
@@ -230,6 +230,11 @@ def pack_held(
     Raises:
         ArgumentError, SizeError: naming the value, what was given and what was expected.
     """
+    if not isinstance(hold, Mapping):
+        raise ArgumentError(
+            f"hold is a {type(hold).__name__}; give a dictionary from names to values, such as "
+            '{"f": 0.0}'
+        )
     places = {
         form.trace_name(name, *place): (name, place[0])
         for place in form.places
