@@ -314,6 +314,15 @@ def test_a_budget_for_a_network_of_one_size_is_refused():
         solve_hidden_size("Fixed", lambda size: gw.Recurrent(Fixed, 3, size), 10_000)
 
 
+def of_two_dtypes() -> None:
+    layer = gw.LSTM(3, 5, dtype=torch.bfloat16)
+    layer.weight_hh_l0.data = layer.weight_hh_l0.data.float()
+    x = torch.zeros(4, 2, 3, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x)  # converts them
+    layer(x)
+
+
 LAYER = gw.Recurrent("lstm", 3, 5, dtype=F64)
 WRONG_TYPES = {
     "a text to hold": (lambda: LAYER.trace(X, hold="f"), "hold is a str; give a dictionary"),
@@ -324,6 +333,7 @@ WRONG_TYPES = {
     "two precisions": (lambda: LAYER.stepper(precision=["int8"]), r"precision is \['int8'\]"),
     "a number to restore": (lambda: gw.LSTM(3, 4).stepper().restore(10**12), "these are no states"),
     "a state dict": (lambda: gw.save(LAYER.state_dict(), "no"), "OrderedDict cannot be saved"),
+    "two dtypes": (of_two_dtypes, "several dtypes, torch.bfloat16, torch.float32; convert the l"),
     "gates by number": (lambda: gw.PeepholeLSTM(3, 4, gates=2), "gates=2; give a tuple"),
 }
 
