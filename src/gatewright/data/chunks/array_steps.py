@@ -279,7 +279,7 @@ def _steps_by_address(array: NDArray[Any], name: str, maps: FileMaps) -> StepSou
         return None
     if not region.shared:  # its values may differ from the file's
         return ResidentSteps(array, file.size, begin + high - low, name)
-    content = (ctypes.c_char * (high - low)).from_address(low)
+    content: Any = (ctypes.c_char * (high - low)).from_address(low)
     if not file.holds(content, begin):
         return None
     return MappedSteps(array, file, begin + address - low, name)
