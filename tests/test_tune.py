@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from gatewright.training.source import open_source
 from gatewright.training.tuning import space as space_module
 from gatewright.training.tuning import tune as tune_module
 from gatewright.training.tuning.space import NAMES, RANGES, Range
-from gatewright.training.tuning.study import Stopped
+from gatewright.training.tuning.study import SearchLimits, Stopped, open_study, quiet_optuna
 from gatewright.training.tuning.trial import Trials
 from in_process import training_here
 
@@ -171,6 +173,37 @@ def test_a_damaged_study_is_refused(tmp_path: Path):
     (tmp_path / "study.sqlite3").write_bytes(b"no database" * 100)
     with pytest.raises(gw.ArgumentError, match=r"study\.sqlite3 cannot be opened"):
         tuned(tmp_path, resume=True)
+
+
+def test_a_study_with_forged_or_lost_trials_is_refused(tmp_path: Path, played: list[Any]):
+    played += [[0.5, 0.4]] * 3
+    tuned(tmp_path / "search", 2)
+    path, best = tmp_path / "search" / "study.sqlite3", tmp_path / "search" / "best.json"
+    whole, best_before = path.read_bytes(), best.read_text()
+    limits = SearchLimits(trials=3, epochs=2, pruner="median", seed=0)
+    for statement, fact in {
+        "delete from trials": "best.json was written, and no trial is complete",
+        "delete from trial_values": "trial 0: loss is None",
+        "update trial_user_attributes set value_json = '[]'": "config is a list",
+        "update trial_intermediate_values set intermediate_value = 'x'": "a loss or metric",
+        "update trial_params set distribution_json = '{}'": "type",
+        "update trials set state = 'OLD'": "'OLD' is not among",
+        "update study_user_attributes set value_json = '[]'": "settings is a list",
+    }.items():
+        path.write_bytes(whole)
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute(statement)
+            database.commit()
+        message = f"cannot be opened: .*{fact}"
+        with quiet_optuna(), pytest.raises(gw.ArgumentError, match=message) as refused:
+            open_study(path.parent, limits, rank=0)
+        assert "\n" not in str(refused.value)
+    path.write_bytes(b"")
+    with pytest.raises(gw.ArgumentError, match="no trial is complete"):
+        tuned(tmp_path / "search", 3, resume=True)
+    assert best.read_text() == best_before
+    path.write_bytes(whole)
+    assert len(tuned(tmp_path / "search", 3, resume=True).trials) == 3
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,11 @@ def model_files(model: nn.Module) -> dict[str, bytes]:
     Raises:
         ArgumentError: if the model cannot be saved.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"an object of type {type(model).__name__} cannot be saved; give a layer or a model of "
+            "gatewright"
+        )
     _refuse_sharded(model)
     described = describe(model)
     state, frozen = plain_state(model)

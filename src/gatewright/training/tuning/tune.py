@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +226,7 @@ def _start(
         result = plan(design=TRAINED)
     elif trained[0] is not result.variants[0]:
         result = plan(design=trained[0].recipe.design)
-    return source, result
+    return source, replace(result, baselines=())  # a search has none, so none is timed
 
 
 def _search(
