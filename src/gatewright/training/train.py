@@ -36,6 +36,7 @@ PLANNED = (
     "memory",
     "distil",
     "chunk",
+    "recompute",
     "device",
     "precision",
     "recipe",
@@ -57,6 +58,7 @@ def train(
     memory: int | None = None,
     distil: bool = False,
     chunk: int | None = None,
+    recompute: int | None = None,
     device: str | None = None,
     precision: str | None = None,
     resume: bool = False,
@@ -98,9 +100,13 @@ def train(
             default its cell's own start. A warning goes to `say` where the data need more.
         distil: Whether the mean of the seeds teaches one network, which is the model then: smaller
             and faster than the mean, and a little less accurate.
-        chunk: Steps at which gradients end, of texts and of tagged sequences: states are carried
-            on, and a step of training takes the memory of a chunk. By default tagged sequences are
-            read so where they are long; see docs/long-sequences.md.
+        chunk: Steps that gradients reach back. Texts and tagged sequences are read in chunks of
+            so many steps, with the states carried on; by default tagged sequences are read so
+            where they are long. Where there is one answer for a sequence or a window, the steps
+            before the last `chunk` only set the states; see docs/long-sequences.md.
+        recompute: Steps between the states that a training step keeps for its backward pass, which
+            computes the other values again: little memory for long sequences, with the same
+            gradients. True is the square root of the steps; see docs/recompute.md.
         device: "cpu", "cuda", "cuda:1" or "mps"; "auto", the default, is a GPU where there is one,
             and torch has fused functions for the cell.
         precision: "float32" (the default), or "bfloat16" or "float16" for the products while
@@ -137,6 +143,7 @@ def train(
             "memory": memory,
             "distil": distil,
             "chunk": chunk,
+            "recompute": recompute,
             "device": device,
             "precision": precision,
             "recipe": None,
@@ -182,6 +189,7 @@ def compare(
     hidden_size: int | None = None,
     memory: int | None = None,
     chunk: int | None = None,
+    recompute: int | None = None,
     minutes: float | None = None,
     device: str = "auto",
     precision: str = "float32",
@@ -225,7 +233,7 @@ def compare(
         hidden_size: Units of each network, instead of parameters.
         memory: Steps that each recurrent network starts with as its memory, by
             `gw.init.horizon_`.
-        chunk: As in `train`.
+        chunk, recompute: As in `train`.
         minutes: Time limit: fewer seeds, then fewer epochs, and no slow baselines that do not fit.
         device, precision: As in `train`.
         resume, checkpoint_every, time_limit, log: As in `train`.
@@ -264,6 +272,7 @@ def compare(
         hidden_size=hidden_size,
         memory=memory,
         chunk=chunk,
+        recompute=recompute,
         device=device,
         precision=precision,
         reading=reading,
