@@ -18,11 +18,14 @@ SUSPENDED = 75
 TERMINATED = 128 + signal.SIGTERM
 
 
-def run_directory(data: str, out: Path | None, *, resume: bool) -> Path:
-    """The directory of a run: --out, or DATA where a run is resumed without --out, or a new one."""
+def run_directory(data: str, out: Path | None, *, resume: bool) -> tuple[Path, bool]:
+    """The directory of a run: --out, or DATA where a run is resumed without --out, or a new one.
+
+    Also whether it is the library's `out`: DATA is not.
+    """
     if out is not None:
-        return out
-    return Path(data) if resume else new_run(data)
+        return out, True
+    return (Path(data), False) if resume else (new_run(data), True)
 
 
 def data_of(directory: Path) -> str | None:

@@ -200,9 +200,9 @@ def make_plan(
             changes=recipe or {},
         )
         return [
-            make_variant(
-                task, recipe, networks, epochs, parameters, hidden_size, memory
-            ).computed(chunk=reach, recompute=recompute)
+            make_variant(task, recipe, networks, epochs, parameters, hidden_size, memory).computed(
+                chunk=reach, recompute=recompute
+            )
             for task in source.task.variants()
             for recipe in recipes
         ]

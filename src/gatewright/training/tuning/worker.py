@@ -48,7 +48,7 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     task = task_from_config(request["task"])
     source = Source(request["name"], training, None, task, (), request["reading"])
-    trials = Trials(source, request["folds"])
+    trials = Trials(source, request["folds"], request["computing"])
     limits = SearchLimits(**request["limits"])
     directory = Path(request["directory"])
     start = start_settings(trials.plan_of(request["start"]), request["start"]["cell"])
