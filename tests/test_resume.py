@@ -470,12 +470,12 @@ def test_what_ctrl_c_kept_is_replaced_by_the_whole_run(folder: Path, tmp_path: P
         return perform_here(jobs[:1], data, **options)
 
     out, data = tmp_path / "out", folder / "classes.csv"
-    lines: list[str] = []
     with quick(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "perform_all", cut_short)
-        train(data, out=out, say=lines.append, **SMALL)
+        cut = train(data, out=out, **SMALL)
     first = files_of(out)
-    assert gw.load(out).network == "rnn" and lines[-1].endswith(f"gatewright train --resume {out}")
+    assert gw.load(out).network == "rnn"
+    assert cut.to_resume.endswith(f"Resume with: gatewright train --resume {out}")
     with quick():
         with pytest.raises(ArgumentError, match=r"holds an unfinished training. Resume with"):
             train(data, out=out, **SMALL)
@@ -591,7 +591,7 @@ def test_a_first_run_may_ask_to_resume(folder: Path, tmp_path: Path) -> None:
     [
         (lambda values: {**values, "settings": {}}, "its checksum differs. Begin the run again"),
         (lambda values: sealed({**values, "command": 3}), "command is 3; .*Begin the run again"),
-        (lambda values: sealed({**values, "version": 9}), "has version 9; this gatewright reads 1"),
+        (lambda values: sealed({**values, "version": 9}), "has version 9; this gatewright reads 2"),
         (lambda values: {"format": "other"}, "no run of gatewright. Begin the run again"),
         (lambda values: [], "no run of gatewright"),
     ],

@@ -71,6 +71,7 @@ def train(
         if page:
             _write_page(directory, source)
         _show(trained, directory, as_json, arguments.get("log", ()))
+        _show_end(trained)
 
 
 @app.command()
@@ -114,6 +115,7 @@ def compare(
             **arguments,
         )
         _show(comparison, directory, as_json, arguments.get("log", ()))
+        _show_end(comparison)
 
 
 @app.command()
@@ -206,6 +208,13 @@ def _write_page(out: Path, data: str) -> None:
     written = page_of({out.resolve().name: load(out)}, data)
     write_file(out / "look.html", written.html.encode())
     _report(f"{out / 'look.html'} runs the model in the browser")
+
+
+def _show_end(comparison: Comparison) -> None:
+    """Print how to go on with a run that Ctrl-C ended, below everything else."""
+    if comparison.to_resume:
+        sys.stdout.flush()
+        _report(comparison.to_resume)
 
 
 def _show(comparison: Comparison, out: Path, as_json: bool, log: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from gatewright.training.logs import LOGS, check_kinds, open_logs
 from gatewright.training.memory_check import memory_remarks
 from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan, check_counts, make_plan
+from gatewright.training.ranks.jobs import current_leader
 from gatewright.training.record import DEFAULTS, RunRecord, resumed_arguments
 from gatewright.training.results import Comparison
 from gatewright.training.run import check_no_run, open_run, read_record
@@ -331,6 +332,12 @@ def _perform(
     plan_settings = {k: v for k, v in settings.items() if k not in ("minutes", "distil")}
     plan = make_plan(data, say=around.say, **plan_settings)
     plan = replace(plan, distil=settings.get("distil", False))
+    if plan.recipe.chunk is not None and current_leader() is not None:
+        raise ArgumentError(
+            f"chunk is {plan.recipe.chunk}, and the processes of torchrun share batches of whole "
+            "sequences, which they cannot do in chunks: leave chunk out (recompute bounds the "
+            "memory too), or train in one process"
+        )
     plan = prepare(plan) if record is None else record.decisions.applied(plan)
     with ExitStack() as stack:
         run = None
@@ -339,9 +346,12 @@ def _perform(
             run = stack.enter_context(open_run(target, record, now, around.checkpoint_every))
             if record is not None:
                 around.say(f"resuming the run in {target}")
+                if record.data != now.data:
+                    around.say(f"note: the data are now {now.data}, as they were in {record.data}")
         logs = stack.enter_context(open_logs(around.log, None if target is None else target / LOGS))
         session = Session(around.progress, run, logs, limit)
         comparison = run_experiment(plan, session)
         if run is not None and session.interrupted:
-            around.say(f"The best models so far are kept. {run.how_to_resume()}")
+            line = f"The best models so far are kept. {run.how_to_resume()}"
+            comparison = replace(comparison, to_resume=line)
         return comparison
