@@ -15,7 +15,7 @@ from gatewright.errors import AlreadyFinished, GatewrightError, Suspended
 
 #: The exit code at the time limit: `EX_TEMPFAIL` of sysexits.h, to be tried again later.
 SUSPENDED = 75
-TERMINATED = 128 + signal.SIGTERM
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 def run_directory(data: str, out: Path | None, *, resume: bool) -> tuple[Path, bool]:
@@ -55,8 +55,8 @@ def suspendable(command: str, directory: Path) -> Iterator[None]:
         _print("the time limit is over", command, directory)
         sys.exit(SUSPENDED)
     except KeyboardInterrupt:
-        _print("", command, directory)
-        raise
+        _print("stopped by Ctrl-C", command, directory)
+        sys.exit(INTERRUPTED)
     except SystemExit as end:
         if end.code == TERMINATED:
             _print("stopped by SIGTERM", command, directory)

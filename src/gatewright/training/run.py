@@ -84,12 +84,21 @@ def read_record(directory: str | os.PathLike[str]) -> tuple[Path, RunRecord | No
     if is_begun(target):
         return target, RunRecord.read(target / UNFINISHED / RUN)
     if (target / CONFIG).exists():
-        shutil.rmtree(target / UNFINISHED, ignore_errors=True)  # a kill left it after its record
+        _remove_checkpoints(target / UNFINISHED)  # a kill left them, after their record
         raise AlreadyFinished(
             f"{os.fspath(directory)} is finished: it holds a trained model, and nothing is left "
             "to be resumed"
         )
     return target, None
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a run that is finished, and their folder if it is empty then."""
+    with suppress(OSError):
+        sweep(folder)
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        folder.rmdir()
 
 
 def check_no_run(directory: str | os.PathLike[str]) -> Path:
