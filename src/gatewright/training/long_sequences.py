@@ -75,12 +75,12 @@ def chunk_problem(design: Design, chunk: int | None) -> str | None:
     if chunk is None:
         return None
     if not design.trained:
-        return f"chunk is {chunk}, and a design that is not trained has no gradients"
+        return f"chunk is {chunk}, and a design that is not trained has no gradients: leave one out"
     if design.bidirectional:
         return (
-            f"chunk is {chunk}, and it reads from both ends: the states from the end of a sequence "
-            "are not known before its chunks were read. Leave chunk out: recompute bounds the "
-            "memory, and keeps whole gradients"
+            f"chunk is {chunk}, and the design reads from both ends: the states that come from the "
+            "end are not known before all chunks were read. Take one direction; or leave chunk out: "
+            "recompute bounds the memory too, with whole gradients"
         )
     return None
 

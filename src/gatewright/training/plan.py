@@ -273,8 +273,8 @@ def check_gradients(networks: Mapping[str, Network], **settings: int | None) -> 
         if value and networks.keys() <= reasons.keys():
             name = next(iter(networks))
             raise ArgumentError(
-                f"{setting} is {value}, and the network {name} has {reasons[name]}: leave it out, "
-                "or take a recurrent cell"
+                f"{setting} is {value}, and the network {name} has {reasons[name]}: leave "
+                f"{setting} out, or take a recurrent cell"
             )
 
 
@@ -336,9 +336,11 @@ def recipes_to_try(
         asked = find_design(design)
         same = [recipe for recipe in recipes if recipe.design == asked]
         recipes = same or [replace(RECIPES[name], design=asked)]
-        problem = task.design_problem(asked) or chunk_problem(asked, chunk)
+        problem = task.design_problem(asked)
         if problem is not None:
             raise ArgumentError(f"design does not fit the task {task.kind}: {problem}")
+        if (problem := chunk_problem(asked, chunk)) is not None:
+            raise ArgumentError(problem)
         if streaming and asked.needs_whole_sequence:
             raise ArgumentError(
                 f"streaming is asked for, and the design is {asked.words()}, which cannot read a "
