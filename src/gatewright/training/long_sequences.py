@@ -79,8 +79,8 @@ def chunk_problem(design: Design, chunk: int | None) -> str | None:
     if design.bidirectional:
         return (
             f"chunk is {chunk}, and the design reads from both ends: the states that come from the "
-            "end are not known before all chunks were read. Take one direction; or leave chunk out: "
-            "recompute bounds the memory too, with whole gradients"
+            "end are not known before all chunks were read. Take one direction, or leave chunk "
+            "out: recompute bounds the memory too, with whole gradients"
         )
     return None
 
