@@ -67,11 +67,11 @@ def gradients(outputs: Tensor, module: nn.Module) -> list[Tensor]:
 def test_outputs_are_those_of_the_whole_and_so_are_the_gradients_of_one_chunk(design: Design):
     torch.manual_seed(0)
     network, x = SequenceNetwork("lstm", 3, 5, design).eval(), torch.randn(23, 4, 3)
-    whole = network(x, LENGTHS)
-    expected = gradients(whole, network)
+    uncut = network(x, LENGTHS)
+    expected = gradients(uncut, network)
     for chunk, recompute in ((1, None), (4, True), (22, 3), (23, None), (40, True), (None, 5)):
         result = network(x, LENGTHS, Backpropagation(chunk, recompute))
-        torch.testing.assert_close(result, whole, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(result, uncut, atol=1e-6, rtol=1e-5)
         own = gradients(result, network)
         if chunk is None or chunk >= len(x):
             torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-4)
@@ -148,9 +148,9 @@ def test_the_memory_of_a_long_sequence_is_that_of_a_chunk():
     short, long = (saved(steps, last, Backpropagation(50)) for steps in (400, 4000))
     assert long < 1.05 * short
     assert long < 0.05 * saved(4000, last, WHOLE)
-    whole = saved(4000, mean, WHOLE)
-    assert saved(4000, mean, Backpropagation(50)) > 0.6 * whole  # as the note says
-    assert saved(4000, mean, Backpropagation(50, 50)) < 0.5 * whole
+    uncut = saved(4000, mean, WHOLE)
+    assert saved(4000, mean, Backpropagation(50)) > 0.6 * uncut  # as the note says
+    assert saved(4000, mean, Backpropagation(50, 50)) < 0.5 * uncut
 
 
 def trained_weights(recipe: Recipe, network: str = "gru") -> dict[str, Tensor]:
@@ -219,8 +219,25 @@ def test_a_plan_with_chunks_tries_what_can_be_cut():
     assert "takes the memory of whole sequences" in joined.notes[-1]
     assert "memory" not in plan_of(chunk=5, recompute=2, design=Design(readout=("mean",))).notes[-1]
     assert plan_of(DAYS, chunk=5).jobs()[0].recipe.chunk == 5
-    compared = plan_of(cells=("window", "gru"), chunk=5)  # the window has nothing to be cut
-    assert list(compared.networks) == ["window", "gru"]
+
+
+def test_a_comparison_with_chunks_has_networks_without_gradients_too():
+    data = recordings()
+    plan = plan_of(data, cells=("window", "untrained", "gru"), chunk=5, hidden_size=4)
+    for name in plan.networks:
+        cut = plan.untrained(name).eval()
+        uncut = plan_of(
+            data, cells=(name,), hidden_size=4, design="plain" if name == "gru" else None
+        )
+        expected = uncut.untrained(name).eval().predict(data)
+        np.testing.assert_allclose(cut.predict(data), expected, atol=1e-6)
+
+
+def test_layers_that_read_from_both_ends_are_refused():
+    layer, x = gw.GRU(3, 4, bidirectional=True), torch.randn(9, 2, 3)
+    for read in (Backpropagation(4).last, Backpropagation(4).every):
+        with pytest.raises(ArgumentError, match="reads from both ends; expected one direction"):
+            read(layer, x)
 
 
 @pytest.mark.parametrize(
@@ -254,11 +271,11 @@ def test_the_warning_of_memory_names_what_bounds_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(long_sequences, "free_memory", lambda: 10_000)
     chunk, line = choose_chunk(plan.task, plan.training, plan.variants)
     assert chunk is None and "(--recompute auto)" in line
-    whole = step_bytes(plan.variants[0], plan.training)
+    uncut = step_bytes(plan.variants[0], plan.training)
     own = [plan_of(design="plain", hidden_size=4, **way).variants[0] for way in ({"chunk": 3},)]
-    assert step_bytes(own[0], plan.training) == whole // 10
+    assert step_bytes(own[0], plan.training) == uncut // 10
     again = plan.variants[0].computed(recompute=True)
-    assert step_bytes(again, plan.training) == whole // 6
+    assert step_bytes(again, plan.training) == uncut // 6
 
 
 def test_a_saved_model_reads_whole_sequences(tmp_path: Path):

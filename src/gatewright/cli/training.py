@@ -52,8 +52,8 @@ def train(
     from gatewright.training.config import read_config
     from gatewright.training.train import train as run
 
-    asked = {} if config is None else read_config(config)
-    arguments = options.arguments(settings, asked.get("design"))
+    file_settings = {} if config is None else read_config(config)
+    arguments = options.arguments(settings, file_settings.get("design"))
     directory, is_named = run_directory(data, out, resume="resume" in settings)
     source = data_of(directory) or data if page else data
     with suspendable("train", directory):
@@ -61,7 +61,7 @@ def train(
             data,
             cell=cell,
             out=directory if is_named else None,
-            config=asked,
+            config=file_settings,
             seeds=seeds,
             distil=distil,
             progress=progress and not as_json,

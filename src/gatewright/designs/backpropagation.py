@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gatewright.designs.masks import last_step
+from gatewright.errors import ArgumentError
 from gatewright.layers.detach import detach
 from gatewright.layers.recurrent import Recurrent
 
@@ -26,8 +27,11 @@ class Backpropagation:
     tensor(10)
 
     Args:
-        chunk: Steps that gradients reach back; None for all. Layers have to read forwards.
+        chunk: Steps that gradients reach back; None for all.
         recompute: Steps between two states that are kept, as in a layer's call.
+
+    Raises:
+        ArgumentError: with a chunk, for a layer that reads from both ends.
     """
 
     chunk: int | None = None
@@ -55,6 +59,7 @@ class Backpropagation:
         steps = x.shape[0]
         if self.chunk is None or steps <= self.chunk:
             return self.run(layer, x, lengths=lengths)[0]
+        _check_forwards(layer, self.chunk)
         outputs, state = [], None
         for part in _parts(steps, self.chunk):
             own = _within(lengths, part)
@@ -72,6 +77,7 @@ class Backpropagation:
         if chunk is None or steps <= chunk:
             output, _ = self.run(layer, x, lengths=lengths)
             return output[-1] if lengths is None else last_step(output, lengths)
+        _check_forwards(layer, chunk)
         earlier = None if lengths is None else (lengths - chunk).clamp(min=0)
         state = _state_after(layer, x[: steps - chunk], earlier, chunk)
         if lengths is None or earlier is None:
@@ -91,6 +97,14 @@ class Backpropagation:
         if self.chunk is None:
             return self
         return Backpropagation(-(-self.chunk // segment), self.recompute)
+
+
+def _check_forwards(layer: Recurrent, chunk: int) -> None:
+    if layer.bidirectional:
+        raise ArgumentError(
+            f"chunk is {chunk}, and the layer reads from both ends; expected one direction, whose "
+            "states can be carried from chunk to chunk"
+        )
 
 
 #: All gradients, from values that are kept at all steps.

@@ -212,6 +212,7 @@ def make_plan(
     variants = variants_of(source)
     if chunk is not None:
         line = chunk_note(source.task, variants[0].recipe.design, chunk, recompute)
+        say(line)
         source = replace(source, notes=(*source.notes, line))
     else:
         chunk, line = choose_chunk(source.task, source.training, variants)

@@ -116,7 +116,7 @@ def tune(
     performer = Trials(source, folds, computing)
     start = start_settings(plan, names[0])
     windows = windows_for(source.task, source.training, plan.recipe.validation)
-    space = make_space(source.task, start, names, windows, search)
+    space = make_space(plan.task, start, names, windows, search)
     seconds = folds * sum(estimate_time(plan).network_seconds.values())
     say(
         f"time: about {in_words(seconds)} a trial with the task's own settings; searched: "

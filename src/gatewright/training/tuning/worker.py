@@ -51,8 +51,9 @@ def main() -> None:
     trials = Trials(source, request["folds"], request["computing"])
     limits = SearchLimits(**request["limits"])
     directory = Path(request["directory"])
-    start = start_settings(trials.plan_of(request["start"]), request["start"]["cell"])
-    space = make_space(task, start, request["cells"], request["windows"], request["search"])
+    plan = trials.plan_of(request["start"])
+    start = start_settings(plan, request["start"]["cell"])
+    space = make_space(plan.task, start, request["cells"], request["windows"], request["search"])
     with quiet_optuna(), suppress(Stopped):
         study = open_study(directory, limits, request["rank"])
         search(study, space, trials, limits, directory, stop=ended.is_set)
