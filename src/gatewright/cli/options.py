@@ -167,9 +167,7 @@ Design = Annotated[
     str | None,
     _shape(help="A named shape: plain, untrained, both-ways or convolutional; see the docs."),
 ]
-Hidden = Annotated[
-    int | None, _shape("--hidden", help="Units of each network.", default="the task's", min=1)
-]
+Hidden = Annotated[int | None, _shape(help="Units of each network.", default="the task's", min=1)]
 Parameters = Annotated[
     int | None,
     _shape(help="Parameters that each network may have.", default="the task's", min=1),
@@ -219,7 +217,7 @@ TRAINING: dict[str, Any] = {
     "epochs": Epochs,
     **SHAPE,
     "streaming": Streaming,
-    "hidden_size": Hidden,
+    "hidden": Hidden,
     "memory": Memory,
     **COMPUTING,
 }
@@ -394,8 +392,10 @@ def arguments(options: Mapping[str, Any], base: Any = None) -> dict[str, Any]:
     for name in SEVERAL:
         if name in values:
             values[name] = comma_separated(values[name])
-    if values.get("recompute") is not None:
+    if "recompute" in values:
         values["recompute"] = _recompute(values["recompute"])
+    if "hidden" in values:
+        values["hidden_size"] = values.pop("hidden")
     shape = design(options, base)
     return values if shape is None else {**values, "design": shape}
 
