@@ -645,7 +645,7 @@ def test_a_damaged_record_is_refused(
     change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path
 ) -> None:
     decisions = Decisions(1, 1, 1.0, [2], [], {}, None, [], [])
-    stored = RunRecord("train", "vowels", {"cells": ["rnn"]}, "0", "0", decisions)
+    stored = RunRecord("train", "vowels", {"cells": ["rnn"]}, *["0"] * 4, decisions)
     file = tmp_path / "unfinished" / "run.json"
     file.parent.mkdir()
     file.write_bytes(stored.to_bytes())

@@ -128,7 +128,7 @@ def _parts(steps: int, chunk: int) -> list[slice]:
 
 
 def _within(lengths: Tensor | None, part: slice) -> Tensor | None:
-    """How many steps of a part each row has."""
+    """The steps that each row has of a part, (B,)."""
     return None if lengths is None else (lengths - part.start).clamp(0, part.stop - part.start)
 
 
