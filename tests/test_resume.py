@@ -575,23 +575,24 @@ def test_data_in_memory_are_given_again(folder: Path, tmp_path: Path) -> None:
     assert resumed.model is not None and (tmp_path / "out" / "config.json").exists()
 
 
-def test_data_that_were_moved_are_given_again(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["classes.csv", "hours.csv"])
+def test_data_that_were_moved_are_given_again(file: str, folder: Path, tmp_path: Path) -> None:
     """Under another name too: the content counts, and the next resumption finds them there."""
-    out, before, after = (tmp_path / name for name in ("out", "classes.csv", "new/moved.csv"))
+    out, before, after = (tmp_path / name for name in ("out", file, "new/moved.csv"))
     lines: list[str] = []
-    shutil.copy(folder / "classes.csv", before)
+    shutil.copy(folder / file, before)
     end_early(before, out)
     after.parent.mkdir()
     before.rename(after)
     with quick():
-        with pytest.raises(ArgumentError, match=r"no file .*classes\.csv any more.* new path: "):
+        with pytest.raises(ArgumentError, match=rf"no file .*{file} any more.* new path: "):
             train(out, resume=True)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(experiment, "perform_all", ends_after(0))
             train(after, out=out, resume=True, say=lines.append, **SMALL)
         assert lines[-1] == f"note: the data are now {after}, as they were in {before}"
         train(out, resume=True, **{**SMALL, "progress": False})
-        train(folder / "classes.csv", out=tmp_path / "whole", **SMALL)
+        train(folder / file, out=tmp_path / "whole", **SMALL)
     weights = [path / "model.safetensors" for path in (out, tmp_path / "whole")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 

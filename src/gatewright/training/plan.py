@@ -273,8 +273,9 @@ def check_gradients(networks: Mapping[str, Network], **settings: int | None) -> 
     for setting, value in settings.items():
         if value and networks.keys() <= reasons.keys():
             name = next(iter(networks))
+            amount = "asked for" if value is True else value
             raise ArgumentError(
-                f"{setting} is {value}, and the network {name} has {reasons[name]}: leave "
+                f"{setting} is {amount}, and the network {name} has {reasons[name]}: leave "
                 f"{setting} out, or take a recurrent cell"
             )
 

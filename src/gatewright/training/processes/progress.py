@@ -93,7 +93,9 @@ class TrainingBar:
         if self.bar is not None and can_draw(self.bar.console):
             width = max(min(WIDTH, self.bar.console.width - MARGIN), MIN_WIDTH)
             curves = [(TRAINING, training), (VALIDATION, validation)]
-            chart = loss_chart(curves, job.recipe.epochs, width)
+            # Rescaled when it is full: with thousands of epochs a curve is to be seen too.
+            span = min(job.recipe.epochs, 1 << epoch.number.bit_length())
+            chart = loss_chart(curves, span, width)
             title = Text(f"loss of {job.network}, seed {job.seed}: ", style="dim")
             title.append("training", style=TRAINING).append(", ")
             title.append("validation", style=VALIDATION)
@@ -118,7 +120,7 @@ class TrainingBar:
                 self.task,
                 description=f"{job.network}, seed {job.seed}",
                 ended=len(self.ended),
-                loss=f"{loss:.3f}",
+                loss=f"{loss:.3g}",
             )
 
 
