@@ -109,8 +109,17 @@ def test_a_design_that_cannot_do_a_task_is_refused() -> None:
 
 
 def test_the_options_of_the_command_line_make_a_design() -> None:
-    assert options.design(None, None, None, None, None, None) is None
-    made_of = options.design("both-ways", 2, False, "last,attention", "convolution", 3)
+    assert options.design({}) is None
+    made_of = options.design(
+        {
+            "design": "both-ways",
+            "layers": 2,
+            "bidirectional": False,
+            "readout": "last,attention",
+            "front": "convolution",
+            "segment": 3,
+        }
+    )
     assert made_of == replace(
         DESIGNS["both-ways"],
         layers=2,
