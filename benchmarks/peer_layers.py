@@ -31,7 +31,7 @@ ROUNDED = 0.1
 class DiagonalGRU(gw.Cell):
     """GRU of ParaRNN: each unit reads its own past only (Danieli et al. 2025, eq. 3.1a)."""
 
-    def step(self, x, h):  # noqa: D102
+    def step(self, x, h):
         z = gw.sigmoid(gw.linear(x) + gw.diagonal(h))
         r = gw.sigmoid(gw.linear(x) + gw.diagonal(h))
         n = gw.tanh(gw.linear(x) + gw.diagonal(h=r * h))
@@ -299,7 +299,7 @@ def openvino_layer(precision: str) -> Callable[[Case], Contender]:
 
 # JAX
 def _stacked(case: Case) -> tuple[Any, Any, Any, Any]:
-    """W (gates × H, I), U (gates × H, H) and both biases, in the order of torch, as NumPy arrays."""
+    """W (gates × H, I), U (gates × H, H) and both biases, in torch's order, as NumPy arrays."""
     state = case.layer.state_dict()
     names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     w, u, b, d = (state[name].numpy() for name in names)
@@ -326,7 +326,7 @@ def flax_layer(case: Case) -> Contender:
         }
     else:
         cell = linen.GRUCell(h)
-        biases = jnp.split(b + d, 3)[:2] + [jnp.split(b, 3)[2]]
+        biases = [*jnp.split(b + d, 3)[:2], jnp.split(b, 3)[2]]
         weights = {
             **{
                 f"i{gate}": {"kernel": m.T, "bias": bias}

@@ -11,7 +11,8 @@ is one streamed step, batch 1, on one thread. A peer that is not installed, or c
 stored with the reason. The command ends after --limit seconds and prints the number of pairs that
 are left; when it is run again, it goes on with those. It needs the peers in its environment:
 
-    pip install jax flax equinox keras openvino onnx onnxruntime torchrecurrent pararnn-torch flashrnn
+    pip install jax flax equinox keras openvino onnx onnxruntime torchrecurrent
+    pip install pararnn-torch flashrnn
 """
 
 from __future__ import annotations
