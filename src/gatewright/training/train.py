@@ -146,6 +146,10 @@ def train(
     own = {name: settings.pop(name) for name in PLANNED}
 
     def prepare(plan: ExperimentPlan) -> ExperimentPlan:
+        # Without the slow baselines, before anything is timed. Those that cannot run here are
+        # slow ones: they are no loss, so there is no remark on them.
+        quick = [baseline for baseline in plan.baselines if baseline.seconds is None]
+        plan = replace(plan, baselines=quick, remarks=())
         plan, estimate = within_budget(plan, fixed_seeds=own["seeds"] is not None)
         say(f"time: {estimate.sentence()}")
         if plan.distil:
@@ -153,9 +157,7 @@ def train(
         remarks = memory_remarks(plan)
         for line in remarks:
             say(line)
-        quick = [baseline for baseline in plan.baselines if baseline.seconds is None]
-        # Baselines that cannot run here are slow ones: they are no loss, so no remark on them.
-        return replace(plan, baselines=quick, remarks=(), notes=(*plan.notes, *remarks))
+        return replace(plan, notes=(*plan.notes, *remarks))
 
     return _perform(
         "train",
