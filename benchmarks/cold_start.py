@@ -2,14 +2,14 @@
 
     python benchmarks/cold_start.py
     python benchmarks/cold_start.py --only help,cells --times 9
-    python benchmarks/cold_start.py --store after --source src
-    python benchmarks/cold_start.py --table
+    python benchmarks/cold_start.py --store --source before=../old/src --source after=src
+    python benchmarks/cold_start.py --write      # the table of docs/cold-start.md
 
 Each command runs `--times` times in a new process; the medians of its wall and processor time
 are printed, with the number of modules that it imports and the time of their imports by package
 (`python -X importtime`). "First" is without the package's compiled Python and without built
-kernels, as after an installation that does not compile; "later" has both. `--source` names the
-sources to measure, so that two versions can be compared in turns.
+kernels, as after an installation that does not compile; "later" has both. Several versions of the
+sources run in turns.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from page_block import write_block
+
 ROOT = Path(__file__).resolve().parent.parent
-FILE = Path(__file__).parent / "results" / f"cold-start-{date.today()}.json"
+RESULTS = Path(__file__).parent / "results"
+PAGE = "cold-start.md"
 
 FIRST_CALLS = """
 import torch, gatewright as gw
@@ -65,53 +68,78 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", help=f"comma-separated: {', '.join(COMMANDS)}")
     parser.add_argument("--times", type=int, default=5, help="processes of each command (5)")
-    parser.add_argument("--source", type=Path, default=ROOT / "src", help="sources to measure")
-    parser.add_argument("--store", help="store the figures under this name, such as before")
-    parser.add_argument("--file", type=Path, default=FILE, help="the file to store them in")
-    parser.add_argument("--table", action="store_true", help="print the table of the file")
+    parser.add_argument("--source", action="append", help="NAME=PATH of sources (now=src)")
+    parser.add_argument("--store", action="store_true", help="add the figures to the file")
+    parser.add_argument("--file", type=Path, help="the file to store them in (a new one of today)")
+    parser.add_argument("--write", action="store_true", help=f"write the table into docs/{PAGE}")
     options = parser.parse_args()
-    if options.table:
-        print(table(json.loads(options.file.read_text(encoding="utf-8"))))
+    if options.write:
+        stored = json.loads((options.file or newest()).read_text(encoding="utf-8"))
+        write_block(PAGE, "cold_start", table(stored))
         return
     names = options.only.split(",") if options.only else list(COMMANDS)
     for name in names:
         if name not in COMMANDS:
             parser.error(f"--only has {name}; expected some of {', '.join(COMMANDS)}")
-    figures = {name: measure(COMMANDS[name], options.times, options.source) for name in names}
-    for name, row in figures.items():
-        print(name, json.dumps(row))
-    if options.store:
-        store(figures, options.store, options.file)
+    sources = {
+        name: Path(path)
+        for name, _, path in (each.partition("=") for each in options.source or [f"now={ROOT}/src"])
+    }
+    for name in names:
+        figures = measure(COMMANDS[name], options.times, sources)
+        for version, row in figures.items():
+            print(name, version, json.dumps(row), flush=True)
+        if options.store:
+            store(name, figures, options.file or RESULTS / f"cold-start-{date.today()}.json")
 
 
-def measure(command: Sequence[str], times: int, source: Path) -> dict[str, Any]:
-    """One command: seconds of wall and processor, cold and warm, and its imports."""
+def newest() -> Path:
+    """The newest file of figures; the names hold their dates."""
+    return max(RESULTS.glob("cold-start-*.json"))
+
+
+def measure(
+    command: Sequence[str], times: int, sources: Mapping[str, Path]
+) -> dict[str, dict[str, Any]]:
+    """One command with each version: seconds of wall and processor, cold and warm; its imports."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        # A copy has no compiled Python next to it, and keeps that of the sources as it is.
-        shutil.copytree(source, folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(folder / "src"),
-            "GATEWRIGHT_CACHE": str(folder / "kernels"),
-        }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        first = _run(command, folder, environment)
-        later = [_run(command, folder, environment) for _ in range(times)]
-        imports = _imports(command, folder, environment)
-    wall, processor = (statistics.median(seconds) for seconds in zip(*later, strict=True))
-    return {"first": first[0], "wall": wall, "processor": processor, **imports}
+        folders = {version: Path(name, version) for version in sources}
+        first: dict[str, float] = {}
+        later: dict[str, list[tuple[float, float]]] = {version: [] for version in sources}
+        for version, folder in folders.items():
+            # A copy has no compiled Python next to it, and keeps that of the sources as it is.
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(sources[version], folder / "src", ignore=ignored)
+            first[version], _ = _run(command, folder)
+        for _ in range(times):
+            for version, folder in folders.items():
+                later[version].append(_run(command, folder))
+        rows = {}
+        for version, folder in folders.items():
+            wall, processor = map(statistics.median, zip(*later[version], strict=True))
+            times_of = {"first": first[version], "wall": wall, "processor": processor}
+            rows[version] = {**times_of, **_imports(command, folder)}
+    return rows
 
 
-def _run(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str]
-) -> tuple[float, float]:
+def _environment(folder: Path) -> dict[str, str]:
+    """The variables of a process, with sources and kernels of its own."""
+    own = {"PYTHONPATH": str(folder / "src"), "GATEWRIGHT_CACHE": str(folder / "kernels")}
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | own
+
+
+def _run(command: Sequence[str], folder: Path) -> tuple[float, float]:
     """Seconds of wall and of processor; the second with the processes that it started."""
     shutil.rmtree(folder / "model", ignore_errors=True)
     used = _children_seconds()
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, check=True, capture_output=True
+        [sys.executable, *command],
+        cwd=folder,
+        env=_environment(folder),
+        check=True,
+        capture_output=True,
     )
     return time.perf_counter() - began, _children_seconds() - used
 
@@ -121,15 +149,13 @@ def _children_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _imports(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str]
-) -> dict[str, Any]:
+def _imports(command: Sequence[str], folder: Path) -> dict[str, Any]:
     """The number of modules that the command imports, and their seconds by package."""
     shutil.rmtree(folder / "model", ignore_errors=True)
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *command],
         cwd=folder,
-        env=environment,
+        env=_environment(folder),
         check=True,
         capture_output=True,
         text=True,
@@ -145,14 +171,15 @@ def _imports(
     }
 
 
-def store(figures: Mapping[str, Any], name: str, path: Path) -> None:
-    """Add the figures of one version to the file."""
+def store(command: str, figures: Mapping[str, Any], path: Path) -> None:
+    """Add the figures of one command to the file."""
     from gatewright.bench.machine import machine
 
     stored: dict[str, Any] = {"what": "cold start", "machine": machine(), "versions": {}}
     if path.exists():
         stored = json.loads(path.read_text(encoding="utf-8"))
-    stored["versions"].setdefault(name, {}).update(figures)
+    for version, row in figures.items():
+        stored["versions"].setdefault(version, {})[command] = row
     path.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 

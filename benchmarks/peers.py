@@ -3,7 +3,7 @@
     python benchmarks/peers.py --list
     python benchmarks/peers.py --peer openvino --threads 2
     python benchmarks/peers.py --peer step
-    python benchmarks/peers.py --table
+    python benchmarks/peers.py --write      # the tables of docs/peers.md
 
 Each peer is first checked to compute the same from the same weights, then timed in alternation
 with ours; a ratio is the peer's time divided by ours, above 1 where Gatewright is faster. `step`
@@ -21,6 +21,7 @@ import argparse
 import gc
 import json
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,9 +31,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from page_block import write_block
+
 RESULTS = Path(__file__).parent / "results"
+PAGE = "peers.md"
 #: Pairs that are stored of each point, evenly spaced over those that were timed.
 STORED_PAIRS = 25
+#: Cores that other processes may keep busy while a pair is timed; above it the pair is timed again
+#: by a later run. One such process made runs on two threads up to 30 times as long: of two
+#: threads that wait for each other at every step, one then waits for its turn on a core.
+MAX_FOREIGN = 0.1
 #: The runs of a point.
 RUNS = ("training", "inference")
 STEP = "step"
@@ -40,7 +48,7 @@ STEP_UNITS = (64, 256, 512)
 
 
 def main() -> None:
-    """Measure one peer, print the table, or list the peers."""
+    """Measure one peer, write the tables, or list the peers."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peer", help="the peer to measure, or step")
     parser.add_argument("--threads", type=int, default=1, help="number of threads (1)")
@@ -48,11 +56,11 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=80, help="seconds after which to end (80)")
     parser.add_argument("--file", type=Path, help="file of the figures (the newest, or a new one)")
     parser.add_argument("--list", action="store_true", help="list the peers")
-    parser.add_argument("--table", action="store_true", help="print the table in Markdown")
+    parser.add_argument("--write", action="store_true", help=f"write the tables into docs/{PAGE}")
     options = parser.parse_args()
     path = options.file or newest()
-    if options.table:
-        print(table(json.loads(path.read_text(encoding="utf-8"))))
+    if options.write:
+        write_block(PAGE, "peers", table(json.loads(path.read_text(encoding="utf-8"))))
         return
     from peer_layers import PEER_LAYERS, prepare
 
@@ -92,12 +100,29 @@ def measure(points: Iterable[Point], figures: dict[str, Any], path: Path, end: f
             continue
         try:
             figures["rows"].append({**key, **run()})
+        except Disturbed:
+            left += 1
         except Exception as error:  # of any kind, as it is another's package: it is stored
             reason = (str(error).strip() or "no message").splitlines()[0][:300]
             figures["left_out"].append({**key, "reason": f"{type(error).__name__}: {reason}"})
         gc.collect()
         path.write_text(json.dumps(figures, separators=(",", ":")) + "\n", encoding="utf-8")
     return left
+
+
+class Disturbed(Exception):
+    """Other processes were busy while a pair was timed."""
+
+
+def _foreign_seconds() -> float:
+    """Seconds of processor that other processes have used so far; 0 where it is not known."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _waiting, *interrupts = map(int, fields[:8])
+    busy = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+    return busy - time.process_time()
 
 
 def _key(row: dict[str, Any]) -> str:
@@ -145,10 +170,18 @@ def time_layer(
 def timed(
     ours: Callable[[], Any], other: Callable[[], Any], seconds: float, calls: int = 1
 ) -> dict[str, Any]:
-    """Time two runs of `calls` calls in alternation: medians, the ratio, some of the pairs."""
+    """Time two runs of `calls` calls in alternation: medians, the ratio, some of the pairs.
+
+    Raises:
+        Disturbed: if other processes were busy at that time.
+    """
     from gatewright.bench.timing import in_turns, ratio
 
+    began, others = time.perf_counter(), _foreign_seconds()
     pairs = [(a / calls, b / calls) for a, b in in_turns(ours, other, seconds)]
+    foreign = (_foreign_seconds() - others) / (time.perf_counter() - began)
+    if foreign > MAX_FOREIGN:
+        raise Disturbed
     estimate = ratio(pairs)
     stride = math.ceil(len(pairs) / STORED_PAIRS)
     return {
@@ -158,6 +191,7 @@ def timed(
         "low": estimate.low,
         "high": estimate.high,
         "pairs": len(pairs),
+        "foreign": round(max(foreign, 0.0), 3),
         "seconds": [[float(f"{t:.4g}") for t in pair] for pair in pairs[::stride]],
     }
 

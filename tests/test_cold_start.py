@@ -53,6 +53,14 @@ def test_the_list_of_cells_imports_the_language_only() -> None:
     assert not any(module.startswith("gatewright.layers") for module in modules)
 
 
+@pytest.mark.parametrize("command", ["train", "compare", "tune"])
+def test_a_mistyped_file_is_refused_before_torch_is_imported(command: str) -> None:
+    run = [sys.executable, "-X", "importtime", "-m", "gatewright", command, "wether"]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.returncode == 2 and "no file 'wether'" in done.stderr
+    assert "did you mean weather?" in done.stderr and " torch\n" not in done.stderr
+
+
 def test_the_package_imports_nothing_of_its_own() -> None:
     modules = imported_by("-c", "import gatewright")
     assert {module for module in modules if module.startswith("gatewright")} == {"gatewright"}

@@ -19,7 +19,16 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 def run_directory(data: str, out: Path | None, *, resume: bool) -> Path:
-    """The directory of a run: --out, or DATA where a run is resumed without --out, or a new one."""
+    """The directory of a run: --out, or DATA where a run is resumed without --out, or a new one.
+
+    Raises:
+        DataError: if there are no such data for a new run. It is called before torch is imported,
+            which takes two seconds.
+    """
+    if not resume:
+        from gatewright.data.reading import check_exists
+
+        check_exists(data)
     if out is not None:
         return out
     return Path(data) if resume else new_run(data)

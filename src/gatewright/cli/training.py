@@ -66,11 +66,11 @@ def train(
         raise ArgumentError(f"--cell is {cell}; train takes one cell, and compare takes several")
     if page and cell == "window":
         raise ArgumentError("--page shows gates and memories, and the window network has none")
+    directory = run_directory(data, out, resume=resume)
     from gatewright.training.config import read_config
     from gatewright.training.train import train as run
 
     settings = {} if config is None else read_config(config)
-    directory = run_directory(data, out, resume=resume)
     source = data_of(directory) or data if page else data
     with suspendable("train", directory):
         trained = run(
@@ -146,9 +146,9 @@ def compare(
 
     Ctrl-C keeps the trainings that are finished, and --resume does the others.
     """
+    directory = run_directory(data, out, resume=resume)
     from gatewright.training.train import compare as run
 
-    directory = run_directory(data, out, resume=resume)
     with suspendable("compare", directory):
         comparison = run(
             data,
