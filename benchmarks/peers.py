@@ -354,22 +354,30 @@ def table(figures: dict[str, Any]) -> str:
 
 def faster(figures: dict[str, Any]) -> str:
     """Return the points where a peer is faster than ours beyond the interval, worst first."""
-    rows = sorted((row for row in figures["rows"] if row["high"] < 1), key=lambda r: r["ratio"])
-    if not rows:
+    points: dict[tuple[str, str, str, int], list[dict[str, Any]]] = {}
+    for row in sorted(figures["rows"], key=lambda row: row["ratio"]):
+        if row["high"] < 1:
+            key = (row["peer"], row["cell"], row["run"], row["threads"])
+            points.setdefault(key, []).append(row)
+    if not points:
         return "No peer is faster at any point.\n"
-    head = ["peer", "cell", "run", "threads", "(B, T, I, H)", "peer / ours"]
     lines = [
         [
-            row["peer"],
-            row["cell"],
-            row["run"],
-            str(row["threads"]),
-            ", ".join(map(str, row["size"])),
-            f"{row['ratio']:.2f} ({row['low']:.2f} – {row['high']:.2f})",
+            f"{peer}, {cell}",
+            f"{run}, {threads} thread{'s'[: threads - 1]}",
+            "; ".join(f"{row['ratio']:.2f} at {_size(row)}" for row in rows),
         ]
-        for row in rows
+        for (peer, cell, run, threads), rows in points.items()
     ]
-    return "### Where a peer is faster\n\n" + _markdown(head, lines)
+    text = (
+        "### Where a peer is faster\n\nOnly the sizes (batch, time, input, hidden) where it is, "
+        "and the 95 % interval of the ratio is below 1.\n\n"
+    )
+    return text + _markdown(["peer, cell", "run", "peer / ours"], lines).replace("---:", "---")
+
+
+def _size(row: dict[str, Any]) -> str:
+    return f"({', '.join(map(str, row['size']))})"
 
 
 def means(figures: dict[str, Any]) -> str:

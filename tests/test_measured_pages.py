@@ -53,7 +53,8 @@ def test_what_is_faster_comes_first_and_what_may_be_level_is_not_called_faster(
     text = benchmark("peers").table({"rows": rows, "left_out": [refused]})
     first, _, rest = text.partition("### All peers")
     lines = [line for line in first.splitlines() if line.startswith("| ")][2:]
-    assert [line.split(" | ")[0] for line in lines] == ["| faster", "| fast"]
+    assert [line.split(" | ")[0] for line in lines] == ["| faster, lstm", "| fast, lstm"]
+    assert "0.25 at (1, 2, 3, 4)" in lines[0]
     assert "| slow, lstm | – | – | 3.00 (3.00 – 3.00) | – |" in rest
     assert "- none (lstm): not installed" in rest
 
