@@ -31,7 +31,7 @@ ROUNDED = 0.1
 class DiagonalGRU(gw.Cell):
     """GRU of ParaRNN: each unit reads its own past only (Danieli et al. 2025, eq. 3.1a)."""
 
-    def step(self, x, h):
+    def step(self, x: Any, h: Any) -> Any:
         z = gw.sigmoid(gw.linear(x) + gw.diagonal(h))
         r = gw.sigmoid(gw.linear(x) + gw.diagonal(h))
         n = gw.tanh(gw.linear(x) + gw.diagonal(h=r * h))

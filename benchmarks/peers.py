@@ -106,7 +106,9 @@ def measure(points: Iterable[Point], figures: dict[str, Any], path: Path, end: f
             reason = (str(error).strip() or "no message").splitlines()[0][:300]
             figures["left_out"].append({**key, "reason": f"{type(error).__name__}: {reason}"})
         gc.collect()
-        path.write_text(json.dumps(figures, separators=(",", ":")) + "\n", encoding="utf-8")
+        new = path.with_suffix(".new")  # replaced at once, so that an end in between harms nothing
+        new.write_text(json.dumps(figures, separators=(",", ":")) + "\n", encoding="utf-8")
+        new.replace(path)
     return left
 
 
