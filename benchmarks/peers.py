@@ -41,6 +41,8 @@ STORED_PAIRS = 25
 #: by a later run. One such process made runs on two threads up to 30 times as long: of two
 #: threads that wait for each other at every step, one then waits for its turn on a core.
 MAX_FOREIGN = 0.1
+#: The number of sizes of `gatewright bench`; a mean over fewer of them is marked.
+SIZES = 7
 #: The runs of a point.
 RUNS = ("training", "inference")
 STEP = "step"
@@ -399,7 +401,8 @@ def means(figures: dict[str, Any]) -> str:
     ]
     text = (
         "### All peers\n\nThe peer's time divided by ours, above 1 where Gatewright is faster: the "
-        "geometric mean over the sizes, and the smallest and the largest of them.\n\n"
+        f"geometric mean over the {SIZES} sizes, and the smallest and the largest ratio; where other "
+        "processes were busy at some sizes, the number of the others.\n\n"
     )
     return text + _markdown(head, lines)
 
@@ -408,7 +411,8 @@ def _mean(ratios: Sequence[float] | None) -> str:
     if not ratios:
         return "–"
     mean = math.exp(statistics.fmean(map(math.log, ratios)))
-    return f"{mean:.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
+    sizes = "" if len(ratios) == SIZES else f", {len(ratios)} of {SIZES}"
+    return f"{mean:.2f} ({min(ratios):.2f} – {max(ratios):.2f}{sizes})"
 
 
 def steps(figures: dict[str, Any]) -> str:
@@ -441,6 +445,8 @@ def absent(figures: dict[str, Any]) -> str:
         for reason, cells in by_reason.items()
         if reason != "it does not train"
     ]
+    timed_peers = {row["peer"] for row in figures["rows"]} | reasons.keys()
+    lines += [f"- {peer}: not yet" for peer in figures["about"] if peer not in timed_peers]
     return "\n".join(["### Not measured\n", *lines, ""]) if lines else ""
 
 

@@ -50,13 +50,13 @@ def test_what_is_faster_comes_first_and_what_may_be_level_is_not_called_faster(
         row("faster", "training", 0.25, 0.3),
     ]
     refused = {**row("none", "training", 1.0, 1.0), "reason": "NotImplementedError: not installed"}
-    text = benchmark("peers").table({"rows": rows, "left_out": [refused]})
+    text = benchmark("peers").table({"about": {"later": ""}, "rows": rows, "left_out": [refused]})
     first, _, rest = text.partition("### All peers")
     lines = [line for line in first.splitlines() if line.startswith("| ")][2:]
     assert [line.split(" | ")[0] for line in lines] == ["| faster, lstm", "| fast, lstm"]
     assert "0.25 at (1, 2, 3, 4)" in lines[0]
-    assert "| slow, lstm | – | – | 3.00 (3.00 – 3.00) | – |" in rest
-    assert "- none (lstm): not installed" in rest
+    assert "| slow, lstm | – | – | 3.00 (3.00 – 3.00, 1 of 7) | – |" in rest
+    assert "- none (lstm): not installed\n- later: not yet\n" in rest
 
 
 def test_a_page_without_the_block_is_refused(benchmark: Any) -> None:
