@@ -135,13 +135,13 @@ def _key(row: dict[str, Any]) -> str:
 
 
 def layer_points(name: str, peer: Any, threads: int, seconds: float) -> Iterator[Point]:
-    """Every cell, size and run of a peer."""
+    """Every size, cell and run of a peer; a slow peer's first sizes are the small ones."""
     from gatewright.bench.cases import GRID
 
     absence = missing(peer.packages)
-    for cell in peer.cells:
-        for run in RUNS:
-            for size in GRID:
+    for size in GRID:
+        for cell in peer.cells:
+            for run in RUNS:
                 key = {"peer": name, "cell": cell, "size": size, "threads": threads, "run": run}
                 if absence or (run == "training" and not peer.trains):
                     reason = absence or "it does not train"
@@ -401,8 +401,8 @@ def means(figures: dict[str, Any]) -> str:
     ]
     text = (
         "### All peers\n\nThe peer's time divided by ours, above 1 where Gatewright is faster: the "
-        f"geometric mean over the {SIZES} sizes, and the smallest and the largest ratio; where other "
-        "processes were busy at some sizes, the number of the others.\n\n"
+        f"geometric mean over the {SIZES} sizes, and the smallest and the largest ratio. Where "
+        "other processes were busy at some of the sizes, it is over the rest.\n\n"
     )
     return text + _markdown(head, lines)
 
