@@ -401,8 +401,8 @@ def means(figures: dict[str, Any]) -> str:
     ]
     text = (
         "### All peers\n\nThe peer's time divided by ours, above 1 where Gatewright is faster: the "
-        f"geometric mean over the {SIZES} sizes, and the smallest and the largest ratio. Where some "
-        "of the sizes are not measured yet, it is over the rest.\n\n"
+        f"geometric mean over the {SIZES} sizes, and the smallest and the largest ratio. Where "
+        "some of the sizes are not measured yet, it is over the rest.\n\n"
     )
     return text + _markdown(head, lines)
 
