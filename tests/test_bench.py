@@ -410,13 +410,15 @@ def test_a_users_own_cell_is_measured_by_its_equations(monkeypatch, tmp_path):
     assert tasks[1]["cells"][f"{path}:Mine"]["name"] == "Mine"
 
 
-@pytest.mark.parametrize("kind", ["_onnx", "_bound", "_torch"])
+@pytest.mark.parametrize("kind", ["onnx_step", "bound_onnx_step", "torch_step"])
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_streams_carry_their_states_as_ours_does(name: str, kind: str):
-    if kind != "_torch":
-        installed("onnxruntime")
     layer = make_case(name, gw.CELLS[name](), (1, 2, 5, 5), training=False).layer
-    peer = stream._torch(layer, name) if kind == "_torch" else getattr(stream, kind)(layer)
+    if kind == "torch_step":
+        peer = stream.torch_step(layer, name)
+    else:
+        installed("onnxruntime")
+        peer = getattr(stream, kind)(stream.onnx_session(layer_model(layer)), layer)
     assert stream.apart(layer.stepper().step, peer, 5) < 1e-5
     # One of them is a step ahead now, so they are no longer the same.
     step = layer.stepper().step

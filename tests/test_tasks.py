@@ -6,9 +6,9 @@ import io
 import itertools
 import json
 import math
-import sys
 from collections import Counter
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +20,7 @@ from gatewright.designs.design import PLAIN
 from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks import summaries
 from gatewright.tasks.classify import Classify
-from gatewright.tasks.forecast.baselines import forecast_baselines
+from gatewright.tasks.forecast.baselines import forecast_baselines, lags
 from gatewright.tasks.forecast.metrics import LEVELS, errors, naive_error, pinball, widening
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.forecast.windows import Stretch, Windows
@@ -125,7 +125,11 @@ def test_a_baseline_that_cannot_run_is_left_out_with_the_reason(
     names = [baseline.name for baseline in baselines_for(task)]
     assert names[-1] == "boosting"
     assert not any("scikit-learn" in reason for reason in missing_baselines(task))
-    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+
+    def nothing_installed(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(lags, "version", nothing_installed)
     assert [baseline.name for baseline in baselines_for(task)] == names[:-1]
     reasons = missing_baselines(task)
     assert len([reason for reason in reasons if "scikit-learn is not installed" in reason]) == 1

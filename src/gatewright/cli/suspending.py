@@ -22,7 +22,15 @@ def run_directory(data: str, out: Path | None, *, resume: bool) -> tuple[Path, b
     """The directory of a run: --out, or DATA where a run is resumed without --out, or a new one.
 
     Also whether it is the library's `out`: DATA is not.
+
+    Raises:
+        DataError: if there are no such data for a new run. It is called before torch is imported,
+            which takes two seconds.
     """
+    if not resume:
+        from gatewright.data.reading import check_exists
+
+        check_exists(data)
     if out is not None:
         return out, True
     return (Path(data), False) if resume else (new_run(data), True)

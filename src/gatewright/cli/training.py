@@ -49,12 +49,12 @@ def train(
         raise ArgumentError(f"--cell is {cell}; train takes one cell, and compare takes several")
     if page and cell == "window":
         raise ArgumentError("--page shows gates and memories, and the window network has none")
+    directory, is_named = run_directory(data, out, resume="resume" in settings)
     from gatewright.training.config import read_config
     from gatewright.training.train import train as run
 
     file_settings = {} if config is None else read_config(config)
     arguments = options.arguments(settings, file_settings.get("design"))
-    directory, is_named = run_directory(data, out, resume="resume" in settings)
     source = data_of(directory) or data if page else data
     with suspendable("train", directory):
         trained = run(
@@ -98,10 +98,10 @@ def compare(
 
     Ctrl-C keeps the trainings that are finished, and --resume does the others.
     """
+    directory, is_named = run_directory(data, out, resume="resume" in settings)
     from gatewright.training.train import compare as run
 
     arguments = options.arguments(settings)
-    directory, is_named = run_directory(data, out, resume="resume" in settings)
     with suspendable("compare", directory):
         comparison = run(
             data,

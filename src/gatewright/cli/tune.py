@@ -62,6 +62,9 @@ def tune(
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ArgumentError("tune is not for torchrun; several processes search with --workers")
+    from gatewright.data.reading import check_exists
+
+    check_exists(data)
     from gatewright.training.tuning.study import BEST
     from gatewright.training.tuning.tune import tune as run
 

@@ -109,7 +109,9 @@ def read_weights(form: Form, stores: Mapping[Place, Store]) -> dict[Place, Mappi
     """
     for (layer, _), store in stores.items():
         check_weights(store, form.sizes(layer))
-    weights = {place: store.tensors() for place, store in stores.items()}
+    weights: dict[Place, Mapping[str, Tensor]] = {
+        place: store.tensors() for place, store in stores.items()
+    }
     tensors = [tensor for own in weights.values() for tensor in own.values()]
     dtypes = {tensor.dtype for tensor in tensors}
     if len(dtypes) > 1 and not is_autocast(tensors[0].device.type):

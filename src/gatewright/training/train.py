@@ -154,8 +154,8 @@ def train(
     own = {name: settings.pop(name) for name in PLANNED}
 
     def prepare(plan: ExperimentPlan) -> ExperimentPlan:
-        # Before the time is estimated, which would fit a part of every slow baseline. Baselines
-        # that cannot run here are slow ones: they are no loss, so no remark on them.
+        # Without the slow baselines, before anything is timed. Those that cannot run here are
+        # slow ones: they are no loss, so there is no remark on them.
         quick = [baseline for baseline in plan.baselines if baseline.seconds is None]
         plan = replace(plan, baselines=quick, remarks=())
         plan, estimate = within_budget(plan, fixed_seeds=own["seeds"] is not None)
