@@ -118,7 +118,8 @@ class TargetMap:
             self.bias + other.bias,
         )
 
-    def __mul__(self, factor: float) -> TargetMap:
+    def __mul__(self, factor: Array) -> TargetMap:
+        """Return the map times a factor for all steps, (), or for each, (H,)."""
         return TargetMap(
             factor * self.own,
             None if self.past is None else factor * self.past,
