@@ -43,7 +43,16 @@ DATA = {
 TOP = {
     *(".gitignore", "CHANGELOG.md", "CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md"),
     *("LICENSE", "PKG-INFO", "README.md", "SECURITY.md", "benchmarks", "data-sources", "dev"),
-    *("docs", "examples", "packages", "pyproject.toml", "requirements.lock", "src", "tests"),
+    *(
+        "docs",
+        "examples",
+        "hatch_build.py",
+        "packages",
+        "pyproject.toml",
+        "requirements.lock",
+        "src",
+        "tests",
+    ),
     "view",
 }
 
@@ -97,13 +106,29 @@ def test_the_metadata_is_what_an_index_shows(wheel: Path):
     assert declared["License-Expression"] == "MIT"
     assert declared["Requires-Python"] == ">=3.11"
     assert declared["Description-Content-Type"] == "text/markdown"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert declared.get_payload().strip() == readme.strip()
+    assert_addresses_are_absolute(declared.get_payload())
     licences = set(declared.get_all("License-File", []))
     assert {"LICENSE", *(f"src/gatewright/{n}" for n in DATA if "LICENCE" in n)} == licences
     urls = dict(url.split(", ") for url in declared.get_all("Project-URL", []))
     assert urls.keys() == {"Documentation", "Source", "Changelog", "Issues"}
     assert all(url.startswith("https://github.com/gatewright/gatewright") for url in urls.values())
+
+
+def assert_addresses_are_absolute(page: str) -> None:
+    """Every link and picture of the README leads to the file of this version's tag."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    source, tag = PROJECT["urls"]["Source"], f"v{PROJECT['version']}"
+    links, pictures = re.findall(r"\]\(([^()\s]+)\)", page), re.findall(r'src="([^"]+)"', page)
+    assert len(links) > 20 and len(pictures) == readme.count("<img ") > 1
+    assert all(path.startswith(f"{source}/raw/{tag}/") for path in pictures)
+    files = [path for path in links if not path.startswith("#")]
+    files = [path for path in files if not path.startswith("https://download.")]
+    assert all(path.startswith(f"{source}/blob/{tag}/") for path in files)
+    for path in (*files, *pictures):
+        assert (ROOT / path.split(f"/{tag}/")[1].partition("#")[0]).exists(), path
+    assert "made by docs/" not in page  # the marks of figures
+    relative = re.sub(rf"{source}/(raw|blob)/{tag}/", "", page).strip()
+    assert relative == re.sub(r"<!-- [^\n]* -->\n", "", readme).strip()
 
 
 def test_a_test_of_the_wheel_that_sees_a_stray_file_fails(wheel: Path, tmp_path: Path):

@@ -6,6 +6,7 @@ import ast
 import json
 import posixpath
 import re
+import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -234,8 +235,10 @@ def test_the_measured_figures_are_those_of_the_raw_results():
 
 def test_the_newest_measurement_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     measured = site("measured")
-    monkeypatch.setattr(measured, "RESULTS", tmp_path)
-    monkeypatch.setattr(measured, "ROOT", tmp_path)
+    for module in (measured, sys.modules["figures.raw"]):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules["figures.raw"], "RESULTS", tmp_path)
+    monkeypatch.setattr(measured, "steps", measured.steps.__wrapped__)  # without its cache
     for day, ours in (("20260101", 1e-6), ("20260102", 2e-6)):
         row = {"cell": "lstm", "units": 64, "peer": "torch", "ours": ours, "theirs": 4e-6}
         (tmp_path / f"stream-{day}.json").write_text(json.dumps({"rows": [row]}))
