@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email.message
 import email.parser
+import hashlib
 import importlib.util
 import re
 import subprocess
@@ -181,3 +182,27 @@ def test_every_extra_of_users_is_tried():
     ours = {"bench", "coverage", "dev", "docs", "music", "public", "test"}
     assert {"base", *PROJECT["optional-dependencies"]} - ours == set(install.EXTRAS)
     assert tried.TRIALS.keys() == set(install.EXTRAS)
+
+
+def test_the_recipe_of_conda_has_the_dependencies_of_the_package(
+    packages: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    yaml = pytest.importorskip("yaml", reason="PyYAML reads the recipe")
+    sdist = packages / f"{NAME}.tar.gz"
+    recipe = script("recipe")
+    monkeypatch.setattr(sys, "argv", ["recipe.py", str(sdist), "--maintainer", "somebody"])
+    assert recipe.main() == 0
+    made = yaml.safe_load(capsys.readouterr().out)
+    assert made["source"]["sha256"] == hashlib.sha256(sdist.read_bytes()).hexdigest()
+    python, *run = made["requirements"]["run"]
+    assert python == "python >=${{ python_min }}"
+    renamed = [line.replace(" ", "").replace("pytorch", "torch") for line in run]
+    assert renamed == PROJECT["dependencies"]
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+    assert all(f"{NAME}/{path}" in names for path in made["about"]["license_file"])
+    assert made["about"]["summary"] == PROJECT["description"]
+    monkeypatch.setattr(sys, "argv", ["recipe.py", "gatewright-0.1.tar.gz", "--maintainer", "x"])
+    with pytest.raises(SystemExit) as refused:
+        recipe.main()
+    assert refused.value.code == 2 and "build it" in capsys.readouterr().err

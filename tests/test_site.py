@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import json
 import posixpath
 import re
@@ -136,6 +137,40 @@ def test_a_picture_is_shown_by_notebooks():
     assert Drawing("<svg></svg>")._repr_svg_() == "<svg></svg>"
     drawn = lines({"falls": [1.0, 0.1, 0.0]}, log=True).svg
     assert "falls" in drawn and "nan" not in drawn
+
+
+# The versions.
+def test_a_build_leaves_the_other_versions(tmp_path: Path):
+    versions = site("versions")
+    (tmp_path / "learn").mkdir()  # of a site without versions
+    (tmp_path / "searchindex.js").write_text("")
+    for version, date in (("0.9.0", "2026-01-01"), ("0.10.0", "2026-02-01"), ("0.9.0", "x")):
+        folder = versions.clear(tmp_path, version)
+        assert not folder.exists()
+        (folder / "learn").mkdir(parents=True)
+        (folder / "learn" / "index.html").write_text(date)
+        versions.publish(tmp_path, version, date)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("0.9.0", "0.10.0", "index.html", "versions.js")
+    }
+    assert [(v.version, v.date) for v in versions.stored(tmp_path)] == [
+        *(("0.10.0", "2026-02-01"), ("0.9.0", "x"))
+    ]
+    text = (tmp_path / "versions.js").read_text()
+    listed = json.loads(text.removeprefix("const gatewrightVersions = ").rstrip(";\n"))
+    assert listed[0]["pages"] == ["learn/index.html"]
+    assert 'url=0.10.0/index.html"' in (tmp_path / "index.html").read_text()
+
+
+def test_the_version_of_the_site_is_that_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    versions = site("versions")
+    assert versions.release()[0] == importlib.metadata.version("gatewright")
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Coming\n")
+    monkeypatch.setattr(versions, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match="expected the first heading"):
+        versions.release()
 
 
 # The references.
