@@ -59,8 +59,8 @@ def test_the_pages_are_those_of_the_code(name: str):
 def test_a_figure_is_between_its_marks():
     blocks = script("figures.blocks")
     page = "<!-- t: made by docs/x.py -->\nold\n<!-- end of t -->\nIt takes <!--n-->1<!--/--> s.\n"
-    made = blocks.filled(page, "x", {"t": lambda: "new\n", "n": lambda: "2"})
-    assert made == page.replace("old", "new").replace("-->1<", "-->2<")
+    fresh = blocks.filled(page, "x", {"t": lambda: "new\n", "n": lambda: "2"})
+    assert fresh == page.replace("old", "new").replace("-->1<", "-->2<")
     with pytest.raises(ValueError, match="no figure has the name n, t"):
         blocks.filled(page, "x", {})
     with pytest.raises(ValueError, match="put a word in front of n"):

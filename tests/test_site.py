@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import json
 import posixpath
 import re
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -166,7 +166,8 @@ def test_the_version_of_the_site_is_that_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     versions = site("versions")
-    assert versions.release()[0] == importlib.metadata.version("gatewright")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert versions.release()[0] == project["version"]
     (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Coming\n")
     monkeypatch.setattr(versions, "ROOT", tmp_path)
     with pytest.raises(ValueError, match="expected the first heading"):

@@ -71,7 +71,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def spread(values: Sequence[float], digits: int, unit: str = "") -> str:
+def spread(values: Sequence[float], digits: int) -> str:
     """Return the mean of values with their standard deviation, where there are several."""
     deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{deviation}{unit}"
+    return f"{statistics.mean(values):.{digits}f}{deviation}"

@@ -69,13 +69,15 @@ def classification_table() -> str:
         [
             name,
             _learned_from(result["data"][name]["sizes"]),
-            *(spread(accuracy[method], 1, " %") for method in methods),
+            *(spread(accuracy[method], 1) for method in methods),
         ]
         for name, accuracy in accuracies.items()
     ]
     ranks = mean_ranks(_errors(accuracies))
     rows.append(["mean rank", "", *(f"{ranks[m]:.2f}" if m in ranks else "" for m in methods)])
-    return plain_table(["", "training sequences", *(TITLES.get(m, m) for m in methods)], rows)
+    return plain_table(
+        ["accuracy, %", "training sequences", *(TITLES.get(m, m) for m in methods)], rows
+    )
 
 
 def _learned_from(sizes: Mapping[str, str]) -> str:

@@ -140,7 +140,7 @@ def loop_range(sizes: Sequence[tuple[int, ...]]) -> str:
         for size in sizes
         for threads in (1, 2)
     ]
-    return f"{min(ratios):.1f} to {max(ratios):.1f}"
+    return f"{min(ratios):.3g} to {max(ratios):.3g}"
 
 
 def roof_range(sizes: Sequence[tuple[int, ...]]) -> str:
