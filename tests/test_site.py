@@ -6,6 +6,7 @@ import ast
 import json
 import posixpath
 import re
+import shutil
 import sys
 import tomllib
 from functools import cache
@@ -19,6 +20,7 @@ from gatewright.draw.notebook import Drawing, lines
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+CHROMIUM = shutil.which("chromium")
 LESSONS = sorted((DOCS / "learn").glob("[0-9]*.md"))
 RUN_IN_ORDER = sorted({*DOCS.glob("how-to/*.md"), *DOCS.glob("explanation/*.md")})
 
@@ -160,6 +162,38 @@ def test_a_build_leaves_the_other_versions(tmp_path: Path):
     listed = json.loads(text.removeprefix("const gatewrightVersions = ").rstrip(";\n"))
     assert listed[0]["pages"] == ["learn/index.html"]
     assert 'url=0.10.0/index.html"' in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_the_switch_leads_to_the_page_of_another_version(tmp_path: Path):
+    """From the disk: the template and its script, on pages that have nothing else."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    jinja2 = pytest.importorskip("jinja2", reason="jinja2 fills the template")
+    website = DOCS / "website"
+    template = jinja2.Template((website / "templates" / "versions.html").read_text("utf-8"))
+    script = (website / "static" / "versions.js").read_text(encoding="utf-8")
+    pages = {"1.0": ("index", "learn/rnn"), "1.1": ("index", "learn/rnn", "learn/new")}
+    for version, names in pages.items():
+        (tmp_path / version / "learn").mkdir(parents=True)
+        (tmp_path / version / "_static").mkdir()
+        (tmp_path / version / "_static" / "versions.js").write_text(script)
+        for name in names:
+            root = "../" * name.count("/") or "./"
+            text = template.render(version=version, pagename=name, content_root=root)
+            (tmp_path / version / f"{name}.html").write_text(text)
+        site("versions").publish(tmp_path, version, "2026-11-28")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((tmp_path / "index.html").as_uri())
+        page.wait_for_url("**/1.1/index.html")  # the newest
+        for start, end in (("rnn", "learn/rnn"), ("new", "index")):
+            page.goto((tmp_path / "1.1" / "learn" / f"{start}.html").as_uri())
+            page.select_option("select", "1.0")
+            page.wait_for_url(f"**/1.0/{end}.html")
+        assert page.locator("select").input_value() == "1.0"
+        assert page.locator("option").all_inner_texts() == ["1.1 (2026-11-28)", "1.0 (2026-11-28)"]
+        browser.close()
 
 
 def test_the_version_of_the_site_is_that_of_the_package(

@@ -140,7 +140,7 @@ def loop_range(sizes: Sequence[tuple[int, ...]]) -> str:
         for size in sizes
         for threads in (1, 2)
     ]
-    return f"{min(ratios):.3g} to {max(ratios):.3g}"
+    return f"{min(ratios):.2g} to {max(ratios):.2g}"
 
 
 def roof_range(sizes: Sequence[tuple[int, ...]]) -> str:
