@@ -192,16 +192,16 @@ def test_the_recipe_of_conda_has_the_dependencies_of_the_package(
     recipe = script("recipe")
     monkeypatch.setattr(sys, "argv", ["recipe.py", str(sdist), "--maintainer", "somebody"])
     assert recipe.main() == 0
-    made = yaml.safe_load(capsys.readouterr().out)
-    assert made["source"]["sha256"] == hashlib.sha256(sdist.read_bytes()).hexdigest()
-    python, *run = made["requirements"]["run"]
+    written = yaml.safe_load(capsys.readouterr().out)
+    assert written["source"]["sha256"] == hashlib.sha256(sdist.read_bytes()).hexdigest()
+    python, *run = written["requirements"]["run"]
     assert python == "python >=${{ python_min }}"
     renamed = [line.replace(" ", "").replace("pytorch", "torch") for line in run]
     assert renamed == PROJECT["dependencies"]
     with tarfile.open(sdist) as archive:
         names = archive.getnames()
-    assert all(f"{NAME}/{path}" in names for path in made["about"]["license_file"])
-    assert made["about"]["summary"] == PROJECT["description"]
+    assert all(f"{NAME}/{path}" in names for path in written["about"]["license_file"])
+    assert written["about"]["summary"] == PROJECT["description"]
     monkeypatch.setattr(sys, "argv", ["recipe.py", "gatewright-0.1.tar.gz", "--maintainer", "x"])
     with pytest.raises(SystemExit) as refused:
         recipe.main()
