@@ -142,18 +142,15 @@ def test_a_picture_is_shown_by_notebooks():
 
 
 # The versions.
-def test_a_build_leaves_the_other_versions(tmp_path: Path):
+def test_the_versions_are_listed_from_the_newest(tmp_path: Path):
     versions = site("versions")
-    (tmp_path / "learn").mkdir()  # of a site without versions
-    (tmp_path / "searchindex.js").write_text("")
+    (tmp_path / "notes").mkdir()  # no version
     for version, date in (("0.9.0", "2026-01-01"), ("0.10.0", "2026-02-01"), ("0.9.0", "x")):
-        folder = versions.clear(tmp_path, version)
-        assert not folder.exists()
-        (folder / "learn").mkdir(parents=True)
-        (folder / "learn" / "index.html").write_text(date)
+        (tmp_path / version / "learn").mkdir(parents=True, exist_ok=True)
+        (tmp_path / version / "learn" / "index.html").write_text(date)
         versions.publish(tmp_path, version, date)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("0.9.0", "0.10.0", "index.html", "versions.js")
+        *("0.9.0", "0.10.0", "notes", "index.html", "versions.js")
     }
     assert [(v.version, v.date) for v in versions.stored(tmp_path)] == [
         *(("0.10.0", "2026-02-01"), ("0.9.0", "x"))

@@ -16,7 +16,7 @@ from website.links import Linked, lead
 from website.measured import measured_pages
 from website.pages import DOCS, ROOT, is_asset, place, sections
 from website.sources import source_page
-from website.versions import clear, publish, release
+from website.versions import publish, release
 
 WORK = ROOT / ".site"
 OUT = ROOT / "site"
@@ -28,8 +28,9 @@ def main() -> int:
 
     version, date = release()
     # Sphinx leaves the pages that are gone, and reads all files again anyway: they are new.
-    out = clear(OUT, version)
-    shutil.rmtree(WORK / "doctrees", ignore_errors=True)
+    out = OUT / version
+    for folder in (out, WORK / "doctrees"):
+        shutil.rmtree(folder, ignore_errors=True)
     write(WORK / "source", WORK / "assets")
     settings = str(DOCS / "website")
     options = [

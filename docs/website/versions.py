@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -55,16 +54,6 @@ def release() -> tuple[str, str]:
     if not match:
         raise ValueError("CHANGELOG.md: expected the first heading ## [VERSION] - DATE")
     return match[1], match[2]
-
-
-def clear(site: Path, version: str) -> Path:
-    """Remove an earlier build of a version, and what belongs to none; return its folder."""
-    for path in site.iterdir() if site.exists() else ():
-        if path.is_dir() and (path.name == version or not (path / DESCRIPTION).exists()):
-            shutil.rmtree(path)
-        elif path.is_file():
-            path.unlink()
-    return site / version
 
 
 def publish(site: Path, version: str, date: str) -> None:
