@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
-import runpy
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -549,12 +547,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(gw.ArgumentError, match="is not there yet; expected float32 or int8"):
         gw.export(gw.GRU(3, 4), tmp_path / "b.c", precision="bfloat16")
     assert not (tmp_path / "b.c").exists()
-
-
-def test_the_page_shows_the_stored_figures():
-    script = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "int8.py"))
-    figures = json.loads(script["RESULTS"].read_text(encoding="utf-8"))
-    assert script["page"](figures) == script["PAGE"].read_text(encoding="utf-8")
 
 
 # The emitted code.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -128,8 +127,3 @@ class TargetMap:
             factor * self.mean,
             factor * self.bias,
         )
-
-
-def to_torch(array: Array) -> Tensor:
-    """Return the array as a tensor of float64."""
-    return torch.from_numpy(np.ascontiguousarray(array))
