@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from zlib import crc32
@@ -86,3 +87,11 @@ def build_of_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
         forget_kernels()
         yield
     forget_kernels()
+
+
+@pytest.fixture
+def forked_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the Python processes of a test as forks of this one."""
+    from forked import ForkedPython  # imports torch, which not every test needs
+
+    monkeypatch.setattr(subprocess, "Popen", ForkedPython)

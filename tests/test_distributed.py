@@ -35,8 +35,9 @@ def write_table(path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the two ranks are forked")
+@pytest.mark.usefixtures("forked_python")
 def test_two_ranks_keep_every_law(tmp_path: Path):
-    """One test for all laws of `distributed_laws.py`: importing torch takes longer than they do."""
+    """One test for all laws of `distributed_laws.py`, whose two ranks meet once."""
     write_table(tmp_path / "table.csv")
     script = Path(__file__).with_name("distributed_laws.py")
     command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), str(free_port())]

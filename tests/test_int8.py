@@ -296,6 +296,7 @@ def networks() -> LazyNetworks:
     return LazyNetworks(CELLS, lambda name: int8_network(layer_of(name, layers=1), name))
 
 
+@pytest.mark.slow(instead="test_every_cell_as_javascript")
 def test_every_cell_as_python(networks: LazyNetworks):
     assert {n for n in CELLS if not worst(networks[n], from_python(networks[n])) < LIMIT} == set()
 

@@ -29,7 +29,10 @@ KILLS = example_count(2)
 SOON = 0.5
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX"),
+    pytest.mark.usefixtures("forked_python"),
+]
 
 
 def start(

@@ -63,12 +63,14 @@ def test_data_whose_lag_is_known(kind, cell):
     assert warnings_of(far[1], cell, **near) == []
 
 
+@pytest.mark.slow(instead="test_data_whose_lag_is_known")
 def test_where_steps_alone_do_not_help_another_cell_is_named():
     first, warned = warnings_of(signs(30), "lstm", memory=4)
     assert "memory of 4 steps" in first
     assert "take memory=68, or a cell whose gate keeps its state" in warned
 
 
+@pytest.mark.slow(instead="test_data_whose_lag_is_known")
 def test_of_a_cell_that_cannot_be_started_for_it_is_told():
     (warned,) = warnings_of(signs(30), "elman_rnn")
     assert "take a cell whose gate keeps its state (lstm, gru) and memory=68" in warned

@@ -131,6 +131,7 @@ def test_tags_go_out_read_both_ways(tmp_path: Path) -> None:
     check_classes(model_of(Tag.of(data), data, "lstm", design), tmp_path / "model.onnx")
 
 
+@pytest.mark.slow(instead="test_a_trained_model_has_the_same_answers_in_onnx")
 def test_a_model_without_lengths_reads_every_step(tmp_path: Path) -> None:
     model, path = model_of(Classify.of(recordings()), recordings()), tmp_path / "model.onnx"
     gw.export(model, path, lengths=False)

@@ -235,6 +235,7 @@ def test_other_observations_are_read_as_the_peer_reads_them(peer: Any, own: str,
     close(results[1], results[0])
 
 
+@pytest.mark.slow(instead="test_a_model_trains_saves_and_loads")
 def test_only_a_memory_solves_the_task_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)  # the example saves its model
     example = run_example("stable_baselines3")

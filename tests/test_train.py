@@ -317,6 +317,7 @@ def test_a_cell_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> 
     instead="test_interruption.py::test_ctrl_c_compares_the_trainings_that_are_finished"
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="sends signals")
+@pytest.mark.usefixtures("forked_python")
 def test_ctrl_c_keeps_the_best_model_so_far(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--cell", "rnn", "--hidden", "5", "--epochs", "100000", "--out", str(out)]
