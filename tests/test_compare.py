@@ -520,7 +520,6 @@ def test_an_output_that_is_there_is_refused_before_training(
 @pytest.mark.slow(instead="test_files.py::test_ctrl_c_leaves_nothing")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.usefixtures("forked_python")
 def test_stopped_midway_it_leaves_only_its_checkpoints(tmp_path: Path, how: signal.Signals) -> None:
     """No other file, neither in the output directory nor among the temporary files."""
     out = tmp_path / "out"
