@@ -53,6 +53,12 @@ every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 B, T, H = 3, 7, 5
 
 
+@pytest.fixture(autouse=True)
+def log_of_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a training of stable-baselines3 write its log here, not into /tmp, where it stays."""
+    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path / "log"))
+
+
 def policy(kind: Any, *, actions: Any = ACTIONS, observations: Any = OBSERVATIONS, **options: Any):
     torch.manual_seed(0)
     return kind(observations, actions, lambda _: 1e-3, **{"lstm_hidden_size": H, **options})
