@@ -368,7 +368,6 @@ class Reservoir(gw.Cell):
 
 @pytest.mark.slow(instead="test_an_estimator_keeps_them")
 @pytest.mark.parametrize("own", ["lmu", "reservoir"])
-@pytest.mark.usefixtures("forked_python")
 def test_the_command_line_trains_what_is_learned(
     own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
