@@ -15,6 +15,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,8 +56,9 @@ class ForkedPython(subprocess.Popen):
             except BaseException:
                 traceback.print_exc()
             finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
+                for stream in (sys.stdout, sys.stderr):
+                    with suppress(ValueError, OSError):  # it is closed, or nobody reads it
+                        stream.flush()
                 os._exit(status)
 
         with warnings.catch_warnings():
