@@ -21,7 +21,7 @@ from gatewright.training.networks import NETWORKS
 from gatewright.training.plan import make_plan
 from gatewright.training.recipe import Recipe
 from gatewright.training.train import train
-from in_process import training_here
+from in_process import training_here, without_baselines
 
 
 def echo(lag: int, steps: int = 900) -> Series:
@@ -114,7 +114,7 @@ def test_the_start_reaches_the_weights_and_the_directory(tmp_path, monkeypatch, 
         monkeypatch.setattr(
             sys, "argv", ["gatewright", "train", *arguments, "--out", str(out), *more]
         )
-        with training_here():
+        with training_here(), without_baselines():
             cli.app(standalone_mode=False)
         assert "warning: the data" not in capsys.readouterr().out or not more
         return (out / "README.md").read_text(), json.loads((out / "results.json").read_text())

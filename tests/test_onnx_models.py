@@ -29,7 +29,7 @@ from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from in_process import training_here
+from in_process import training_here, without_baselines
 
 onnx = pytest.importorskip("onnx", reason="the models are checked by onnx (extra `test`)")
 ort = pytest.importorskip("onnxruntime", reason="the models run in ONNX Runtime (extra `test`)")
@@ -254,7 +254,7 @@ def test_the_weather_goes_out_as_a_mean(tmp_path: Path) -> None:
 
 # From a trained directory to another runtime.
 def test_a_trained_model_has_the_same_answers_in_onnx(tmp_path: Path) -> None:
-    with training_here():
+    with training_here(), without_baselines():
         gw.train(
             "vowels",
             out=tmp_path / "vowels",

@@ -25,7 +25,7 @@ from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.predict import predict, sample
 from gatewright.training.recipe import RECIPES
 from gatewright.training.train import train
-from in_process import training_here
+from in_process import few_baselines, training_here
 from tables import write_tables
 
 MINE = """
@@ -50,7 +50,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_tables(folder)
     (folder / "my.py").write_text(MINE)
-    with training_here():
+    with training_here(), few_baselines(2):
         for name in ("hours.csv", "classes.csv", "tags.csv", "fox.txt"):
             train(
                 folder / name,
