@@ -23,6 +23,8 @@ import torch
 
 from kernel_build import forget_kernels
 
+CHECKED = "GATEWRIGHT_CHECKED"
+
 
 class ForkedPython(subprocess.Popen):
     """`subprocess.Popen`, except that Python commands run in a fork of this process, if it can.
@@ -41,7 +43,9 @@ class ForkedPython(subprocess.Popen):
         pass_fds: Sequence[int] = (),
         **options: Any,
     ) -> None:
-        if args[0] != sys.executable or not hasattr(os, "fork"):
+        # The checked build of the kernels is chosen once a process.
+        same_build = env is None or env.get(CHECKED) == os.environ.get(CHECKED)
+        if args[0] != sys.executable or not hasattr(os, "fork") or not same_build:
             super().__init__(args, env=env, preexec_fn=preexec_fn, pass_fds=pass_fds, **options)
             return
 
@@ -80,6 +84,8 @@ def begin_anew(env: Mapping[str, str] | None, pass_fds: Sequence[int]) -> None:
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.stderr.reconfigure(line_buffering=True)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # as Python begins; Popen has restored them
+        signal.signal(number, signal.SIG_IGN)
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if env is not None:
@@ -94,8 +100,11 @@ def begin_anew(env: Mapping[str, str] | None, pass_fds: Sequence[int]) -> None:
 def status_of(command: list[str]) -> int:
     """Run a command of Python, without its name, and return the status that it ends with."""
     while command[0] not in ("-m", "-c") and command[0].startswith("-"):
-        if command.pop(0) == "-u":
+        option = command.pop(0)
+        if option == "-u":
             sys.stdout.reconfigure(write_through=True)
+        elif option == "-W":  # begin_anew ignores all warnings
+            command.pop(0)
     try:
         if command[0] == "-c":
             sys.argv = ["-c", *command[2:]]

@@ -19,7 +19,6 @@ import torch
 
 import gatewright as gw
 from example_count import example_count
-from forked import ForkedPython
 from gatewright.backends import order
 from gatewright.backends.llvm import memory
 from gatewright.backends.llvm.call_list import NOWHERE, Program
@@ -125,16 +124,15 @@ def main() -> None:
 @pytest.fixture(scope="module")
 def errors() -> dict[str, str]:
     """The errors that the faults raise, by name."""
-    with ForkedPython(
+    ended = subprocess.run(
         [sys.executable, __file__],
         env={**os.environ, "GATEWRIGHT_CHECKED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
-    ) as process:
-        printed, problems = process.communicate()
-    assert process.returncode == 0, problems
-    return json.loads(printed)
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, words) in FAULTS.items() if words])
@@ -148,7 +146,6 @@ def test_runs_without_a_fault_pass(errors: dict[str, str]):
 
 
 @pytest.mark.slow(instead="test_a_violation_raises_with_names")
-@pytest.mark.usefixtures("forked_python")
 def test_random_cells_in_the_checked_build():
     script = Path(__file__).parent / "checked_cells.py"
     ended = subprocess.run(

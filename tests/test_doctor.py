@@ -15,7 +15,6 @@ from test_cli import gatewright
 
 
 @pytest.mark.slow(instead="test_a_wrong_kernel_fails_the_self_test")
-@pytest.mark.usefixtures("forked_python")
 def test_the_report_names_everything_and_is_healthy():
     done = gatewright("doctor", "--json")
     report = json.loads(done.stdout)

@@ -60,7 +60,7 @@ def test_the_long_examples_run(capsys: pytest.CaptureFixture[str], monkeypatch: 
     pytest.importorskip("sklearn")
     assert load("irregular_series").main(updates=2) == 0
     search = load("forecast_search")
-    days = search.weather()[-500:]
+    days = search.weather()[-800:]
     monkeypatch.setattr(search, "weather", lambda: days)
     assert search.main(epochs=1) == 0
     printed = capsys.readouterr().out

@@ -21,7 +21,7 @@ PROGRAMS = {
     "message": "import sys; sys.exit('it ends with a message')",
     "error": "print('before'); raise ValueError('wrong')",
     "signal": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-    "interruption": "import signal; print(signal.getsignal(signal.SIGINT).__name__)",
+    "handlers": "from signal import *; print(*map(getsignal, (SIGINT, SIGPIPE, SIGTERM, SIGXFSZ)))",
     "files": "import os; print([n for n in range(3, 99) if os.path.exists(f'/proc/self/fd/{n}')])",
     "name": "class Own: pass\nprint(__name__, Own.__module__)",
 }
