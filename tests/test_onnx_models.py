@@ -141,6 +141,7 @@ def test_a_model_without_lengths_reads_every_step(tmp_path: Path) -> None:
 
 
 # Texts.
+@pytest.mark.slow(instead="test_a_trained_model_has_the_same_answers_in_onnx")
 def test_the_next_symbol_goes_out(tmp_path: Path) -> None:
     text = Text((np.arange(300) % 5).astype(np.uint8), tuple('ab"\n?'))
     counted, path = model_of(NextSymbol.of(text), text), tmp_path / "model.onnx"
