@@ -294,10 +294,12 @@ def networks() -> LazyNetworks:
     return LazyNetworks(CELLS, lambda name: int8_network(layer_of(name, layers=1), name))
 
 
+@pytest.mark.slow(instead="test_a_layer_on_int8_streams_in_int8_and_is_exported_as_asked")
 def test_every_cell_as_python(networks: LazyNetworks):
     assert {n for n in CELLS if not worst(networks[n], from_python(networks[n])) < LIMIT} == set()
 
 
+@pytest.mark.slow(instead="test_a_layer_on_int8_streams_in_int8_and_is_exported_as_asked")
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 def test_every_cell_as_javascript(networks: LazyNetworks, tmp_path: Path):
     answers = from_javascript(list(networks.values()), tmp_path)

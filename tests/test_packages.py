@@ -141,6 +141,7 @@ def test_a_test_of_the_wheel_that_sees_a_stray_file_fails(wheel: Path, tmp_path:
         test_the_wheel_has_the_package_and_nothing_else(copy)
 
 
+@pytest.mark.slow(instead="test_the_wheel_has_the_package_and_nothing_else")
 def test_the_sdist_has_the_sources_and_builds_the_same_wheel(
     packages: Path, wheel: Path, tmp_path: Path
 ):

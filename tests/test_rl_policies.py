@@ -51,6 +51,12 @@ every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 B, T, H = 3, 7, 5
 
 
+@pytest.fixture(autouse=True)
+def log_of_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a training of stable-baselines3 write its log here, not into /tmp, where it stays."""
+    monkeypatch.setenv("SB3_LOGDIR", str(tmp_path / "log"))
+
+
 def policy(kind: Any, *, actions: Any = ACTIONS, observations: Any = OBSERVATIONS, **options: Any):
     torch.manual_seed(0)
     return kind(observations, actions, lambda _: 1e-3, **{"lstm_hidden_size": H, **options})
@@ -233,6 +239,7 @@ def test_other_observations_are_read_as_the_peer_reads_them(peer: Any, own: str,
     close(results[1], results[0])
 
 
+@pytest.mark.slow(instead="test_a_model_trains_saves_and_loads")
 def test_only_a_memory_solves_the_task_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)  # the example saves its model
     example = run_example("stable_baselines3")

@@ -168,6 +168,7 @@ def test_the_free_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: p
     assert memory_module.free_memory() == 4_096_000
 
 
+@pytest.mark.slow(instead="test_an_epoch_reads_every_step_once_and_nothing_crosses_a_start")
 def test_a_training_in_chunks_learns_and_its_model_keeps_them(tmp_path: Path):
     data = tagged([9000])
     plan, _ = plan_of(data, chunk=20, epochs=12, seeds=1, hidden_size=8)

@@ -89,6 +89,7 @@ def test_train_trains_exactly_the_best_trial(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow(instead="test_a_study_is_of_the_same_data_and_settings")
+@pytest.mark.usefixtures("forked_python")
 def test_two_processes_go_on_with_a_study(tmp_path: Path):
     first = tuned(tmp_path / "search", 1)
     result = tuned(tmp_path / "search", 4, resume=True, workers=2)
@@ -147,13 +148,19 @@ def test_the_time_limit_keeps_the_study(tmp_path: Path, played: list[Any]):
 
 
 def test_bad_trials_are_pruned(tmp_path: Path, played: list[Any]):
-    played += [[0.5, 0.4]] * 5 + [[0.9, 0.1], [0.3, 0.2]]
-    result = tuned(tmp_path / "search", 7)
-    assert [trial.state for trial in result.trials[5:]] == ["complete", "complete"]  # of 2 epochs
     played += [[0.5, 0.4, 0.3]] * 5 + [[0.9, 0.8, 0.1], [0.3, 0.2, 0.1]]
-    result = tuned(tmp_path / "other", 7, epochs=3)
+    result = tuned(tmp_path / "search", 7, epochs=3)
     assert [trial.state for trial in result.trials[5:]] == ["pruned", "complete"]
     assert result.trials[5].losses == [0.9, 0.8]
+
+
+@pytest.mark.slow(instead="test_bad_trials_are_pruned")
+def test_trials_of_two_epochs_and_without_a_pruner_are_not_pruned(
+    tmp_path: Path, played: list[Any]
+):
+    played += [[0.5, 0.4]] * 5 + [[0.9, 0.1], [0.3, 0.2]]
+    result = tuned(tmp_path / "search", 7)
+    assert [trial.state for trial in result.trials[5:]] == ["complete", "complete"]
     played += [[0.5, 0.4, 0.3]] * 5 + [[0.9, 0.8, 0.1]]
     result = tuned(tmp_path / "none", 6, epochs=3, pruner="none")
     assert result.best.number == 5

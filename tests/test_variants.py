@@ -105,7 +105,8 @@ def test_a_design_that_cannot_do_a_task_is_refused() -> None:
         with pytest.raises(ArgumentError, match="design does not fit the task next symbol"):
             make_plan(text, ["gru"], design=asked, say=lambda line: None, reading={})
     with pytest.raises(ArgumentError, match="no design is called 'both-way'; did you mean"):
-        plan_of(design="both-way")
+        # Before the data are read, which takes seconds for a forecast.
+        make_plan("nowhere.csv", ["gru"], design="both-way", say=pytest.fail, reading={})
 
 
 def test_the_options_of_the_command_line_make_a_design() -> None:

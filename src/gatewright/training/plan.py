@@ -156,6 +156,8 @@ def make_plan(
     """
     networks = find_networks(list(NETWORKS) if cells is None else cells)
     effort = find_effort(budget)
+    # Before the data are read: the base of a forecast is then fitted, for seconds.
+    design = None if design is None else find_design(design)
     find_device(device)
     check_training_precision(precision)
     check_recompute(recompute)
