@@ -2,10 +2,9 @@
 
     python benchmarks/int8.py                      # all parts, into benchmarks/results/int8.json
     python benchmarks/int8.py --parts speed        # only the time per step, on an idle machine
-    python benchmarks/int8.py --parts page         # write docs/int8.md anew from the stored figures
 
-A part replaces its own figures in the file and leaves the others as they are. `docs/int8.md` has
-their tables.
+A part replaces its own figures in the file and leaves the others as they are. `python
+docs/make_figures.py` writes them into docs/int8.md.
 
 Accuracy: every network is trained once from each seed and measured on the test part twice, in
 float32 and with the products of its recurrent layers in int8. Drift: the network of the first seed
@@ -17,8 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +36,7 @@ from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.session import Session
 
 ROOT = Path(__file__).parent.parent
-RESULTS, PAGE = ROOT / "benchmarks" / "results" / "int8.json", ROOT / "docs" / "int8.md"
+RESULTS = ROOT / "benchmarks" / "results" / "int8.json"
 #: Data, and the cells that are trained on them.
 NETWORKS = [(data, cell) for data in ("vowels", "weather", "prose") for cell in ("lstm", "gru")]
 #: The streamed steps after which the outputs are compared, and those that a comparison averages.
@@ -191,92 +189,10 @@ def store(figures: Figures, part: str) -> None:
     RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-# The page.
-def tables(figures: Figures) -> str:
-    """The tables of `docs/int8.md`."""
-    networks = figures.get("networks", [])
-    text = [
-        *_table(
-            "data, cell, units|metric|float32|int8|lost|spread over seeds|lost / spread",
-            [{**row, **own} for row in networks for own in row["scores"]],
-            _score_cells,
-        ),
-        "",
-        *_table(
-            "data, cell|" + "|".join(f"{steps:,} steps" for steps in DRIFT_STEPS),
-            networks,
-            lambda row: [
-                f"{row['data']}, {row['cell']}",
-                *(f"{100 * error:.2f} %" for error in row["drift"]["errors"]),
-            ],
-        ),
-        "",
-        *_table(
-            "data, cell|float32, bytes|int8, bytes|share",
-            networks,
-            lambda row: [
-                f"{row['data']}, {row['cell']}",
-                f"{row['size']['float32']:,}",
-                f"{row['size']['int8']:,}",
-                f"{row['size']['int8'] / row['size']['float32']:.2f}",
-            ],
-        ),
-    ]
-    if "speed" in figures:
-        text += ["", *_table("cell|units|float32, us|int8, us|times faster", *_speed(figures))]
-        text += ["", f"Timed on one thread of {figures['machines']['speed']['cpu']}."]
-    return "\n".join(text)
-
-
-#: The cells of a row of a table.
-Cells = Callable[[Figures], list[str]]
-
-
-def _table(heading: str, rows: Sequence[Figures], cells: Cells) -> list[str]:
-    lines = [heading.split("|"), ["---"] * len(heading.split("|")), *map(cells, rows)]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _score_cells(row: Figures) -> list[str]:
-    exact, rounded = row["float32"], row["int8"]
-    sign = 1.0 if row["higher"] else -1.0
-    lost = sign * (statistics.mean(exact) - statistics.mean(rounded))
-    spread = statistics.stdev(exact)
-    return [
-        f"{row['data']}, {row['cell']}, {row['units']}",
-        row["metric"],
-        f"{statistics.mean(exact):.4f}",
-        f"{statistics.mean(rounded):.4f}",
-        f"{lost:+.5f}",
-        f"{spread:.5f}",
-        f"{lost / spread:+.2f}",
-    ]
-
-
-def _speed(figures: Figures) -> tuple[Sequence[Figures], Cells]:
-    def cells(row: Figures) -> list[str]:
-        rounded, exact = (
-            1e6 * statistics.median(times) for times in zip(*row["seconds"], strict=True)
-        )
-        gain = ratio(row["seconds"])
-        return [row["cell"], str(row["units"]), f"{exact:.1f}", f"{rounded:.1f}", str(gain)]
-
-    return figures["speed"], cells
-
-
-BEGIN, END = "<!-- figures: made by benchmarks/int8.py -->", "<!-- end of figures -->"
-
-
-def page(figures: Figures) -> str:
-    """The page, with the tables in the place of the earlier ones."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{tables(figures)}\n{END}{rest.split(END)[1]}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, store the figures, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", default=["networks", "speed", "page"])
+    parser.add_argument("--parts", nargs="+", default=["networks", "speed"])
     parser.add_argument("--data", help="comma-separated, of the networks (all)")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each network (5)")
     parser.add_argument("--epochs", type=int, help="of each training (those of the recipe)")
@@ -284,9 +200,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     figures = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     measure(options.parts, options, figures)
-    if "page" in options.parts:
-        PAGE.write_text(page(figures), encoding="utf-8")
-        print(PAGE)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,9 @@
     python benchmarks/recompute.py                   # all parts
     python benchmarks/recompute.py --parts memory    # also right while the machine is busy
     python benchmarks/recompute.py --parts time      # on an idle machine
-    python benchmarks/recompute.py --parts page      # write docs/recompute.md anew
 
-The figures are in benchmarks/results/recompute.json, their tables in docs/recompute.md. A part
-replaces its own figures in the file and leaves the others as they are.
+The figures are in benchmarks/results/recompute.json. A part replaces its own and leaves the
+others as they are. `python docs/make_figures.py` writes them into docs/recompute.md.
 
 Memory: one training step of an LSTM in a process of its own. The kept bytes are the storages that
 autograd has saved when the forward pass is over, without the input and the weights. The peak is the
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,8 +34,6 @@ from gatewright.training.step_memory import saved_memory
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "recompute.json"
-PAGE = ROOT / "docs" / "recompute.md"
-BEGIN, END = "<!-- figures: made by benchmarks/recompute.py -->", "<!-- end of figures -->"
 #: Batch, values of an event, and units of the measured memory; then the numbers of steps.
 BATCH, INPUT, HIDDEN = 32, 64, 256
 STEPS = (1_000, 10_000)
@@ -135,47 +131,10 @@ def store(figures: Figures, part: str) -> None:
     RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-# The page.
-def tables(figures: Figures) -> str:
-    """The tables of `docs/recompute.md`."""
-    text = []
-    if "memory" in figures:
-        lines = [["steps", "backend", "recompute", "kept, MB", "peak, MB"]]
-        for row in figures["memory"]:
-            chosen = f"True (k = {round(row['steps'] ** 0.5)})" if row["recompute"] else "no"
-            numbers = [f"{row[key] / 1e6:,.0f}" for key in ("kept", "peak")]
-            lines.append([f"{row['steps']:,}", row["backend"], chosen, *numbers])
-        text += as_table(lines)
-    if "time" in figures:
-        lines = [["layer", "(B, T, I, H)", "plain, ms", "expected ratio", "measured ratio"]]
-        for row in figures["time"]:
-            plain = 1e3 * statistics.median(ours for ours, _ in row["recomputed"])
-            size = ", ".join(map(str, row["size"]))
-            lines.append([row["cell"], size, f"{plain:.0f}", *expected_and_measured(row)])
-        text += ["", *as_table(lines), ""]
-        text += [
-            "The expected ratio is that of a plain training step and one more forward pass to a "
-            f"plain step. Timed on one thread of {figures['machines']['time']['cpu']}."
-        ]
-    return "\n".join(text)
-
-
-def as_table(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Rows, the first of them the heading, as a table in Markdown."""
-    head, *rows = lines
-    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows)]
-
-
-def page(figures: Figures) -> str:
-    """The page, with the tables in the place of the earlier ones."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{tables(figures)}\n{END}{rest.split(END)[1]}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, store the figures, and write the page."""
+    """Measure, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", default=["memory", "time", "page"])
+    parser.add_argument("--parts", nargs="+", default=["memory", "time"])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each timed pair (5)")
     parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)  # of a process
     options = parser.parse_args(arguments)
@@ -190,9 +149,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "time" in options.parts:
         figures["time"] = list(timed(options.seconds))
         store(figures, "time")
-    if "page" in options.parts:
-        PAGE.write_text(page(figures), encoding="utf-8")
-        print(PAGE)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
     python benchmarks/rl.py                    # all parts, into benchmarks/results/rl.json
     python benchmarks/rl.py --parts policies --frames 4096 --seeds 1
-    python benchmarks/rl.py --parts page       # write docs/reinforcement-learning.md anew
 
-A part replaces its own figures in the file and leaves the others as they are. The tables of
-`docs/reinforcement-learning.md` are made from the file.
+A part replaces its own figures in the file and leaves the others as they are. `python
+docs/make_figures.py` writes them into docs/reinforcement-learning.md.
 
 Policies: CartPole with its velocities hidden, so that a policy needs a memory. From each seed four
 policies learn side by side: in each turn, every one of them collects a rollout and trains on it,
@@ -28,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
@@ -42,7 +40,6 @@ from gatewright.bench.timing import in_turns, ratio
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "rl.json"
-PAGE = ROOT / "docs" / "reinforcement-learning.md"
 #: Environments, and steps of each in a rollout.
 ENVIRONMENTS, STEPS = 8, 32
 #: Of the four policies alike.
@@ -172,86 +169,10 @@ def store(figures: Figures, part: str) -> None:
     RESULTS.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-# The page.
-def tables(figures: Figures) -> str:
-    """The tables of the page."""
-    text = []
-    if "policies" in figures:
-        part = figures["policies"]
-        text += _table(
-            "policy|return|over seeds|collects, frames/s|trains, frames/s|both|times the peer's "
-            "rate in training",
-            [_policy_row(part["seeds"], name) for name in POLICIES],
-        )
-        count = len(part["seeds"])
-        text += [
-            "",
-            f"{part['frames']:,} frames from each of {count} seeds, {part['units']} units. "
-            f"{_machine(figures, 'policies')}",
-        ]
-    if "modules" in figures:
-        rows = figures["modules"]
-        heading = "cell|rows, steps, input, units|TorchRL, ms|Gatewright, ms|times faster"
-        for mode, title in (
-            ("rollout", "A rollout, forwards and backwards:"),
-            ("step", "One step of a collector:"),
-        ):
-            chosen = [row for row in rows if row["mode"] == mode]
-            text += ["", title, "", *_table(heading, [_module_row(row) for row in chosen])]
-        text += ["", _machine(figures, "modules")]
-    return "\n".join(text)
-
-
-def _machine(figures: Figures, part: str) -> str:
-    return f"Timed on one thread of {figures['machines'][part]['cpu']}."
-
-
-def _table(heading: str, rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [heading.split("|"), ["---"] * len(heading.split("|")), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _policy_row(seeds: Sequence[dict[str, Figures]], name: str) -> list[str]:
-    own = [seed[name] for seed in seeds]
-    returns = [run["return"] for run in own]
-    collect = [seconds for run in own for seconds in run["collect"]]
-    train = [seconds for run in own for seconds in run["train"]]
-    both = [sum(pair) for pair in zip(collect, train, strict=True)]
-    peers = [seconds for seed in seeds for seconds in seed[PEER]["train"]]
-    gain = "1" if name == PEER else str(ratio(list(zip(train, peers, strict=True))))
-    spread = f"{min(returns):.0f} to {max(returns):.0f}"
-    rates = [_rate(seconds) for seconds in (collect, train, both)]
-    return [name, f"{statistics.mean(returns):.0f}", spread, *rates, gain]
-
-
-def _rate(seconds: Sequence[float]) -> str:
-    """The median of frames per second, with its quartiles."""
-    rates = ENVIRONMENTS * STEPS / np.array(seconds)
-    low, middle, high = np.quantile(rates, [0.25, 0.5, 0.75])
-    return f"{middle:,.0f} ({low:,.0f} to {high:,.0f})"
-
-
-def _module_row(row: Figures) -> list[str]:
-    own, peer = (
-        f"{1e3 * statistics.median(times):.2f}" for times in zip(*row["seconds"], strict=True)
-    )
-    sizes = ", ".join(str(row[size]) for size in ("batch", "steps", "inputs", "units"))
-    return [row["cell"], sizes, peer, own, str(ratio(row["seconds"]))]
-
-
-BEGIN, END = "<!-- figures: made by benchmarks/rl.py -->", "<!-- end of figures -->"
-
-
-def page(figures: Figures) -> str:
-    """The page, with the tables in the place of the earlier ones."""
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    return f"{before}{BEGIN}\n{tables(figures)}\n{END}{rest.split(END)[1]}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, store the figures, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--parts", nargs="+", default=["policies", "modules", "page"])
+    parser.add_argument("--parts", nargs="+", default=["policies", "modules"])
     parser.add_argument("--frames", type=int, default=32_768, help="of each training (32768)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each policy (3)")
     parser.add_argument("--units", type=int, default=64, help="of a policy's memory (64)")
@@ -265,9 +186,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "modules" in options.parts:
         figures["modules"] = [row for sizes in ROLLOUTS for row in modules(*sizes)]
         store(figures, "modules")
-    if "page" in options.parts:
-        PAGE.write_text(page(figures), encoding="utf-8")
-        print(PAGE)
 
 
 if __name__ == "__main__":

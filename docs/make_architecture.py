@@ -20,6 +20,8 @@ from functools import reduce
 from itertools import groupby
 from pathlib import Path
 
+from figures.blocks import between
+
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "architecture.md"
 PACKAGE = "../src"
@@ -141,11 +143,7 @@ def pages() -> dict[Path, str]:
     """The page, with fresh diagrams between its markers."""
     text = PAGE.read_text(encoding="utf-8")
     for name, steps in walks().items():
-        begin = f"<!-- {name}: made by docs/make_architecture.py -->\n"
-        end = f"<!-- end of {name} -->"
-        before, _, rest = text.partition(begin)
-        content = f"{diagram(steps)}\n\n{table(steps)}\n"
-        text = before + begin + content + end + rest.partition(end)[2]
+        text = between(text, name, "make_architecture", f"{diagram(steps)}\n\n{table(steps)}\n")
     return {PAGE: text}
 
 

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from figures.blocks import between
 from parameters import LETTERS, evaluated, formula, size
 
 import gatewright as gw
@@ -24,7 +25,6 @@ from gatewright.language.printing import text
 DOCS = Path(__file__).resolve().parent
 WHEN: dict[str, str] = tomllib.loads((DOCS / "when.toml").read_text(encoding="utf-8"))
 HEADER = "<!-- made by docs/make_cells.py: change the cell or when.toml, then run it -->\n"
-BEGIN, END = "<!-- cells: made by docs/make_cells.py -->\n", "<!-- end of cells -->"
 #: Layers of torch.nn that a cell has a drop-in for.
 DROP_INS = {"elman_rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "peephole_lstm": "PeepholeLSTM"}
 
@@ -48,8 +48,8 @@ def pages() -> dict[Path, str]:
             drawn = gw.CELLS[name]().svg(title=False, ground=True)
             files[DOCS / "images" / "cells" / f"{name}.svg"] = drawn + "\n"
     entry = DOCS / "README.md"
-    before, _, rest = entry.read_text(encoding="utf-8").partition(BEGIN)
-    files[entry] = before + BEGIN + cell_list(families) + END + rest.partition(END)[2]
+    listed = entry.read_text(encoding="utf-8")
+    files[entry] = between(listed, "cells", "make_cells", cell_list(families))
     return files
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from figures.blocks import between
+
 import gatewright as gw
 from gatewright.backends.llvm.listing import kernel_text as llvm_text
 from gatewright.backends.llvm.target import levels
@@ -55,15 +57,8 @@ def pages() -> dict[Path, str]:
     text = PAGE.read_text(encoding="utf-8")
     sizes = {"input": 64, "hidden": 64}
     triton = code("python", triton_text(gw.CELLS["lstm"]().graph, sizes))
-    text = between(text, "llvm", llvm_sample())
-    return {PAGE: between(text, "triton", triton)}
-
-
-def between(text: str, sample: str, content: str) -> str:
-    """A text with `content` between the markers of a sample."""
-    begin, end = f"<!-- {sample}: made by docs/make_kernels.py -->\n", f"<!-- end of {sample} -->"
-    before, _, rest = text.partition(begin)
-    return before + begin + content + end + rest.partition(end)[2]
+    text = between(text, "llvm", "make_kernels", llvm_sample())
+    return {PAGE: between(text, "triton", "make_kernels", triton)}
 
 
 def code(language: str, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections import defaultdict
+import subprocess
 from collections.abc import Iterator
 from zlib import crc32
 
@@ -48,25 +48,30 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("GATEWRIGHT_OPTIMISE", "0")
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m selects by the markers
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep one case of each test under `--quick`, and no test marked `quick` without it.
+@pytest.hookimpl(wrapper=True)  # after all others, which add the cases
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """Make one case of each test under `--quick`, of those that are not marked `slow`.
 
     The case depends on the function's name, so that different laws are tried on different
-    cells, and the same ones in every run.
+    cells, and the same ones in every run. To make all 7,900 and to choose then took each process
+    of the tests 2 s.
     """
-    if not config.getoption("quick"):
-        quick = [item for item in items if item.get_closest_marker("quick")]
-        config.hook.pytest_deselected(items=quick)
-        items[:] = [item for item in items if item not in quick]
+    yield
+    if not metafunc.config.getoption("quick"):
         return
-    functions: dict[str, list[pytest.Item]] = defaultdict(list)
-    for item in items:
-        if item.get_closest_marker("slow") is None:
-            functions[item.nodeid.split("[")[0]].append(item)
-    chosen = [cases[crc32(name.encode()) % len(cases)] for name, cases in functions.items()]
-    config.hook.pytest_deselected(items=[*{*items}.difference(chosen)])
-    items[:] = chosen
+    cases = metafunc._calls
+    fast = [case for case in cases if all(mark.name != "slow" for mark in case.marks)]
+    if fast:  # else the next function leaves them out
+        cases[:] = [fast[crc32(metafunc.definition.nodeid.encode()) % len(fast)]]
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects by the markers
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked `slow` under `--quick`, and those marked `quick` without it."""
+    mark = "slow" if config.getoption("quick") else "quick"
+    left_out = [item for item in items if item.get_closest_marker(mark) is not None]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item.get_closest_marker(mark) is None]
 
 
 def pytest_collection_finish() -> None:
@@ -86,3 +91,11 @@ def build_of_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
         forget_kernels()
         yield
     forget_kernels()
+
+
+@pytest.fixture
+def forked_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the Python processes of a test as forks of this one."""
+    from forked import ForkedPython  # imports torch, which not every test needs
+
+    monkeypatch.setattr(subprocess, "Popen", ForkedPython)

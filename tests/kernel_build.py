@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 
 
 def forget_kernels() -> None:
@@ -20,3 +24,13 @@ def forget_kernels() -> None:
         loaded = sys.modules.get(f"gatewright.backends.llvm.{module}")
         if loaded is not None:
             getattr(loaded, cached).cache_clear()
+
+
+@contextmanager
+def unoptimised() -> Iterator[None]:
+    """Build the kernels of a block without optimisation, also in files that test optimised ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GATEWRIGHT_OPTIMISE", "0")
+        forget_kernels()
+        yield
+    forget_kernels()

@@ -109,7 +109,8 @@ def lost_input_of_a_compiled_layer() -> None:
         lost_upstream,
         lost_weight,
         lost_weight_of_a_stepper,
-        lost_input_of_a_compiled_layer,
+        # The import of torch's compiler takes 1.3 s.
+        pytest.param(lost_input_of_a_compiled_layer, marks=pytest.mark.slow),
     ],
 )
 def test_lost_memory_is_refused(use: Callable[[], None]):

@@ -230,6 +230,7 @@ for name in ("lstm", "heads"):
 """
 
 
+@pytest.mark.slow(instead="test_a_cell_is_at_most_twice_as_far_off_as_torchs_operations")
 @pytest.mark.parametrize(("level", "bits"), [("avx2", 256), ("sse2", 128)])
 def test_processors_without_the_instruction_widen_the_factors(level: str, bits: int) -> None:
     native = gw.backends.llvm.target.native()

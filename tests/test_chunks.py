@@ -12,6 +12,7 @@ from typing import Any
 
 import hypothesis
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
@@ -21,7 +22,7 @@ import gatewright as gw
 from example_count import example_count
 from gatewright.data import Recordings, Tagged, Text
 from gatewright.data.chunks import text_steps
-from gatewright.data.chunks.array_steps import MappedSteps, array_steps
+from gatewright.data.chunks.array_steps import MappedSteps, ResidentSteps, array_steps
 from tolerances import SAME, close
 
 F64 = torch.float64
@@ -286,17 +287,29 @@ def test_a_map_of_a_file_that_was_replaced_keeps_its_values(tmp_path: Path):
 
 SHRINKING = """
 import os, sys
-import numpy as np, gatewright as gw
-for mode, step in (("r", -1), ("c", 1)):  # a view in reverse order, and a private copy
+import numpy as np, torch, gatewright as gw
+
+def from_file(shared):
+    return torch.from_file(sys.argv[1], shared, 80_000, dtype=torch.float64)
+
+MAPS = {
+    "a view in reverse order": lambda: np.load(sys.argv[1], mmap_mode="r")[::-1],
+    "a private copy": lambda: np.load(sys.argv[1], mmap_mode="c"),
+}
+if os.path.exists("/proc/self/maps"):  # tensors do not know the map that they are in
+    MAPS["a tensor"] = lambda: torch.from_numpy(np.load(sys.argv[1], mmap_mode="r+"))[2:]
+    MAPS["a shared tensor"] = lambda: from_file(True)
+    MAPS["a private tensor"] = lambda: from_file(False)
+for name, make in MAPS.items():
     np.save(sys.argv[1], np.zeros(80_000))
-    array = np.load(sys.argv[1], mmap_mode=mode)[::step]
+    array = make()
     os.truncate(sys.argv[1], 200)
     try:
         list(gw.chunks(array, steps=500, batch=2))
     except gw.DataError as error:
         assert "became shorter" in str(error), error
     else:
-        raise AssertionError(mode)
+        raise AssertionError(name)
 """
 
 
@@ -304,6 +317,22 @@ def test_no_map_of_a_file_that_shrinks_ends_the_process(tmp_path: Path):
     command = [sys.executable, "-c", SHRINKING, str(tmp_path / "a.npy")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_tensor_of_a_map_is_read_from_its_file(tmp_path: Path):
+    np.save(tmp_path / "a.npy", VALUES)
+    for mode in ("r+", "c"):
+        whole = torch.from_numpy(np.load(tmp_path / "a.npy", mmap_mode=mode))
+        for name in ("plain", "rows", "columns", "every third"):
+            same(
+                listed(gw.chunks(MAPS[name](whole), steps=8, batch=3)),
+                reference(MAPS[name](VALUES)),
+            )
+    if os.path.exists("/proc/self/maps"):
+        assert isinstance(array_steps(whole.numpy(), "x"), ResidentSteps)
+    np.save(tmp_path / "b.npy", -VALUES)
+    os.replace(tmp_path / "b.npy", tmp_path / "a.npy")
+    same(listed(gw.chunks(whole, steps=8, batch=3)), reference())
 
 
 def test_many_sequences_of_one_map_open_its_file_once(tmp_path: Path):
@@ -414,7 +443,22 @@ def test_the_data_of_read_have_targets():
     close(chunk.target[:, 0], values[1:21, list(weather.data.target_positions)])
 
 
+def test_a_table_of_pandas_is_read_by_position():
+    """Its slices are by label where the index has fractions."""
+    table = pd.DataFrame(VALUES, index=np.arange(70) / 2)
+    same(listed(gw.chunks(table, steps=8, batch=3)), reference())
+    same(listed(gw.chunks(table[2], steps=8, batch=3)), reference(VALUES[:, 2]))
+    pair = gw.chunks((table, table[0]), steps=8, batch=3)
+    close(next(iter(pair)).target[..., 0], next(iter(pair)).x[..., 0])
+
+
 # The refusals.
+class Foreign:
+    """An array whose type is of another library."""
+
+    shape, dtype = (3, 2), "its own"
+
+
 REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "no steps": (VALUES, {"steps": 0}, gw.ArgumentError, "steps is 0; expected a whole number"),
     "half a row": (VALUES, {"batch": 1.5}, gw.ArgumentError, "batch is 1.5; expected a whole"),
@@ -448,6 +492,9 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         "2 sequences and there are 1",
     ),
     "columns of an array": (VALUES, {"target": "a"}, gw.ArgumentError, "are about files"),
+    "no targets": ((VALUES, None), {}, gw.DataError, "y is of the type NoneType"),
+    "texts of pandas": (pd.DataFrame({"a": ["b"]}), {}, gw.DataError, "x is Python objects"),
+    "a type of another library": (Foreign(), {}, gw.DataError, "which numpy does not know"),
     "a file that is not there": ("no.npy", {}, gw.DataError, "there is no file 'no.npy'"),
 }
 
@@ -482,7 +529,9 @@ def test_values_that_are_not_finite_are_refused_with_their_place():
     with pytest.raises(gw.DataError, match=r"x, sequence 0: step 33, value 2, is nan"):
         list(gw.chunks(values, steps=8, batch=3))
     values[33, 2] = 1e300  # more than the type of the layers holds
-    with pytest.raises(gw.DataError, match="step 33, value 2, is inf"):
+    with pytest.raises(
+        gw.DataError, match=r"step 33, value 2, is .* too large for float32; .*scale"
+    ):
         list(gw.chunks(values, steps=8, batch=3))
     list(gw.chunks(values, steps=8, batch=3, dtype=F64))
     values[33, 2] = 1e6

@@ -296,6 +296,7 @@ def test_a_stop_by_hand_does_not_bind_the_loop_that_continues() -> None:
 
 # Several processes.
 @pytest.mark.slow(instead="test_a_process_that_dies_is_named_and_holds_the_run_until_then")
+@pytest.mark.usefixtures("forked_python")
 def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
     jobs = [small_job(seed=seed) for seed in range(3)]
     epochs: list[tuple[int, int]] = []
@@ -314,6 +315,7 @@ def test_it_does_not_matter_in_which_process_a_network_learns() -> None:
 
 
 @pytest.mark.slow(instead="test_a_loss_that_is_not_finite_stops_and_names_its_step")
+@pytest.mark.usefixtures("forked_python")
 def test_a_pool_keeps_its_processes_until_an_error_arrives_as_itself() -> None:
     job = small_job()
     bad = replace(job, recipe=replace(SMALL, learning_rate=math.inf))
@@ -341,6 +343,7 @@ def test_a_pool_keeps_its_processes_until_an_error_arrives_as_itself() -> None:
 
 
 @pytest.mark.skipif(files.fcntl is None, reason="SIGKILL and the lock are POSIX")
+@pytest.mark.usefixtures("forked_python")
 def test_a_process_that_dies_is_named_and_holds_the_run_until_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

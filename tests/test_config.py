@@ -60,9 +60,9 @@ def test_arguments_that_are_passed_win():
         "streaming": True,
         "recipe": {"noise": 0.1},
     }
-    design = options.design(None, 3, None, None, None, None, Design(layers=2, dropout=0.5))
+    design = options.design({"layers": 3}, Design(layers=2, dropout=0.5))
     assert design == Design(layers=3, dropout=0.5)
-    named = options.design("plain", 3, None, None, None, None, Design(layers=2, dropout=0.5))
+    named = options.design({"design": "plain", "layers": 3}, Design(layers=2, dropout=0.5))
     assert named == Design(layers=3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,13 +16,14 @@ import gatewright as gw
 from gatewright import devices
 from gatewright.data import Recordings, Series, Tagged, Text
 from gatewright.designs.design import PLAIN
-from gatewright.errors import ArgumentError
+from gatewright.errors import ArgumentError, ModelError
 from gatewright.layers import recurrent
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.task import run_all
 from gatewright.training import choose_device as choosing
 from gatewright.training.choose_device import choose_device
 from gatewright.training.job import build_model, fit
+from gatewright.training.loop import LoopState
 from gatewright.training.networks import find_network
 from gatewright.training.recipe import RECIPES
 from gatewright.training.source import open_source
@@ -93,6 +95,36 @@ def test_auto_is_a_gpu_where_all_cells_are_fast_there(monkeypatch: pytest.Monkey
     assert choose_device("cuda", models("peephole_lstm")) == (torch.device("cuda"), "")
     pretend(monkeypatch, "cuda:0", "cuda:1")
     assert choose_device("auto", models("gru"))[1] == "device: cuda:0; there are also cuda:1"
+
+
+@pytest.mark.parametrize(("name", "module"), [("cuda:1", torch.cuda), ("mps", torch.mps)])
+def test_the_generator_of_a_gpu_is_part_of_a_training(
+    name: str, module: Any, monkeypatch: pytest.MonkeyPatch
+):
+    (model,) = models("gru")
+    state = LoopState(model, RECIPES["classify"], 1, seed=0)
+    assert "device" not in state.state_dict()["generators"]
+    device, drawn = torch.device(name), [torch.arange(16, dtype=torch.uint8)]
+    own = () if name == "mps" else (device,)  # torch has one generator for Metal
+
+    def get_rng_state(*of: Any) -> Any:
+        assert of == own
+        return drawn[-1].clone()
+
+    def set_rng_state(value: Any, *of: Any) -> None:
+        assert of == own
+        drawn.append(value)
+
+    monkeypatch.setattr(type(model), "device", property(lambda self: device))
+    monkeypatch.setattr(module, "get_rng_state", get_rng_state)
+    monkeypatch.setattr(module, "set_rng_state", set_rng_state)
+    stored = copy.deepcopy(state.state_dict())
+    drawn.append(torch.zeros(16, dtype=torch.uint8))
+    state.load_state_dict(stored)
+    assert torch.equal(drawn[-1], torch.arange(16, dtype=torch.uint8))
+    del stored["generators"]["device"]
+    with pytest.raises(ModelError, match="generators"):
+        state.load_state_dict(stored)
 
 
 def test_a_device_is_refused_before_anything_is_computed(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,19 @@ from gatewright.tasks.task import Batch, run_all
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
+from gatewright.training.recipe import Recipe
 from in_process import training_here
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn in 200 steps, where few data get 1,000, which took 4 s."""
+    fitted = Recipe.fitted
+
+    def fitted_to_few(recipe: Recipe, batches: Any) -> Recipe:
+        return fitted(replace(recipe, least_steps=min(recipe.least_steps, 200)), batches)
+
+    monkeypatch.setattr(Recipe, "fitted", fitted_to_few)
 
 
 def rising(count: int = 60) -> Recordings:

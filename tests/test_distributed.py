@@ -23,6 +23,18 @@ def free_port() -> int:
         return int(connection.getsockname()[1])
 
 
+def check_laws(folder: Path, *names: str) -> None:
+    """Check laws of `distributed_laws.py`, all without names, by two ranks that meet once."""
+    script = Path(__file__).with_name("distributed_laws.py")
+    command = [sys.executable, "-W", "ignore", str(script), str(folder), str(free_port()), *names]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    for rank in range(2):
+        failures = json.loads((folder / f"{rank}.json").read_text())
+        report = "\n".join(f"{law}:\n{trace}" for law, trace in failures.items())
+        assert not failures, f"rank {rank}:\n{report}"
+
+
 def write_table(path: Path) -> None:
     """Recordings of two classes."""
     draw = np.random.default_rng(0)
@@ -34,18 +46,29 @@ def write_table(path: Path) -> None:
     path.write_text("\n".join(["id,x,y,label", *rows]) + "\n")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the two ranks are forked")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the two ranks are forked")
+
+
+@pytest.mark.quick
+@needs_fork
+@pytest.mark.usefixtures("forked_python")
+def test_two_ranks_keep_some_laws(tmp_path: Path):
+    """Gradients of copied and of sharded weights, and a refusal."""
+    check_laws(
+        tmp_path,
+        "gradients_accumulate_without_sync",
+        "packed_sequences_reach_sharded_weights",
+        "spread_inputs_are_refused",
+    )
+
+
+@pytest.mark.slow(instead="test_two_ranks_keep_some_laws")
+@needs_fork
+@pytest.mark.usefixtures("forked_python")
 def test_two_ranks_keep_every_law(tmp_path: Path):
-    """One test for all laws of `distributed_laws.py`: importing torch takes longer than they do."""
+    """One test for all, since the ranks take longer to meet than most laws."""
     write_table(tmp_path / "table.csv")
-    script = Path(__file__).with_name("distributed_laws.py")
-    command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), str(free_port())]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, env=environment, check=True, timeout=300)
-    for rank in range(2):
-        failures = json.loads((tmp_path / f"{rank}.json").read_text())
-        report = "\n".join(f"{law}:\n{trace}" for law, trace in failures.items())
-        assert not failures, f"rank {rank}:\n{report}"
+    check_laws(tmp_path)
 
     # What the two wrote is what one process writes.
     settings = {"design": "both-ways", "seeds": 1, "epochs": 2, "id": "id", "label": "label"}

@@ -34,6 +34,7 @@ SCRIPTS = {
     "make_cells": {*DOCS.glob("cells/*"), *DOCS.glob("images/cells/*")},
     "make_kernels": set(),
     "make_architecture": set(),
+    "make_figures": set(),
 }
 
 
@@ -53,6 +54,34 @@ def test_the_pages_are_those_of_the_code(name: str):
         if not path.is_file() or path.read_text(encoding="utf-8") != pages.get(path)
     ]
     assert stale == [], f"run `python docs/{name}.py`, and remove what it does not make"
+
+
+def test_a_figure_is_between_its_marks():
+    blocks = script("figures.blocks")
+    page = "<!-- t: made by docs/x.py -->\nold\n<!-- end of t -->\nIt takes <!--n-->1<!--/--> s.\n"
+    fresh = blocks.filled(page, "x", {"t": lambda: "new\n", "n": lambda: "2"})
+    assert fresh == page.replace("old", "new").replace("-->1<", "-->2<")
+    with pytest.raises(ValueError, match="no figure has the name n, t"):
+        blocks.filled(page, "x", {})
+    with pytest.raises(ValueError, match="put a word in front of n"):
+        blocks.filled("<!--n-->1<!--/--> s", "x", {"n": lambda: "2"})
+    with pytest.raises(ValueError, match="expected the lines <!-- t: made by"):
+        blocks.between(page, "t", "y", "new")
+
+
+def test_the_figures_of_a_dtype_are_those_measured_in_it():
+    speed = script("figures.speed")
+    single, half = (speed.layer_means(dtype) for dtype in ("float32", "bfloat16"))
+    key = ("lstm", "torch", "training", 1)
+    assert single[key].path != half[key].path
+    assert not {peer for _, peer, *_ in single} & {"float32"}
+
+
+def test_equal_results_share_their_rank():
+    ranking = script("figures.ranking")
+    ranks = ranking.mean_ranks([{"b": 1.0, "a": 1.0, "c": 0.5}, {"b": 2.0, "a": 1.0, "c": 3.0}])
+    assert ranks == {"a": 1.75, "c": 2.0, "b": 2.25}
+    assert ranking.critical_difference(6, 19) == pytest.approx(1.73, abs=0.005)
 
 
 def test_every_cell_has_advice_when_to_use_it():

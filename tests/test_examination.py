@@ -187,6 +187,7 @@ def test_a_text_model_that_sees_a_known_number_of_symbols():
     assert result.useful == 1 and not result.channels and result.sequences == 11
 
 
+@pytest.mark.slow(instead="test_real_files.py::test_a_model_reads_new_files_as_it_read_its_own")
 def test_data_are_read_as_the_model_learned_them(tmp_path):
     """Columns and classes may have another order, and a text may lack a symbol."""
     draw = np.random.Generator(np.random.PCG64(0))

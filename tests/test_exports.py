@@ -76,6 +76,7 @@ def test_every_cell_as_c(name: str, networks: LazyNetworks, tmp_path: Path) -> N
     run_replay(networks[name], tmp_path, "-O0")
 
 
+@pytest.mark.slow(instead="test_random_cells_as_javascript_and_c")
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 @pytest.mark.parametrize("name", ["lstm", "gru_d", "layer_norm_lstm", "mut2"])
 def test_c_under_the_sanitizers(name: str, networks: LazyNetworks, tmp_path: Path) -> None:
@@ -185,6 +186,7 @@ def identifiers(network: ExportedNetwork) -> set[str]:
     return set(re.findall(r"(?<![\w.])[A-Za-z_]\w*", text))
 
 
+@pytest.mark.slow(instead="test_names_of_inputs_are_found_in_any_program")
 def test_inputs_may_have_names_that_a_program_uses(tmp_path: Path) -> None:
     """Each name of the text, and keywords, as an input: programs compute what the layer does."""
     plain = network_with_inputs(["dt"], num_layers=2)

@@ -56,6 +56,7 @@ for pages in range(1, 7):
     sys.platform != "linux" or platform.machine() != "x86_64",
     reason="elsewhere llvmlite chooses the memory manager",
 )
+@pytest.mark.usefixtures("forked_python")
 def test_kernels_load_into_a_fragmented_address_space():
     command = [sys.executable, "-c", PROGRAM, "ours", "llvm"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

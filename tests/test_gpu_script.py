@@ -112,6 +112,7 @@ def test_a_part_that_does_not_end_leaves_the_others(
     assert "FAILED its time was over" in script.table(results)
 
 
+@pytest.mark.slow(instead="test_every_part_runs_and_finds_nothing_wrong")
 def test_it_needs_few_packages(tmp_path: Path):
     """A process without the packages of the extras runs a part and writes its rows."""
     code = """

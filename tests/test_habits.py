@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,12 @@ def test_the_version_is_the_same_everywhere():
     assert citation["version"] == version and citation["license"] == PROJECT["license"]
     first = re.search(r"^## \[(.+?)\] - (\S+)$", text_of("CHANGELOG.md"), re.MULTILINE)
     assert first and first[1] == version
-    assert first[2] == "Unreleased" or re.fullmatch(r"\d{4}-\d\d-\d\d", first[2])
+    if first[2] == "Unreleased":
+        assert "date-released" not in citation
+    else:
+        assert citation["date-released"] == date.fromisoformat(first[2])
+    minor = version.rpartition(".")[0]
+    assert re.search(rf"^## From \S+ to {minor}$", text_of("docs/upgrading.md"), re.MULTILINE)
     assert citation["repository-code"] == PROJECT["urls"]["Source"]
 
 

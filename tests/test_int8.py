@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
-import runpy
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -296,10 +294,12 @@ def networks() -> LazyNetworks:
     return LazyNetworks(CELLS, lambda name: int8_network(layer_of(name, layers=1), name))
 
 
+@pytest.mark.slow(instead="test_a_layer_on_int8_streams_in_int8_and_is_exported_as_asked")
 def test_every_cell_as_python(networks: LazyNetworks):
     assert {n for n in CELLS if not worst(networks[n], from_python(networks[n])) < LIMIT} == set()
 
 
+@pytest.mark.slow(instead="test_a_layer_on_int8_streams_in_int8_and_is_exported_as_asked")
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 def test_every_cell_as_javascript(networks: LazyNetworks, tmp_path: Path):
     answers = from_javascript(list(networks.values()), tmp_path)
@@ -549,12 +549,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(gw.ArgumentError, match="is not there yet; expected float32 or int8"):
         gw.export(gw.GRU(3, 4), tmp_path / "b.c", precision="bfloat16")
     assert not (tmp_path / "b.c").exists()
-
-
-def test_the_page_shows_the_stored_figures():
-    script = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "int8.py"))
-    figures = json.loads(script["RESULTS"].read_text(encoding="utf-8"))
-    assert script["page"](figures) == script["PAGE"].read_text(encoding="utf-8")
 
 
 # The emitted code.

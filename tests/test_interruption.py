@@ -17,6 +17,7 @@ import gatewright as gw
 from gatewright.data import load_vowels
 from gatewright.errors import ArgumentError
 from gatewright.tasks.classify import Classify
+from gatewright.tasks.forecast.baselines import lags
 from gatewright.training import baseline_fits, experiment
 from gatewright.training import estimate as estimate_module
 from gatewright.training.estimate import TimeEstimate, fit_into, in_words
@@ -177,11 +178,21 @@ def test_baselines_end_with_the_time() -> None:
     assert "ridge on lags" in comparison.remarks[0]
 
 
-def test_the_time_is_printed_before_it_starts() -> None:
+def test_the_time_is_printed_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    with training_here():
-        compare(DAYS, cells=["window", "rnn"], seeds=2, say=lines.append, **SMALL)
-    (line,) = [line for line in lines if line.startswith("time: ")]
+
+    class TimeIsPrinted(Exception):
+        """Ends the comparison before its first training."""
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("time: "):
+            raise TimeIsPrinted
+
+    monkeypatch.setattr(experiment, "perform_all", lambda *_, **__: pytest.fail("it started"))
+    with pytest.raises(TimeIsPrinted):
+        compare(DAYS, cells=["window", "rnn"], seeds=2, say=say, **SMALL)
+    line = lines[-1]
     assert re.match(r"time: about \d+ (seconds|minutes): 4 trainings on \d+ cores? \(", line)
     assert "boosting on lags (" in line and "minutes=" in line
     assert [in_words(s) for s in (0.2, 61.0, 100.0, 8000.0)] == [
@@ -190,6 +201,17 @@ def test_the_time_is_printed_before_it_starts() -> None:
         "2 minutes",
         "2.2 hours",
     ]
+
+
+def test_train_prints_the_time_of_what_it_does_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fits no slow baseline, so it does not time one either."""
+    monkeypatch.setattr(lags, "_boosting_seconds", lambda *args: pytest.fail("boosting was timed"))
+    lines: list[str] = []
+    with training_here():
+        trained = train(DAYS, cell="rnn", seeds=1, say=lines.append, **SMALL)
+    (line,) = [line for line in lines if line.startswith("time: ")]
+    assert "boosting" not in line
+    assert "boosting" not in [entry.name for entry in trained.entries]
 
 
 # The choice of a variant.

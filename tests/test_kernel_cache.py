@@ -135,6 +135,7 @@ def test_another_cell_or_number_type_is_another_entry(built: list[Any], tmp_path
 
 
 @pytest.mark.slow(instead="test_an_entry_is_written_and_read")
+@pytest.mark.usefixtures("forked_python")
 def test_several_processes_build_at_once(tmp_path: Path):
     environment = {**os.environ, "GATEWRIGHT_CACHE": str(tmp_path)}
 

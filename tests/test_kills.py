@@ -27,9 +27,14 @@ from resumed import without_times
 KILLS = example_count(2)
 #: Seconds after an event within which a kill falls, most often early.
 SOON = 0.5
+#: Seconds that the training lasts on a machine with other work; a kill falls within, or after it.
+LASTS = 3.0
 TEXT = "the quick brown fox jumps over the lazy dog. " * 60
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX"),
+    pytest.mark.usefixtures("forked_python"),
+]
 
 
 def start(
@@ -140,7 +145,7 @@ def test_a_kill_leaves_a_whole_model_or_none_and_what_resumes_it(
         time.sleep(generator.uniform(0.0, SOON) ** 2 / SOON)
     elif kill % 3 == 1:  # the process that trains, of which the other notices the end
         child = child_of(process)
-        time.sleep(generator.uniform(0.0, 5.0))
+        time.sleep(generator.uniform(0.0, LASTS))
         try:
             os.kill(child or process.pid, signal.SIGKILL)
         except ProcessLookupError:  # it had ended
@@ -148,7 +153,7 @@ def test_a_kill_leaves_a_whole_model_or_none_and_what_resumes_it(
         assert process.wait(timeout=120) in ((0, 2) if child else (0, -9))
     else:
         wait_for(process, model / "unfinished" / "run.json")
-        time.sleep(generator.uniform(0.0, 6.0))
+        time.sleep(generator.uniform(0.0, LASTS))
     process.kill()
     process.wait()
     assert users_files(tmp_path) == before

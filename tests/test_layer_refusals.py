@@ -312,3 +312,34 @@ def test_a_hidden_size_that_changes_nothing_is_said():
 def test_a_budget_for_a_network_of_one_size_is_refused():
     with pytest.raises(gw.ArgumentError, match="whatever its hidden size"):
         solve_hidden_size("Fixed", lambda size: gw.Recurrent(Fixed, 3, size), 10_000)
+
+
+def of_two_dtypes() -> None:
+    layer = gw.LSTM(3, 5, dtype=torch.bfloat16)
+    layer.weight_hh_l0.data = layer.weight_hh_l0.data.float()
+    x = torch.zeros(4, 2, 3, dtype=torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x)  # converts them
+    layer(x)
+
+
+LAYER = gw.Recurrent("lstm", 3, 5, dtype=F64)
+WRONG_TYPES = {
+    "a text to hold": (lambda: LAYER.trace(X, hold="f"), "hold is a str; give a dictionary"),
+    "a tensor to hold": (lambda: LAYER.trace(X, hold=X), "hold is a Tensor; give a dictionary"),
+    "no flag": (lambda: LAYER.trace(X, grad=None), "grad=None; expected True or False"),
+    "layer 0 as a text": (lambda: LAYER.weights("f", layer="0"), "layer='0'; the layers are 0"),
+    "no direction": (lambda: LAYER.weights("f", reverse=None), "reverse=None; expected True"),
+    "two precisions": (lambda: LAYER.stepper(precision=["int8"]), r"precision is \['int8'\]"),
+    "a number to restore": (lambda: gw.LSTM(3, 4).stepper().restore(10**12), "these are no states"),
+    "a state dict": (lambda: gw.save(LAYER.state_dict(), "no"), "OrderedDict cannot be saved"),
+    "two dtypes": (of_two_dtypes, "several dtypes, torch.bfloat16, torch.float32; convert the l"),
+    "gates by number": (lambda: gw.PeepholeLSTM(3, 4, gates=2), "gates=2; give a tuple"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_TYPES)
+def test_wrong_types_are_refused(case: str):
+    use, message = WRONG_TYPES[case]
+    with pytest.raises(gw.ArgumentError, match=message):
+        use()

@@ -21,7 +21,7 @@ from gatewright.training.networks import NETWORKS
 from gatewright.training.plan import make_plan
 from gatewright.training.recipe import Recipe
 from gatewright.training.train import train
-from in_process import training_here
+from in_process import training_here, without_baselines
 
 
 def echo(lag: int, steps: int = 900) -> Series:
@@ -63,12 +63,14 @@ def test_data_whose_lag_is_known(kind, cell):
     assert warnings_of(far[1], cell, **near) == []
 
 
+@pytest.mark.slow(instead="test_data_whose_lag_is_known")
 def test_where_steps_alone_do_not_help_another_cell_is_named():
     first, warned = warnings_of(signs(30), "lstm", memory=4)
     assert "memory of 4 steps" in first
     assert "take memory=68, or a cell whose gate keeps its state" in warned
 
 
+@pytest.mark.slow(instead="test_data_whose_lag_is_known")
 def test_of_a_cell_that_cannot_be_started_for_it_is_told():
     (warned,) = warnings_of(signs(30), "elman_rnn")
     assert "take a cell whose gate keeps its state (lstm, gru) and memory=68" in warned
@@ -112,7 +114,7 @@ def test_the_start_reaches_the_weights_and_the_directory(tmp_path, monkeypatch, 
         monkeypatch.setattr(
             sys, "argv", ["gatewright", "train", *arguments, "--out", str(out), *more]
         )
-        with training_here():
+        with training_here(), without_baselines():
             cli.app(standalone_mode=False)
         assert "warning: the data" not in capsys.readouterr().out or not more
         return (out / "README.md").read_text(), json.loads((out / "results.json").read_text())

@@ -73,6 +73,7 @@ def test_a_saved_model_loads_equal(network: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow(instead="test_saving.py::test_a_users_cell_loads_where_its_class_is_not")
+@pytest.mark.usefixtures("forked_python")
 def test_another_process_loads_it_from_another_place(tmp_path: Path) -> None:
     models = [trained(network) for network in ("window", "peephole_lstm")]
     places = []

@@ -20,7 +20,7 @@ import gatewright as gw
 from gatewright.errors import ArgumentError, DataError, ModelError
 from gatewright.training.predict import Predicted, predict
 from gatewright.training.train import train
-from in_process import training_here
+from in_process import training_here, without_baselines
 from test_cli import gatewright, refused
 
 SHOPS = {"north": "hill", "south": "lake", "east": "hill"}
@@ -51,7 +51,7 @@ def write(path: Path, table: Iterable[tuple[Any, ...]], head: tuple[str, ...] = 
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of three shops with a static text and a static number."""
     folder = tmp_path_factory.mktemp("shops")
-    with training_here():
+    with training_here(), without_baselines():
         train(
             write(folder / "train.csv", rows(SHOPS, 120)),
             cell="gru",
@@ -143,7 +143,7 @@ def test_a_channel_of_training_that_is_constant_in_new_data_stays_a_channel() ->
         )
         for number, (shop, price) in enumerate({"a": 2.0, "b": 3.0}.items())
     )
-    with training_here():
+    with training_here(), without_baselines():
         trained = train(
             frame, cell="rnn", hidden_size=4, epochs=1, progress=False, id="shop", target="sold"
         ).model
@@ -198,7 +198,7 @@ def test_a_shorter_horizon_needs_less_of_the_known_future() -> None:
     days = pd.date_range("2024-01-01", periods=110)
     frame = pd.DataFrame({"day": days, "price": np.cos(np.arange(110.0)), "sold": np.arange(110.0)})
     frame.loc[100:, "sold"] = np.nan
-    with training_here():
+    with training_here(), without_baselines():
         trained = train(
             frame, cell="rnn", hidden_size=4, epochs=1, progress=False, known="price", horizon=7
         ).model

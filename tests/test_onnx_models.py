@@ -29,7 +29,7 @@ from gatewright.tasks.text.task import NextSymbol
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.model import Model
 from gatewright.training.networks import NETWORKS
-from in_process import training_here
+from in_process import training_here, without_baselines
 
 onnx = pytest.importorskip("onnx", reason="the models are checked by onnx (extra `test`)")
 ort = pytest.importorskip("onnxruntime", reason="the models run in ONNX Runtime (extra `test`)")
@@ -131,6 +131,7 @@ def test_tags_go_out_read_both_ways(tmp_path: Path) -> None:
     check_classes(model_of(Tag.of(data), data, "lstm", design), tmp_path / "model.onnx")
 
 
+@pytest.mark.slow(instead="test_a_trained_model_has_the_same_answers_in_onnx")
 def test_a_model_without_lengths_reads_every_step(tmp_path: Path) -> None:
     model, path = model_of(Classify.of(recordings()), recordings()), tmp_path / "model.onnx"
     gw.export(model, path, lengths=False)
@@ -140,6 +141,7 @@ def test_a_model_without_lengths_reads_every_step(tmp_path: Path) -> None:
 
 
 # Texts.
+@pytest.mark.slow(instead="test_a_trained_model_has_the_same_answers_in_onnx")
 def test_the_next_symbol_goes_out(tmp_path: Path) -> None:
     text = Text((np.arange(300) % 5).astype(np.uint8), tuple('ab"\n?'))
     counted, path = model_of(NextSymbol.of(text), text), tmp_path / "model.onnx"
@@ -253,7 +255,7 @@ def test_the_weather_goes_out_as_a_mean(tmp_path: Path) -> None:
 
 # From a trained directory to another runtime.
 def test_a_trained_model_has_the_same_answers_in_onnx(tmp_path: Path) -> None:
-    with training_here():
+    with training_here(), without_baselines():
         gw.train(
             "vowels",
             out=tmp_path / "vowels",

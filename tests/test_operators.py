@@ -100,6 +100,7 @@ def test_time_is_not_unrolled(steps: int):
     assert counts == [1]
 
 
+@pytest.mark.slow(instead="test_a_compiled_layer_is_what_it_was")
 def test_restarts_and_traces_in_a_compiled_program():
     layer = gw.LSTM(3, 5)
     x, starts = torch.randn(6, 2, 3, requires_grad=True), torch.rand(6, 2) < 0.4
@@ -141,6 +142,7 @@ def test_a_run_within_a_compiled_function_is_not_compiled():
     close(x.grad, expected)
 
 
+@pytest.mark.slow(instead="test_opcheck")
 @pytest.mark.parametrize("transform", ["vmap", "grad"])
 def test_transforms_in_a_compiled_function(transform: str):
     layer, x = gw.GRU(3, 5), torch.randn(4, 2, 3)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email.message
 import email.parser
+import hashlib
 import importlib.util
 import re
 import subprocess
@@ -43,7 +44,16 @@ DATA = {
 TOP = {
     *(".gitignore", "CHANGELOG.md", "CITATION.cff", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md"),
     *("LICENSE", "PKG-INFO", "README.md", "SECURITY.md", "benchmarks", "data-sources", "dev"),
-    *("docs", "examples", "packages", "pyproject.toml", "requirements.lock", "src", "tests"),
+    *(
+        "docs",
+        "examples",
+        "hatch_build.py",
+        "packages",
+        "pyproject.toml",
+        "requirements.lock",
+        "src",
+        "tests",
+    ),
     "view",
 }
 
@@ -97,13 +107,29 @@ def test_the_metadata_is_what_an_index_shows(wheel: Path):
     assert declared["License-Expression"] == "MIT"
     assert declared["Requires-Python"] == ">=3.11"
     assert declared["Description-Content-Type"] == "text/markdown"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert declared.get_payload().strip() == readme.strip()
+    assert_addresses_are_absolute(declared.get_payload())
     licences = set(declared.get_all("License-File", []))
     assert {"LICENSE", *(f"src/gatewright/{n}" for n in DATA if "LICENCE" in n)} == licences
     urls = dict(url.split(", ") for url in declared.get_all("Project-URL", []))
     assert urls.keys() == {"Documentation", "Source", "Changelog", "Issues"}
     assert all(url.startswith("https://github.com/gatewright/gatewright") for url in urls.values())
+
+
+def assert_addresses_are_absolute(page: str) -> None:
+    """Every link and picture of the README leads to the file of this version's tag."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    source, tag = PROJECT["urls"]["Source"], f"v{PROJECT['version']}"
+    links, pictures = re.findall(r"\]\(([^()\s]+)\)", page), re.findall(r'src="([^"]+)"', page)
+    assert len(links) > 20 and len(pictures) == readme.count("<img ") > 1
+    assert all(path.startswith(f"{source}/raw/{tag}/") for path in pictures)
+    files = [path for path in links if not path.startswith("#")]
+    files = [path for path in files if not path.startswith("https://download.")]
+    assert all(path.startswith(f"{source}/blob/{tag}/") for path in files)
+    for path in (*files, *pictures):
+        assert (ROOT / path.split(f"/{tag}/")[1].partition("#")[0]).exists(), path
+    assert "made by docs/" not in page  # the marks of figures
+    relative = re.sub(rf"{source}/(raw|blob)/{tag}/", "", page).strip()
+    assert relative == re.sub(r"<!-- [^\n]* -->\n", "", readme).strip()
 
 
 def test_a_test_of_the_wheel_that_sees_a_stray_file_fails(wheel: Path, tmp_path: Path):
@@ -115,6 +141,7 @@ def test_a_test_of_the_wheel_that_sees_a_stray_file_fails(wheel: Path, tmp_path:
         test_the_wheel_has_the_package_and_nothing_else(copy)
 
 
+@pytest.mark.slow(instead="test_the_wheel_has_the_package_and_nothing_else")
 def test_the_sdist_has_the_sources_and_builds_the_same_wheel(
     packages: Path, wheel: Path, tmp_path: Path
 ):
@@ -156,3 +183,27 @@ def test_every_extra_of_users_is_tried():
     ours = {"bench", "coverage", "dev", "docs", "music", "public", "test"}
     assert {"base", *PROJECT["optional-dependencies"]} - ours == set(install.EXTRAS)
     assert tried.TRIALS.keys() == set(install.EXTRAS)
+
+
+def test_the_recipe_of_conda_has_the_dependencies_of_the_package(
+    packages: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    yaml = pytest.importorskip("yaml", reason="PyYAML reads the recipe")
+    sdist = packages / f"{NAME}.tar.gz"
+    recipe = script("recipe")
+    monkeypatch.setattr(sys, "argv", ["recipe.py", str(sdist), "--maintainer", "somebody"])
+    assert recipe.main() == 0
+    written = yaml.safe_load(capsys.readouterr().out)
+    assert written["source"]["sha256"] == hashlib.sha256(sdist.read_bytes()).hexdigest()
+    python, *run = written["requirements"]["run"]
+    assert python == "python >=${{ python_min }}"
+    renamed = [line.replace(" ", "").replace("pytorch", "torch") for line in run]
+    assert renamed == PROJECT["dependencies"]
+    with tarfile.open(sdist) as archive:
+        names = archive.getnames()
+    assert all(f"{NAME}/{path}" in names for path in written["about"]["license_file"])
+    assert written["about"]["summary"] == PROJECT["description"]
+    monkeypatch.setattr(sys, "argv", ["recipe.py", "gatewright-0.1.tar.gz", "--maintainer", "x"])
+    with pytest.raises(SystemExit) as refused:
+        recipe.main()
+    assert refused.value.code == 2 and "build it" in capsys.readouterr().err

@@ -296,6 +296,7 @@ def test_a_port_that_is_taken_is_refused(server: PageServer) -> None:
 
 
 @pytest.mark.slow(instead="test_the_server_gives_the_page_and_nothing_else")
+@pytest.mark.usefixtures("forked_python")
 def test_the_command_serves_until_ctrl_c() -> None:
     command = [sys.executable, "-m", "gatewright", "look", "rnn", "--no-browser"]
     with subprocess.Popen(

@@ -50,7 +50,7 @@ FAULTS = {
     ),
     "endless number": ("a.csv", b"t,x\n1,5\n2,1e999\n", "row 3, column x: '1e999' is too large"),
     "one row": ("a.csv", b"t,x\n1,5\n", "one step in each series; expected at least two"),
-    "row too short": ("a.csv", b"t,x\n1,5\n2\n", "row 3 has 1 cells; expected 2, as in the header"),
+    "row too short": ("a.csv", b"t,x\n1,5\n2\n", "row 3 has 1 cell; expected 2, as in the header"),
     "empty row": ("a.csv", b"t,x\n1,5\n\n3,4\n", "row 3 is empty; remove the line"),
     "open quote": ("a.csv", b't,x\n1,5\n2,"6\n', r"row 3 .*check the quotes"),
     "no letter": ("a.csv", b"t,x\n1,5\n2,\x81\n", r"line 3: byte 0x81 at position 10 .*UTF-8"),

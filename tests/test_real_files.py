@@ -104,6 +104,9 @@ def test_other_columns_and_dates_decide_the_format(load):
     assert noted(other, "column x: '1.113' is read as 1113, as other columns have a decimal comma")
     dates = load("d;x\n01.02.2024;998\n02.02.2024;1.113\n")
     assert values_of(dates, "x") == [998, 1113] and noted(dates, "dates are written with points")
+    # Tabs go with a decimal point, dates with points go with a comma.
+    with pytest.raises(DataError, match=r"say which with decimal="):
+        load("d\tx\n01.02.2024\t-1,000\n02.02.2024\t-2,000\n")
     with pytest.raises(DataError, match=r"say which with decimal="):
         load("t;x;y;z\n1;998;3,5;2.5\n2;1.113;2,5;2.5\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import runpy
 from pathlib import Path
 from typing import Any
@@ -403,7 +402,7 @@ def test_explain_names_the_memory():
     assert "recompute" not in gw.LSTM(3, 64).explain(torch.randn(10, 2, 3))
 
 
-def test_the_benchmark_measures_and_writes_its_page(monkeypatch: pytest.MonkeyPatch):
+def test_the_benchmark_measures_memory_and_time(monkeypatch: pytest.MonkeyPatch):
     script = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "recompute.py"))
     names = script["memory_of"].__globals__
     monkeypatch.setitem(names, "stay_on", lambda threads: None)  # it is this process that runs
@@ -415,8 +414,5 @@ def test_the_benchmark_measures_and_writes_its_page(monkeypatch: pytest.MonkeyPa
     assert rows[1]["kept"] < rows[0]["kept"] / 10
     monkeypatch.setitem(names, "TIMED", [("GRU", (2, 9, 3, 4))])
     (timed,) = script["timed"](0.0)
-    figures = {"memory": rows, "time": [timed], "machines": {"time": {"cpu": "a processor"}}}
-    page = script["page"](figures)
-    assert "| 300 | llvm | True (k = 17) |" in page and "| GRU | 2, 9, 3, 4 |" in page
-    stored = json.loads(script["RESULTS"].read_text(encoding="utf-8"))
-    assert script["page"](stored) == script["PAGE"].read_text(encoding="utf-8")
+    assert (timed["cell"], timed["size"]) == ("GRU", (2, 9, 3, 4))
+    assert all(pair[0] > 0 for key in ("recomputed", "forward") for pair in timed[key])

@@ -470,12 +470,12 @@ def test_what_ctrl_c_kept_is_replaced_by_the_whole_run(folder: Path, tmp_path: P
         return perform_here(jobs[:1], data, **options)
 
     out, data = tmp_path / "out", folder / "classes.csv"
-    lines: list[str] = []
     with quick(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "perform_all", cut_short)
-        train(data, out=out, say=lines.append, **SMALL)
+        cut = train(data, out=out, **SMALL)
     first = files_of(out)
-    assert gw.load(out).network == "rnn" and lines[-1].endswith(f"gatewright train --resume {out}")
+    assert gw.load(out).network == "rnn"
+    assert cut.to_resume.endswith(f"Resume with: gatewright train --resume {out}")
     with quick():
         with pytest.raises(ArgumentError, match=r"holds an unfinished training. Resume with"):
             train(data, out=out, **SMALL)
@@ -519,13 +519,23 @@ def test_other_data_settings_or_versions_are_refused(
     text = data.read_text()
     changed.write_text(text[: text.rindex("\n", 0, -1)] + "\ns29,0.5,0.5,c\n")
 
+    longer = tmp_path / "longer.csv"
+    longer.write_text(text + "".join(f"s{k},0.5,0.5,a\n" for k in range(30, 40)))
+
+    def more() -> object:
+        return train(longer, out=out, resume=True, **SMALL)
+
     def again(**options: Any) -> object:
         return train(data, out=out, resume=True, **{**SMALL, **options})
 
     cases: list[tuple[str, Callable[[], object]]] = [
         ("epochs was 2, and is now 3", lambda: again(epochs=3)),
         ('cells was ."rnn"., and is now ."lstm".', lambda: again(cell="lstm")),
-        ("the data are not those", lambda: train(changed, out=out, resume=True, **SMALL)),
+        (
+            "the data are not those .*: the .* have other values, columns or classes",
+            lambda: train(changed, out=out, resume=True, **SMALL),
+        ),
+        ("there were .* to learn from, and there are now", lambda: more()),
         ("of train, not of compare", lambda: compare(data, out=out, resume=True, cells=["rnn"])),
         ("is a run of train", lambda: compare(out, resume=True)),
         ("no unfinished training; expected .* DIR", lambda: train(tmp_path, resume=True)),
@@ -565,17 +575,53 @@ def test_data_in_memory_are_given_again(folder: Path, tmp_path: Path) -> None:
     assert resumed.model is not None and (tmp_path / "out" / "config.json").exists()
 
 
-def test_data_that_were_moved_are_given_again(folder: Path, tmp_path: Path) -> None:
-    out, before, after = (tmp_path / name for name in ("out", "classes.csv", "new/classes.csv"))
-    shutil.copy(folder / "classes.csv", before)
+@pytest.mark.parametrize("file", ["classes.csv", "hours.csv"])
+def test_data_that_were_moved_are_given_again(file: str, folder: Path, tmp_path: Path) -> None:
+    """Under another name too: the content counts, and the next resumption finds them there."""
+    out, before, after = (tmp_path / name for name in ("out", file, "new/moved.csv"))
+    lines: list[str] = []
+    shutil.copy(folder / file, before)
     end_early(before, out)
     after.parent.mkdir()
     before.rename(after)
     with quick():
-        with pytest.raises(ArgumentError, match=r"no file .*classes\.csv any more.* new path: "):
+        with pytest.raises(ArgumentError, match=rf"no file .*{file} any more.* new path: "):
             train(out, resume=True)
-        train(after, out=out, resume=True, **SMALL)
-    gw.load(out)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(experiment, "perform_all", ends_after(0))
+            train(after, out=out, resume=True, say=lines.append, **SMALL)
+        assert lines[-1] == f"note: the data are now {after}, as they were in {before}"
+        train(out, resume=True, **{**SMALL, "progress": False})
+        train(folder / file, out=tmp_path / "whole", **SMALL)
+    weights = [path / "model.safetensors" for path in (out, tmp_path / "whole")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize("file", ["gru-seed0-0123456789abcdef.safetensors", "notes.txt"])
+def test_a_folder_without_its_record_is_named_and_kept(file: str, tmp_path: Path) -> None:
+    rest = tmp_path / "out" / "unfinished" / file
+    rest.parent.mkdir(parents=True)
+    rest.write_text("mine")
+    message = r"unfinished has no run\.json, the record .* remove the folder unfinished"
+    with pytest.raises(ModelError, match=message):
+        gw.load(tmp_path / "out")
+    for options in ({}, {"resume": True}):
+        with pytest.raises(ArgumentError, match=message):
+            train("vowels", out=tmp_path / "out", progress=False, **options)
+    with pytest.raises(ArgumentError, match=message):
+        train(tmp_path / "out", resume=True)
+    assert rest.read_text() == "mine"
+
+
+def test_what_a_kill_left_behind_a_finished_model_is_removed(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with quick():
+        train(folder / "classes.csv", out=out, **{**SMALL, "epochs": 1, "seeds": 1})
+    (out / "unfinished").mkdir()
+    (out / "unfinished" / "rnn-seed0-0.safetensors").write_bytes(b"")
+    with pytest.raises(AlreadyFinished):
+        train(out, resume=True)
+    assert not (out / "unfinished").exists() and gw.load(out).network == "rnn"
 
 
 def test_a_first_run_may_ask_to_resume(folder: Path, tmp_path: Path) -> None:
@@ -591,7 +637,7 @@ def test_a_first_run_may_ask_to_resume(folder: Path, tmp_path: Path) -> None:
     [
         (lambda values: {**values, "settings": {}}, "its checksum differs. Begin the run again"),
         (lambda values: sealed({**values, "command": 3}), "command is 3; .*Begin the run again"),
-        (lambda values: sealed({**values, "version": 9}), "has version 9; this gatewright reads 1"),
+        (lambda values: sealed({**values, "version": 9}), "has version 9; this gatewright reads 2"),
         (lambda values: {"format": "other"}, "no run of gatewright. Begin the run again"),
         (lambda values: [], "no run of gatewright"),
     ],
@@ -600,7 +646,7 @@ def test_a_damaged_record_is_refused(
     change: Callable[[dict[str, Any]], Any], message: str, tmp_path: Path
 ) -> None:
     decisions = Decisions(1, 1, 1.0, [2], [], {}, None, [], [])
-    stored = RunRecord("train", "vowels", {"cells": ["rnn"]}, "0", "0", decisions)
+    stored = RunRecord("train", "vowels", {"cells": ["rnn"]}, *["0"] * 4, decisions)
     file = tmp_path / "unfinished" / "run.json"
     file.parent.mkdir()
     file.write_bytes(stored.to_bytes())

@@ -216,6 +216,21 @@ class Delayed(gw.Cell):
         return gw.state(h=gw.tanh(gw.linear(x, h, last)), last=x)
 
 
+def marked(batch: tuple[int, ...], *, recurrent: bool, axis: tuple[int, ...] = ()) -> Tensor:
+    """The output where every step begins an episode; `axis` is the last one of the marks."""
+    torch.manual_seed(0)
+    module = gw.rl.RecurrentModule(
+        gw.GRU(I, H), in_key="x", out_key="y", default_recurrent_mode=recurrent
+    )
+    marks = torch.ones((*batch, *axis), dtype=torch.bool)
+    return module(TensorDict({"x": torch.ones(*batch, I), "is_init": marks}, batch))["y"]
+
+
+@pytest.mark.parametrize(("batch", "recurrent"), [((), False), ((2,), False), ((2, 1), True)])
+def test_marks_may_have_no_axis_of_their_own(batch: tuple[int, ...], recurrent: bool):
+    close(marked(batch, recurrent=recurrent), marked(batch, recurrent=recurrent, axis=(1,)))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -245,6 +260,7 @@ class Delayed(gw.Cell):
             )(TensorDict({"x": torch.zeros(I), "is_init": torch.ones(1, dtype=torch.bool)})),
             "no batch axis",
         ),
+        (lambda: marked((2, 0), recurrent=True), "rollouts of 0 steps"),
     ],
 )
 def test_what_does_not_fit_is_refused(make: Callable[[], Any], message: str):

@@ -92,6 +92,7 @@ def printed(command: Sequence[str], folder: Path, **options: Any) -> list[str]:
     return run.stdout.splitlines()
 
 
+@pytest.mark.slow(instead="test_exports.py::test_every_cell_as_c")
 @pytest.mark.skipif(GCC is None, reason="gcc is not installed")
 def test_c(vowels: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, classes = vowels

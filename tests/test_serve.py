@@ -573,6 +573,7 @@ def test_information_and_paths_that_there_are_not(tag: httpx.Client) -> None:
 
 
 # The command.
+@pytest.mark.usefixtures("forked_python")
 def test_the_command_serves_until_it_is_told_to_stop(folder: Path) -> None:
     """The next server continues a stream, though its socket was open at the end."""
     directory, states = saved("tag", folder / "command"), folder / "states"

@@ -6,6 +6,9 @@ import ast
 import json
 import posixpath
 import re
+import shutil
+import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +20,7 @@ from gatewright.draw.notebook import Drawing, lines
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+CHROMIUM = shutil.which("chromium")
 LESSONS = sorted((DOCS / "learn").glob("[0-9]*.md"))
 RUN_IN_ORDER = sorted({*DOCS.glob("how-to/*.md"), *DOCS.glob("explanation/*.md")})
 
@@ -137,6 +141,70 @@ def test_a_picture_is_shown_by_notebooks():
     assert "falls" in drawn and "nan" not in drawn
 
 
+# The versions.
+def test_the_versions_are_listed_from_the_newest(tmp_path: Path):
+    versions = site("versions")
+    (tmp_path / "notes").mkdir()  # no version
+    for version, date in (("0.9.0", "2026-01-01"), ("0.10.0", "2026-02-01"), ("0.9.0", "x")):
+        (tmp_path / version / "learn").mkdir(parents=True, exist_ok=True)
+        (tmp_path / version / "learn" / "index.html").write_text(date)
+        versions.publish(tmp_path, version, date)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("0.9.0", "0.10.0", "notes", "index.html", "versions.js")
+    }
+    assert [(v.version, v.date) for v in versions.stored(tmp_path)] == [
+        *(("0.10.0", "2026-02-01"), ("0.9.0", "x"))
+    ]
+    text = (tmp_path / "versions.js").read_text()
+    listed = json.loads(text.removeprefix("const gatewrightVersions = ").rstrip(";\n"))
+    assert listed[0]["pages"] == ["learn/index.html"]
+    assert 'url=0.10.0/index.html"' in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_the_switch_leads_to_the_page_of_another_version(tmp_path: Path):
+    """From the disk: the template and its script, on pages that have nothing else."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    jinja2 = pytest.importorskip("jinja2", reason="jinja2 fills the template")
+    website = DOCS / "website"
+    template = jinja2.Template((website / "templates" / "versions.html").read_text("utf-8"))
+    script = (website / "static" / "versions.js").read_text(encoding="utf-8")
+    pages = {"1.0": ("index", "learn/rnn"), "1.1": ("index", "learn/rnn", "learn/new")}
+    for version, names in pages.items():
+        (tmp_path / version / "learn").mkdir(parents=True)
+        (tmp_path / version / "_static").mkdir()
+        (tmp_path / version / "_static" / "versions.js").write_text(script)
+        for name in names:
+            root = "../" * name.count("/") or "./"
+            text = template.render(version=version, pagename=name, content_root=root)
+            (tmp_path / version / f"{name}.html").write_text(text)
+        site("versions").publish(tmp_path, version, "2026-11-28")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((tmp_path / "index.html").as_uri())
+        page.wait_for_url("**/1.1/index.html")  # the newest
+        for start, end in (("rnn", "learn/rnn"), ("new", "index")):
+            page.goto((tmp_path / "1.1" / "learn" / f"{start}.html").as_uri())
+            page.select_option("select", "1.0")
+            page.wait_for_url(f"**/1.0/{end}.html")
+        assert page.locator("select").input_value() == "1.0"
+        assert page.locator("option").all_inner_texts() == ["1.1 (2026-11-28)", "1.0 (2026-11-28)"]
+        browser.close()
+
+
+def test_the_version_of_the_site_is_that_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    versions = site("versions")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert versions.release()[0] == project["version"]
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Coming\n")
+    monkeypatch.setattr(versions, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match="expected the first heading"):
+        versions.release()
+
+
 # The references.
 def test_the_reference_has_every_public_name():
     pages = site("api").api_pages()
@@ -234,8 +302,10 @@ def test_the_measured_figures_are_those_of_the_raw_results():
 
 def test_the_newest_measurement_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     measured = site("measured")
-    monkeypatch.setattr(measured, "RESULTS", tmp_path)
-    monkeypatch.setattr(measured, "ROOT", tmp_path)
+    for module in (measured, sys.modules["figures.raw"]):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules["figures.raw"], "RESULTS", tmp_path)
+    monkeypatch.setattr(measured, "steps", measured.steps.__wrapped__)  # without its cache
     for day, ours in (("20260101", 1e-6), ("20260102", 2e-6)):
         row = {"cell": "lstm", "units": 64, "peer": "torch", "ours": ours, "theirs": 4e-6}
         (tmp_path / f"stream-{day}.json").write_text(json.dumps({"rows": [row]}))

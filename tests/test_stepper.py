@@ -554,6 +554,7 @@ def test_threads_that_share_the_rows_of_a_step_change_nothing(precision: str) ->
     assert np.array_equal(*outputs)
 
 
+@pytest.mark.slow(instead="test_hard_calls.py::test_forked_processes")
 def test_a_forked_process_steps_on_one_thread() -> None:
     script = """
 import os, numpy as np, torch, gatewright as gw
@@ -570,6 +571,7 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
+@pytest.mark.slow(instead="test_hard_calls.py::test_forked_processes")
 def test_a_forked_process_opens_steppers_and_runs_in_bfloat16() -> None:
     """Their matrices are made and converted by torch, which shares large ones among threads."""
     script = """

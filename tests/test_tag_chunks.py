@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
 import pytest
 import torch
 
@@ -169,6 +168,7 @@ def test_the_free_memory_is_that_of_the_container(tmp_path: Path, monkeypatch: p
     assert memory_module.free_memory() == 4_096_000
 
 
+@pytest.mark.slow(instead="test_an_epoch_reads_every_step_once_and_nothing_crosses_a_start")
 def test_a_training_in_chunks_learns_and_its_model_keeps_them(tmp_path: Path):
     data = tagged([9000])
     plan, _ = plan_of(data, chunk=20, epochs=12, seeds=1, hidden_size=8)
@@ -182,18 +182,12 @@ def test_a_training_in_chunks_learns_and_its_model_keeps_them(tmp_path: Path):
     np.testing.assert_array_equal(loaded.predict(data)[0], model.predict(data)[0])
 
 
-def test_tasks_that_cannot_be_read_in_chunks_say_why():
+def test_designs_that_cannot_be_read_in_chunks_say_why():
     data = tagged([300] * 6)
     with pytest.raises(gw.ArgumentError, match=r"design does not fit the task tag: .* chunks of 9"):
         plan_of(data, chunk=9, design="both-ways")
     with pytest.raises(gw.ArgumentError, match="chunk is 0; expected a whole number from 1"):
         plan_of(data, chunk=0)
-    recordings = Recordings(data.sequences, np.array([0, 1] * 3), ("a", "b"))
-    with pytest.raises(gw.ArgumentError, match=r"the task is classify: .* --segment"):
-        plan_of(recordings, chunk=9)
-    days = gw.read(pyarrow.table({"sold": np.sin(np.arange(60.0))}), task="forecast")
-    with pytest.raises(gw.ArgumentError, match="the task is forecast: it reads windows"):
-        plan_of(days, chunk=9)
     plan, _ = plan_of(Text.from_string("abracadabra " * 300), chunk=64)
     assert plan.task.chunk == 64
     batch = next(iter(plan.task.batches(plan.training).ordered(8)))

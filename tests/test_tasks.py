@@ -6,9 +6,9 @@ import io
 import itertools
 import json
 import math
-import sys
 from collections import Counter
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,8 +20,15 @@ from gatewright.designs.design import PLAIN
 from gatewright.errors import ArgumentError, DataError
 from gatewright.tasks import summaries
 from gatewright.tasks.classify import Classify
-from gatewright.tasks.forecast.baselines import forecast_baselines
-from gatewright.tasks.forecast.metrics import LEVELS, errors, naive_error, pinball, widening
+from gatewright.tasks.forecast.baselines import forecast_baselines, lags
+from gatewright.tasks.forecast.metrics import (
+    LEVELS,
+    errors,
+    naive_error,
+    pinball,
+    step_widening,
+    widening,
+)
 from gatewright.tasks.forecast.task import Forecast
 from gatewright.tasks.forecast.windows import Stretch, Windows
 from gatewright.tasks.labelled import class_weights, label_scores
@@ -125,7 +132,11 @@ def test_a_baseline_that_cannot_run_is_left_out_with_the_reason(
     names = [baseline.name for baseline in baselines_for(task)]
     assert names[-1] == "boosting"
     assert not any("scikit-learn" in reason for reason in missing_baselines(task))
-    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+
+    def nothing_installed(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(lags, "version", nothing_installed)
     assert [baseline.name for baseline in baselines_for(task)] == names[:-1]
     reasons = missing_baselines(task)
     assert len([reason for reason in reasons if "scikit-learn is not installed" in reason]) == 1
@@ -213,6 +224,14 @@ def test_stretched_intervals_contain_their_share_of_the_truth() -> None:
     quantiles = np.tile(np.linspace(-1, 1, 9), (500, 3, 2, 1))
     wider = quantiles * widening(quantiles, truth)[:, None]
     np.testing.assert_allclose(errors(wider, truth)["coverage"].mean(0), 0.8, atol=0.01)
+
+
+def test_the_intervals_of_a_channel_that_never_changed_are_stretched_without_a_warning() -> None:
+    still = np.zeros((40, 3, 1, 9))
+    with np.errstate(all="raise"):
+        factors = step_widening(still, still, still[..., 0], independent=10.0)
+    assert factors.shape == (3, 1)
+    assert (factors > 0.0).all()
 
 
 def test_naive_forecasts_of_a_repeating_series_are_exact() -> None:

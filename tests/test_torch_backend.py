@@ -362,6 +362,62 @@ def test_the_equations_decide():
     assert recognise(Scalar().graph, NODES) is None
 
 
+class TwoUpdates(gw.Cell):
+    """A GRU with two update gates: its text is that of a GRU, which writes its gate twice."""
+
+    def step(self, x: Any, h: Any) -> Any:
+        r = gw.sigmoid(gw.linear(x, h))
+        z = gw.sigmoid(gw.linear(x, h))
+        y = gw.sigmoid(gw.linear(x, h))
+        n = gw.tanh(gw.linear(x, name="nx") + r * gw.linear(h, name="nh"))
+        return gw.state(h=(1 - z) * n + y * h)
+
+
+class TwoMemories(gw.Cell):
+    """An LSTM whose output reads another memory than the one that it carries."""
+
+    def step(self, x: Any, h: Any, c: Any) -> Any:
+        i, f, o, e = (gw.sigmoid(gw.linear(x, h, name=name)) for name in "ifoe")
+        learn = i * gw.tanh(gw.linear(x, h, name="g"))
+        return gw.state(h=o * gw.tanh(e * c + learn), c=f * c + learn)
+
+
+class OnePeephole(gw.Cell):
+    """An LSTM with one peephole weight for all units."""
+
+    def step(self, x: Any, h: Any, c: Any) -> Any:
+        f, o = (gw.sigmoid(gw.linear(x, h, name=name)) for name in "fo")
+        i = gw.sigmoid(gw.linear(x, h) + gw.parameter(size=1, name="p") * c)
+        c = f * c + i * gw.tanh(gw.linear(x, h, name="g"))
+        return gw.state(h=o * gw.tanh(c), c=c)
+
+
+class OneGateTwice(gw.Cell):
+    """A GRU whose reset and update gates are one: its weights are shared, and it is a GRU."""
+
+    def step(self, x: Any, h: Any) -> Any:
+        z = gw.sigmoid(gw.linear(x, h))
+        n = gw.tanh(gw.linear(x, name="nx") + z * gw.linear(h, name="nh"))
+        return gw.state(h=(1 - z) * n + z * h)
+
+
+@pytest.mark.parametrize("cell", [TwoUpdates, TwoMemories, OnePeephole])
+def test_a_cell_with_more_or_other_weights_is_not_recognised(cell: type[gw.Cell]):
+    assert recognise(cell().graph, FUNCTIONS) is None
+    assert recognise(cell().graph, NODES) is None
+
+
+def test_shared_weights_are_recognised_and_their_gradients_added():
+    layer = gw.Recurrent(OneGateTwice(), 4, 5, dtype=F64)
+    x = torch.randn(3, 2, 4, dtype=F64)
+    results = []
+    for backend in ("torch", "reference"):
+        layer.backend = backend
+        output, _ = layer(x)
+        results.append([output, *gradients([output], list(layer.parameters()))])
+    close(*results)
+
+
 @pytest.mark.parametrize(
     ("layer", "call", "reason"),
     [

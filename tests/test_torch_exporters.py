@@ -105,6 +105,7 @@ def test_an_exported_program_runs_and_learns_at_any_length() -> None:
     close({name: gradients[0][name] for name in gradients[1]}, gradients[1])
 
 
+@pytest.mark.slow(instead="test_operators.py::test_a_compiled_layer_is_what_it_was")
 def test_the_compiler_of_torch_keeps_the_operator_too() -> None:
     layer, (x, _) = gw.GRU(3, 4), inputs(5, 2)
     program = torch.export.export(layer, (x,), dynamic_shapes=(SHAPES[0],), strict=True)
@@ -201,6 +202,7 @@ def test_a_form_is_the_same_after_it_was_text() -> None:
 
 
 # torch.onnx.export.
+@pytest.mark.slow(instead="test_one_call_exports_a_module")
 def test_a_module_goes_out_to_onnx_by_the_exporter_of_torch() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(gw.PeepholeLSTM(3, 4, batch_first=True)).eval()

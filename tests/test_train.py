@@ -27,7 +27,7 @@ from gatewright.training.plan import ExperimentPlan, make_plan
 from gatewright.training.predict import predict, sample
 from gatewright.training.recipe import RECIPES
 from gatewright.training.train import train
-from in_process import training_here
+from in_process import few_baselines, training_here
 from tables import write_tables
 
 MINE = """
@@ -52,7 +52,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_tables(folder)
     (folder / "my.py").write_text(MINE)
-    with training_here():
+    with training_here(), few_baselines(2):
         for name in ("hours.csv", "classes.csv", "tags.csv", "fox.txt"):
             train(
                 folder / name,
@@ -323,6 +323,7 @@ def test_a_cell_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path) -> 
     instead="test_interruption.py::test_ctrl_c_compares_the_trainings_that_are_finished"
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="sends signals")
+@pytest.mark.usefixtures("forked_python")
 def test_ctrl_c_keeps_the_best_model_so_far(models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--cell", "rnn", "--hidden", "5", "--epochs", "100000", "--out", str(out)]

@@ -281,6 +281,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.slow(instead="test_operators.py::test_a_compiled_layer_is_what_it_was")
 @pytest.mark.parametrize("name", LAYERS)
 def test_compile_makes_one_graph(name: str):
     layer = LAYERS[name]()
@@ -293,7 +294,7 @@ def test_compile_makes_one_graph(name: str):
     close(gradients(actual, weights), gradients(expected, weights))
 
 
-@pytest.mark.slow(instead="test_compile_makes_one_graph")
+@pytest.mark.slow(instead="test_operators.py::test_a_compiled_layer_is_what_it_was")
 def test_compile_with_lengths():
     """Lengths are data, so the graph breaks there; the results are still right."""
     layer, x = gw.GRU(3, 5), torch.randn(3, 3, 3)

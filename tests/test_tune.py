@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from gatewright.training.source import open_source
 from gatewright.training.tuning import space as space_module
 from gatewright.training.tuning import tune as tune_module
 from gatewright.training.tuning.space import NAMES, RANGES, Range
-from gatewright.training.tuning.study import Stopped
+from gatewright.training.tuning.study import SearchLimits, Stopped, open_study, quiet_optuna
 from gatewright.training.tuning.trial import Trials
 from in_process import training_here
 
@@ -87,6 +89,7 @@ def test_train_trains_exactly_the_best_trial(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow(instead="test_a_study_is_of_the_same_data_and_settings")
+@pytest.mark.usefixtures("forked_python")
 def test_two_processes_go_on_with_a_study(tmp_path: Path):
     first = tuned(tmp_path / "search", 1)
     result = tuned(tmp_path / "search", 4, resume=True, workers=2)
@@ -145,13 +148,19 @@ def test_the_time_limit_keeps_the_study(tmp_path: Path, played: list[Any]):
 
 
 def test_bad_trials_are_pruned(tmp_path: Path, played: list[Any]):
-    played += [[0.5, 0.4]] * 5 + [[0.9, 0.1], [0.3, 0.2]]
-    result = tuned(tmp_path / "search", 7)
-    assert [trial.state for trial in result.trials[5:]] == ["complete", "complete"]  # of 2 epochs
     played += [[0.5, 0.4, 0.3]] * 5 + [[0.9, 0.8, 0.1], [0.3, 0.2, 0.1]]
-    result = tuned(tmp_path / "other", 7, epochs=3)
+    result = tuned(tmp_path / "search", 7, epochs=3)
     assert [trial.state for trial in result.trials[5:]] == ["pruned", "complete"]
     assert result.trials[5].losses == [0.9, 0.8]
+
+
+@pytest.mark.slow(instead="test_bad_trials_are_pruned")
+def test_trials_of_two_epochs_and_without_a_pruner_are_not_pruned(
+    tmp_path: Path, played: list[Any]
+):
+    played += [[0.5, 0.4]] * 5 + [[0.9, 0.1], [0.3, 0.2]]
+    result = tuned(tmp_path / "search", 7)
+    assert [trial.state for trial in result.trials[5:]] == ["complete", "complete"]
     played += [[0.5, 0.4, 0.3]] * 5 + [[0.9, 0.8, 0.1]]
     result = tuned(tmp_path / "none", 6, epochs=3, pruner="none")
     assert result.best.number == 5
@@ -171,6 +180,37 @@ def test_a_damaged_study_is_refused(tmp_path: Path):
     (tmp_path / "study.sqlite3").write_bytes(b"no database" * 100)
     with pytest.raises(gw.ArgumentError, match=r"study\.sqlite3 cannot be opened"):
         tuned(tmp_path, resume=True)
+
+
+def test_a_study_with_forged_or_lost_trials_is_refused(tmp_path: Path, played: list[Any]):
+    played += [[0.5, 0.4]] * 3
+    tuned(tmp_path / "search", 2)
+    path, best = tmp_path / "search" / "study.sqlite3", tmp_path / "search" / "best.json"
+    whole, best_before = path.read_bytes(), best.read_text()
+    limits = SearchLimits(trials=3, epochs=2, pruner="median", seed=0)
+    for statement, fact in {
+        "delete from trials": "best.json was written, and no trial is complete",
+        "delete from trial_values": "trial 0: loss is None",
+        "update trial_user_attributes set value_json = '[]'": "config is a list",
+        "update trial_intermediate_values set intermediate_value = 'x'": "a loss or metric",
+        "update trial_params set distribution_json = '{}'": "type",
+        "update trials set state = 'OLD'": "'OLD' is not among",
+        "update study_user_attributes set value_json = '[]'": "settings is a list",
+    }.items():
+        path.write_bytes(whole)
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute(statement)
+            database.commit()
+        message = f"cannot be opened: .*{fact}"
+        with quiet_optuna(), pytest.raises(gw.ArgumentError, match=message) as refused:
+            open_study(path.parent, limits, rank=0)
+        assert "\n" not in str(refused.value)
+    path.write_bytes(b"")
+    with pytest.raises(gw.ArgumentError, match="no trial is complete"):
+        tuned(tmp_path / "search", 3, resume=True)
+    assert best.read_text() == best_before
+    path.write_bytes(whole)
+    assert len(tuned(tmp_path / "search", 3, resume=True).trials) == 3
 
 
 @pytest.mark.parametrize(

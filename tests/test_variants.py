@@ -105,12 +105,22 @@ def test_a_design_that_cannot_do_a_task_is_refused() -> None:
         with pytest.raises(ArgumentError, match="design does not fit the task next symbol"):
             make_plan(text, ["gru"], design=asked, say=lambda line: None, reading={})
     with pytest.raises(ArgumentError, match="no design is called 'both-way'; did you mean"):
-        plan_of(design="both-way")
+        # Before the data are read, which takes seconds for a forecast.
+        make_plan("nowhere.csv", ["gru"], design="both-way", say=pytest.fail, reading={})
 
 
 def test_the_options_of_the_command_line_make_a_design() -> None:
-    assert options.design(None, None, None, None, None, None) is None
-    made_of = options.design("both-ways", 2, False, "last,attention", "convolution", 3)
+    assert options.design({}) is None
+    made_of = options.design(
+        {
+            "design": "both-ways",
+            "layers": 2,
+            "bidirectional": False,
+            "readout": "last,attention",
+            "front": "convolution",
+            "segment": 3,
+        }
+    )
     assert made_of == replace(
         DESIGNS["both-ways"],
         layers=2,

@@ -102,6 +102,7 @@ def test_no_index_of_c_counts_numbers_of_all_steps_in_int(
         assert not re.search(r"(?<!\(size_t\))\bsteps \* ", text), name
 
 
+@pytest.mark.slow(instead="test_as_c")
 @pytest.mark.skipif(NODE is None or GCC is None, reason="node or gcc is not installed")
 def test_in_int8(tmp_path: Path) -> None:
     networks = []

@@ -7,5 +7,6 @@ notebooks  the lesson's pages, run, with their output
 api        the reference of the Python package, from its docstrings
 commands   the reference of the command line, from the program
 measured   tables from the raw results in benchmarks/results
+versions   the folders of the versions, and the switch between them
 build      write all pages, and let Sphinx make the site of them
 """

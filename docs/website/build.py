@@ -1,4 +1,4 @@
-"""Build the site into `site/`: write all pages to `.site/source`, and let Sphinx make HTML of them.
+"""Build the site into `site/VERSION/`: write the pages to `.site/source`, and let Sphinx run.
 
 Run by `./dev site`. Nothing is loaded from a network, and a link that leads nowhere is an error.
 """
@@ -16,6 +16,7 @@ from website.links import Linked, lead
 from website.measured import measured_pages
 from website.pages import DOCS, ROOT, is_asset, place, sections
 from website.sources import source_page
+from website.versions import publish, release
 
 WORK = ROOT / ".site"
 OUT = ROOT / "site"
@@ -25,8 +26,10 @@ def main() -> int:
     """Write the pages and run Sphinx; return its exit status."""
     from sphinx.cmd.build import main as sphinx
 
+    version, date = release()
     # Sphinx leaves the pages that are gone, and reads all files again anyway: they are new.
-    for folder in (OUT, WORK / "doctrees"):
+    out = OUT / version
+    for folder in (out, WORK / "doctrees"):
         shutil.rmtree(folder, ignore_errors=True)
     write(WORK / "source", WORK / "assets")
     settings = str(DOCS / "website")
@@ -41,7 +44,10 @@ def main() -> int:
         "-W",
         "--keep-going",
     ]
-    return sphinx([*options, str(WORK / "source"), str(OUT)])
+    status = sphinx([*options, str(WORK / "source"), str(out)])
+    if status == 0:
+        publish(OUT, version, date)
+    return status
 
 
 def write(pages: Path, assets: Path) -> None:

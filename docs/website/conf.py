@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as version_of
 from typing import Any
 
 from website.build import WORK
 from website.mathematics import depart_math, visit_block, visit_inline
+from website.versions import release as release_of
 
 project = "Gatewright"
 copyright = "Gatewright contributors, MIT licence"
-version = release = version_of("gatewright")
+version, date = release_of()
+release = version
 extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = f"Gatewright {release}"
 html_static_path = ["static"]
+templates_path = ["templates"]
+# The theme's own, and the switch between versions below the search.
+html_sidebars = {
+    "**": [
+        "sidebar/brand.html",
+        "sidebar/search.html",
+        "versions.html",
+        "sidebar/scroll-start.html",
+        "sidebar/navigation.html",
+        "sidebar/scroll-end.html",
+    ]
+}
 html_css_files = ["site.css"]
 html_extra_path = [str(WORK / "assets")]
 html_show_sourcelink = False

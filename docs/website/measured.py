@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from website.pages import ROOT
-
-RESULTS = ROOT / "benchmarks" / "results"
+from figures.raw import ROOT, newest, number, stored, table
+from figures.speed import layer_means, steps
 
 
 def measured_pages() -> dict[str, str]:
@@ -23,41 +21,10 @@ def measured_pages() -> dict[str, str]:
     }
 
 
-def stored(pattern: str) -> Iterator[tuple[Path, Any]]:
-    """Yield the files that fit a pattern with their contents, the oldest first.
-
-    Raises:
-        FileNotFoundError: if there is none.
-    """
-    paths = sorted(RESULTS.glob(pattern))
-    if not paths:
-        raise FileNotFoundError(f"no file fits {RESULTS}/{pattern}")
-    for path in paths:
-        yield path, json.loads(path.read_text(encoding="utf-8"))
-
-
-def newest(pattern: str) -> tuple[Path, Any]:
-    """Return the last of the files that fit a pattern; their names hold their dates."""
-    *_, last = stored(pattern)
-    return last
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown, all columns but the first aligned to the right."""
-    marks = ["---", *["---:"] * (len(head) - 1)]
-    lines = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
-    return "\n".join(lines) + "\n"
-
-
 def source(*paths: Path) -> str:
     """Return the line that names the files of a table."""
     names = ", ".join(f"`{path.relative_to(ROOT).as_posix()}`" for path in paths)
     return f"From {names}.\n"
-
-
-def number(value: float) -> str:
-    """Return a number with three digits."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 # Speed.
@@ -67,7 +34,7 @@ def speed() -> str:
         [
             "# Speed: all measurements\n\nGenerated from the raw times. How they are measured, and "
             "the cases in which Gatewright is not faster, are on the page [Speed](speed.md).\n",
-            layer_table(),
+            *map(layer_table, ("float32", "bfloat16")),
             stream_table(),
             build_table(),
             server_table(),
@@ -75,41 +42,33 @@ def speed() -> str:
     )
 
 
-def layer_table() -> str:
-    """Return the peers' times divided by ours, the newest of each pair."""
-    means: dict[tuple[str, str], dict[tuple[str, int], str]] = defaultdict(dict)
-    used: dict[tuple[str, str, str, int], Path] = {}
-    for path, result in stored("layers-*.json"):
-        for row in result["means"]:
-            text = f"{row['ratio']:.2f} ({row['low']:.2f} – {row['high']:.2f})"
-            means[row["cell"], row["peer"]][row["run"], row["threads"]] = text
-            used[row["cell"], row["peer"], row["run"], row["threads"]] = path
+def layer_table(dtype: str) -> str:
+    """Return the peers' times divided by ours in one dtype, the newest of each pair."""
+    means = layer_means(dtype)
     columns = [("training", 1), ("training", 2), ("inference", 1), ("inference", 2)]
     head = ["cell, against", *(f"{run}, {n} thread{'s'[: n - 1]}" for run, n in columns)]
-    rows = [
-        [f"`{cell}`, {peer}", *(ratios.get(column, "–") for column in columns)]
-        for (cell, peer), ratios in sorted(means.items())
-    ]
+    rows = []
+    for cell, peer in sorted({(cell, peer) for cell, peer, _, _ in means}):
+        pair = [means.get((cell, peer, run, threads)) for run, threads in columns]
+        texts = [f"{m.value:.2f} ({m.low:.2f} – {m.high:.2f})" if m else "–" for m in pair]
+        rows.append([f"`{cell}`, {peer}", *texts])
     text = (
-        "## Layers\n\nThe peer's time divided by ours, above 1 where Gatewright is faster: the "
-        "geometric mean over the sizes, and its range over the rounds.\n"
+        f"## Layers in {dtype}\n\nThe peer's time divided by ours, above 1 where Gatewright is "
+        "faster: the geometric mean over the sizes, and its range over the rounds.\n"
     )
-    return "\n".join([text, table(head, rows), source(*sorted(set(used.values())))])
+    files = sorted({mean.path for mean in means.values()})
+    return "\n".join([text, table(head, rows), source(*files)])
 
 
 def stream_table() -> str:
     """Return the times of a streamed step, the newest of each pair."""
-    rows: dict[tuple[str, int, str], list[str]] = {}
-    paths = []
-    for path, result in stored("stream-*.json"):
-        paths.append(path)
-        for row in result["rows"]:
-            ours, theirs = row["ours"], row["theirs"]
-            key = row["cell"], row["units"], row["peer"]
-            rows[key] = [number(1e6 * ours), number(1e6 * theirs), f"{theirs / ours:.2f}"]
     head = ["cell, units, against", "ours, µs", "peer, µs", "peer / ours"]
-    lines = [[f"`{c}`, {n}, {peer}", *row] for (c, n, peer), row in sorted(rows.items())]
-    return "\n".join(["## One streamed step\n", table(head, lines), source(*paths)])
+    lines = [
+        [f"`{cell}`, {units}, {peer}", number(s.ours), number(s.theirs), f"{s.theirs / s.ours:.2f}"]
+        for (cell, units, peer), s in sorted(steps().items())
+    ]
+    files = sorted({step.path for step in steps().values()})
+    return "\n".join(["## One streamed step\n", table(head, lines), source(*files)])
 
 
 def build_table() -> str:

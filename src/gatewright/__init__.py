@@ -23,65 +23,14 @@
     gw.save, gw.load                  a model directory, without pickle
     gw.check_cell                     test that a cell keeps the laws of cells
 
-The language needs no torch and is imported at once; layers import torch when they are first used.
+Every name is imported at its first use: `import gatewright` takes 10 ms, the language needs no
+torch, and layers import it when they are first used.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-from gatewright.cells import CELLS
-from gatewright.errors import (
-    AlreadyFinished,
-    ArgumentError,
-    BackendError,
-    CellError,
-    DataError,
-    GatewrightError,
-    ModelError,
-    SizeError,
-    Suspended,
-)
-from gatewright.language.cell import Cell
-from gatewright.language.functions import (
-    cos,
-    diagonal,
-    elu,
-    erf,
-    exp,
-    expm1,
-    gelu,
-    hard_sigmoid,
-    hard_tanh,
-    layer_norm,
-    linear,
-    log,
-    log1p,
-    log_sigmoid,
-    maximum,
-    mean,
-    minimum,
-    noise,
-    parameter,
-    relu,
-    rms_norm,
-    sigmoid,
-    sign,
-    silu,
-    sin,
-    softmax,
-    softplus,
-    softsign,
-    sqrt,
-    square,
-    state,
-    stop_gradient,
-    sum,
-    tanh,
-    where,
-)
 
 if TYPE_CHECKING:
     import gatewright.layers.init as init
@@ -89,11 +38,64 @@ if TYPE_CHECKING:
     import gatewright.probes as probes
     import gatewright.rl as rl
     import gatewright.serve as serve
+    from gatewright import cells as cells
+    from gatewright import errors as errors
+    from gatewright import language as language
+    from gatewright.cells import CELLS
     from gatewright.data.reading import read
     from gatewright.deploy.convert import convert
     from gatewright.deploy.export import export
     from gatewright.deploy.onnx_table import onnx_translations
     from gatewright.deploy.whole import input_arrays
+    from gatewright.errors import (
+        AlreadyFinished,
+        ArgumentError,
+        BackendError,
+        CellError,
+        DataError,
+        GatewrightError,
+        ModelError,
+        SizeError,
+        Suspended,
+    )
+    from gatewright.language.cell import Cell
+    from gatewright.language.functions import (
+        cos,
+        diagonal,
+        elu,
+        erf,
+        exp,
+        expm1,
+        gelu,
+        hard_sigmoid,
+        hard_tanh,
+        layer_norm,
+        linear,
+        log,
+        log1p,
+        log_sigmoid,
+        maximum,
+        mean,
+        minimum,
+        noise,
+        parameter,
+        relu,
+        rms_norm,
+        sigmoid,
+        sign,
+        silu,
+        sin,
+        softmax,
+        softplus,
+        softsign,
+        sqrt,
+        square,
+        state,
+        stop_gradient,
+        sum,
+        tanh,
+        where,
+    )
     from gatewright.layers.check import check_cell
     from gatewright.layers.chunks import chunks
     from gatewright.layers.detach import detach
@@ -106,50 +108,65 @@ if TYPE_CHECKING:
     from gatewright.training.train import compare, train
     from gatewright.training.tuning.tune import tune
 
-#: The names that need torch, with their modules: imported at their first use.
-_LATER = {
-    "Recurrent": "layers.recurrent",
-    "RNN": "layers.torch_layers",
-    "LSTM": "layers.torch_layers",
-    "GRU": "layers.torch_layers",
-    "PeepholeLSTM": "layers.torch_layers",
-    "RNNCell": "layers.torch_cells",
-    "LSTMCell": "layers.torch_cells",
-    "GRUCell": "layers.torch_cells",
-    "PeepholeLSTMCell": "layers.torch_cells",
-    "check_cell": "layers.check",
-    "chunks": "layers.chunks",
-    "detach": "layers.detach",
-    "compare": "training.train",
-    "convert": "deploy.convert",
-    "distil": "training.distil",
-    "export": "deploy.export",
-    "onnx_translations": "deploy.onnx_table",
-    "input_arrays": "deploy.whole",
-    "predict": "training.predict",
-    "read": "data.reading",
-    "train": "training.train",
-    "tune": "training.tuning.tune",
+    __version__: str
+
+#: The modules of the public names, each imported at the first use of one of its names.
+_NAMES = {
+    "cells": "CELLS",
+    "errors": (
+        "AlreadyFinished ArgumentError BackendError CellError DataError GatewrightError "
+        "ModelError SizeError Suspended"
+    ),
+    "language.cell": "Cell",
+    "language.functions": (
+        "cos diagonal elu erf exp expm1 gelu hard_sigmoid hard_tanh layer_norm linear log "
+        "log1p log_sigmoid maximum mean minimum noise parameter relu rms_norm sigmoid sign "
+        "silu sin softmax softplus softsign sqrt square state stop_gradient sum tanh where"
+    ),
+    "layers.recurrent": "Recurrent",
+    "layers.torch_layers": "RNN LSTM GRU PeepholeLSTM",
+    "layers.torch_cells": "RNNCell LSTMCell GRUCell PeepholeLSTMCell",
+    "layers.check": "check_cell",
+    "layers.chunks": "chunks",
+    "layers.detach": "detach",
+    "layers.saving": "load save",
+    "data.reading": "read",
+    "training.train": "compare train",
+    "training.predict": "predict",
+    "training.distil": "distil",
+    "training.tuning.tune": "tune",
+    "deploy.convert": "convert",
+    "deploy.export": "export",
+    "deploy.onnx_table": "onnx_translations",
+    "deploy.whole": "input_arrays",
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+#: The names that are modules, with their places.
+_MODULES = {
+    "cells": "cells",
+    "errors": "errors",
     "init": "layers.init",
+    "language": "language",
     "memory": "memory",
     "probes": "probes",
     "rl": "rl",
-    "load": "layers.saving",
-    "save": "layers.saving",
     "serve": "serve",
 }
 
-#: The names among them that are modules.
-_MODULES = {"init", "memory", "probes", "rl", "serve"}
-
-__version__ = version("gatewright")
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
+    value: Any
+    if name in _MODULES:
+        value = import_module(f"gatewright.{_MODULES[name]}")
+    elif name in _MODULE_OF:
+        value = getattr(import_module(f"gatewright.{_MODULE_OF[name]}"), name)
+    elif name == "__version__":
+        from importlib.metadata import version  # 20 ms, and few ask for it
+
+        value = version("gatewright")
+    else:
         raise AttributeError(f"gatewright has no attribute {name!r}")
-    module = import_module(f"gatewright.{_LATER[name]}")
-    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 

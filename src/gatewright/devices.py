@@ -28,6 +28,24 @@ def accelerator() -> torch.device | None:
     return torch.device(others[0]) if others else None
 
 
+def generator_state(device: torch.device) -> torch.Tensor | None:
+    """The state of a GPU's own random generator, which dropout draws from; None for the CPU.
+
+    The CPU's is torch's default one: `torch.get_rng_state`.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def set_generator_state(device: torch.device, state: torch.Tensor) -> None:
+    """Set the random generator of a GPU to a state that `generator_state` returned."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
+
+
 def find_device(name: Any) -> torch.device | None:
     """The device of a name, or None for "auto": then it is the caller's choice.
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
@@ -66,17 +67,20 @@ def diagnose() -> Diagnosis:
     >>> diagnose().healthy                                              # doctest: +SKIP
     True
     """
-    import torch
+    # The self-test is a process of its own, which imports torch while this one does.
+    with ThreadPoolExecutor(1) as thread:
+        checks = thread.submit(run_checks)
+        import torch
 
-    gpus = [torch.cuda.get_device_name(device) for device in range(torch.cuda.device_count())]
-    kernels, cache = _kernels()
-    packages = requirements(requires("gatewright") or [])
+        gpus = [torch.cuda.get_device_name(device) for device in range(torch.cuda.device_count())]
+        kernels, cache = _kernels()
+        packages = requirements(requires("gatewright") or [])
     return Diagnosis(
         machine=machine(),
         kernels=kernels,
         cache=cache,
         gpus=gpus,
-        checks=run_checks(),
+        checks=checks.result(),
         packages=packages.pop(""),
         extras={name: packages[name] for name in sorted(packages.keys() - OWN_EXTRAS)},
         cuda=torch.version.cuda,

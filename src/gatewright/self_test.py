@@ -1,32 +1,28 @@
 """`python -m gatewright.self_test`: compare kernels with the reference, in a few seconds.
 
 `gatewright doctor` runs it in a process of its own, with the checked build of the kernels, so
-that a crash is reported too. It prints one line of JSON for each check.
+that a crash is reported too. It prints one line of JSON for each check. torch is imported inside
+the functions: `doctor` reads the names of the checks, and starts this process before its own torch.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from gatewright.layers.recurrent import Recurrent
-from gatewright.layers.torch_layers import GRU, LSTM, RNN, PeepholeLSTM
+    from gatewright.layers.recurrent import Recurrent
 
 #: The largest allowed error of a result, relative by norm, in float32.
 TOLERANCE = 1e-4
 #: T, B, I, H: odd, so that they are no multiples of a vector of the processor.
 STEPS, ROWS, INPUTS, HIDDEN = 7, 3, 5, 13
-LAYERS: dict[str, Callable[..., Recurrent]] = {
-    "RNN": RNN,
-    "LSTM": LSTM,
-    "GRU": GRU,
-    "PeepholeLSTM": PeepholeLSTM,
-}
+#: The names of the layers that are checked.
+LAYERS = ("RNN", "LSTM", "GRU", "PeepholeLSTM")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +38,14 @@ class Check:
 
 def check(name: str) -> Check:
     """Compare one layer's kernels with the reference: outputs, all gradients, streamed steps."""
+    import torch
+
+    from gatewright.layers import torch_layers
+
     began = time.perf_counter()
     torch.manual_seed(0)
-    kernels, reference = (LAYERS[name](INPUTS, HIDDEN, backend=b) for b in ("llvm", "reference"))
+    make = getattr(torch_layers, name)
+    kernels, reference = (make(INPUTS, HIDDEN, backend=b) for b in ("llvm", "reference"))
     reference.load_state_dict(kernels.state_dict())
     x = torch.randn(STEPS, ROWS, INPUTS)
     expected = _results(reference, x)
@@ -61,6 +62,8 @@ def check(name: str) -> Check:
 
 def _results(layer: Recurrent, x: Tensor) -> list[Tensor]:
     """The output, and the gradients of the input and of all weights."""
+    import torch
+
     event = x.clone().requires_grad_()
     output, _ = layer(event)
     gradients = torch.autograd.grad(output.square().sum(), [event, *layer.parameters()])
@@ -69,6 +72,8 @@ def _results(layer: Recurrent, x: Tensor) -> list[Tensor]:
 
 def _streamed(layer: Recurrent, x: Tensor) -> Tensor:
     """The output of a stepper, step by step."""
+    import torch
+
     stepper = layer.stepper(ROWS)
     return torch.stack([stepper.step(event).clone() for event in x])
 

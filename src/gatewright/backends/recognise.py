@@ -77,15 +77,28 @@ def recognise(graph: Graph, known: Known = NODES) -> Recognised | None:
         if text not in texts:
             continue
         kind, cell, ours = texts[text]
-        pairs = list(zip(ours, holes, strict=True))
-        # A bias where the known cell has no place for one.
-        if any(own and not place for place, own in pairs):
+        paths = _paths(ours, holes)
+        if paths is None:
             continue
-        paths = {place[0]: own for place, own in pairs if place}
         resets_after = isinstance(cell, GRU) and cell.reset == "after"
         nonlinearity = cell.nonlinearity if isinstance(cell, ElmanRNN) else "tanh"
         return Recognised(kind, order, paths, resets_after, nonlinearity)
     return None
+
+
+def _paths(places: Holes, holes: Holes) -> dict[str, tuple[str, ...]] | None:
+    """The paths of a cell's own weights by those of a known cell with the same text, if they fit.
+
+    They do not where the cell has a bias and the known one no place for it, or where the known
+    one reads a value twice and the cell reads two: `(1 - z) * n + y * h` has the text of a GRU.
+    """
+    paths: dict[str, tuple[str, ...]] = {}
+    for place, own in zip(places, holes, strict=True):
+        if place and paths.setdefault(place[0], own) == own:
+            continue
+        if place or own:
+            return None
+    return paths
 
 
 @lru_cache(maxsize=8)
@@ -124,7 +137,7 @@ def _write(
     if term.op == "constant":
         return repr(term.attributes["value"]), []
     if term.op == "weight":
-        return "w", [(term.attributes["weight"].path,)]
+        return f"w as {_size(term, places)}", [(term.attributes["weight"].path,)]
     if term.op == "product":
         # By itself it is a sum too, since the known cell may have a bias there.
         text, holes = _product(term, places, write)
@@ -160,9 +173,12 @@ def _product(
     kind = "M" if term.attributes["heads"] == 1 else f"M{term.attributes['heads']}"
     if term.operands[1].attributes["weight"].antisymmetric:
         kind = "A"
-    # Of which state's size it is: a single gate for all units makes another cell.
-    size = next((name for state, name in places.items() if state.size == term.size), term.size)
-    return f"{kind}({source}) as {size}", [(path,), *holes]
+    return f"{kind}({source}) as {_size(term, places)}", [(path,), *holes]
+
+
+def _size(term: Term, places: Mapping[Term, str]) -> object:
+    """The state that has a term's size: a single gate or weight for all units is another cell."""
+    return next((name for state, name in places.items() if state.size == term.size), term.size)
 
 
 def _flat(term: Term, op: str) -> list[Term]:

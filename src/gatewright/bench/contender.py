@@ -103,23 +103,31 @@ def of_layer(case: Case, layer: nn.Module) -> Contender:
     return of_torch(case, layer, forward)
 
 
-def verify(case: Case, layer: Contender, peer: Contender, name: str) -> None:
-    """Refuse a peer that does not compute what the layer does.
+def verify(
+    case: Case, layer: Contender, peer: Contender, name: str, tolerance: float | None = None
+) -> float:
+    """Return the largest difference of a peer's results, relative by norm; refuse a large one.
+
+    Args:
+        tolerance: The largest that is allowed; by default that of the layer's number type.
 
     Raises:
         BackendError: with the value that differs and its error.
     """
     expected, results = layer.values(), peer.values()
+    tolerance = tolerance or TOLERANCES[case.gradient.dtype]
+    largest = 0.0
     for key, value in expected.items():
         if key not in results:
             raise BackendError(f"{name} gives no {key}")
         result, truth = (np.asarray(v, np.float64) for v in (results[key], value))
         if result.shape != truth.shape:
             raise BackendError(f"{name} gives {key} as {result.shape}, not {truth.shape}")
-        tolerance = TOLERANCES[case.gradient.dtype]
         error = float(np.linalg.norm(result - truth)) / max(float(np.linalg.norm(truth)), 1e-30)
         if not error < tolerance:
             raise BackendError(
                 f"{name} computes something else than {case.name} at {case.size}: "
                 f"{key} is {error:.2g} away, relative by norm; {tolerance} is allowed"
             )
+        largest = max(largest, error)
+    return largest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,31 @@ from gatewright.exports.jax import scan
 
 def in_jax(case: Case) -> Contender:
     """A case as JAX runs it, compiled at its first run."""
+    layer = case.layer
+    forward = scan(layer.graph, layer.sizes(0), case.weights)
+    return of_jax(case, forward.run, forward.weights)
+
+
+def of_jax(case: Case, forward: Callable[[Any, Any, Any], Any], w: Any) -> Contender:
+    """A contender that is a function of JAX.
+
+    Args:
+        forward: `forward(w, inputs, states)` to `(output, states)`: inputs and output
+            `(T, B, size)`, states `(B, size)`.
+        w: The weights, JAX arrays in any nest of lists and dictionaries.
+    """
     import jax
     from jax import numpy as jnp
 
-    layer = case.layer
-    forward = scan(layer.graph, layer.sizes(0), case.weights)
-    w = forward.weights
     inputs = [jnp.asarray(x.detach().numpy()) for x in case.inputs.values()]
     states = [jnp.asarray(s.detach().numpy()[0]) for s in case.states.values()]
     gradient = jnp.asarray(case.gradient.numpy())
 
     def train(w: Any, inputs: Any, states: Any, gradient: Any) -> Any:
-        output, backward, last = jax.vjp(forward.run, w, inputs, states, has_aux=True)
+        output, backward, last = jax.vjp(forward, w, inputs, states, has_aux=True)
         return output, last, backward(gradient)
 
-    compiled_forward, compiled_train = jax.jit(forward.run), jax.jit(train)
+    compiled_forward, compiled_train = jax.jit(forward), jax.jit(train)
 
     def run() -> Any:
         # JAX returns before it has computed; the timing must wait for the values.
@@ -46,7 +57,9 @@ def in_jax(case: Case) -> Contender:
                 results[f"gradient of {name}"] = np.asarray(value)
             for name, value in zip(case.states, of_states, strict=True):
                 results[f"gradient of {name}"] = np.asarray(value)[None]
-            squares = [float((np.asarray(g) ** 2).sum()) for g in of_w if g.ndim > 1]
+            squares = [
+                float((np.asarray(g) ** 2).sum()) for g in jax.tree.leaves(of_w) if g.ndim > 1
+            ]
             results["gradients of matrices"] = np.sqrt(sum(squares))
         return results
 

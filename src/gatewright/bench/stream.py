@@ -92,10 +92,11 @@ def main() -> None:
         for units in task["units"]:
             torch.manual_seed(0)
             layer = make_layer(name, CELLS[name](), units, units)
-            peers: dict[str, Callable[[], Step]] = {"torch": partial(_torch, layer, name)}
+            peers: dict[str, Callable[[], Step]] = {"torch": partial(torch_step, layer, name)}
             if reason is None:
-                peers["onnxruntime"] = partial(_onnx, layer)
-                peers["onnxruntime, bound"] = partial(_bound, layer)
+                session = onnx_session(layer_model(layer))
+                peers["onnxruntime"] = partial(onnx_step, session, layer)
+                peers["onnxruntime, bound"] = partial(bound_onnx_step, session, layer)
             for precision in ROUNDED:
                 peers[f"ours in {precision}"] = partial(_rounded, layer, precision)
             for peer, make in peers.items():
@@ -140,7 +141,8 @@ def _rounded(layer: Any, precision: str) -> Step:
     return step
 
 
-def _torch(layer: Any, name: str) -> Step:
+def torch_step(layer: Any, name: str) -> Step:
+    """The step of the layer of torch.nn with the same weights."""
     module = BUILT_IN[name](layer.input_size, layer.hidden_size)
     module.load_state_dict(layer.state_dict())
     state: Any = None
@@ -154,12 +156,9 @@ def _torch(layer: Any, name: str) -> Step:
     return step
 
 
-def _session(layer: Any) -> tuple[Any, list[str]]:
-    return onnx_session(layer_model(layer)), [f"{name}_in" for name in layer.graph.states]
-
-
-def _onnx(layer: Any) -> Step:
-    session, names = _session(layer)
+def onnx_step(session: Any, layer: Any) -> Step:
+    """A call of ONNX Runtime for each step, as it is usually written."""
+    names = [f"{name}_in" for name in layer.graph.states]
     states = [np.zeros((1, 1, layer.hidden_size), np.float32) for _ in names]
 
     def step(x: Any) -> Any:
@@ -171,10 +170,11 @@ def _onnx(layer: Any) -> Step:
     return step
 
 
-def _bound(layer: Any) -> Step:
+def bound_onnx_step(session: Any, layer: Any) -> Step:
+    """The same with all buffers bound beforehand."""
     import onnxruntime
 
-    session, names = _session(layer)
+    names = [f"{name}_in" for name in layer.graph.states]
     x_buffer = np.zeros((1, 1, layer.input_size), np.float32)
 
     def zeros() -> Any:

@@ -89,7 +89,7 @@ class PeepholeLSTM(Cell):
     def __post_init__(self) -> None:
         if self.peephole not in ("diagonal", "full"):
             raise ArgumentError(f'peephole={self.peephole!r}; give "diagonal" or "full"')
-        if isinstance(self.gates, str) or not set(self.gates) <= {"i", "f", "o"}:
+        if not isinstance(self.gates, tuple | list) or not set(self.gates) <= {"i", "f", "o"}:
             raise ArgumentError(f'gates={self.gates!r}; give a tuple of some of "i", "f", "o"')
         if self.output_reads not in ("new", "old"):
             raise ArgumentError(f'output_reads={self.output_reads!r}; give "new" or "old"')

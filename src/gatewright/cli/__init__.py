@@ -14,7 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -66,6 +65,8 @@ def main() -> None:
 
 def _print_version(requested: bool) -> None:
     if requested:
+        from importlib.metadata import version
+
         print(f"gatewright {version('gatewright')}")
         raise typer.Exit()
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from gatewright.errors import ArgumentError
 from gatewright.names import comma_separated
 
 Data = Annotated[
@@ -97,9 +98,19 @@ Chunk = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Read long sequences in chunks of this many steps: states are carried from one to the "
-        "next, gradients are not.",
-        show_default="for tags only where they are long, for texts 128",
+        help="Steps that gradients reach back. Long sequences are read in chunks: states are "
+        "carried from one to the next, gradients are not.",
+        show_default="all; 128 for texts, 500 for long tagged sequences",
+        rich_help_panel=_TRAINING,
+    ),
+]
+Recompute = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEPS",
+        help="Keep the state after every so many steps, and compute what is between again for the "
+        "gradients: little memory for long sequences. auto is the square root of the steps.",
+        show_default="keep all",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -184,32 +195,56 @@ Front = Annotated[
 Segment = Annotated[int | None, _shape(help="Steps that are read at once, as one event.", min=1)]
 
 
-def design(
-    name: str | None,
-    layers: int | None,
-    bidirectional: bool | None,
-    readout: str | None,
-    front: str | None,
-    segment: int | None,
-    base: Any = None,
-) -> Any:
-    """The `Design` of the options above, or None where none was given.
+#: The options that make a `Design`, by its fields; "design" is its name.
+SHAPE: dict[str, Any] = {
+    "design": Design,
+    "layers": Layers,
+    "bidirectional": Bidirectional,
+    "readout": Readout,
+    "front": Front,
+    "segment": Segment,
+}
+#: The options that say how gradients are computed, and where.
+COMPUTING: dict[str, Any] = {
+    "chunk": Chunk,
+    "recompute": Recompute,
+    "device": Device,
+    "precision": Precision,
+}
+#: The options of the networks and of their training that train and compare share.
+TRAINING: dict[str, Any] = {
+    "budget": Budget,
+    "epochs": Epochs,
+    **SHAPE,
+    "streaming": Streaming,
+    "hidden": Hidden,
+    "memory": Memory,
+    **COMPUTING,
+}
+#: The options of long runs.
+LONG: dict[str, Any] = {
+    "resume": Resume,
+    "checkpoint_every": CheckpointEvery,
+    "time_limit": TimeLimit,
+    "log": Log,
+}
+
+
+def design(values: Mapping[str, Any], base: Any = None) -> Any:
+    """The `Design` of the options of `SHAPE`, or None where none of them was set.
 
     Args:
+        values: The options that were set, by name.
         base: The design that they change, unless one is named; the plain one by default.
     """
-    changes: dict[str, Any] = {
-        "layers": layers,
-        "bidirectional": bidirectional,
-        "readout": None if readout is None else tuple(comma_separated(readout)),
-        "front": front,
-        "segment": segment,
-    }
-    changes = {field: value for field, value in changes.items() if value is not None}
-    if name is None and not changes:
+    changes = {name: values[name] for name in SHAPE if values.get(name) is not None}
+    if not changes:
         return None
     from gatewright.designs.design import find_design
 
+    name = changes.pop("design", None)
+    if "readout" in changes:
+        changes["readout"] = tuple(comma_separated(changes["readout"]))
     return replace(find_design(name or base or "plain"), **changes)
 
 
@@ -292,28 +327,90 @@ READING: dict[str, Any] = {
     "encoding": Encoding,
     "timezone": Timezone,
 }
-#: Those that take several names.
-SEVERAL = ("target", "known", "static", "ignore")
+#: Those of new data, which are read like the data that a model was trained on.
+READING_AGAIN = {
+    name: READING[name]
+    for name in ("ignore", "fill", "decimal", "thousands", "encoding", "timezone")
+}
+#: The options that take several names.
+SEVERAL = ("target", "known", "static", "ignore", "log")
 
 
-def reads_data(command: Callable[..., None]) -> Callable[..., None]:
-    """Add all options of `READING` to a command, which gets them as its `**reading`."""
-    signature = inspect.signature(command, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+def takes(*groups: Mapping[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add all options of some groups to a command.
+
+    It gets those that were set as its `**options`, and `arguments` turns them into arguments of
+    the library.
+    """
     added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-        for name, option in READING.items()
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if get_args(option)[0] is bool else None,
+            annotation=option,
+        )
+        for group in groups
+        for name, option in group.items()
     ]
+    names = [parameter.name for parameter in added]
 
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        options = {name: values.pop(name) for name in READING}
-        command(**values, **reading(**options))
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
 
-    # typer reads the options from the signature and the annotations.
-    run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
-    return run
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            values_set = {name: values.pop(name) for name in names}
+            # False is "not asked for", but for an option that has a word for it: --one-way.
+            command(
+                **values,
+                **{
+                    name: value
+                    for name, value in values_set.items()
+                    if value is not None and (value is not False or name == "bidirectional")
+                },
+            )
+
+        # typer reads the options from the signature and the annotations.
+        run.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *added]
+        )
+        run.__annotations__ = {p.name: p.annotation for p in (*own, *added)}
+        return run
+
+    return decorate
+
+
+def arguments(options: Mapping[str, Any], base: Any = None) -> dict[str, Any]:
+    """The options that a command `takes`, as arguments of the library.
+
+    Args:
+        options: Those that were set.
+        base: The design that the options of a shape change; see `design`.
+    """
+    values = {name: value for name, value in options.items() if name not in SHAPE}
+    for name in SEVERAL:
+        if name in values:
+            values[name] = comma_separated(values[name])
+    if "recompute" in values:
+        values["recompute"] = _recompute(values["recompute"])
+    if "hidden" in values:
+        values["hidden_size"] = values.pop("hidden")
+    shape = design(options, base)
+    return values if shape is None else {**values, "design": shape}
+
+
+def _recompute(text: str) -> int:
+    """The number of steps, or True for "auto".
+
+    Raises:
+        ArgumentError: if it is neither.
+    """
+    if text == "auto":
+        return True
+    if not text.isdecimal() or not int(text):
+        raise ArgumentError(f"--recompute is {text}; expected a number of steps from 1, or auto")
+    return int(text)
 
 
 def by_all_ranks(command: Callable[..., None]) -> Callable[..., None]:
@@ -331,15 +428,6 @@ def by_all_ranks(command: Callable[..., None]) -> Callable[..., None]:
                 command(**values)
 
     return run
-
-
-def reading(**options: Any) -> dict[str, Any]:
-    """The options above that were given, as arguments of `gatewright.data.read`."""
-    return {
-        name: comma_separated(value) if name in SEVERAL else value
-        for name, value in options.items()
-        if value is not None
-    }
 
 
 def new_run(name: str) -> Path:

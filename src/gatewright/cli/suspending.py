@@ -15,14 +15,25 @@ from gatewright.errors import AlreadyFinished, GatewrightError, Suspended
 
 #: The exit code at the time limit: `EX_TEMPFAIL` of sysexits.h, to be tried again later.
 SUSPENDED = 75
-TERMINATED = 128 + signal.SIGTERM
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
-def run_directory(data: str, out: Path | None, *, resume: bool) -> Path:
-    """The directory of a run: --out, or DATA where a run is resumed without --out, or a new one."""
+def run_directory(data: str, out: Path | None, *, resume: bool) -> tuple[Path, bool]:
+    """The directory of a run: --out, or DATA where a run is resumed without --out, or a new one.
+
+    Also whether it is the library's `out`: DATA is not.
+
+    Raises:
+        DataError: if there are no such data for a new run. It is called before torch is imported,
+            which takes two seconds.
+    """
+    if not resume:
+        from gatewright.data.reading import check_exists
+
+        check_exists(data)
     if out is not None:
-        return out
-    return Path(data) if resume else new_run(data)
+        return out, True
+    return (Path(data), False) if resume else (new_run(data), True)
 
 
 def data_of(directory: Path) -> str | None:
@@ -52,8 +63,8 @@ def suspendable(command: str, directory: Path) -> Iterator[None]:
         _print("the time limit is over", command, directory)
         sys.exit(SUSPENDED)
     except KeyboardInterrupt:
-        _print("", command, directory)
-        raise
+        _print("stopped by Ctrl-C", command, directory)
+        sys.exit(INTERRUPTED)
     except SystemExit as end:
         if end.code == TERMINATED:
             _print("stopped by SIGTERM", command, directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
-from gatewright.cli.options import by_all_ranks, reads_data
+from gatewright.cli.options import LONG, READING, READING_AGAIN, TRAINING, by_all_ranks, takes
 from gatewright.cli.suspending import data_of, run_directory, suspendable
 from gatewright.cli.wording import on_screen
 from gatewright.errors import ArgumentError
@@ -23,40 +24,22 @@ if TYPE_CHECKING:
 
 
 @app.command()
-@reads_data
+@takes(TRAINING, LONG, READING)
 @by_all_ranks
 def train(
     data: options.Data,
     cell: options.Cell = None,
     out: options.Out = None,
     config: options.Config = None,
-    budget: options.Budget = None,
     seeds: options.FewSeeds = None,
-    epochs: options.Epochs = None,
-    design: options.Design = None,
-    streaming: options.Streaming = False,
-    layers: options.Layers = None,
-    bidirectional: options.Bidirectional = None,
-    readout: options.Readout = None,
-    front: options.Front = None,
-    segment: options.Segment = None,
-    hidden: options.Hidden = None,
-    memory: options.Memory = None,
     distil: options.Distil = False,
-    chunk: options.Chunk = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
     page: Annotated[
         bool,
         typer.Option("--page", help="Write look.html too, which runs the model in the browser."),
     ] = False,
-    resume: options.Resume = False,
-    checkpoint_every: options.CheckpointEvery = None,
-    time_limit: options.TimeLimit = None,
-    log: options.Log = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
-    **reading: Any,
+    **settings: Any,
 ) -> None:
     """Train one network on your data.
 
@@ -66,67 +49,40 @@ def train(
         raise ArgumentError(f"--cell is {cell}; train takes one cell, and compare takes several")
     if page and cell == "window":
         raise ArgumentError("--page shows gates and memories, and the window network has none")
+    directory, is_named = run_directory(data, out, resume="resume" in settings)
     from gatewright.training.config import read_config
     from gatewright.training.train import train as run
 
-    settings = {} if config is None else read_config(config)
-    directory = run_directory(data, out, resume=resume)
+    file_settings = {} if config is None else read_config(config)
+    arguments = options.arguments(settings, file_settings.get("design"))
     source = data_of(directory) or data if page else data
     with suspendable("train", directory):
         trained = run(
             data,
             cell=cell,
-            out=None if resume and out is None else directory,
-            config=settings,
-            budget=budget,
+            out=directory if is_named else None,
+            config=file_settings,
             seeds=seeds,
-            epochs=epochs,
-            design=options.design(
-                design, layers, bidirectional, readout, front, segment, settings.get("design")
-            ),
-            streaming=streaming,
-            hidden_size=hidden,
-            memory=memory,
             distil=distil,
-            chunk=chunk,
-            device=device,
-            precision=precision,
-            resume=resume,
-            checkpoint_every=checkpoint_every,
-            time_limit=time_limit,
-            log=comma_separated(log or ""),
             progress=progress and not as_json,
             say=_report,
-            **reading,
+            **arguments,
         )
         if page:
             _write_page(directory, source)
-        _show(trained, directory, as_json, log)
+        _show(trained, directory, as_json, arguments.get("log", ()))
+        _show_end(trained)
 
 
 @app.command()
-@reads_data
+@takes(TRAINING, LONG, READING)
 @by_all_ranks
 def compare(
     data: options.Data,
     out: options.Out = None,
     cells: Annotated[str | None, options.cells_option("the lesson's")] = None,
-    budget: options.Budget = None,
     seeds: options.Seeds = 5,
-    epochs: options.Epochs = None,
-    design: options.Design = None,
-    streaming: options.Streaming = False,
-    layers: options.Layers = None,
-    bidirectional: options.Bidirectional = None,
-    readout: options.Readout = None,
-    front: options.Front = None,
-    segment: options.Segment = None,
     parameters: options.Parameters = None,
-    hidden: options.Hidden = None,
-    memory: options.Memory = None,
-    chunk: options.Chunk = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -134,50 +90,36 @@ def compare(
             show_default="none; the time is estimated first",
         ),
     ] = None,
-    resume: options.Resume = False,
-    checkpoint_every: options.CheckpointEvery = None,
-    time_limit: options.TimeLimit = None,
-    log: options.Log = None,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
-    **reading: Any,
+    **settings: Any,
 ) -> None:
     """Compare networks with each other and with simple methods.
 
     Ctrl-C keeps the trainings that are finished, and --resume does the others.
     """
+    directory, is_named = run_directory(data, out, resume="resume" in settings)
     from gatewright.training.train import compare as run
 
-    directory = run_directory(data, out, resume=resume)
+    arguments = options.arguments(settings)
     with suspendable("compare", directory):
         comparison = run(
             data,
-            out=None if resume and out is None else directory,
+            out=directory if is_named else None,
             cells=None if cells is None else comma_separated(cells),
             seeds=seeds,
-            epochs=epochs,
-            budget=budget or "normal",
-            design=options.design(design, layers, bidirectional, readout, front, segment),
-            streaming=streaming,
             parameters=parameters,
-            hidden_size=hidden,
-            memory=memory,
-            chunk=chunk,
-            device=device or "auto",
-            precision=precision or "float32",
             minutes=minutes,
-            resume=resume,
-            checkpoint_every=checkpoint_every,
-            time_limit=time_limit,
-            log=comma_separated(log or ""),
             progress=progress and not as_json,
             say=_report,
-            **reading,
+            **arguments,
         )
-        _show(comparison, directory, as_json, log)
+        _show(comparison, directory, as_json, arguments.get("log", ()))
+        _show_end(comparison)
 
 
 @app.command()
+@takes(READING_AGAIN)
 def predict(
     model: Annotated[
         Path, typer.Argument(help="The directory of a model that train or compare wrote.")
@@ -195,26 +137,13 @@ def predict(
         str,
         typer.Option(help="A new category in a static column: refuse it, or forecast it as other."),
     ] = "refuse",
-    ignore: options.Ignore = None,
-    fill: options.Fill = None,
-    decimal: options.Decimal = None,
-    thousands: options.Thousands = None,
-    encoding: options.Encoding = None,
-    timezone: options.Timezone = None,
     device: options.Device = None,
     as_json: options.AsJson = False,
+    **reading: Any,
 ) -> None:
     """Apply a trained model to new data; the result is a table."""
     from gatewright.training.predict import predict as run
 
-    reading = options.reading(
-        ignore=ignore,
-        fill=fill,
-        decimal=decimal,
-        thousands=thousands,
-        encoding=encoding,
-        timezone=timezone,
-    )
     predicted = run(
         model,
         data,
@@ -223,7 +152,7 @@ def predict(
         horizon=horizon,
         unknown=unknown,  # type: ignore[arg-type]  # checked there
         device=device or "auto",
-        **reading,
+        **options.arguments(reading),
     )
     for remark in predicted.remarks:
         _report(f"note: {remark}")
@@ -281,11 +210,18 @@ def _write_page(out: Path, data: str) -> None:
     _report(f"{out / 'look.html'} runs the model in the browser")
 
 
-def _show(comparison: Comparison, out: Path, as_json: bool, log: str | None) -> None:
+def _show_end(comparison: Comparison) -> None:
+    """Print how to go on with a run that Ctrl-C ended, below everything else."""
+    if comparison.to_resume:
+        sys.stdout.flush()
+        _report(comparison.to_resume)
+
+
+def _show(comparison: Comparison, out: Path, as_json: bool, log: Sequence[str]) -> None:
     if as_json:
         text = comparison.to_json()
         # After lines of JSON, one for each epoch, the result is the last line.
-        print(json.dumps(json.loads(text)) if "stdout" in comma_separated(log or "") else text)
+        print(json.dumps(json.loads(text)) if "stdout" in log else text)
         return
     from rich.console import Console
 

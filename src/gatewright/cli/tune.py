@@ -12,7 +12,7 @@ import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
-from gatewright.cli.options import new_run, reads_data
+from gatewright.cli.options import COMPUTING, READING, new_run, takes
 from gatewright.cli.wording import on_screen
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
@@ -20,7 +20,7 @@ from gatewright.names import comma_separated
 
 
 @app.command()
-@reads_data
+@takes(COMPUTING, READING)
 def tune(
     data: options.Data,
     trials: Annotated[
@@ -54,7 +54,7 @@ def tune(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     progress: options.Progress = True,
     as_json: options.AsJson = False,
-    **reading: Any,
+    **settings: Any,
 ) -> None:
     """Search for the settings that do best on validation; train --config takes them.
 
@@ -62,6 +62,9 @@ def tune(
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ArgumentError("tune is not for torchrun; several processes search with --workers")
+    from gatewright.data.reading import check_exists
+
+    check_exists(data)
     from gatewright.training.tuning.study import BEST
     from gatewright.training.tuning.tune import tune as run
 
@@ -85,7 +88,7 @@ def tune(
         seed=seed,
         progress=progress and not as_json,
         say=report,
-        **reading,
+        **options.arguments(settings),
     )
     if as_json:
         print(tuned.to_json())

@@ -14,7 +14,7 @@ _NAMES = (
     "task|target|time|id|label|known|static|ignore|text|fill|decimal|thousands|encoding|"
     "timezone|horizon|window|memory|minutes|unknown|cell|cells|"
     "seeds|epochs|budget|parameters|design|layers|readout|front|segment|hidden_size|networks|backend|theme|"
-    "port|max_streams|states|trials|workers|pruner|folds|device|precision|chunk|log"
+    "port|max_streams|states|trials|workers|pruner|folds|device|precision|chunk|recompute|log"
 )
 _QUOTED = r"'[^']*'|\"[^\"]*\""
 _ARGUMENT = re.compile(

@@ -166,11 +166,25 @@ def read_as(source: Any, request: Request) -> Reading:
         with guarded(path):
             return _read_file(path, request)
     except FileNotFoundError:
-        names = ", ".join(sorted(BUNDLED))
-        raise DataError(
-            f"there is no file {str(path)!r}, and no bundled data set with this name; "
-            f"{did_you_mean(str(path), BUNDLED)}expected a path, or one of: {names}"
-        ) from None
+        raise _no_such_file(path) from None
+
+
+def check_exists(source: str) -> None:
+    """Refuse the name of data that do not exist, before anything slow is imported to use them.
+
+    Raises:
+        DataError: as `read` does, if it is neither a bundled data set nor the path of anything.
+    """
+    if source and source not in BUNDLED and not os.path.lexists(source):
+        raise _no_such_file(Path(source))
+
+
+def _no_such_file(path: Path) -> DataError:
+    names = ", ".join(sorted(BUNDLED))
+    return DataError(
+        f"there is no file {str(path)!r}, and no bundled data set with this name; "
+        f"{did_you_mean(str(path), BUNDLED)}expected a path, or one of: {names}"
+    )
 
 
 def _read_file(path: Path, request: Request) -> Reading:

@@ -95,6 +95,11 @@ share, attention
         return f"Design({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
     @property
+    def reads_last(self) -> bool:
+        """True if the output of the last step is all that is read of the recurrent layers."""
+        return self.readout == ("last",) and not self.bidirectional
+
+    @property
     def needs_whole_sequence(self) -> bool:
         """True if a step's features depend on later steps, or on more of the past than a state."""
         return bool(

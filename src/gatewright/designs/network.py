@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from gatewright.designs.backpropagation import WHOLE, Backpropagation
 from gatewright.designs.design import Design, find_design
 from gatewright.designs.dilated import DilatedFront
 from gatewright.designs.dropout import LockedDropout
@@ -104,6 +105,7 @@ class SequenceNetwork(nn.Module):
         lengths: Tensor | None = None,
         state: Any = None,
         starts: Tensor | None = None,
+        backpropagation: Backpropagation = WHOLE,
     ) -> tuple[Tensor, Any]:
         """The recurrent layers' output at each step, (T, B, C), and their state after the last.
 
@@ -113,14 +115,22 @@ class SequenceNetwork(nn.Module):
             starts: True at the first step of a sequence, (T, B), where a row reads several.
         """
         events, lengths = self.events(x, lengths)
-        output, state = self.recurrent(events, state, lengths=lengths, starts=starts)
-        return output, state
+        return backpropagation.run(self.recurrent, events, state, lengths=lengths, starts=starts)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        backpropagation: Backpropagation = WHOLE,
+    ) -> Tensor:
         """(T, B, I) and the steps of each sequence (B,) to its features (B, output size)."""
         events, lengths = self.events(x, lengths)
-        output, _ = self.recurrent(events, lengths=lengths)
-        features: Tensor = self.readout(output, lengths)
+        backpropagation = backpropagation.in_events(self.design.segment)
+        features: Tensor
+        if self.design.reads_last:
+            features = backpropagation.last(self.recurrent, events, lengths)
+        else:
+            features = self.readout(backpropagation.every(self.recurrent, events, lengths), lengths)
         if self.joined is None:
             return features
         return torch.cat([features, self.joined(events, lengths)], -1)

@@ -36,8 +36,9 @@ def _power(g: Expression, y: Expression, a: Expression, b: Expression) -> Gradie
         if exponent == 0.0:
             return None, None
         return g * exponent * a.apply("power", exponent - 1.0), None
-    # At a = 0 the logarithm is infinite, yet the power does not depend on b.
-    log = _where(a.apply("equal", 0.0), 0.0, a.apply("log"), y)
+    # At a = 0 the logarithm is infinite, yet the power of no positive b depends on it.
+    constant = a.apply("equal", 0.0).apply("logical_and", b.apply("greater_equal", 0.0))
+    log = _where(constant, 0.0, a.apply("log"), y)
     base = a.apply("power", b - 1.0)
     return g * _where(b.apply("equal", 0.0), 0.0, b * base, y), g * y * log
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,8 +56,8 @@ BUILT_IN = {
 
 
 def as_gates(gates: Any) -> Any:
-    """Gates as a tuple, so that layers with the same ones are alike; the cell refuses a text."""
-    return gates if isinstance(gates, str) else tuple(gates)
+    """Gates as a tuple, so that layers with the same ones are alike; the cell refuses all else."""
+    return tuple(gates) if isinstance(gates, Iterable) and not isinstance(gates, str) else gates
 
 
 def options_of(constructor: Callable[..., Any]) -> Mapping[str, Any]:

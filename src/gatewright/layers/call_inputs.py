@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.backends.conditions import why_watched
+from gatewright.backends.conditions import is_autocast, why_watched
 from gatewright.backends.run import Run
 from gatewright.backends.step import expectations
 from gatewright.backends.step import starts as fresh_states
@@ -80,7 +80,7 @@ def pack_call(
     further = pack_further(form, layout, inputs or {}, like)
     restarts = pack_restarts(layout, starts) if starts is not None else None
     states = dict(zip(weights, split_states(form, hx, layout, like), strict=True))
-    held = pack_held(form, layout, hold, like) if hold else {}
+    held = {} if hold is None else pack_held(form, layout, hold, like)
     return CallInputs(form, layout, event, weights, like, further, restarts, states, held)
 
 
@@ -105,10 +105,21 @@ def read_weights(form: Form, stores: Mapping[Place, Store]) -> dict[Place, Mappi
 
     Raises:
         SizeError: naming a weight of another shape than the layer's.
+        ArgumentError: if they have several dtypes, without autocast that would convert them.
     """
     for (layer, _), store in stores.items():
         check_weights(store, form.sizes(layer))
-    return {place: store.tensors() for place, store in stores.items()}
+    weights: dict[Place, Mapping[str, Tensor]] = {
+        place: store.tensors() for place, store in stores.items()
+    }
+    tensors = [tensor for own in weights.values() for tensor in own.values()]
+    dtypes = {tensor.dtype for tensor in tensors}
+    if len(dtypes) > 1 and not is_autocast(tensors[0].device.type):
+        raise ArgumentError(
+            f"the weights have several dtypes, {', '.join(sorted(map(str, dtypes)))}; convert the "
+            "layer, as in layer.to(torch.float32)"
+        )
+    return weights
 
 
 def check_event(form: Form, event: Tensor) -> None:
@@ -230,6 +241,11 @@ def pack_held(
     Raises:
         ArgumentError, SizeError: naming the value, what was given and what was expected.
     """
+    if not isinstance(hold, Mapping):
+        raise ArgumentError(
+            f"hold is a {type(hold).__name__}; give a dictionary from names to values, such as "
+            '{"f": 0.0}'
+        )
     places = {
         form.trace_name(name, *place): (name, place[0])
         for place in form.places

@@ -10,6 +10,7 @@ from torch import nn
 
 from gatewright.backends.weights import Pairs
 from gatewright.errors import ArgumentError
+from gatewright.layers.arguments import check_flags
 from gatewright.layers.cell_module import CellModule
 from gatewright.layers.constants import write_constants
 from gatewright.layers.form import Form
@@ -102,8 +103,9 @@ class CellStack(CellModule):
         Raises:
             ArgumentError: if there is no such product, layer or direction.
         """
-        if not 0 <= layer < self.num_layers:
-            raise ArgumentError(f"layer={layer}; the layers are 0 to {self.num_layers - 1}")
+        if not isinstance(layer, int) or not 0 <= layer < self.num_layers:
+            raise ArgumentError(f"layer={layer!r}; the layers are 0 to {self.num_layers - 1}")
+        check_flags(reverse=reverse)
         if reverse and not self.bidirectional:
             raise ArgumentError("reverse=True; the layer is not bidirectional")
         return product_weights(self.store(layer, reverse), name, self.products)

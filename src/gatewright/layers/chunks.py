@@ -223,8 +223,9 @@ def chunks(
     Args:
         data: The sequences, one of:
 
-            - an array or tensor, (time,) or (time, channels): one sequence; with three axes several
-              sequences, (time, sequence, channel) or, if `batch_first`, (sequence, time, channel);
+            - an array, tensor or DataFrame, (time,) or (time, channels): one sequence; with three
+              axes several, (time, sequence, channel) or, if `batch_first`, (sequence, time,
+              channel);
             - a list of them, of any lengths; memory-mapped arrays stay on disk;
             - `(x, y)`, two of these, with targets at each step; or a target for each sequence,
               (sequences,), which comes at each of its steps;
@@ -286,7 +287,7 @@ def _check_counts(**counts: int) -> None:
 
 
 def _as_numpy(data: Any) -> Any:
-    """Replace tensors by arrays, in lists and pairs too."""
+    """Replace tensors, and tables of pandas, by arrays, in lists and pairs too."""
     match data:
         case Tensor():
             check_readable(data, "a tensor of the data")
@@ -296,6 +297,9 @@ def _as_numpy(data: Any) -> Any:
             # numpy has float16 only of the types below 32 bits.
             is_narrow = values.is_floating_point() and values.itemsize < 4
             return (values.float() if is_narrow else values).numpy()
+        # Slices of a table of pandas may be by label, and its steps are its rows.
+        case _ if hasattr(data, "iloc"):
+            return data.to_numpy()
         case list():
             return list(map(_as_numpy, data))
         case tuple():

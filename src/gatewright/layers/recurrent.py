@@ -204,6 +204,7 @@ class Recurrent(CellStack):
             input's; a state's name is the state after the step. Where there are several
             layers or directions, the names are as in `"l1.reverse.f"`.
         """
+        check_flags(grad=grad)
         with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
             call = pack_call(
                 self.form,

@@ -48,6 +48,8 @@ FORMAT, VERSION = "gatewright", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 #: The folder of a training that is not finished, inside the directory of its model.
 UNFINISHED = "unfinished"
+#: The record of that training, without which it cannot be resumed.
+RUN = "run.json"
 SEAL = "config_sha256"  # the key of the checksum of all other keys
 #: The largest configuration that is read, in bytes.
 MAX_CONFIG_BYTES = 64 * 2**20
@@ -90,6 +92,15 @@ def saveable(kind: str) -> Callable[[type], type]:
         return cls
 
     return register
+
+
+def leftover(directory: Path) -> str:
+    """The message about the folder of an unfinished training that has no record."""
+    return (
+        f"{directory} holds no model, and what is left of a training: {directory / UNFINISHED} has "
+        f"no {RUN}, the record of its data and settings, so that it cannot be resumed. Put {RUN} "
+        f"back if you have it, or remove the folder {UNFINISHED} and train again"
+    )
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
@@ -196,6 +207,11 @@ def model_files(model: nn.Module) -> dict[str, bytes]:
     Raises:
         ArgumentError: if the model cannot be saved.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"an object of type {type(model).__name__} cannot be saved; give a layer or a model of "
+            "gatewright"
+        )
     _refuse_sharded(model)
     described = describe(model)
     state, frozen = plain_state(model)
@@ -334,6 +350,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise _unreadable(path, error) from error
     file = path / CONFIG
     if not os.path.lexists(file) and (path / UNFINISHED).is_dir():
+        if not os.path.lexists(path / UNFINISHED / RUN):
+            raise ModelError(leftover(path))
         raise ModelError(
             f"{path} holds an unfinished training, and no model yet: resume it with "
             f"gatewright train --resume {path}"

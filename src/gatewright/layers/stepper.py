@@ -255,7 +255,7 @@ class Stepper:
             ArgumentError: if these are not saved states of such a stepper; then nothing changes.
         """
         try:
-            states = read_arrays(bytes(saved))
+            states = read_arrays(bytes(memoryview(saved)))  # `bytes` alone would take a number
         except (SafetensorError, TypeError, ValueError) as error:
             raise ArgumentError(
                 f"these are no states that a stepper saved ({error}); give what save() returned"

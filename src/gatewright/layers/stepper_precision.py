@@ -46,7 +46,7 @@ def stream_dtype(precision: str | None, dtype: torch.dtype | None, own: torch.dt
                 "of products to it"
             )
         return result
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str) or precision not in PRECISIONS:
         nearest = did_you_mean(str(precision), PRECISIONS)
         raise ArgumentError(
             f"precision is {precision!r}; {nearest}expected {', '.join(PRECISIONS)}"

@@ -107,6 +107,11 @@ class RecurrentModule(TensorDictModuleBase):  # type: ignore[misc]
                 "the tensordict has no batch axis; in recurrent mode its last one is the time: "
                 "pass rollouts, or call the module in sequential mode"
             )
+        if self.recurrent_mode and not shape[-1]:
+            raise ArgumentError(
+                f"the tensordict has the batch {tuple(shape)}: rollouts of 0 steps; pass at least "
+                "one step"
+            )
         batch = shape[:-1] if self.recurrent_mode else shape
         rows, steps = batch.numel(), shape[-1] if self.recurrent_mode else 1
 
@@ -115,7 +120,8 @@ class RecurrentModule(TensorDictModuleBase):  # type: ignore[misc]
             return value.reshape(rows, steps, *value.shape[len(shape) :])
 
         input_key, *state_keys, init_key = self.in_keys
-        x, starts = by_row(tensordict[input_key]), by_row(tensordict[init_key]).squeeze(-1)
+        x = by_row(tensordict[input_key])
+        starts = tensordict[init_key].reshape(rows, steps)  # with or without a last axis of 1
         present = tensordict.keys(include_nested=True)
         if any(key in present for key in state_keys):
             before = [by_row(tensordict[key])[:, 0] for key in state_keys]

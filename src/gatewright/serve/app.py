@@ -294,7 +294,7 @@ async def _body(request: Request, max_bytes: int, seconds: float) -> bytes:
         "send less at a time",
     )
     length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > max_bytes:
+    if length.isdecimal() and int(length) > max_bytes:
         raise too_long
     chunks = bytearray()
     try:

@@ -56,11 +56,6 @@ class Classify(Labelled):
     reach: ClassVar[int] = 2
     centred: ClassVar[bool] = True
     closed_form: ClassVar[bool] = True
-    why_whole: ClassVar[str] = (
-        "a class is read off all steps of its sequence, and gradients that end at a chunk would "
-        "not reach most of them. Leave chunk out; --segment, in Python a field of the design, "
-        "reads several steps as one event, and docs/long-sequences.md shows a loop of your own"
-    )
 
     @classmethod
     def of(cls, training: Recordings) -> Self:

@@ -88,7 +88,6 @@ class Task:
     centred: ClassVar[bool] = False  # whether it sees as many steps ahead, and is averaged
     overlap: ClassVar[bool] = False  # whether neighbouring rows of a part share steps
     closed_form: ClassVar[bool] = False  # whether a read-out can be fitted by `ridge_readout`
-    why_whole: ClassVar[str] = ""  # why its sequences cannot be read in chunks, and what to do
 
     # Data: parts and batches.
 
@@ -102,12 +101,12 @@ class Task:
         """Split a validation part off the training part: (the rest, validation)."""
 
     def in_chunks(self, steps: int) -> Self:
-        """Return the task with sequences that are read in chunks, gradients ending at each.
+        """Return the task with batches of so many steps, where it has an answer at every step.
 
-        Raises:
-            ArgumentError: if its sequences cannot be read so.
+        A task with one answer for a sequence has whole ones: there a recipe's `chunk` says how
+        far gradients reach back.
         """
-        raise ArgumentError(f"chunk is {steps}, and the task is {self.kind}: {self.why_whole}")
+        return self
 
     def half(self, training: Any) -> Any:
         """Return half of what is learned from."""

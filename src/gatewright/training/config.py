@@ -34,7 +34,7 @@ from gatewright.training.recipe import Recipe, check_limits
 #: The largest file that is read, in bytes.
 MAX_BYTES = 2**20
 #: Fields of a recipe that are arguments of `gw.train`, or decided there.
-ELSEWHERE = ("design", "memory", "seconds", "device", "precision")
+ELSEWHERE = ("design", "memory", "seconds", "device", "precision", "chunk", "recompute")
 #: By key: the type of its value; a list of columns may be a single name.
 KEYS: Mapping[str, Any] = MappingProxyType(
     {
@@ -45,6 +45,7 @@ KEYS: Mapping[str, Any] = MappingProxyType(
         "hidden_size": int,
         "memory": int,
         "chunk": int,
+        "recompute": int | bool,
         "device": str,
         "precision": str,
         "streaming": bool,

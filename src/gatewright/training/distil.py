@@ -144,7 +144,10 @@ def student_of(variant: Variant, networks: Mapping[str, Network]) -> Variant:
     kind = variant.task.kind
     recipes = [replace(RECIPES[kind], **changes) for changes in TRIED[kind]]
     recipe = next(recipe for recipe in recipes if recipe.design.trained)
-    return make_variant(variant.task, recipe, networks, None, None, None, None)
+    own = variant.recipe
+    return make_variant(variant.task, recipe, networks, None, None, None, None).computed(
+        device=own.device, precision=own.precision, recompute=own.recompute
+    )
 
 
 def taught(

@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from gatewright.designs.backpropagation import Backpropagation
 from gatewright.layers.init import horizon_
 from gatewright.tasks.registry import task_from_config
 from gatewright.tasks.task import Task
@@ -79,6 +80,8 @@ def build_model(task: Task, name: str, network: Network, hidden_size: int, recip
     """A model with fresh weights, started for the recipe's memory if it has one."""
     body = network.build(task, hidden_size, recipe.design)
     model = Model(task, name, body, dropout=recipe.dropout)
+    if not is_untrained(model):  # which a comparison has next to networks with gradients
+        model.backpropagation = Backpropagation(recipe.chunk, recipe.recompute)
     if recipe.memory is not None and model.recurrent is not None:
         with warnings.catch_warnings():
             # `memory_check.memory_remarks` reports a cell that cannot be started for it.

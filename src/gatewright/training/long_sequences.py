@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gatewright.designs.design import Design
 from gatewright.tasks.task import Task
 from gatewright.training.free_memory import free_memory
 from gatewright.training.processes.cores import MAX_PROCESSES, usable_cores
@@ -34,19 +35,19 @@ def choose_chunk(task: Task, training: Any, variants: Sequence[Variant]) -> tupl
     free = free_memory()
     processes = min(usable_cores(), MAX_PROCESSES)
     is_large = free is not None and needed * processes > MEMORY_SHARE * free
-    if not is_large and (task.why_whole or longest <= MAX_WHOLE):
+    if not is_large and (not task.every_step or longest <= MAX_WHOLE):
         return None, ""
     amounts = f"about {in_gigabytes(needed)}"
     if free is not None:
         amounts += f", and {in_gigabytes(free)} are free for {processes} of them"
-    can_be_cut = not task.why_whole and not any(
+    can_be_cut = task.every_step and not any(
         variant.recipe.design.needs_whole_sequence for variant in variants[:1]
     )
     if not can_be_cut:
         return None, (
             f"warning: sequences have up to {longest:,} steps, and a step of training takes "
-            f"{amounts}: give shorter sequences, fewer units (--hidden), or read several steps "
-            "as one event (--segment)"
+            f"{amounts}: compute values again in place of keeping them (--recompute auto), read "
+            "several steps as one event (--segment), or take fewer units (--hidden)"
         )
     return CHUNK, (
         f"sequences have up to {longest:,} steps and are read in chunks of {CHUNK}: states are "
@@ -61,7 +62,42 @@ def step_bytes(variant: Variant, training: Any) -> int:
         return 0
     rows = min(recipe.batch_size, len(training))
     units = max(variant.hidden_sizes.values()) * design.layers * (1 + design.bidirectional)
-    return UNIT_BYTES * units * rows * int(training.lengths.max()) // design.segment
+    steps = int(training.lengths.max()) // design.segment
+    if recipe.chunk is not None and design.reads_last:
+        steps = min(steps, recipe.chunk)
+    if recipe.recompute:  # what a step keeps then, output and its gradient, is a sixth
+        return UNIT_BYTES // 6 * units * rows * steps
+    return UNIT_BYTES * units * rows * steps
+
+
+def chunk_problem(design: Design, chunk: int | None) -> str | None:
+    """Return why gradients cannot end at chunks of whole sequences, or None."""
+    if chunk is None:
+        return None
+    if not design.trained:
+        return f"chunk is {chunk}, and a design that is not trained has no gradients: leave one out"
+    if design.bidirectional:
+        return (
+            f"chunk is {chunk}, and the design reads from both ends: the states that come from the "
+            "end are not known before all chunks were read. Take one direction, or leave chunk "
+            "out: recompute bounds the memory too, with whole gradients"
+        )
+    return None
+
+
+def chunk_note(task: Task, design: Design, chunk: int, recompute: int | None) -> str:
+    """Return the sentence on what a chunk means for a task and a design."""
+    if task.every_step:
+        return f"Sequences are read in chunks of {chunk} steps, at which gradients end."
+    if design.reads_last:
+        return (
+            f"Gradients reach back {chunk} steps from the last step of a sequence; the steps "
+            "before these only set the states."
+        )
+    line = f"Gradients end at every {chunk} steps of a sequence"
+    if recompute:
+        return f"{line}."
+    return f"{line}; all outputs are read, so a training step takes the memory of whole sequences."
 
 
 def in_gigabytes(amount: int) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gatewright.devices import generator_state, set_generator_state
 from gatewright.errors import TrainingError
 from gatewright.layers.detach import detach
 from gatewright.tasks.task import Batch, Batches
@@ -46,7 +47,8 @@ TIMED_STEPS = 1000
 class LoopState:
     """Everything that changes while a model is trained, to be saved after any step.
 
-    Dropout draws from torch's default generator, so that its state is saved and restored too.
+    Dropout draws from torch's default generator, and on a GPU from the GPU's, so that their states
+    are saved and restored too.
 
     Args:
         model: Trained in place.
@@ -144,11 +146,7 @@ class LoopState:
             "groups": optimizer["param_groups"],
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "generators": {
-                "order": self._order_before,  # the epoch's batches are drawn again from its start
-                "noise": self.noise.get_state(),
-                "torch": torch.get_rng_state(),
-            },
+            "generators": self._generators(),
             "batches": self.batches,
             "loss_sum": self.loss_sum,
             "items": self.items,
@@ -157,6 +155,16 @@ class LoopState:
             "step_seconds": torch.tensor(list(self.step_seconds), dtype=torch.float64),
             "wall_seconds": self.wall_seconds,
         }
+
+    def _generators(self) -> dict[str, Tensor]:
+        """The states of all random generators; "device" is that of a GPU, where one trains."""
+        states = {
+            "order": self._order_before,  # the epoch's batches are drawn again from its start
+            "noise": self.noise.get_state(),
+            "torch": torch.get_rng_state(),
+        }
+        own = generator_state(self.model.device)
+        return states if own is None else {**states, "device": own}
 
     def load_state_dict(self, stored: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` gave for the same network, recipe and data.
@@ -174,6 +182,8 @@ class LoopState:
         self.order.set_state(self._order_before)
         self.noise.set_state(state["generators"]["noise"])
         torch.set_rng_state(state["generators"]["torch"])
+        if "device" in state["generators"]:
+            set_generator_state(self.model.device, state["generators"]["device"])
         self.history = History.from_json(state["history"])
         if self.history.stopped in (BY_HAND, TIME_OVER):
             self.history.stopped = ""  # it may go on now

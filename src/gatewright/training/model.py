@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gatewright.data import read
+from gatewright.designs.backpropagation import WHOLE, Backpropagation
 from gatewright.designs.masks import last_step
 from gatewright.designs.network import SequenceNetwork
 from gatewright.errors import ModelError
@@ -82,6 +83,7 @@ class Model(nn.Module):
         self.network = network
         self.body = body
         self.reading: dict[str, Any] = {}  # arguments that read new data like its own
+        self.backpropagation: Backpropagation = WHOLE  # while it learns; not stored
         self.dropout = nn.Dropout(dropout)
         # A network that is read at every step has the features of its recurrent layers there.
         layers = self.recurrent if task.every_step else None
@@ -167,22 +169,19 @@ class Model(nn.Module):
         """
         if isinstance(self.body, SequenceNetwork):
             if self.task.every_step:
-                return self.body.steps(z, lengths, state, starts)
-            return self.body(z, lengths), None
+                return self.body.steps(z, lengths, state, starts, self.backpropagation)
+            return self.body(z, lengths, self.backpropagation), None
         if isinstance(self.body, WindowNetwork):
             steps = torch.full((z.shape[1],), z.shape[0], device=z.device)
             steps = steps if lengths is None else lengths
             if self.task.centred:
                 return self.body.mean(z, steps), None
-            if not self.task.every_step:
-                output = self.body(z, steps)
-            else:
-                output, state = self.body.steps(z, steps, state, starts)
-        else:
-            output, state = self.body(z, state, lengths=lengths, starts=starts)
+            if self.task.every_step:
+                return self.body.steps(z, steps, state, starts)
+            return last_step(self.body(z, steps), steps), None
         if self.task.every_step:
-            return output, state
-        return output[-1] if lengths is None else last_step(output, lengths), state
+            return self.backpropagation.run(self.body, z, state, lengths=lengths, starts=starts)
+        return self.backpropagation.last(self.body, z, lengths), None
 
     def read(self, z: Tensor, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """Encoded events to the task's outputs, and the state after them."""

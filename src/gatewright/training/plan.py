@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gatewright.backends.recompute import check_recompute
 from gatewright.data.catalogue import BUNDLED
 from gatewright.designs.design import Design, find_design
 from gatewright.devices import find_device
@@ -19,7 +20,7 @@ from gatewright.tasks.registry import baselines_for, missing_baselines
 from gatewright.tasks.task import Task
 from gatewright.training.choose_device import check_training_precision, choose_device
 from gatewright.training.job import TrainingJob, build_model
-from gatewright.training.long_sequences import choose_chunk
+from gatewright.training.long_sequences import choose_chunk, chunk_note, chunk_problem
 from gatewright.training.model import Model
 from gatewright.training.networks import (
     NETWORKS,
@@ -141,6 +142,7 @@ def make_plan(
     hidden_size: int | None = None,
     memory: int | None = None,
     chunk: int | None = None,
+    recompute: int | None = None,
     device: str = "auto",
     precision: str = "float32",
     recipe: Mapping[str, Any] | None = None,
@@ -154,8 +156,11 @@ def make_plan(
     """
     networks = find_networks(list(NETWORKS) if cells is None else cells)
     effort = find_effort(budget)
+    # Before the data are read: the base of a forecast is then fitted, for seconds.
+    design = None if design is None else find_design(design)
     find_device(device)
     check_training_precision(precision)
+    check_recompute(recompute)
     check_counts(
         seeds=seeds,
         epochs=epochs,
@@ -170,6 +175,8 @@ def make_plan(
             "a recurrent cell"
         )
     source = data if isinstance(data, Source) else open_source(data, **reading)
+    reach = None if source.task.every_step else chunk  # of gradients, in whole sequences
+    check_gradients(networks, chunk=reach, recompute=recompute)
     for line in source.notes:
         say(line)
     if cells is None and source.task.closed_form:
@@ -191,19 +198,25 @@ def make_plan(
             effort,
             design=design,
             streaming=streaming,
+            chunk=reach,
             changes=recipe or {},
         )
         return [
-            make_variant(task, recipe, networks, epochs, parameters, hidden_size, memory)
+            make_variant(task, recipe, networks, epochs, parameters, hidden_size, memory).computed(
+                chunk=reach, recompute=recompute
+            )
             for task in source.task.variants()
             for recipe in recipes
         ]
 
     if chunk is not None:
-        line = f"Sequences are read in chunks of {chunk} steps, at which gradients end."
-        source = replace(source, task=source.task.in_chunks(chunk), notes=(*source.notes, line))
+        source = replace(source, task=source.task.in_chunks(chunk))
     variants = variants_of(source)
-    if chunk is None:
+    if chunk is not None:
+        line = chunk_note(source.task, variants[0].recipe.design, chunk, recompute)
+        say(line)
+        source = replace(source, notes=(*source.notes, line))
+    else:
         chunk, line = choose_chunk(source.task, source.training, variants)
         if chunk is not None:
             source = replace(source, task=source.task.in_chunks(chunk))
@@ -215,7 +228,7 @@ def make_plan(
     chosen, remark = choose_device(device, _models(variants[0], networks))
     if remark:
         say(remark)
-    variants = [variant.on(str(chosen), precision) for variant in variants]
+    variants = [v.computed(device=str(chosen), precision=precision) for v in variants]
     return ExperimentPlan(
         data=source.name,
         training=source.training,
@@ -252,6 +265,23 @@ def find_networks(cells: Sequence[str | Cell | type[Cell]]) -> dict[str, Network
     return dict(networks)
 
 
+def check_gradients(networks: Mapping[str, Network], **settings: int | None) -> None:
+    """Refuse settings of gradients through time where no network has any.
+
+    Raises:
+        ArgumentError: with the first such setting.
+    """
+    reasons = {"window": "no states", "untrained": "random weights and no gradients"}
+    for setting, value in settings.items():
+        if value and networks.keys() <= reasons.keys():
+            name = next(iter(networks))
+            amount = "asked for" if value is True else value
+            raise ArgumentError(
+                f"{setting} is {amount}, and the network {name} has {reasons[name]}: leave "
+                f"{setting} out, or take a recurrent cell"
+            )
+
+
 def check_counts(**counts: int | None) -> None:
     """Refuse a value that is not a whole number from 1; None means that none was given."""
     for name, value in counts.items():
@@ -283,6 +313,7 @@ def recipes_to_try(
     *,
     design: Design | str | None = None,
     streaming: bool = False,
+    chunk: int | None = None,
     changes: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Recipe]:
     """The recipes to try, the simplest first, fitted to the amount of data, with the changes.
@@ -298,6 +329,7 @@ def recipes_to_try(
         effort: What the budget pays for.
         design: The only design to try, or its name.
         streaming: Whether a network has to answer step by step.
+        chunk: Steps that gradients reach back in whole sequences; None for all.
         changes: Fields of the recipes that have other values.
 
     Raises:
@@ -308,9 +340,11 @@ def recipes_to_try(
         asked = find_design(design)
         same = [recipe for recipe in recipes if recipe.design == asked]
         recipes = same or [replace(RECIPES[name], design=asked)]
-        problem = task.design_problem(recipes[0].design)
+        problem = task.design_problem(asked)
         if problem is not None:
             raise ArgumentError(f"design does not fit the task {task.kind}: {problem}")
+        if (problem := chunk_problem(asked, chunk)) is not None:
+            raise ArgumentError(problem)
         if streaming and asked.needs_whole_sequence:
             raise ArgumentError(
                 f"streaming is asked for, and the design is {asked.words()}, which cannot read a "
@@ -319,6 +353,8 @@ def recipes_to_try(
     elif len(networks) > 1 or "window" in networks:
         recipes = [recipe for recipe in recipes if recipe.design.trained]
     recipes = [recipe for recipe in recipes if not task.design_problem(recipe.design)]
+    if chunk is not None:
+        recipes = [r for r in recipes if not chunk_problem(r.design, chunk)] or [RECIPES[name]]
     if streaming:
         step_by_step = [r for r in recipes if not r.design.needs_whole_sequence]
         recipes = step_by_step or [RECIPES[name]]

@@ -75,6 +75,8 @@ class Recipe:
     most_steps: int | None = None  # upper limit of the batches of an epoch
     least_steps: int = 0  # lower limit of the batches of all epochs: few data get more epochs
     memory: int | None = None  # steps that a network starts for, by `gw.init.horizon_`
+    chunk: int | None = None  # steps that gradients reach back from one answer to a sequence
+    recompute: int | None = None  # steps between the states that are kept; True for the root
     device: str = "cpu"  # that networks are trained on
     precision: str = "float32"  # of the products while learning: or bfloat16, float16
     seconds: float | None = None  # time limit; training ends with its best weights so far

@@ -20,18 +20,21 @@ import numpy as np
 from gatewright.designs.design import Design
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.files import regular_file
-from gatewright.layers.saving import SEAL, sealed
+from gatewright.layers.saving import SEAL, UNFINISHED, leftover, sealed
 from gatewright.schema import stored_hints, typed_fields
+from gatewright.tasks.registry import presentation_of
 from gatewright.training.cell_file import names_a_file
 from gatewright.training.checkpoint import versions
 from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan
 
-FORMAT, VERSION = "gatewright run", 1
+FORMAT, VERSION = "gatewright run", 2
 #: The largest record that is read, in bytes.
 MAX_RECORD_BYTES = 64 * 2**20
 #: The end of messages about a record that cannot be used.
 BEGIN_AGAIN = "Begin the run again in a new directory"
+#: The fields of data that say what they are called, not what they are.
+NAMES = ("name", "about")
 #: The key of an object of Python, of which only the name of its class is stored.
 IN_MEMORY = "class"
 #: The settings that mean nothing else than that the user left them out, by command.
@@ -99,7 +102,9 @@ class RunRecord:
     command: str  # train or compare
     data: str | None  # a file or the name of a bundled data set; None for data in memory
     settings: dict[str, Any]  # as they were given
-    digest: str  # of the data
+    digest: str  # of the content of the data
+    part: str  # digest of the training part
+    size: str  # of the training part, in words
     trainings: str  # digest of the trainings that these settings mean
     decisions: Decisions
     gatewright: str = field(default_factory=lambda: versions()["gatewright"])
@@ -117,6 +122,8 @@ class RunRecord:
             data=_named(data) if isinstance(data, str | os.PathLike) else None,
             settings=stored_settings(settings),
             digest=digest_of(data, plan),
+            part=digest_of(None, plan),
+            size=presentation_of(plan.task).part_size(plan.training),
             trainings=trainings_of(plan),
             decisions=Decisions.of(plan),
         )
@@ -158,7 +165,8 @@ class RunRecord:
 def digest_of(data: Any, plan: ExperimentPlan) -> str:
     """The digest of the data: of their file, where they are from one, and of the training part.
 
-    The test part is not opened before the end of the training, not even for this.
+    Names do not count, so that a file may be moved. The test part is not opened before the end of
+    the training, not even for this.
     """
     digest = hashlib.sha256()
 
@@ -166,7 +174,10 @@ def digest_of(data: Any, plan: ExperimentPlan) -> str:
         if is_dataclass(value):
             digest.update(type(value).__name__.encode())
             for part in fields(value):
-                add(getattr(value, part.name))
+                content = getattr(value, part.name)
+                is_name = part.name == "ids" and content == (plan.data,)  # of the only series
+                if part.name not in NAMES and not is_name:
+                    add(content)
         elif isinstance(value, np.ndarray):
             digest.update(f"{value.dtype.str} {value.shape}".encode())
             digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
@@ -180,7 +191,7 @@ def digest_of(data: Any, plan: ExperimentPlan) -> str:
     if isinstance(data, str | os.PathLike) and os.path.isfile(data):
         with open(data, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    add((plan.data, plan.training))
+    add(plan.training)
     return digest.hexdigest()
 
 
@@ -211,9 +222,7 @@ def check_same(record: RunRecord, now: RunRecord, target: Path) -> None:
     if record.command != now.command:
         differences.insert(0, f"it is a run of {record.command}, not of {now.command}")
     if record.digest != now.digest:
-        differences.append(
-            "the data are not those that it was begun with, or their file has another name"
-        )
+        differences.append(f"the data are not those that it was begun with: {_data(record, now)}")
     if not differences and record.trainings != now.trainings:
         differences.append("the networks are not the same: was the file of a cell edited?")
     for name in ("gatewright", "torch"):
@@ -224,6 +233,15 @@ def check_same(record: RunRecord, now: RunRecord, target: Path) -> None:
             )
     if differences:
         raise ArgumentError(_refusal(target, differences))
+
+
+def _data(record: RunRecord, now: RunRecord) -> str:
+    """The difference between the data of two records, in words."""
+    if record.size != now.size:
+        return f"there were {record.size} to learn from, and there are now {now.size}"
+    if record.part != now.part:
+        return f"the {now.size} to learn from have other values, columns or classes"
+    return f"the {now.size} to learn from are the same, and the rest of the file is another"
 
 
 def _refusal(target: Path, differences: Sequence[str]) -> str:
@@ -255,6 +273,8 @@ def resumed_arguments(
         ArgumentError: if there is no run, or its arguments cannot be had from its record.
     """
     if record is None:
+        if (target / UNFINISHED).is_dir():
+            raise ArgumentError(leftover(target))
         fact = "is a file" if target.is_file() else "holds no unfinished training"
         raise ArgumentError(
             f"{target} {fact}; expected the directory of a run, or the data and the directory: "

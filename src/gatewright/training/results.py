@@ -44,6 +44,7 @@ class Comparison:
     advice: tuple[str, ...] = ()  # what would help, from measurements of this run
     ensemble: Trial | None = None  # the mean of the best network's seeds, which is the model then
     distilled: Trial | None = None  # the network that this mean has taught, which is the model then
+    to_resume: str = ""  # how to go on, where Ctrl-C left something out
 
     @property
     def metric(self) -> Metric:

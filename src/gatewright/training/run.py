@@ -17,15 +17,15 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from gatewright.errors import AlreadyFinished, ArgumentError
 from gatewright.files import check_vacant, open_lock, replace_file, sweep, user_path
-from gatewright.layers.saving import CONFIG, UNFINISHED
+from gatewright.layers.saving import CONFIG, RUN, UNFINISHED, leftover
 from gatewright.training.job import TrainingJob
 from gatewright.training.record import RunRecord, check_same, how_to_resume
 
-RUN = "run.json"
 #: Seconds to wait for the processes of a run that was just killed to write their last checkpoint.
 PATIENCE_S = 10.0
 
@@ -84,11 +84,21 @@ def read_record(directory: str | os.PathLike[str]) -> tuple[Path, RunRecord | No
     if is_begun(target):
         return target, RunRecord.read(target / UNFINISHED / RUN)
     if (target / CONFIG).exists():
+        _remove_checkpoints(target / UNFINISHED)  # a kill left them, after their record
         raise AlreadyFinished(
             f"{os.fspath(directory)} is finished: it holds a trained model, and nothing is left "
             "to be resumed"
         )
     return target, None
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a run that is finished, and their folder if it is empty then."""
+    with suppress(OSError):
+        sweep(folder)
+        for path in folder.glob("*.safetensors"):
+            path.unlink()
+        folder.rmdir()
 
 
 def check_no_run(directory: str | os.PathLike[str]) -> Path:
@@ -105,14 +115,17 @@ def check_no_run(directory: str | os.PathLike[str]) -> Path:
             sweep(target / UNFINISHED)
             with suppress(OSError):
                 (target / UNFINISHED).rmdir()
+        is_left_over = (target / UNFINISHED).is_dir() and not (target / CONFIG).exists()
     except OSError:
-        holds_run = False  # `check_vacant` names the reason
+        holds_run = is_left_over = False  # `check_vacant` names the reason
     if holds_run:
         command = RunRecord.read(target / UNFINISHED / RUN).command
         raise ArgumentError(
             f"{os.fspath(directory)} holds an unfinished training. "
             f"{how_to_resume(target, command)}, or name another directory"
         )
+    if is_left_over and not holds_run:
+        raise ArgumentError(leftover(target))
     return check_vacant(directory)
 
 
@@ -143,6 +156,9 @@ def open_run(
             else:
                 check_same(record, now, target)
                 lock = _lock(stack, target)
+                if record.data != now.data:  # the next resumption finds them by the new name
+                    moved = replace(record, data=now.data)
+                    replace_file(folder / RUN, moved.to_bytes())
                 sweep(folder)
                 sweep(target)
         except OSError as error:

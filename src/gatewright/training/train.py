@@ -20,6 +20,7 @@ from gatewright.training.logs import LOGS, check_kinds, open_logs
 from gatewright.training.memory_check import memory_remarks
 from gatewright.training.networks import DEFAULT_CELL
 from gatewright.training.plan import ExperimentPlan, check_counts, make_plan
+from gatewright.training.ranks.jobs import current_leader
 from gatewright.training.record import DEFAULTS, RunRecord, resumed_arguments
 from gatewright.training.results import Comparison
 from gatewright.training.run import check_no_run, open_run, read_record
@@ -36,6 +37,7 @@ PLANNED = (
     "memory",
     "distil",
     "chunk",
+    "recompute",
     "device",
     "precision",
     "recipe",
@@ -57,6 +59,7 @@ def train(
     memory: int | None = None,
     distil: bool = False,
     chunk: int | None = None,
+    recompute: int | None = None,
     device: str | None = None,
     precision: str | None = None,
     resume: bool = False,
@@ -98,9 +101,13 @@ def train(
             default its cell's own start. A warning goes to `say` where the data need more.
         distil: Whether the mean of the seeds teaches one network, which is the model then: smaller
             and faster than the mean, and a little less accurate.
-        chunk: Steps at which gradients end, of texts and of tagged sequences: states are carried
-            on, and a step of training takes the memory of a chunk. By default tagged sequences are
-            read so where they are long; see docs/long-sequences.md.
+        chunk: Steps that gradients reach back. Texts and tagged sequences are read in chunks of
+            so many steps, with the states carried on; by default tagged sequences are read so
+            where they are long. Where there is one answer for a sequence or a window, the steps
+            before the last `chunk` only set the states; see docs/long-sequences.md.
+        recompute: Steps between the states that a training step keeps for its backward pass, which
+            computes the other values again: little memory for long sequences, with the same
+            gradients. True is the square root of the steps; see docs/recompute.md.
         device: "cpu", "cuda", "cuda:1" or "mps"; "auto", the default, is a GPU where there is one,
             and torch has fused functions for the cell.
         precision: "float32" (the default), or "bfloat16" or "float16" for the products while
@@ -137,6 +144,7 @@ def train(
             "memory": memory,
             "distil": distil,
             "chunk": chunk,
+            "recompute": recompute,
             "device": device,
             "precision": precision,
             "recipe": None,
@@ -146,6 +154,10 @@ def train(
     own = {name: settings.pop(name) for name in PLANNED}
 
     def prepare(plan: ExperimentPlan) -> ExperimentPlan:
+        # Without the slow baselines, before anything is timed. Those that cannot run here are
+        # slow ones: they are no loss, so there is no remark on them.
+        quick = [baseline for baseline in plan.baselines if baseline.seconds is None]
+        plan = replace(plan, baselines=quick, remarks=())
         plan, estimate = within_budget(plan, fixed_seeds=own["seeds"] is not None)
         say(f"time: {estimate.sentence()}")
         if plan.distil:
@@ -153,9 +165,7 @@ def train(
         remarks = memory_remarks(plan)
         for line in remarks:
             say(line)
-        quick = [baseline for baseline in plan.baselines if baseline.seconds is None]
-        # Baselines that cannot run here are slow ones: they are no loss, so no remark on them.
-        return replace(plan, baselines=quick, remarks=(), notes=(*plan.notes, *remarks))
+        return replace(plan, notes=(*plan.notes, *remarks))
 
     return _perform(
         "train",
@@ -182,6 +192,7 @@ def compare(
     hidden_size: int | None = None,
     memory: int | None = None,
     chunk: int | None = None,
+    recompute: int | None = None,
     minutes: float | None = None,
     device: str = "auto",
     precision: str = "float32",
@@ -225,7 +236,7 @@ def compare(
         hidden_size: Units of each network, instead of parameters.
         memory: Steps that each recurrent network starts with as its memory, by
             `gw.init.horizon_`.
-        chunk: As in `train`.
+        chunk, recompute: As in `train`.
         minutes: Time limit: fewer seeds, then fewer epochs, and no slow baselines that do not fit.
         device, precision: As in `train`.
         resume, checkpoint_every, time_limit, log: As in `train`.
@@ -264,6 +275,7 @@ def compare(
         hidden_size=hidden_size,
         memory=memory,
         chunk=chunk,
+        recompute=recompute,
         device=device,
         precision=precision,
         reading=reading,
@@ -322,6 +334,12 @@ def _perform(
     plan_settings = {k: v for k, v in settings.items() if k not in ("minutes", "distil")}
     plan = make_plan(data, say=around.say, **plan_settings)
     plan = replace(plan, distil=settings.get("distil", False))
+    if plan.recipe.chunk is not None and current_leader() is not None:
+        raise ArgumentError(
+            f"chunk is {plan.recipe.chunk}, and the processes of torchrun share batches of whole "
+            "sequences, which they cannot do in chunks: leave chunk out (recompute bounds the "
+            "memory too), or train in one process"
+        )
     plan = prepare(plan) if record is None else record.decisions.applied(plan)
     with ExitStack() as stack:
         run = None
@@ -330,9 +348,12 @@ def _perform(
             run = stack.enter_context(open_run(target, record, now, around.checkpoint_every))
             if record is not None:
                 around.say(f"resuming the run in {target}")
+                if record.data != now.data:
+                    around.say(f"note: the data are now {now.data}, as they were in {record.data}")
         logs = stack.enter_context(open_logs(around.log, None if target is None else target / LOGS))
         session = Session(around.progress, run, logs, limit)
         comparison = run_experiment(plan, session)
         if run is not None and session.interrupted:
-            around.say(f"The best models so far are kept. {run.how_to_resume()}")
+            line = f"The best models so far are kept. {run.how_to_resume()}"
+            comparison = replace(comparison, to_resume=line)
         return comparison

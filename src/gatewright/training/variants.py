@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from gatewright.errors import ArgumentError
 from gatewright.names import did_you_mean
@@ -27,9 +28,9 @@ class Variant:
         """The variant with this share of its epochs, and at least one."""
         return replace(self, recipe=self.recipe.shortened(share))
 
-    def on(self, device: str, precision: str) -> Variant:
-        """The variant, trained on a device and in a precision."""
-        return replace(self, recipe=replace(self.recipe, device=device, precision=precision))
+    def computed(self, **changes: Any) -> Variant:
+        """The variant with other fields of its recipe that say how it is computed."""
+        return replace(self, recipe=replace(self.recipe, **changes))
 
     def words(self) -> str:
         """The variant as a clause, for reports."""

@@ -14,9 +14,9 @@ from gatewright.backends.llvm.target import Target, target
 
 #: Functions that LLVM itself calls, such as memset, are called through the table of addresses, as
 #: those with the attribute `nonlazybind` are. The single mapping of `lies_together` has no room for
-#: the stubs of other calls to the outside.
-OUTSIDE_BY_TABLE = """!llvm.module.flags = !{!0}
-!0 = !{i32 1, !"RtLibUseGOT", i32 1}
+#: the stubs of other calls to the outside. llvmlite numbers the metadata of a module from 0 on.
+OUTSIDE_BY_TABLE = """!llvm.module.flags = !{!1000000}
+!1000000 = !{i32 1, !"RtLibUseGOT", i32 1}
 """
 
 

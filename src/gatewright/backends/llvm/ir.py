@@ -5,9 +5,9 @@ Kernels are written with the methods of `Function`, and with `Index` for their i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from llvmlite import ir
@@ -79,6 +79,16 @@ class Numbers:
     def integers(self) -> ir.VectorType:
         """Vectors of integers as wide as the numbers, for the bits of a vector."""
         return ir.VectorType(ir.IntType(self.bits), self.lanes)
+
+    @property
+    def sign(self) -> int:
+        """The bit of a number's sign."""
+        return 1 << (self.bits - 1)
+
+    @cached_property
+    def float64(self) -> Numbers:
+        """As many lanes of float64, in which float32 is computed where it needs the digits."""
+        return replace(self, bits=64)
 
     @cached_property
     def undefined(self) -> ir.Value:
@@ -185,17 +195,45 @@ class Function:
         # llvm.fmuladd is then a multiplication and an addition.
         return self.call("llvm.fma" if self.numbers.fused else "llvm.fmuladd", a, b, c)
 
-    def each_lane(self, function: str, *operands: ir.Value) -> ir.Value:
-        """Call a function of the C library on each lane: exact, and slow."""
+    def in_float64(self, compute: Callable[..., ir.Value], *operands: ir.Value) -> ir.Value:
+        """Compute `compute(self, *operands)` in float64, and round the result.
+
+        The vectors have as many lanes as before, so LLVM divides each operation in two.
+        """
+        narrow = self.numbers
+        wide = [self.b.fpext(operand, narrow.float64.vector) for operand in operands]
+        self.numbers = narrow.float64
+        result = compute(self, *wide)
+        self.numbers = narrow
+        return self.b.fptrunc(result, narrow.vector)
+
+    def any_lane(self, mask: ir.Value) -> ir.Value:
+        """The condition that a mask holds in at least one lane."""
+        bits = ir.IntType(self.numbers.lanes)
+        return self.b.icmp_unsigned("!=", self.b.bitcast(mask, bits), ir.Constant(bits, 0))
+
+    def each_lane(self, function: str, vector: ir.Value) -> ir.Value:
+        """Call a function of the C library on each lane: exact, and slow.
+
+        The calls are in a function of their own, so that they do not fill the loops of a kernel.
+        """
         n = self.numbers
         name = function + ("f" if n.bits == 32 else "")
-        callee = self._declared(name, n.scalar, [n.scalar] * len(operands))
-        result = n.undefined
-        for number in range(n.lanes):
-            lane = ir.Constant(INT32, number)
-            scalars = [self.b.extract_element(operand, lane) for operand in operands]
-            result = self.b.insert_element(result, self.b.call(callee, scalars), lane)
-        return result
+        outline = f"{name}_of_each_lane"
+        if outline not in self.module.globals:
+            own = ir.Function(self.module, ir.FunctionType(n.vector, [n.vector]), outline)
+            own.linkage = "internal"
+            own.attributes.add("noinline")
+            b = Builder(own.append_basic_block("entry"))
+            callee = self._declared(name, n.scalar, [n.scalar])
+            callee.attributes.add("nonlazybind")  # see `OUTSIDE_BY_TABLE` in build.py
+            result = n.undefined
+            for number in range(n.lanes):
+                lane = ir.Constant(INT32, number)
+                scalar = b.call(callee, [b.extract_element(own.args[0], lane)])
+                result = b.insert_element(result, scalar, lane)
+            b.ret(result)
+        return self.b.call(self.module.globals[outline], [vector])
 
     def across(self, reduction: str, vector: ir.Value) -> ir.Value:
         """Reduce the lanes to one number: to their sum, "fadd", or the largest, "fmax"."""

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gatewright.data.chunks.file_maps import FileMaps
 from gatewright.data.chunks.step_source import StepSource, check_numbers
 from gatewright.data.source.open_file import identity
 from gatewright.errors import DataError
 
 #: Bytes at both ends of a map that are compared with the file at its path.
 SAMPLE = 1 << 12
+
+
+class MapContent(Protocol):
+    """Bytes in memory that are copied where they are sliced."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> bytes: ...
 
 
 class ArraySteps:
@@ -48,15 +59,18 @@ class ResidentSteps(ArraySteps):
     Reading a map beyond the end of its file ends the process, so its length is checked before.
     """
 
-    def __init__(self, array: NDArray[Any], pages: mmap.mmap, name: str) -> None:
+    def __init__(
+        self, array: NDArray[Any], file_size: Callable[[], int], needed: int, name: str
+    ) -> None:
+        """`needed` are the bytes that the file must have."""
         super().__init__(array, name)
-        self.pages = pages
+        self.file_size, self.needed = file_size, needed
 
     def read(self, first: int, stop: int) -> NDArray[Any]:
-        if self.pages.size() < len(self.pages):
+        if (size := self.file_size()) < self.needed:
             raise DataError(
-                f"{self.name} is mapped from a file that became shorter, {self.pages.size():,} "
-                "bytes now; open it again when no other program writes to it"
+                f"{self.name} is mapped from a file that became shorter, {size:,} bytes now; open "
+                "it again when no other program writes to it"
             )
         return super().read(first, stop)
 
@@ -83,27 +97,30 @@ class MappedFile:
             part = os.pread(self.descriptor, begin + count - place, place)
             if not part:
                 raise DataError(
-                    f"{self.path} has {os.fstat(self.descriptor).st_size:,} bytes and had at "
-                    f"least {begin + count:,} when it was opened: it became shorter while it was "
-                    "read; open it again when no other program writes to it"
+                    f"{self.path} has {self.size():,} bytes and had at least {begin + count:,} "
+                    "when it was opened: it became shorter while it was read; open it again when "
+                    "no other program writes to it"
                 )
             parts.append(part)
             place += len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def is_of(self, pages: mmap.mmap, offset: int) -> bool:
-        """Tell if this is the file that was mapped from `offset` on, by its size and some bytes.
+    def size(self) -> int:
+        """Return the bytes that it has now."""
+        return os.fstat(self.descriptor).st_size
 
-        The path may name another file since then: programs replace files by renaming new ones.
+    def holds(self, content: MapContent, begin: int) -> bool:
+        """Tell if some bytes of a map, from a position in the file on, are still in this file.
+
+        Only both ends are compared. The path may name another file since it was mapped: programs
+        replace files by renaming new ones.
         """
-        size = os.fstat(self.descriptor).st_size
-        if pages.size() != size:
-            return False
-        if size < offset + len(pages):
+        count = len(content)
+        if self.size() < begin + count:
             return True  # too short to be read, which `read` reports
-        places = (0, max(len(pages) - SAMPLE, 0))
+        places = (0, max(count - SAMPLE, 0))
         return all(
-            pages[place : place + SAMPLE] == self.read(offset + place, min(SAMPLE, len(pages)))
+            content[place : place + SAMPLE] == self.read(begin + place, min(SAMPLE, count))
             for place in places
         )
 
@@ -173,8 +190,11 @@ class MappedSteps:
         return np.ndarray(shape, self.dtype, content, -lowest, strides)
 
 
-def array_steps(array: Any, name: str) -> StepSource:
+def array_steps(array: Any, name: str, maps: FileMaps | None = None) -> StepSource:
     """Return the steps of an array (T,) or (T, I).
+
+    Args:
+        maps: The files that are mapped, where several arrays are looked up.
 
     Raises:
         DataError: if its values are no numbers, or it has another number of axes.
@@ -184,7 +204,14 @@ def array_steps(array: Any, name: str) -> StepSource:
             f"{name} is of the type {type(array).__name__}; expected an array or tensor, (time,) "
             "or (time, channels)"
         )
-    check_numbers(np.dtype(array.dtype), name)
+    try:
+        dtype = np.dtype(array.dtype)
+    except TypeError:  # one that only its library knows
+        raise DataError(
+            f"{name} is of type {array.dtype}, which numpy does not know; give an array of numpy "
+            "or a tensor"
+        ) from None
+    check_numbers(dtype, name)
     if len(array.shape) not in (1, 2) or 0 in array.shape[1:]:
         raise DataError(
             f"{name} has the shape {tuple(array.shape)}; expected (time,) or (time, channels)"
@@ -193,13 +220,17 @@ def array_steps(array: Any, name: str) -> StepSource:
         raise DataError(
             f"{name} has masked values; expected a number at each step: fill the gaps first"
         )
-    return _mapped_steps(array, name) or ArraySteps(array, name)
-
-
-def _mapped_steps(array: Any, name: str) -> StepSource | None:
-    """Return the steps of a view of a mapped file; None if it is none."""
     if not isinstance(array, np.ndarray) or not hasattr(os, "pread") or not array.size:
-        return None
+        return ArraySteps(array, name)
+    return (
+        _mapped_steps(array, name)
+        or _steps_by_address(array, name, maps or FileMaps())
+        or ArraySteps(array, name)
+    )
+
+
+def _mapped_steps(array: NDArray[Any], name: str) -> StepSource | None:
+    """Return the steps of a view of a map of numpy; None if it is none."""
     root: Any = array
     while root is not None and not isinstance(root, np.memmap):
         root = getattr(root, "base", None)
@@ -210,8 +241,9 @@ def _mapped_steps(array: Any, name: str) -> StepSource | None:
         pages = getattr(pages, "base", None)
     if pages is None:
         return None
+    resident = ResidentSteps(array, pages.size, len(pages), name)
     if root.mode == "c":  # a private copy
-        return ResidentSteps(array, pages, name)
+        return resident
     start = np.frombuffer(pages, np.uint8).__array_interface__["data"][0]
     address = array.__array_interface__["data"][0]
     # numpy maps from the last border of pages before its offset.
@@ -219,7 +251,35 @@ def _mapped_steps(array: Any, name: str) -> StepSource | None:
     try:
         file = mapped_file(Path(root.filename))
     except OSError:  # the file has another place now, or is closed to us: the map still works
-        return ResidentSteps(array, pages, name)
-    if not file.is_of(pages, offset):
-        return ResidentSteps(array, pages, name)
+        return resident
+    # The size of the map's own file is known, so a file of another size is another file.
+    if pages.size() != file.size() or not file.holds(pages, offset):
+        return resident
     return MappedSteps(array, file, offset + address - start, name)
+
+
+def _steps_by_address(array: NDArray[Any], name: str, maps: FileMaps) -> StepSource | None:
+    """Return the steps of an array in a map that only the system knows; None if it is in none."""
+    root: Any = array
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if root.base is None:  # memory of numpy's own
+        return None
+    address = array.__array_interface__["data"][0]
+    ends = [(n - 1) * stride for n, stride in zip(array.shape, array.strides, strict=True)]
+    low = address + sum(min(end, 0) for end in ends)
+    high = address + sum(max(end, 0) for end in ends) + array.itemsize
+    region = maps.find(low, high)
+    if region is None:
+        return None
+    begin = region.offset + low - region.begin
+    try:
+        file = mapped_file(region.path)
+    except OSError:  # as above
+        return None
+    if not region.shared:  # its values may differ from the file's
+        return ResidentSteps(array, file.size, begin + high - low, name)
+    content: Any = (ctypes.c_char * (high - low)).from_address(low)
+    if not file.holds(content, begin):
+        return None
+    return MappedSteps(array, file, begin + address - low, name)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.chunks.array_steps import ArraySteps, array_steps
+from gatewright.data.chunks.file_maps import FileMaps
 from gatewright.data.chunks.parquet_steps import ParquetSteps, ParquetTable, sequence_borders
 from gatewright.data.chunks.step_source import (
     RepeatedValue,
@@ -95,8 +96,8 @@ def _open_pair(pair: tuple[Any, ...], batch_first: bool) -> OpenedData:
                 f"x has {len(x)} sequences and there are {len(labels)} targets; expected one for "
                 "each, or a list of arrays with one at each step"
             )
-        return OpenedData(x, _repeated(x, np.asarray(labels), "the targets"))
-    target = _sequences(pair[1], "the targets", batch_first)
+        return OpenedData(x, _repeated(x, np.asarray(labels), "y"))
+    target = _sequences(pair[1], "y", batch_first)
     if len(target) != len(x):
         raise SizeError(f"x has {len(x)} sequences and the targets have {len(target)}")
     for number, (own, other) in enumerate(zip(x, target, strict=True)):
@@ -112,19 +113,20 @@ def _sequences(value: Any, name: str, batch_first: bool) -> list[StoredSequence]
     """Return the sequences of an array, of a list of arrays or of a file of numpy."""
     if isinstance(value, str | os.PathLike):
         value = _mapped(Path(os.fsdecode(value)))
+    maps = FileMaps()
     if isinstance(value, list):
         if not value:
             raise DataError(f"{name} is an empty list; expected at least one sequence")
-        sources = [array_steps(array, f"{name}[{number}]") for number, array in enumerate(value)]
+        sources = [array_steps(one, f"{name}[{number}]", maps) for number, one in enumerate(value)]
         _check_alike(sources)
     elif hasattr(value, "shape") and len(value.shape) == 3:
         rows = range(value.shape[0 if batch_first else 1])
         views = [value[row] if batch_first else value[:, row] for row in rows]
-        sources = [array_steps(view, name) for view in views]
+        sources = [array_steps(view, name, maps) for view in views]
         if not sources:
             raise DataError(f"{name} has the shape {tuple(value.shape)}: there is no sequence")
     else:
-        sources = [array_steps(value, name)]
+        sources = [array_steps(value, name, maps)]
     return [whole(source) for source in sources]
 
 

@@ -123,8 +123,13 @@ def check_finite_steps(
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return
     step, row, channel = np.argwhere(~np.isfinite(values))[0].tolist()
+    if np.isnan(values[step, row, channel]):
+        fact = "nan"
+        hint = "fill the gaps first, or read the data with gw.read(..., fill='linear')"
+    else:  # numbers of a wider type become infinite in this one
+        fact = f"infinite, or too large for {values.dtype}"
+        hint = "scale the values first, or give dtype=torch.float64"
     raise DataError(
         f"{name}, sequence {sequence[step, row]}: step {position[step, row]:,}, value {channel}, "
-        f"is {values[step, row, channel]}; expected finite numbers: fill the gaps first, or read "
-        "the data with gw.read(..., fill='linear')"
+        f"is {fact}; expected finite numbers: {hint}"
     )

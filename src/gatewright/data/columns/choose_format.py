@@ -72,7 +72,7 @@ def _choose(
         return comma, "as other columns have a decimal comma"
     if certain:
         return None, ""
-    if separator == "," or (separator != ";" and not column.has_whole):
+    if separator == "," or (separator != ";" and not column.has_whole and not dotted_dates):
         return point, "as is usual where commas or tabs separate the cells"
     if separator == ";" and dotted_dates and column.has_whole:
         return comma, "as every mark has three digits after it and dates are written with points"

@@ -78,7 +78,8 @@ class TimeColumn:
                     continue
                 parsed = parse_time(cell.strip(), name)
                 if parsed is None:
-                    problem = (first_row + index, f"{cell!r} is not a time written like the others")
+                    fact = f"{cell!r} is not a time like the others, which are written as {name}"
+                    problem = (first_row + index, fact)
                     # The format that fits the most cells shows best what is wrong.
                     failed = max(failed or problem, problem)
                     del self._times[name], self._offsets[name]

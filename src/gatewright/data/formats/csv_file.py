@@ -145,7 +145,8 @@ class CsvFile:
                 number += 1
                 if width and len(row) != width:
                     raise DataError(
-                        f"{self.source}, row {number} has {len(row)} cells; expected {width}, "
+                        f"{self.source}, row {number} has {len(row)} "
+                        f"cell{'s' * (len(row) != 1)}; expected {width}, "
                         f"as in the header ({_list(self._names)})"
                     )
                 width = len(row)

@@ -121,12 +121,12 @@ def step_widening(
     for h in range(horizon):
         pooled = score[:, max(h - radius, 0) : h + radius + 1]
         factors[h] = np.quantile(pooled.reshape(-1, score.shape[2]), SHARE, axis=0)
-    widths = [(own[..., -1] - own[..., 0]).mean(0) for own in (reference, quantiles)]
+    widths = [(each[..., -1] - each[..., 0]).mean(0) for each in (reference, quantiles)]
     trusted = widths[0] / np.maximum(widths[1], 1e-9)
     share = independent / (independent + CAUTION)
-    cautious: NDArray[np.float64] = np.exp(
-        share * np.log(np.maximum(factors, 1e-3)) + (1.0 - share) * np.log(trusted)
-    )
+    # The least factor: a series that never changed has intervals without width.
+    own, trusted = np.maximum(factors, 1e-3), np.maximum(trusted, 1e-3)
+    cautious: NDArray[np.float64] = np.exp(share * np.log(own) + (1.0 - share) * np.log(trusted))
     return cautious
 
 

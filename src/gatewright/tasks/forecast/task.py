@@ -61,10 +61,6 @@ class Forecast(ForecastSpec, Task):
     """
 
     kind: ClassVar[str] = "forecast"
-    why_whole: ClassVar[str] = (
-        "it reads windows of a series, so that a step of training takes the memory of a batch of "
-        "windows however long the series is. Leave chunk out"
-    )
     data_type: ClassVar[type[Any]] = Series
     takes: ClassVar[str] = "a Series of gw.read"
     metrics: ClassVar[tuple[Metric, ...]] = (MASE, CRPS, COVERAGE, BIAS)

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from gatewright.training.history import Epoch, History
@@ -23,6 +30,23 @@ from gatewright.training.processes.chart import (
 
 #: The styles of the losses on the part that is learned from, and on the validation part.
 TRAINING, VALIDATION = "cyan", "yellow"
+
+
+def bar_columns(*counts: str, has_end: bool = True) -> list[ProgressColumn]:
+    """The columns of a progress bar: a description, the bar, counts and times.
+
+    Args:
+        counts: Templates of rich, such as "{task.completed} of {task.total} trials".
+        has_end: Whether the time that is left is estimated.
+    """
+    columns = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        *map(TextColumn, counts),
+        TimeElapsedColumn(),
+    ]
+    left = [TimeRemainingColumn(elapsed_when_finished=False), TextColumn("left")]
+    return [*columns, *(left if has_end else [])]
 
 
 class _LiveProgress(Progress):
@@ -69,7 +93,9 @@ class TrainingBar:
         if self.bar is not None and can_draw(self.bar.console):
             width = max(min(WIDTH, self.bar.console.width - MARGIN), MIN_WIDTH)
             curves = [(TRAINING, training), (VALIDATION, validation)]
-            chart = loss_chart(curves, job.recipe.epochs, width)
+            # Rescaled when it is full: with thousands of epochs a curve is to be seen too.
+            span = min(job.recipe.epochs, 1 << epoch.number.bit_length())
+            chart = loss_chart(curves, span, width)
             title = Text(f"loss of {job.network}, seed {job.seed}: ", style="dim")
             title.append("training", style=TRAINING).append(", ")
             title.append("validation", style=VALIDATION)
@@ -94,7 +120,7 @@ class TrainingBar:
                 self.task,
                 description=f"{job.network}, seed {job.seed}",
                 ended=len(self.ended),
-                loss=f"{loss:.3f}",
+                loss=f"{loss:.3g}",
             )
 
 
@@ -113,17 +139,8 @@ def progress_bar(
     if not shown:
         yield TrainingBar(jobs, costs, None)
         return
-    bar = _LiveProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[ended]} of {task.fields[jobs]} " + what),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        TextColumn("left"),
-        console=Console(file=sys.stderr),
-        expand=True,
-    )
+    counts = "{task.fields[ended]} of {task.fields[jobs]} " + what, "loss {task.fields[loss]}"
+    bar = _LiveProgress(*bar_columns(*counts), console=Console(file=sys.stderr), expand=True)
     with bar:
         yield TrainingBar(jobs, costs, bar)
 
@@ -134,14 +151,8 @@ def baseline_bar(fits: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
     if not shown or not fits:
         yield lambda title: None
         return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.completed} of {task.total} fits of baselines"),
-        TimeElapsedColumn(),
-        console=Console(file=sys.stderr),
-        expand=True,
-    )
+    columns = bar_columns("{task.completed} of {task.total} fits of baselines", has_end=False)
+    bar = Progress(*columns, console=Console(file=sys.stderr), expand=True)
     task = bar.add_task("starting", total=fits)
     started = False
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from gatewright.training.processes.progress import bar_columns
 from gatewright.training.tuning.study import best_trial, count_trials
 
 
@@ -48,16 +49,7 @@ def search_bar(study: Any, trials: int, *, shown: bool) -> Iterator[SearchBar]:
     if not shown:
         yield SearchBar()
         return
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.completed} of {task.total} trials"),
-        TextColumn("best {task.fields[best]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(elapsed_when_finished=False),
-        TextColumn("left"),
-        console=Console(file=sys.stderr),
-        expand=True,
-    )
+    columns = bar_columns("{task.completed} of {task.total} trials", "best {task.fields[best]}")
+    progress = Progress(*columns, console=Console(file=sys.stderr), expand=True)
     with progress:
         yield _ShownBar(progress, study, trials)

@@ -17,6 +17,7 @@ from gatewright.names import did_you_mean
 from gatewright.schema import stored_hints
 from gatewright.tasks.forecast.base.rolling import MIN_WINDOWS
 from gatewright.tasks.task import Task
+from gatewright.training.long_sequences import chunk_problem
 from gatewright.training.recipe import Recipe
 
 
@@ -164,7 +165,7 @@ def make_space(
     """
     possible: dict[str, Dimension] = {
         "cell": Choices(tuple(cells)),
-        "design": Choices(SHAPES.get(task.kind, ())),
+        "design": Choices(_shapes(task, start.recipe.chunk)),
         "window": Choices(tuple(windows)),
         **RANGES,
     }
@@ -188,6 +189,15 @@ def make_space(
     # What decides on others is drawn first.
     order = sorted(dimensions, key=lambda name: NAMES.index(name))
     return Space(start, {name: _widened(start, name, dimensions[name]) for name in order})
+
+
+def _shapes(task: Task, chunk: int | None) -> tuple[str, ...]:
+    """The designs to try, without those that cannot be read or learn in chunks."""
+    return tuple(
+        name
+        for name in SHAPES.get(task.kind, ())
+        if not (task.design_problem(DESIGNS[name]) or chunk_problem(DESIGNS[name], chunk))
+    )
 
 
 def _widened(start: Settings, name: str, dimension: Dimension) -> Dimension:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from gatewright.errors import ArgumentError, TrainingError
+from gatewright.errors import ArgumentError, ModelError, TrainingError
 from gatewright.files import write_file
+from gatewright.schema import typed
 from gatewright.training.tuning.space import Space
 from gatewright.training.tuning.trial import Trials
 
@@ -22,6 +23,7 @@ STUDY, BEST = "study.sqlite3", "best.json"
 #: The study's name in its file, and the keys of what is stored with it and with its trials.
 NAME, SETTINGS = "gatewright", "settings"
 CONFIG, METRICS, ERROR = "config", "metrics", "error"
+ATTRIBUTES: Mapping[str, Any] = {CONFIG: dict[str, Any], METRICS: dict[str, Any], ERROR: str}
 #: Seconds between the signs of life of a trial; without one for twice as long it counts as dead.
 HEARTBEAT = 60
 #: Seconds to wait for another process that writes.
@@ -84,11 +86,10 @@ def open_study(directory: Path, limits: SearchLimits, rank: int) -> Any:
     """Open the study in a directory, or begin it.
 
     Raises:
-        ArgumentError: if its file cannot be opened.
+        ArgumentError: if its file cannot be opened, or is not as a search has left it.
     """
     import optuna
     from sqlalchemy import URL
-    from sqlalchemy.exc import SQLAlchemyError
 
     path = directory / STUDY
     url = URL.create("sqlite", database=os.fspath(path))
@@ -105,13 +106,46 @@ def open_study(directory: Path, limits: SearchLimits, rank: int) -> Any:
             load_if_exists=True,
             pruner=_pruner(limits),
         )
-        # Processes of one study must not draw the same points.
-        study.sampler = optuna.samplers.TPESampler(
-            seed=limits.seed + 1000 * rank + len(study.get_trials(deepcopy=False))
-        )
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, RuntimeError) as error:
-        raise ArgumentError(f"the study {path} cannot be opened: {error}") from error
+        trials = study.get_trials(deepcopy=False)
+        _check_trials(trials, is_begun=(directory / BEST).exists())
+        typed(study.user_attrs.get(SETTINGS, {}), dict[str, Any], SETTINGS)
+    # Optuna checks nothing that it reads: a damaged file raises errors of any kind.
+    except Exception as error:
+        fact = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArgumentError(
+            f"the study {path} cannot be opened: {fact}; begin another one in a new directory, or "
+            "put back a copy of this file"
+        ) from error
+    # Processes of one study must not draw the same points.
+    study.sampler = optuna.samplers.TPESampler(seed=limits.seed + 1000 * rank + len(trials))
     return study
+
+
+def _check_trials(trials: Sequence[Any], *, is_begun: bool) -> None:
+    """Refuse trials that no search has written.
+
+    Args:
+        is_begun: Whether a trial was complete once.
+
+    Raises:
+        ModelError: naming what is wrong.
+    """
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    if is_begun and not complete:
+        raise ModelError(f"{BEST} was written, and no trial is complete any more")
+    for trial in trials:
+        place = f"trial {trial.number}"
+        for name, hint in ATTRIBUTES.items():
+            if name in trial.user_attrs:
+                typed(trial.user_attrs[name], hint, f"{place}: {name}")
+        # These may be infinite or nan, which are no numbers of JSON.
+        numbers = [*trial.intermediate_values.values(), *trial.user_attrs.get(METRICS, {}).values()]
+        if not all(isinstance(number, float | int) for number in numbers):
+            raise ModelError(f"{place}: a loss or metric is no number")
+    for trial in complete:
+        place = f"trial {trial.number}"
+        typed(trial.value, float, f"{place}: loss")
+        typed(trial.user_attrs.get(CONFIG), ATTRIBUTES[CONFIG], f"{place}: {CONFIG}")
 
 
 def _pruner(limits: SearchLimits) -> Any:

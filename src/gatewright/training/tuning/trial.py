@@ -26,18 +26,21 @@ class Trials:
     Attributes:
         source: The data; the test part is never read.
         folds: Trainings of a trial, with the seeds 0, 1, ... as `gw.train` has them.
+        computing: Further arguments of `gw.train` for all of them, such as a device.
         sources: The source again with the task for each window, made at its first use.
     """
 
     source: Source
     folds: int
+    computing: Mapping[str, Any] = field(default_factory=dict)
     sources: dict[int, Source] = field(default_factory=dict)
 
     def config_of(self, settings: Settings) -> dict[str, Any]:
         """The config with which `gw.train` trains the networks of a trial."""
-        further: dict[str, Any] = {}
+        further = dict(self.computing)
         if settings.window is not None:
-            further = {"horizon": self.source.task.horizon, "window": settings.window}  # type: ignore[attr-defined]
+            further["horizon"] = self.source.task.horizon  # type: ignore[attr-defined]
+            further["window"] = settings.window
         return to_config(
             cell=settings.cell,
             hidden_size=settings.hidden_size,

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ from gatewright.training.tuning.worker import started
 TRAINED = DESIGNS["convolutional"]
 #: Seconds between two looks at the other processes.
 POLL = 0.2
+#: The settings of all trials that say how gradients are computed, and where.
+COMPUTING = ("chunk", "recompute", "device", "precision")
 
 
 def tune(
@@ -92,7 +94,7 @@ def tune(
         seed: Of the points that are drawn.
         progress: Show a progress bar on the error stream.
         say: Called with each line about how the data were read.
-        **reading: As in `train`.
+        **reading: As in `train`; chunk, recompute, device and precision too.
 
     Raises:
         ArgumentError, DataError: before anything is computed.
@@ -109,11 +111,12 @@ def tune(
     arguments = with_config(config, {"cell": None, "epochs": epochs, **reading})
     names = _cells(cells or [arguments.pop("cell") or DEFAULT_CELL])
     arguments.pop("cell", None)
-    source, plan = _start(data, names[0], arguments, say)
-    performer = Trials(source, folds)
+    computing = {name: arguments.pop(name) for name in COMPUTING if name in arguments}
+    source, plan = _start(data, names[0], arguments, computing, say)
+    performer = Trials(source, folds, computing)
     start = start_settings(plan, names[0])
     windows = windows_for(source.task, source.training, plan.recipe.validation)
-    space = make_space(source.task, start, names, windows, search)
+    space = make_space(plan.task, start, names, windows, search)
     seconds = folds * sum(estimate_time(plan).network_seconds.values())
     say(
         f"time: about {in_words(seconds)} a trial with the task's own settings; searched: "
@@ -135,6 +138,7 @@ def tune(
         "windows": windows,
         "directory": os.fspath(directory),
         "limits": asdict(limits),
+        "computing": computing,
         **{name: settings[name] for name in ("cells", "search", "folds", "start")},
     }
     directory.mkdir(parents=True, exist_ok=True)
@@ -202,7 +206,11 @@ def _cells(cells: Sequence[str]) -> list[str]:
 
 
 def _start(
-    data: Any, cell: str, arguments: dict[str, Any], say: Callable[[str], None]
+    data: Any,
+    cell: str,
+    arguments: dict[str, Any],
+    computing: Mapping[str, Any],
+    say: Callable[[str], None],
 ) -> tuple[Source, ExperimentPlan]:
     """The data, and the plan that `train` would make of the settings to search around."""
     own = {
@@ -210,12 +218,12 @@ def _start(
         for name in ("epochs", "design", "hidden_size", "memory", "recipe")
     }
     own["streaming"] = bool(arguments.pop("streaming", False))
-    for name in ("seeds", "budget"):
+    for name in ("seeds", "budget", "distil"):
         arguments.pop(name, None)
     source = open_source(data, **{k: v for k, v in arguments.items() if v is not None})
 
     def plan(**changes: Any) -> ExperimentPlan:
-        options = {**own, **changes}
+        options = {**own, **computing, **changes}
         return make_plan(source, [cell], seeds=1, **options, say=lambda line: None, reading={})
 
     for line in source.notes:
@@ -226,7 +234,7 @@ def _start(
         result = plan(design=TRAINED)
     elif trained[0] is not result.variants[0]:
         result = plan(design=trained[0].recipe.design)
-    return source, result
+    return source, replace(result, baselines=())  # a search has none, so none is timed
 
 
 def _search(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from gatewright.tasks.forecast.base.transform import Transform
 
 
@@ -15,7 +17,7 @@ class Member:
 
     method: str  # a name from `METHODS`
     setting: tuple[float, ...]
-    weight: float
+    weight: float | tuple[float, ...]  # of all steps, or of each step of the horizon
 
     def __post_init__(self) -> None:
         # As they are after a way through JSON: equal trainings have to have equal digests.
@@ -23,7 +25,7 @@ class Member:
 
 
 def method_shares(members: Sequence[Member]) -> dict[str, float]:
-    """Return the weight of each method of a blend, the largest first.
+    """Return the mean weight of each method of a blend over the steps, the largest first.
 
     >>> members = Member("mean", (), 0.25), Member("ridge", (2,), 0.25), Member("ridge", (5,), 0.5)
     >>> method_shares(members)
@@ -31,7 +33,7 @@ def method_shares(members: Sequence[Member]) -> dict[str, float]:
     """
     shares: dict[str, float] = {}
     for member in members:
-        shares[member.method] = shares.get(member.method, 0.0) + member.weight
+        shares[member.method] = shares.get(member.method, 0.0) + float(np.mean(member.weight))
     return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
 
 

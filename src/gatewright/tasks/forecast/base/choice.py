@@ -12,7 +12,7 @@ from gatewright.data import Series
 from gatewright.tasks.forecast.base.base import Base, Member
 from gatewright.tasks.forecast.base.fit import fit_members
 from gatewright.tasks.forecast.base.frame import Array
-from gatewright.tasks.forecast.base.intervals import independent
+from gatewright.tasks.forecast.base.intervals import independent, smoothed
 from gatewright.tasks.forecast.base.methods import METHODS, settings
 from gatewright.tasks.forecast.base.reading import units_of
 from gatewright.tasks.forecast.base.rolling import Fold, rolling
@@ -28,6 +28,12 @@ from gatewright.tasks.forecast.spec import ForecastSpec
 SHARPNESS = 4.0
 #: Share of the weight that is kept, the largest weights first. With 0.9 it gained a sixth less.
 KEPT = 0.95
+#: Independent errors from which the weights of methods follow the errors of a step more than their
+#: mean. Mean change of the error on 244 later stretches of 47 real and 150 simulated series, their
+#: last fifths put aside: -0.34 ± 0.16 %, above +1 % on 5 % of them and below -1 % on 14 %; with 50
+#: -0.33 ± 0.17 % (7 and 16 %). Settings step by step, too, made the 19 series of
+#: `benchmarks/public_forecasts.py` worse by 0.4 ± 0.2 %.
+STEPS_FROM = 200.0
 #: Share of the error by which another transform or correction has to be better.
 WORTH = 0.005
 #: Independent errors from which one spread for all windows is tried, and the share of the error by
@@ -82,7 +88,7 @@ class Chooser:
             return Choice((Member(method, (0,), 1.0),), np.inf, False, 0.0)
         count = independent(sum(len(fold.measured) for fold in folds), spec.horizon)
         if self.averages:
-            members = average_members(folds, self.methods, SHARPNESS * math.sqrt(count))
+            members = average_members(folds, self.methods, count)
         else:
             members = best_member(folds, self.methods)
         predicted = _predicted(folds, members)
@@ -154,54 +160,69 @@ def _best_transform(choices: dict[Transform, Choice]) -> Transform:
 
 
 def average_members(
-    folds: Sequence[Fold], methods: Sequence[str], power: float
+    folds: Sequence[Fold], methods: Sequence[str], count: float
 ) -> tuple[Member, ...]:
     """Weight settings and methods by their errors to a negative power, and keep most of the weight.
 
     Settings are averaged within each method first, so that a method with many of them counts no
-    more than another.
+    more than another. Methods are weighted step by step: one may be best at the first steps and
+    another at the last ones.
+
+    Args:
+        count: The number of independent errors in the folds.
     """
     blends, errors = [], []
     for method in methods:
-        tried = settings(method, folds[0].training)
+        tried = [Member(method, setting, 1.0) for setting in settings(method, folds[0].training)]
         if not tried:
             continue
-        own = [_error(folds, _predicted(folds, [Member(method, one, 1.0)])) for one in tried]
-        shares = _weights(own, power)
-        members = [
-            Member(method, setting, share) for setting, share in zip(tried, shares, strict=True)
-        ]
-        blends.append(_pruned(members))
-        errors.append(_error(folds, _predicted(folds, blends[-1])))
-    weighted = [
-        replace(member, weight=member.weight * share)
-        for members, share in zip(blends, _weights(errors, power), strict=True)
-        for member in members
+        overall = [np.array([_error(folds, _predicted(folds, [member]))]) for member in tried]
+        blends.append(_pruned(tried, _weights(overall, count)))
+        errors.append(_step_errors(folds, _predicted(folds, blends[-1])))
+    members = [member for blend in blends for member in blend]
+    shares = [
+        np.array(member.weight) * share
+        for blend, share in zip(blends, _weights(errors, count), strict=True)
+        for member in blend
     ]
-    return _pruned(weighted)
+    return _pruned(members, np.array(shares))
 
 
-def _weights(errors: Sequence[float], power: float) -> list[float]:
-    """Return errors ** -power, scaled to a sum of 1.
+def _weights(errors: Sequence[Array], count: float) -> Array:
+    """Return errors ** -(SHARPNESS * sqrt(count)), (M, H), scaled to a sum of 1 over methods.
 
-    >>> [round(weight, 2) for weight in _weights([0.5, 1.0, 1.0], 2.0)]
-    [0.67, 0.17, 0.17]
+    >>> _weights([np.array([0.5]), np.array([1.0])], 0.25).round(2).tolist()
+    [[0.8], [0.2]]
+
+    Args:
+        errors: The errors (H,) at each step, or the mean error (1,), of several methods.
+        count: The number of independent errors; where they are few, they hardly tell the steps
+            apart, and the weights follow the mean error.
     """
-    logarithms = -power * np.log(np.maximum(errors, EXACT))
-    weights = np.exp(logarithms - logarithms.max())
-    shares: list[float] = (weights / weights.sum()).tolist()
-    return shares
+    smooth = np.array([smoothed(of_method) for of_method in errors])
+    mean = np.mean(errors, 1, keepdims=True)
+    own = count / (count + STEPS_FROM)
+    logarithms = own * np.log(np.maximum(smooth, EXACT))
+    logarithms = logarithms + (1.0 - own) * np.log(np.maximum(mean, EXACT))
+    logarithms *= -SHARPNESS * math.sqrt(count)
+    weights: Array = np.exp(logarithms - logarithms.max(0))
+    weights /= weights.sum(0)
+    return weights
 
 
-def _pruned(members: Sequence[Member]) -> tuple[Member, ...]:
-    """Return the members with the largest weights that sum to `KEPT`, scaled to a sum of 1."""
-    order = sorted(range(len(members)), key=lambda number: -members[number].weight)
-    sums = np.cumsum([members[number].weight for number in order])
-    count = int(np.searchsorted(sums, KEPT * sums[-1])) + 1
-    total = float(sums[min(count, len(sums)) - 1])
+def _pruned(members: Sequence[Member], weights: Array) -> tuple[Member, ...]:
+    """Return the members with the largest weights (M, H), with `KEPT` of their sum at every step.
+
+    They get these weights, scaled to a sum of 1.
+    """
+    order = np.argsort(-weights.mean(1), kind="stable")
+    sums = (weights[order].cumsum(0) / weights.sum(0)).min(1)
+    count = int(np.searchsorted(sums, KEPT)) + 1
+    largest = np.sort(order[:count]).tolist()
+    scaled = weights[largest] / weights[largest].sum(0)
     return tuple(
-        replace(members[number], weight=members[number].weight / total)
-        for number in sorted(order[:count])
+        replace(members[number], weight=tuple(own))
+        for number, own in zip(largest, scaled.tolist(), strict=True)
     )
 
 
@@ -225,11 +246,17 @@ def _predicted(folds: Sequence[Fold], members: Sequence[Member]) -> list[Array]:
 
 def _error(folds: Sequence[Fold], predicted: Sequence[Array]) -> float:
     """Return the mean absolute error of transformed values, in units of the series."""
+    return float(_step_errors(folds, predicted).mean())
+
+
+def _step_errors(folds: Sequence[Fold], predicted: Sequence[Array]) -> Array:
+    """Return the same of each step, (H,)."""
     errors = [
         np.abs(fold.measured.truth - own) * np.sqrt(fold.measured.weight)[:, None]
         for fold, own in zip(folds, predicted, strict=True)
     ]
-    return float(np.concatenate(errors).mean())
+    mean: Array = np.concatenate(errors).mean(0)
+    return mean
 
 
 def _shifted(folds: Sequence[Fold], predicted: Sequence[Array]) -> list[Array]:

@@ -27,7 +27,7 @@ def fit_members(members: Sequence[Member], frame: TargetFrame) -> TargetMap:
     maps = [METHODS[member.method](frame, member.setting) for member in members]
     if len(maps) == 1 and members[0].weight == 1.0:  # as each setting is tried, hundreds of times
         return maps[0]
-    weighted = [own * member.weight for own, member in zip(maps, members, strict=True)]
+    weighted = [own * np.asarray(member.weight) for own, member in zip(maps, members, strict=True)]
     return sum(weighted, TargetMap.zero(frame))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -118,7 +117,8 @@ class TargetMap:
             self.bias + other.bias,
         )
 
-    def __mul__(self, factor: float) -> TargetMap:
+    def __mul__(self, factor: Array) -> TargetMap:
+        """Return the map times a factor for all steps, (), or for each, (H,)."""
         return TargetMap(
             factor * self.own,
             None if self.past is None else factor * self.past,
@@ -127,8 +127,3 @@ class TargetMap:
             factor * self.mean,
             factor * self.bias,
         )
-
-
-def to_torch(array: Array) -> Tensor:
-    """Return the array as a tensor of float64."""
-    return torch.from_numpy(np.ascontiguousarray(array))

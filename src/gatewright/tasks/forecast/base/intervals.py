@@ -51,7 +51,7 @@ def error_quantiles(errors: Array, count: float, *, shift: bool) -> Array:
     if count >= OWN_QUANTILES:
         quantiles = np.quantile(errors, levels, axis=0).T
     else:
-        scale = _smooth(np.abs(errors).mean(0)) + 1e-12
+        scale = smoothed(np.abs(errors).mean(0)) + 1e-12
         shape = np.quantile(errors / scale, levels)
         quantiles = scale[:, None] * shape
     if not shift:
@@ -61,7 +61,7 @@ def error_quantiles(errors: Array, count: float, *, shift: bool) -> Array:
     return result
 
 
-def _smooth(scale: Array) -> Array:
+def smoothed(scale: Array) -> Array:
     """Return the mean with both neighbours; the ends keep a larger share of their own."""
     padded = np.pad(scale, 1, mode="edge")
     smooth: Array = (padded[:-2] + 2.0 * padded[1:-1] + padded[2:]) / 4.0

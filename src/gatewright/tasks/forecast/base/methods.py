@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from types import MappingProxyType
 
@@ -74,11 +75,14 @@ def smoothing(frame: TargetFrame, setting: Setting) -> TargetMap:
 def autoregression(frame: TargetFrame, setting: Setting) -> TargetMap:
     """Regress the next value on the last ones, and iterate; a second part lets the mean pull."""
     lags, penalty, pulls = int(setting[0]), setting[1], bool(setting[2])
-    # The last value is 0 in its own units, so that it is no feature; see the iteration below.
-    x = frame.own[:, -lags:-1]
-    if pulls:
-        x = np.column_stack([x, -frame.level])
-    weights, bias = _ridge(frame, ("next", lags, pulls), x, frame.truth[:, :1], penalty)
+
+    def features() -> Array:
+        # The last value is 0 in its own units, so that it is no feature; see the iteration below.
+        x = frame.own[:, -lags:-1]
+        return np.column_stack([x, -frame.level]) if pulls else x
+
+    key = ("next", lags, pulls)
+    weights, bias = _ridge(frame, key, features, "next", lambda: frame.truth[:, :1], penalty)
     pull = float(weights[-1, 0]) if pulls else 0.0
     earlier = weights[: lags - 1, 0]
     # In the units of the data: the last value has the rest of the sum of weights.
@@ -107,21 +111,39 @@ def ridge(frame: TargetFrame, setting: Setting) -> TargetMap:
     """
     lags, penalty, reads_all, seasonal = int(setting[0]), setting[1], setting[2], setting[3]
     start = seasonal_naive(frame, (0,)) if seasonal else TargetMap.zero(frame)
-    y = frame.truth - start(frame)
-    past = frame.past[:, -lags:].reshape(len(frame), -1) if reads_all else frame.own[:, -lags:-1]
-    common = np.column_stack([past, -frame.level, frame.static])
+
+    @cache
+    def common() -> Array:
+        lagged = frame.past[:, -lags:].reshape(len(frame), -1)
+        past = lagged if reads_all else frame.own[:, -lags:-1]
+        return np.column_stack([past, -frame.level, frame.static])
+
+    @cache
+    def rest() -> Array:
+        return frame.truth - start(frame)
+
+    def regression(steps: slice, *ahead: Array) -> tuple[Array, Array]:
+        return _ridge(
+            frame,
+            (lags, reads_all, steps.start),
+            lambda: np.column_stack([common(), *ahead]) if ahead else common(),
+            seasonal,
+            lambda: rest()[:, steps],
+            penalty,
+        )
+
     fitted = TargetMap.zero(frame)
     if reads_all:
         fitted = replace(fitted, past=np.zeros((*frame.past.shape[1:], frame.horizon)))
     known = frame.ahead.shape[2]
     if known:
         for h in range(frame.horizon):
-            x = np.column_stack([common, frame.ahead[:, h]])
-            weights, bias = _ridge(frame, (lags, reads_all, h), x, y[:, h : h + 1], penalty)
+            step = slice(h, h + 1)
+            weights, bias = regression(step, frame.ahead[:, h])
             fitted.ahead[:, h] = weights[-known:, 0]
-            _store(fitted, weights[:-known], bias, slice(h, h + 1), lags, frame)
+            _store(fitted, weights[:-known], bias, step, lags, frame)
     else:
-        weights, bias = _ridge(frame, (lags, reads_all), common, y, penalty)
+        weights, bias = regression(slice(None))
         _store(fitted, weights, bias, slice(None), lags, frame)
     return fitted + start
 
@@ -142,28 +164,41 @@ def _store(
 
 
 def _ridge(
-    frame: TargetFrame, key: tuple[object, ...], x: Array, y: Array, penalty: float
+    frame: TargetFrame,
+    key: tuple[object, ...],
+    features: Callable[[], Array],
+    target: object,
+    truth: Callable[[], Array],
+    penalty: float,
 ) -> tuple[Array, Array]:
     """Return weights (F, H) and intercepts (H,) of a weighted ridge regression.
 
     The features are standardised for the penalty, and the weights have mean 1. All penalties
-    share one eigendecomposition.
+    share one eigendecomposition and one projection of the truth, which is nearly all of the work.
 
     Args:
-        key: The name of the features x among all of the frame's, for that.
+        key: The name of the features among all of the frame's, for that.
+        features: Computes them, (N, F); called once.
+        target: The name of the truth among those that the features are fitted to.
+        truth: Computes it, (N, H); called once.
     """
-    w = frame.weight / max(frame.weight.mean(), 1e-300)
     if key not in frame.decompositions:
+        w = frame.weight / max(frame.weight.mean(), 1e-300)
+        x = features()
         centre = w @ x / w.sum()
         deviation = np.sqrt(w @ np.square(x - centre) / w.sum())
         deviation[deviation < 1e-9] = 1.0
         z = (x - centre) / deviation
         weighted = z * w[:, None]
         values, vectors = np.linalg.eigh(weighted.T @ z)
-        frame.decompositions[key] = (centre, deviation, weighted, values.clip(0.0), vectors)
-    centre, deviation, weighted, values, vectors = frame.decompositions[key]
-    middle = w @ y / w.sum()
-    projected = vectors.T @ (weighted.T @ (y - middle))
+        frame.decompositions[key] = (w, centre, deviation, weighted, values.clip(0.0), vectors)
+    w, centre, deviation, weighted, values, vectors = frame.decompositions[key]
+    if (*key, target) not in frame.decompositions:
+        y = truth()
+        middle = w @ y / w.sum()
+        projected = vectors.T @ (weighted.T @ (y - middle))
+        frame.decompositions[*key, target] = (middle, projected)
+    middle, projected = frame.decompositions[*key, target]
     weights = vectors @ (projected / (values + penalty)[:, None]) / deviation[:, None]
     return weights, middle - centre @ weights
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from typing import Any
 
@@ -68,9 +69,10 @@ def _boosting_on_lags(spec: ForecastSpec, lags: int) -> Baseline:
 
 
 def _why_no_boosting() -> str | None:
+    # The package itself takes a second to import, so it is only looked for.
     try:
-        import sklearn.ensemble  # noqa: F401
-    except ImportError:
+        version("scikit-learn")
+    except PackageNotFoundError:
         return (
             "Boosting on lags is left out: scikit-learn is not installed "
             "(pip install 'gatewright[sklearn]')."
