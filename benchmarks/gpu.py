@@ -40,6 +40,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def use_stand_in() -> None:
     from gatewright.backends import triton
     from gatewright.backends.triton import loop
 
-    loop.built = triton_stand_in.built
-    triton._why_no_device = lambda like: None
+    setattr(loop, "built", triton_stand_in.built)  # noqa: B010
+    setattr(triton, "_why_no_device", lambda like: None)  # noqa: B010
 
 
 # The roofs of the machine.
@@ -138,7 +139,7 @@ def machine_part(settings: Settings, shard: int) -> Iterator[Row]:
     ):
         a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        seconds = best(lambda a=a, b=b: a @ b)
+        seconds = best(partial(torch.matmul, a, b))
         yield {"roof": name, "TFLOP/s": 2 * size**3 / seconds / 1e12}
     torch.backends.cuda.matmul.allow_tf32 = False
     few = torch.zeros(1, device=device)
@@ -243,9 +244,9 @@ def calls(batch_first: bool = False) -> dict[str, Row]:
 
 TORCH_LAYERS: dict[str, Callable[..., gw.Recurrent]] = {
     "RNN": gw.RNN,
-    "relu": lambda *sizes, **options: gw.RNN(*sizes, nonlinearity="relu", **options),
+    "relu": partial(gw.RNN, nonlinearity="relu"),
     "LSTM": gw.LSTM,
-    "projected": lambda *sizes, **options: gw.LSTM(*sizes, proj_size=3, **options),
+    "projected": partial(gw.LSTM, proj_size=3),
     "GRU": gw.GRU,
     # Weights that are not stacked as torch's are put together in each call.
     "named LSTM": lambda *sizes, **options: gw.Recurrent("lstm", *sizes, **options),
@@ -371,7 +372,7 @@ def memory_part(settings: Settings, shard: int) -> Iterator[Row]:
         for sizes in [(i, h)] if settings.rehearse else [(i, h), (17, 34), (5, 200)]:
             guarded = Guarded()
             for module in (loop, backward):
-                module.empty = guarded.empty
+                setattr(module, "empty", guarded.empty)  # noqa: B010
             torch.manual_seed(0)
             layer = gw.Recurrent(cell, *sizes, backend="triton").eval().to(settings.device)
             inputs = sequences(layer, 6, 5)

@@ -58,7 +58,7 @@ def trained_networks(
     if getattr(task, "base", None) is not None:
         # With a linear forecast inside, which stays in float32, the cell learns next to nothing on
         # these data: all seeds have the same error to ten digits.
-        variant = replace(variant, task=replace(task, base=None, per_window=True))
+        variant = replace(variant, task=replace(task, base=None, per_window=True))  # type: ignore[call-arg]
     plan = replace(plan, variants=[variant])
     return plan, train_networks(plan, Session(progress=False))
 
@@ -164,7 +164,7 @@ def measure(parts: Sequence[str], options: argparse.Namespace, figures: Figures)
                 continue
             plan, trained = trained_networks(data, cell, options.seeds, options.epochs)
             first = trained[0].model
-            row = {
+            row: Figures = {
                 "data": data,
                 "cell": cell,
                 "units": first.hidden_size,

@@ -84,7 +84,7 @@ def read_chunks(path: Path) -> Figures:
     """Read a file once in chunks; runs in a process of its own."""
     import gatewright as gw
 
-    options = {"ignore": "label"} if path.suffix == ".parquet" else {}
+    options: dict[str, Any] = {"ignore": "label"} if path.suffix == ".parquet" else {}
     steps = 0
     for chunk in gw.chunks(path, steps=STEPS, batch=BATCH, **options):
         steps += int(chunk.lengths.sum())

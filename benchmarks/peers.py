@@ -24,7 +24,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -301,7 +301,7 @@ STEP_PEERS: dict[str, tuple[str, str, Callable[[Any, str], Any], float]] = {
 
 
 # Files and packages.
-def missing(packages: dict[str, str]) -> str | None:
+def missing(packages: Mapping[str, str]) -> str | None:
     """Return the reason if a package is not installed, or None.
 
     Args:
@@ -391,10 +391,10 @@ def means(figures: dict[str, Any]) -> str:
         if row["run"] in RUNS:
             columns = groups.setdefault((row["peer"], row["cell"]), {})
             columns.setdefault((row["run"], row["threads"]), []).append(row["ratio"])
-    columns = [(run, threads) for run in RUNS for threads in (1, 2)]
-    head = ["peer, cell", *(f"{run}, {n} thread{'s'[: n - 1]}" for run, n in columns)]
+    places = [(run, threads) for run in RUNS for threads in (1, 2)]
+    head = ["peer, cell", *(f"{run}, {n} thread{'s'[: n - 1]}" for run, n in places)]
     lines = [
-        [f"{peer}, {cell}", *(_mean(ratios.get(column)) for column in columns)]
+        [f"{peer}, {cell}", *(_mean(ratios.get(place)) for place in places)]
         for (peer, cell), ratios in sorted(
             groups.items(), key=lambda item: min(min(r) for r in item[1].values())
         )

@@ -27,6 +27,7 @@ from public_series import SERIES
 from gatewright.tasks.forecast.baselines.statistical import MODELS
 from gatewright.training.experiment import run_experiment
 from gatewright.training.plan import make_plan
+from gatewright.training.session import Session
 
 RESULTS = Path(__file__).parent / "results"
 #: The methods that the network is compared with, by the names of their baselines.
@@ -105,7 +106,7 @@ def run(name: str, cell: str, seeds: int, peers: bool) -> Row:
     chosen = {*OPPONENTS, *STAND_IN.values(), "base", *(MODELS if peers else ())}
     baselines = [baseline for baseline in plan.baselines if baseline.name in chosen]
     began = time.monotonic()
-    comparison = run_experiment(replace(plan, baselines=baselines), None, progress=False)
+    comparison = run_experiment(replace(plan, baselines=baselines), Session(progress=False))
     (network,) = comparison.networks
     model = comparison.ensemble or comparison.chosen
     tests = {entry.name: entry.trials[0].test["mase"] for entry in comparison.entries[1:]}

@@ -87,7 +87,7 @@ def make_model(name: str, seed: int, units: int) -> PPO | RecurrentPPO:
     options = {**PPO_OPTIONS, "seed": seed}
     if name == WITHOUT_MEMORY:
         return PPO("MlpPolicy", env, **options)
-    own = {"lstm_hidden_size": units}
+    own: dict[str, Any] = {"lstm_hidden_size": units}
     if name == PEER:
         return RecurrentPPO("MlpLstmPolicy", env, policy_kwargs=own, **options)
     own["cell"] = POLICIES[name]
@@ -112,8 +112,8 @@ def learn(seed: int, frames: int, units: int) -> dict[str, Figures]:
     results: dict[str, Figures] = {name: {"collect": [], "train": []} for name in POLICIES}
     for name, model in models.items():
         # `learn` calls both through the model.
-        model.collect_rollouts = timed(model.collect_rollouts, results[name]["collect"])
-        model.train = timed(model.train, results[name]["train"])
+        for method, part in (("collect_rollouts", "collect"), ("train", "train")):
+            setattr(model, method, timed(getattr(model, method), results[name][part]))
     for _ in range(frames // (ENVIRONMENTS * STEPS)):
         for model in models.values():
             model.learn(ENVIRONMENTS * STEPS, reset_num_timesteps=False)

@@ -201,7 +201,8 @@ def table(rows: Sequence[Row], missing: Mapping[str, str], recordings: int) -> T
     for name in ("road", "export", "size", "same class", "largest difference", "time", "speed"):
         result.add_column(name, justify="left" if name == "road" else "right")
     for row in rows:
-        low, _, high = quantiles(row.ratios, n=4) if len(row.ratios) > 1 else row.ratios * 3
+        ratios = list(row.ratios)
+        low, _, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         result.add_row(
             row.road,
             f"{row.export_seconds:.1f} s",
@@ -226,7 +227,9 @@ def main() -> None:
     torch.set_num_threads(1)
     model = gw.load(options.model) if options.model else gw.train("vowels").model
     assert isinstance(model, Model)
-    data = list(gw.read("vowels").test.sequences)
+    recordings = gw.read("vowels").test
+    assert recordings is not None
+    data = list(recordings.sequences)
     rows, missing = [], {}
     for road in options.roads.split(",") if options.roads else ROADS:
         try:

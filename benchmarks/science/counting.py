@@ -7,6 +7,8 @@ The result is the longest n up to which every string is accepted, with each step
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from common import Entry, options, perform
 from networks import network
@@ -53,7 +55,7 @@ def main() -> None:
                     network(cell, units),
                     BUDGET,
                     published.get(label, ""),
-                    lambda learnt, name=name: reach(learnt, name),
+                    partial(reach, name=name),
                 )
             )
     perform("counting", entries, arguments)

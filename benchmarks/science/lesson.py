@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import RESULTS
@@ -24,6 +25,7 @@ from gatewright.memory.compare import compare_memory
 from gatewright.memory.comparison import MemoryComparison, NetworkRow
 from gatewright.memory.pictures import PERCENTS, left_chart, recall_chart
 from gatewright.probes import gradient_horizon
+from gatewright.probes.horizon import GradientHorizon
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 STORED = RESULTS / "lesson.json"
@@ -70,10 +72,10 @@ def stored_comparison() -> MemoryComparison:
     )
 
 
-def trial_result(stored: dict) -> ClimbResult:
+def trial_result(stored: dict[str, Any]) -> ClimbResult:
     """Rebuild one trial from its JSON form."""
 
-    def flow(numbers: dict | None) -> Flow | None:
+    def flow(numbers: dict[str, Any] | None) -> Flow | None:
         if numbers is None:
             return None
         carried = tuple(float(share) for share in numbers["carried"])
@@ -90,7 +92,7 @@ def trial_result(stored: dict) -> ClimbResult:
     )
 
 
-def horizon(start: Callable[[gw.Recurrent], object]) -> object:
+def horizon(start: Callable[[gw.Recurrent], object]) -> GradientHorizon:
     """The gradient horizon of an LSTM of 32 units after an initialisation, on random events."""
     torch.manual_seed(0)
     layer = gw.LSTM(10, 32)

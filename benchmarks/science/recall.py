@@ -11,8 +11,7 @@ from __future__ import annotations
 from common import Entry, options, perform
 from networks import chrono, network
 
-from gatewright import CELLS
-from gatewright.language.cell import Cell
+from gatewright.cells.rnn import ElmanRNN
 from gatewright.layers.init import forget_bias_, identity_, orthogonal_
 from gatewright.memory import TASKS, Budget
 
@@ -24,7 +23,7 @@ def main() -> None:
     """Train the networks and print the table."""
     arguments = options(__doc__).parse_args()
     budget = Budget(steps=1000, rate=5e-3)
-    rectified: Cell = CELLS["elman_rnn"](nonlinearity="relu")
+    rectified = ElmanRNN(nonlinearity="relu")
     networks = {
         "RNN": (network("elman_rnn", 32), LESSON),
         "RNN, orthogonal start": (network("elman_rnn", 32, orthogonal_), ""),
