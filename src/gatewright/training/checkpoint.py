@@ -75,11 +75,11 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     try:
         replace_file(path, file)
     except OSError as error:
+        earlier = "the one before it is still there" if path.exists() else "no earlier one is there"
+        remedy = REMEDIES.get(error.errno or 0, "Make room there")
         raise TrainingError(
-            f"cannot write the checkpoint {path}: {error.strerror or error}; "
-            + ("the one before it is still there" if path.exists() else "no earlier one is there")
-            + f". {REMEDIES.get(error.errno or 0, 'Make room there')} and resume, or train into another "
-            "directory"
+            f"cannot write the checkpoint {path}: {error.strerror or error}; {earlier}. {remedy} "
+            "and resume, or train into another directory"
         ) from error
 
 
