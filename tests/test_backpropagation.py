@@ -250,8 +250,8 @@ def test_layers_that_read_from_both_ends_are_refused():
         ({"design": "untrained", "chunk": 5}, "chunk is 5, and a design that is not trained has"),
         ({"cells": ["untrained"], "chunk": 5}, "chunk is 5, and the network untrained has random"),
         ({"cells": ["window"], "recompute": 5}, "recompute is 5, and the network window has no st"),
-        ({"recompute": 0}, "recompute=0; expected"),
-        ({"recompute": "x"}, "recompute='x'; expected"),
+        ({"recompute": 0}, "recompute is 0; expected"),
+        ({"recompute": "x"}, "recompute is 'x'; expected"),
         ({"chunk": 0}, "chunk is 0; expected"),
     ],
 )

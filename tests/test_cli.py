@@ -24,7 +24,8 @@ from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.listing import kernel_text as llvm_text
 from gatewright.backends.llvm.target import target
 from gatewright.cells import CELLS
-from gatewright.errors import DataError
+from gatewright.cli.options import arguments
+from gatewright.errors import ArgumentError, DataError
 from gatewright.training import experiment
 
 
@@ -77,6 +78,22 @@ def test_help_is_instant_and_names_the_commands():
 def test_every_command_has_help(command):
     done = gatewright(command, "--help")
     assert done.returncode == 0 and "--json" in done.stdout
+
+
+def test_the_help_has_every_word_of_the_descriptions():
+    # Rich would take [tune] for a style, and leave it out.
+    group = typer.main.get_command(cli.app)
+    for name, command in group.commands.items():
+        shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", gatewright(name, "--help").stdout).split())
+        assert " ".join(command.help.split()) in shown, name
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "yes", "", "9" * 5000])
+def test_the_steps_of_recompute_are_checked(text):
+    with pytest.raises(ArgumentError, match=r"--recompute is .*; expected a number of steps"):
+        arguments({"recompute": text})
+    assert arguments({"recompute": "auto"}) == {"recompute": True}
+    assert arguments({"recompute": "12"}) == {"recompute": 12}
 
 
 def test_version():

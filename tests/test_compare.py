@@ -436,7 +436,9 @@ def test_a_narrow_terminal_gets_fewer_columns_and_nothing_cut(compared) -> None:
         console = Console(width=width, file=io.StringIO())
         table = comparison.table(console=console)
         counts.append(len(table.columns))
-        assert ("for want of width" in str(table.caption)) == (counts[-1] < 7)
+        caption = str(table.caption)
+        assert ("the terminal is narrow: " in caption) == (counts[-1] < 7)
+        assert ("what a training step keeps" in caption) == (counts[-1] == 7)
         console.print(table)
         text = console.file.getvalue()
         assert "…" not in text and max(map(len, text.splitlines())) <= width

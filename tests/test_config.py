@@ -86,6 +86,7 @@ def test_arguments_that_are_passed_win():
         ({"design": "both"}, "no design is called 'both'; did you mean both-ways"),
         ({"design": 3}, "design is 3; expected an object"),
         ({"hidden_size": 1.5}, "config: hidden_size is 1.5; expected a whole number"),
+        ({"recompute": "auto"}, "recompute is 'auto'; expected a whole number or true or false"),
     ],
 )
 def test_a_wrong_setting_is_named(config: dict[str, Any], message: str):

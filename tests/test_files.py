@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from gatewright import files
 from gatewright.errors import ArgumentError
-from gatewright.files import check_vacant, write_directory, write_file
+from gatewright.files import check_vacant, remove_file, write_directory, write_file
 
 FILES = {"config.json": b"{}", "model.safetensors": b"\x00\xff" * 5000, "README.md": b"# A"}
 
@@ -210,3 +211,20 @@ def test_a_parent_that_cannot_be_listed_may_be_written(
     target = write_directory(parent / "model", FILES)
     monkeypatch.undo()
     assert names(target) == sorted(FILES)
+
+
+def test_a_file_is_removed_or_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.json"
+    path.write_text("")
+    remove_file(path)
+    assert not path.exists()
+    remove_file(path)
+    (tmp_path / "file").write_text("")
+    remove_file(tmp_path / "file" / "config.json")
+
+    def unlink(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(ArgumentError, match=r"cannot remove .*config.json: Read-only file system"):
+        remove_file(path)

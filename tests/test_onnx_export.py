@@ -18,6 +18,7 @@ from gatewright.backends.recognise import recognise
 from gatewright.cells import CELLS
 from gatewright.errors import ArgumentError, SizeError
 from gatewright.exports.onnx import layer_model
+from gatewright.exports.onnx_fold import names_read
 from gatewright.graph.sizes import number
 from gatewright.layers.call_inputs import further_size
 
@@ -60,10 +61,18 @@ def evaluated(model: ModelProto, feeds: dict[str, np.ndarray]) -> list[Any]:
         return ReferenceEvaluator(model).run(None, feeds)
 
 
+def unread(graph: Any) -> set[str]:
+    """The constants that no node of a graph reads, nor of the graphs inside it."""
+    inner = [attribute.g for node in graph.node for attribute in node.attribute]
+    own = {tensor.name for tensor in graph.initializer} - set(names_read(graph, graph.node))
+    return own.union(*map(unread, inner))
+
+
 def run(layer: Any, *, streaming: bool, lengths: bool) -> tuple[ModelProto, dict, list]:
     """A model, what it is fed with, and what it has to answer."""
     model = layer_model(layer, streaming=streaming, lengths=lengths)
     checker.check_model(model, full_check=True)
+    assert not unread(model.graph)
     steps, rows = (1, 3) if streaming else (7, 3)
     shape = (rows, steps) if layer.batch_first else (steps, rows)
     draw = torch.Generator().manual_seed(1)
@@ -168,6 +177,26 @@ def test_the_layers_of_torch(kind: str, tmp_path: Path) -> None:
     zeros = {name: np.zeros_like(value) for name, value in by_name(layer, states).items()}
     feeds = {"x": x.numpy(), **{f"{name}_in": value for name, value in zeros.items()}}
     close(evaluated(model, feeds), [output.numpy(), *by_name(layer, states).values()])
+
+
+def test_int8_takes_a_byte_for_each_number_of_a_matrix() -> None:
+    model = layer_model(gw.Recurrent("mgu", 64, 96), int8=True)
+    assert not unread(model.graph)
+    numbers = 2 * 96 * (64 + 96)  # two gates
+    assert numbers < model.ByteSize() < 2 * numbers  # with scales, biases and nodes
+
+
+class Constant(gw.Cell):
+    """A cell whose output is a weight that no other term reads."""
+
+    def step(self, x: Any, h: Any) -> Any:
+        level = gw.parameter(name="level")
+        return gw.state(h=gw.tanh(gw.linear(x, h)), output=level)
+
+
+def test_a_weight_may_be_the_output() -> None:
+    model, feeds, answers = run(layer_of(Constant()), streaming=False, lengths=False)
+    close(evaluated(model, feeds), answers)
 
 
 def test_the_metadata_name_the_states_and_their_starts() -> None:

@@ -214,7 +214,10 @@ def test_a_forecast_goes_out_with_its_base_and_its_intervals(tmp_path: Path) -> 
         data,
         horizon=5,
         window=12,
-        members=((Member("persistence", (0,), 1.0),), (RIDGE,)),
+        members=(
+            (Member("persistence", (0,), 1.0),),
+            (replace(RIDGE, weight=(0.9, 0.7, 0.5, 0.3, 0.1)),),
+        ),
         transforms=("root", "log"),
     )
     gw.export(model, path)

@@ -270,7 +270,10 @@ def test_a_checkpoint_is_safetensors_and_json(begun: tuple[TrainingJob, Any, Pat
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")],
+    [
+        (errno.ENOSPC, "No space left on device; .* still there. Make room there and resume"),
+        (errno.EROFS, "Read-only file system; .* still there. Make it writable and resume"),
+    ],
 )
 def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint(
     code: int,
@@ -288,7 +291,7 @@ def test_a_disk_that_takes_no_more_leaves_the_last_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr(files.os, "fsync", full)
-        with pytest.raises(TrainingError, match=f"{words}; the one before it is still there"):
+        with pytest.raises(TrainingError, match=words):
             perform_part(job, data, copy, steps=1)
     assert copy.read_bytes() == path.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["job"]
@@ -298,9 +301,24 @@ def test_a_directory_that_vanished_is_not_made_again(
     begun: tuple[TrainingJob, Any, Path], tmp_path: Path
 ) -> None:
     job, data, _ = begun
-    with pytest.raises(TrainingError, match=r"cannot write the checkpoint .*gone.* No such file"):
+    words = r"cannot write the checkpoint .*gone.* No such file .*Put the directory back and resume"
+    with pytest.raises(TrainingError, match=words):
         perform_part(job, data, tmp_path / "gone" / "job", steps=1)
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_run_whose_folder_became_a_file_reports_the_first_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def perform(*args: Any, **options: Any) -> list[Outcome]:
+        shutil.rmtree(tmp_path / "out" / "unfinished")
+        (tmp_path / "out" / "unfinished").write_text("a file")
+        raise TrainingError("cannot write the checkpoint")
+
+    monkeypatch.setattr(experiment, "perform_all", perform)
+    with pytest.raises(TrainingError, match="cannot write the checkpoint"):
+        train(folder / "classes.csv", out=tmp_path / "out", **SMALL)
+    assert (tmp_path / "out" / "unfinished").read_text() == "a file"
 
 
 def test_checkpoints_are_spaced_by_their_cost(

@@ -356,3 +356,9 @@ def test_ctrl_c_keeps_the_best_model_so_far(models: Path, tmp_path: Path) -> Non
     assert "ended by hand" in output and "Traceback" not in errors
     assert len(predict(out, models / "classes.csv").columns["predicted"]) == 30
     assert "ended by hand" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_more_units_than_fit_into_the_memory_are_refused() -> None:
+    for units in (10**7, 10**20):
+        with pytest.raises(ArgumentError, match=rf"hidden_size is {units:,}; .* expected fewer"):
+            make_plan("vowels", ["gru"], hidden_size=units, say=lambda line: None, reading={})

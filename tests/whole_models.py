@@ -116,8 +116,12 @@ def forecast_of(
         per_window=per_window,
     )
     if ridge:
-        member = Member("ridge", (6, 0.1, 1, 0), 1.0)  # one that reads all channels
-        task = replace(task, base=replace(task.base, members=((member,),) * len(task.targets)))
+        shares = np.linspace(0.9, 0.4, horizon)  # those of a step are its own
+        members = (
+            Member("ridge", (6, 0.1, 1, 0), tuple(shares)),  # one that reads all channels
+            Member("persistence", (0,), tuple(1.0 - shares)),
+        )
+        task = replace(task, base=replace(task.base, members=(members,) * len(task.targets)))
     return built(task, data, network, design, seed)
 
 

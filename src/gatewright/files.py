@@ -195,6 +195,22 @@ def replace_file(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        ArgumentError: if it cannot be removed, as on a disk that became read-only.
+    """
+    try:
+        path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise ArgumentError(
+            f"cannot remove {path}: {error.strerror or error}. Make its directory writable."
+        ) from error
+
+
 def _partial(target: Path) -> Path:
     """A path for a hidden sibling that no other writer uses."""
     return target.with_name(f".{target.name}.partial-{secrets.token_hex(6)}")

@@ -106,6 +106,8 @@ def _alternative(value: Any, options: Sequence[Any], path: str) -> Any:
             return typed(value, option, path)
         except ModelError as refusal:
             refusals.append(refusal)
+    if set(options) <= PLAIN.keys():
+        raise mismatch(path, value, " or ".join(PLAIN[option] for option in options))
     # The error of the alternative that got deepest into the value, such as a list's element.
     raise max(refusals, key=lambda refusal: len(str(refusal).partition(" is ")[0]))
 

@@ -51,7 +51,7 @@ def check_recompute(recompute: Any) -> None:
         return
     if not isinstance(recompute, int) or recompute < 1:
         raise ArgumentError(
-            f"recompute={recompute!r}; expected the number of steps between two states that are "
+            f"recompute is {recompute!r}; expected the number of steps between two states that are "
             "kept, a whole number from 1, or True for the square root of the number of steps"
         )
 

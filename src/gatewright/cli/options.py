@@ -408,9 +408,13 @@ def _recompute(text: str) -> int:
     """
     if text == "auto":
         return True
-    if not text.isdecimal() or not int(text):
+    try:
+        steps = int(text)
+    except ValueError:  # no number, or one of thousands of digits
+        steps = 0
+    if steps < 1:
         raise ArgumentError(f"--recompute is {text}; expected a number of steps from 1, or auto")
-    return int(text)
+    return steps
 
 
 def by_all_ranks(command: Callable[..., None]) -> Callable[..., None]:

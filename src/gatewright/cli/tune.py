@@ -58,7 +58,7 @@ def tune(
 ) -> None:
     """Search for the settings that do best on validation; train --config takes them.
 
-    Ctrl-C keeps the study. Needs the extra tune: pip install 'gatewright[tune]'.
+    Ctrl-C keeps the study. It needs Optuna, which comes with the extra "tune".
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise ArgumentError("tune is not for torchrun; several processes search with --workers")

@@ -161,9 +161,12 @@ class _Step:
 
     def run(self) -> tuple[str, dict[str, str]]:
         graph = self.graph
-        needed = closure([*graph.updates.values(), graph.output])
+        results = (*graph.updates.values(), graph.output)
+        needed = closure(results)
+        # A product writes its matrix itself, transposed or in int8.
+        read = {*results, *(operand for term in needed for operand in _read(term))}
         for term in graph.forward:
-            if term in needed and term not in self.names:
+            if term in needed and term not in self.names and (term in read or term.op != "weight"):
                 self.names[term] = self._emit(term)
                 if any(operand in self.row for operand in term.operands):
                     self.row.add(term)
@@ -195,7 +198,7 @@ class _Step:
 
     def _emit(self, term: Term) -> str:
         b, op = self.b, term.op
-        operands = [self.names[operand] for operand in term.operands]
+        operands = [self.names[operand] for operand in _read(term)]
         if op == "constant":
             return self._number(term.attributes["value"])
         if op == "noise":
@@ -263,6 +266,11 @@ class _Step:
         """2 artanh(a / (2 + a)), in which nothing cancels near 0."""
         share = self.b.node("Div", a, self.b.node("Add", a, self._number(2.0)))
         return self.b.node("Mul", self.b.node("Atanh", share), self._number(2.0))
+
+
+def _read(term: Term) -> Sequence[Term]:
+    """The operands whose values a term's nodes read: of a product all but its matrix."""
+    return term.operands[:1] if term.op == "product" else term.operands
 
 
 #: Operations that ONNX does not have, in operators that it has.

@@ -10,6 +10,7 @@ read it. Nothing is pickled.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import time
@@ -49,6 +50,14 @@ FIELDS = {"format": str, "version": int, "gatewright": str, "torch": str, "conte
 SPACING = 50.0
 #: Seconds that the first checkpoint is taken to last, before one was measured.
 FIRST_DURATION = 0.02
+#: What to do where a checkpoint cannot be written, by the kind of error; elsewhere to make room.
+REMEDIES = {
+    errno.ENOENT: "Put the directory back",
+    errno.ENOTDIR: "Put the directory back",
+    errno.EROFS: "Make it writable",
+    errno.EACCES: "Make it writable",
+    errno.EPERM: "Make it writable",
+}
 
 
 def versions() -> dict[str, str]:
@@ -66,10 +75,11 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     try:
         replace_file(path, file)
     except OSError as error:
+        earlier = "the one before it is still there" if path.exists() else "no earlier one is there"
+        remedy = REMEDIES.get(error.errno or 0, "Make room there")
         raise TrainingError(
-            f"cannot write the checkpoint {path}: {error.strerror or error}; "
-            + ("the one before it is still there" if path.exists() else "no earlier one is there")
-            + ". Make room there and resume, or train into another directory"
+            f"cannot write the checkpoint {path}: {error.strerror or error}; {earlier}. {remedy} "
+            "and resume, or train into another directory"
         ) from error
 
 

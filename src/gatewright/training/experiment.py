@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from gatewright.errors import ModelError
-from gatewright.files import write_file
+from gatewright.files import remove_file, write_file
 from gatewright.layers.saving import CONFIG, model_files
 from gatewright.tasks.registry import presentation_of
 from gatewright.tasks.task import run_all
@@ -354,7 +354,7 @@ def write_model(comparison: Comparison, target: Path, *, is_pending: bool) -> No
     """
     if is_pending:
         comparison = replace(comparison, remarks=(*comparison.remarks, PENDING))
-    (target / CONFIG).unlink(missing_ok=True)
+    remove_file(target / CONFIG)
     for name, content in {**_pages(comparison), **model_files(comparison.model)}.items():
         write_file(target / name, content, overwrite=True)
 

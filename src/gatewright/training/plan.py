@@ -19,6 +19,7 @@ from gatewright.tasks.baseline import Baseline
 from gatewright.tasks.registry import baselines_for, missing_baselines
 from gatewright.tasks.task import Task
 from gatewright.training.choose_device import check_training_precision, choose_device
+from gatewright.training.free_memory import free_memory
 from gatewright.training.job import TrainingJob, build_model
 from gatewright.training.long_sequences import choose_chunk, chunk_note, chunk_problem
 from gatewright.training.model import Model
@@ -399,11 +400,22 @@ def _default_parameters(task: Task, networks: Mapping[str, Network], recipe: Rec
     return max(recipe.parameters, count_parameters(smallest))
 
 
+def _check_fits(hidden_size: int) -> None:
+    """Refuse so many units that one matrix from the units to themselves exceeds the memory."""
+    needed, free = 4 * hidden_size**2, free_memory()
+    if free is not None and needed > free:
+        raise ArgumentError(
+            f"hidden_size is {hidden_size:,}; such a matrix takes {needed / 1e9:,.0f} GB, "
+            f"and {free / 1e9:,.1f} GB are free: expected fewer units"
+        )
+
+
 def _hidden_sizes(
     task: Task, networks: Mapping[str, Network], recipe: Recipe, hidden_size: int | None
 ) -> dict[str, int]:
     """`hidden_size` for every network, or the size of each with nearest to the parameters."""
     if hidden_size is not None:
+        _check_fits(hidden_size)
         return dict.fromkeys(networks, hidden_size)
 
     def size_of(name: str, network: Network) -> int:

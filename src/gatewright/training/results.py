@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,9 +175,9 @@ class Comparison:
         """The first columns of the table, with titles of at most `title_width` letters."""
         headings, hidden = self.headings()[:columns], self.headings()[columns:]
         left_out = ", ".join(heading.removesuffix(", %") for heading in hidden)
-        caption = self.caption()
+        caption = self.caption(headings)
         if left_out:
-            caption += f"; not shown for want of width: {left_out}"
+            caption += f"; left out because the terminal is narrow: {left_out}"
         table = Table(
             title=terminal_text(f"{self.data}: {presentation_of(self.task).title}"),
             caption=terminal_text(caption),
@@ -235,16 +236,20 @@ class Comparison:
         metrics = [metric.cell([trial.test[metric.name]]) for metric in self.task.metrics]
         return [title, *metrics, "–", f"{parameters:,}", "–", "–"]
 
-    def caption(self) -> str:
-        """The explanation of the table's numbers."""
+    def caption(self, headings: Sequence[str] | None = None) -> str:
+        """The explanation of the numbers in the columns of some headings; by default of all."""
+        headings = self.headings() if headings is None else headings
+        costs = {
+            "a step": "a step: time of a training step on one core",
+            "memory": "memory: what a training step keeps for its backward pass",
+        }
         seeds = self.seeds
         over = seeds if seeds == "one seed" else f"mean ± standard deviation over {seeds}"
         return (
             f"{over}; test part: {self.sizes['test']}, opened once, after every choice; "
             f"bold: best network on validation, {self.sizes['validation']}, which is measured by "
-            f"{self.metric.heading}; a step of training: time on one core, and memory kept for "
-            "its backward pass"
-        )
+            f"{self.metric.heading}"
+        ) + "".join(f"; {note}" for heading, note in costs.items() if heading in headings)
 
     def to_json(self) -> str:
         """All measurements and settings, as JSON."""

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gatewright.errors import AlreadyFinished, ArgumentError
-from gatewright.files import check_vacant, open_lock, replace_file, sweep, user_path
+from gatewright.files import check_vacant, open_lock, remove_file, replace_file, sweep, user_path
 from gatewright.layers.saving import CONFIG, RUN, UNFINISHED, leftover
 from gatewright.training.job import TrainingJob
 from gatewright.training.record import RunRecord, check_same, how_to_resume
@@ -63,7 +63,7 @@ class OpenRun:
     def finish(self) -> None:
         """Remove what is not needed any more: the directory holds a finished model."""
         # First the record: without it nothing can be resumed by half.
-        (self.folder / RUN).unlink(missing_ok=True)
+        remove_file(self.folder / RUN)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -168,7 +168,8 @@ def open_run(
             yield run
         except BaseException:
             if record is None and not any(folder.glob("*.safetensors")):
-                run.finish()  # nothing was kept
+                with suppress(ArgumentError):  # the first error is the one to report
+                    run.finish()  # nothing was kept
                 if not was_there:
                     with suppress(OSError):  # the user may have put something there
                         target.rmdir()

@@ -64,7 +64,7 @@ def seconds_of(limit: str | float) -> float:
         seconds = 60.0 * limit
     if not 0.0 < seconds < math.inf:
         raise ArgumentError(
-            f"the time limit is {limit!r}; expected a number with a unit, such as 90s, 30m, 2h or "
-            "1d, or in Python a number of minutes"
+            f"the time limit is {limit!r}; expected a number above 0 with a unit, as in 90s, 30m, "
+            "2h or 1d, or in Python a number of minutes"
         )
     return seconds
