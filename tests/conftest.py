@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import subprocess
+import sys
 from collections.abc import Iterator
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -91,6 +94,34 @@ def build_of_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
         forget_kernels()
         yield
     forget_kernels()
+
+
+#: Bases of forecasts that were chosen, by the pickled arguments of the choice.
+BASES: dict[bytes, Any] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bases_chosen_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Choose the base of a forecast once for the same data and settings, which decide it alone.
+
+    A choice takes 0.1 to 0.5 s, and most tests of a file train on the same few series. The tests of
+    the choice itself choose each time.
+    """
+    task = sys.modules.get("gatewright.tasks.forecast.task")  # not every file imports torch
+    if task is None or request.path.name == "test_forecast_base.py":
+        yield
+        return
+    choose = task.choose_base
+
+    def choose_once(*arguments: Any) -> Any:
+        key = pickle.dumps(arguments)
+        if key not in BASES:
+            BASES[key] = choose(*arguments)
+        return BASES[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task, "choose_base", choose_once)
+        yield
 
 
 @pytest.fixture

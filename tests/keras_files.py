@@ -1,7 +1,8 @@
 """Write `.keras` files and the outputs of their models: `python keras_files.py FOLDER`.
 
 A process of its own, since importing Keras changes settings and takes seconds. For each model there
-is NAME.keras, and NAME.npz with the input `x` and the outputs by name.
+is NAME.keras, and NAME.npz with the input `x` and the outputs by name. `stored/keras.zip` has these
+files for `--quick`: `cd FOLDER && python -m zipfile -c keras.zip *` makes it.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.slow(instead="test_whole_models.py::test_as_javascript")
+@pytest.mark.slow(instead="test_round_trip.py::test_javascript")
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_whole_models_in_a_browser(tmp_path: Path, address: str) -> None:
     api = pytest.importorskip("playwright.sync_api")

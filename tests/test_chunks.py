@@ -313,6 +313,7 @@ for name, make in MAPS.items():
 """
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_no_map_of_a_file_that_shrinks_ends_the_process(tmp_path: Path):
     command = [sys.executable, "-c", SHRINKING, str(tmp_path / "a.npy")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -42,19 +42,41 @@ MERGED: dict[str, Callable[[Tensor, Tensor], Any]] = {
 }
 
 
+#: What `keras_files.py` wrote, for `--quick`: to import Keras and to write them takes 5 s.
+STORED = Path(__file__).parent / "stored" / "keras.zip"
+
+
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """A folder with the files of `keras_files.py`, which one process of the tests writes."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "keras_files"
     with filelock.FileLock(f"{folder}.lock"):
         if not (folder / "peer.keras").exists():  # the last one, of the documentation
             folder.mkdir(exist_ok=True)
-            done = subprocess.run(
-                [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr
+            if pytestconfig.getoption("quick"):
+                with zipfile.ZipFile(STORED) as archive:
+                    archive.extractall(folder)
+            else:
+                done = subprocess.run(
+                    [sys.executable, str(SCRIPT), str(folder)], capture_output=True, text=True
+                )
+                assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.mark.slow(instead="test_layers_compute_what_keras_does")
+def test_the_stored_files_are_those_that_are_written(files: Path, tmp_path: Path):
+    """Zip a folder of `keras_files.py` anew if this fails: the weights are always the same."""
+    with zipfile.ZipFile(STORED) as archive:
+        archive.extractall(tmp_path)
+    names = {path.name for path in files.iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for name in sorted(name for name in names if name.endswith(".npz")):
+        with np.load(files / name) as written_now, np.load(tmp_path / name) as stored:
+            assert written_now.files == stored.files
+            for key in stored.files:
+                np.testing.assert_allclose(stored[key], written_now[key], rtol=1e-5, atol=1e-6)
 
 
 @cache

@@ -52,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("hostile")
     data = folder / "wind <b>[m].csv"
     lines = [f'day,"{EVIL}",plain']
-    lines += [f"{day},{day % 7}.5,{day % 5}" for day in range(120)]
+    lines += [f"{day},{day % 7}.5,{day % 5}" for day in range(70)]
     data.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with training_here():
         train(

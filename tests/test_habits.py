@@ -25,6 +25,7 @@ def text_of(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_the_worked_examples_of_contributing_run(tmp_path: Path):
     """Every chapter has a block; they run in order, in one process, as a reader would."""
     chapters = re.split(r"^## ", text_of("CONTRIBUTING.md"), flags=re.MULTILINE)

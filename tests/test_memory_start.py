@@ -97,12 +97,16 @@ def test_a_symbol_that_comes_back():
     assert "21 steps back" in warned
 
 
-def test_the_start_reaches_the_weights_and_the_directory(tmp_path, monkeypatch, capsys):
+def test_the_start_reaches_the_weights():
     torch.manual_seed(0)
     task = NextSymbol.of(Text(np.arange(200) % 5, tuple("abcde")))
     layer = build_model(task, "lstm", NETWORKS["lstm"], 400, Recipe(memory=100)).body
     forget = layer.weights("f")["x"][1] + layer.weights("f")["h"][1]
     assert forget.exp().min() >= 1.0 and 90 < forget.exp().max() <= 99.1  # log U(1, N - 1)
+
+
+@pytest.mark.slow(instead="test_data_whose_lag_is_known")
+def test_the_start_reaches_the_directory(tmp_path, monkeypatch, capsys):
     rows = ["id,a,b,label"]
     for row, (values, labels) in enumerate(zip(signs(30).sequences, signs(30).labels, strict=True)):
         rows += [f"{row},{a},{b},{'xy'[c]}" for (a, b), c in zip(values, labels, strict=True)]

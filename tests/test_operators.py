@@ -67,10 +67,14 @@ def test_opcheck(cell: str, restart: bool, monkeypatch: pytest.MonkeyPatch):
     torch.library.opcheck(operator, arguments(cell, monkeypatch, restart=restart))
 
 
-# aot_eager does all that eager does, and traces the backward pass too.
+# aot_eager does all that eager does, and traces the backward pass too, as `test_opcheck` does.
 @pytest.mark.parametrize(
     ("backend", "name"),
-    [("eager", "lstm"), ("eager", "leaky"), *(("aot_eager", name) for name in LAYERS)],
+    [
+        ("eager", "lstm"),
+        ("eager", "leaky"),
+        *(pytest.param("aot_eager", name, marks=pytest.mark.slow) for name in LAYERS),
+    ],
 )
 def test_a_compiled_layer_is_what_it_was(backend: str, name: str):
     layer = LAYERS[name]()

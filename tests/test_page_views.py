@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -59,23 +60,27 @@ def classifier(cell: str) -> Model:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The pages by name, each written when it is visited first."""
     folder = tmp_path_factory.mktemp("pages")
     text = Text.from_string(PASSAGE * 8)
     documents = {
-        "pair": document_of(
+        "pair": lambda: document_of(
             {"lstm": classifier("lstm"), "rnn": classifier("rnn")},
             recordings(),
         ),
-        "text": document_of(
+        "text": lambda: document_of(
             {"text": model_of(replace(NextSymbol.of(text), counted=False), text, "lstm")}, text
         ),
-        "gru": document_of({"gru": gw.GRU(2, 5)}),
+        "gru": lambda: document_of({"gru": gw.GRU(2, 5)}),
     }
-    written = {}
-    for name, document in documents.items():
-        written[name] = folder / f"{name}.html"
-        written[name].write_text(write_page(document).html)
+
+    @cache
+    def written(name: str) -> Path:
+        path = folder / f"{name}.html"
+        path.write_text(write_page(documents[name]()).html)
+        return path
+
     return written
 
 
@@ -160,11 +165,11 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
+def visit(browser: Any, pages: Callable[[str], Path]) -> Iterator[Any]:
     visits: list[Visit] = []
 
     def start(name: str, address: str = "", **options: Any) -> Visit:
-        visits.append(Visit(browser, pages[name], address, **options))
+        visits.append(Visit(browser, pages(name), address, **options))
         return visits[-1]
 
     yield start

@@ -87,6 +87,7 @@ class Mine(gw.Cell):
 '''
 
 
+@pytest.mark.usefixtures("forked_python")
 def test_a_users_cell_loads_where_its_class_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "mine.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -256,6 +256,7 @@ class Further(nn.Module):
         return y, level
 
 
+@pytest.mark.slow(instead="test_every_argument_of_a_call_passes_through_the_operator")
 def test_further_inputs_and_learned_starts_go_out(tmp_path: Path) -> None:
     module = Further().eval()
     example = {"x": torch.randn(5, 3), "dt": torch.rand(5)}

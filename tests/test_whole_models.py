@@ -46,6 +46,7 @@ def test_as_python(name: str, networks: LazyNetworks) -> None:
     assert worst(networks[name], from_python(networks[name])) < LIMIT
 
 
+@pytest.mark.slow(instead="test_round_trip.py::test_javascript")
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 def test_as_javascript(networks: LazyNetworks, tmp_path: Path) -> None:
     answers = from_javascript(list(networks.values()), tmp_path)
