@@ -65,7 +65,7 @@ def test_help_is_instant_and_names_the_commands():
     done = in_a_process("--help")
     after = os.times()  # of the processor: the tests run side by side
     assert done.returncode == 0
-    for command in ("cells", "compare", "train", "predict", "sample", "serve"):
+    for command in ("cells", "compare", "train", "predict", "sample", "serve", "stream"):
         assert command in done.stdout
     taken = after.children_user + after.children_system
     taken -= before.children_user + before.children_system
@@ -73,7 +73,8 @@ def test_help_is_instant_and_names_the_commands():
 
 
 @pytest.mark.parametrize(
-    "command", ["cells", "compare", "bench", "memory", "train", "predict", "sample", "serve"]
+    "command",
+    ["cells", "compare", "bench", "memory", "train", "predict", "sample", "serve", "stream"],
 )
 def test_every_command_has_help(command):
     done = gatewright(command, "--help")

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from gatewright.cli import bench, cells, doctor, export, look, memory, serve, training, tune
+from gatewright.cli import bench, cells, doctor, export, look, memory, serve, stream, training, tune
 from gatewright.cli.app import app
 from gatewright.cli.wording import on_screen
 from gatewright.errors import GatewrightError
@@ -36,6 +36,7 @@ __all__ = [
     "main",
     "memory",
     "serve",
+    "stream",
     "training",
     "tune",
 ]

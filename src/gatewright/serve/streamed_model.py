@@ -37,6 +37,8 @@ class StreamedModel:
         ArgumentError: with the reason why the model has no answer after an event.
 
     Attributes:
+        reads_text: Whether events are symbols of a text, not values of channels.
+        channels: The names of the values of an event; none for a text.
         outputs: The classes or symbols whose probabilities are the answer.
         starts: The states before the first event, each `(layers, 1, size)`.
     """
@@ -51,9 +53,9 @@ class StreamedModel:
         members: list[Any] = list(model.members) if isinstance(model, Ensemble) else [model]
         self._members: list[Model] = members
         self._forms = [_start(member.streamed) for member in members]
-        self._reads_text = isinstance(model.task, NextSymbol)
-        self._channels: tuple[str, ...] = () if self._reads_text else task.seen.channels
-        self.outputs: tuple[str, ...] = task.vocabulary if self._reads_text else task.classes
+        self.reads_text = isinstance(model.task, NextSymbol)
+        self.channels: tuple[str, ...] = () if self.reads_text else task.seen.channels
+        self.outputs: tuple[str, ...] = task.vocabulary if self.reads_text else task.classes
         self.starts = [leaf for form in self._forms for leaf in _leaves(form)]
         self._dtype = next(model.parameters()).dtype
         if model.completion is not None:  # it reads the latest symbols
@@ -71,7 +73,7 @@ class StreamedModel:
         Raises:
             Refusal: 422, if it has anything else.
         """
-        field = "text" if self._reads_text else "events"
+        field = "text" if self.reads_text else "events"
         unknown = sorted(message.keys() - {field, "reset"})
         if unknown:
             raise Refusal(
@@ -103,7 +105,7 @@ class StreamedModel:
         """
         padded, steps = _padded(events)
         x, lengths = torch.from_numpy(padded), torch.tensor(steps)
-        if not self._reads_text:
+        if not self.reads_text:
             x = x.to(self._dtype)
         unequal = lengths if min(steps) < len(x) else None
         remaining = iter(states)
@@ -123,7 +125,7 @@ class StreamedModel:
 
     def _build_kernels(self) -> None:
         """Run the two forms of a batch, so that no client waits a second for its first answer."""
-        size, dtype = ((), np.int64) if self._reads_text else ((self.task.inputs,), np.float32)
+        size, dtype = ((), np.int64) if self.reads_text else ((self.task.inputs,), np.float32)
         events: Events = np.zeros((2, *size), dtype)
         for steps in ([1], [2, 1]):
             states = [start.repeat(1, len(steps), 1) for start in self.starts]
@@ -147,12 +149,12 @@ class StreamedModel:
             raise Refusal(
                 422,
                 f'"events" is {_shown(events)}; expected a list of events, each '
-                f"{_form(self._channels)}",
+                f"{_form(self.channels)}",
             )
         return events
 
     def _values(self, events: list[Any]) -> Events:
-        channels = self._channels
+        channels = self.channels
         rows = [self._row(number, event, channels) for number, event in enumerate(events)]
         # In single precision, as every sequence is read.
         return np.array(rows, np.float32).reshape(len(rows), len(channels))
@@ -174,13 +176,17 @@ class StreamedModel:
         return event
 
 
-def why_not_streamed(model: Model) -> str | None:
-    """The reason why a model has no answer after each event, with what can be done; or None."""
-    use_predict = "POST whole sequences to /predict"
+def why_not_streamed(
+    model: Model, use_predict: str = "POST whole sequences to /predict"
+) -> str | None:
+    """The reason why a model has no answer after each event, with what can be done; or None.
+
+    Args:
+        use_predict: The advice to predict for whole sequences instead.
+    """
     if model.task.kind == "forecast":
         return (
-            "a forecast reads a whole window of past steps, not a stream of events; "
-            "POST the past rows to /predict"
+            f"a forecast reads a whole window of past steps, not a stream of events; {use_predict}"
         )
     if isinstance(model.task, NextSymbol) and model.task.joined:
         return (
