@@ -78,8 +78,7 @@ class BackwardProgram(Program):
         returned = [(term, shape.total) for term in built.outputs]
         returned += [(term, shape.batch) for term in states]
         for i, (term, rows) in enumerate(returned):
-            self.base(f"upstream {i}")
-            self.lengths[f"upstream {i}"] = rows * self.units(term)
+            self.tensor(f"upstream {i}", rows * self.units(term), low=shape.low)
         self.blocks = ["gradients"]
         self.whole_of: dict[int, int] = {}
         self.lengths["gradients"] = 0
@@ -111,6 +110,12 @@ class BackwardProgram(Program):
                 if self.bases[base] != span.base:
                     raise KernelError(f"block {base} has another position in the backward pass")
                 self.places[key] = span
+        for key in forward.widened:
+            _, buffer = key
+            rows, units = self.rows_of(key), self.units(buffer.term)
+            self.place("scratch", rows, (key, units))
+            tensor = self.own(f"input {self.positions[buffer.term]}", units, rows)
+            self.copy(tensor, self.places[key], rows, units, content=buffer.content)
 
     def _part(self, name: str, part: SchedulePart) -> None:
         """Run one part backwards."""
@@ -167,19 +172,23 @@ class BackwardProgram(Program):
     def _requested(self, term: Term) -> bool:
         return self.shape.requested[self.positions[term]]
 
-    def _gradient(self, position: int, rows: int, units: int) -> Span:
+    def _low(self, term: Term) -> bool:
+        """Tell if a tensor that came in is in bfloat16."""
+        return self.shape.forms[self.positions[term]].low
+
+    def _gradient(self, position: int, rows: int, units: int, *, low: bool = False) -> Span:
         """Return memory for the gradient of a tensor that came in, which is returned."""
         whole = self.shape.pieces[position].whole if self.shape.pieces else position
-        span = self.apart(whole, rows, units)
+        span = self.apart(whole, rows, units, low=low)
         self._result(position, span, (rows, units))
         return span
 
-    def apart(self, whole: int, rows: int, length: int) -> Span:
+    def apart(self, whole: int, rows: int, length: int, *, low: bool = False) -> Span:
         """Return memory in a block of its own for the gradient of a whole tensor."""
         self.whole_of[len(self.blocks)] = whole
         name = f"gradient {len(self.blocks)}"
         self.blocks.append(name)
-        self.lengths[name] = rows * length
+        self.tensor(name, rows * length, low=low)
         return self.own(name, length, rows)
 
     def _together(self, rows: int, length: int) -> Span:
@@ -203,6 +212,7 @@ class BackwardProgram(Program):
             and leaf in part.loop.step_leaves
             and leaf not in self.built.handed_on
             and self._requested(leaf)
+            and not self._low(leaf)
             and gradient not in read
             and self.whole(gradient)
             and Buffer("result", gradient) in plan.buffers
@@ -225,7 +235,7 @@ class BackwardProgram(Program):
             self.copy(later, self.places[seed], total, units, add=True)
         elif later is not None:
             self.places[seed] = later
-        elif upstream is not None and self.whole(term):
+        elif upstream is not None and self.whole(term) and not self.shape.low:
             self.places[seed] = upstream
         else:
             self.place("scratch", total, (seed, units))
@@ -272,7 +282,7 @@ class BackwardProgram(Program):
                 columns.append(GradientColumn(span, self.units(gradient), leaf))
             else:
                 total, units = self.shape.total, self.units(gradient)
-                target = self._gradient(self.positions[leaf], total, units)
+                target = self._gradient(self.positions[leaf], total, units, low=self._low(leaf))
                 self.copy(self._value_of(name, part, gradient), target, total, units)
         for first, width, members in merged(columns, self.lanes):
             target = self._columns(members, GradientBlock(1, width, width, vector=True))
