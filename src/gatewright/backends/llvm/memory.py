@@ -103,8 +103,9 @@ def as_tensor(array: np.ndarray[Any, Any], dtype: torch.dtype) -> Tensor:
     """Return an array's memory as a tensor that is no view of another one."""
     if dtype != torch.bfloat16:
         return torch.from_numpy(array)
-    storage = torch.from_numpy(array).untyped_storage()
-    return torch.empty(0, dtype=dtype).set_(storage, 0, array.shape)
+    bits = torch.from_numpy(array)
+    tensor = torch.empty(0, dtype=dtype)
+    return tensor.set_(bits.untyped_storage(), 0, bits.shape, bits.stride())
 
 
 #: The blocks of the checked build that are in use, with their guard zones.
