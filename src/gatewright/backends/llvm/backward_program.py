@@ -54,7 +54,7 @@ class SourceRows:
 
 
 @dataclass(frozen=True)
-class Product:
+class GradientProduct:
     """A product with a left side, summed over all packed rows: the right side and the result.
 
     Attributes:
@@ -86,7 +86,7 @@ class BackwardProgram(Program):
         self.homes: dict[int, Span] = {}
         self.missing: dict[int, int] = {}
         #: The products of each left side, and its columns.
-        self.products: dict[tuple[Span, int], list[Product]] = {}
+        self.products: dict[tuple[Span, int], list[GradientProduct]] = {}
         self.positions = {term: i for i, term in enumerate(built.inputs)}
         #: The gradients of the values that the part before the loop hands on to it.
         self.handed_back: dict[Term, Span] = {}
@@ -337,7 +337,7 @@ class BackwardProgram(Program):
             for first, width, members in merged(columns, self.lanes):
                 block = GradientBlock(width, self.room(rows.units), rows.units)
                 target = self._columns(members, block)
-                product = Product(self.places[rows.key], target, rows)
+                product = GradientProduct(self.places[rows.key], target, rows)
                 self.products.setdefault((first, width), []).append(product)
 
     def _by_head(self, column: GradientColumn, heads: int, rows: SourceRows) -> None:
@@ -355,10 +355,10 @@ class BackwardProgram(Program):
                 copy, own_rows = self.places[key], SourceRows(key, part, "every", rows.content)
                 self.copy(right, copy, total, part, read=rows.index, content=rows.content)
                 right = copy
-            product = Product(right, target.from_row(head * out), own_rows)
+            product = GradientProduct(right, target.from_row(head * out), own_rows)
             self.products.setdefault((left, out), []).append(product)
 
-    def _outer(self, left: Span, width: int, products: Sequence[Product]) -> None:
+    def _outer(self, left: Span, width: int, products: Sequence[GradientProduct]) -> None:
         """Multiply `width` columns of the left with rows of each right.
 
         All products share one pass over the left side: those of an LSTM with its inputs and its

@@ -99,7 +99,7 @@ class CallShape:
 
     @property
     def low(self) -> bool:
-        """Whether the states, the results and the upstream gradients are in bfloat16."""
+        """Tell if states, results and upstream gradients are in bfloat16."""
         return self.forms[-1].low
 
     def forward(self) -> CallShape:
