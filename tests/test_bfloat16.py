@@ -129,6 +129,47 @@ def test_a_layer_in_bfloat16_is_one_under_autocast_with_rounded_ends() -> None:
         assert (output.float() - expected).abs().max() < 0.02
 
 
+@pytest.mark.parametrize(("inputs", "units"), [(7, 20), (32, 16)])
+def test_tensors_in_bfloat16_are_read_exactly_and_rounded_as_torch_rounds(
+    inputs: int, units: int
+) -> None:
+    """The rows of the second size are whole vectors, which kernels read without a copy."""
+    torch.manual_seed(3)
+    high = exact_in_low(gw.LSTM(inputs, units))
+    low = copy.deepcopy(high).to(LOW)
+    x, upstream = torch.randn(9, 5, inputs).to(LOW), torch.randn(9, 5, units).to(LOW)
+    states = torch.randn(1, 5, units).to(LOW), torch.randn(1, 5, units).to(LOW)
+
+    def results(layer: gw.Recurrent, dtype: torch.dtype) -> list[Tensor]:
+        leaves = [t.to(dtype).clone().requires_grad_() for t in (x, *states)]
+        with torch.autocast("cpu", dtype=LOW, enabled=dtype != LOW):
+            output, last = layer(leaves[0], (leaves[1], leaves[2]))
+        sources = [*leaves, *layer.parameters()]
+        return [output, *last, *torch.autograd.grad(output, sources, upstream.to(dtype))]
+
+    for _ in range(2):  # the first call and a repeated one
+        for result, exact in zip(results(low, LOW), results(high, torch.float32), strict=True):
+            assert result.dtype == LOW
+            assert torch.equal(result, exact.to(LOW))
+
+
+class Sums(gw.Cell):
+    """A running sum, which has no product that would round or flush its numbers."""
+
+    def step(self, x: Any, h: Any) -> Any:
+        return gw.state(h=h + x)
+
+
+def test_results_keep_tiny_numbers_and_nan() -> None:
+    numbers = torch.tensor([3e-39, math.nan, math.inf, 1.0, 3e38]).to(LOW)
+    x = numbers.view(1, 5, 1).repeat(1, 1, 20)  # rows of a vector and more
+    layer = gw.Recurrent(Sums(), 20, 20).to(LOW)
+    assert "backend llvm" in layer.explain(x)
+    with torch.no_grad():
+        _, last = layer(x, torch.zeros_like(x))
+    assert torch.equal(last.nan_to_num(7), x.nan_to_num(7))
+
+
 def test_each_subset_of_gradients_is_that_of_all() -> None:
     torch.manual_seed(1)
     layer = gw.GRU(5, 18).to(LOW)

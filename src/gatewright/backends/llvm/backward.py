@@ -12,6 +12,7 @@ from gatewright.backends.llvm.backward_program import BackwardProgram
 from gatewright.backends.llvm.call_shape import CallShape
 from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.memory import POOL
+from gatewright.backends.llvm.precision import LOW
 from gatewright.backends.llvm.verify import Span
 from gatewright.backends.order import Order
 from gatewright.errors import KernelError
@@ -76,7 +77,8 @@ def _take_blocks(
     for i, name in enumerate(program.blocks):
         whole = program.whole_of.get(i)
         block_shape = (program.lengths[name],) if whole is None else shapes[whole]
-        blocks.append(POOL.take(dtype, *block_shape))
+        low = program.bases[name] in program.low
+        blocks.append(POOL.take(LOW if low else dtype, *block_shape))
     for whole, count in program.missing.items():
         if count:
             blocks[program.homes[whole].base - program.bases["gradients"]].zero_()

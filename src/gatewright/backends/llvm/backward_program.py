@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -11,7 +12,7 @@ from gatewright.backends.llvm.columns import GradientBlock, GradientColumn, merg
 from gatewright.backends.llvm.forward import ForwardProgram
 from gatewright.backends.llvm.library import Kernels, source_buffer
 from gatewright.backends.llvm.verify import Access, Contents, Span
-from gatewright.backends.llvm.weight_gradients import OuterTable, TotalsTable
+from gatewright.backends.llvm.weight_gradients import OuterTable, RightTable, TotalsTable
 from gatewright.errors import KernelError
 from gatewright.graph import Term
 from gatewright.schedule.buffers import Buffer
@@ -52,6 +53,19 @@ class SourceRows:
     content: str | None
 
 
+@dataclass(frozen=True)
+class GradientProduct:
+    """A product with a left side, summed over all packed rows: the right side and the result.
+
+    Attributes:
+        rows: The rows of the right.
+    """
+
+    right: Span
+    target: Span
+    rows: SourceRows
+
+
 class BackwardProgram(Program):
     """The calls of a backward pass.
 
@@ -71,6 +85,8 @@ class BackwardProgram(Program):
         self.results: list[GradientPart] = []
         self.homes: dict[int, Span] = {}
         self.missing: dict[int, int] = {}
+        #: The products of each left side, and its columns.
+        self.products: dict[tuple[Span, int], list[GradientProduct]] = {}
         self.positions = {term: i for i, term in enumerate(built.inputs)}
         #: The gradients of the values that the part before the loop hands on to it.
         self.handed_back: dict[Term, Span] = {}
@@ -78,8 +94,7 @@ class BackwardProgram(Program):
         returned = [(term, shape.total) for term in built.outputs]
         returned += [(term, shape.batch) for term in states]
         for i, (term, rows) in enumerate(returned):
-            self.base(f"upstream {i}")
-            self.lengths[f"upstream {i}"] = rows * self.units(term)
+            self.tensor(f"upstream {i}", rows * self.units(term), low=shape.low)
         self.blocks = ["gradients"]
         self.whole_of: dict[int, int] = {}
         self.lengths["gradients"] = 0
@@ -87,6 +102,8 @@ class BackwardProgram(Program):
         self._take_over(built.program("training", shape.forward(), ForwardProgram))
         for name in reversed(built.parts):
             self._part(name, built.parts[name])
+        for (left, width), products in self.products.items():
+            self._outer(left, width, products)
         self._first_states(len(built.inputs))
         for whole, span in self.homes.items():
             if not self.missing[whole]:
@@ -111,6 +128,12 @@ class BackwardProgram(Program):
                 if self.bases[base] != span.base:
                     raise KernelError(f"block {base} has another position in the backward pass")
                 self.places[key] = span
+        for key in forward.widened:
+            _, buffer = key
+            rows, units = self.rows_of(key), self.units(buffer.term)
+            self.place("scratch", rows, (key, units))
+            tensor = self.own(f"input {self.positions[buffer.term]}", units, rows)
+            self.copy(tensor, self.places[key], rows, units, content=buffer.content)
 
     def _part(self, name: str, part: SchedulePart) -> None:
         """Run one part backwards."""
@@ -167,10 +190,16 @@ class BackwardProgram(Program):
     def _requested(self, term: Term) -> bool:
         return self.shape.requested[self.positions[term]]
 
-    def _gradient(self, position: int, rows: int, units: int) -> Span:
+    def _low(self, term: Term) -> bool:
+        """Tell if a tensor that came in is in bfloat16."""
+        return self.shape.forms[self.positions[term]].low
+
+    def _gradient(self, position: int, rows: int, units: int, *, low: bool = False) -> Span:
         """Return memory for the gradient of a tensor that came in, which is returned."""
         whole = self.shape.pieces[position].whole if self.shape.pieces else position
         span = self.apart(whole, rows, units)
+        if low:
+            self.low.add(span.base)
         self._result(position, span, (rows, units))
         return span
 
@@ -203,6 +232,7 @@ class BackwardProgram(Program):
             and leaf in part.loop.step_leaves
             and leaf not in self.built.handed_on
             and self._requested(leaf)
+            and not self._low(leaf)
             and gradient not in read
             and self.whole(gradient)
             and Buffer("result", gradient) in plan.buffers
@@ -225,7 +255,7 @@ class BackwardProgram(Program):
             self.copy(later, self.places[seed], total, units, add=True)
         elif later is not None:
             self.places[seed] = later
-        elif upstream is not None and self.whole(term):
+        elif upstream is not None and self.whole(term) and not self.shape.low:
             self.places[seed] = upstream
         else:
             self.place("scratch", total, (seed, units))
@@ -272,7 +302,7 @@ class BackwardProgram(Program):
                 columns.append(GradientColumn(span, self.units(gradient), leaf))
             else:
                 total, units = self.shape.total, self.units(gradient)
-                target = self._gradient(self.positions[leaf], total, units)
+                target = self._gradient(self.positions[leaf], total, units, low=self._low(leaf))
                 self.copy(self._value_of(name, part, gradient), target, total, units)
         for first, width, members in merged(columns, self.lanes):
             target = self._columns(members, GradientBlock(1, width, width, vector=True))
@@ -307,7 +337,8 @@ class BackwardProgram(Program):
             for first, width, members in merged(columns, self.lanes):
                 block = GradientBlock(width, self.room(rows.units), rows.units)
                 target = self._columns(members, block)
-                self._outer(first, self.places[rows.key], target, (width, rows.units), rows)
+                product = GradientProduct(self.places[rows.key], target, rows)
+                self.products.setdefault((first, width), []).append(product)
 
     def _by_head(self, column: GradientColumn, heads: int, rows: SourceRows) -> None:
         """Form the gradient of a matrix with heads: for each one a product of its own units."""
@@ -324,47 +355,49 @@ class BackwardProgram(Program):
                 copy, own_rows = self.places[key], SourceRows(key, part, "every", rows.content)
                 self.copy(right, copy, total, part, read=rows.index, content=rows.content)
                 right = copy
-            self._outer(left, right, target.from_row(head * out), (out, part), own_rows)
+            product = GradientProduct(right, target.from_row(head * out), own_rows)
+            self.products.setdefault((left, out), []).append(product)
 
-    def _outer(
-        self, left: Span, right: Span, target: Span, shape: tuple[int, int], rows: SourceRows
-    ) -> None:
-        """Multiply columns of the left with rows of the right, summed over all packed rows.
+    def _outer(self, left: Span, width: int, products: Sequence[GradientProduct]) -> None:
+        """Multiply `width` columns of the left with rows of each right.
 
-        Args:
-            shape: The number of columns, and the units of the right.
-            rows: The rows of the right.
+        All products share one pass over the left side: those of an LSTM with its inputs and its
+        states have the gradients of the gates in common.
         """
-        width, units = shape
         total = self.shape.total
         words, depth = NOWHERE, GRADIENT_DEPTH // 2
+        accesses = [Access("read", left, total, width, width)]
         if self.built.numbers.pairs:
             # A vector longer than it must be: rows that are a power of two apart would share a
             # few places of the first-level cache.
             words = self.block_of("scratch", depth, self.room(width) + self.lanes)
+            accesses.append(Access("write", words, depth, width, width))
         table = OuterTable(
             left=left,
             left_length=left.length,
-            right=right,
-            right_length=right.length,
-            result=target,
-            result_length=target.length,
             count=total,
-            blocks=target.length // self.lanes,
-            rows=self.index(rows.index),
+            products=len(products),
             words=words,
             words_length=words.length,
         ).entries
-        work = width * target.length // 64 * total
-        first, count = self.rows(rows.index, total)
-        accesses = [
-            self.picks(rows.index, total),
-            Access("read", left, total, width, width),
-            Access("read", right, count, units, target.length, rows.content, first),
-            Access("write", target, width, target.length, target.length),
-        ]
-        if self.built.numbers.pairs:
-            accesses.append(Access("write", words, depth, width, width))
+        work = 0
+        for product in products:
+            right, target, rows = product.right, product.target, product.rows
+            table += RightTable(
+                right=right,
+                right_length=right.length,
+                result=target,
+                result_length=target.length,
+                blocks=target.length // self.lanes,
+                rows=self.index(rows.index),
+            ).entries
+            work += width * target.length // 64 * total
+            first, count = self.rows(rows.index, total)
+            accesses += [
+                self.picks(rows.index, total),
+                Access("read", right, count, rows.units, target.length, rows.content, first),
+                Access("write", target, width, target.length, target.length),
+            ]
         self.call(self.shared["outer"], table, width, GRAIN, self.threads(work), accesses)
 
     def _columns(self, members: list[tuple[int, GradientColumn]], block: GradientBlock) -> Span:

@@ -15,6 +15,7 @@ from gatewright.backends.llvm import build
 from gatewright.backends.llvm.call_shape import CallShape, TensorForm
 from gatewright.backends.llvm.chain import NUMBERS as CALL
 from gatewright.backends.llvm.checked import Record, header
+from gatewright.backends.llvm.elements import LOW_BYTES
 from gatewright.backends.llvm.library import BuiltKernel, Kernels, shared
 from gatewright.backends.llvm.memory import check_guards
 from gatewright.backends.llvm.moves import ClearTable, CopyTable
@@ -53,6 +54,7 @@ class Program:
             the block that only this pass needs ("scratch"), and the tensors that come in.
         places: The memory of each buffer, by its part.
         lengths: The count of numbers in each block of memory that a run takes.
+        low: The bases of tensors in bfloat16.
     """
 
     #: Blocks that the calls only read, in addition to the tensors from torch.
@@ -66,6 +68,7 @@ class Program:
         self.bases = {"nothing": 0, "record": 1}
         self.places: dict[Key, Span] = {}
         self.lengths: dict[str, int] = {}
+        self.low: set[int] = set()
         self.numbers: list[int] = []
         self.which: list[int] = []
         self.calls: list[int] = []
@@ -86,8 +89,7 @@ class Program:
         self.base("saved")
         self.base("scratch")
         for i, form in enumerate(shape.forms):
-            self.base(f"input {i}")
-            self.lengths[f"input {i}"] = form.extent
+            self.tensor(f"input {i}", form.extent, low=form.low)
 
     # Sizes.
     def units(self, term: Term) -> int:
@@ -114,6 +116,18 @@ class Program:
         """Return the position of a base, which is added if it is new."""
         return self.bases.setdefault(name, len(self.bases))
 
+    def tensor(self, name: str, numbers: int, *, low: bool) -> int:
+        """Add the base of a tensor from torch, or of one that is returned to it."""
+        base = self.base(name)
+        self.lengths[name] = numbers
+        if low:
+            self.low.add(base)
+        return base
+
+    def bytes_of(self, span: Span, numbers: int) -> int:
+        """Count the bytes of some numbers of a span's block."""
+        return numbers * (LOW_BYTES if span.base in self.low else self.itemsize)
+
     def place(self, block: str, rows: int, *buffers: tuple[Key, int]) -> None:
         """Place buffers in a block; several get adjacent columns of longer rows."""
         rooms = [self.room(units) for _, units in buffers]
@@ -135,7 +149,7 @@ class Program:
     def returned(self, name: str, term: Term, rows: int) -> Span:
         """Return the rows of a tensor of their own that the run returns."""
         span = self.own(name, self.units(term), rows)
-        self.lengths[name] = span.end
+        self.tensor(name, span.end, low=self.shape.low)
         self.results_written.append(Access("read", span, rows, span.length, span.length))
         return span
 
@@ -159,7 +173,7 @@ class Program:
         self.calls += built.call(8 * len(self.numbers), rows, grain, threads)
         for entry in table:
             if isinstance(entry, Span):
-                self.numbers.append(entry.offset * self.itemsize)
+                self.numbers.append(self.bytes_of(entry, entry.offset))
                 self.which.append(entry.base)
             else:
                 self.numbers.append(entry)
@@ -168,7 +182,7 @@ class Program:
     def add_header(self, table: Table) -> None:
         """Put the numbers of the checked build in front of a table."""
         spans = [entry if isinstance(entry, Span) else NOWHERE for entry in table]
-        self.numbers += header([span.end * self.itemsize for span in spans], 0)
+        self.numbers += header([self.bytes_of(span, span.end) for span in spans], 0)
         bases = [span.base for span in reversed(spans)]
         self.which += [*bases, self.base("nothing"), self.base("record")]
 
@@ -213,8 +227,12 @@ class Program:
     ) -> None:
         """Copy rows that hold a content, or add them to the rows in memory.
 
-        Two arrays of the order, `read` and `write`, pick the rows.
+        Two arrays of the order, `read` and `write`, pick the rows. Out of a tensor in bfloat16
+        numbers are widened, and into it they are rounded.
         """
+        kernel = "widen" if source.base in self.low else "copy"
+        if target.base in self.low:
+            kernel = "narrow"
         table = CopyTable(
             target=target,
             target_length=target.length,
@@ -235,7 +253,7 @@ class Program:
             writes = writes._replace(content=None)
         threads = self.threads(rows * units)
         accesses = [self.picks(read, rows), self.picks(write, rows), reads, writes]
-        self.call(self.shared["copy"], table, rows, 1, threads, accesses)
+        self.call(self.shared[kernel], table, rows, 1, threads, accesses)
 
     def clear(self, target: Span, rows: int, units: int) -> None:
         """Fill rows with zeros."""
@@ -249,7 +267,11 @@ class Program:
         return self.shape.threads if work > 2 * WORTH else 1
 
     def pack(self, part: str, kind: str, matrices: Mapping[Term, int]) -> None:
-        """Pack the matrices of a kernel as its tiles read them."""
+        """Pack the matrices of a kernel as its tiles read them.
+
+        Raises:
+            KernelError: if some of those that are packed together are in bfloat16.
+        """
         for group in self.built.plans[f"{part}_{kind}"].all_groups():
             units, length = self.units(group.products[0]), self.units(group.source)
             each, length = units // group.heads, length // group.heads
@@ -265,17 +287,22 @@ class Program:
             table = PackTable(packed, length, units, each, block, len(group.products)).entries
             kind_of_write = "write" if len(self.accesses) == calls else "update"
             accesses = [Access(kind_of_write, packed, 1, count, count)]
+            low = set()
             for product in group.products:
                 i = matrices[product.operands[1]]
                 by_head, by_unit, by_place = (0, *self.shape.forms[i].strides)[-3:]
                 if product.op == "transposed":
                     by_unit, by_place = by_place, by_unit
                 matrix = self.own(f"input {i}", self.lengths[f"input {i}"], 1)
+                low.add(matrix.base in self.low)
                 table += MatrixTable(matrix, by_head, by_unit, by_place).entries
                 form = TensorForm((group.heads, each, length), (by_head, by_unit, by_place))
                 accesses.append(Access("read", matrix, 1, form.extent, form.extent))
             threads = self.threads(count)
-            self.call(self.shared["pack"], table, blocks, 1, threads, accesses)
+            if len(low) > 1:
+                raise KernelError(f"the matrices of {part} are of two number types")
+            kernel = "pack_low" if True in low else "pack"
+            self.call(self.shared[kernel], table, blocks, 1, threads, accesses)
 
     def block(self, group: Group) -> int:
         """Count the numbers of one block of units in a group's packed matrices."""

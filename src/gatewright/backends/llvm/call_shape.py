@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from gatewright.backends.llvm.library import Kernels
+from gatewright.backends.llvm.precision import LOW
 from gatewright.backends.llvm.threads import threads
 from gatewright.backends.storage import extent
 
 
 class TensorForm(NamedTuple):
-    """A tensor's shape and strides."""
+    """A tensor's shape and strides, and whether it is in bfloat16."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    low: bool = False
 
     @property
     def extent(self) -> int:
@@ -28,7 +30,7 @@ class TensorForm(NamedTuple):
     @classmethod
     def of(cls, tensor: Tensor) -> TensorForm:
         """Return the form of a tensor."""
-        return cls(tuple(tensor.shape), tensor.stride())
+        return cls(tuple(tensor.shape), tensor.stride(), tensor.dtype == LOW)
 
 
 class Piece(NamedTuple):
@@ -94,6 +96,11 @@ class CallShape:
         """Return the shape of the backward pass."""
         present = tuple([gradient is not None for gradient in upstream])
         return replace(self, present=present, requested=tuple(requested))
+
+    @property
+    def low(self) -> bool:
+        """Tell if states, results and upstream gradients are in bfloat16."""
+        return self.forms[-1].low
 
     def forward(self) -> CallShape:
         """Return the shape of the forward pass."""

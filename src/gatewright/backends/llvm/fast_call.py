@@ -19,6 +19,7 @@ from gatewright.backends.fallback import aliases, needs_operations, without_tens
 from gatewright.backends.llvm.autograd import by_operations
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, Piece, TensorForm
+from gatewright.backends.llvm.elements import LOW_BYTES
 from gatewright.backends.llvm.forward import run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.precision import LOW, numbers_of
@@ -61,7 +62,7 @@ class FastCall:
         views: A view for each tensor that the kernels read, and for each state.
         offsets: The whole and the offset in bytes of each view.
         sums: Pairs of wholes whose sums are wholes too, and follow the others.
-        dtype: The number type of all tensors.
+        dtype: The number type of the tensors that a call brings, and of the results.
         starts: The states before the first step, for calls that bring none.
     """
 
@@ -76,13 +77,11 @@ class FastCall:
     ) -> None:
         graph = run.graph
         self.shapes, self.dtype = shapes, next(iter(run.inputs.values())).dtype
-        self.is_low = self.dtype == LOW
-        event = self.readable(next(iter(run.inputs.values())).contiguous())
-        states = [self.readable(state.contiguous()) for state in run.states.values()]
-        weights = {name: self.readable(tensor) for name, tensor in weights.items()}
+        event = next(iter(run.inputs.values())).contiguous()
+        states = [state.contiguous() for state in run.states.values()]
         self.built = built
         self.run, self.order = without_tensors(run), ordered(run, len(states[0]))
-        self.starts = [state.detach().to(self.dtype) for state in states]
+        self.starts = [state.detach() for state in states]
         self.saved_as: SavedTensors | None = None
         self.constants = list(constants.values())
         wholes = [event, *states, *weights.values(), *self.constants]
@@ -100,16 +99,19 @@ class FastCall:
                 summands = tuple([positions[name] for name in share.names])
                 tensor = weights[share.names[0]]
                 if len(summands) == 1:
-                    views[term] = _part(summands[0], share, tensor.shape, tensor.stride())
+                    views[term] = _part(summands[0], share, TensorForm.of(tensor))
                     continue
                 if summands not in self.sums:
                     self.sums.append(summands)
-                # Several summands are biases, and their sum is a new vector.
+                # Several summands are biases, and their sum is a new vector, in float32.
                 position = len(wholes) + self.sums.index(summands)
-                views[term] = _part(position, share, tensor.shape, (1,))
+                views[term] = _part(position, share, TensorForm(tuple(tensor.shape), (1,)))
         self.views = [views[term] for term in (*built.inputs, *graph.states.values())]
-        size = event.element_size()
-        self.offsets = [(view.piece.whole, view.offset * size) for view in self.views]
+        wide = built.numbers.bytes
+        self.offsets = [
+            (view.piece.whole, view.offset * (LOW_BYTES if view.form.low else wide))
+            for view in self.views
+        ]
         counts = len(self.order.rows), self.order.batch, self.order.total
         forms = tuple([view.form for view in self.views])
         self.shape = CallShape(tuple(run.sizes.items()), *counts, threads(), forms)
@@ -130,17 +132,10 @@ class FastCall:
             return tuple([result.transpose_(0, 0) for result in results])
         return tuple(self.forward(self.wholes(tensors), training=False)[0])
 
-    def readable(self, tensor: Tensor) -> Tensor:
-        """Return a tensor as kernels read it: in float32 without gaps, if it is in bfloat16."""
-        if not self.is_low:
-            return tensor
-        return tensor.to(torch.float32, memory_format=torch.contiguous_format)
-
     def wholes(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Return the tensors that a call brings, the constants, and the sums."""
-        if self.is_low:
-            tensors = [self.readable(tensor) for tensor in tensors]
-        return [*tensors, *self.constants, *[tensors[i] + tensors[j] for i, j in self.sums]]
+        sums = [in_float32(tensors[i]) + in_float32(tensors[j]) for i, j in self.sums]
+        return [*tensors, *self.constants, *sums]
 
     def addresses(self, wholes: Sequence[Tensor]) -> list[int]:
         """Return the address of each view."""
@@ -151,16 +146,15 @@ class FastCall:
         self, wholes: Sequence[Tensor], *, training: bool
     ) -> tuple[list[Tensor], Tensor | None]:
         """Compute the output and the last states, and the memory of the backward pass."""
-        results, saved = run_forward(
+        return run_forward(
             self.built,
             self.shape,
             self.order,
             self.addresses(wholes),
-            wholes[0].dtype,
+            self.dtype,
             training=training,
             fronts=self.shapes,
         )
-        return [result.to(self.dtype) for result in results] if self.is_low else results, saved
 
     def backward(
         self,
@@ -174,8 +168,6 @@ class FastCall:
         summed = [any(requested[i] for i in pair) for pair in self.sums]
         of_wholes = [*requested, *[False] * len(self.constants), *summed]
         upstream = in_rows(gradients)
-        if self.is_low:
-            upstream = [None if g is None else g.float() for g in upstream]
         shape = self.shape_of_wholes.backward(
             upstream, [of_wholes[view.piece.whole] for view in self.views]
         )
@@ -196,10 +188,9 @@ class FastCall:
                 before = results[i]
                 # Each summand has a tensor of its own: its user may change it in place.
                 results[i] = gradient.clone() if before is None else before + gradient
-        if self.is_low:
-            results = [None if gradient is None else gradient.to(LOW) for gradient in results]
         return [
-            gradient if own else None for gradient, own in zip(results, requested, strict=False)
+            gradient.to(self.dtype) if own and gradient is not None else None
+            for gradient, own in zip(results, requested, strict=False)
         ]
 
     def by_operations(
@@ -212,7 +203,7 @@ class FastCall:
             for piece, offset, form in self.views:
                 whole = wholes[piece.whole]
                 start = whole.storage_offset() + offset
-                views.append(whole.as_strided(form.shape, form.strides, start))
+                views.append(in_float32(whole.as_strided(form.shape, form.strides, start)))
         return by_operations(self.built, self.run, views, gradients, tensors)
 
 
@@ -222,13 +213,18 @@ def _entire(position: int, tensor: Tensor) -> View:
     return View(Piece(position, 0, form.shape), 0, form)
 
 
-def _part(position: int, share: Share, shape: tuple[int, ...], strides: tuple[int, ...]) -> View:
+def in_float32(tensor: Tensor) -> Tensor:
+    """Return a tensor in bfloat16 in float32, and others as they are."""
+    return tensor.float() if tensor.dtype == LOW else tensor
+
+
+def _part(position: int, share: Share, form: TensorForm) -> View:
     """Return the view of a weight's share of a tensor: some of its rows."""
-    rows, *rest = shape
+    rows, *rest = form.shape
     own = (rows // share.parts, *rest)
     first = share.position * own[0]
     piece = Piece(position, first * prod(rest), own)
-    return View(piece, first * strides[0], TensorForm(own, strides))
+    return View(piece, first * form.strides[0], form._replace(shape=own))
 
 
 class FastRun(torch.autograd.Function):

@@ -11,6 +11,7 @@ from gatewright.backends.llvm.call_list import Key, Program
 from gatewright.backends.llvm.call_shape import CallShape
 from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.memory import POOL
+from gatewright.backends.llvm.precision import LOW
 from gatewright.backends.llvm.verify import Span
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order
@@ -35,12 +36,14 @@ def run_forward(
 
     Args:
         addresses: The addresses of the tensors that come in.
+        dtype: The number type of states and results.
         fronts: The shapes of outputs and of states without their last axis, `(N,)` and `(B,)`
             by default.
     """
     program = built.program("training" if training else "inference", shape, ForwardProgram)
-    saved = POOL.take(dtype, program.lengths.get("saved", 0)) if training else None
-    scratch = POOL.take(dtype, program.lengths.get("scratch", 0))
+    own = torch.float32 if dtype == LOW else dtype
+    saved = POOL.take(own, program.lengths.get("saved", 0)) if training else None
+    scratch = POOL.take(own, program.lengths.get("scratch", 0))
     if saved is not None and cleared:
         saved.zero_()
         scratch.zero_()  # values computed from its gaps end up in the gaps of `saved`
@@ -70,6 +73,9 @@ class ForwardProgram(Program):
             self.returned(f"final {i}", term, shape.batch) for i, term in enumerate(states)
         ]
         self.shared_places = self._shared_places()
+        #: Buffers that the backward pass reads, out of tensors in bfloat16. It widens them again:
+        #: in float32 they would take three times the memory until then.
+        self.widened: list[tuple[str, Buffer]] = []
         for part in built.parts:
             self._place_buffers(part, f"{part}_{kind}")
             if part == "loop":
@@ -115,12 +121,18 @@ class ForwardProgram(Program):
             units, rows = self.units(term), self.rows_of(key)
             if buffer.kind in ("leaf", "vector"):
                 tensor = self.own(f"input {self.positions[term]}", units, rows)
+                if tensor.base in self.low:
+                    self.place("scratch", rows, (key, units))
+                    copies.append((tensor, key))
+                    if key in self.needed:
+                        self.widened.append(key)
+                    continue
                 if self.whole(term):
                     self.places[key] = tensor
                     continue
                 copies.append((tensor, key))
             returned = buffer.kind == "value" and term in self.built.outputs
-            if returned and key not in self.needed and self.whole(term):
+            if returned and key not in self.needed and self.whole(term) and not self.shape.low:
                 # The kernel writes into the tensor that is returned.
                 self.places[key] = self.outputs[self.built.outputs.index(term)]
                 continue

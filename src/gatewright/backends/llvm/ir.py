@@ -301,7 +301,7 @@ class Function:
         pointer.origin = (pointer, self.index(WHOLE_TABLE))
         return pointer
 
-    def belongs(self, pointer: ir.Value, table: ir.Value, slot: int) -> ir.Value:
+    def belongs(self, pointer: ir.Value, table: ir.Value, slot: Index | int) -> ir.Value:
         """Declare a pointer to lie in the buffer that a slot of the table names."""
         pointer.origin = (table, self.index(slot))
         return pointer

@@ -119,8 +119,14 @@ def shared(numbers: Numbers) -> dict[str, BuiltKernel]:
         emit_copy(module, numbers)
         emit_clear(module, numbers)
         emit_chain(module, numbers)
+        if numbers.pairs:
+            emit_pack(module, numbers, "pack_low", low=True)
+            emit_copy(module, numbers, "widen", from_low=True)
+            emit_copy(module, numbers, "narrow", to_low=True)
 
-    names = ("pack", "outer", "totals", "copy", "clear", "chain")
+    names: tuple[str, ...] = ("pack", "outer", "totals", "copy", "clear", "chain")
+    if numbers.pairs:
+        names += ("pack_low", "widen", "narrow")
     return load_or_build(key(None, names, numbers, openmp()), names, numbers, emit_all)
 
 

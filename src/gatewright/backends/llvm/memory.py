@@ -21,7 +21,12 @@ from torch import Tensor
 from gatewright.backends.llvm.checked import checked
 from gatewright.errors import KernelError
 
-NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+#: numpy has no bfloat16, and takes its bits as integers.
+NUMPY: dict[torch.dtype, type[np.generic]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+    torch.bfloat16: np.uint16,
+}
 #: Smaller blocks, in bytes, come from the C library, which pools them itself.
 LARGE = 1 << 18
 #: Most blocks that wait, and the largest ratio of a block to the size that it is taken for.
@@ -79,7 +84,7 @@ class Pool:
         # place if it is a view of another tensor.
         lent = block[:size].view(NUMPY[dtype]).reshape(shape)
         weakref.finalize(lent, self.give, block).atexit = False
-        return torch.from_numpy(lent)
+        return as_tensor(lent, dtype)
 
     def give(self, block: Block) -> None:
         """Take a block back, and free those that have waited too long."""
@@ -94,21 +99,38 @@ class Pool:
                 del self.waiting[oldest], self.came[oldest]
 
 
+def as_tensor(array: np.ndarray[Any, Any], dtype: torch.dtype) -> Tensor:
+    """Return an array's memory as a tensor that is no view of another one."""
+    if dtype != torch.bfloat16:
+        return torch.from_numpy(array)
+    bits = torch.from_numpy(array)
+    tensor = torch.empty(0, dtype=dtype)
+    return tensor.set_(bits.untyped_storage(), 0, bits.shape, bits.stride())
+
+
 #: The blocks of the checked build that are in use, with their guard zones.
 GUARDED: dict[int, weakref.ref[Any]] = {}
-#: The length of a guard zone, and the number that it is filled with.
+#: The length of a guard zone, and the number that it is filled with; in bfloat16 its bits, and
+#: those of NaN.
 GUARD, PATTERN = 64, 1.2345678e30
+LOW_PATTERN, LOW_NAN = 0x7179, 0x7FC0
 
 
 def guarded(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
     """Allocate a tensor full of NaN between two guard zones."""
     count = prod(shape)
-    block = np.full(count + 2 * GUARD, PATTERN, NUMPY[dtype])
+    block = np.empty(count + 2 * GUARD, NUMPY[dtype])
+    block[:] = pattern(block)
     inside = block[GUARD : GUARD + count]
-    inside[:] = np.nan
+    inside[:] = LOW_NAN if dtype == torch.bfloat16 else np.nan
     key = id(block)
     GUARDED[key] = weakref.ref(block, lambda _: GUARDED.pop(key, None))
-    return torch.from_numpy(inside.reshape(shape))
+    return as_tensor(inside.reshape(shape), dtype)
+
+
+def pattern(block: np.ndarray[Any, Any]) -> Any:
+    """The number that a block's guard zones are filled with."""
+    return block.dtype.type(LOW_PATTERN if block.dtype == np.uint16 else PATTERN)
 
 
 def check_guards() -> None:
@@ -121,7 +143,7 @@ def check_guards() -> None:
         if block is None:
             continue
         zones = np.concatenate([block[:GUARD], block[-GUARD:]])
-        if not (zones == block.dtype.type(PATTERN)).all():
+        if not (zones == pattern(block)).all():
             raise KernelError(f"the guard zones of a block of {len(block)} numbers are changed")
 
 

@@ -1,4 +1,7 @@
-"""Moving rows: `copy(table, first, end)` and `clear(table, first, end)`."""
+"""Moving rows: `copy(table, first, end)` and `clear(table, first, end)`.
+
+`widen` and `narrow` are copies out of tensors in bfloat16 and into them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from gatewright.backends.llvm.elements import Elements
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
 from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.tables import KernelTable, Number, Pointer
@@ -42,27 +46,38 @@ class ClearTable(KernelTable[Pointer, Number]):
     units: Number
 
 
-def emit_copy(module: ir.Module, numbers: Numbers) -> None:
-    """Emit `copy(table, first, end)`, for the rows `first` to `end` of both indices."""
-    f = Function(module, "copy", [POINTER, INDEX, INDEX], numbers)
-    b = f.b
+def emit_copy(
+    module: ir.Module,
+    numbers: Numbers,
+    name: str = "copy",
+    *,
+    from_low: bool = False,
+    to_low: bool = False,
+) -> None:
+    """Emit `copy(table, first, end)`, for the rows `first` to `end` of both indices.
+
+    Either side may be in bfloat16.
+    """
+    f = Function(module, name, [POINTER, INDEX, INDEX], numbers)
+    b, goals, starts = f.b, Elements(f, to_low), Elements(f, from_low)
     table, first, end = f.arguments
     f.table(table)
     slots = CopyTable[ir.Value, Index].load(f, table)
     adding = slots.add != 0
     with f.loop(first, end) as row:
-        goal = f.address(slots.target, f.load_index(slots.written, row) * slots.target_length)
-        start = f.address(slots.source, f.load_index(slots.read, row) * slots.source_length)
+        goal = goals.address(slots.target, f.load_index(slots.written, row) * slots.target_length)
+        start = starts.address(slots.source, f.load_index(slots.read, row) * slots.source_length)
         with f.loop(0, slots.units, numbers.lanes) as unit:
-            place = f.address(goal, unit)
-            vector = f.load(f.address(start, unit))
+            place = goals.address(goal, unit)
+            vector = starts.load(starts.address(start, unit))
             # Selected, not multiplied by 0: memory that is not added to may hold NaN.
-            f.store(b.select(adding, b.fadd(f.load(place), vector), vector), place)
+            total = b.select(adding, b.fadd(goals.load(place), vector), vector)
+            goals.store(total, place)
         with f.loop(unit.end, slots.units) as rest:
-            place = f.address(goal, rest)
-            scalar = f.load_scalar(f.address(start, rest))
-            total = b.select(adding, b.fadd(f.load_scalar(place), scalar), scalar)
-            f.store_scalar(total, place)
+            place = goals.address(goal, rest)
+            scalar = starts.load_scalar(starts.address(start, rest))
+            total = b.select(adding, b.fadd(goals.load_scalar(place), scalar), scalar)
+            goals.store_scalar(total, place)
     b.ret_void()
 
 

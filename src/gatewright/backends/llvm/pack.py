@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
+from gatewright.backends.llvm.elements import Elements
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
 from gatewright.backends.llvm.ir import Function, Numbers
 from gatewright.backends.llvm.pairs import count_words, word
@@ -50,9 +51,12 @@ class MatrixTable(KernelTable[Pointer, Number]):
     by_k: Number
 
 
-def emit_pack(module: ir.Module, numbers: Numbers) -> None:
-    """Emit `pack(table, first block, end block)`."""
-    f = Function(module, "pack", [POINTER, INDEX, INDEX], numbers)
+def emit_pack(
+    module: ir.Module, numbers: Numbers, name: str = "pack", *, low: bool = False
+) -> None:
+    """Emit `pack(table, first block, end block)`, for matrices in bfloat16 if they are `low`."""
+    f = Function(module, name, [POINTER, INDEX, INDEX], numbers)
+    matrix_elements = Elements(f, low)
     b, lanes, columns = f.b, f.index(numbers.lanes), numbers.columns
     table, first_block, end_block = f.arguments
     f.table(table)
@@ -76,7 +80,7 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
 
             def start(unit: Index, head: Index, source: MatrixTable[ir.Value, Index]) -> ir.Value:
                 within = (unit - head * head_units) * source.by_unit
-                return f.address(source.matrix, head * source.by_head + within)
+                return matrix_elements.address(source.matrix, head * source.by_head + within)
 
             def place(base: ir.Value, k: Index) -> ir.Value:
                 return f.address(base, (k // columns if columns > 1 else k) * step)
@@ -89,7 +93,10 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                     for taken in range(columns, 0, -1):
                         with f.loop(begin, length, taken) as k:
                             rows = [
-                                f.load(f.address(vectors, (k + i) * by_k)) for i in range(taken)
+                                matrix_elements.load(
+                                    matrix_elements.address(vectors, (k + i) * by_k)
+                                )
+                                for i in range(taken)
                             ]
                             f.store(_joined(f, rows), place(panel, k))
                         begin = k.end
@@ -99,9 +106,9 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                     rows_adjacent = b.and_(one_head, by_k == 1)
                     squares = f.select(rows_adjacent, length, 0)
                     with f.loop(0, squares, numbers.lanes) as k:
-                        corner = f.address(start(unit, first, source), k)
+                        corner = matrix_elements.address(start(unit, first, source), k)
                         rows = [
-                            f.load(f.address(corner, lane * by_unit))
+                            matrix_elements.load(matrix_elements.address(corner, lane * by_unit))
                             for lane in range(numbers.lanes)
                         ]
                         turned = f.transposed(rows)
@@ -116,7 +123,9 @@ def emit_pack(module: ir.Module, numbers: Numbers) -> None:
                         for taken in range(columns, 0, -1):
                             with f.loop(begin, length, taken) as rest:
                                 scalars = [
-                                    f.load_scalar(f.address(unit_start, (rest + i) * by_k))
+                                    matrix_elements.load_scalar(
+                                        matrix_elements.address(unit_start, (rest + i) * by_k)
+                                    )
                                     for i in range(taken)
                                 ]
                                 f.store_scalar(_joined(f, scalars), place(column, rest))

@@ -89,6 +89,14 @@ def _half(f: Function, number: ir.Value) -> ir.Value:
             number,
         )
         return b.zext(b.bitcast(rounded, ir.VectorType(ir.IntType(16), n.lanes)), kind)
+    return rounded_half(f, number)
+
+
+def rounded_half(f: Function, number: ir.Value) -> ir.Value:
+    """The bits of the nearest bfloat16 number by integers: the instruction makes the numbers
+    below 1.2e-38 zero, which a factor of a product may be, and a result should not."""
+    b, n = f.b, f.numbers
+    kind = n.integers if isinstance(number.type, ir.VectorType) else INT32
     dropped, bits = _integer(f, kind, DROPPED), b.bitcast(number, kind)
     upper = b.lshr(bits, dropped)
     odd = b.and_(upper, _integer(f, kind, 1))

@@ -1,8 +1,8 @@
 """The numbers that a run's kernels compute with, and runs in bfloat16.
 
 In bfloat16 only the factors of products are rounded. States, sums and everything pointwise are in
-float32, so kernels read tensors in float32: those of a layer in bfloat16 are converted at its edge,
-and under autocast they are in float32 already.
+float32. Under autocast tensors are in float32 already. Those of a layer in bfloat16 are widened and
+rounded by the call list of a prepared run (`elements.py`), and by torch in other runs.
 """
 
 from __future__ import annotations

@@ -33,37 +33,50 @@ from gatewright.schedule.tiling import (
 
 @dataclass(frozen=True)
 class OuterTable(KernelTable[Pointer, Number]):
-    """The table of `outer`.
+    """The table of `outer`; a `RightTable` follows for each product with the left side.
 
     Attributes:
-        left, right, result: The first rows of both sides and of the result.
-        left_length, right_length, result_length: The numbers from row to row.
+        left, left_length: The first row of the left side, and the numbers from row to row.
         count: The number of packed rows.
-        blocks: The vectors in a row of the result.
-        rows: The row of the right for each packed row.
+        products: The number of products.
         words, words_length: In bfloat16, memory for the left side of `GRADIENT_DEPTH` packed rows
             as words, and the words from one to the next two packed rows.
     """
 
     left: Pointer
     left_length: Number
+    count: Number
+    products: Number
+    words: Pointer
+    words_length: Number
+
+
+@dataclass(frozen=True)
+class RightTable(KernelTable[Pointer, Number]):
+    """The right side of a product, and its result.
+
+    Attributes:
+        right, result: The first rows.
+        right_length, result_length: The numbers from row to row.
+        blocks: The vectors in a row of the result.
+        rows: The row of the right for each packed row.
+    """
+
     right: Pointer
     right_length: Number
     result: Pointer
     result_length: Number
-    count: Number
     blocks: Number
     rows: Pointer
-    words: Pointer
-    words_length: Number
 
 
 def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
     """Emit `outer(table, first, end)`.
 
-    In bfloat16 both sides are first rounded to words, a block of packed rows at a time: the left
-    side in memory that all threads share, each in columns of its own; the right side, some vectors
-    at a time, on the stack.
+    A block of packed rows of the left side goes through all products that have it, such as those
+    with the inputs and with the states, while it is in the cache. In bfloat16 both sides are first
+    rounded to words: the left side in memory that all threads share, each in columns of its own;
+    the right side, some vectors at a time, on the stack.
     """
     tile = gradient_tile(registers)
     emit_tile = _emit_tile_of_words if numbers.pairs else _emit_tile
@@ -75,54 +88,69 @@ def emit_outer(module: ir.Module, numbers: Numbers, registers: int) -> None:
     slots = OuterTable[ir.Value, Index].load(f, table)
     panel = _emit_panel(f, tile) if numbers.pairs else None
 
-    def operands(n: Index, depth: Index, row: Index, unit: Index) -> list[ir.Value]:
+    def operands(
+        right_slots: RightTable[ir.Value, Index],
+        slot: Index,
+        n: Index,
+        depth: Index,
+        row: Index,
+        unit: Index,
+    ) -> list[ir.Value]:
         """The arguments of a tile."""
         if panel is not None:
             left, right = f.address(slots.words, row), panel
         else:
             left = f.address(slots.left, n * slots.left_length + row)
-            right = f.address(slots.right, unit)
-        result = f.address(slots.result, row * slots.result_length + unit)
+            right = f.address(right_slots.right, unit)
+        result = f.address(right_slots.result, row * right_slots.result_length + unit)
         if panel is not None:
-            lengths = slots.words_length, slots.result_length
-            return [table, left, right, result, n, *lengths, count_words(depth)]
-        rows = f.address(slots.rows, n, INDEX)
-        lengths_of_rows = slots.left_length, slots.right_length, slots.result_length
-        return [table, left, right, result, rows, n, *lengths_of_rows, depth]
+            lengths = slots.words_length, right_slots.result_length
+            return [table, left, right, result, slot, n, *lengths, count_words(depth)]
+        rows = f.address(right_slots.rows, n, INDEX)
+        lengths_of_rows = slots.left_length, right_slots.right_length, right_slots.result_length
+        return [table, left, right, result, rows, slot, n, *lengths_of_rows, depth]
 
     depth_end = (slots.count + (GRADIENT_DEPTH - 1)) // GRADIENT_DEPTH * GRADIENT_DEPTH
     with f.loop(0, depth_end, GRADIENT_DEPTH) as n:
         depth = f.minimum(slots.count - n, GRADIENT_DEPTH)
         if panel is not None:
             _emit_left_words(f, slots, n, depth, first, end)
-        block_begin = f.index(0)
-        for width in (tile.blocks, 1):
-            with f.loop(block_begin, slots.blocks, width) as block:
-                unit = block * numbers.lanes
-                if panel is not None:
-                    _emit_right_words(f, slots, n, depth, unit, panel, width)
-                row_begin: Index = first
-                for height in (tile.rows, 1):
-                    with f.loop(row_begin, end, height) as row:
-                        f.b.call(tiles[height, width], operands(n, depth, row, unit))
-                    row_begin = row.end
-            block_begin = block.end
+        with f.loop(0, slots.products) as product:
+            slot = product * RightTable.size() + OuterTable.size()
+            right = RightTable[ir.Value, Index].load(f, table, slot)
+            block_begin = f.index(0)
+            for width in (tile.blocks, 1):
+                with f.loop(block_begin, right.blocks, width) as block:
+                    unit = block * numbers.lanes
+                    if panel is not None:
+                        _emit_right_words(f, right, n, depth, unit, panel, width)
+                    row_begin: Index = first
+                    for height in (tile.rows, 1):
+                        with f.loop(row_begin, end, height) as row:
+                            arguments = operands(right, slot, n, depth, row, unit)
+                            f.b.call(tiles[height, width], arguments)
+                        row_begin = row.end
+                block_begin = block.end
     f.b.ret_void()
 
 
 def _emit_tile(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
     """Emit the function of one tile.
 
-    `(table, left, right, result, right rows, first packed row, row lengths, packed rows)`.
+    `(table, left, right, result, right rows, slot of the right's table, first packed row, row
+    lengths, packed rows)`.
     """
     name = f"outer_{tile.rows}x{tile.blocks}"
-    f = Function(module, name, [POINTER] * 5 + [INDEX] * 5, numbers)
+    f = Function(module, name, [POINTER] * 5 + [INDEX] * 6, numbers)
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
-    table, *pointers, first, left_length, right_length, result_length, depth = f.arguments
-    left, right, result, rows = [
-        f.belongs(pointer, table, OuterTable.slot(name))
-        for pointer, name in zip(pointers, ("left", "right", "result", "rows"), strict=True)
+    table, left, *pointers, slot, first, left_length, right_length, result_length, depth = (
+        f.arguments
+    )
+    f.belongs(left, table, OuterTable.slot("left"))
+    right, result, rows = [
+        f.belongs(pointer, table, slot + RightTable.slot(name))
+        for pointer, name in zip(pointers, ("right", "result", "rows"), strict=True)
     ]
     lanes = numbers.lanes
     places = [(r, j) for r in range(tile.rows) for j in range(tile.blocks)]
@@ -186,7 +214,7 @@ def _emit_left_words(
 
 def _emit_right_words(
     f: Function,
-    slots: OuterTable[ir.Value, Index],
+    slots: RightTable[ir.Value, Index],
     n: Index,
     depth: Index,
     unit: Index,
@@ -214,16 +242,17 @@ def _emit_right_words(
 def _emit_tile_of_words(module: ir.Module, numbers: Numbers, tile: Tile) -> ir.Function:
     """Emit the function of one tile.
 
-    `(table, left words, right words, result, first packed row, row lengths, words)`.
+    `(table, left words, right words, result, slot of the right's table, first packed row, row
+    lengths, words)`.
     """
     name = f"outer_{tile.rows}x{tile.blocks}"
-    f = Function(module, name, [POINTER] * 4 + [INDEX] * 4, numbers)
+    f = Function(module, name, [POINTER] * 4 + [INDEX] * 5, numbers)
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
-    table, left, right, result, first, left_length, result_length, words = f.arguments
+    table, left, right, result, slot, first, left_length, result_length, words = f.arguments
     f.belongs(left, table, OuterTable.slot("words"))
     f.trusted(right)  # the panel on the stack, of `GRADIENT_DEPTH` rows
-    f.belongs(result, table, OuterTable.slot("result"))
+    f.belongs(result, table, slot + RightTable.slot("result"))
     lanes = numbers.lanes
     places = [(r, j) for r in range(tile.rows) for j in range(tile.blocks)]
     addresses = [f.address(result, r * result_length + j * lanes) for r, j in places]
