@@ -59,6 +59,8 @@ def training_here() -> Iterator[None]:
         patch.setattr(experiment, "perform_all", perform_here)
         patch.setattr(presentation, "SAMPLE", 40)
         yield
+        # A patch made inside that ends later would bring this one back for all later tests.
+        assert experiment.perform_all is perform_here, "patch it in a context inside this one"
 
 
 @contextmanager

@@ -379,9 +379,7 @@ def files_of(out: Path) -> dict[str, Any]:
     return {"results": without_times(results), **{n: (out / n).read_bytes() for n in names}}
 
 
-def test_a_run_goes_on_with_what_is_left_to_the_same_files(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_goes_on_with_what_is_left_to_the_same_files(folder: Path, tmp_path: Path) -> None:
     out, data = tmp_path / "out", folder / "classes.csv"
     end_early(data, out)
     assert {path.name for path in out.iterdir()} == {"unfinished"}
@@ -393,9 +391,9 @@ def test_a_run_goes_on_with_what_is_left_to_the_same_files(
         performed.extend(job.seed for job in jobs if not list(there.glob(f"*{job.key}*")))
         return perform_here(jobs, data, **options)
 
-    with quick():
+    with quick(), pytest.MonkeyPatch.context() as patch:
         whole = train(data, out=tmp_path / "whole", **SMALL)
-        monkeypatch.setattr(experiment, "perform_all", counted)
+        patch.setattr(experiment, "perform_all", counted)
         lines: list[str] = []
         resumed = train(data, out=out, resume=True, say=lines.append, **SMALL)
     assert performed == [1] and f"resuming the run in {out}" in lines
