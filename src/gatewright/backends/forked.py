@@ -32,7 +32,7 @@ def forked() -> bool:
 def use_present_threads() -> None:
     """Keep torch's own operations on one thread in a forked process, where they would wait too.
 
-    Kernels are called between them: tensors are made, and in bfloat16 converted.
+    A call of a kernel has such operations before and after it, which make and convert tensors.
     """
     if _Process.forked and torch.get_num_threads() > 1:
         torch.set_num_threads(1)

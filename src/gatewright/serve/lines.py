@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,8 @@ def answer_lines(directory: str | os.PathLike[str], lines: Iterable[str]) -> Ite
     if reason is not None:
         raise ArgumentError(reason)
     streamed = StreamedModel(model)
-    read = _Text(streamed) if streamed.reads_text else _Values(streamed)
+    read: Callable[[str], dict[str, Any] | None]
+    read = _read_text if streamed.reads_text else _Values(streamed.channels)
     states, step = streamed.starts, 0
     for number, line in enumerate(lines, start=1):
         try:
@@ -89,21 +90,16 @@ def answer_lines(directory: str | os.PathLike[str], lines: Iterable[str]) -> Ite
         yield LineAnswer(step, dict(zip(streamed.outputs, last.tolist(), strict=True)))
 
 
-class _Text:
-    """Lines of a text; none of them begins a new sequence."""
-
-    def __init__(self, model: StreamedModel) -> None:
-        del model
-
-    def __call__(self, line: str) -> dict[str, Any] | None:
-        return {"text": line} if line else None
+def _read_text(line: str) -> dict[str, Any] | None:
+    """The message of a line of a text; none of them begins a new sequence."""
+    return {"text": line} if line else None
 
 
 class _Values:
     """Lines of values, the first of which may hold the names of their columns."""
 
-    def __init__(self, model: StreamedModel) -> None:
-        self.channels = model.channels
+    def __init__(self, channels: Sequence[str]) -> None:
+        self.channels = channels
         self.columns: Sequence[str] | None = None  # unknown until the first line
 
     def __call__(self, line: str) -> dict[str, Any] | None:

@@ -117,7 +117,10 @@ def _sequences(value: Any, name: str, batch_first: bool) -> list[StoredSequence]
     if isinstance(value, list):
         if not value:
             raise DataError(f"{name} is an empty list; expected at least one sequence")
-        sources = [array_steps(one, f"{name}[{number}]", maps) for number, one in enumerate(value)]
+        sources = [
+            array_steps(sequence, f"{name}[{number}]", maps)
+            for number, sequence in enumerate(value)
+        ]
         _check_alike(sources)
     elif hasattr(value, "shape") and len(value.shape) == 3:
         rows = range(value.shape[0 if batch_first else 1])

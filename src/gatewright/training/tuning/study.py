@@ -111,10 +111,10 @@ def open_study(directory: Path, limits: SearchLimits, rank: int) -> Any:
         typed(study.user_attrs.get(SETTINGS, {}), dict[str, Any], SETTINGS)
     # Optuna checks nothing that it reads: a damaged file raises errors of any kind.
     except Exception as error:
-        fact = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArgumentError(
-            f"the study {path} cannot be opened: {fact}; begin another one in a new directory, or "
-            "put back a copy of this file"
+            f"the study {path} cannot be opened: {reason}; begin another one in a new directory, "
+            "or put back a copy of this file"
         ) from error
     # Processes of one study must not draw the same points.
     study.sampler = optuna.samplers.TPESampler(seed=limits.seed + 1000 * rank + len(trials))
