@@ -412,7 +412,7 @@ def test_a_result_that_cannot_be_written_keeps_the_trainings(folder: Path, tmp_p
         raise ArgumentError("cannot write: Read-only file system")
 
     out, data = tmp_path / "out", folder / "classes.csv"
-    hint = f"Read-only file system. The trainings are kept. Resume with: gatewright train --resume {out}"
+    hint = f". The trainings are kept. Resume with: gatewright train --resume {out}"
     with quick():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(experiment, "write_report", refused)
