@@ -113,10 +113,12 @@ class Point:
     Attributes:
         ratio: The median of the peer's time divided by ours.
         roof: The share of the machine's roof that ours reaches.
+        bound: The peer's time divided by the least that the roof allows: no ratio is above it.
     """
 
     ratio: float
     roof: float
+    bound: float
 
 
 @cache
@@ -130,7 +132,22 @@ def point(cell: str, peer: str, run: str, threads: int, size: tuple[int, ...]) -
         if all(row[key] == value for key, value in description.items())
     ]
     ours = statistics.median(own for own, _ in row["seconds"])
-    return Point(statistics.median(b / a for a, b in row["seconds"]), row["least"] / ours)
+    theirs = statistics.median(peer for _, peer in row["seconds"])
+    ratio = statistics.median(b / a for a, b in row["seconds"])
+    return Point(ratio, row["least"] / ours, theirs / row["least"])
+
+
+def bound_table() -> str:
+    """Return the LSTM's ratio to torch at each size, and the largest that the roof allows."""
+
+    def both(run: str, threads: int, size: tuple[int, ...]) -> str:
+        measured = point(LSTM, "torch", run, threads, size)
+        return f"{measured.ratio:.2f} of {measured.bound:.2f}"
+
+    columns = [(run, threads) for run in ("training", "inference") for threads in (1, 2)]
+    head = [f"{run}, {threads} thread{'s' * (threads > 1)}" for run, threads in columns]
+    rows = [[str(size), *(both(*column, size) for column in columns)] for size in SIZES]
+    return plain_table(["batch, time, input, hidden", *head], rows)
 
 
 def loop_range(sizes: Sequence[tuple[int, ...]]) -> str:
@@ -151,6 +168,7 @@ def roof_range(sizes: Sequence[tuple[int, ...]]) -> str:
 
 MIDDLE, LARGE, ONE_ROW = (32, 128, 128, 128), (64, 128, 256, 256), (1, 256, 512, 512)
 LARGEST, SMALL, NARROW = (64, 64, 512, 512), (1, 100, 64, 64), (8, 512, 32, 64)
+SIZES = [SMALL, (32, 100, 64, 64), MIDDLE, LARGE, LARGEST, NARROW, ONE_ROW]
 
 
 def retyped() -> str:
@@ -267,6 +285,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "slow.middle": lambda: f"{100 * point(LSTM, 'torch', 'training', 1, MIDDLE).ratio - 100:.0f}",
     "roof.large": lambda: roof_range([LARGE, LARGEST]),
     "roof.middle": lambda: roof_range([MIDDLE]),
+    "roof.bounds": bound_table,
     "loop.small": lambda: loop_range([SMALL, NARROW]),
     "loop.large": lambda: loop_range([(32, 100, 64, 64), MIDDLE, LARGE, LARGEST]),
     "growth.steps": lambda: growth("T", 1),
