@@ -247,6 +247,7 @@ def test_step_cells_are_those_of_torch(kind: str, with_states: bool, rows: tuple
     for more in [{"nonlinearity": "tanh"}, {"nonlinearity": "relu"}] if kind == "RNN" else [{}]:
         ours, theirs = (one(3, 5, bias=bias, dtype=F64, **more) for one in CELLS[kind])
         assert list(ours.state_dict()) == list(theirs.state_dict())
+        assert (ours.bias_ih is None) == (ours.bias_hh is None) == (theirs.bias_ih is None)
         ours.load_state_dict(theirs.state_dict())
         x = torch.randn(*rows, 3, dtype=F64, requires_grad=True)
         h = torch.randn(*rows, 5, dtype=F64, requires_grad=True)

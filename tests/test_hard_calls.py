@@ -304,6 +304,22 @@ def test_attributes_that_are_set_later(ours: Any, theirs: Any):
     assert torch.equal(layer(x)[0], layer(x)[0])
 
 
+@pytest.mark.parametrize("called", [False, True])
+@pytest.mark.parametrize(
+    "name, value",
+    [("num_layers", 1), ("num_layers", 3), ("bidirectional", False), ("cell", gw.CELLS["gru"]())],
+)
+def test_a_layer_keeps_the_weights_that_it_has(name: str, value: Any, called: bool):
+    """A change of these was ignored, or ended in an error of Python at a later call."""
+    layer = gw.LSTM(3, 5, 2, bidirectional=True)
+    x = torch.randn(4, 2, 3)
+    expected = layer(x)[0] if called else None
+    with pytest.raises(gw.ArgumentError, match=f"{name} decides .*make a new layer"):
+        setattr(layer, name, value)
+    setattr(layer, name, getattr(layer, name))
+    assert expected is None or torch.equal(layer(x)[0], expected)
+
+
 @every_drop_in
 def test_two_gradients_are_two_tensors(ours: Any, theirs: Any):
     layer, _ = twins(ours, theirs, 5, 8, num_layers=2)

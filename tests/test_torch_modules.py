@@ -220,7 +220,8 @@ def test_what_torch_refuses_is_refused(module: Any):
                     cls(*arguments.args, **arguments.kwargs)
                     pytest.fail(f"{cls} takes {what}")
                 continue
-            layer = cls(*arguments.args, **arguments.kwargs)
-            with pytest.raises(expected):
+            layer = cls(*arguments.args, **arguments.kwargs).to(F64)
+            with pytest.raises(expected) as refusal:
                 run(layer, sample)
                 pytest.fail(f"{cls} takes {what}")
+            assert isinstance(refusal.value, kind), what

@@ -2,7 +2,7 @@
 
     GatewrightError
     ├── CellError                   a cell that cannot be read, or breaks a law of cells
-    ├── SizeError      ValueError   sizes or shapes that do not fit each other
+    ├── SizeError      ValueError   sizes or shapes that do not fit each other; RuntimeError too
     ├── ArgumentError  ValueError   an argument outside what is allowed
     │   └── TooLarge   ValueError   too much for a picture that can be read
     ├── DataError      ValueError   a data set or file that cannot be used
@@ -64,8 +64,11 @@ class CellError(GatewrightError):
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 
-class SizeError(GatewrightError, ValueError):
-    """Sizes or shapes that do not fit each other."""
+class SizeError(GatewrightError, ValueError, RuntimeError):
+    """Sizes or shapes that do not fit each other.
+
+    torch's layers raise RuntimeError for them, and code that catches it keeps working.
+    """
 
 
 class ArgumentError(GatewrightError, ValueError):

@@ -19,6 +19,9 @@ from gatewright.layers.weights.product import ProductWeights, check_product, pro
 from gatewright.layers.weights.store import Store
 from gatewright.layers.weights.stored_names import Place, place_name, to_module_names
 
+#: Attributes that decide which weights a layer has.
+DECIDE_WEIGHTS = ("cell", "num_layers", "bidirectional", "directions")
+
 
 class CellStack(CellModule):
     """L layers of a cell in D directions. `Recurrent` sets the attributes and runs them."""
@@ -32,6 +35,14 @@ class CellStack(CellModule):
     backend: str
     #: D: 2 where the layer reads both ways, else 1.
     directions: int
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in DECIDE_WEIGHTS and self.__dict__.get(name, value) != value:
+            raise ArgumentError(
+                f"{name} decides which weights a layer has, and this layer has those of "
+                f"{name}={self.__dict__[name]!r}; make a new layer"
+            )
+        super().__setattr__(name, value)
 
     # Sizes.
     @property

@@ -99,6 +99,12 @@ class StepCell(CellModule):
 class TorchStepCell(StepCell):
     """A step cell whose weights have torch's names."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        if not self.bias:  # in torch, only step cells without biases have their names
+            self.register_parameter("bias_ih", None)
+            self.register_parameter("bias_hh", None)
+
     def store(self) -> TorchWeights:
         assert self.built_in is not None
         return TorchWeights(self, self.graph, self.built_in.torch_gates)
