@@ -11,6 +11,7 @@ import torch
 
 from gatewright.backends.conditions import why_not_now, why_not_read
 from gatewright.backends.run import Result, Run
+from gatewright.graph import Graph
 
 NUMBERS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -49,6 +50,30 @@ def _why_no_device(like: torch.Tensor) -> str | None:
     except ImportError:
         return "Triton is not installed; it comes with torch's builds for CUDA"
     return None
+
+
+def why_by_name(run: Run) -> str | None:
+    """Give the reason why "auto" does not choose the kernels for a run, or None.
+
+    It chooses them where they are proven on this GPU, and faster there.
+    """
+    device = next(iter(run.states.values())).device
+    if device.type != "cuda":
+        return 'they run where backend="triton" asks for them'
+    if torch.compiler.is_compiling():
+        return "torch is compiling the layer"
+    from gatewright.backends.triton.choice import why_not_chosen
+
+    return why_not_chosen(run, device)
+
+
+def is_fast(graph: Graph, device: torch.device) -> bool:
+    """Tell if the kernels of a cell are proven on a device, and train faster at all timed sizes."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    from gatewright.backends.triton import choice
+
+    return choice.is_fast(graph, device)
 
 
 def run(run: Run) -> Result:
