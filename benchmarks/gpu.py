@@ -38,7 +38,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -51,9 +51,10 @@ import torch
 from torch import Tensor, nn
 
 import gatewright as gw
-from gatewright.bench.cases import GRID, Case, Size, make_case, make_layer
-from gatewright.bench.contender import Contender, of_layer, verify
+from gatewright.bench.cases import GRID, Size, make_case
+from gatewright.bench.contender import Contender, verify
 from gatewright.bench.machine import machine
+from gatewright.bench.on_device import case_on, on_backend
 from gatewright.bench.peers import PEERS
 from gatewright.bench.timing import mean_ratio
 from odd_cells import CELLS as ODD
@@ -99,7 +100,7 @@ def use_stand_in() -> None:
     from gatewright.backends.triton import loop
 
     setattr(loop, "built", triton_stand_in.built)  # noqa: B010
-    setattr(triton, "_why_no_device", lambda like: None)  # noqa: B010
+    setattr(triton, "why_no_device", lambda device: None)  # noqa: B010
 
 
 # The roofs of the machine.
@@ -494,30 +495,6 @@ def timed_row(settings: Settings, name: str, size: Size, training: bool) -> Row:
             estimate = mean_ratio([pairs])
             row["ratios"][f"{ours} over {peer}"] = [estimate.value, estimate.low, estimate.high]
     return row
-
-
-def on_backend(case: Case, backend: str) -> Contender:
-    """Our layer on a backend, with the weights of the case."""
-    _, _, i, h = case.size
-    layer = make_layer(case.name, case.layer.cell, i, h, backend)
-    layer.load_state_dict(case.layer.state_dict())
-    return of_layer(case, layer.to(case.gradient.device))
-
-
-def case_on(case: Case, device: str) -> Case:
-    """Copy a case to a device."""
-
-    def all_of(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {k: v.detach().to(device).requires_grad_(v.requires_grad) for k, v in group.items()}
-
-    return replace(
-        case,
-        layer=case.layer.to(device),
-        inputs=all_of(case.inputs),
-        states=all_of(case.states),
-        gradient=case.gradient.to(device),
-        weights=all_of(case.weights),
-    )
 
 
 def clock(device: str) -> Callable[[Callable[[], Any]], float]:

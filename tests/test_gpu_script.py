@@ -29,7 +29,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         (loop, "built"),
         (loop, "empty"),
         (backward, "empty"),
-        (triton, "_why_no_device"),
+        (triton, "why_no_device"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))
     spec = importlib.util.spec_from_file_location("gpu_script", SCRIPT)

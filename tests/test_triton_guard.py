@@ -22,7 +22,7 @@ def changed(monkeypatch: pytest.MonkeyPatch, right: str, wrong: str) -> None:
         assert right in text
         return triton_stand_in.built(name, text.replace(right, wrong))
 
-    monkeypatch.setattr(triton, "_why_no_device", lambda like: None)
+    monkeypatch.setattr(triton, "why_no_device", lambda device: None)
     monkeypatch.setattr(loop, "checked", lambda: True)
     monkeypatch.setattr(loop, "built", built)
     # A GPU does not refuse an access outside of a buffer, so the stand-in must not either.

@@ -19,7 +19,7 @@ NUMBERS = (torch.float32, torch.bfloat16, torch.float16)
 def why_not(run: Run) -> str | None:
     """Give the reason why the kernels cannot run a run, or None."""
     like = next(iter(run.states.values()))
-    if (reason := _why_no_device(like)) is not None:
+    if (reason := why_no_device(like.device)) is not None:
         return reason
     if like.dtype not in NUMBERS and like.device.type == "cuda":
         known = "float32, bfloat16 and float16"
@@ -36,14 +36,14 @@ def why_not(run: Run) -> str | None:
     return unsupported_graph(run.graph, tuple(run.names), tuple(sorted(run.hold)))
 
 
-def _why_no_device(like: torch.Tensor) -> str | None:
-    """Give the reason why there is no device to run kernels on, or None."""
-    if like.device.type != "cuda":
-        if like.device.type != "cpu" or os.environ.get("TRITON_INTERPRET") != "1":
-            return f"the kernels are for NVIDIA GPUs, and the tensors are on {like.device}"
+def why_no_device(device: torch.device) -> str | None:
+    """Give the reason why kernels cannot run on a device, or None."""
+    if device.type != "cuda":
+        if device.type != "cpu" or os.environ.get("TRITON_INTERPRET") != "1":
+            return f"the kernels are for NVIDIA GPUs, and the tensors are on {device}"
     elif torch.version.hip is not None:
         return "the kernels are for NVIDIA GPUs, and this one is AMD's"
-    elif torch.cuda.get_device_capability(like.device) < (8, 0):
+    elif torch.cuda.get_device_capability(device) < (8, 0):
         return "the kernels are for compute capability 8.0 (Ampere) and later"
     try:
         import triton  # noqa: F401

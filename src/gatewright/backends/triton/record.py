@@ -22,8 +22,8 @@ import torch
 
 from gatewright.backends.cache_directory import directory
 from gatewright.backends.sources import digest_of, sources_of
-from gatewright.errors import ModelError
-from gatewright.files import replace_file
+from gatewright.errors import ArgumentError, ModelError
+from gatewright.files import replace_file, sweep
 from gatewright.graph import Graph
 from gatewright.schema import typed
 
@@ -133,23 +133,31 @@ def digest_of_sources() -> str:
 
 @lru_cache(maxsize=16)
 def device_of(device: torch.device) -> Device:
-    """Describe an NVIDIA GPU, with the versions that its kernels are built with."""
-    properties = torch.cuda.get_device_properties(device)
-    # torch has the driver's number only inside, and only in builds for CUDA.
-    driver = getattr(torch._C, "_cuda_getDriverVersion", lambda: "unknown")
+    """Describe an NVIDIA GPU, with the versions that its kernels are built with.
+
+    The CPU is Triton's interpreter, which needs no GPU.
+    """
     try:
         triton = version("triton")
     except PackageNotFoundError:
         triton = "none"
+    versions = {
+        "cuda": str(torch.version.cuda),
+        "torch": torch.__version__,
+        "triton": triton,
+        "sources": digest_of_sources(),
+    }
+    if device.type == "cpu":
+        return Device("Triton's interpreter", "none", 1, "none", **versions)
+    properties = torch.cuda.get_device_properties(device)
+    # torch has the driver's number only inside, and only in builds for CUDA.
+    driver = getattr(torch._C, "_cuda_getDriverVersion", lambda: "unknown")
     return Device(
-        gpu=properties.name,
-        capability=f"{properties.major}.{properties.minor}",
-        multiprocessors=properties.multi_processor_count,
-        driver=str(driver()),
-        cuda=str(torch.version.cuda),
-        torch=torch.__version__,
-        triton=triton,
-        sources=digest_of_sources(),
+        properties.name,
+        f"{properties.major}.{properties.minor}",
+        properties.multi_processor_count,
+        str(driver()),
+        **versions,
     )
 
 
@@ -165,25 +173,40 @@ def folder() -> Path | None:
     return None if base is None else base / "triton" / "proofs"
 
 
-def _file(base: Path, device: Device, graph: Graph, dtype: str) -> Path:
-    return base / device.folder / f"{digest_of_graph(graph)}-{dtype}.json"
+def _name(graph: Graph, dtype: str) -> str:
+    return f"{digest_of_graph(graph)}-{dtype}.json"
+
+
+def prepare(device: Device) -> Path:
+    """Make the directory of a device's records, and see that files can be written there.
+
+    Raises:
+        OSError: if not.
+        ArgumentError: if nothing is to be stored.
+    """
+    base = folder()
+    if base is None:
+        raise ArgumentError(
+            "there is no directory for the record: GATEWRIGHT_CACHE is empty, or this user has no "
+            "home directory; set GATEWRIGHT_CACHE to a directory of your own"
+        )
+    own = base / device.folder
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sweep(own)
+    replace_file(own / "device", device.gpu.encode())
+    return own
 
 
 def write(device: Device, graph: Graph, proof: Proof) -> None:
     """Write the proof of a cell on a device; the one before it stays until this is complete.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError, ArgumentError: as `prepare` does.
     """
-    base = folder()
-    if base is None:
-        return
-    path = _file(base, device, graph, proof.dtype)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = prepare(device) / _name(graph, proof.dtype)
     content = {"device": asdict(device), "graph": digest_of_graph(graph), "proof": asdict(proof)}
     stored = {"version": VERSION, "digest": _digest(content), **content}
     replace_file(path, json.dumps(stored, indent=1).encode())
-    path.chmod(0o600)
     read.cache_clear()
 
 
@@ -196,9 +219,8 @@ def read(device: Device, graph: Graph, dtype: str) -> Proof | None:
     base = folder()
     if base is None:
         return None
-    path = _file(base, device, graph, dtype)
     try:
-        proof, of_device, of_graph = _read(path)
+        proof, of_device, of_graph = _read(base / device.folder / _name(graph, dtype))
     except (OSError, ModelError):
         return None
     right = of_device == device and of_graph == digest_of_graph(graph) and proof.dtype == dtype
@@ -231,11 +253,12 @@ def _read(path: Path) -> tuple[Proof, Device, str]:
 
 
 def _is_own(path: Path) -> bool:
-    """Tell if this user has a file or directory that nobody else may write."""
+    """Tell if a file or directory is this user's; others may not write to the directory."""
     if os.name == "nt":  # the user's profile is protected by its access lists
         return True
     status = path.stat()
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+    open_to_others = path.is_dir() and status.st_mode & 0o022
+    return status.st_uid == os.geteuid() and not open_to_others
 
 
 def _digest(content: Mapping[str, Any]) -> str:
