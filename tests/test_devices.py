@@ -91,7 +91,10 @@ def test_auto_is_a_gpu_where_all_cells_are_fast_there(monkeypatch: pytest.Monkey
     )
     device, remark = choose_device("auto", models("lstm", "peephole_lstm"))
     assert device.type == "cpu"
-    assert remark == "device: cpu, since PeepholeLSTM would run step by step on cuda:0"
+    assert remark == (
+        "device: cpu, since PeepholeLSTM would run step by step on cuda:0; "
+        "gatewright doctor --gpu proves kernels for it"
+    )
     assert choose_device("cuda", models("peephole_lstm")) == (torch.device("cuda"), "")
     pretend(monkeypatch, "cuda:0", "cuda:1")
     assert choose_device("auto", models("gru"))[1] == "device: cuda:0; there are also cuda:1"

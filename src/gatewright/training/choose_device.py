@@ -50,7 +50,8 @@ def choose_device(name: Any, models: Iterable[Model]) -> tuple[torch.device, str
     }
     if slow:
         cells = " and ".join(sorted(slow))
-        return CPU, f"device: cpu, since {cells} would run step by step on {gpu}"
+        hint = "; gatewright doctor --gpu proves kernels for it" if gpu.type == "cuda" else ""
+        return CPU, f"device: cpu, since {cells} would run step by step on {gpu}{hint}"
     others = [other for other in available() if other not in ("cpu", str(gpu))]
     more = f"; there are also {', '.join(others)}" if others else ""
     return gpu, f"device: {gpu}{more}"

@@ -58,13 +58,18 @@ def why_by_name(run: Run) -> str | None:
     It chooses them where they are proven on this GPU, and faster there.
     """
     device = next(iter(run.states.values())).device
-    if device.type != "cuda":
-        return 'they run where backend="triton" asks for them'
+    if not _on_gpu(device):
+        return 'the kernels run there only where backend="triton" asks for them'
     if torch.compiler.is_compiling():
         return "torch is compiling the layer"
     from gatewright.backends.triton.choice import why_not_chosen
 
     return why_not_chosen(run, device)
+
+
+def _on_gpu(device: torch.device) -> bool:
+    """Tell if tensors are really on a GPU; those that torch only pretends to have have no record."""
+    return device.type == "cuda" and torch.cuda.is_initialized()
 
 
 def is_fast(graph: Graph, device: torch.device) -> bool:
