@@ -16,6 +16,7 @@ import pytest
 
 from gatewright.backends import triton
 from gatewright.backends.triton import loop
+from gatewright.proving import runs
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
@@ -26,6 +27,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(sys, "path", [*sys.path])
     for module, name in ((loop, "built"), (triton, "why_no_device")):
         monkeypatch.setattr(module, name, getattr(module, name))
+    monkeypatch.setattr(runs, "SIZES", ((3, 6, 3),))
+    monkeypatch.setattr(runs, "STEPS", 3)
     spec = importlib.util.spec_from_file_location("gpu_script", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -68,7 +68,7 @@ def why_by_name(run: Run) -> str | None:
 
 
 def _on_gpu(device: torch.device) -> bool:
-    """Tell if tensors are really on a GPU; those that torch only pretends to have have no record."""
+    """Tell if tensors are really on a GPU: torch can record what tensors without numbers do."""
     return device.type == "cuda" and torch.cuda.is_initialized()
 
 
