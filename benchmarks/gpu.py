@@ -208,7 +208,8 @@ def error_row(
     truth_layer = make("reference")
     truth_layer.load_state_dict(rounded)
     truth = values_of(truth_layer, moved(inputs, "cpu", F64), moved(hx, "cpu", F64), call)
-    error, worst = largest_error(*results, truth, dtype)
+    ours_values, theirs = results
+    error, worst = largest_error(ours_values, theirs, truth, dtype)
     return {"error": error, "worst": worst, "ok": error <= 1.0}
 
 

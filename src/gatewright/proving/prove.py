@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -205,18 +205,18 @@ class _Session:
         self.here = here
         self.end = end
         self.report = report
-        self.done = 0
 
     def run(self, dtypes: Sequence[str]) -> Proofs:
         """Compare and time all cells, one number type after another."""
         outcomes: list[Outcome] = []
         for position, dtype in enumerate(dtypes):
-            share = position / len(dtypes), 1 / len(dtypes)
+            first, width = position / len(dtypes), 1 / len(dtypes)
             own = [self._known(name, cell, dtype) for name, cell in self.cells.items()]
             now = time.monotonic()
             checks_end = now + CHECKS_SHARE * (self.end - now)
-            own = self._compare(own, checks_end, lambda done, s=share: s[0] + 0.7 * s[1] * done)
-            own = self._time(own, lambda done, s=share: s[0] + s[1] * (0.7 + 0.3 * done))
+            middle = first + CHECKS_SHARE * width
+            own = self._compare(own, checks_end, (first, middle))
+            own = self._time(own, (middle, first + width))
             outcomes += own
         return Proofs(self.here, tuple(outcomes))
 
@@ -227,16 +227,16 @@ class _Session:
         return Outcome(name, dtype, proof, is_known=proof.is_complete)
 
     def _compare(
-        self, outcomes: list[Outcome], end: float, share: Callable[[float], float]
+        self, outcomes: list[Outcome], end: float, shares: tuple[float, float]
     ) -> list[Outcome]:
         """Compare the kernels that are not proven with the reference, side by side."""
         processes = min(len(cores()), PROCESSES)
         environment = {"GATEWRIGHT_CHECKED": "1", "OMP_NUM_THREADS": "1"}
         with Crew(processes, CHECK_LIMIT, **environment) as crew:
             waiting = [i for i, outcome in enumerate(outcomes) if outcome.proof is None]
-            return self._answered(crew, outcomes, waiting, end, "comparing", share)
+            return self._answered(crew, outcomes, waiting, end, "comparing", shares)
 
-    def _time(self, outcomes: list[Outcome], share: Callable[[float], float]) -> list[Outcome]:
+    def _time(self, outcomes: list[Outcome], shares: tuple[float, float]) -> list[Outcome]:
         """Time the kernels that are proven, one cell after another on an idle GPU."""
         with Crew(1, TIME_LIMIT) as crew:
             waiting = [
@@ -246,7 +246,7 @@ class _Session:
                 and outcome.proof.failure is None
                 and not outcome.proof.times
             ]
-            return self._answered(crew, outcomes, waiting, self.end, "timing", share)
+            return self._answered(crew, outcomes, waiting, self.end, "timing", shares)
 
     def _answered(
         self,
@@ -255,16 +255,21 @@ class _Session:
         waiting: Sequence[int],
         end: float,
         verb: str,
-        share: Callable[[float], float],
+        shares: tuple[float, float],
     ) -> list[Outcome]:
-        """Let a crew answer for some outcomes, and record each answer when it comes."""
+        """Let a crew answer for some outcomes, and record each answer when it comes.
+
+        Args:
+            shares: Those of all work that is done before and after it, for the progress bar.
+        """
         outcomes = list(outcomes)
         requests = [self._request(outcomes[i], time=verb == "timing") for i in waiting]
         for done, (position, fields) in enumerate(crew.answers(requests, end), 1):
             i = waiting[position]
             outcomes[i] = self._record(outcomes[i], fields)
             text = f"{verb} {outcomes[i].name}, {outcomes[i].dtype}"
-            self.report(text, share(done / len(requests)))
+            before, after = shares
+            self.report(text, before + (after - before) * done / len(requests))
         return outcomes
 
     def _request(self, outcome: Outcome, *, time: bool) -> dict[str, Any]:

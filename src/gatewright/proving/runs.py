@@ -106,12 +106,12 @@ def draw_run(
     def normal(shape: Sequence[int], scale: float) -> Tensor:
         return scale * torch.randn(shape, generator=draw, dtype=torch.float64)
 
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for path, weight in graph.weights.items():
         value = normal(weight.numbers(sizes), sizes["hidden"] ** -0.5)
         # A parameter may be a rate or a scale: it stays near its start.
         weights[path] = exact(value if weight.start is None else weight.start + 0.05 * value)
-    inputs = {}
+    inputs: dict[str, Tensor] = {}
     for name, term in graph.inputs.items():
         shape = (total, number(term.size, sizes))
         # Further inputs are times and masks, which are not negative.

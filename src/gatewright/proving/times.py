@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -80,7 +81,7 @@ def _rival(case: Case) -> str:
     """The backend that "auto" chooses for a case without the kernels."""
     inputs, states = list(case.inputs.values()), list(case.states.values())
     hx = tuple(states) if len(states) > 1 else states[0]
-    further = dict(zip(list(case.inputs)[1:], inputs[1:], strict=True))
+    further: dict[str, Any] = dict(zip(list(case.inputs)[1:], inputs[1:], strict=True))
     (run,) = case.layer.runs(inputs[0], hx, **further)
     return next(
         name

@@ -61,7 +61,7 @@ class Guard:
 def _has_zones(tensor: Tensor) -> bool:
     """Tell if a tensor's memory begins and ends with guard zones."""
     memory = torch.empty(0, dtype=torch.uint8, device=tensor.device)
-    memory = memory.set_(tensor.untyped_storage())  # type: ignore[call-overload]
+    memory = memory.set_(tensor.untyped_storage())
     if len(memory) < 2 * ZONE:
         return False
     return bool((memory[:ZONE] == PATTERN).all() and (memory[-ZONE:] == PATTERN).all())
