@@ -12,7 +12,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import gatewright as gw
 
 #: Operations that compute nothing.
-VIEWS = {"slice", "split", "unsqueeze", "expand", "detach", "t", "view", "_unsafe_view", "alias"}
+VIEWS = {
+    "slice",
+    "split",
+    "split_with_sizes",
+    "unsqueeze",
+    "expand",
+    "detach",
+    "t",
+    "view",
+    "_unsafe_view",
+    "alias",
+}
 
 
 class Counting(TorchDispatchMode):

@@ -13,6 +13,6 @@
 | `prove.py` | the cells, the time limit, and the record |
 """
 
-from gatewright.proving.prove import Outcome, Proofs, prove
+from gatewright.proving.prove import CellProof, Proofs, prove
 
-__all__ = ["Outcome", "Proofs", "prove"]
+__all__ = ["CellProof", "Proofs", "prove"]

@@ -25,7 +25,7 @@ ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2, tor
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunComparison:
     """The largest error of a run.
 
     Attributes:
@@ -45,7 +45,7 @@ class Comparison:
 
 def compare(
     graph: Graph, dtype: torch.dtype, device: torch.device, backend: str = "triton"
-) -> Iterator[Comparison]:
+) -> Iterator[RunComparison]:
     """Compare a backend with the reference on all runs of a cell, one after another.
 
     Raises:
@@ -56,7 +56,7 @@ def compare(
         ours = results(backend, on_device(case.run, device, dtype, case.leaves))
         theirs = results("reference", on_device(case.run, CPU, dtype, case.leaves))
         truth = results("reference", on_device(case.run, CPU, torch.float64, case.leaves))
-        yield Comparison(case.name, *largest_error(ours, theirs, truth, dtype))
+        yield RunComparison(case.name, *largest_error(ours, theirs, truth, dtype))
 
 
 def results(backend: str, run: Run) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ CHECKS_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CellProof:
     """The result of one cell in one number type.
 
     Attributes:
@@ -71,7 +71,7 @@ class Proofs:
     """The results of all cells on one device."""
 
     device: Device
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[CellProof, ...]
 
     @property
     def is_right(self) -> bool:
@@ -208,7 +208,7 @@ class _Session:
 
     def run(self, dtypes: Sequence[str]) -> Proofs:
         """Compare and time all cells, one number type after another."""
-        outcomes: list[Outcome] = []
+        outcomes: list[CellProof] = []
         for position, dtype in enumerate(dtypes):
             first, width = position / len(dtypes), 1 / len(dtypes)
             own = [self._known(name, cell, dtype) for name, cell in self.cells.items()]
@@ -220,15 +220,15 @@ class _Session:
             outcomes += own
         return Proofs(self.here, tuple(outcomes))
 
-    def _known(self, name: str, cell: Cell, dtype: str) -> Outcome:
+    def _known(self, name: str, cell: Cell, dtype: str) -> CellProof:
         proof = record.read(self.here, cell.graph, dtype)
         if proof is None or proof.failure is not None:  # failures are tried again
-            return Outcome(name, dtype)
-        return Outcome(name, dtype, proof, is_known=proof.is_complete)
+            return CellProof(name, dtype)
+        return CellProof(name, dtype, proof, is_known=proof.is_complete)
 
     def _compare(
-        self, outcomes: list[Outcome], end: float, shares: tuple[float, float]
-    ) -> list[Outcome]:
+        self, outcomes: list[CellProof], end: float, shares: tuple[float, float]
+    ) -> list[CellProof]:
         """Compare the kernels that are not proven with the reference, side by side."""
         processes = min(len(cores()), PROCESSES)
         environment = {"GATEWRIGHT_CHECKED": "1", "OMP_NUM_THREADS": "1"}
@@ -236,7 +236,7 @@ class _Session:
             waiting = [i for i, outcome in enumerate(outcomes) if outcome.proof is None]
             return self._answered(crew, outcomes, waiting, end, "comparing", shares)
 
-    def _time(self, outcomes: list[Outcome], shares: tuple[float, float]) -> list[Outcome]:
+    def _time(self, outcomes: list[CellProof], shares: tuple[float, float]) -> list[CellProof]:
         """Time the kernels that are proven, one cell after another on an idle GPU."""
         with Crew(1, TIME_LIMIT) as crew:
             waiting = [
@@ -251,12 +251,12 @@ class _Session:
     def _answered(
         self,
         crew: Crew,
-        outcomes: list[Outcome],
+        outcomes: list[CellProof],
         waiting: Sequence[int],
         end: float,
         verb: str,
         shares: tuple[float, float],
-    ) -> list[Outcome]:
+    ) -> list[CellProof]:
         """Let a crew answer for some outcomes, and record each answer when it comes.
 
         Args:
@@ -272,7 +272,7 @@ class _Session:
             self.report(text, before + (after - before) * done / len(requests))
         return outcomes
 
-    def _request(self, outcome: Outcome, *, time: bool) -> dict[str, Any]:
+    def _request(self, outcome: CellProof, *, time: bool) -> dict[str, Any]:
         return {
             "name": outcome.name,
             "cell": self.cells[outcome.name].equations.to_json(),
@@ -281,7 +281,7 @@ class _Session:
             "time": time,
         }
 
-    def _record(self, outcome: Outcome, fields: dict[str, Any]) -> Outcome:
+    def _record(self, outcome: CellProof, fields: dict[str, Any]) -> CellProof:
         """Write the answer of a worker into the record."""
         if "refused" in fields:
             return replace(outcome, refused=fields["refused"])

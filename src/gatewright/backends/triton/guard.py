@@ -28,7 +28,7 @@ def guarded(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> T
     return memory[ZONE : ZONE + size].view(dtype).view(shape)
 
 
-class Guard:
+class GuardZones:
     """The tensors of one launch, all between guard zones that are examined after it."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gatewright.backends.checked_build import checked
 from gatewright.backends.triton.build import built, processors
-from gatewright.backends.triton.guard import Guard, guarded
+from gatewright.backends.triton.guard import GuardZones, guarded
 from gatewright.backends.triton.kernel import text
 from gatewright.backends.triton.mathematics import POINTWISE
 from gatewright.backends.triton.places import KernelPlaces
@@ -107,7 +107,7 @@ class LoopKernels:
         matrices = dict(zip(self.inputs, tensors, strict=False))
         arguments += [matrices[term] for term in places.matrices]
         arguments.insert(0, counters)
-        guard = Guard() if checked() else None
+        guard = GuardZones() if checked() else None
         if guard is not None:
             names = ["counters", "rows", "offsets", "before", *map(str, places.buffers)]
             names += [f"matrix {term.index}" for term in places.matrices]
