@@ -11,11 +11,12 @@ rich; nothing has to be installed, since the sources are read from `src/`. The p
 | --- | --- |
 | machine | the GPU, its roofs (memory, products in float32, TF32 and bfloat16), a launch |
 | exact-torch | the backend `torch` against the reference in float64, on every kind of call |
-| exact-triton | every Triton kernel against the reference, at odd sizes and in three types |
+| exact-triton | every Triton kernel against the reference, as `gatewright doctor --gpu` does |
 | compile | the Triton kernels that are timed, side by side |
-| memory | Triton kernels between guard zones of NaN, and under compute-sanitizer if it is there |
+| sanitizer | a training step of Triton kernels under compute-sanitizer, if it is there |
 | times | cuDNN, the backends `torch` and `triton` and a Python loop, in turns |
 
+Triton kernels are compared in their checked build: buffers are full of NaN between guard zones.
 Each part runs in processes of its own with a time limit, so that one that crashes or hangs takes
 nothing else with it. The results are one JSON and one table, in `benchmarks/results/gpu-DATE.*`.
 
@@ -38,7 +39,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -51,25 +52,18 @@ import torch
 from torch import Tensor, nn
 
 import gatewright as gw
-from gatewright.bench.cases import GRID, Case, Size, make_case, make_layer
-from gatewright.bench.contender import Contender, of_layer, verify
+from gatewright.bench.cases import GRID, Size, make_case
+from gatewright.bench.contender import Contender, verify
 from gatewright.bench.machine import machine
+from gatewright.bench.on_device import case_on, on_backend
 from gatewright.bench.peers import PEERS
 from gatewright.bench.timing import mean_ratio
+from gatewright.proving.exactness import compare, largest_error
 from odd_cells import CELLS as ODD
 from odd_cells import random_states, sequences
 
 RESULTS = Path(__file__).parent / "results"
 F64, F32, BF16, F16 = torch.float64, torch.float32, torch.bfloat16, torch.float16
-#: The largest allowed error, as a multiple of the reference's in the same type.
-MAX_ERROR_RATIO = 4.0
-#: Errors, relative by norm, that are always allowed: rounding of the type.
-ROUNDING = {F64: 1e-10, F32: 1e-5, BF16: 2e-2, F16: 8e-3}
-#: Numbers before and after each buffer that no kernel may read or write.
-GUARD = 4096
-#: The pattern of bits of the guard zones: NaN, and not the one that arithmetic makes.
-PATTERN = 0x7FC0BEEF
-
 Row = dict[str, Any]
 
 
@@ -99,7 +93,7 @@ def use_stand_in() -> None:
     from gatewright.backends.triton import loop
 
     setattr(loop, "built", triton_stand_in.built)  # noqa: B010
-    setattr(triton, "_why_no_device", lambda like: None)  # noqa: B010
+    setattr(triton, "why_no_device", lambda device: None)  # noqa: B010
 
 
 # The roofs of the machine.
@@ -214,19 +208,9 @@ def error_row(
     truth_layer = make("reference")
     truth_layer.load_state_dict(rounded)
     truth = values_of(truth_layer, moved(inputs, "cpu", F64), moved(hx, "cpu", F64), call)
-    worst, where = 0.0, ""
-    # By kind: a gradient that happens to be almost 0 is the rounding of a sum of larger numbers.
-    norms: dict[str, float] = {}
-    for name, expected in truth.items():
-        kind = name.split()[0]
-        norms[kind] = max(norms.get(kind, 1e-12), float(expected.norm()))
-    for name, expected in truth.items():
-        norm = norms[name.split()[0]]
-        error, allowed = (float((values[name] - expected).norm()) / norm for values in results)
-        share = error / (MAX_ERROR_RATIO * allowed + ROUNDING[dtype])
-        if not share <= worst:  # NaN counts as an error too
-            worst, where = share, name
-    return {"error": worst, "worst": where, "ok": bool(worst <= 1.0)}
+    ours_values, theirs = results
+    error, worst = largest_error(ours_values, theirs, truth, dtype)
+    return {"error": error, "worst": worst, "ok": error <= 1.0}
 
 
 def call_on(call: Row, device: str) -> Row:
@@ -277,118 +261,39 @@ def exact_torch(settings: Settings, shard: int) -> Iterator[Row]:
                     yield {**name, **error_row(make, "torch", settings.device, dtype, call)}
 
 
-#: The cells whose kernels are checked at all sizes and in all types; the others at one size.
+#: The cells that are compared in all types; the others in float32.
 MAIN = ("lstm", "gru", "gru_before", "elman_rnn", "peephole_lstm", "peephole_full", "heads")
 
 
-def triton_cells() -> dict[str, tuple[gw.Cell, int, int]]:
+def triton_cells() -> dict[str, gw.Cell]:
     """All cells: those of the tests, and those that ship; the main ones first."""
-    shipped = {name: (cell(), 3, 5) for name, cell in gw.CELLS.items()}
-    cells = {**shipped, **ODD}
+    cells = {name: cell() for name, cell in gw.CELLS.items()}
+    cells |= {name: cell for name, (cell, _, _) in ODD.items()}
     return {name: cells[name] for name in (*MAIN, *(n for n in cells if n not in MAIN))}
 
 
 def exact_triton(settings: Settings, shard: int) -> Iterator[Row]:
-    """Hold the Triton kernels of every cell to the reference, at odd sizes."""
+    """Hold the Triton kernels of every cell to the reference."""
     if settings.rehearse:
         use_stand_in()
     every = triton_cells()
     names = ["lstm", "heads"] if settings.rehearse else list(every)[shard::SHARDS]
     for name in names:
-        sizes = [every[name][1:]]
-        if name in MAIN and not settings.rehearse:
-            # Odd, but for two heads; of a single program, and of several.
-            odd = int(name != "heads")
-            sizes += [(17, 34 - odd), (64, 64), (5, 200), (33, 514 - odd)]
         types = (F32, BF16, F16) if name in MAIN and not settings.rehearse else (F32,)
-        for input_size, hidden_size in sizes:
-            for dtype in types:
-                for how, call in calls().items():
-                    if how == "starts" and dtype != F32:
-                        continue
-                    yield triton_row(settings, name, (input_size, hidden_size), dtype, how, call)
-
-
-def triton_row(
-    settings: Settings, name: str, sizes: tuple[int, int], dtype: torch.dtype, how: str, call: Row
-) -> Row:
-    """Check the kernels of one cell on one call."""
-    row: Row = {"cell": name, "sizes": list(sizes), "type": str(dtype), "call": how}
-    cell = triton_cells()[name][0]
-
-    def make(backend: str) -> gw.Recurrent:
-        torch.manual_seed(0)
-        both = how == "lengths"
-        layer = gw.Recurrent(cell, *sizes, bidirectional=both, dtype=F64, backend=backend)
-        return layer.eval()
-
-    began = time.perf_counter()
-    try:
-        row |= error_row(make, "triton", settings.device, dtype, call)
-    except gw.BackendError as error:
-        return {**row, "ok": True, "refused": str(error)}
-    except gw.SizeError as error:
-        return {**row, "ok": True, "refused": f"the cell has no such size: {error}"}
-    except Exception as error:
-        return {**row, "ok": False, "failed": f"{type(error).__name__}: {error}"[:500]}
-    return {**row, "seconds": time.perf_counter() - began}
-
-
-# Memory.
-class Guarded:
-    """Buffers between guard zones, which are checked after a run."""
-
-    def __init__(self) -> None:
-        self.zones: list[tuple[str, Tensor]] = []
-
-    def place(self, name: str, tensor: Tensor) -> Tensor:
-        """A copy of a tensor of 4 bytes a number between guard zones."""
-        count = tensor.numel()
-        bits = torch.full((count + 2 * GUARD,), PATTERN, dtype=torch.int32, device=tensor.device)
-        inside = bits.view(F32)[GUARD : GUARD + count].view(tensor.shape)
-        inside.copy_(tensor.detach())
-        self.zones += [(f"before {name}", bits[:GUARD]), (f"after {name}", bits[GUARD + count :])]
-        return inside
-
-    def empty(self, like: Tensor, rows: int, units: int) -> Tensor:
-        """A buffer of a loop, whose numbers are NaN until they are written."""
-        nothing = torch.full((rows, units), torch.nan, device=like.device)
-        return self.place(f"buffer {len(self.zones) // 2}", nothing)
-
-    def changed(self) -> list[str]:
-        """The guard zones that were written to."""
-        return [name for name, zone in self.zones if not bool((zone == PATTERN).all())]
-
-
-def memory_part(settings: Settings, shard: int) -> Iterator[Row]:
-    """Run kernels between guard zones of NaN, then under compute-sanitizer."""
-    if settings.rehearse:
-        use_stand_in()
-    from gatewright.backends.triton import backward, loop
-
-    names = ["lstm"] if settings.rehearse else list(MAIN)
-    for name in names:
-        cell, i, h = triton_cells()[name]
-        for sizes in [(i, h)] if settings.rehearse else [(i, h), (17, 34), (5, 200)]:
-            guarded = Guarded()
-            for module in (loop, backward):
-                setattr(module, "empty", guarded.empty)  # noqa: B010
-            torch.manual_seed(0)
-            layer = gw.Recurrent(cell, *sizes, backend="triton").eval().to(settings.device)
-            inputs = sequences(layer, 6, 5)
-            x = guarded.place("x", inputs["x"].float().to(settings.device)).requires_grad_()
-            for key, weight in layer.named_parameters():
-                weight.data = guarded.place(key, weight)
-            row: Row = {"cell": name, "sizes": list(sizes)}
+        for dtype in types:
+            row: Row = {"cell": name, "type": str(dtype)}
             try:
-                output, states = layer(x, lengths=[4, 6, 0, 1, 6])
-                loss = output.square().sum() + sum(s.sum() for s in flat_states(states))
-                grads = torch.autograd.grad(loss, [x, *layer.parameters()])
-                finite = all(bool(g.isfinite().all()) for g in (output, *grads))
-                changed = guarded.changed()
-                yield {**row, "finite": finite, "changed": changed, "ok": finite and not changed}
+                for each in compare(every[name].graph, dtype, torch.device(settings.device)):
+                    result = {"call": each.run, "error": each.error, "worst": each.worst}
+                    yield {**row, **result, "ok": each.is_right}
+            except gw.BackendError as error:
+                yield {**row, "ok": True, "refused": str(error)}
             except Exception as error:
                 yield {**row, "ok": False, "failed": f"{type(error).__name__}: {error}"[:500]}
+
+
+def sanitizer_part(settings: Settings, shard: int) -> Iterator[Row]:
+    """Run a training step under compute-sanitizer."""
     yield sanitizer(settings)
 
 
@@ -496,30 +401,6 @@ def timed_row(settings: Settings, name: str, size: Size, training: bool) -> Row:
     return row
 
 
-def on_backend(case: Case, backend: str) -> Contender:
-    """Our layer on a backend, with the weights of the case."""
-    _, _, i, h = case.size
-    layer = make_layer(case.name, case.layer.cell, i, h, backend)
-    layer.load_state_dict(case.layer.state_dict())
-    return of_layer(case, layer.to(case.gradient.device))
-
-
-def case_on(case: Case, device: str) -> Case:
-    """Copy a case to a device."""
-
-    def all_of(group: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {k: v.detach().to(device).requires_grad_(v.requires_grad) for k, v in group.items()}
-
-    return replace(
-        case,
-        layer=case.layer.to(device),
-        inputs=all_of(case.inputs),
-        states=all_of(case.states),
-        gradient=case.gradient.to(device),
-        weights=all_of(case.weights),
-    )
-
-
 def clock(device: str) -> Callable[[Callable[[], Any]], float]:
     """A function that times one run, in seconds, from its launch to the end of its work."""
 
@@ -559,11 +440,13 @@ class Part:
         rows: Yields its results, one at a time.
         limit: Seconds after which its process is ended.
         shards: Processes that share it at the same time.
+        environment: Variables of its processes.
     """
 
     rows: Callable[[Settings, int], Iterator[Row]]
     limit: float
     shards: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 #: Processes that compile and check Triton kernels side by side.
@@ -573,8 +456,8 @@ PARTS: dict[str, Part] = {
     "exact-torch": Part(exact_torch, 60.0),
     "compile": Part(compile_part, 80.0, SHARDS),
     "times": Part(times, 130.0),
-    "memory": Part(memory_part, 70.0),
-    "exact-triton": Part(exact_triton, 150.0, SHARDS),
+    "sanitizer": Part(sanitizer_part, 70.0),
+    "exact-triton": Part(exact_triton, 150.0, SHARDS, {"GATEWRIGHT_CHECKED": "1"}),
 }
 
 
@@ -593,7 +476,11 @@ def run_part(name: str, options: argparse.Namespace, left: float) -> tuple[list[
             command += ["--file", str(file), "--seconds", str(options.seconds)]
             command += ["--rehearse"] if options.rehearse else []
             process = subprocess.Popen(
-                command, stdout=errors, stderr=errors, start_new_session=True
+                command,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,
+                env={**os.environ, **part.environment},
             )
             started.append((process, file, errors))
         end = time.monotonic() + min(part.limit, left)
@@ -679,7 +566,7 @@ TABLES: dict[str, Callable[[Sequence[Row]], list[str]]] = {
     "exact-torch": exact_table,
     "compile": exact_table,
     "times": times_table,
-    "memory": exact_table,
+    "sanitizer": exact_table,
     "exact-triton": exact_table,
 }
 

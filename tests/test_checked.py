@@ -20,9 +20,9 @@ import torch
 import gatewright as gw
 from example_count import example_count
 from gatewright.backends import order
+from gatewright.backends.checked_build import checked
 from gatewright.backends.llvm import memory
 from gatewright.backends.llvm.call_list import NOWHERE, Program
-from gatewright.backends.llvm.checked import checked
 from gatewright.errors import KernelError
 
 #: The number of random cells that are compared with the reference in the checked build. Each takes

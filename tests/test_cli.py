@@ -286,7 +286,7 @@ def test_every_command_with_cells_takes_both_names():
         for name, command in COMMANDS.items()
         if any({"--cell", "--cells"} <= set(option.opts) for option in command.params)
     }
-    assert with_cells == {"bench", "compare", "memory", "train", "tune"}
+    assert with_cells == {"bench", "compare", "doctor", "memory", "train", "tune"}
 
 
 class Reached(Exception):

@@ -14,6 +14,7 @@ import torch
 
 import gatewright as gw
 from gatewright import devices
+from gatewright.backends import triton
 from gatewright.data import Recordings, Series, Tagged, Text
 from gatewright.designs.design import PLAIN
 from gatewright.errors import ArgumentError, ModelError
@@ -85,13 +86,17 @@ def recordings(count: int = 24) -> Recordings:
 def test_auto_is_a_gpu_where_all_cells_are_fast_there(monkeypatch: pytest.MonkeyPatch):
     assert choose_device("auto", models("gru", "peephole_lstm")) == (torch.device("cpu"), "")
     pretend(monkeypatch, "cuda:0")
+    monkeypatch.setattr(triton, "is_fast", lambda graph, gpu: False)  # nothing is proven there
     assert choose_device("auto", models("gru", "window", "lstm")) == (
         torch.device("cuda:0"),
         "device: cuda:0",
     )
     device, remark = choose_device("auto", models("lstm", "peephole_lstm"))
     assert device.type == "cpu"
-    assert remark == "device: cpu, since PeepholeLSTM would run step by step on cuda:0"
+    assert remark == (
+        "device: cpu, since PeepholeLSTM would run step by step on cuda:0; "
+        "gatewright doctor --gpu proves kernels for it"
+    )
     assert choose_device("cuda", models("peephole_lstm")) == (torch.device("cuda"), "")
     pretend(monkeypatch, "cuda:0", "cuda:1")
     assert choose_device("auto", models("gru"))[1] == "device: cuda:0; there are also cuda:1"

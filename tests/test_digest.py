@@ -11,6 +11,7 @@ import pytest
 
 import gatewright as gw
 from gatewright.backends.llvm import digest
+from gatewright.backends.sources import PACKAGE
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -32,17 +33,17 @@ def imported_modules(path: Path) -> set[str]:
 
 
 def file_of(module: str) -> str | None:
-    base = digest.PACKAGE.joinpath(*module.split(".")[1:])
+    base = PACKAGE.joinpath(*module.split(".")[1:])
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
-            return path.relative_to(digest.PACKAGE).as_posix()
+            return path.relative_to(PACKAGE).as_posix()
     return None
 
 
 def test_the_digest_covers_all_that_the_emitters_import():
     sources = digest.emitting_sources()
     for name in sources:
-        missing = imported_modules(digest.PACKAGE / name) - set(sources)
+        missing = imported_modules(PACKAGE / name) - set(sources)
         assert not missing, f"{name} imports {missing}, which the digest leaves out"
     for name in ("schedule/slots.py", "graph/adjoint.py", "language/operations.py"):
         assert name in sources
@@ -51,10 +52,10 @@ def test_the_digest_covers_all_that_the_emitters_import():
 def test_every_module_that_emits_is_an_emitter():
     """A function that writes LLVM's language has a parameter for the module."""
     emitting = set()
-    for path in (digest.PACKAGE / "backends" / "llvm").glob("*.py"):
+    for path in (PACKAGE / "backends" / "llvm").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("emit"):
-                emitting.add(path.relative_to(digest.PACKAGE).as_posix())
+                emitting.add(path.relative_to(PACKAGE).as_posix())
     assert emitting - {"backends/llvm/roof.py"} <= set(digest.emitting_sources())
 
 

@@ -29,6 +29,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from gatewright.cells import CELLS
 from gatewright.designs.design import Design
 from gatewright.estimators import SequenceClassifier, classifier
+from gatewright.layers.recurrent import Recurrent
 
 TINY = SequenceClassifier(
     "rnn", design="plain", hidden_size=8, epochs=4, learning_rate=0.05, random_state=0
@@ -129,6 +130,25 @@ def test_keeps_the_weights_of_the_best_epoch(fitted: SequenceClassifier):
     losses = fitted.history_.validation_loss
     assert len(losses) == 40
     assert fitted.history_.best_epoch == int(np.argmin(losses))
+
+
+@pytest.mark.parametrize("steps", [np.int64(2), True], ids=str)
+def test_recomputed_values_give_the_same_network(steps: Any, monkeypatch: pytest.MonkeyPatch):
+    """The gradients of a step are the same within rounding, and so is what is learned."""
+    asked: list[Any] = []
+    forward = Recurrent.forward
+
+    def counted(layer: Recurrent, *arguments: Any, **options: Any) -> Any:
+        asked.append(options.get("recompute"))
+        return forward(layer, *arguments, **options)
+
+    monkeypatch.setattr(Recurrent, "forward", counted)
+    X, y = first_step_decides(20)
+    plain = clone(TINY).fit(X, y).predict_proba(X)
+    assert set(asked) == {None}
+    own = clone(TINY).set_params(recompute=steps).fit(X, y)
+    assert steps in asked and type(own.get_params()["recompute"]) is type(steps)
+    np.testing.assert_allclose(own.predict_proba(X), plain, atol=1e-4)
 
 
 def test_the_design_is_chosen_as_train_does():
@@ -237,6 +257,8 @@ def test_a_directory_of_something_else_is_refused(fitted: SequenceClassifier, tm
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"cell": "lstn"}, "no network is called 'lstn'"),
+        ({"recompute": 0}, "recompute is 0; expected the number of steps"),
+        ({"recompute": True, "cell": "window"}, "the network window has no states"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_fit(settings: dict[str, Any], message: str):

@@ -13,10 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 
 from gatewright.backends import triton
-from gatewright.backends.triton import backward, loop
+from gatewright.backends.triton import loop
+from gatewright.proving import runs
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
@@ -25,13 +25,10 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module; what it replaces for a rehearsal comes back afterwards."""
     monkeypatch.setattr(sys, "path", [*sys.path])
-    for module, name in (
-        (loop, "built"),
-        (loop, "empty"),
-        (backward, "empty"),
-        (triton, "_why_no_device"),
-    ):
+    for module, name in ((loop, "built"), (triton, "why_no_device")):
         monkeypatch.setattr(module, name, getattr(module, name))
+    monkeypatch.setattr(runs, "SIZES", ((3, 6, 3),))
+    monkeypatch.setattr(runs, "STEPS", 3)
     spec = importlib.util.spec_from_file_location("gpu_script", SCRIPT)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -48,7 +45,7 @@ def rows_of(script: ModuleType, part: str) -> list[Any]:
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
-@pytest.mark.parametrize("part", ["exact-torch", "compile", "times", "memory", "exact-triton"])
+@pytest.mark.parametrize("part", ["exact-torch", "compile", "times", "sanitizer", "exact-triton"])
 def test_every_part_runs_and_finds_nothing_wrong(part: str, script: ModuleType):
     rows = rows_of(script, part)
     assert rows and all(row["ok"] for row in rows), [row for row in rows if not row["ok"]]
@@ -61,30 +58,6 @@ def test_every_part_runs_and_finds_nothing_wrong(part: str, script: ModuleType):
             "triton over cudnn",
             "triton over loop",
         }
-
-
-@pytest.mark.parametrize(
-    ("place", "reason"), [("inside", "finite"), ("behind", "changed"), ("in front", "changed")]
-)
-def test_a_write_into_a_guard_zone_is_noticed(
-    place: str, reason: str, script: ModuleType, monkeypatch: pytest.MonkeyPatch
-):
-    launch = loop.LoopKernels.launch
-
-    def spoiled(self: Any, kind: str, order: Any, batch: int, memory: Any, tensors: Any) -> None:
-        launch(self, kind, order, batch, memory, tensors)
-        for buffer in memory.values() if place == "inside" else ():
-            buffer.fill_(torch.nan)
-        buffer = next(iter(memory.values()))
-        start = buffer.storage_offset()
-        if place != "inside":
-            outside = start - 1 if place == "in front" else start + buffer.numel()
-            buffer.as_strided((1,), (1,), outside)[0] = 1.0
-
-    monkeypatch.setattr(loop.LoopKernels, "launch", spoiled)
-    row = rows_of(script, "memory")[0]
-    assert not row["ok"]
-    assert not row["finite"] if reason == "finite" else row["changed"]
 
 
 def test_a_wrong_kernel_is_noticed(script: ModuleType, monkeypatch: pytest.MonkeyPatch):

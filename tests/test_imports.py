@@ -52,6 +52,7 @@ LEVELS = {
     "bench": 10,
     "deploy": 10,
     "self_test": 10,
+    "proving": 11,
     "doctor": 11,
     "cli": 12,
     "__init__": 13,
@@ -73,7 +74,15 @@ LLVM_USERS = {
     "doctor.py",
     "layers/explain.py",  # the share of the roof that a layer reaches
 }
-TRITON_USERS = {"backends/choose.py", "cli/cells.py"}
+# Those about kernels for GPUs: the printed ones, and their proof.
+TRITON_USERS = {
+    "backends/choose.py",
+    "cli/cells.py",
+    "doctor.py",
+    "proving/prove.py",
+    "proving/times.py",
+    "proving/worker.py",
+}
 
 UNCHECKED = {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
 

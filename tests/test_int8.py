@@ -28,9 +28,9 @@ from exported import (
     worst,
 )
 from gatewright.backends import int8 as arithmetic
+from gatewright.backends.checked_build import checked
 from gatewright.backends.int8 import Int8Matrix, quantise_rows
 from gatewright.backends.llvm import build, cache, digest, stepping
-from gatewright.backends.llvm.checked import checked
 from gatewright.backends.llvm.target import Target, levels, target
 from gatewright.cells import CELLS
 from gatewright.cli.app import app

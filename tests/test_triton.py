@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import gatewright as gw
 import triton_stand_in
@@ -56,18 +55,12 @@ def divide(monkeypatch: pytest.MonkeyPatch, tiles: Tiles) -> None:
 
 @pytest.fixture
 def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run kernels on memory full of NaN, for "triton" and for tests that compare "llvm"."""
-    real = torch.empty
-
-    def poisoned(*shape: int, **options: Any) -> Tensor:
-        memory = real(*shape, **options)
-        return memory.fill_(torch.nan) if memory.is_floating_point() else memory
-
-    monkeypatch.setattr(loop.torch, "empty", poisoned)
+    """Run kernels in the checked build, for "triton" and for tests that compare "llvm"."""
+    monkeypatch.setattr(loop, "checked", lambda: True)
     monkeypatch.setitem(choose.BACKENDS, "llvm", choose.BACKENDS["triton"])
     if os.environ.get("TRITON_INTERPRET") != "1":
         monkeypatch.setattr(loop, "built", triton_stand_in.built)
-        monkeypatch.setattr(triton, "_why_no_device", lambda like: None)
+        monkeypatch.setattr(triton, "why_no_device", lambda device: None)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -275,7 +268,7 @@ def test_reasons_are_reported(monkeypatch: pytest.MonkeyPatch):
             h = 0.5 * h + y
             return gw.state(h=h, output=y)
 
-    monkeypatch.setattr(triton, "_why_no_device", lambda like: None)
+    monkeypatch.setattr(triton, "why_no_device", lambda device: None)
     early = gw.Recurrent(Early(), 3, 5, backend="triton")
     with pytest.raises(gw.BackendError, match="the output does not depend on a state"):
         early(torch.randn(4, 2, 3))

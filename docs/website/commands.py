@@ -11,8 +11,8 @@ from gatewright.cli import app
 HEAD = """# Command line
 
 Made from the program: `gatewright COMMAND --help` prints the same. Every command ends with code 0
-when it is done, 1 if the self-test of `doctor` failed, 2 if the request cannot be met (then
-nothing is changed), and 130 after Ctrl-C.
+when it is done, 1 if the self-test of `doctor` or the proof of a kernel failed, 2 if the request
+cannot be met (then nothing is changed), and 130 after Ctrl-C.
 """
 
 

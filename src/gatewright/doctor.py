@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from gatewright.bench.machine import machine
-from gatewright.processes import module_command, module_environment
+from gatewright.processes import ending, module_command, module_environment
 from gatewright.self_test import LAYERS, Check
 
 #: Time limit of the self-test in seconds. It takes 3 seconds of an idle processor, the start of
@@ -33,6 +33,7 @@ class Diagnosis:
         kernels: The target that kernels are built for; with `reason` where they cannot be built.
         cache: The directory of built kernels, their number, and the reason if it is not used.
         gpus: The graphics processors that torch sees.
+        proofs: The record of `gatewright doctor --gpu`; see `_proofs`.
         checks: The results of the self-test.
         packages: The versions of the packages that every installation has; None where one is
             missing.
@@ -45,6 +46,7 @@ class Diagnosis:
     kernels: dict[str, Any]
     cache: dict[str, Any]
     gpus: list[str]
+    proofs: dict[str, Any]
     checks: list[Check]
     packages: dict[str, str | None]
     extras: dict[str, dict[str, str | None]]
@@ -80,6 +82,7 @@ def diagnose() -> Diagnosis:
         kernels=kernels,
         cache=cache,
         gpus=gpus,
+        proofs=_proofs(),
         checks=checks.result(),
         packages=packages.pop(""),
         extras={name: packages[name] for name in sorted(packages.keys() - OWN_EXTRAS)},
@@ -133,6 +136,34 @@ def _kernels() -> tuple[dict[str, Any], dict[str, Any]]:
     }, cache.state()
 
 
+def _proofs() -> dict[str, Any]:
+    """The kernels for GPUs that are proven, by GPU, and the records that are ignored.
+
+    Those of another card, driver or version are "outdated": they are proven again.
+    """
+    import torch
+
+    from gatewright.backends.triton import record
+
+    here = {
+        record.device_of(torch.device("cuda", number))
+        for number in range(torch.cuda.device_count())
+        if torch.version.hip is None
+    }
+    proven: dict[str, int] = {device.gpu: 0 for device in here}
+    failed: list[str] = []
+    outdated = 0
+    whole, ignored = record.records()
+    for proof, device in whole:
+        if device not in here:
+            outdated += 1
+        elif proof.failure is not None:
+            failed.append(f"{proof.cell} in {proof.dtype}: {proof.failure}")
+        elif proof.is_complete:
+            proven[device.gpu] += 1
+    return {"proven": proven, "failed": failed, "outdated": outdated, "ignored": ignored}
+
+
 def run_checks() -> list[Check]:
     """Run the self-test in a process of its own, with the checked build of the kernels."""
     try:
@@ -148,13 +179,6 @@ def run_checks() -> list[Check]:
         return [Check("self-test", False, reason=reason)]
     checks = [Check(**json.loads(line)) for line in process.stdout.splitlines()]
     if process.returncode or len(checks) < len(LAYERS):
-        checks.append(Check("self-test", False, reason=_ending(process)))
+        way = ending(process.returncode, process.stderr)
+        checks.append(Check("self-test", False, reason=f"its process {way}"))
     return checks
-
-
-def _ending(process: subprocess.CompletedProcess[str]) -> str:
-    """The way in which the process of the self-test ended."""
-    code = process.returncode
-    ending = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-    lines = process.stderr.strip().splitlines()
-    return f"its process {ending}" + (f": {lines[-1]}" if lines else "")

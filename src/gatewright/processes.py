@@ -34,6 +34,17 @@ def module_environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **variables}
 
 
+def ending(code: int, errors: str) -> str:
+    """The way in which a process ended, with the last line of its error stream.
+
+    >>> ending(-11, ""), ending(1, "Traceback:\\nImportError: torch")
+    ('was ended by signal 11', 'ended with code 1: ImportError: torch')
+    """
+    way = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    lines = errors.strip().splitlines()
+    return way + (f": {lines[-1]}" if lines else "")
+
+
 @contextmanager
 def without_current_directory() -> Iterator[None]:
     """Keep the current directory off the path of the Python processes started inside.

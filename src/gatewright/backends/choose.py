@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gatewright.backends import llvm, reference, torch_functions, triton
 from gatewright.backends.int8 import check_columns
+from gatewright.backends.recognise import FUNCTIONS, recognise
 from gatewright.backends.reference_stream import ReferenceStream
 from gatewright.backends.run import PreparedRun, Result, Run
 from gatewright.backends.stream import Products, Stream
@@ -47,11 +48,7 @@ class Backend:
 #: The fastest first; the reference runs everything.
 BACKENDS: dict[str, Backend] = {
     "llvm": Backend(llvm.run, llvm.why_not, describe=llvm.describe),
-    "triton": Backend(
-        triton.run,
-        triton.why_not,
-        lambda run: 'it has been tested without a GPU only; backend="triton" asks for it',
-    ),
+    "triton": Backend(triton.run, triton.why_not, triton.why_by_name),
     "torch": Backend(
         torch_functions.run,
         torch_functions.why_not,
@@ -81,23 +78,36 @@ def check_backend(name: str) -> str:
     return name
 
 
-def pick(name: str, run: Run) -> str:
+def pick(name: str, run: Run, *, several: bool = False) -> str:
     """Return the backend of a name, or for "auto" the fastest that can run a run.
+
+    Args:
+        several: Whether it is one of several layers or directions. "auto" takes a backend for
+            them that runs all in one call, if it can; the others are timed on one run.
 
     Raises:
         ArgumentError: if there is no such backend.
         BackendError: if the backend was asked for by name and cannot run it.
     """
     if check_backend(name) == "auto":  # `layer.backend` can be set to anything
-        return next(
+        able = (
             key
             for key, backend in BACKENDS.items()
             if backend.by_name(run) is None and backend.why_not(run) is None
         )
+        fastest = next(able)
+        if several and fastest == "triton":
+            return next((key for key in able if BACKENDS[key].run_stack is not None), fastest)
+        return fastest
     reason = BACKENDS[name].why_not(run)
     if reason is not None:
         raise BackendError(f'backend="{name}" cannot run this: {reason}; backend="auto" can')
     return name
+
+
+def is_fast_on(graph: Graph, gpu: torch.device) -> bool:
+    """Tell if "auto" trains a cell on a GPU by more than one operation of torch after another."""
+    return recognise(graph, FUNCTIONS) is not None or triton.is_fast(graph, gpu)
 
 
 def run_on(name: str, run: Run) -> Result:
@@ -117,7 +127,7 @@ def run_stack_on(name: str, runs: Sequence[Run], dropout: float) -> StackResult 
         runs: As `torch_functions.run_stack` reads them.
         dropout: Probability at which outputs between layers are dropped.
     """
-    chosen = {pick(name, run) for run in runs}
+    chosen = {pick(name, run, several=True) for run in runs}
     together = BACKENDS[chosen.pop()].run_stack if len(chosen) == 1 else None
     return together(runs, dropout) if together is not None else None
 

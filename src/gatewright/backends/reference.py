@@ -73,6 +73,11 @@ def run(run: Run, known: Mapping[Term, Tensor] | None = None, *, int8: bool = Fa
     read = {operand for term in in_loop for operand in term.operands}
     read |= set(graph.updates.values())
     fixed = {t: value for t, value in values.items() if t in read and stage[t] == WEIGHTS}
+    batch = len(like)
+    if rows and rows[-1] == batch:  # the number never grows, so all rows run at every step
+        # Repeated before the loop, a vector has one sum over the rows as its gradient, not one
+        # at each step: on a GPU each of them is a launch.
+        fixed |= {t: value.expand(batch, -1) for t, value in fixed.items() if value.dim() == 1}
     # split gives one view a step: taking them one by one would cost a full-size gradient each.
     by_step = {
         term: value.split(rows)
@@ -88,16 +93,16 @@ def run(run: Run, known: Mapping[Term, Tensor] | None = None, *, int8: bool = Fa
         for name, term in graph.states.items():
             if term in held:
                 continue
-            now[term] = states[name][:running]
+            now[term] = first_rows(states[name], running)
             if restart is not None:
                 mark = restart[t].unsqueeze(-1)
-                now[term] = torch.where(mark, run.fresh[name][:running], now[term])
+                now[term] = torch.where(mark, first_rows(run.fresh[name], running), now[term])
         loop.compute(now, like)
         for name, term in graph.updates.items():
             after = now[term].expand(running, states[name].shape[1])
-            # The rows that do not run at this step keep their states.
-            resting = states[name][running:]
-            states[name] = torch.cat([after, resting]) if len(resting) else after
+            if running < len(states[name]):  # the rows that do not run keep their states
+                after = torch.cat([after, states[name][running:]])
+            states[name] = after
         for term, steps in history.items():
             steps.append(now[term])
 
@@ -106,6 +111,11 @@ def run(run: Run, known: Mapping[Term, Tensor] | None = None, *, int8: bool = Fa
         size = number(term.size, run.sizes)
         values[term] = torch.cat(in_order) if in_order else like.new_zeros(0, size)
     return Result.of(run, values, list(states.values()))
+
+
+def first_rows(rows: Tensor, count: int) -> Tensor:
+    """Return the first rows: all of them as they are, since the gradient of a view is a copy."""
+    return rows if len(rows) == count else rows[:count]
 
 
 class TermGroup:

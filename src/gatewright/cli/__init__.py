@@ -3,10 +3,10 @@
 `gatewright --help` must answer at once, so nothing heavy is imported here: a command imports
 what it needs, torch above all, when it runs.
 
-Exit codes: 0 done; 1 the self-test of `doctor` failed; 2 the request cannot be met:
-`error: ...` on stderr, and nothing is changed; 75 a training reached its --time-limit and can be
-resumed; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. Anything else is a bug and shows its
-traceback.
+Exit codes: 0 done; 1 the self-test of `doctor` failed, or a kernel with `doctor --gpu`; 2 the
+request cannot be met: `error: ...` on stderr, and nothing is changed; 75 a training reached its
+--time-limit and can be resumed; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. Anything else is a
+bug and shows its traceback.
 """
 
 from __future__ import annotations

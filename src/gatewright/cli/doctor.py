@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from gatewright.cli import options
 from gatewright.cli.app import app
+from gatewright.errors import ArgumentError
+from gatewright.names import comma_separated
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from gatewright.doctor import Diagnosis
+    from gatewright.proving import Proofs
+
+#: Minutes for the proof of all cells.
+MINUTES = 8.0
 
 
 @app.command()
 def doctor(
+    gpu: Annotated[
+        bool,
+        typer.Option(
+            "--gpu",
+            help="Prove the kernels for NVIDIA GPUs on the one of this machine: layers run on them "
+            "where they are right and faster.",
+        ),
+    ] = False,
+    cells: Annotated[str | None, options.cells_option("all that ship")] = None,
+    device: options.Device = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Time for the proof; the next one goes on.", show_default=f"{MINUTES:g}"
+        ),
+    ] = None,
+    progress: options.Progress = True,
     as_json: options.AsJson = False,
 ) -> None:
     """Show versions, extras, processor, GPUs, kernels and cache, and run a short self-test.
 
-    The exit code is 1 where the self-test fails.
+    The exit code is 1 where the self-test or the proof of a kernel fails.
     """
+    further = {"--cells": cells, "--device": device, "--minutes": minutes}
+    if gpu:
+        _prove(cells, device, minutes or MINUTES, progress and not as_json, as_json)
+        return
+    for option, value in further.items():
+        if value is not None:
+            raise ArgumentError(f"{option} goes with --gpu; give both")
     from gatewright.doctor import diagnose
 
     diagnosis = diagnose()
@@ -35,6 +67,58 @@ def doctor(
             "everything works" if diagnosis.healthy else "the self-test failed: please report this"
         )
     sys.exit(0 if diagnosis.healthy else 1)
+
+
+def _prove(
+    cells: str | None, device: str | None, minutes: float, progress: bool, as_json: bool
+) -> None:
+    """Prove kernels on a GPU, and print the results."""
+    from gatewright.bench.run import progress_bar
+    from gatewright.proving import prove
+
+    names = None if cells is None else comma_separated(cells)
+    with progress_bar(progress) as report:
+        proofs = prove(names, device=device or "auto", minutes=minutes, report=report)
+    if as_json:
+        print(proofs.to_json())
+    else:
+        from rich.console import Console
+
+        Console().print(_proven(proofs))
+        if not proofs.is_whole:
+            print("the time was over: run the same command again to go on")
+        if not proofs.is_right:
+            print("kernels that failed are not used: please report this")
+        print("Python processes that start from now on use what is proven and faster")
+    sys.exit(0 if proofs.is_right else 1)
+
+
+def _proven(proofs: Proofs) -> Table:
+    """The proofs, with a line for each cell and number type."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from gatewright.escaping import terminal_text
+
+    title = f"{proofs.device.gpu}: times as long as our kernels, at B, T, I, H"
+    table = Table(title=terminal_text(title), title_justify="left", box=SIMPLE_HEAD)
+    for column in ("cell", "type", "", "error", "next to", "training", "forward"):
+        table.add_column(column)
+    for outcome in proofs.outcomes:
+        proof, times = outcome.proof, () if outcome.proof is None else outcome.proof.times
+        table.add_row(
+            terminal_text(outcome.name),
+            outcome.dtype,
+            terminal_text(outcome.text),
+            f"{100 * proof.error:.0f} %" if proof is not None and proof.checks else "–",
+            times[0].rival if times else "–",
+            ", ".join(f"{each.training[0]:.1f}" for each in times),
+            ", ".join(f"{each.inference[0]:.1f}" for each in times),
+        )
+    sizes = dict.fromkeys(each.size for o in proofs.outcomes if o.proof for each in o.proof.times)
+    if sizes:
+        table.caption = "; ".join(", ".join(map(str, size)) for size in sizes)
+    return table
 
 
 def _facts(diagnosis: Diagnosis) -> Table:
@@ -58,6 +142,7 @@ def _facts(diagnosis: Diagnosis) -> Table:
         "extras": _extras(diagnosis.extras),
         "processor": f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}",
         "GPUs": gpus,
+        **_gpu_kernels(diagnosis),
         "kernels": target,
     }
     if cache:
@@ -71,6 +156,19 @@ def _facts(diagnosis: Diagnosis) -> Table:
     for name, line in lines.items():
         table.add_row(name, terminal_text(line))
     return table
+
+
+def _gpu_kernels(diagnosis: Diagnosis) -> dict[str, str]:
+    """A line about the kernels that are proven on the GPUs, where there is anything to report."""
+    proofs = diagnosis.proofs
+    parts = [f"{count} proven on {gpu}" for gpu, count in proofs["proven"].items()]
+    parts += [f"FAILED: {failure}" for failure in proofs["failed"]]
+    if proofs["outdated"]:
+        parts.append(f"{proofs['outdated']} proven on another GPU or version, which do not count")
+    parts += [f"ignored: {reason}" for reason in proofs["ignored"]]
+    if not parts:
+        return {}
+    return {"GPU kernels": "; ".join([*parts, "gatewright doctor --gpu proves them"])}
 
 
 def _extras(extras: dict[str, dict[str, str | None]]) -> str:

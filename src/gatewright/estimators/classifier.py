@@ -56,8 +56,10 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
             it counts only where epochs is set.
         validation_fraction: Share of each class in the validation part.
         random_state: An int for the same result every time, a `RandomState`, or None.
+        recompute: Steps between the states that are kept for gradients: less memory for long
+            sequences, with the same gradients. True is the square root of the steps.
         device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where there is one, and torch has
-            fused functions for the cell. It predicts on the CPU.
+            fused functions for the cell, or our kernels are proven there. It predicts on the CPU.
 
     Attributes:
         classes_: (K,), the sorted values of y.
@@ -81,6 +83,7 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         patience: int | None = 20,
         validation_fraction: float = 0.2,
         random_state: Any = None,
+        recompute: int | None = None,
         device: str = "auto",
     ) -> None:
         self.cell = cell
@@ -94,6 +97,7 @@ class SequenceClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[mis
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.recompute = recompute
         self.device = device
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:

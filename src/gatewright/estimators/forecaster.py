@@ -76,8 +76,10 @@ class Forecaster(NetworkEstimator):
             it counts only where epochs is set.
         validation_fraction: Share of the steps, the last ones, in the validation part.
         random_state: An int for the same result every time, a `RandomState`, or None.
+        recompute: Steps between the states that are kept for gradients: less memory for long
+            sequences, with the same gradients. True is the square root of the steps.
         device: "cpu", "cuda", "cuda:1" or "mps"; "auto" is a GPU where there is one, and torch has
-            fused functions for the cell. It predicts on the CPU.
+            fused functions for the cell, or our kernels are proven there. It predicts on the CPU.
 
     Attributes:
         model_: The trained `gatewright` model; its `body` is the layer, which has `trace`.
@@ -110,6 +112,7 @@ class Forecaster(NetworkEstimator):
         patience: int | None = 15,
         validation_fraction: float = 0.2,
         random_state: Any = None,
+        recompute: int | None = None,
         device: str = "auto",
     ) -> None:
         self.cell = cell
@@ -129,6 +132,7 @@ class Forecaster(NetworkEstimator):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.random_state = random_state
+        self.recompute = recompute
         self.device = device
 
     @property

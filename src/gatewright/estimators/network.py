@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from gatewright.backends.recompute import check_recompute
 from gatewright.designs.design import Design
 from gatewright.errors import ArgumentError, ModelError
 from gatewright.language.cell import StoredCell
@@ -27,7 +28,13 @@ from gatewright.training.history import History
 from gatewright.training.job import build_model, fit
 from gatewright.training.model import Model
 from gatewright.training.networks import find_network
-from gatewright.training.plan import check_counts, effort_on, make_variant, recipes_to_try
+from gatewright.training.plan import (
+    check_counts,
+    check_gradients,
+    effort_on,
+    make_variant,
+    recipes_to_try,
+)
 from gatewright.training.recipe import Recipe
 from gatewright.training.variants import Variant, find_effort, simplest_of_the_best
 
@@ -49,6 +56,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
     patience: int | None
     validation_fraction: float
     random_state: Any
+    recompute: int | None
     device: Any
 
     def __sklearn_tags__(self) -> Any:
@@ -64,6 +72,7 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             learning_rate=self.learning_rate,
             dropout=self.dropout,
             validation=self.validation_fraction,
+            recompute=_python_number(self.recompute),
         )
         if self.epochs is None:
             return recipe
@@ -81,6 +90,9 @@ class NetworkEstimator(BaseEstimator):  # type: ignore[misc]
             if count is None:
                 raise ArgumentError(f"{name} is None; expected a whole number from 1")
         self._counts("hidden_size", "epochs", "patience")
+        recompute = _python_number(self.recompute)
+        check_recompute(recompute)
+        check_gradients(dict([find_network(self.cell)]), recompute=recompute)
         for name, low, high in (
             ("learning_rate", 0.0, math.inf),
             ("validation_fraction", 0.0, 1.0),

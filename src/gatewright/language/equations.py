@@ -108,9 +108,10 @@ class Equations:
 
     def same_as(self, other: Equations) -> bool:
         """Tell if two cells have the same equations, whatever their names and classes."""
-        return self._content() == other._content()
+        return self.content() == other.content()
 
-    def _content(self) -> str:
+    def content(self) -> str:
+        """The equations as text, without their name and class: equal where they are the same."""
         stored = self.to_json()
         for key in ("name", "about", "origin"):
             del stored[key]

@@ -21,10 +21,16 @@ from gatewright.language.node import closure
 from gatewright.schedule.work import Phase, count
 
 
-def explained(name: str, backend: str, run: Run, recompute: int | None = None) -> str:
-    """One layer in one direction: its backend, its stages, the saved values, and the work."""
+def explained(
+    name: str, backend: str, run: Run, recompute: int | None = None, *, several: bool = False
+) -> str:
+    """One layer in one direction: its backend, its stages, the saved values, and the work.
+
+    Args:
+        several: Whether it is one of several that a backend may run in one call.
+    """
     graph, steps, elements = run.graph, len(run.rows), sum(run.rows)
-    chosen = pick(backend, run)
+    chosen = pick(backend, run, several=several)
     needed = closure([graph.output, *graph.updates.values()])
     terms = [term for term in graph.forward if term in needed and term.operands]
     early = [term for term in terms if graph.stages[term] == INPUTS]
@@ -36,8 +42,10 @@ def explained(name: str, backend: str, run: Run, recompute: int | None = None) -
     names = {term: name for name, term in graph.values.items()}
     lines = [f"{name}: backend {chosen}, {steps} steps, {elements} rows in all"]
     for faster in list(BACKENDS)[: list(BACKENDS).index(chosen)]:
-        asked = f'backend="{backend}" was asked for'
-        reason = BACKENDS[faster].why_not(run) or BACKENDS[faster].by_name(run) or asked
+        other = f'backend="{backend}" was asked for'
+        if backend == "auto":
+            other = f"it runs one layer and direction at a time, and {chosen} all in one call"
+        reason = BACKENDS[faster].why_not(run) or BACKENDS[faster].by_name(run) or other
         lines.append(f"  not {faster}: {reason}")
     lines += [
         f"  before the loop: {len(early)} operations on all steps at once; "

@@ -237,7 +237,7 @@ def prepare(
     itemsize = call.like.element_size()
     dropout = key.dropout if key.training and form.num_layers > 1 else 0.0
     first = plan_run(call, (0, False), event, training=key.training)
-    if pick(key.backend, first) == "torch":
+    if pick(key.backend, first, several=len(stores) > 1) == "torch":
         if layout.unbatched or key.autocast is not None:
             return None
         return prepare_torch(form, stores, call, dropout, extents, itemsize)

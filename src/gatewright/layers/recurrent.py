@@ -279,7 +279,10 @@ class Recurrent(CellStack):
         runs = self.runs(input, hx, lengths=lengths, starts=starts, **inputs)
         names = [f"l{layer}.{direction(reverse)}" for layer, reverse in self.places]
         pairs = zip(names, runs, strict=True)
-        lines = [explained(name, self.backend, run, recompute) for name, run in pairs]
+        several = len(runs) > 1 and not recompute
+        lines = [
+            explained(name, self.backend, run, recompute, several=several) for name, run in pairs
+        ]
         if measure:
             lines += measured(forward, input, list(self.parameters()), runs)
         return "\n".join(lines)

@@ -109,7 +109,7 @@ def train(
             computes the other values again: little memory for long sequences, with the same
             gradients. True is the square root of the steps; see docs/recompute.md.
         device: "cpu", "cuda", "cuda:1" or "mps"; "auto", the default, is a GPU where there is one,
-            and torch has fused functions for the cell.
+            and torch has fused functions for the cell or our kernels are proven there.
         precision: "float32" (the default), or "bfloat16" or "float16" for the products while
             learning; the weights stay in float32.
         resume: Go on with the run in `out`, which has to be of the same data and settings; a new

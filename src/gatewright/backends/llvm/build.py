@@ -8,7 +8,7 @@ from dataclasses import replace
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-from gatewright.backends.llvm.checked import checked
+from gatewright.backends.checked_build import checked
 from gatewright.backends.llvm.ir import Numbers
 from gatewright.backends.llvm.target import Target, target
 

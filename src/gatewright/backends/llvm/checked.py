@@ -1,6 +1,6 @@
 """The checked build: kernels that compare every load and store with the bounds of its buffer.
 
-`GATEWRIGHT_CHECKED=1` asks for it; the variable is read once. The kernels are the same except
+`GATEWRIGHT_CHECKED=1` asks for it (`backends/checked_build.py`). The kernels are the same except
 for the comparisons. An access out of bounds goes to spare memory instead, so nothing is damaged;
 the first one is recorded, and raises `KernelError` when the run's calls are done. Memory is
 filled with NaN before it is used, and lies between guard zones (`memory.py`).
@@ -15,9 +15,7 @@ in front of the table are
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import numpy as np
 from llvmlite import ir
@@ -33,12 +31,6 @@ WHOLE_TABLE = -1
 #: the bytes from the buffer's beginning to the access, the bytes of the access, whether it
 #: writes, the bytes of the buffer. From `SPARE` on there is memory for two vectors of 64 bytes.
 SEEN, TABLE, SLOT, PLACE, SIZE, WRITES, BUFFER, SPARE, NUMBERS = *range(8), 24
-
-
-@cache
-def checked() -> bool:
-    """Tell if this process uses the checked build."""
-    return os.environ.get("GATEWRIGHT_CHECKED", "") not in ("", "0")
 
 
 def header(ends: Sequence[int], record: int) -> list[int]:

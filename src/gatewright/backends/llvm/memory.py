@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.checked import checked
+from gatewright.backends.checked_build import checked
 from gatewright.errors import KernelError
 
 #: numpy has no bfloat16, and takes its bits as integers.

@@ -17,7 +17,7 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
-from gatewright.backends.llvm.checked import checked
+from gatewright.backends.checked_build import checked
 from gatewright.backends.llvm.ir import Numbers
 from gatewright.errors import BackendError
 

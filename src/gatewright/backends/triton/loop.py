@@ -8,7 +8,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from gatewright.backends.checked_build import checked
 from gatewright.backends.triton.build import built, processors
+from gatewright.backends.triton.guard import GuardZones, guarded
 from gatewright.backends.triton.kernel import text
 from gatewright.backends.triton.mathematics import POINTWISE
 from gatewright.backends.triton.places import KernelPlaces
@@ -104,16 +106,27 @@ class LoopKernels:
         arguments = [rows, offsets, order.before, *(memory[buffer] for buffer in places.buffers)]
         matrices = dict(zip(self.inputs, tensors, strict=False))
         arguments += [matrices[term] for term in places.matrices]
+        arguments.insert(0, counters)
+        guard = GuardZones() if checked() else None
+        if guard is not None:
+            names = ["counters", "rows", "offsets", "before", *map(str, places.buffers)]
+            names += [f"matrix {term.index}" for term in places.matrices]
+            written = set(map(str, places.written))
+            arguments = guard.placed(dict(zip(names, arguments, strict=True)), written)
         for first in range(0, count, tiles.at_once):
             grid = (min(tiles.at_once, count - first), tiles.parts)
             with torch.cuda.device_of(like):
-                kernel(grid, tiles, [len(rows), batch, first, counters, *arguments])
+                kernel(grid, tiles, [len(rows), batch, first, *arguments])
+        if guard is not None:
+            guard.check(f"the {kind} kernel of {self.schedule.graph.equations.name}")
 
 
 def empty(like: Tensor, rows: int, units: int) -> Tensor:
     """Allocate a buffer of the numbers of the computation, without setting them."""
     bits, _ = COMPUTED[like.dtype]
     dtype = torch.float64 if bits == 64 else torch.float32
+    if checked():
+        return guarded((rows, units), dtype, like.device)
     return torch.empty(rows, units, dtype=dtype, device=like.device)
 
 
