@@ -21,6 +21,9 @@ from gatewright.tasks.training_ranges import TrainingRanges
 
 #: Horizon where the data have no usual season.
 DEFAULT_HORIZON = 8
+#: Horizons that the longest series holds at least where the user gives none. The test part of a
+#: series is a quarter of what is before it, and has to hold one; 24 years are enough so.
+LEAST_HORIZONS = 5
 #: Longest season, in steps, that is taken as the horizon.
 MAX_SEASONAL_HORIZON = 48
 #: Smallest window that is taken unless the user gives one or the series are too short.
@@ -66,8 +69,9 @@ class ForecastSpec:
         usual = season_of(training.period)
         if usual is None:
             usual = season if 1 < season <= MAX_SEASONAL_HORIZON else DEFAULT_HORIZON
-        horizon = horizon or usual
         longest = int(training.lengths.max())
+        usual = min(usual, max(longest // LEAST_HORIZONS, 1))
+        horizon = horizon or usual
         window = window or usual_window(season, usual, longest)
         Windows.of(training, window, horizon)  # refuses series that are too short
         arrays = [with_static(training, k, values) for k, values in enumerate(training.values)]
