@@ -60,6 +60,11 @@ def find_id(
     return roles, ()
 
 
+def are_whole(values: NDArray[np.float64]) -> bool:
+    """Return True if no value is missing, infinite or a fraction."""
+    return bool(np.isfinite(values).all() and (values == np.round(values)).all())
+
+
 def _separates(codes: NDArray[np.int64], time_codes: NDArray[np.int64]) -> bool:
     """Return True if each value is in several rows, all of them at different times."""
     ids = int(codes.max()) + 1
@@ -75,7 +80,7 @@ def _are_in_order(
 
     Counts may be different at every time by chance, but not in the same order.
     """
-    if not (values % 1.0 == 0.0).all():
+    if not are_whole(values):
         return False
     if np.count_nonzero(np.diff(codes)) == codes.max():
         return True

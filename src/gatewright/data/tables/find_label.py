@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gatewright.data.source.request import Roles
+from gatewright.data.tables.find_id import are_whole
 from gatewright.data.tables.table import Columns, Table
 
 #: Fewest rows, in the mean, for which a text stays the same if it labels steps.
@@ -48,9 +49,7 @@ def find_label(
     numbers = [
         name
         for name in roles.channels
-        if name not in stated
-        and table.previews[name].kind == "number"
-        and (columns[name] % 1.0 == 0.0).all()
+        if name not in stated and table.previews[name].kind == "number" and are_whole(columns[name])
     ]
     names = [*texts, *numbers]
     codes: Mapping[str, Any] = table.load(dict.fromkeys(names, "text")).columns if names else {}

@@ -52,8 +52,8 @@ def _are_months(cells: Sequence[str]) -> bool:
 
 def _increase(cells: Sequence[str]) -> bool:
     """Return True if at most a tenth of the numbers falls, as times do from series to series."""
-    numbers = [number_of(cell, NUMBER_FORMATS) for cell in cells]
-    if None in numbers:
+    numbers = [number for cell in cells if (number := number_of(cell, NUMBER_FORMATS)) is not None]
+    if len(numbers) < len(cells):
         return False
     falls = sum(later < earlier for earlier, later in pairwise(numbers))
     return 10 * falls <= len(numbers)

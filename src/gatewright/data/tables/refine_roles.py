@@ -9,11 +9,16 @@ from numpy.typing import NDArray
 
 from gatewright.data.columns.missing import MAX_FILLED
 from gatewright.data.source.request import Roles
+from gatewright.data.tables.find_id import are_whole
 from gatewright.data.tables.table import Columns, Table, length
 from gatewright.errors import DataError
 
 # Names of columns with row numbers, such as the index of a dataframe that was saved to a file.
 _ROW_NUMBERS = ("column 1", "unnamed: 0", "index", "rownames", "")
+# A date in years has a tolerance, which must be little next to its change.
+_LEAST_CHANGE = {"date": 1.0}
+# Fewest rows of which it is known that a column is often missing.
+_MIN_ROWS = 20
 # Fewest rows in which a column that rises by 1 counts steps and is no measurement.
 _MIN_COUNTED = 5
 
@@ -53,11 +58,13 @@ def refine_roles(
             leave_out(name, "is empty")
         elif name.lower() in _ROW_NUMBERS and _names_rows(name, values):
             leave_out(name, "numbers the rows")
+        elif len(roles.channels) == len(roles.known) + 1:
+            continue  # what is left is the target, whatever it looks like
         elif _counts_steps(columns, roles, values):
             leave_out(name, "counts the steps")
         elif repeated := next((part for part in calendar if _is_same(values, calendar[part])), ""):
             leave_out(name, f"repeats the {repeated} of column {roles.time}")
-        elif missing > MAX_FILLED and len(roles.channels) > len(roles.known) + 1:
+        elif missing > MAX_FILLED and count >= _MIN_ROWS:
             leave_out(name, f"is missing in {missing:.0%} of the rows; target={name!r} keeps it")
     if not roles.channels:
         raise DataError(
@@ -77,18 +84,16 @@ def refine_roles(
 
 def _names_rows(name: str, values: NDArray[np.float64]) -> bool:
     """Return True for whole numbers that differ in every row, and rise by 1 if they have a name."""
-    if len(values) < 2 or np.isnan(values).any():
+    if len(values) < 2 or not are_whole(values):
         return False
     is_unnamed = name.lower() != "index"
     rises = bool((np.diff(values) == 1).all())
-    return rises or (
-        is_unnamed and bool((values % 1.0 == 0.0).all()) and len(np.unique(values)) == len(values)
-    )
+    return rises or (is_unnamed and len(np.unique(values)) == len(values))
 
 
 def _counts_steps(columns: Columns, roles: Roles, values: NDArray[np.float64]) -> bool:
     """Return True for a forecast's numbers that start at 0 or 1, and rise by 1 at every step."""
-    if roles.label is not None or len(values) < _MIN_COUNTED:
+    if roles.label is not None or roles.time is None or len(values) < _MIN_COUNTED:
         return False
     codes = np.zeros(len(values), np.int64) if roles.id is None else columns[roles.id][0]
     order = np.argsort(codes, kind="stable")
@@ -124,13 +129,15 @@ def _calendar_parts(columns: Columns, roles: Roles) -> dict[str, tuple[NDArray[n
     return {
         name: (values.astype(np.float64), cycle)
         for name, (values, cycle) in parts.items()
-        if np.ptp(values) > 0
+        if np.ptp(values) > _LEAST_CHANGE.get(name, 0.0)
     }
 
 
 def _is_same(values: NDArray[np.float64], part: tuple[NDArray[np.float64], int]) -> bool:
     """Return True if the values are those of a part, but for where they start to count."""
     expected, cycle = part
+    if len(values) < _MIN_COUNTED or not np.ptp(values) > 0.0:
+        return False
     difference = values - expected
     difference = difference - difference[0]
     if cycle:

@@ -171,9 +171,9 @@ def _say_duration(duration: np.timedelta64) -> str:
     ('1.5 days', '0.002 seconds')
     """
     seconds = duration / np.timedelta64(1, "s")
-    units = (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
+    units = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
     unit, size = next((pair for pair in units if seconds >= pair[1]), units[-1])
-    return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / size:.3g} {unit}{'' if seconds == size else 's'}"
 
 
 def _uneven(table: Table, parts: Sequence[TablePart], number: int, step: int) -> str:
