@@ -37,6 +37,11 @@ class PublicSeries:
         return read(self.frame(), task="forecast", **self.reading)
 
 
+def resource(package: str, path: str) -> Callable[[], Any]:
+    """Return a function for the path of a file in an installed package, which is read as it is."""
+    return lambda: packaged(package, path)
+
+
 def _csv(package: str, path: str, **options: Any) -> Callable[[], Any]:
     def frame() -> Any:
         import pandas

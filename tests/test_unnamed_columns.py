@@ -189,3 +189,12 @@ def test_missing_values_are_interpolated_only_where_they_are_few(load: Load):
 def test_a_short_series_has_a_short_horizon(load: Load):
     source = open_source(load(rows("year,x", *((1937 + k, wave(k)) for k in range(24)))))
     assert isinstance(source.task, ForecastSpec) and source.task.horizon == 3
+
+
+def test_a_flag_that_is_not_set_yet_is_no_target(load: Load):
+    text = rows("year,x,late", *((1937 + k, wave(k), int(k > 35)) for k in range(40)))
+    source = open_source(load(text))
+    assert isinstance(source.task, ForecastSpec) and source.task.targets == ("x",)
+    assert source.reading["target"] == ["x"] and "late: the same in all" in source.notes[-1]
+    with pytest.raises(DataError, match="late of table never changes"):
+        open_source(load(text, target="late"))

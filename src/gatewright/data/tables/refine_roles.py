@@ -136,7 +136,7 @@ def _calendar_parts(columns: Columns, roles: Roles) -> dict[str, tuple[NDArray[n
 def _is_same(values: NDArray[np.float64], part: tuple[NDArray[np.float64], int]) -> bool:
     """Return True if the values are those of a part, but for where they start to count."""
     expected, cycle = part
-    if len(values) < _MIN_COUNTED or not np.ptp(values) > 0.0:
+    if len(values) < _MIN_COUNTED or not np.isfinite(values).all() or np.ptp(values) == 0.0:
         return False
     difference = values - expected
     difference = difference - difference[0]
