@@ -13,6 +13,7 @@ import pytest
 from gatewright.data import Reading, Recordings, Series, Tagged, read
 from gatewright.errors import DataError
 from gatewright.tasks.forecast.spec import ForecastSpec
+from gatewright.tasks.forecast.task import Forecast
 from gatewright.training.source import open_source, read_arguments
 
 MONTH = np.timedelta64(1, "M")
@@ -189,6 +190,13 @@ def test_missing_values_are_interpolated_only_where_they_are_few(load: Load):
 def test_a_short_series_has_a_short_horizon(load: Load):
     source = open_source(load(rows("year,x", *((1937 + k, wave(k)) for k in range(24)))))
     assert isinstance(source.task, ForecastSpec) and source.task.horizon == 3
+
+
+def test_a_short_series_with_seasons_has_a_base_that_was_chosen(load: Load) -> None:
+    cells = ((f"{1991 + k // 12}-{1 + k % 12:02d}", 5.0 * k + wave(k)) for k in range(36))
+    source = open_source(load(rows("month,x", *cells)))
+    assert isinstance(source.task, Forecast) and source.task.season == 12
+    assert source.task.base is not None and len(source.task.base.members[0]) > 1
 
 
 def test_a_flag_that_is_not_set_yet_is_no_target(load: Load):
