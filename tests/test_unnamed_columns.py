@@ -189,7 +189,7 @@ def test_missing_values_are_interpolated_only_where_they_are_few(load: Load):
 
 def test_a_short_series_has_a_short_horizon(load: Load):
     source = open_source(load(rows("year,x", *((1937 + k, wave(k)) for k in range(24)))))
-    assert isinstance(source.task, ForecastSpec) and source.task.horizon == 3
+    assert isinstance(source.task, ForecastSpec) and source.task.horizon == 4
 
 
 def test_a_short_series_with_seasons_has_a_base_that_was_chosen(load: Load) -> None:

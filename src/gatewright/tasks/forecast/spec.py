@@ -21,9 +21,8 @@ from gatewright.tasks.training_ranges import TrainingRanges
 
 #: Horizon where the data have no usual season.
 DEFAULT_HORIZON = 8
-#: Horizons that the longest series holds at least where the user gives none. The test part of a
-#: series is a quarter of what is before it, and has to hold one; 24 years are enough so.
-LEAST_HORIZONS = 5
+#: Share of the training part before the part to validate on, which has to hold a horizon.
+BEFORE_VALIDATION = 0.8
 #: Longest season, in steps, that is taken as the horizon.
 MAX_SEASONAL_HORIZON = 48
 #: Smallest window that is taken unless the user gives one or the series are too short.
@@ -70,7 +69,7 @@ class ForecastSpec:
         if usual is None:
             usual = season if 1 < season <= MAX_SEASONAL_HORIZON else DEFAULT_HORIZON
         longest = int(training.lengths.max())
-        usual = min(usual, max(longest // LEAST_HORIZONS, 1))
+        usual = min(usual, max(longest - int(BEFORE_VALIDATION * longest), 1))
         horizon = horizon or usual
         window = window or usual_window(season, usual, longest)
         Windows.of(training, window, horizon)  # refuses series that are too short
