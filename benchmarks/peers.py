@@ -374,7 +374,7 @@ def faster(figures: dict[str, Any]) -> str:
         for (peer, cell, run, threads), rows in points.items()
     ]
     text = (
-        "### Where a peer is faster\n\nOnly the sizes (batch, time, input, hidden) where it is, "
+        "## Where a peer is faster\n\nOnly the sizes (batch, time, input, hidden) where it is, "
         "and the 95 % interval of the ratio is below 1.\n\n"
     )
     return text + _markdown(["peer, cell", "run", "peer / ours"], lines).replace("---:", "---")
@@ -400,7 +400,7 @@ def means(figures: dict[str, Any]) -> str:
         )
     ]
     text = (
-        "### All peers\n\nThe peer's time divided by ours, above 1 where Gatewright is faster: the "
+        "## All peers\n\nThe peer's time divided by ours, above 1 where Gatewright is faster: the "
         f"geometric mean over the {SIZES} sizes, and the smallest and the largest ratio. Where "
         "some of the sizes are not measured yet, it is over the rest.\n\n"
     )
@@ -430,7 +430,7 @@ def steps(figures: dict[str, Any]) -> str:
     if not lines:
         return ""
     head = ["against", "ours, µs", "peer, µs", "peer / ours"]
-    return "### One streamed step, one thread\n\n" + _markdown(head, lines)
+    return "## One streamed step, one thread\n\n" + _markdown(head, lines)
 
 
 def absent(figures: dict[str, Any]) -> str:
@@ -447,7 +447,7 @@ def absent(figures: dict[str, Any]) -> str:
     ]
     timed_peers = {row["peer"] for row in figures["rows"]} | reasons.keys()
     lines += [f"- {peer}: not yet" for peer in figures["about"] if peer not in timed_peers]
-    return "\n".join(["### Not measured\n", *lines, ""]) if lines else ""
+    return "\n".join(["## Not measured\n", *lines, ""]) if lines else ""
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

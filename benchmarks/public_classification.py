@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -51,8 +50,6 @@ UNSEEN = {
 }
 FILES = {name: ("aeon", f"datasets/data/{name}/{name}_TRAIN.ts") for name in DATA} | UNSEEN
 OURS = "gatewright train"
-#: Critical values of Nemenyi's test at 5 %, by the number of methods (Demšar 2006, table 5).
-NEMENYI = {2: 1.960, 3: 2.343, 4: 2.569, 5: 2.728, 6: 2.850}
 
 #: By data set and method, the accuracy of each seed in percent.
 Scores = dict[str, dict[str, list[float]]]
@@ -148,17 +145,12 @@ def table(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
 
 
 def summary(scores: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
-    """The mean ranks, what difference counts, and the sets on which ours is behind."""
+    """The mean ranks, and the sets on which ours is behind."""
     methods = [method for method in next(iter(scores.values())) if not method.endswith("one seed")]
     means = np.array([[statistics.mean(row[m]) for m in methods] for row in scores.values()])
     ranks = np.array([_ranks(-row) for row in means]).mean(0)
     order = np.argsort(ranks)
-    count = len(methods)
-    difference = NEMENYI[count] * math.sqrt(count * (count + 1) / (6.0 * len(scores)))
     lines = ["mean ranks: " + ", ".join(f"{methods[k]} {ranks[k]:.2f}" for k in order)]
-    lines.append(
-        f"critical difference at 5 %: {difference:.2f} ranks (Nemenyi, {len(scores)} data sets)"
-    )
     for name, row in zip(scores, means, strict=True):
         best = int(row[1:].argmax()) + 1
         lead = row[0] - row[best]

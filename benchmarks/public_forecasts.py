@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
@@ -45,8 +44,6 @@ OPPONENTS = {
 STAND_IN = {"seasonal_naive": "persistence"}
 #: Share of the best opponent's error that a network may lose.
 CLOSE = 0.05
-#: Critical values of the Nemenyi test at 5 %, by the number of methods (Demsar 2006, table 5).
-NEMENYI = {6: 2.850, 7: 2.949, 8: 3.031, 9: 3.102, 10: 3.164}
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,6 @@ def summary(rows: Mapping[str, Row]) -> str:
         name: statistics.mean(of_row[name] for of_row in map(_ranks, rows.values()))
         for name in names
     }
-    critical = NEMENYI[len(names)] * math.sqrt(len(names) * (len(names) + 1) / (6 * len(rows)))
     ahead = [name for name, row in rows.items() if row.excess < 0.0]
     behind = {name: row for name, row in rows.items() if row.excess > CLOSE}
     behind_ridge = [
@@ -174,7 +170,6 @@ def summary(rows: Mapping[str, Row]) -> str:
     return "\n".join(
         [
             "mean ranks: " + ", ".join(f"{name} {rank:.2f}" for name, rank in ordered),
-            f"ranks differ from {critical:.2f} on (Nemenyi, 5 %)",
             f"ahead of the best of {', '.join(OPPONENTS.values())}: {len(ahead)} of {len(rows)}",
             f"more than {CLOSE:.0%} behind it: {_losses(behind)}",
             f"behind ridge beyond the spread: {', '.join(behind_ridge) or 'none'}",

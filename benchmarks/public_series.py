@@ -20,7 +20,7 @@ def packaged(package: str, path: str) -> Path:
     """Return the path of a file inside an installed package."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        sys.exit(f"{package} is not installed: pip install 'gatewright[public]'")
+        sys.exit(f"{package} is not installed: pip install {package}")
     return Path(spec.origin).parent / path
 
 

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -29,19 +28,22 @@ EXTRAS = (
 )
 
 
-def lowest(requirements: list[str]) -> Iterator[str]:
-    """Yield `name==version` for each `name>=version`."""
-    for requirement in requirements:
-        bound = re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", requirement)
-        if bound:
-            yield "{}=={}".format(*bound.groups())
+def requirements(extra: str) -> list[str]:
+    """What an extra needs, those of the extras that it names included; nothing for `base`."""
+    lines = PROJECT["optional-dependencies"].get(extra, [])
+    named = re.findall(r"gatewright\[([a-z]+)\]", " ".join(lines))
+    return [*lines, *(line for name in named for line in requirements(name))]
 
 
-def lowest_versions() -> str:
-    """The constraints of the oldest versions: those of all users' extras, a line each."""
-    extras = PROJECT["optional-dependencies"]
-    named = [*PROJECT["dependencies"], *(line for name in EXTRAS[1:] for line in extras[name])]
-    return "\n".join(dict.fromkeys(lowest(named))) + "\n"
+def lowest_versions(extra: str) -> str:
+    """The constraints of the oldest versions with an extra, a line each.
+
+    An extra may ask for a newer version of what every user gets: the last bound counts.
+    """
+    lines = [*PROJECT["dependencies"], *requirements(extra)]
+    bounds = (re.fullmatch(r"([A-Za-z0-9_.-]+)>=([0-9.]+)", line) for line in lines)
+    lowest = dict(bound.groups() for bound in bounds if bound)
+    return "".join(f"{name}=={version}\n" for name, version in lowest.items())
 
 
 def run(*command: str | Path, cwd: Path) -> None:
@@ -101,12 +103,12 @@ def main() -> int:
         root = Path(temporary)
         wheel = build_wheel(root / "dist")
         constraints = root / "oldest.txt"
-        constraints.write_text(lowest_versions(), encoding="utf-8")
         for end in options.versions or ENDS:
             pins = ("--constraint", constraints) if end == "oldest" else ()
             below = environment = Environment(options.python, root / end)
             for name in ["base", *(e for e in options.extras.split(",") if e != "base")]:
                 print(f"· {end}, {name}", file=sys.stderr, flush=True)
+                constraints.write_text(lowest_versions(name), encoding="utf-8")
                 if name != "base":
                     environment = Environment(options.python, root / f"{end}-{name}", below)
                 try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import sys
@@ -258,8 +259,8 @@ def test_the_directory_the_page_and_the_command(vowels, tmp_path, monkeypatch, c
     output = capsys.readouterr().out
     result = examine(tmp_path / "model", "vowels")
     assert result.verdict() in output and all(sentence in output for sentence in result.advice)
-    page = (out / "memory.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2 and result.verdict() in page.replace("&#x27;", "'")
+    page = html.unescape((out / "memory.html").read_text(encoding="utf-8"))
+    assert page.count("<svg") == 2 and result.verdict() in page.replace("\xa0%", " %")
     stored = json.loads((out / "memory.json").read_text(encoding="utf-8"))
     assert stored["used"] == result.used and len(stored["losses"]) == len(result.losses)
 

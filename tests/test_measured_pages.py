@@ -51,7 +51,7 @@ def test_what_is_faster_comes_first_and_what_may_be_level_is_not_called_faster(
     ]
     refused = {**row("none", "training", 1.0, 1.0), "reason": "NotImplementedError: not installed"}
     text = benchmark("peers").table({"about": {"later": ""}, "rows": rows, "left_out": [refused]})
-    first, _, rest = text.partition("### All peers")
+    first, _, rest = text.partition("## All peers")
     lines = [line for line in first.splitlines() if line.startswith("| ")][2:]
     assert [line.split(" | ")[0] for line in lines] == ["| faster, lstm", "| fast, lstm"]
     assert "0.25 at (1, 2, 3, 4)" in lines[0]

@@ -174,7 +174,7 @@ def test_curves_join_the_means_inside_a_band_of_the_extremes() -> None:
 
 def test_accuracy_of_one_is_at_the_top() -> None:
     drawing = ET.fromstring(share_curves([Curve("a", "n0", [[0.2, 0.9, 1.0]])], "accuracy"))
-    assert "100 %" in [text.text for text in drawing.iter(f"{SVG}text")]
+    assert "100\xa0%" in [text.text for text in drawing.iter(f"{SVG}text")]
     points = drawing.find(f".//{SVG}polyline").get("points").split()
     assert float(points[-1].split(",")[1]) == 12.0
 

@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -404,6 +405,23 @@ def test_a_run_goes_on_with_what_is_left_to_the_same_files(folder: Path, tmp_pat
         with pytest.raises(AlreadyFinished, match="is finished"):
             train(arguments[0], out=arguments[1], resume=True, **SMALL)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_result_that_cannot_be_written_keeps_the_trainings(folder: Path, tmp_path: Path) -> None:
+    def refused(*arguments: Any) -> None:
+        raise ArgumentError("cannot write: Read-only file system")
+
+    out, data = tmp_path / "out", folder / "classes.csv"
+    hint = f". The trainings are kept. Resume with: gatewright train --resume {out}"
+    with quick():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(experiment, "write_report", refused)
+            with pytest.raises(ArgumentError, match=re.escape(hint)):
+                train(data, out=out, **SMALL)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(experiment, "perform_all", perform_here)
+            train(out, resume=True, progress=False)
+    assert (out / "report.html").exists() and not (out / "unfinished").exists()
 
 
 @pytest.mark.parametrize(("stage", "is_model"), [(0, False), (1, False), (2, True)])

@@ -10,6 +10,7 @@ import shutil
 import sys
 import tomllib
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -72,6 +73,18 @@ def test_links_lead_to_places_on_the_site():
                 path = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
                 dead += [f"{name}: {target}"] if path not in places else []
     assert dead == []
+
+
+def test_headings_go_down_one_level_at_a_time():
+    """Sphinx warns otherwise, and a warning stops the build of the site."""
+    texts = site("build").linked_pages()[0]
+    texts |= site("build").made_pages()
+    for name, text in texts.items():
+        levels = [
+            len(marks) for marks in re.findall(r"(?m)^(#+) ", site("links").CODE.sub("", text))
+        ]
+        assert levels[0] == 1, name
+        assert all(below <= above + 1 for above, below in pairwise(levels)), name
 
 
 def test_a_dead_link_is_refused():

@@ -58,6 +58,9 @@ def test_all_forms_of_an_event_are_read_alike(tag: Path) -> None:
     forms = {
         "numbers": [f"{force}, {angle}"],
         "list": [f"[{force}, {angle}]"],
+        "semicolons": [f"{force};{angle}"],
+        "decimal commas": [f"{force}; {angle}".replace(".", ",")],
+        "names with semicolons": ["time;angle;force", f"7;{angle};{force}".replace(".", ",")],
         "object": [json.dumps({"angle": angle, "force": force})],
         "names": ["\N{BOM}time,angle,force", f"7,{angle},{force}"],
     }
@@ -101,6 +104,7 @@ def test_the_command_prints_a_table_or_json(tag: Path) -> None:
     [
         ("1.0", "line 2: it has 1 value; expected 2: force, angle"),
         ("1.0,much", "line 2: angle is 'much'; expected a number"),
+        ("1.234,5;1", "line 2: force is '1.234,5'; expected a number without thousands marks"),
         ("nan,1.0", "line 2: the event has NaN; expected finite numbers"),
         ("[1.0]", r"line 2: the event is \[1.0\]; expected a list of 2 numbers"),
         ("[1.0,", "line 2: the message is not JSON"),

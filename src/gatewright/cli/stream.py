@@ -22,8 +22,9 @@ def stream(
 ) -> None:
     """Read events from standard input, a line each, and answer each at once.
 
-    A line is comma-separated numbers, or a list or an object of JSON; a first line may name the
-    columns, and an empty line begins a new sequence. For a model of texts a line is its text.
+    A line is numbers separated by commas, or by semicolons (then a comma may be the decimal mark),
+    or a list or an object of JSON; a first line may name the columns, and an empty line begins a
+    new sequence. For a model of texts a line is its text.
     --json prints the probabilities of all classes.
     """
     from gatewright.serve.lines import answer_lines

@@ -44,8 +44,9 @@ class LineAnswer:
 def answer_lines(directory: str | os.PathLike[str], lines: Iterable[str]) -> Iterator[LineAnswer]:
     r"""Yield the answer of a model after each line, as soon as it has come.
 
-    A line is an event: comma-separated numbers in the order of the model's channels, a list of
-    JSON, or an object of JSON by channel. A first line of names sets the order of the columns, of
+    A line is an event: comma-separated numbers in the order of the model's channels, numbers
+    separated by semicolons (with decimal points or decimal commas), a list of JSON, or an object
+    of JSON by channel. A first line of names sets the order of the columns, of
     which the model's channels are read. An empty line begins a new sequence. For a model of
     texts, a line is the text itself, with its line break.
 
@@ -109,7 +110,7 @@ class _Values:
             return {"events": []}
         if text[0] in "[{":
             return {"events": [parse_json(text)]}
-        fields = [field.strip() for field in next(csv.reader([text]))]
+        fields = _fields(text)
         if self.columns is None:
             has_names = not any(_is_number(field) for field in fields)
             self.columns = fields if has_names else self.channels
@@ -135,6 +136,16 @@ class _Values:
             )
 
 
+def _fields(text: str) -> list[str]:
+    """The fields of a line, numbers with decimal points."""
+    by_semicolon = [field.strip() for field in next(csv.reader([text], delimiter=";"))]
+    if len(by_semicolon) == 1:
+        return [field.strip() for field in next(csv.reader([text]))]
+    # Where semicolons separate, a comma is a decimal mark, as in the files of such locales.
+    pointed = [field.replace(",", ".") for field in by_semicolon]
+    return [new if _is_number(new) else old for old, new in zip(by_semicolon, pointed, strict=True)]
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
@@ -145,5 +156,7 @@ def _is_number(text: str) -> bool:
 
 def _number(name: str, text: str) -> float:
     if not _is_number(text):
-        raise Refusal(422, f"{name} is {text[:40]!r}; expected a number, such as 0.5")
+        raise Refusal(
+            422, f"{name} is {text[:40]!r}; expected a number without thousands marks, such as 0.5"
+        )
     return float(text)

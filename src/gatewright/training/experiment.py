@@ -66,16 +66,18 @@ def run_experiment(plan: ExperimentPlan, session: Session) -> Comparison:
         trained = ended_early or train_networks(plan, session)
         session.check_time()
         comparison = measure_networks(plan, trained, target)
-        if target is not None:
-            write_model(comparison, target, is_pending=bool(plan.baselines))
+        if session.run is not None:
+            with session.run.resumable():
+                write_model(comparison, session.run.target, is_pending=bool(plan.baselines))
         comparison = fit_baselines(plan, comparison, session)
         if not _is_cut_short(plan, trained, comparison):
             seconds = max(run.history.seconds for run in trained)
             comparison = replace(comparison, advice=_advice(plan, seconds, session))
-        if target is not None:
-            write_report(plan, comparison, trained, target)
-        if session.run is not None and not session.interrupted:
-            session.run.finish()
+        if session.run is not None:
+            with session.run.resumable():
+                write_report(plan, comparison, trained, session.run.target)
+                if not session.interrupted:
+                    session.run.finish()
         return comparison
 
 

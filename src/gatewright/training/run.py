@@ -60,6 +60,20 @@ class OpenRun:
         """A sentence for the user."""
         return how_to_resume(self.target, self.command)
 
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Add to the error of a result that cannot be written how to go on from the trainings.
+
+        Raises:
+            ArgumentError: with both.
+        """
+        try:
+            yield
+        except ArgumentError as error:
+            raise ArgumentError(
+                f"{str(error).rstrip('.')}. The trainings are kept. {self.how_to_resume()}"
+            ) from error
+
     def finish(self) -> None:
         """Remove what is not needed any more: the directory holds a finished model."""
         # First the record: without it nothing can be resumed by half.

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping
 
 from gatewright.escaping import printable
 
 
 def escape(text: object) -> str:
-    """A text that is safe anywhere in HTML or SVG, also in an attribute."""
-    return html.escape(printable(text, keep="\n\t"))
+    """A text that is safe anywhere in HTML or SVG, also in an attribute.
+
+    A percent sign stays on the line of its number.
+
+    >>> escape("5 % & more")
+    '5\\xa0% &amp; more'
+    """
+    safe = html.escape(printable(text, keep="\n\t"))
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", safe)
 
 
 def tag(name: str, content: str = "", **attributes: object) -> str:
