@@ -4,6 +4,7 @@
     python benchmarks/public_forecasts.py                  # all series, into benchmarks/results/
     python benchmarks/public_forecasts.py Nile CO2 --seeds 5
     python benchmarks/public_forecasts.py --peers          # also the models of statsforecast
+    python benchmarks/public_forecasts.py --unseen         # series that nothing was developed on
 
 The test part of a series is its last fifth, and every origin in it is forecast. Every choice of a
 network or a method is made inside the training part; the test part is used once.
@@ -21,13 +22,15 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from public_series import SERIES
+from public_series import SERIES as PUBLIC
+from unseen_series import UNSEEN
 
 from gatewright.tasks.forecast.baselines.statistical import MODELS
 from gatewright.training.experiment import run_experiment
 from gatewright.training.plan import make_plan
 from gatewright.training.session import Session
 
+SERIES = {**PUBLIC, **UNSEEN}
 RESULTS = Path(__file__).parent / "results"
 #: The methods that the network is compared with, by the names of their baselines.
 OPPONENTS = {
@@ -74,7 +77,8 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run each series, print the table, and store the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help=f"{', '.join(SERIES)} (default: all)")
+    parser.add_argument("names", nargs="*", help=f"{', '.join(SERIES)} (default: all public)")
+    parser.add_argument("--unseen", action="store_true", help="those of unseen_series.py")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the network (3)")
     parser.add_argument("--cell", default="gru", help="the network (gru, as `train` has it)")
     parser.add_argument("--peers", action="store_true", help="also the models of statsforecast")
@@ -83,10 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = set(options.names) - set(SERIES)
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(SERIES)}")
-    path = options.out or RESULTS / f"public-forecasts-{date.today()}.json"
+    kind = "unseen" if options.unseen else "public"
+    path = options.out or RESULTS / f"{kind}-forecasts-{date.today()}.json"
     stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     rows = {name: Row(**row) for name, row in stored.items()}
-    for name in options.names or SERIES:
+    for name in options.names or (UNSEEN if options.unseen else PUBLIC):
         rows[name] = run(name, options.cell, options.seeds, options.peers)
         print(f"{name}: {rows[name]}", file=sys.stderr, flush=True)
         figures = {key: vars(row) for key, row in rows.items()}

@@ -20,7 +20,7 @@ def packaged(package: str, path: str) -> Path:
     """Return the path of a file inside an installed package."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
-        sys.exit(f"{package} is not installed: pip install 'gatewright[public]'")
+        sys.exit(f"{package} is not installed: pip install {package}")
     return Path(spec.origin).parent / path
 
 
@@ -35,6 +35,11 @@ class PublicSeries:
     def read(self) -> Reading:
         """Read the data for a forecast."""
         return read(self.frame(), task="forecast", **self.reading)
+
+
+def resource(package: str, path: str) -> Callable[[], Any]:
+    """Return a function for the path of a file in an installed package, which is read as it is."""
+    return lambda: packaged(package, path)
 
 
 def _csv(package: str, path: str, **options: Any) -> Callable[[], Any]:

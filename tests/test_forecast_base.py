@@ -265,7 +265,7 @@ def test_too_few_steps_for_a_choice_leave_the_textbook_s_method() -> None:
 
 
 def _short() -> Series:
-    return series_of(wavy(20), season=4)
+    return series_of(wavy(16), season=4)
 
 
 # What the network adds.

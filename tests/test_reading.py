@@ -257,10 +257,12 @@ def test_weekdays_are_regular():
     np.testing.assert_array_equal(series.times_after(0, 22), days.to_numpy()[18:])
     assert series.with_calendar().calendar == ("day of week",)
     holiday = frame.drop(index=[7])
-    with pytest.raises(
-        gatewright.GatewrightError, match="1 step of 1 weekday is missing between 2024-03-05"
-    ):
-        read(holiday)
+    filled = read(holiday)
+    assert filled.data.values[0][7, 0] == 7.0 and filled.notes[-1].startswith(
+        "1 step of 1 weekday is missing between 2024-03-05"
+    )
+    with pytest.raises(gatewright.GatewrightError, match="steps of 1 weekday are missing between"):
+        read(frame.drop(index=range(7, 19)))
     np.testing.assert_array_equal(read(holiday, fill="previous").data.times[0], days.to_numpy())
     mondays = pd.DataFrame({"time": days[::5], "x": np.arange(8.0)})
     assert read(mondays).data.period == np.timedelta64(7, "D")

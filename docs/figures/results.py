@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from textwrap import TextWrapper
 
 from figures.ranking import critical_difference, mean_ranks
@@ -54,16 +55,16 @@ def vowels() -> str:
 
 
 # Classes of public recordings.
-def classification() -> tuple[str, dict[str, dict[str, list[float]]]]:
+def classification(kind: str = "public") -> tuple[str, dict[str, dict[str, list[float]]]]:
     """Return the day, and the accuracies by data set and method."""
-    path, result = newest("public-classification-*.json")
+    path, result = newest(f"{kind}-classification-*.json")
     return day(path), {name: row["accuracy"] for name, row in result["data"].items()}
 
 
-def classification_table() -> str:
+def classification_table(kind: str = "public") -> str:
     """Return the accuracies, with a row of mean ranks."""
-    _, result = newest("public-classification-*.json")
-    _, accuracies = classification()
+    _, result = newest(f"{kind}-classification-*.json")
+    _, accuracies = classification(kind)
     methods = list(next(iter(accuracies.values())))
     rows = [
         [
@@ -93,9 +94,9 @@ def _errors(accuracies: Mapping[str, Mapping[str, Sequence[float]]]) -> list[dic
     ]
 
 
-def classification_summary() -> str:
+def classification_summary(kind: str = "public") -> str:
     """Return how the ranks differ, and where `train` is ahead and behind."""
-    _, accuracies = classification()
+    _, accuracies = classification(kind)
     errors = dict(zip(accuracies, _errors(accuracies), strict=True))
     gaps: dict[str, tuple[float, str]] = {}
     for name, row in errors.items():
@@ -115,9 +116,9 @@ def classification_summary() -> str:
 
 
 # Forecasts of public series.
-def forecast_table() -> str:
+def forecast_table(kind: str = "public") -> str:
     """Return the errors of all methods, the best in bold, and how often the interval held."""
-    _, result = newest("public-forecasts-*.json")
+    _, result = newest(f"{kind}-forecasts-*.json")
     others = list(next(iter(result.values()))["others"])
     rows = []
     for name, row in result.items():
@@ -129,9 +130,9 @@ def forecast_table() -> str:
     return plain_table(head, rows)
 
 
-def forecast_summary() -> str:
+def forecast_summary(kind: str = "public") -> str:
     """Return the mean ranks, and the series on which the model is ahead and behind."""
-    _, result = newest("public-forecasts-*.json")
+    _, result = newest(f"{kind}-forecasts-*.json")
     errors = [{"model": row["final"], **row["others"]} for row in result.values()]
     ranks = mean_ranks(errors)
     excess: dict[str, tuple[float, str]] = {}
@@ -206,6 +207,11 @@ FIGURES: dict[str, Callable[[], str]] = {
     "classification.on": lambda: day_of("public-classification-*.json"),
     "classification.summary": classification_summary,
     "forecasts": forecast_table,
+    "unseen.forecasts": partial(forecast_table, "unseen"),
+    "unseen.forecasts.summary": partial(forecast_summary, "unseen"),
+    "unseen.on": lambda: day_of("unseen-forecasts-*.json"),
+    "unseen.classes": partial(classification_table, "unseen"),
+    "unseen.classes.summary": partial(classification_summary, "unseen"),
     "forecasts.on": lambda: day_of("public-forecasts-*.json"),
     "forecasts.summary": forecast_summary,
     "prose": prose,

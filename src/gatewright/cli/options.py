@@ -269,7 +269,7 @@ Ignore = Annotated[str | None, _reading("Columns to leave out, comma-separated."
 Text = Annotated[str | None, _reading("Read a text as characters, bytes or pairs.", "characters")]
 Fill = Annotated[
     str | None,
-    _reading("How to fill missing values: linear, previous or drop.", "refuse them"),
+    _reading("How to fill missing values: linear, previous or drop.", "interpolate a few"),
 ]
 Decimal = Annotated[str | None, _reading("The decimal mark: . or ,", "inferred")]
 Thousands = Annotated[

@@ -94,17 +94,21 @@ def read(
             for tag; a `.ts` file with class labels is for classify, and a text for next symbol.
         target: The columns to forecast; by default all channels that are not known.
         time: The column with times or numbers of steps. Detected by its values or its name.
-        id: The column that separates several series or sequences. Detected by its name.
-        label: The column of class labels. Detected by its name.
+        id: The column that separates several series or sequences. Detected by its name, or
+            because each time comes once with it.
+        label: The column of class labels. Detected by its name, or in a table without dates
+            because it stays the same in each recording or in long runs of rows, and recurs.
         known: Columns whose future is known. Rows at the end that have them but no target are
             read as that future.
         static: Columns that do not change over time.
         ignore: Columns to leave out.
         text: Read a text as "characters" (UTF-8), as "bytes" (any file), or as "pairs": characters
             that a model joins to the most frequent pieces of words.
-        fill: Treatment of missing and infinite values, and of missing steps of a forecast: None
-            refuses them, "linear" interpolates between their neighbours in time, "previous"
-            repeats the value before, "drop" leaves the rows out.
+        fill: Treatment of missing and infinite values, and of missing steps of a forecast:
+            "linear" interpolates between their neighbours in time, "previous" repeats the value
+            before, "drop" leaves the rows out. By default values and steps are interpolated, with
+            a note, where at most a quarter is missing, and columns with more are left out of a
+            table that has others; the rest, and infinite values, are refused.
         labelled: False if new data need no label; if one is missing, the result has the classes
             () and the labels -1.
         decimal: The decimal mark, "." or ",". Detected for each column; required only if 1.113

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from gatewright.data import Reading, Recordings, Series, Tagged, Text, read
 from gatewright.errors import ArgumentError
@@ -40,6 +42,7 @@ def open_source(
     """
     was_read = isinstance(data, (Reading, *_DATA_TYPES))
     source = _already_read(data, reading) if was_read else read(data, **reading)
+    source = _with_changing_targets(source)
     whole = source.data
     sizes = {"horizon": horizon, "window": window}
     training: Any
@@ -64,6 +67,29 @@ def open_source(
         task = NextSymbol.of(training)
     notes = (source.summary, *source.notes)
     return Source(whole.name, training, test, task, notes, read_arguments(source))
+
+
+def _with_changing_targets(source: Reading) -> Reading:
+    """Take targets that never change in the training part as inputs, unless the user named them.
+
+    Such a column may be a flag for what began in the test part, and there is nothing to forecast.
+    """
+    whole, roles = source.data, source.roles
+    if not isinstance(whole, Series) or roles is None or roles.targets:
+        return source
+    training, _ = Forecast.split(whole)
+    changes = np.any([np.ptp(values, axis=0) > 0.0 for values in training.values], axis=0)
+    still = [name for name in whole.targets if not changes[whole.channels.index(name)]]
+    rest = tuple(name for name in whole.targets if name not in still)
+    if not still or not rest:
+        return source
+    note = f"{', '.join(still)}: the same in all of the training part, so no target"
+    return replace(
+        source,
+        data=replace(whole, targets=rest),
+        roles=replace(roles, targets=rest),
+        notes=(*source.notes, note),
+    )
 
 
 _DATA_TYPES = (Series, Recordings, Tagged, Text)

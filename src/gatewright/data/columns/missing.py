@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 Fill = Literal["linear", "previous", "drop"]
 
+#: Share of the values of a column, and of the steps of a series, that may be missing where nobody
+#: said how to fill them: they are interpolated, with a note. More would be made up.
+MAX_FILLED = 0.25
+
 # Cells that mean "no number" or "no time", in lower case ...
 NO_VALUE = frozenset({"", "na", "n/a", "nan", "<na>", "nat", "null", "none", "?", "-", ".", "#n/a"})
 # ... and "no name". "none" is left out because it may be the name of a class.

@@ -50,6 +50,7 @@ class TimeColumn:
         self._times: dict[str, list[NDArray[np.int64]]] = {name: [] for name in format_names}
         self._offsets: dict[str, list[NDArray[np.int16]]] = {name: [] for name in format_names}
         self._zones: dict[int | None, int] = {}  # offset -> the first row that has it
+        self._even: str | None = None  # the format, if only even steps decided it
 
     @property
     def zoned(self) -> bool:
@@ -95,6 +96,7 @@ class TimeColumn:
 
     def problem(self) -> tuple[int, str] | None:
         """Return a fault of the whole column: day and month that may be swapped, mixed zones."""
+        self._prefer_even()
         for (name, times), (other_name, other_times) in pairwise(self._joined().items()):
             different = np.flatnonzero(times != other_times)
             if len(different):
@@ -111,10 +113,22 @@ class TimeColumn:
             ) + "; write all times with their zone, or none"
         return None
 
+    def _prefer_even(self) -> None:
+        """Keep the only format in which the times are evenly spaced, if there is one.
+
+        1/1/1957, 2/1/1957, ..., 12/1/1957, 1/1/1958 are months, since as days they would leap.
+        """
+        joined = self._joined()
+        even = [name for name, times in joined.items() if _are_even(times)]
+        if len(joined) > 1 and len(even) == 1:
+            self._times, self._even = {even[0]: self._times[even[0]]}, even[0]
+
     def notes(self) -> tuple[str, ...]:
-        """Return notes on the centuries, the unit of Unix time and the zones."""
+        """Return notes on the form, the centuries, the unit of Unix time and the zones."""
         notes = []
         name = next(iter(self._times))
+        if self._even:
+            notes.append(f"its times are read as {name}, which makes them evenly spaced")
         if name in SHORT_YEAR_FORMATS:
             years = self.result().astype("datetime64[Y]")
             years = years[~np.isnat(years)]
@@ -164,6 +178,18 @@ def same_hour(times: NDArray[Any]) -> bool:
     times = times[~np.isnat(times)]
     days = times.astype("datetime64[D]")
     return len(np.unique(days)) > 1 and len(np.unique(times - days)) == 1
+
+
+def _are_even(nanoseconds: NDArray[np.int64]) -> bool:
+    """Return True if the different times are as many days, or months, apart everywhere."""
+    days = (
+        np.unique(nanoseconds[nanoseconds != _NAT]).view("datetime64[ns]").astype("datetime64[D]")
+    )
+    months = days.astype("datetime64[M]")
+    if len(days) < 3:
+        return False
+    same_day = len(np.unique(days - months.astype("datetime64[D]"))) == 1
+    return len(np.unique(np.diff(days))) == 1 or (same_day and len(np.unique(np.diff(months))) == 1)
 
 
 def _set_century(nanoseconds: NDArray[np.int64]) -> NDArray[np.int64]:

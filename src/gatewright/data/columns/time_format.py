@@ -35,6 +35,7 @@ TIME_FORMATS: dict[str, re.Pattern[str]] = {
         "month/day/yy": rf"{_NUMBER}(?P<s>[-/]){_DAY}(?P=s){_SHORT_YEAR}{_CLOCK}",
         "day/month/yy": rf"{_DAY}(?P<s>[-/.]){_NUMBER}(?P=s){_SHORT_YEAR}{_CLOCK}",
         "yearmonthday": rf"{_YEAR}(?P<month>\d{{2}})(?P<day>\d{{2}}){_CLOCK}",
+        "yearmonth": rf"{_YEAR}(?P<month>\d{{2}})",
         "January 31, year": rf"{_WEEKDAY}{_WORD}\.? {_DAY},? {_YEAR}{_CLOCK}",
         "January-31-year": rf"{_WORD}(?P<s>[-/]){_DAY}(?P=s){_YEAR}{_CLOCK}",
         "31 January year": rf"{_WEEKDAY}{_DAY}[- ]{_WORD}\.?[- ]{_YEAR}{_CLOCK}",
@@ -58,7 +59,7 @@ _UNIX_UNITS = {
 }
 UNIX_FORMATS = tuple(_UNIX_UNITS)
 _UNIX_FROM, _UNIX_TO = 10**18, 4_102_444_800 * 10**9  # September 2001 to 2100
-_ONLY_DIGITS = ("yearmonthday", *UNIX_FORMATS)  # these may be numbers as well
+_ONLY_DIGITS = ("yearmonthday", "yearmonth", *UNIX_FORMATS)  # these may be numbers as well
 SHORT_YEAR_FORMATS = tuple(
     name for name, pattern in TIME_FORMATS.items() if "short" in pattern.groupindex
 )

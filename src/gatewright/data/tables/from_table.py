@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from gatewright.data.calendar.decimal_years import from_decimal_years
 from gatewright.data.containers.tagged import Tagged
 from gatewright.data.source.request import Reading, Request, Roles, TaskName
 from gatewright.data.tables.counters import find_counter
 from gatewright.data.tables.daylight import to_winter_time
-from gatewright.data.tables.parts import TablePart, check_rising, repair, sort_by_time, split_by_id
+from gatewright.data.tables.find_id import find_id
+from gatewright.data.tables.find_label import find_label
+from gatewright.data.tables.parts import (
+    TablePart,
+    check_rising,
+    is_newest_first,
+    repair,
+    sort_by_time,
+    split_by_id,
+)
 from gatewright.data.tables.refine_roles import refine_roles
 from gatewright.data.tables.roles import find_roles, kinds_of
 from gatewright.data.tables.table import LoadedColumns, Table
@@ -27,15 +39,24 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
     season_notes = season_as_id(table, request)
     table, request = to_long(*join_time_columns(table, request))
     roles, role_notes = find_roles(table.source, table.previews, request)
-    loaded = table.load(kinds_of(roles, table.previews))
-    roles, counter_notes = find_counter(table, loaded.columns, roles, request.stated)
-    if counter_notes:
-        loaded = table.load(kinds_of(roles, table.previews))
+    loaded = _load(table, roles)
+    finders = [find_counter]
+    if request.labelled:  # the columns of new data for a model are known
+        finders += [find_id, *([find_label] if _is_open(request) else [])]
+    for find in finders:
+        roles, more_notes = find(table, loaded.columns, roles, request.stated)
+        if more_notes:
+            loaded = _load(table, roles)
+            role_notes = (*_still_true(role_notes, roles), *more_notes)
     needed = request.stated.union(request.numbers)
     roles, column_notes = refine_roles(table, loaded.columns, roles, needed)
     parts = split_by_id(table, loaded.columns, roles, name)
+    order_notes: tuple[str, ...] = ()
     if not request.labelled:  # new data for a model, whose step and columns are known
         parts = tuple(map(sort_by_time, parts))
+    elif all(map(is_newest_first, parts)):
+        parts = tuple(map(sort_by_time, parts))
+        order_notes = ("the newest rows come first: they are read in order of time",)
     parts, clock_notes, zone = _on_one_clock(table, parts, roles, loaded, request)
     for part in parts:
         check_rising(table, part, roles)
@@ -44,8 +65,8 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
         *season_notes,
         *role_notes,
         *loaded.notes,
-        *counter_notes,
         *column_notes,
+        *order_notes,
         *clock_notes,
     )
     options = {"decimal": loaded.decimal, "timezone": zone, **request.form}
@@ -65,6 +86,30 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
     why = _why(request, roles, task)
     notes = (*notes, *fill_notes, *label_notes)
     return Reading(data, task, why, table.source, notes, roles=roles, form=form)
+
+
+def _still_true(notes: tuple[str, ...], roles: Roles) -> tuple[str, ...]:
+    """Return the notes but for those on columns left out that are the id or the label now."""
+    taken = tuple(f"column {name} is text (" for name in (roles.id, roles.label))
+    return tuple(note for note in notes if not note.startswith(taken))
+
+
+def _load(table: Table, roles: Roles) -> LoadedColumns:
+    """Load the columns with a role, decimal years as dates."""
+    loaded = table.load(kinds_of(roles, table.previews))
+    name = roles.time
+    times = None if name is None else from_decimal_years(loaded.columns[name])
+    if name is None or times is None:
+        return loaded
+    note = f"column {name}: its decimal years are read as months"
+    columns = {**loaded.columns, name: times}
+    return replace(loaded, columns=columns, notes=(*loaded.notes, note))
+
+
+def _is_open(request: Request) -> bool:
+    """Return True if the user has stated nothing that decides between a forecast and labels."""
+    decided = request.target or request.known or request.static or request.label
+    return request.task is None and not decided
 
 
 def _on_one_clock(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gatewright.data.columns.missing import Fill, fill_missing
+from gatewright.data.columns.missing import MAX_FILLED, Fill, fill_missing
 from gatewright.data.source.request import Roles
 from gatewright.data.tables.table import Columns, Table, length, wrong_cell
 from gatewright.errors import DataError
@@ -63,6 +63,11 @@ def sort_by_time(part: TablePart) -> TablePart:
     return ordered if (ordered.times[1:] > ordered.times[:-1]).all() else part
 
 
+def is_newest_first(part: TablePart) -> bool:
+    """Return True if every time is earlier than the one before it, in at least three rows."""
+    return len(part.times) > 2 and bool((part.times[1:] < part.times[:-1]).all())
+
+
 def check_rising(table: Table, part: TablePart, roles: Roles) -> None:
     """Raise `DataError` for the first time that is not later than the one before it."""
     times = part.times
@@ -97,18 +102,35 @@ def repair(
 ) -> tuple[tuple[TablePart, ...], tuple[str, ...]]:
     """Fill or leave out missing values; return the parts and a note on the number of values.
 
-    Without `fill` the first missing or infinite value raises `DataError` with its place.
+    Without `fill` they are interpolated where they are at most `MAX_FILLED` of a channel;
+    otherwise the first one raises `DataError` with its place.
     """
+    parts = tuple(parts)
     repaired, count = [], 0
+    is_asked = fill is not None
+    if fill is None and _are_few(parts):
+        fill = "linear"
     for part in parts:
         missing = ~np.isfinite(part.values)
+        if fill is None:
+            missing[part.rows < 0] = False  # an inserted step is nothing to complain about
         inserted = (part.rows < 0).sum() * len(roles.channels)
         count += int(missing.any(axis=1).sum() if fill == "drop" else missing.sum() - inserted)
         repaired.append(_repair_part(table, part, roles, fill, missing) if missing.any() else part)
     if not count:
         return tuple(repaired), ()
-    action = "rows with a missing value left out" if fill == "drop" else f"missing values: {fill}"
-    return tuple(repaired), (f"{count} {action}",)
+    if fill == "drop":
+        return tuple(repaired), (f"{count} rows with a missing value left out",)
+    if is_asked:
+        return tuple(repaired), (f"{count} missing values: {fill}",)
+    shape = f"{count} missing value{'s are' if count > 1 else ' is'} interpolated"
+    return tuple(repaired), (f"{shape}; fill= sets another way",)
+
+
+def _are_few(parts: Iterable[TablePart]) -> bool:
+    """Return True if at most `MAX_FILLED` of each channel is missing, but for inserted steps."""
+    present = np.concatenate([part.values[part.rows >= 0] for part in parts])
+    return bool((np.isnan(present).mean(0) <= MAX_FILLED).all()) and not np.isinf(present).any()
 
 
 def _repair_part(

@@ -42,7 +42,8 @@ def kinds_of(roles: Roles, previews: Mapping[str, ColumnPreview]) -> dict[str, C
     kinds: dict[str, ColumnKind] = {}
     if roles.time is not None:
         preview = previews[roles.time]
-        counts = preview.kind == "number" and not (preview.days or preview.unix)
+        dates = preview.days or preview.months or preview.unix
+        counts = preview.kind == "number" and not dates
         kinds[roles.time] = "step" if counts else "time"
     kinds |= {name: "text" for name in (roles.id, roles.label) if name is not None}
     kinds |= {name: "text" if previews[name].kind == "text" else "number" for name in roles.static}
@@ -201,6 +202,10 @@ def _find_time(source: str, free: Mapping[str, ColumnPreview], take: Take) -> st
     numbers = {name: preview for name, preview in free.items() if preview.kind == "number"}
     if named := _named(numbers, STEP_NAMES):
         return take("time", named, "by its name")
+    if len(numbers) > 1:
+        for name, preview in numbers.items():
+            if preview.rises and (preview.days or preview.months):
+                return take("time", name, f"numbers like {preview.examples[0]} are read as dates")
     unix = {name: preview for name, preview in numbers.items() if preview.unix and preview.named}
     if unix and len(numbers) > len(unix):
         name, preview = next(iter(unix.items()))

@@ -27,6 +27,8 @@ class ColumnPreview:
     kind: ColumnKind
     examples: tuple[str, ...] = ()  # a few different values, as text
     days: bool = False  # numbers that could all be days like 20240131
+    months: bool = False  # numbers that are even months like 202401, and cross a year's end
+    rises: bool = False  # numbers of which at most a tenth falls
     unix: bool = False  # numbers that could all be Unix times
     clock: bool = False  # times of the day, without a date
     named: bool = False  # nearly every row has another value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from gatewright.data.calendar.periods import Period, Step, say_period, season_of, step_numbers
 from gatewright.data.calendar.regular import find_gaps, find_period, without_gaps
-from gatewright.data.columns.missing import Fill, fill_missing
+from gatewright.data.calendar.snapping import snapped
+from gatewright.data.columns.missing import MAX_FILLED, Fill, fill_missing
 from gatewright.data.containers.series import Series
 from gatewright.data.source.request import Roles
 from gatewright.data.tables.parts import TablePart, repair, say_time
@@ -33,8 +35,8 @@ def build_series(
     notes: tuple[str, ...] = ()
     if fill == "drop":
         parts, ends, notes = _drop_incomplete(table, parts, ends, roles)
-    period, period_notes = _period(table, parts, roles, fill)
-    if fill in ("linear", "previous") and period is not None:
+    period, parts, period_notes = _period(table, parts, roles, fill)
+    if fill != "drop" and period is not None:
         parts, ends = _insert_steps(parts, ends, period)
     history = tuple(part.select(slice(0, end)) for part, end in zip(parts, ends, strict=True))
     if max(len(part.rows) for part in history) < 2:
@@ -111,24 +113,34 @@ def _drop_incomplete(
 
 def _period(
     table: Table, parts: tuple[TablePart, ...], roles: Roles, fill: Fill | None
-) -> tuple[Period, tuple[str, ...]]:
-    """Return the regular step and notes; raise `DataError` for gaps that `fill` does not repair."""
+) -> tuple[Period, tuple[TablePart, ...], tuple[str, ...]]:
+    """Return the regular step, the parts with even times, and notes.
+
+    Raises `DataError` for gaps that `fill` does not repair.
+    """
     period, irregular = find_period([part.times for part in parts])
+    notes: tuple[str, ...] = ()
     if irregular is not None:
-        part, step = parts[irregular[0]], irregular[1]
-        return None, (
-            f"the times are irregular: {say_time(part.times[step + 1])} follows "
-            f"{say_time(part.times[step])} ({table.row(int(part.rows[step + 1]))}), which is not "
-            "a multiple of the usual step",
+        even = snapped([part.times for part in parts])
+        period = None if even is None else find_period(even)[0]
+        if even is None or period is None:
+            return None, parts, (_uneven(table, parts, *irregular),)
+        off = max(np.abs(own - part.times).max() for own, part in zip(even, parts, strict=True))
+        notes = (
+            f"the times are moved to even steps of {say_period(period)}, by at most "
+            f"{_say_duration(off)}",
         )
+        parts = tuple(replace(part, times=own) for own, part in zip(even, parts, strict=True))
     gaps = [
         (part, gap) for part in parts if period is not None for gap in find_gaps(part.times, period)
     ]
     if not gaps or period is None:
-        return period, ()
+        return period, parts, notes
     steps = sum(gap.steps for _, gap in gaps)
+    rows = sum(len(part.rows) for part in parts)
     if fill == "drop":
-        return None, (f"{steps} steps of {say_period(period)} are missing: times are irregular",)
+        missing = f"{steps} steps of {say_period(period)} are missing: times are irregular"
+        return None, parts, (*notes, missing)
     part, gap = gaps[0]
     fact = (
         f"{gap.steps} step{'s' if gap.steps > 1 else ''} of {say_period(period)} "
@@ -140,13 +152,37 @@ def _period(
         fact += f", and there are {len(gaps) - 1} more gaps"
     assert roles.time is not None  # steps without times have no gaps
     row = int(part.rows[gap.after + 1])
+    if fill is None and steps <= MAX_FILLED * (rows + steps):
+        inserted = f"{steps} step{'s are' if steps > 1 else ' is'} inserted and interpolated"
+        return period, parts, (*notes, f"{fact}: {inserted}; fill= sets another way")
     if fill is None:
         hint = "add the rows, or have them inserted with fill='linear' or 'previous'"
         raise wrong_cell(table, roles.time, row, f"{fact}; {hint}")
-    if steps > _MAX_INSERTED * sum(len(part.rows) for part in parts):
+    if steps > _MAX_INSERTED * rows:
         hint = f"expected at most {_MAX_INSERTED} times as many as rows: is a time wrong?"
         raise wrong_cell(table, roles.time, row, f"{fact}, {steps} steps in all; {hint}")
-    return period, (f"{fact}: {steps} steps inserted by fill={fill!r}",)
+    return period, parts, (*notes, f"{fact}: {steps} steps inserted by fill={fill!r}")
+
+
+def _say_duration(duration: np.timedelta64) -> str:
+    """Write a duration in its largest usual unit.
+
+    >>> _say_duration(np.timedelta64(36, "h")), _say_duration(np.timedelta64(2, "ms"))
+    ('1.5 days', '0.002 seconds')
+    """
+    seconds = duration / np.timedelta64(1, "s")
+    units = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+    unit, size = next((pair for pair in units if seconds >= pair[1]), units[-1])
+    return f"{seconds / size:.3g} {unit}{'' if seconds == size else 's'}"
+
+
+def _uneven(table: Table, parts: Sequence[TablePart], number: int, step: int) -> str:
+    part = parts[number]
+    return (
+        f"the times are irregular: {say_time(part.times[step + 1])} follows "
+        f"{say_time(part.times[step])} ({table.row(int(part.rows[step + 1]))}), which is not "
+        "a multiple of the usual step"
+    )
 
 
 def _insert_steps(

@@ -21,6 +21,8 @@ from gatewright.tasks.training_ranges import TrainingRanges
 
 #: Horizon where the data have no usual season.
 DEFAULT_HORIZON = 8
+#: Share of the training part before the part to validate on, which has to hold a horizon.
+BEFORE_VALIDATION = 0.8
 #: Longest season, in steps, that is taken as the horizon.
 MAX_SEASONAL_HORIZON = 48
 #: Smallest window that is taken unless the user gives one or the series are too short.
@@ -66,8 +68,9 @@ class ForecastSpec:
         usual = season_of(training.period)
         if usual is None:
             usual = season if 1 < season <= MAX_SEASONAL_HORIZON else DEFAULT_HORIZON
-        horizon = horizon or usual
         longest = int(training.lengths.max())
+        usual = min(usual, max(longest - int(BEFORE_VALIDATION * longest), 1))
+        horizon = horizon or usual
         window = window or usual_window(season, usual, longest)
         Windows.of(training, window, horizon)  # refuses series that are too short
         arrays = [with_static(training, k, values) for k, values in enumerate(training.values)]

@@ -19,8 +19,11 @@ from gatewright.tasks.forecast.windows import Stretch, Windows
 FOLDS = 4
 #: Share of each series before the first of these origins, if the data allow it.
 FIRST_SHARE = 0.4
-#: Fewest windows to fit a method to.
+#: Fewest windows to fit a method to, and those of a series that is too short for `FOLDS` so. Most
+#: methods need none, and without a fold the base is the seasonal naive forecast: on 363 stretches
+#: of 12 to 42 quarters or months, of 11 data sets, 2 lowered the error by a fifth.
 MIN_WINDOWS = 8
+FEWEST_WINDOWS = 2
 #: Values in the windows of one fit; more take time and hardly change the choice.
 MAX_VALUES = 1_500_000
 #: Fewest windows of a fit that are thinned to.
@@ -72,8 +75,10 @@ def _parts(spec: ForecastSpec, training: Series) -> Iterator[tuple[Series, Stret
     """Yield (the steps before an origin, those up to the next one), an origin in every series."""
     lengths = training.lengths
     longest = int(lengths.max())
-    first = max(int(FIRST_SHARE * longest), spec.window + spec.horizon + MIN_WINDOWS)
     last = longest - spec.horizon + 1
+    window = spec.window + spec.horizon
+    least = max(min(window + MIN_WINDOWS, last - FOLDS), window + FEWEST_WINDOWS)
+    first = max(int(FIRST_SHARE * longest), least)
     count = min(FOLDS, last - first)
     if count < 1:
         return
