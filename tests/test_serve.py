@@ -196,9 +196,14 @@ def test_an_option_that_there_is_not_is_refused(
 def test_options_are_those_of_the_command(tag: httpx.Client) -> None:
     text = rows("tag").replace("label", "ignored").replace(",b\n", ",\n")
     holes = re.sub(r"(?m)^(s1,3,)[^,]*", r"\1", text)
-    refused(tag.post("/predict", content=holes, headers=CSV), 422)
-    answer = tag.post("/predict?fill=linear&ignore=ignored", content=holes, headers=CSV)
+    answer = tag.post("/predict", content=holes, headers=CSV)
     assert answer.status_code == 200, answer.text
+    assert answer.json()["remarks"] == ["1 missing value is interpolated; fill= sets another way"]
+    many = re.sub(r"(?m)^(s[12],[^,]*,)[^,]*", r"\1", text)
+    refused(tag.post("/predict", content=many, headers=CSV), 422)
+    answer = tag.post("/predict?fill=previous&ignore=ignored", content=holes, headers=CSV)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["remarks"] == ["1 missing values: previous"]
 
 
 def test_a_body_is_bounded_in_length_and_time(folder: Path) -> None:

@@ -129,7 +129,7 @@ def input_arrays(model: Model, data: Any, **reading: Any) -> dict[str, NDArray[A
             raise DataError("the data have no sequences; expected at least one (time, channels)")
         sequences: Any = data
         return _padded(check_shapes(sequences, task.inputs))
-    new, _ = read_new(model, data, reading)
+    new, *_ = read_new(model, data, reading)
     if isinstance(task, Forecast):
         series = task.predictable(new)
         windows = [

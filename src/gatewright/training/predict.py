@@ -106,7 +106,7 @@ def predict(
     """
     write = None if out is None else _writer(out, overwrite)
     model = _model(model, device)
-    data, names = read_new(model, data, reading)
+    data, names, filled = read_new(model, data, reading)
     task = model.task
     if isinstance(task, Forecast):
         ready, remarks = task.adapt(data, unknown=unknown)
@@ -120,32 +120,39 @@ def predict(
         ready, remarks = task.adapt(data)
         columns = task.table(model, ready)
     _check_finite(columns)
-    predicted = Predicted(columns, tuple(remarks), names)
+    predicted = Predicted(columns, (*filled, *remarks), names)
     if write is not None:
         write(predicted)
     return predicted
 
 
-def read_new(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
-    """Read new data as the training's; also the names of their id and time columns.
+def read_new(
+    model: Model, data: Any, reading: Mapping[str, Any]
+) -> tuple[Any, dict[str, str], tuple[str, ...]]:
+    """Read new data as the training's.
+
+    Returns:
+        The data, the names of their id and time columns, and remarks on values that were filled in.
 
     Raises:
         DataError: if they cannot be read, or are for another task.
     """
-    new, names = _read_new(model, data, reading)
+    new, names, filled = _read_new(model, data, reading)
     model.task.check_type(new)
-    return new, names
+    return new, {role: name for role, name in names.items() if name}, filled
 
 
-def _read_new(model: Model, data: Any, reading: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+def _read_new(
+    model: Model, data: Any, reading: Mapping[str, Any]
+) -> tuple[Any, dict[str, str | None], tuple[str, ...]]:
     if isinstance(data, Reading):
         roles = {} if data.roles is None else {"id": data.roles.id, "time": data.roles.time}
-        return data.data, {role: name for role, name in roles.items() if name}
+        return data.data, roles, data.filled
     if not isinstance(data, str | os.PathLike) and hasattr(data, "about"):
-        return data, {}
-    names = {role: {**model.reading, **reading}.get(role) for role in ("id", "time")}
-    new = read_like(model, data, reading).data
-    return new, {role: name for role, name in names.items() if name}
+        return data, {}, ()
+    new = read_like(model, data, reading)
+    columns = {**model.reading, **reading}
+    return new.data, {role: columns.get(role) for role in ("id", "time")}, new.filled
 
 
 def read_like(model: Model, data: Any, reading: Mapping[str, Any] | None = None) -> Reading:

@@ -188,6 +188,7 @@ class Reading:
     why: str  # the end of "read for the task forecast, because ..."
     source: str  # the name in messages: "sales.csv", "the dataframe"
     notes: tuple[str, ...] = ()  # what was detected, decided or repaired on the way
+    filled: tuple[str, ...] = ()  # of these notes, those on values that the data do not have
     test: Recordings | None = None  # the test part that the data set comes with, to use once
     roles: Roles | None = None  # of the columns of a table
     # Arguments of `read` with which later files of this kind are read in the same way.

@@ -73,19 +73,19 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
     form = {option: value for option, value in options.items() if value is not None}
     task: TaskName
     if request.task == "forecast" or (request.task is None and roles.label is None):
-        series, series_notes = build_series(table, parts, loaded.columns, roles, name, request.fill)
-        why = _why(request, roles, "forecast")
-        return Reading(
-            series, "forecast", why, table.source, (*notes, *series_notes), roles=roles, form=form
+        series, step_notes, filled = build_series(
+            table, parts, loaded.columns, roles, name, request.fill
         )
-    parts, fill_notes = repair(table, parts, roles, request.fill)
+        why, notes = _why(request, roles, "forecast"), (*notes, *step_notes, *filled)
+        return Reading(series, "forecast", why, table.source, notes, filled, roles=roles, form=form)
+    parts, filled = repair(table, parts, roles, request.fill)
     data, label_notes = build_sequences(
         table, parts, loaded.columns, roles, name, request.task, request.labelled
     )
     task = "tag" if isinstance(data, Tagged) else "classify"
     why = _why(request, roles, task)
-    notes = (*notes, *fill_notes, *label_notes)
-    return Reading(data, task, why, table.source, notes, roles=roles, form=form)
+    notes = (*notes, *filled, *label_notes)
+    return Reading(data, task, why, table.source, notes, filled, roles=roles, form=form)
 
 
 def _still_true(notes: tuple[str, ...], roles: Roles) -> tuple[str, ...]:

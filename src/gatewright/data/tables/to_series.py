@@ -28,14 +28,14 @@ def build_series(
     roles: Roles,
     name: str,
     fill: Fill | None,
-) -> tuple[Series, tuple[str, ...]]:
-    """Return the series, and notes on its step and on repaired values."""
+) -> tuple[Series, tuple[str, ...], tuple[str, ...]]:
+    """Return the series, notes on its step, and notes on inserted steps and repaired values."""
     static, static_names = _static(table, parts, columns, roles)
     ends = [_end_of_history(table, part, roles) for part in parts]
     notes: tuple[str, ...] = ()
     if fill == "drop":
         parts, ends, notes = _drop_incomplete(table, parts, ends, roles)
-    period, parts, period_notes = _period(table, parts, roles, fill)
+    period, parts, period_notes, gap_notes = _period(table, parts, roles, fill)
     if fill != "drop" and period is not None:
         parts, ends = _insert_steps(parts, ends, period)
     history = tuple(part.select(slice(0, end)) for part, end in zip(parts, ends, strict=True))
@@ -63,7 +63,8 @@ def build_series(
             steps_a_season=season_of(period),
             name=name,
         ),
-        notes + period_notes + fill_notes,
+        period_notes,
+        notes + gap_notes + fill_notes,
     )
 
 
@@ -113,8 +114,8 @@ def _drop_incomplete(
 
 def _period(
     table: Table, parts: tuple[TablePart, ...], roles: Roles, fill: Fill | None
-) -> tuple[Period, tuple[TablePart, ...], tuple[str, ...]]:
-    """Return the regular step, the parts with even times, and notes.
+) -> tuple[Period, tuple[TablePart, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the regular step, the parts with even times, notes, and those on inserted steps.
 
     Raises `DataError` for gaps that `fill` does not repair.
     """
@@ -124,7 +125,7 @@ def _period(
         even = snapped([part.times for part in parts])
         period = None if even is None else find_period(even)[0]
         if even is None or period is None:
-            return None, parts, (_uneven(table, parts, *irregular),)
+            return None, parts, (_uneven(table, parts, *irregular),), ()
         off = max(np.abs(own - part.times).max() for own, part in zip(even, parts, strict=True))
         notes = (
             f"the times are moved to even steps of {say_period(period)}, by at most "
@@ -135,12 +136,12 @@ def _period(
         (part, gap) for part in parts if period is not None for gap in find_gaps(part.times, period)
     ]
     if not gaps or period is None:
-        return period, parts, notes
+        return period, parts, notes, ()
     steps = sum(gap.steps for _, gap in gaps)
     rows = sum(len(part.rows) for part in parts)
     if fill == "drop":
         missing = f"{steps} steps of {say_period(period)} are missing: times are irregular"
-        return None, parts, (*notes, missing)
+        return None, parts, (*notes, missing), ()
     part, gap = gaps[0]
     fact = (
         f"{gap.steps} step{'s' if gap.steps > 1 else ''} of {say_period(period)} "
@@ -154,14 +155,14 @@ def _period(
     row = int(part.rows[gap.after + 1])
     if fill is None and steps <= MAX_FILLED * (rows + steps):
         inserted = f"{steps} step{'s are' if steps > 1 else ' is'} inserted and interpolated"
-        return period, parts, (*notes, f"{fact}: {inserted}; fill= sets another way")
+        return period, parts, notes, (f"{fact}: {inserted}; fill= sets another way",)
     if fill is None:
         hint = "add the rows, or have them inserted with fill='linear' or 'previous'"
         raise wrong_cell(table, roles.time, row, f"{fact}; {hint}")
     if steps > _MAX_INSERTED * rows:
         hint = f"expected at most {_MAX_INSERTED} times as many as rows: is a time wrong?"
         raise wrong_cell(table, roles.time, row, f"{fact}, {steps} steps in all; {hint}")
-    return period, parts, (*notes, f"{fact}: {steps} steps inserted by fill={fill!r}")
+    return period, parts, notes, (f"{fact}: {steps} steps inserted by fill={fill!r}",)
 
 
 def _say_duration(duration: np.timedelta64) -> str:
