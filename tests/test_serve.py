@@ -630,11 +630,11 @@ def test_the_command_serves_until_it_is_told_to_stop(folder: Path) -> None:
 def test_the_command_refuses_with_exit_code_2(
     arguments: list[str], problem: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = {"model": folder / "tag", "layer": folder / "layer"}
+    places = {"model": folder / "refused" / "tag", "layer": folder / "layer"}
     if not places["layer"].exists():
         gw.save(gw.GRU(2, 3), places["layer"])
     if not places["model"].exists():
-        saved("tag", folder)
+        saved("tag", folder / "refused")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(
             sys, "argv", ["gatewright", "serve"] + [a.format(**places) for a in arguments]
