@@ -99,8 +99,10 @@ def test_random_cells_as_python(program: Program) -> None:
         hypothesis.reject()
     network = network_of_layer(layer, "model", values=True)
     hypothesis.assume(is_finite(network))
+    with np.errstate(over="ignore", invalid="ignore"):  # of values that no output reads
+        answers = from_python(network)
     # Some random cells are chaotic: what rounding changes grows from step to step.
-    assert worst(network, from_python(network), 8) < 1e-4
+    assert worst(network, answers, 8) < 1e-4
 
 
 @pytest.mark.skipif(NODE is None or GCC is None, reason="node or gcc is not installed")
