@@ -124,11 +124,10 @@ class Visit:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the numbers and two frames are there."""
-        self.page.wait_for_timeout(100)
-        self.page.evaluate(
-            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        )
+        """Wait until all numbers are there and drawn."""
+        # A press of a button reaches the page before the next frame of it does.
+        self.page.evaluate("new Promise(done => requestAnimationFrame(done))")
+        self.page.wait_for_selector("html[data-working=false]")
 
     def wait_for(self, part: str) -> None:
         """Wait until the address has a part."""

@@ -60,14 +60,21 @@ async function start(): Promise<void> {
     drawPanels(true);
     window.clearTimeout(resting);
     resting = window.setTimeout(() => {
+      resting = 0;
       head();
       drawPanels(false);
       tour.draw();
+      showWork();
     }, RESTS);
   };
-
+  // Whoever drives the page from outside reads here that nothing will change by itself any more.
+  const showWork = (): void => {
+    const isWorking = session.isWorking || drawing !== 0 || resting !== 0;
+    document.documentElement.dataset["working"] = String(isWorking);
+  };
   const drawSoon = (): void => {
     if (drawing === 0) drawing = requestAnimationFrame(draw);
+    showWork();
   };
 
   const go = (patch: Partial<State>): void => {

@@ -108,6 +108,7 @@ export class Session {
   private gradientKey = "";
   private gradientWork: AbortController | null = null;
   private readonly plainRuns = new Map<string, Run>();
+  private works = 0;
 
   constructor(
     readonly document: PageDocument,
@@ -122,7 +123,21 @@ export class Session {
   /** Run the models for the first time. */
   async start(): Promise<void> {
     await this.refresh();
-    void this.overview.start();
+    void this.workOn(this.overview.start());
+  }
+
+  /** Whether numbers are on their way, and the views will change once more. */
+  get isWorking(): boolean {
+    return this.works > 0;
+  }
+  private async workOn(work: Promise<void>): Promise<void> {
+    this.works++;
+    try {
+      await work;
+    } finally {
+      this.works--;
+      this.onReady();
+    }
   }
 
   // The state.
@@ -131,7 +146,7 @@ export class Session {
   change(patch: Partial<State>): void {
     this.state = { ...this.state, ...patch };
     this.normalise();
-    void this.refresh();
+    void this.workOn(this.refresh());
   }
 
   /** Take over a whole state, as that of an address. */
@@ -205,7 +220,6 @@ export class Session {
     this.gradients.clear();
     this.gradientKey = "";
     this.clampSteps();
-    this.onReady();
   }
 
   private async compute(signal: AbortSignal): Promise<Shown> {
@@ -837,20 +851,23 @@ export class Session {
     this.gradientWork?.abort();
     const control = new AbortController();
     this.gradientWork = control;
+    void this.workOn(this.differentiateAtRest(own, key, options, control.signal));
+  }
+  private async differentiateAtRest(
+    own: Run,
+    key: string,
+    options: GradientOptions,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { version } = this;
-    window.setTimeout(() => {
-      if (control.signal.aborted) return;
-      gradientAsync(own.model, own, options, control.signal).then(
-        (result) => {
-          if (version !== this.version) return;
-          this.gradients.set(key, result);
-          this.onReady();
-        },
-        (error: unknown) => {
-          if (!control.signal.aborted) throw error;
-        },
-      );
-    }, 60);
+    await new Promise((resolve) => window.setTimeout(resolve, 60));
+    if (signal.aborted) return;
+    try {
+      const result = await gradientAsync(own.model, own, options, signal);
+      if (version === this.version) this.gradients.set(key, result);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
   }
   /** Derivative times the difference from the neutral input, channel by channel. */
   private partsOf(inputs: Matrix, own: Run): Float64Array {
