@@ -98,6 +98,14 @@ class SchedulePart:
         """List the terms that it reads in addition to the states."""
         return (*self.loop.step_leaves, *self.loop.vectors)
 
+    @classmethod
+    def of_inference(
+        cls, loop: Loop, outputs: Sequence[Term], states: Iterable[str]
+    ) -> SchedulePart:
+        """A pass that updates states and has no adjoint."""
+        adjoint = Adjoint[Buffer]({}, dict.fromkeys(states), {}, [], [], [], [])
+        return cls(loop, tuple(outputs), tuple(outputs), adjoint, Loop((), (), (), ()))
+
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
@@ -123,11 +131,13 @@ class ScheduleOptions(NamedTuple):
         names: Named values to return.
         held: Named values that are fixed.
         input_gradients: Whether the backward pass computes the gradients of the inputs.
+        fused: Whether the loop computes the part before it too; see `fused.py`.
     """
 
     names: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     input_gradients: bool = True
+    fused: bool = False
 
     @classmethod
     def of(
@@ -140,7 +150,7 @@ class ScheduleOptions(NamedTuple):
 @lru_cache(maxsize=256)
 def schedule(graph: Graph, options: ScheduleOptions) -> Schedule:
     """Schedule a graph; the same options give the same schedule, so its terms can be compared."""
-    names, held_names, input_gradients = options
+    names, held_names, input_gradients, _ = options
     terms = graph.terms.extended()
     held = {graph.values[name] for name in held_names}
     stage = stages(graph.forward, held) if held else graph.stages

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from gatewright.graph.adjoint import Adjoint
 from gatewright.graph.graph import Graph
 from gatewright.graph.recompute import LEAVES
 from gatewright.graph.stages import INPUTS
 from gatewright.graph.terms import Term
 from gatewright.language.node import closure
-from gatewright.schedule.buffers import Buffer
-from gatewright.schedule.loop import Loop, Schedule, SchedulePart, nests
+from gatewright.schedule.loop import Schedule, SchedulePart, nests
 
 
 @lru_cache(maxsize=128)
@@ -45,6 +43,5 @@ def schedule_step(graph: Graph) -> Schedule:
     updates = {name: computed(term) for name, term in graph.updates.items()}
     output = computed(graph.output)
     loop = nests(inside, {output, *updates.values()}, stage)
-    no_adjoint = Adjoint[Buffer]({}, dict.fromkeys(graph.states), {}, [], [], [], [])
-    part = SchedulePart(loop, (output,), (output,), no_adjoint, Loop((), (), (), ()))
+    part = SchedulePart.of_inference(loop, (output,), graph.states)
     return Schedule(graph, None, part, (output,), updates)

@@ -12,10 +12,11 @@ vectors, and the row of a packed row n is found in one of five ways:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gatewright.graph.sizes import number
 from gatewright.graph.terms import Term
 from gatewright.language.node import Size
 from gatewright.schedule.buffers import Buffer
@@ -137,6 +138,14 @@ class Plan:
     def all_groups(self) -> list[Group]:
         """List the packed matrices of all nests."""
         return [group for groups in self.groups.values() for group in groups]
+
+    def multiplications(self, sizes: Mapping[str, int]) -> int:
+        """Count the multiplications of one row in one step: the numbers of all matrices."""
+        return sum(
+            number(product.size, sizes) * number(group.source.size, sizes) // group.heads
+            for group in self.all_groups()
+            for product in group.products
+        )
 
 
 def read_by(nest: Nest) -> list[Term]:

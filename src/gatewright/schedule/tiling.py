@@ -40,6 +40,12 @@ CHUNK_BYTES = 1 << 18
 #: The rows of a chunk are a multiple of this, and so of every tile's rows (which are 24 or 12
 #: divided by an integer), so that no tile is cut.
 CHUNK_ROWS = 24
+#: An inference computes the products of the inputs in its loop (`fused.py`) if each thread has so
+#: many rows on average, and all matrices of the cell have at most so many bytes. An LSTM at
+#: (128, 32, 128, 128) then takes 3.3 % less time (bfloat16: 5.5 %), at (512, 8, 32, 64) 5.9 %
+#: (10.3 %), a GRU and an Elman network 2 to 6 %. With one row (100, 1, 64, 64) takes 8 % more, with
+#: five rows (200, 5, 128, 128) 1 to 5 %. Matrices of 2 to 8 MB change less than 1 %.
+FUSED_ROWS, FUSED_BYTES = 6, 1 << 20
 #: Packed rows that a tile of a weight's gradient sums before the next tile does, so that they are
 #: still in the cache for it; also the distance at which it prefetches. An LSTM trained at
 #: (16, 256, 512, 512) takes 498 ms with 128, 552 with 8, 628 with 1024, and 802 with all rows;

@@ -17,15 +17,15 @@ from gatewright.backends.fallback import (
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, prepared
 from gatewright.backends.llvm.forward import run_forward
-from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.precision import LOW, lowered, numbers_of, raised
+from gatewright.backends.llvm.fusing import kernels_of
+from gatewright.backends.llvm.library import Kernels
+from gatewright.backends.llvm.precision import LOW, lowered, raised
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Result, Run
 from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.graph.stages import INPUTS
-from gatewright.schedule.loop import ScheduleOptions
 
 
 def run(run: Run) -> Result:
@@ -49,8 +49,7 @@ def _run(run: Run, dtype: torch.dtype) -> Result:
 
         values, last = call(run, known)
         return Result.of(run, {**known, **values}, last)
-    options = ScheduleOptions.of(run.names, run.hold, run.needs_input_gradients())
-    built = kernels(graph, options, numbers_of(dtype))
+    built = kernels_of(run, dtype)
     states = [*run.states.values(), *(run.fresh.values() if run.restart is not None else ())]
     inputs = [known[term] for term in built.inputs]
     built.check(inputs, run.sizes)

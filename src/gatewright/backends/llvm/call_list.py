@@ -336,7 +336,8 @@ class Program:
         rows = shape.batch if part == "loop" else shape.total
         words = self.place_words(name, table, rows)
         grain = 1 if rows < GRAIN * shape.threads else GRAIN
-        if part == "loop" and rows < 2 * shape.threads and rows * self.step(plan) >= TOGETHER:
+        step = rows * plan.multiplications(self.sizes)
+        if part == "loop" and rows < 2 * shape.threads and step >= TOGETHER:
             grain = 0
         accesses = [*self.accesses_of(part, plan), *self.packed_matrices(part, plan), *words]
         if part == "loop":
@@ -394,14 +395,6 @@ class Program:
         if how in ("before", "after"):
             return self.rows(how, 0)
         return 0, self.rows_of(key)
-
-    def step(self, plan: Plan) -> int:
-        """Count the multiplications of one row in one step."""
-        return sum(
-            self.units(product) * self.units(group.source) // group.heads
-            for group in plan.all_groups()
-            for product in group.products
-        )
 
     def complete(self) -> Program:
         """Verify the calls, and turn calls and tables into arrays.

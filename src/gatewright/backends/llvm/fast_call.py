@@ -21,8 +21,9 @@ from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, Piece, TensorForm
 from gatewright.backends.llvm.elements import LOW_BYTES
 from gatewright.backends.llvm.forward import run_forward
-from gatewright.backends.llvm.library import Kernels, kernels
-from gatewright.backends.llvm.precision import LOW, numbers_of
+from gatewright.backends.llvm.fusing import kernels_of
+from gatewright.backends.llvm.library import Kernels
+from gatewright.backends.llvm.precision import LOW
 from gatewright.backends.llvm.threads import threads
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import ordered
@@ -32,7 +33,6 @@ from gatewright.backends.saved import SavedTensors, in_rows
 from gatewright.backends.weights import Share
 from gatewright.graph import Term
 from gatewright.language.node import closure
-from gatewright.schedule.loop import ScheduleOptions
 
 #: The shapes of the output and of the last states, without their last axis.
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
@@ -269,8 +269,7 @@ def prepare(
         if not rest and not all(tensor.is_contiguous() for tensor in own):
             return None
     event = next(iter(run.inputs.values()))
-    options = ScheduleOptions((), (), torch.is_grad_enabled() and event.requires_grad)
-    built = kernels(graph, options, numbers_of(event.dtype))
+    built = kernels_of(run, event.dtype)
     if built.outputs != [graph.output]:
         return None  # no kernel computes the output: it is the event, or a parameter
     brought = {*graph.inputs.values(), *[term for term in graph.forward if term.op == "weight"]}

@@ -28,6 +28,7 @@ from gatewright.backends.llvm.weight_gradients import emit_outer, emit_totals
 from gatewright.errors import SizeError
 from gatewright.graph import Graph, Term
 from gatewright.schedule.buffers import Buffer
+from gatewright.schedule.fused import schedule_fused
 from gatewright.schedule.loop import Nest, ScheduleOptions, SchedulePart, schedule
 from gatewright.schedule.slots import Plan, plan_backward, plan_forward, unsupported
 
@@ -151,7 +152,7 @@ class Kernels:
     """
 
     def __init__(self, graph: Graph, options: ScheduleOptions, numbers: Numbers) -> None:
-        self.schedule = schedule(graph, options)
+        self.schedule = (schedule_fused if options.fused else schedule)(graph, options)
         self.held = {graph.values[name] for name in options[1]}
         self.numbers = numbers
         self.details = (*options, self.numbers, openmp())
