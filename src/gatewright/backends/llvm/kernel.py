@@ -25,7 +25,7 @@ from gatewright.backends.llvm.rows import TileRows, size_of
 from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest, reads_whole
-from gatewright.schedule.slots import OFFSETS, ROWS, STEPS, Plan
+from gatewright.schedule.slots import AFTER, BEFORE, OFFSETS, ROWS, STEPS, Plan
 from gatewright.schedule.tiling import CHUNK_BYTES, CHUNK_ROWS, Tile, Tiling
 
 
@@ -57,17 +57,21 @@ def emit(
     rows, offsets = f.load_pointer(table, ROWS), f.load_pointer(table, OFFSETS)
     steps = f.load_index(table, STEPS)
     chunk = _chunk(f, plan, table)
+    # Every other step is turned. A stream calls the kernel for each step, and exchanges these two.
+    ahead = f.load_index(table, BEFORE) < f.load_index(table, AFTER)
+    odd = f.select(ahead, f.index(0), f.index(1))
     with f.loop(0, steps) as step:
         # The caller lists the steps in the order in which they run.
         running = f.load_index(rows, step)
         last = f.minimum(end, running)
         offset = f.load_index(offsets, step)
+        turned = step + odd - (step + odd) // 2 * 2
         # One chunk of rows at a time goes through all nests and blocks, and stays in the cache.
         with f.chunks(first, last, chunk) as (begin, until):
             for nest, function in nests.items():
                 for rounding in roundings.get(nest, ()):
                     f.b.call(rounding, [table, offset, begin, until])
-                f.b.call(function, [table, offset, begin, until, rank, team])
+                f.b.call(function, [table, offset, begin, until, rank, team, turned])
                 with f.b.if_then(team > 1):
                     f.b.call(emit_barrier(module, numbers), [barrier, team])
     f.b.ret_void()
@@ -98,7 +102,10 @@ def _emit_nest(
 ) -> ir.Function:
     """Emit the loops of a nest over one thread's blocks of units, and over the rows.
 
-    `(table, offset, first row, end row, rank, team size)`.
+    `(table, offset, first row, end row, rank, team size, turned)`.
+
+    A `turned` nest takes the blocks from the last to the first. So it begins with the matrices that
+    the step before has left in a cache that does not hold all of them.
     """
     tiling = Tiling.of(nest, registers)
     terms = _emit_terms(module, f"{name}_terms", plan, nest, numbers)
@@ -108,10 +115,10 @@ def _emit_nest(
         functions[tile] = _emit_tile(
             module, tile_name, plan, nest, numbers, tile, terms, tiling, rounded
         )
-    f = Function(module, name, [POINTER, *[INDEX] * 5], numbers)
+    f = Function(module, name, [POINTER, *[INDEX] * 6], numbers)
     f.function.linkage = "internal"
     f.function.attributes.add("alwaysinline")
-    table, offset, first, last, rank, team = f.arguments
+    table, offset, first, last, rank, team, turned = f.arguments
     f.table(table)
     units = size_of(f, plan, table, nest.size)
     blocks = (units + (numbers.lanes - 1)) // numbers.lanes
@@ -123,17 +130,20 @@ def _emit_nest(
             f.b.call(functions[Tile(1, 1)], [table, offset, row, block])
         f.b.ret_void()
         return f.function
-    for position, column in enumerate(tiling.columns):
+    for order, column in enumerate(tiling.columns):
         # Of several columns the first one is for a single row; others do not use it.
-        only_single = position == 0 and len(tiling.columns) > 1
+        only_single = order == 0 and len(tiling.columns) > 1
         column_end = f.select(single_row, end, begin) if only_single else end
-        with f.loop(begin, column_end, column[0].blocks) as block:
+        width = column[0].blocks
+        mirror = begin * 2 + (column_end - begin) // width * width - width
+        with f.loop(begin, column_end, width) as position:
+            block = f.select(turned == 1, mirror - position, position)
             row_begin: Index = first
             for tile in column:
                 with f.loop(row_begin, last, tile.rows) as row:
                     f.b.call(functions[tile], [table, offset, row, block])
                 row_begin = row.end
-        begin = block.end
+        begin = position.end
     f.b.ret_void()
     return f.function
 
