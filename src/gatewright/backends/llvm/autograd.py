@@ -14,9 +14,9 @@ from gatewright.backends.fallback import (
     needs_operations,
     without_tensors,
 )
-from gatewright.backends.llvm.backward import run_backward
+from gatewright.backends.llvm.backward import backward_program, run_backward
 from gatewright.backends.llvm.call_shape import CallShape, prepared
-from gatewright.backends.llvm.forward import run_forward
+from gatewright.backends.llvm.forward import forward_program, run_forward
 from gatewright.backends.llvm.fusing import kernels_of
 from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.precision import LOW, lowered, raised
@@ -61,7 +61,8 @@ def _run(run: Run, dtype: torch.dtype) -> Result:
         outputs = KernelRun.apply(built, shape, order, run, *tensors)
     else:
         addresses = [tensor.data_ptr() for tensor in tensors]
-        outputs, _ = run_forward(built, shape, order, addresses, like.dtype, training=False)
+        program = forward_program(built, shape, training=False)
+        outputs, _ = run_forward(program, order, addresses, like.dtype)
     values = {**known, **dict(zip(built.outputs, outputs, strict=False))}
     return Result.of(run, values, outputs[len(built.outputs) :])
 
@@ -75,7 +76,8 @@ class KernelRun(torch.autograd.Function):
     ) -> Any:
         training = any(ctx.needs_input_grad)
         addresses, dtype = [tensor.data_ptr() for tensor in tensors], tensors[-1].dtype
-        outputs, saved = run_forward(built, shape, order, addresses, dtype, training=training)
+        program = forward_program(built, shape, training=training)
+        outputs, saved = run_forward(program, order, addresses, dtype)
         if saved is not None:
             # Saved by autograd, which frees the memory after the backward pass, and notices if
             # a tensor is changed before it.
@@ -95,7 +97,8 @@ class KernelRun(torch.autograd.Function):
         rows = in_rows(upstream)
         shape = shape.backward(rows, ctx.needs_input_grad[len(NOT_TENSORS) :])
         addresses, shapes = [t.data_ptr() for t in tensors], [t.shape for t in tensors]
-        gradients = run_backward(built, shape, order, addresses, saved, rows, shapes)
+        program = backward_program(built, shape)
+        gradients = run_backward(program, order, addresses, saved, rows, shapes)
         return (*NOT_TENSORS, *gradients)
 
 

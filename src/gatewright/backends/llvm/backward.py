@@ -19,8 +19,7 @@ from gatewright.errors import KernelError
 
 
 def run_backward(
-    built: Kernels,
-    shape: CallShape,
+    program: BackwardProgram,
     order: Order,
     addresses: Sequence[int],
     saved: Tensor,
@@ -36,7 +35,6 @@ def run_backward(
         shapes: The shapes of the gradients: of the tensors that came in, or of the whole
             tensors that they are pieces of.
     """
-    program = built.program("backward", shape, BackwardProgram)
     _check_memory(program, saved, upstream)
     scratch = POOL.take(saved.dtype, program.lengths.get("scratch", 0))
     blocks = _take_blocks(program, saved.dtype, shapes)
@@ -45,6 +43,11 @@ def run_backward(
     results = [block.data_ptr() for block in blocks]
     program([*order.addresses, *memory, *addresses, *seeds, *results])
     return _collect(program, blocks, shapes)
+
+
+def backward_program(built: Kernels, shape: CallShape) -> BackwardProgram:
+    """Return the program of a backward pass, made once for each shape."""
+    return built.program("backward", shape, BackwardProgram)
 
 
 def _check_memory(

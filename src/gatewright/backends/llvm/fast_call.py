@@ -17,10 +17,11 @@ from torch import Tensor
 
 from gatewright.backends.fallback import aliases, needs_operations, without_tensors
 from gatewright.backends.llvm.autograd import by_operations
-from gatewright.backends.llvm.backward import run_backward
+from gatewright.backends.llvm.backward import backward_program, run_backward
+from gatewright.backends.llvm.backward_program import BackwardProgram
 from gatewright.backends.llvm.call_shape import CallShape, Piece, TensorForm
 from gatewright.backends.llvm.elements import LOW_BYTES
-from gatewright.backends.llvm.forward import run_forward
+from gatewright.backends.llvm.forward import ForwardProgram, forward_program, run_forward
 from gatewright.backends.llvm.fusing import kernels_of
 from gatewright.backends.llvm.library import Kernels
 from gatewright.backends.llvm.precision import LOW
@@ -83,6 +84,9 @@ class FastCall:
         self.run, self.order = without_tensors(run), ordered(run, len(states[0]))
         self.starts = [state.detach() for state in states]
         self.saved_as: SavedTensors | None = None
+        #: Of inference and of training; and by the gradients that are requested and present.
+        self.programs: list[ForwardProgram | None] = [None, None]
+        self.backward_programs: dict[tuple[bool, ...], BackwardProgram] = {}
         self.constants = list(constants.values())
         wholes = [event, *states, *weights.values(), *self.constants]
         brought = [*graph.inputs.values(), *graph.states.values()]
@@ -146,14 +150,12 @@ class FastCall:
         self, wholes: Sequence[Tensor], *, training: bool
     ) -> tuple[list[Tensor], Tensor | None]:
         """Compute the output and the last states, and the memory of the backward pass."""
+        program = self.programs[training]
+        if program is None:
+            program = forward_program(self.built, self.shape, training=training)
+            self.programs[training] = program
         return run_forward(
-            self.built,
-            self.shape,
-            self.order,
-            self.addresses(wholes),
-            self.dtype,
-            training=training,
-            fronts=self.shapes,
+            program, self.order, self.addresses(wholes), self.dtype, fronts=self.shapes
         )
 
     def backward(
@@ -165,15 +167,18 @@ class FastCall:
     ) -> list[Tensor | None]:
         """Compute the gradients of the tensors that a call brought."""
         wholes = self.wholes(tensors)
-        summed = [any(requested[i] for i in pair) for pair in self.sums]
-        of_wholes = [*requested, *[False] * len(self.constants), *summed]
         upstream = in_rows(gradients)
-        shape = self.shape_of_wholes.backward(
-            upstream, [of_wholes[view.piece.whole] for view in self.views]
-        )
+        key = (*requested, *[gradient is not None for gradient in upstream])
+        program = self.backward_programs.get(key)
+        if program is None:
+            summed = [any(requested[i] for i in pair) for pair in self.sums]
+            of_wholes = [*requested, *[False] * len(self.constants), *summed]
+            shape = self.shape_of_wholes.backward(
+                upstream, [of_wholes[view.piece.whole] for view in self.views]
+            )
+            program = self.backward_programs[key] = backward_program(self.built, shape)
         results = run_backward(
-            self.built,
-            shape,
+            program,
             self.order,
             self.addresses(wholes),
             saved,

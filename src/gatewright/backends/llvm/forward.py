@@ -20,17 +20,15 @@ from gatewright.schedule.buffers import Buffer
 
 @untraced
 def run_forward(
-    built: Kernels,
-    shape: CallShape,
+    program: ForwardProgram,
     order: Order,
     addresses: Sequence[int],
     dtype: torch.dtype,
     *,
-    training: bool,
     cleared: bool = False,
     fronts: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
 ) -> tuple[list[Tensor], Tensor | None]:
-    """Run: the outputs and the last states, and the memory that the backward pass reads.
+    """Run: the outputs and the last states, and in training the memory of the backward pass.
 
     That memory has gaps with arbitrary numbers, or zeros if it is `cleared`.
 
@@ -40,26 +38,35 @@ def run_forward(
         fronts: The shapes of outputs and of states without their last axis, `(N,)` and `(B,)`
             by default.
     """
-    program = built.program("training" if training else "inference", shape, ForwardProgram)
+    shape = program.shape
     own = torch.float32 if dtype == LOW else dtype
-    saved = POOL.take(own, program.lengths.get("saved", 0)) if training else None
+    saved = POOL.take(own, program.lengths.get("saved", 0)) if program.training else None
     scratch = POOL.take(own, program.lengths.get("scratch", 0))
     if saved is not None and cleared:
         saved.zero_()
         scratch.zero_()  # values computed from its gaps end up in the gaps of `saved`
     lead, front = fronts or ((shape.total,), (shape.batch,))
-    outputs = [POOL.take(dtype, *lead, program.units(term)) for term in built.outputs]
-    states = built.schedule.graph.states.values()
-    finals = [POOL.take(dtype, *front, program.units(term)) for term in states]
+    outputs = [POOL.take(dtype, *lead, units) for _, units in program.output_units]
+    finals = [POOL.take(dtype, *front, units) for units in program.state_units]
     blocks = [0 if block is None else block.data_ptr() for block in (saved, scratch)]
     results = [result.data_ptr() for result in (*outputs, *finals)]
     program([*order.addresses, *blocks, *addresses, *results])
-    pairs = zip(built.outputs, outputs, strict=True)
-    return [*(o.bool() if term.boolean else o for term, o in pairs), *finals], saved
+    pairs = zip(program.output_units, outputs, strict=True)
+    return [*(o.bool() if term.boolean else o for (term, _), o in pairs), *finals], saved
+
+
+def forward_program(built: Kernels, shape: CallShape, *, training: bool) -> ForwardProgram:
+    """Return the program of a forward pass, made once for each shape."""
+    return built.program("training" if training else "inference", shape, ForwardProgram)
 
 
 class ForwardProgram(Program):
-    """The calls of a forward pass; its inputs are `built.inputs`, states, and fresh states."""
+    """The calls of a forward pass; its inputs are `built.inputs`, states, and fresh states.
+
+    Attributes:
+        training: Whether it leaves memory for the backward pass.
+        output_units, state_units: The numbers of a row of each output, and of each state.
+    """
 
     def __init__(self, built: Kernels, kind: str, shape: CallShape) -> None:
         super().__init__(built, shape)
@@ -69,6 +76,8 @@ class ForwardProgram(Program):
             self.returned(f"output {i}", term, shape.total) for i, term in enumerate(built.outputs)
         ]
         states = built.schedule.graph.states.values()
+        self.output_units = [(term, self.units(term)) for term in built.outputs]
+        self.state_units = [self.units(term) for term in states]
         self.finals = [
             self.returned(f"final {i}", term, shape.batch) for i, term in enumerate(states)
         ]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gatewright.backends.llvm.backward import run_backward
+from gatewright.backends.llvm.backward import backward_program, run_backward
 from gatewright.backends.llvm.call_shape import CallShape, TensorForm, prepared
-from gatewright.backends.llvm.forward import ForwardProgram, run_forward
+from gatewright.backends.llvm.forward import ForwardProgram, forward_program, run_forward
 from gatewright.backends.llvm.library import Kernels, kernels
 from gatewright.backends.llvm.precision import numbers_of
 from gatewright.backends.order import even
@@ -178,9 +178,8 @@ def loops(
     decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
     order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
     addresses, dtype = [tensor.data_ptr() for tensor in decoded.tensors], states[0].dtype
-    outputs, saved = run_forward(
-        decoded.built, decoded.shape, order, addresses, dtype, training=training, cleared=True
-    )
+    program = forward_program(decoded.built, decoded.shape, training=training)
+    outputs, saved = run_forward(program, order, addresses, dtype, cleared=True)
     finals = outputs[len(decoded.built.outputs) :]
     memory = saved if saved is not None else states[0].new_empty(0)
     return [*(outputs[i] for i in decoded.returned), *finals, memory]
@@ -249,7 +248,8 @@ def loops_backward(
     shape = decoded.shape.backward(upstream, [requested[i] for i in positions])
     addresses = [tensor.data_ptr() for tensor in decoded.tensors]
     shapes = [tensor.shape for tensor in decoded.tensors]
-    back = run_backward(decoded.built, shape, order, addresses, saved, upstream, shapes)
+    program = backward_program(decoded.built, shape)
+    back = run_backward(program, order, addresses, saved, upstream, shapes)
     by_position = dict(zip(positions, back, strict=True))
     results = []
     for i, (tensor, needed) in enumerate(zip(every, requested, strict=True)):
