@@ -12,6 +12,9 @@ each thread takes its blocks of every nest, and waits for the others before the 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+
 from llvmlite import ir
 
 from gatewright.backends.llvm.index import INDEX, POINTER, Index
@@ -26,7 +29,7 @@ from gatewright.backends.llvm.threads import emit_barrier
 from gatewright.graph.terms import Term
 from gatewright.schedule.loop import Nest, reads_whole
 from gatewright.schedule.slots import AFTER, BEFORE, OFFSETS, ROWS, STEPS, Plan
-from gatewright.schedule.tiling import CHUNK_BYTES, CHUNK_ROWS, Tile, Tiling
+from gatewright.schedule.tiling import CHUNK_BYTES, CHUNK_ROWS, EPILOGUE_ROWS, Tile, Tiling
 
 
 def emit(
@@ -108,7 +111,10 @@ def _emit_nest(
     the step before has left in a cache that does not hold all of them.
     """
     tiling = Tiling.of(nest, registers)
-    terms = _emit_terms(module, f"{name}_terms", plan, nest, numbers)
+    terms = {1: _emit_terms(module, f"{name}_terms", plan, nest, numbers, 1)}
+    if tiling.columns[-1][0].rows % EPILOGUE_ROWS == 0:
+        several = f"{name}_terms_{EPILOGUE_ROWS}"
+        terms[EPILOGUE_ROWS] = _emit_terms(module, several, plan, nest, numbers, EPILOGUE_ROWS)
     functions = {}
     for tile in tiling.tiles:
         tile_name = f"{name}_{tile.rows}x{tile.blocks}"
@@ -155,7 +161,7 @@ def _emit_tile(
     nest: Nest,
     numbers: Numbers,
     tile: Tile,
-    terms: ir.Function,
+    terms: Mapping[int, ir.Function],
     tiling: Tiling,
     rounded: Int8Plan | PairPlan | None,
 ) -> ir.Function:
@@ -174,11 +180,12 @@ def _emit_tile(
         sums = emit_int8_products(f, plan, rounded, nest, rows, tile, table, block, tiling)
     else:
         sums = emit_products(f, plan, nest, rows, tile, table, block, tiling, rounded)
-    for r in range(tile.rows):
+    count = max(count for count in terms if tile.rows % count == 0)
+    for r in range(0, tile.rows, count):
         for j in range(tile.blocks):
             first_unit = unit + j * numbers.lanes
-            values = [sums[term, r, j] for term in nest.sums]
-            f.b.call(terms, [table, rows.packed[r], rows.within[r], first_unit, *values])
+            values = [sums[term, r + i, j] for i in range(count) for term in nest.sums]
+            f.b.call(terms[count], [table, rows.packed[r], rows.within[r], first_unit, *values])
     f.b.ret_void()
     return f.function
 
@@ -203,54 +210,70 @@ def _emit_prefetches(
 
 
 def _emit_terms(
-    module: ir.Module, name: str, plan: Plan, nest: Nest, numbers: Numbers
+    module: ir.Module, name: str, plan: Plan, nest: Nest, numbers: Numbers, count: int
 ) -> ir.Function:
-    """Emit the epilogue: the pointwise terms of one row and block, and their stores.
+    """Emit the epilogue: the pointwise terms of `count` rows and one block, and their stores.
 
-    `(table, packed row, row within the batch, first unit, the sums of products)`. It is a
-    function of its own: unrolled into every tile it would be most of the code, and of the time
+    `(table, first packed row, first row within the batch, first unit, the sums of each row)`. It is
+    a function of its own: unrolled into every tile it would be most of the code, and of the time
     to build it.
     """
-    kinds = [POINTER, INDEX, INDEX, INDEX, *[numbers.vector] * len(nest.sums)]
+    kinds = [POINTER, INDEX, INDEX, INDEX, *[numbers.vector] * len(nest.sums) * count]
     f = Function(module, name, kinds, numbers)
     f.function.linkage = "internal"
     f.function.attributes.add("noinline")
     table, packed, within, unit, *values = f.arguments
     f.table(table)
-    rows = TileRows(f, plan, table, [packed], [within])
-    sums = dict(zip(nest.sums, values, strict=True))
-    known: dict[Term, ir.Value] = {}
+    each = range(count)
+    rows = TileRows(f, plan, table, [packed + r for r in each], [within + r for r in each])
+    sums = dict(zip(itertools.product(each, nest.sums), values, strict=True))
+    known: dict[tuple[int, Term], ir.Value] = {}
 
-    def value(term: Term) -> ir.Value:
-        if term not in known:
-            if term.op == "constant":
-                known[term] = f.splat(term.attributes["value"])
-            else:
-                address = rows.address(plan.loads[term], 0)
-                if term.size == 1 and nest.size != 1:
-                    known[term] = f.broadcast(f.load_scalar(address))
-                else:
-                    known[term] = f.load(f.address(address, unit))
-                if term.boolean:  # 1 or 0 in memory
-                    known[term] = f.b.fcmp_unordered("!=", known[term], f.splat(0.0))
-        return known[term]
+    def value(r: int, term: Term) -> ir.Value:
+        if (r, term) not in known:
+            known[r, term] = _load_operand(f, plan, nest, rows, r, term, unit)
+        return known[r, term]
 
     for term in nest.terms:
         f.b.comment(repr(term))  # for those who read the kernel: `gatewright cells --kernel llvm`
-        if term in sums:
-            total = sums[term]
-            for other in nest.sums[term].others:
-                total = f.b.fadd(total, value(other))
-            known[term] = total
-        elif reads_whole(term):
-            known[term] = emit_row_reduction(f, plan, table, rows, term, unit)
-        else:
-            known[term] = POINTWISE[term.op](f, *(value(operand) for operand in term.operands))
-        for access in plan.stores.get(term, ()):
-            address = f.address(rows.address(access, 0), unit)
-            stored = known[term]
-            if term.boolean:
-                stored = f.b.select(stored, f.splat(1.0), f.splat(0.0))
-            f.store(f.b.fadd(stored, f.load(address)) if access.add else stored, address)
+        for r in each:
+            if term in nest.sums:
+                total = sums[r, term]
+                for other in nest.sums[term].others:
+                    total = f.b.fadd(total, value(r, other))
+                known[r, term] = total
+            elif reads_whole(term):
+                known[r, term] = emit_row_reduction(f, plan, table, rows, r, term, unit)
+            else:
+                operands = [value(r, operand) for operand in term.operands]
+                known[r, term] = POINTWISE[term.op](f, *operands)
+            _store(f, plan, rows, r, term, unit, known[r, term])
     f.b.ret_void()
     return f.function
+
+
+def _load_operand(
+    f: Function, plan: Plan, nest: Nest, rows: TileRows, r: int, term: Term, unit: Index
+) -> ir.Value:
+    """Load one row's block of a term that the nest does not compute."""
+    if term.op == "constant":
+        return f.splat(term.attributes["value"])
+    address = rows.address(plan.loads[term], r)
+    if term.size == 1 and nest.size != 1:
+        loaded = f.broadcast(f.load_scalar(address))
+    else:
+        loaded = f.load(f.address(address, unit))
+    if term.boolean:  # 1 or 0 in memory
+        return f.b.fcmp_unordered("!=", loaded, f.splat(0.0))
+    return loaded
+
+
+def _store(
+    f: Function, plan: Plan, rows: TileRows, r: int, term: Term, unit: Index, value: ir.Value
+) -> None:
+    """Store one row's block of a term in all buffers that have it."""
+    if term.boolean:
+        value = f.b.select(value, f.splat(1.0), f.splat(0.0))
+    for access in plan.stores.get(term, ()):
+        address = f.address(rows.address(access, r), unit)
+        f.store(f.b.fadd(value, f.load(address)) if access.add else value, address)

@@ -15,6 +15,7 @@ from gatewright.graph import Graph
 from gatewright.schedule.describe import Description
 from gatewright.schedule.loop import ScheduleOptions
 from gatewright.schedule.slots import AFTER, BEFORE, OFFSETS, ROWS, STEPS, Plan
+from gatewright.schedule.tiling import EPILOGUE_ROWS
 
 #: Numbers of float32, in which the kernel is printed.
 BITS = 32
@@ -113,13 +114,18 @@ def _comments(
         units = f"nest {position}, over {nest.size} units"
         comments[nest_name] = [
             f"All tiles of {units}:",
-            "(table, first packed row of the step, first row, end row, thread, threads).",
+            "(table, first packed row of the step, first row, end row, thread, threads, turned);",
+            "a turned nest takes the blocks from the last to the first.",
             *(f"  {line}" for line in description.nest(nest)),
         ]
         comments[f"{nest_name}_terms"] = [
             f"The pointwise terms of {units}, for one row and one block of units:",
             "(table, packed row, row of the batch, first unit, the sums of products of "
             f"{', '.join(description.label(term) for term in nest.sums) or 'no term'}).",
+        ]
+        several = f"{nest_name}_terms_{EPILOGUE_ROWS}"
+        comments[several] = [
+            f"The same for {EPILOGUE_ROWS} rows, one after the other in each term."
         ]
         for function in functions:
             tile = function.removeprefix(f"{nest_name}_")

@@ -25,11 +25,11 @@ REDUCED: dict[str, tuple[float, str, str]] = {
 
 
 def emit_row_reduction(
-    f: Function, plan: Plan, table: ir.Value, rows: TileRows, term: Term, unit: Index
+    f: Function, plan: Plan, table: ir.Value, rows: TileRows, r: int, term: Term, unit: Index
 ) -> ir.Value:
-    """Emit one block of a reduction or an `expand`, from unit `unit` on."""
+    """Emit one block of a row's reduction or `expand`, from unit `unit` on."""
     operand = term.operands[0]
-    start = rows.address(plan.loads[operand], 0)
+    start = rows.address(plan.loads[operand], r)
     heads = f.index(term.attributes.get("heads", 1))
     length = size_of(f, plan, table, operand.size)
     if term.op == "expand":
