@@ -228,6 +228,6 @@ def _show(comparison: Comparison, out: Path, as_json: bool, log: Sequence[str]) 
     console = Console()
     console.print(comparison.table(console=console))
     print(on_screen(comparison.verdict()))
-    for note in comparison.remarks:
-        print(on_screen(note))
+    for line in (*comparison.advice, *comparison.remarks):
+        print(on_screen(line))
     print(printable(f"the best model is in {out}; open {out / 'report.html'}"))
