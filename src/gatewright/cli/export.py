@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.cli.wording import on_screen
 from gatewright.deploy.endings import COMPANIONS, ENDINGS, language
 from gatewright.errors import ArgumentError
@@ -16,7 +16,7 @@ from gatewright.escaping import printable
 from gatewright.names import did_you_mean
 
 
-@app.command()
+@command
 def export(
     model: Annotated[
         Path, typer.Argument(help="The directory of a model that train, compare or gw.save wrote.")

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.cli.wording import on_screen
 
 
-@app.command()
+@command
 def look(
     names: Annotated[
         list[str],
