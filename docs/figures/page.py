@@ -1,4 +1,4 @@
-"""The figures of `docs/serve.md` and `docs/look.md`: the load of a server, the speed of the page."""
+"""The figures of `docs/serve.md` and `docs/look.md`: a server under load, the engine of the page."""
 
 from __future__ import annotations
 

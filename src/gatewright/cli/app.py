@@ -25,7 +25,7 @@ def _flags_without_type(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
-class Command(TyperCommand):
+class FlagCommand(TyperCommand):
     """A command."""
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -33,7 +33,7 @@ class Command(TyperCommand):
         return _flags_without_type(super().get_params(ctx))
 
 
-class Program(TyperGroup):
+class CommandGroup(TyperGroup):
     """All commands, in the order of `PANELS`."""
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -47,7 +47,7 @@ class Program(TyperGroup):
 
 app = typer.Typer(
     name="gatewright",
-    cls=Program,
+    cls=CommandGroup,
     help="Inspect, train and compare recurrent cells that are written as their gates.",
     no_args_is_help=True,
     add_completion=False,
@@ -58,4 +58,4 @@ app = typer.Typer(
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Register a function as the command of its name."""
     panel = next(panel for panel, names in PANELS.items() if function.__name__ in names)
-    return app.command(cls=Command, rich_help_panel=panel)(function)
+    return app.command(cls=FlagCommand, rich_help_panel=panel)(function)
