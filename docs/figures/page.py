@@ -1,4 +1,4 @@
-"""The figures of `docs/serve.md` and `docs/look.md`: a server under load, the engine of the page."""
+"""The figures of `docs/serve.md` and `docs/look.md`: a server under load, the page's engine."""
 
 from __future__ import annotations
 
