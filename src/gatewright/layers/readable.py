@@ -35,6 +35,11 @@ def why_unreadable(tensor: Tensor) -> str | None:
                 "is a DTensor, of which each process holds a part; give x.to_local(), this "
                 "process's part, or x.full_tensor()"
             )
+        if type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__ and _misreports(tensor):
+            return (
+                f"is a {type(tensor).__name__}, whose shape, strides or address are not those of "
+                "its numbers; give x.as_subclass(torch.Tensor)"
+            )
         return None
     if torch.compiler.is_compiling() or tensor.is_meta or tensor._is_zerotensor():
         return None
@@ -46,6 +51,18 @@ def why_unreadable(tensor: Tensor) -> str | None:
             "numbers: it was freed or resized; give the tensor while it holds its numbers"
         )
     return None
+
+
+def _misreports(tensor: Tensor) -> bool:
+    """Tell if a subclass overrides what the checks, and then the kernels, ask a tensor for."""
+    reported = _memory_layout(tensor)
+    with torch._C.DisableTorchFunctionSubclass():
+        return reported != _memory_layout(tensor.as_subclass(Tensor))
+
+
+def _memory_layout(tensor: Tensor) -> tuple[Any, ...]:
+    offset, address = tensor.storage_offset(), tensor.data_ptr()
+    return (tensor.shape, tensor.size(), tensor.stride(), tensor.dtype, offset, address)
 
 
 def check_readable(tensor: Any, role: str) -> None:

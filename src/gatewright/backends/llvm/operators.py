@@ -22,7 +22,7 @@ from gatewright.backends.llvm.precision import numbers_of
 from gatewright.backends.order import even
 from gatewright.backends.run import Run
 from gatewright.backends.saved import in_rows
-from gatewright.backends.storage import in_storage
+from gatewright.backends.storage import Memory, in_storage
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph, Term
 from gatewright.graph.lowering import of_text
@@ -177,13 +177,13 @@ def loops(
     """Run: the computed values, the states after the last step, the backward pass's memory."""
     decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
     order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
-    addresses, dtype = [tensor.data_ptr() for tensor in decoded.tensors], states[0].dtype
+    memory, dtype = Memory.of(decoded.tensors), states[0].dtype
     outputs, saved = run_forward(
-        decoded.built, decoded.shape, order, addresses, dtype, training=training, cleared=True
+        decoded.built, decoded.shape, order, memory, dtype, training=training, cleared=True
     )
     finals = outputs[len(decoded.built.outputs) :]
-    memory = saved if saved is not None else states[0].new_empty(0)
-    return [*(outputs[i] for i in decoded.returned), *finals, memory]
+    left = saved if saved is not None else states[0].new_empty(0)
+    return [*(outputs[i] for i in decoded.returned), *finals, left]
 
 
 @loops.register_fake
@@ -247,9 +247,9 @@ def loops_backward(
     every = [*known, *states, *fresh]
     positions = [*decoded.positions, *range(len(known), len(every))]
     shape = decoded.shape.backward(upstream, [requested[i] for i in positions])
-    addresses = [tensor.data_ptr() for tensor in decoded.tensors]
+    memory = Memory.of(decoded.tensors)
     shapes = [tensor.shape for tensor in decoded.tensors]
-    back = run_backward(decoded.built, shape, order, addresses, saved, upstream, shapes)
+    back = run_backward(decoded.built, shape, order, memory, saved, upstream, shapes)
     by_position = dict(zip(positions, back, strict=True))
     results = []
     for i, (tensor, needed) in enumerate(zip(every, requested, strict=True)):
