@@ -33,8 +33,8 @@ K_LOOP_PRODUCTS = 4
 #: instead of 1.39; with AVX-512 there is no difference beyond the noise of 2 %.
 SUMS_IN_FLIGHT = 8
 #: Rows whose pointwise terms are computed together, term by term: those of one row wait for the
-#: results of each other. Inference of an LSTM at (128, 32, 128, 128) takes 3.7 % less time than with
-#: one row, in bfloat16 7 %; with three rows as long as with one.
+#: results of each other. Inference of an LSTM at (128, 32, 128, 128) takes 3.7 % less time than
+#: with one row, in bfloat16 7 %; with three rows as long as with one.
 EPILOGUE_ROWS = 2
 #: Bytes that a chunk of rows of a product's source may have. A chunk goes through all blocks of
 #: a nest, and all nests of a step, before the next one does; it stays in the second-level cache,

@@ -25,6 +25,7 @@ from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Result, Run
 from gatewright.backends.saved import SavedTensors, in_rows
+from gatewright.backends.storage import Memory
 from gatewright.graph.stages import INPUTS
 
 
@@ -60,9 +61,8 @@ def _run(run: Run, dtype: torch.dtype) -> Result:
     if torch.is_grad_enabled():
         outputs = KernelRun.apply(built, shape, order, run, *tensors)
     else:
-        addresses = [tensor.data_ptr() for tensor in tensors]
         program = forward_program(built, shape, training=False)
-        outputs, _ = run_forward(program, order, addresses, like.dtype)
+        outputs, _ = run_forward(program, order, Memory.of(tensors), like.dtype)
     values = {**known, **dict(zip(built.outputs, outputs, strict=False))}
     return Result.of(run, values, outputs[len(built.outputs) :])
 
@@ -75,9 +75,9 @@ class KernelRun(torch.autograd.Function):
         ctx: Any, built: Kernels, shape: CallShape, order: Order, run: Run, *tensors: Tensor
     ) -> Any:
         training = any(ctx.needs_input_grad)
-        addresses, dtype = [tensor.data_ptr() for tensor in tensors], tensors[-1].dtype
+        memory, dtype = Memory.of(tensors), tensors[-1].dtype
         program = forward_program(built, shape, training=training)
-        outputs, saved = run_forward(program, order, addresses, dtype)
+        outputs, saved = run_forward(program, order, memory, dtype)
         if saved is not None:
             # Saved by autograd, which frees the memory after the backward pass, and notices if
             # a tensor is changed before it.
@@ -96,9 +96,9 @@ class KernelRun(torch.autograd.Function):
             return (*NOT_TENSORS, *by_operations(built, run, aliases(tensors), upstream))
         rows = in_rows(upstream)
         shape = shape.backward(rows, ctx.needs_input_grad[len(NOT_TENSORS) :])
-        addresses, shapes = [t.data_ptr() for t in tensors], [t.shape for t in tensors]
+        memory, shapes = Memory.of(tensors), [tensor.shape for tensor in tensors]
         program = backward_program(built, shape)
-        gradients = run_backward(program, order, addresses, saved, rows, shapes)
+        gradients = run_backward(program, order, memory, saved, rows, shapes)
         return (*NOT_TENSORS, *gradients)
 
 
