@@ -26,6 +26,7 @@ from gatewright.backends.llvm.target import target
 from gatewright.cells import CELLS
 from gatewright.cli.options import arguments
 from gatewright.errors import ArgumentError, DataError
+from gatewright.schedule.loop import ScheduleOptions
 from gatewright.training import experiment
 
 
@@ -385,7 +386,7 @@ def test_the_printed_kernel_is_the_one_that_is_built(name: str, backward: bool):
     printed = llvm.parse_assembly(llvm_text(graph, backward=backward))
     printed.verify()
     kind = "loop_backward" if backward else "loop_inference"
-    plan = Kernels(graph, ((), (), False), build.numbers(32)).plans[kind]
+    plan = Kernels(graph, ScheduleOptions(input_gradients=False), build.numbers(32)).plans[kind]
     module = ir.Module()
     module.triple = target().triple
     emit(module, kind, plan, target().numbers(32), target().registers)

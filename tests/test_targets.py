@@ -12,6 +12,7 @@ import pytest
 import gatewright as gw
 from gatewright.backends.llvm import build, digest, library, target
 from gatewright.backends.llvm.target import Target
+from gatewright.schedule.loop import ScheduleOptions
 from kernel_build import forget_kernels
 from odd_cells import CELLS
 from test_kernels import F32, F64, LAYOUTS, VARIANTS, held_to_reference, task_of
@@ -75,7 +76,7 @@ def assembled(goal: Target, cell: gw.Cell, bits: int, monkeypatch: Any) -> tuple
     monkeypatch.setattr(build, "Library", Collected)
     for module in (build, digest):
         monkeypatch.setattr(module, "target", lambda: goal)
-    library.Kernels(cell.graph, ((), (), True), build.numbers(bits)).function("loop_training")
+    library.Kernels(cell.graph, ScheduleOptions(), build.numbers(bits)).function("loop_training")
     return texts[0], codes[0]
 
 

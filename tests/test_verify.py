@@ -14,6 +14,7 @@ from gatewright.backends.llvm.backward_program import BackwardProgram
 from gatewright.backends.llvm.call_list import Program
 from gatewright.backends.llvm.verify import Access, Contents, Span, verify, without
 from gatewright.schedule.buffers import Buffer
+from gatewright.schedule.loop import ScheduleOptions
 
 #: Four rows of eight numbers in block 1, which has 40 numbers; block 2 is lent.
 ROWS = Span(1, 8, 8, 8, 40)
@@ -159,7 +160,9 @@ def test_a_wrong_number_of_addresses_is_refused():
     layer = gw.GRU(16, 16)
     with torch.no_grad():
         layer(torch.randn(3, 2, 16))
-    kernels = library.kernels(layer.graph, ((), (), False), build.numbers(32))
+    kernels = library.kernels(
+        layer.graph, ScheduleOptions(input_gradients=False), build.numbers(32)
+    )
     program = next(iter(kernels.programs.values()))
     with pytest.raises(gw.errors.KernelError, match="addresses for the blocks"):
         program([0])
@@ -169,7 +172,7 @@ def test_memory_that_two_values_share_holds_the_later_one():
     """The saved value reuses the buffer of the pre-activation, which is refused afterwards."""
     layer = gw.LSTM(16, 16)
     run(layer)
-    kernels = library.kernels(layer.graph, ((), (), True), build.numbers(32))
+    kernels = library.kernels(layer.graph, ScheduleOptions(), build.numbers(32))
     program = next(p for (kind, _), p in kernels.programs.items() if kind == "training")
     shared = [
         (leaf, term)
@@ -193,7 +196,7 @@ def test_memory_that_two_values_share_holds_the_later_one():
 def test_both_passes_agree_on_the_saved_memory():
     layer = gw.LSTM(16, 16)
     run(layer)
-    kernels = library.kernels(layer.graph, ((), (), True), build.numbers(32))
+    kernels = library.kernels(layer.graph, ScheduleOptions(), build.numbers(32))
     shape = next(shape for kind, shape in kernels.programs if kind == "backward")
     forward = replace(shape, present=(), requested=(), pieces=(), wholes=())
     assert ("training", forward) in kernels.programs
