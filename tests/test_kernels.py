@@ -225,6 +225,12 @@ def fitting(graph: Graph, sizes: tuple[int, int]) -> dict[str, int]:
     return fitted
 
 
+@pytest.fixture
+def without_optimisation() -> Iterator[None]:
+    with unoptimised():
+        yield
+
+
 # Every cell.
 @pytest.mark.parametrize("dtype", [F64, F32], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", VARIANTS)
@@ -302,8 +308,14 @@ def test_auto_runs_the_kernels(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one-way", "both-ways"])
 @pytest.mark.parametrize("name", ["lstm", "gru", "wide", "readout"])
-def test_a_layer_is_what_it_is_on_the_reference(name: str, bidirectional: bool):
-    """The whole layer: unsorted lengths, starts, two layers, traces, held values."""
+def test_a_layer_is_what_it_is_on_the_reference(
+    name: str, bidirectional: bool, without_optimisation: None
+):
+    """The whole layer: unsorted lengths, starts, two layers, traces, held values.
+
+    It is about what is around the kernels, so these are built without optimisation, in a third of
+    the time.
+    """
     by_backend = []
     for backend in ("llvm", "reference"):
         layer = make(name, num_layers=2, bidirectional=bidirectional, backend=backend)

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 import gatewright as gw
+from gatewright.backends.llvm import operators
+from gatewright.backends.reference import TermGroup
 from gatewright.errors import ArgumentError
+from gatewright.graph.stages import INPUTS
 
 
 def freed(shape: tuple[int, ...]) -> Tensor:
@@ -209,3 +212,43 @@ def test_gradients_and_saved_tensors_are_read_as_they_are(options: dict[str, Any
     output.register_hook(misreporting)
     (gradient,) = torch.autograd.grad(output.sum(), x)
     assert torch.equal(gradient.as_subclass(Tensor), expected)
+
+
+@pytest.fixture
+def arguments_of_loops(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The arguments with which a compiled layer calls the operator of its kernels."""
+    run = gw.GRU(3, 4).runs(torch.randn(5, 2, 3), starts=torch.rand(5, 2) < 0.5)[0]
+    known = run.known_terms()
+    early = [term for term in run.graph.forward if run.graph.stages[term] < INPUTS]
+    TermGroup(early, known, run.sizes).compute(known, run.states["h"])
+    recorded: list[Any] = []
+
+    def record(*arguments: Any) -> list[Tensor]:
+        recorded.extend(arguments)
+        return operator(*arguments)
+
+    operator = operators.loops
+    monkeypatch.setattr(operators, "loops", record)
+    operators.call(run, known)
+    return recorded
+
+
+@pytest.mark.parametrize(
+    "position, change",
+    [
+        (0, lambda known: [known[0].half(), *known[1:]]),
+        (1, lambda states: [states[0].double()]),
+        (1, lambda states: [states[0].half()]),
+        (2, lambda fresh: []),
+        (3, lambda restart: restart[:1]),
+        (3, lambda restart: None),
+    ],
+    ids=["event in half", "state in double", "state in half", "no fresh", "one mark", "no marks"],
+)
+def test_the_operator_of_the_kernels_refuses_what_does_not_fit(
+    position: int, change: Callable[[Any], Any], arguments_of_loops: list[Any]
+):
+    arguments = list(arguments_of_loops)
+    arguments[position] = change(arguments[position])
+    with pytest.raises(gw.GatewrightError):
+        torch.ops.gatewright.loops(*arguments)

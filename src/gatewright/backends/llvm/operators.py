@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewright.backends.conditions import why_not_read
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, TensorForm, prepared
 from gatewright.backends.llvm.forward import ForwardProgram, run_forward
@@ -126,6 +127,34 @@ class OperatorCall:
         returned = [built.outputs.index(term) for term in computed]
         return cls(built, shape, tensors, positions, returned)
 
+    def check(
+        self, states: int, fresh: int, restart: Tensor | None, others: Sequence[Tensor] = ()
+    ) -> None:
+        """Refuse arguments that contradict each other, as those of a program from a file may.
+
+        Args:
+            states, fresh: The numbers of states and of fresh ones.
+            others: Further tensors that kernels read, of the backward pass.
+
+        Raises:
+            ArgumentError: naming what does not fit.
+        """
+        reason = why_not_read([*self.tensors, *others])
+        if reason is not None:
+            raise ArgumentError(f"gatewright::loops cannot read its tensors: {reason}")
+        expected = len(self.built.schedule.graph.states)
+        if states != expected or fresh != (expected if restart is not None else 0):
+            raise ArgumentError(
+                f"gatewright::loops was given {states} states and {fresh} fresh ones; expected "
+                f"{expected} of each, and no fresh ones without `restart`"
+            )
+        total = self.shape.total
+        if restart is not None and (restart.shape != (total,) or restart.dtype != torch.bool):
+            raise ArgumentError(
+                f"`restart` is {restart.dtype} of shape {tuple(restart.shape)}; expected "
+                f"{total} booleans"
+            )
+
 
 def _split(names: str) -> tuple[str, ...]:
     return tuple(filter(None, names.split(",")))
@@ -176,6 +205,7 @@ def loops(
 ) -> list[Tensor]:
     """Run: the computed values, the states after the last step, the backward pass's memory."""
     decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
+    decoded.check(len(states), len(fresh), restart)
     order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
     memory, dtype = Memory.of(decoded.tensors), states[0].dtype
     outputs, saved = run_forward(
@@ -237,6 +267,7 @@ def loops_backward(
     `gradients` are those upstream ones that are `present`.
     """
     decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
+    decoded.check(len(states), len(fresh), restart, [saved, *gradients])
     order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
     rest = iter(gradients)
     rows = in_rows([next(rest) if is_present else None for is_present in present])
