@@ -21,6 +21,7 @@ from gatewright.data.formats.csv_frame import (
     SEPARATORS,
     are_notes,
     are_units,
+    find_separator,
     find_table,
     is_total,
     split_line,
@@ -253,6 +254,13 @@ class CsvFile:
         if self._separator != ",":
             notes.append(f"cells are separated by {_SEPARATOR_NAMES[self._separator]}")
         return tuple(notes)
+
+
+def table_separator(path: Path, encoding: str) -> str | None:
+    """Return what separates the cells of a text whose lines are the rows of a table, or None."""
+    with open_text(path, newline=None, encoding=encoding) as file:
+        lines = list(islice(lines_of(path.name, file), SAMPLE_LINES))
+    return find_separator(lines)
 
 
 def _list(names: Sequence[str]) -> str:

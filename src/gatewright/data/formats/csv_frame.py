@@ -78,6 +78,31 @@ def find_table(lines: Sequence[str], separators: str = SEPARATORS) -> tuple[str,
     return (best, above + start) if rows and below else (usual, 0)
 
 
+def find_separator(lines: Sequence[str]) -> str | None:
+    """Return the separator of a table's cells, or None if the lines are a text.
+
+    A table has a header and, below it, lines with as many cells, of which a column has numbers and
+    all have numbers or times if only spaces separate them.
+
+    >>> find_separator(["year  rain", "2001    14", "2002     9", "2003    11"])
+    ' '
+    >>> find_separator(["It was late, and cold.", "He sat, and slept.", "She read, and slept."])
+    """
+    filled = [line for line in lines if line.strip()]
+    for separator in ("\t", ";", "|", ",", " "):
+        rows = [
+            line.split() if separator == " " else split_line(line, separator) for line in filled
+        ]
+        if len(rows) <= _MIN_ROWS or len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
+            continue
+        header, *below = rows
+        kinds = [kind_of(cells) for cells in zip(*below, strict=True)]
+        enough = "number" in kinds and (separator != " " or "text" not in kinds)
+        if enough and not any(map(_is_value, header)):
+            return separator
+    return None
+
+
 def _blocks(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
     """Return the lines between blank ones, each block with the number of lines before it."""
     blocks: list[tuple[int, list[str]]] = []
