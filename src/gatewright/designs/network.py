@@ -69,7 +69,8 @@ class SequenceNetwork(nn.Module):
         size = self.preparation.output_size
         self.front, self.joined = None, None
         if self.design.front != "none":
-            self.front = _FRONTS[self.design.front](size, hidden_size)
+            channels = hidden_size * (self.design.patterns if self.design.front == "dilated" else 1)
+            self.front = _FRONTS[self.design.front](size, channels)
             size = self.front.output_size
             self.joined = Readout(JOINED[self.design.front], size)
         self.input_dropout = LockedDropout(self.design.input_dropout)

@@ -70,12 +70,12 @@ def without_repeated_rows(
     parts = tuple(parts)
     if roles.time is None or roles.label is not None or parts[0].times.dtype.kind != "M":
         return parts, ()
-    kept = tuple(part.select(_first_of_each(part)) for part in parts)
-    count = sum(len(part.rows) for part in parts) - sum(len(part.rows) for part in kept)
+    different = tuple(part.select(_first_of_each(part)) for part in parts)
+    count = sum(len(part.rows) for part in parts) - sum(len(part.rows) for part in different)
     if not count:
         return parts, ()
     rows = "row repeats" if count == 1 else "rows repeat"
-    return kept, (f"{count} {rows} the time and the values of another: left out",)
+    return different, (f"{count} {rows} the time and the values of another: left out",)
 
 
 def _first_of_each(part: TablePart) -> NDArray[np.int64]:
