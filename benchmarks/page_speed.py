@@ -7,6 +7,8 @@
 The measurements go in turns, each with the median and the quartiles of its milliseconds. A page
 has to run 256 units over 2,000 steps in about two seconds, in slices of 10 ms between which it
 draws. `python: trace` is `layer.trace` here, on one thread, for comparison.
+
+The figures are stored in `benchmarks/results/page-speed-DATE.json`.
 """
 
 from __future__ import annotations
@@ -17,15 +19,18 @@ import statistics
 import subprocess
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
 import torch
 
 import gatewright as gw
+from gatewright.bench.machine import machine
 from gatewright.deploy.page import document_of
 from gatewright.page.document import to_text
 
 VIEW = Path(__file__).parent.parent / "view"
+RESULTS = Path(__file__).parent / "results"
 PROGRAM = """
 const fs = require("fs"), vm = require("vm");
 const [engineFile, documentFile, repeats] = process.argv.slice(1);
@@ -81,6 +86,9 @@ def main() -> None:
         )
     times = json.loads(done.stdout)
     times["python: trace"] = [_traced(layer, x) for _ in range(options.repeats)]
+    path = RESULTS / f"page-speed-{date.today()}.json"
+    settings = vars(options) | {"machine": machine(), "milliseconds": times}
+    path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     print(f"{options.cell}, {options.units} units, {options.steps} steps; milliseconds")
     for name, own in times.items():
         low, median, high = statistics.quantiles(own, n=4)

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from figures import int8, recompute, results, rl, speed
+from figures import int8, page, recompute, results, rl, speed
 from figures.blocks import filled, names
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = "make_figures"
-MODULES = (speed, results, int8, recompute, rl)
+MODULES = (speed, results, int8, recompute, rl, page)
 
 
 def main() -> None:

@@ -45,7 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the tests that draw random cells, walks, files or moments draw only one of them, and
-    build no optimised kernels, since each runs few times."""
+    build no optimised kernels, since each runs few times.
+
+    Each process of the tests computes with one thread, whoever starts them: a forked one hangs in
+    OpenBLAS where its parent had several.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if config.getoption("quick"):
         os.environ.setdefault("GATEWRIGHT_EXAMPLES", "1")
         os.environ.setdefault("GATEWRIGHT_OPTIMISE", "0")

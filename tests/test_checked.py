@@ -27,7 +27,7 @@ from gatewright.errors import KernelError
 
 #: The number of random cells that are compared with the reference in the checked build. Each takes
 #: 2.8 s, so `./dev test` leaves most of them to `./dev checked`.
-EXAMPLES = example_count(6 if checked() else 2)
+EXAMPLES = example_count(6 if checked() else 1)
 
 
 def wrong_index() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import gatewright as gw
+from gatewright.errors import WrongType
 from tolerances import close, gradients, tensors
 
 F64 = torch.float64
@@ -263,6 +264,15 @@ def test_step_cells_are_those_of_torch(kind: str, with_states: bool, rows: tuple
             close(gradient, expected_gradient)
 
 
+@pytest.mark.parametrize("sizes", [(3, 0), (0, 5)])
+@pytest.mark.parametrize("kind", CELLS)
+def test_step_cells_without_inputs_or_units(kind: str, sizes: tuple[int, int]):
+    ours, theirs = (one(*sizes, dtype=F64) for one in CELLS[kind])
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.zeros(2, sizes[0], dtype=F64)
+    close(ours(x), theirs(x))
+
+
 @pytest.mark.parametrize("kind", CELLS)
 def test_a_step_cell_gives_what_the_layer_gives(kind: str):
     layer = KINDS[kind][0](3, 5, dtype=F64)
@@ -299,8 +309,8 @@ def test_copies(layer: nn.Module):
 
 WRONG = {
     "no units": (lambda: gw.LSTM(3, 0), gw.SizeError, "hidden_size=0; expected a whole number"),
-    "half a layer": (lambda: gw.GRU(3, 5, 1.5), gw.SizeError, "num_layers=1.5"),
-    "size as text": (lambda: gw.RNN("3", 5), gw.SizeError, "input_size='3'"),
+    "half a layer": (lambda: gw.GRU(3, 5, 1.5), WrongType, "num_layers=1.5"),
+    "size as text": (lambda: gw.RNN("3", 5), WrongType, "input_size='3'"),
     "dropout": (lambda: gw.LSTM(3, 5, 2, dropout=1.5), gw.ArgumentError, "dropout=1.5"),
     "nonlinearity": (lambda: gw.RNN(3, 5, nonlinearity="sin"), gw.ArgumentError, "'sin'"),
     "nonlinearity of a step": (
@@ -312,7 +322,7 @@ WRONG = {
     "projection below 0": (lambda: gw.LSTM(3, 5, proj_size=-1), gw.ArgumentError, "proj_size=-1"),
     "reset": (lambda: gw.GRU(3, 5, reset="never"), gw.ArgumentError, "'never'"),
     "backend": (lambda: gw.GRU(3, 5, backend="abacus"), gw.ArgumentError, "abacus"),
-    "hidden size as text": (lambda: gw.LSTM(3, "5"), gw.SizeError, "hidden_size='5'"),
+    "hidden size as text": (lambda: gw.LSTM(3, "5"), WrongType, "hidden_size='5'"),
 }
 
 

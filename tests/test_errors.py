@@ -21,7 +21,7 @@ FAMILY = [
 def test_the_tree_in_the_docstring_is_the_tree(kind):
     lines = [line for line in (errors.__doc__ or "").splitlines() if f"─ {kind.__name__} " in line]
     assert len(lines) == 1
-    for base in (ValueError, RuntimeError):
+    for base in (ValueError, RuntimeError, TypeError):
         assert (base.__name__ in lines[0]) == issubclass(kind, base)
 
 

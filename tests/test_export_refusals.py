@@ -207,6 +207,17 @@ def test_a_language_is_also_named_by_its_ending(
     assert (tmp_path / "gru.py").is_file()
 
 
+def test_the_command_prints_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gw.save(gw.GRU(1, 1), tmp_path / "gru")
+    command = ["gatewright", "export", str(tmp_path / "gru"), "--to", "c", "--json"]
+    assert exit_code(command, monkeypatch) == 0
+    files = [tmp_path / "gru.h", tmp_path / "gru.c"]
+    sizes = [{"path": str(file), "bytes": file.stat().st_size} for file in files]
+    assert json.loads(capsys.readouterr().out) == {"files": sizes}
+
+
 def test_the_command_names_its_own_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

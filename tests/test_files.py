@@ -203,8 +203,9 @@ def test_a_parent_that_cannot_be_listed_may_be_written(
     def refuse(path: object, *_: object) -> list[str]:
         raise PermissionError(13, "Permission denied", str(path))
 
-    def open_(path: object, *rest: int) -> int:
-        return refuse(path) if Path(str(path)) == parent else real_open(path, *rest)  # type: ignore
+    def open_(path: object, *rest: int, **options: int) -> int:
+        refused = Path(str(path)) == parent
+        return refuse(path) if refused else real_open(path, *rest, **options)  # type: ignore
 
     monkeypatch.setattr(os, "listdir", refuse)
     monkeypatch.setattr(os, "open", open_)

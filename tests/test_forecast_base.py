@@ -427,7 +427,7 @@ def share_held(kind: str, steps: int, series: int) -> float:
 @pytest.mark.parametrize("kind", ["noise", "walk"])
 def test_intervals_hold_their_share_of_new_series(steps: int, kind: str) -> None:
     # The shares of long series differ less.
-    assert 0.75 < share_held(kind, steps, 40 if steps == 90 else 16) < 0.87
+    assert 0.75 < share_held(kind, steps, 24 if steps == 90 else 10) < 0.87
 
 
 @pytest.mark.quick

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -45,7 +46,12 @@ class Forks:
         self.process = subprocess.Popen(
             [sys.executable, "-c", "import test_hard_calls; test_hard_calls.serve_calls()"],
             cwd=Path(__file__).parent,
-            env={**os.environ, "MALLOC_PERTURB_": "165"},
+            # Large blocks that are freed are no longer mapped: a late reader crashes.
+            env={
+                **os.environ,
+                "MALLOC_PERTURB_": "165",
+                "MALLOC_MMAP_THRESHOLD_": str(1 << 16),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -265,11 +271,10 @@ def test_compiled_layers_take_packed_sequences(ours: Any, theirs: Any):
         assert padded.shape == (3, 6, 5 * layer.directions)
 
 
-def compile_calls_without_rows() -> None:
-    """Compiled calls in which no row runs: no steps, no rows, or every length 0.
-
-    In one process, each layer once: the import of torch's compiler and its traces take the time.
-    """
+@pytest.mark.slow(instead="test_compiled_layers_take_packed_sequences")
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's compiler reads it
+def test_compiled_calls_without_rows():
+    """Compiled calls in which no row runs: no steps, no rows, or every length 0."""
     calls = [((5, 2, 4), torch.zeros(5, dtype=torch.int64)), ((5, 0, 4), None)]
     for (ours, _), (shape, lengths) in zip(DROP_INS, itertools.cycle(calls)):
         layer = ours(4, 5, batch_first=True)
@@ -278,12 +283,6 @@ def compile_calls_without_rows() -> None:
         expected = layer(x, lengths=lengths)
         actual = torch.compile(layer, backend="eager")(x, lengths=lengths)
         assert torch.equal(actual[0], expected[0])
-
-
-@needs_fork
-@pytest.mark.slow(instead="test_compiled_layers_take_packed_sequences")
-def test_compiled_calls_without_rows(in_new_process: InNewProcess):
-    in_new_process(compile_calls_without_rows)
 
 
 @every_drop_in
@@ -418,3 +417,33 @@ def run_forked(kind: str, form: str, before: bool) -> None:
 @pytest.mark.parametrize("before", [True, False], ids=["called before", "first call"])
 def test_forked_processes(form: str, before: bool, in_new_process: InNewProcess):
     in_new_process(run_forked, "GRU", form, before)
+
+
+def replace_weights_meanwhile(form: str) -> None:
+    """Replace the memory of weights, as `layer.to` does, while kernels read it."""
+    layer, x = gw.LSTM(128, 256), torch.randn(100, 1, 128)
+    more = {"lengths": [100]} if form == "lengths" else {}
+    expected = layer(x, **more)[0].detach()
+    ended = threading.Event()
+
+    def replace() -> None:
+        while not ended.wait(1e-4):
+            for weight in layer.parameters():
+                weight.data = weight.detach().clone()
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    try:
+        for _ in range(30):
+            output = layer(x, **more)[0]
+            assert torch.equal(output, expected)
+            output.sum().backward()
+    finally:
+        ended.set()
+        thread.join()
+
+
+@needs_fork
+@pytest.mark.parametrize("form", ["padded", "lengths"])
+def test_another_thread_replaces_the_weights(form: str, in_new_process: InNewProcess):
+    in_new_process(replace_weights_meanwhile, form)

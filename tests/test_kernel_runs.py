@@ -224,6 +224,25 @@ class Cycle:
         self.itself, self.held = self, held
 
 
+def test_a_block_may_come_back_while_another_one_does():
+    """As in Python 3.12 and later, where the collector runs between any two lines."""
+    pool = memory.Pool()
+    late = [memory.new_block(memory.LARGE) for _ in range(3)]
+
+    class Interrupted(dict):
+        def __iter__(self):
+            keys = super().__iter__()
+            if late:
+                pool.give(late.pop())
+            return keys
+
+    pool.waiting = Interrupted()
+    pool.give(memory.new_block(memory.LARGE))
+    taken = [pool.take(torch.float32, memory.LARGE // 4) for _ in range(4)]
+    assert len({tensor.data_ptr() for tensor in taken}) == 4
+    assert not late and not pool.waiting and not pool.returned
+
+
 def test_the_collector_may_return_a_block_while_another_is_taken():
     before = gc.get_threshold()
     gc.freeze()  # the existing objects, which take long to look through

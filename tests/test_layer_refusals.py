@@ -163,7 +163,7 @@ LAYERS = {
     "cell's arguments": (lambda: gw.Recurrent(Fielded, 3, 5), A, "Recurrent(Fielded(...), ...)"),
     "layer": (lambda: gw.Recurrent(gw.LSTM(3, 5), 3, 5), A, "cell is a LSTM; give a Cell"),
     "size": (lambda: gw.Recurrent("lstm", 0, 5), S, "input_size=0"),
-    "bool": (lambda: gw.Recurrent("lstm", 3, 5, True), S, "num_layers=True"),
+    "bool": (lambda: gw.Recurrent("lstm", 3, 5, True), TypeError, "num_layers=True"),
     "dropout": (lambda: gw.Recurrent("lstm", 3, 5, 2, dropout="half"), A, "dropout='half'"),
     "backend": (lambda: gw.Recurrent("lstm", 3, 5, backend="cuda"), A, "one of auto, "),
     "sizes that must agree": (

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 import gatewright as gw
+from gatewright.backends.llvm import operators
+from gatewright.backends.reference import TermGroup
+from gatewright.errors import ArgumentError
+from gatewright.graph.stages import INPUTS
 
 
 def freed(shape: tuple[int, ...]) -> Tensor:
@@ -158,3 +162,93 @@ def test_lengths_and_states_of_another_batch_are_refused():
                 layer(x, lengths=lengths)
         with pytest.raises(gw.SizeError, match="state c has shape"):
             layer(x, (torch.zeros(1, 2, 5), torch.zeros(1, 3, 5)))
+
+
+class Misreporting(Tensor):
+    """A tensor whose strides and address are not those of its numbers."""
+
+    def stride(self, *axis: int) -> Any:
+        return (600, 300, 1)[-self.dim() :]
+
+    def data_ptr(self) -> int:
+        return 12345
+
+    def contiguous(self, **options: Any) -> Tensor:
+        return self
+
+
+class Described(Tensor):
+    """A tensor with a name, as users' subclasses are."""
+
+    name = "speed"
+
+
+def test_a_subclass_that_misreports_its_numbers_is_refused():
+    layer, x = gw.GRU(3, 4), torch.randn(5, 2, 3)
+    with pytest.raises(ArgumentError, match="input is a Misreporting, whose shape, strides or"):
+        layer(x.as_subclass(Misreporting))
+    weight = layer.weight_hh_l0.detach().as_subclass(Misreporting)
+    layer._parameters["weight_hh_l0"] = nn.Parameter(weight, requires_grad=False)
+    for use in (layer, layer.trace, lambda x: layer.stepper()):
+        with pytest.raises(ArgumentError, match="weight_hh_l0 is a Misreporting"):
+            use(x)
+
+
+def test_other_subclasses_are_read():
+    layer, x = gw.GRU(3, 4), torch.randn(5, 2, 3)
+    assert torch.equal(layer(x.as_subclass(Described))[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": [5, 3]}, {"recompute": 2}])
+def test_gradients_and_saved_tensors_are_read_as_they_are(options: dict[str, Any]):
+    layer, x = gw.GRU(3, 4), torch.randn(5, 2, 3, requires_grad=True)
+
+    def misreporting(tensor: Tensor) -> Tensor:
+        return tensor.as_subclass(Misreporting)
+
+    (expected,) = torch.autograd.grad(layer(x, **options)[0].sum(), x)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, misreporting):
+        output = layer(x, **options)[0]
+    output.register_hook(misreporting)
+    (gradient,) = torch.autograd.grad(output.sum(), x)
+    assert torch.equal(gradient.as_subclass(Tensor), expected)
+
+
+@pytest.fixture
+def arguments_of_loops(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The arguments with which a compiled layer calls the operator of its kernels."""
+    run = gw.GRU(3, 4).runs(torch.randn(5, 2, 3), starts=torch.rand(5, 2) < 0.5)[0]
+    known = run.known_terms()
+    early = [term for term in run.graph.forward if run.graph.stages[term] < INPUTS]
+    TermGroup(early, known, run.sizes).compute(known, run.states["h"])
+    recorded: list[Any] = []
+
+    def record(*arguments: Any) -> list[Tensor]:
+        recorded.extend(arguments)
+        return operator(*arguments)
+
+    operator = operators.loops
+    monkeypatch.setattr(operators, "loops", record)
+    operators.call(run, known)
+    return recorded
+
+
+@pytest.mark.parametrize(
+    "position, change",
+    [
+        (0, lambda known: [known[0].half(), *known[1:]]),
+        (1, lambda states: [states[0].double()]),
+        (1, lambda states: [states[0].half()]),
+        (2, lambda fresh: []),
+        (3, lambda restart: restart[:1]),
+        (3, lambda restart: None),
+    ],
+    ids=["event in half", "state in double", "state in half", "no fresh", "one mark", "no marks"],
+)
+def test_the_operator_of_the_kernels_refuses_what_does_not_fit(
+    position: int, change: Callable[[Any], Any], arguments_of_loops: list[Any]
+):
+    arguments = list(arguments_of_loops)
+    arguments[position] = change(arguments[position])
+    with pytest.raises(gw.GatewrightError):
+        torch.ops.gatewright.loops(*arguments)

@@ -67,12 +67,12 @@ def test_opcheck(cell: str, restart: bool, monkeypatch: pytest.MonkeyPatch):
     torch.library.opcheck(operator, arguments(cell, monkeypatch, restart=restart))
 
 
-# aot_eager does all that eager does, and traces the backward pass too, as `test_opcheck` does.
+# aot_eager does all that eager does, and traces the backward pass too, as `test_opcheck` does:
+# eager, which takes half the time, is for --quick.
 @pytest.mark.parametrize(
     ("backend", "name"),
     [
-        ("eager", "lstm"),
-        ("eager", "leaky"),
+        *(pytest.param("eager", name, marks=pytest.mark.quick) for name in ("lstm", "leaky")),
         *(pytest.param("aot_eager", name, marks=pytest.mark.slow) for name in LAYERS),
     ],
 )

@@ -43,6 +43,7 @@ from page_answers import (
     needs_builder,
     needs_chromium,
 )
+from test_round_trip import exit_code
 
 #: Texts that would be markup or end their element, and one that no terminal should print.
 HOSTILE = (
@@ -318,6 +319,19 @@ def test_the_command_serves_until_ctrl_c() -> None:
             process.kill()  # nobody waits for a server that does not end
     assert process.returncode == 0
     assert errors == "stopped: the page is no longer served\n"
+
+
+def test_the_command_prints_its_address_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(server: PageServer) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PageServer, "serve_forever", interrupted)
+    command = ["gatewright", "look", "rnn", "--no-browser", "--json"]
+    assert exit_code(command, monkeypatch) == 0
+    [url] = json.loads(capsys.readouterr().out).values()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
 
 
 # The document in the browser.

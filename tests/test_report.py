@@ -52,7 +52,8 @@ QUANTITIES = ("train_loss", "validation_loss", "metric")
 
 def row(title: str, test: list[float]) -> Row:
     history = [[0.9, 0.5, 0.2 + seed / 10] for seed in range(len(test))]
-    return Row(title, "<about>", test, ["90.0", "80.0"], dict.fromkeys(QUANTITIES, history))
+    histories = dict.fromkeys(QUANTITIES, history)
+    return Row(title, "<about>", test, ["90.0", "80.0"], ["1,000", "3.0 ms"], histories)
 
 
 def report(**changes: object) -> Report:
@@ -60,18 +61,23 @@ def report(**changes: object) -> Report:
     signed = HeatMap("remember", "memory", "signed", [[-1.0, 2.3], [0.0, 0.1], [1.0, -0.5]])
     original = Report(
         title="Two <networks> & more",
+        kind="a comparison",
         about="About <the> data.",
         verdict="It came out.",
+        advice=["More <data> would help."],
         metric="accuracy",
         percent=True,
         headings=["accuracy, %", "validation"],
+        costs=["parameters", "a step"],
+        costs_caption="A step of <training>.",
         rows=[
             row("LSTM", [0.9, 0.95, 0.97]),
             row("GRU", [0.91, 0.94, 0.99]),
-            Row("majority", "<about>", [0.5], ["50.0", "50.0"], None),
+            Row("majority", "<about>", [0.5], ["50.0", "50.0"], ["–", "–"], None),
         ],
         best=1,
         caption="n = 370",
+        meanings=[("accuracy", "The <share> of right answers.")],
         panels=[
             Panel("train_loss", "Loss", "with <noise>", "loss"),
             Panel("validation_loss", "Loss on validation", "as used", "loss"),
@@ -120,7 +126,7 @@ def test_the_page_works_with_a_screen_reader() -> None:
     for section in outline.all("section"):
         assert section["aria-labelledby"] in ids
     assert all(cell.get("scope") in ("row", "col") for cell in outline.all("th"))
-    assert len(outline.all("caption")) == len(outline.all("table")) == 2
+    assert len(outline.all("caption")) == len(outline.all("table")) == 3
     assert len(outline.all("h1")) == 1
     page = report_page(report())
     pictures = page.count('role="img"')
@@ -141,6 +147,14 @@ def test_light_and_dark_define_the_same_colours() -> None:
     assert not re.findall(r"#[0-9a-f]{3,8}\b(?=[;\"'])", rest)
 
 
+def test_advice_meanings_and_costs_are_on_the_page() -> None:
+    page = report_page(report())
+    assert "<li>More &lt;data&gt; would help.</li>" in page and "&lt;share&gt; of right" in page
+    costs = page[page.index('<h2 id="costs"') : page.index('<h2 id="method"')]
+    assert "3.0 ms" in costs and "majority" not in costs  # its costs were not measured
+    assert 'id="advice"' not in report_page(report(advice=[]))
+
+
 def test_without_gates_there_is_no_passage() -> None:
     page = report_page(report(passage=None))
     assert "section.passage" in page and 'id="passage"' not in page
@@ -149,7 +163,7 @@ def test_without_gates_there_is_no_passage() -> None:
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_one_network_and_one_seed(epochs: int) -> None:
     history = {key: [[1.0] * epochs] for key in QUANTITIES}
-    only = Row("RNN", "", [1.0], ["100.0", "100.0"], history)
+    only = Row("RNN", "", [1.0], ["100.0", "100.0"], ["9", "1.0 ms"], history)
     page = report_page(report(rows=[only], best=0))
     Outline(page)
     assert "nan" not in page.lower().replace("nano", "")

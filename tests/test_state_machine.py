@@ -15,7 +15,7 @@ import pytest
 
 from example_count import example_count
 
-WALKS = example_count(8)
+WALKS = example_count(6)
 
 
 @pytest.mark.slow(instead="test_between_calls.py::test_results_are_detached_in_place")

@@ -225,3 +225,40 @@ def test_what_torch_refuses_is_refused(module: Any):
                 run(layer, sample)
                 pytest.fail(f"{cls} takes {what}")
             assert isinstance(refusal.value, kind), what
+
+
+#: Calls that torch refuses with a TypeError, a ValueError or a RuntimeError.
+REFUSED = {
+    "a size that is no integer": lambda module: module.LSTM(3, 4.0),
+    "a size that is a text": lambda module: module.GRU("3", 4),
+    "layers that are no integer": lambda module: module.RNN(3, 4, 1.5),
+    "no units": lambda module: module.RNN(3, 0),
+    "a flag that is a number": lambda module: module.LSTM(3, 4, 1, 1),
+    "another dtype": lambda module: module.GRU(3, 4)(torch.zeros(2, 2, 3).double()),
+    "a state of another dtype": lambda module: module.GRU(3, 4)(
+        torch.zeros(2, 2, 3), torch.zeros(1, 2, 4).double()
+    ),
+    "a device": lambda module: module.RNN(3, 4)(torch.zeros(2, 2, 3, device="meta")),
+    "three states": lambda module: module.LSTM(3, 4)(
+        torch.zeros(2, 2, 3), (torch.zeros(1, 2, 4),) * 3
+    ),
+    "another size": lambda module: module.LSTM(3, 4)(torch.zeros(2, 2, 5)),
+    "a step of another dtype": lambda module: module.GRUCell(3, 4)(torch.zeros(2, 3).double()),
+    "a step of integers": lambda module: module.RNNCell(3, 4)(torch.zeros(2, 3).long()),
+    "a state for a tuple": lambda module: module.LSTMCell(3, 4)(
+        torch.zeros(2, 3), torch.zeros(2, 4)
+    ),
+    "a tuple of one state": lambda module: module.LSTMCell(3, 4)(
+        torch.zeros(2, 3), (torch.zeros(2, 4),)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_errors_are_caught_by_the_types_of_torchs(case: str):
+    """Code that catches torch's error catches ours."""
+    with pytest.raises((TypeError, ValueError, RuntimeError)) as torchs:
+        REFUSED[case](nn)
+    with pytest.raises(gw.GatewrightError) as ours:
+        REFUSED[case](gw)
+    assert isinstance(ours.value, torchs.type)

@@ -70,7 +70,16 @@ class Drive(gw.Cell):
         return gw.state(h=h, output=drive)
 
 
-ADVERSARIAL = {one.__name__: one for one in (Delayed, Named, Leak, Echo, Constant, Drive)}
+class Level(gw.Cell):
+    """The output is a product of its own size, plus a product that is one number for all units."""
+
+    def step(self, x, h):
+        h = gw.tanh(gw.linear(x, h))
+        level = gw.linear(h, size=1)
+        return gw.state(h=h, output=gw.linear(h, size=4, name="own") + level)
+
+
+ADVERSARIAL = {one.__name__: one for one in (Delayed, Named, Leak, Echo, Constant, Drive, Level)}
 DROP_INS = {
     "RNN": (gw.RNN, nn.RNN),
     "LSTM": (gw.LSTM, nn.LSTM),

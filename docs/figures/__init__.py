@@ -7,6 +7,7 @@ results    figures of docs/results.md
 int8       the tables of docs/int8.md
 recompute  the tables of docs/recompute.md
 rl         the tables of docs/reinforcement-learning.md
+page       the tables of docs/serve.md and docs/look.md
 
 A module has a table FIGURES, from the name of a figure to the function that makes it. For a new
 figure, add it there, put its marks on a page, and run `python docs/make_figures.py`.

@@ -20,7 +20,8 @@ def command_page() -> str:
     """Return the page in Markdown: a heading for each command, and a table of its options."""
     program: Any = typer.main.get_command(app)
     parts = [HEAD]
-    for name, command in program.commands.items():
+    for name in program.list_commands(None):
+        command = program.commands[name]
         parts.append(f"## gatewright {name}\n\n{command.help}\n")
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         words = [p.name.upper() if p.required else f"[{p.name.upper()}]" for p in arguments]

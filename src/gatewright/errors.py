@@ -2,9 +2,11 @@
 
     GatewrightError
     ├── CellError                   a cell that cannot be read, or breaks a law of cells
-    ├── SizeError      ValueError   sizes or shapes that do not fit each other; RuntimeError too
     ├── ArgumentError  ValueError   an argument outside what is allowed
-    │   └── TooLarge   ValueError   too much for a picture that can be read
+    │   ├── SizeError    ValueError, RuntimeError  sizes or shapes that do not fit each other
+    │   ├── WrongTensor  ValueError, RuntimeError  a tensor of another dtype or device
+    │   ├── WrongType    ValueError, TypeError     an argument of another type
+    │   └── TooLarge     ValueError                too much for a picture that can be read
     ├── DataError      ValueError   a data set or file that cannot be used
     ├── ModelError                  a saved model that is damaged, or was not saved by Gatewright
     ├── TrainingError  RuntimeError a training that cannot continue
@@ -64,15 +66,23 @@ class CellError(GatewrightError):
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 
-class SizeError(GatewrightError, ValueError, RuntimeError):
+class ArgumentError(GatewrightError, ValueError):
+    """An argument outside what is allowed."""
+
+
+class SizeError(ArgumentError, RuntimeError):
     """Sizes or shapes that do not fit each other.
 
     torch's layers raise RuntimeError for them, and code that catches it keeps working.
     """
 
 
-class ArgumentError(GatewrightError, ValueError):
-    """An argument outside what is allowed."""
+class WrongTensor(ArgumentError, RuntimeError):
+    """A tensor of another dtype or on another device than the weights; RuntimeError as in torch."""
+
+
+class WrongType(ArgumentError, TypeError):
+    """An argument of another type than the expected one; TypeError as in torch."""
 
 
 class TooLarge(ArgumentError):

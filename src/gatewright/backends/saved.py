@@ -50,6 +50,7 @@ class SavedTensors:
 
 def _restored(form: SavedForm, tensor: Tensor) -> Tensor:
     shape, dtype, strides, size = form
+    tensor = _plain(tensor)
     if tensor.shape != shape or tensor.dtype != dtype:
         raise ArgumentError(
             f"a tensor that was saved for the backward pass is now {tensor.dtype} of shape "
@@ -76,6 +77,7 @@ def in_rows(upstream: Sequence[Tensor | None]) -> list[Tensor | None]:
     Raises:
         ArgumentError: if the memory of a gradient was freed or resized.
     """
+    upstream = [gradient if gradient is None else _plain(gradient) for gradient in upstream]
     for gradient in upstream:
         if gradient is not None and not in_storage(gradient):
             raise ArgumentError(
@@ -83,3 +85,9 @@ def in_rows(upstream: Sequence[Tensor | None]) -> list[Tensor | None]:
                 "was freed or resized before the backward pass"
             )
     return [g.resolve_neg().contiguous() if g is not None else None for g in upstream]
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return the tensor itself for a subclass of it, which may report another shape or address."""
+    is_plain = type(tensor) is Tensor or type(tensor) is torch.nn.Parameter
+    return tensor if is_plain else tensor.as_subclass(Tensor)

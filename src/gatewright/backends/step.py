@@ -10,7 +10,7 @@ from torch import Tensor
 from gatewright.backends.reference import run
 from gatewright.backends.run import Run
 from gatewright.backends.weights import Pairs, check_form, check_pairs, collect
-from gatewright.errors import ArgumentError, SizeError
+from gatewright.errors import ArgumentError, SizeError, WrongTensor, WrongType
 from gatewright.graph import Graph, Weight
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
@@ -112,13 +112,13 @@ def check_tensors(arguments: Mapping[str, Any], weights: Pairs) -> None:
     dtypes = set(learned)
     for name, argument in arguments.items():
         if not isinstance(argument, Tensor):
-            raise ArgumentError(f"{name} is a {type(argument).__name__}; give a tensor")
+            raise WrongType(f"{name} is a {type(argument).__name__}; give a tensor")
         if not argument.is_floating_point():
-            raise ArgumentError(f"{name} has dtype {argument.dtype}; give floating-point numbers")
+            raise WrongTensor(f"{name} has dtype {argument.dtype}; give floating-point numbers")
         dtypes.add(argument.dtype)
     if len(dtypes) > 1:
         kinds = ", ".join(sorted(f"{name} {tensor.dtype}" for name, tensor in arguments.items()))
-        raise ArgumentError(
+        raise WrongTensor(
             f"dtypes differ: {kinds}, and among the weights {sorted(map(str, learned))}; "
             "convert them to one with .to(dtype)"
         )

@@ -1,4 +1,4 @@
-"""Checks that a tensor's numbers lie in its storage, which a user may free or resize.
+"""The memory of tensors: a user may free or resize their storage, or replace it during a call.
 
 Kernels read raw addresses, so this is tested before each of their calls.
 """
@@ -6,8 +6,26 @@ Kernels read raw addresses, so this is tested before each of their calls.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, UntypedStorage
+
+
+class Memory(NamedTuple):
+    """The addresses that kernels read, and the storages that own this memory while they run.
+
+    Another thread may replace the data of a weight meanwhile, as `layer.to` does. Without the
+    storages, that would free what a kernel reads, which ends the process.
+    """
+
+    addresses: list[int]
+    storages: list[UntypedStorage]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> Memory:
+        """The memory of tensors; the storages come first, so that they own the addresses."""
+        storages = [tensor.untyped_storage() for tensor in tensors]
+        return cls([tensor.data_ptr() for tensor in tensors], storages)
 
 
 def extent(shape: Sequence[int], strides: Sequence[int]) -> int:

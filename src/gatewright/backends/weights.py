@@ -12,7 +12,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gatewright.backends.conditions import is_exporting
-from gatewright.errors import ArgumentError, SizeError
+from gatewright.errors import ArgumentError, SizeError, WrongType
 from gatewright.graph import Graph, Weight
 
 
@@ -141,7 +141,7 @@ def check_form(graph: Graph, pairs: Pairs) -> None:
     """
     products = {weight.product for weight in graph.weights.values()}
     if not isinstance(pairs, Mapping):
-        raise ArgumentError(
+        raise WrongType(
             f"weights is a {type(pairs).__name__}; give a mapping from product to source to "
             f"(W, b), such as {{name: layer.weights(name) for name in {sorted(products)}}}"
         )

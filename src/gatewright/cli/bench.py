@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from gatewright.cli import options
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 
 
-@app.command()
+@command
 def bench(
     what: Annotated[
         str, typer.Option(help="The measurement: layers, build, memory, curves or stream.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatewright.cli import options
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.errors import ArgumentError
 from gatewright.names import did_you_mean
 
@@ -24,7 +24,7 @@ KERNELS = ("llvm", "asm", "triton")
 SIZE = 64
 
 
-@app.command()
+@command
 def cells(
     name: Annotated[
         str | None,

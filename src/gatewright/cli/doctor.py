@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gatewright.cli import options
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.errors import ArgumentError
 from gatewright.names import comma_separated
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MINUTES = 8.0
 
 
-@app.command()
+@command
 def doctor(
     gpu: Annotated[
         bool,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gatewright.cli.app import app
+from gatewright.cli import options
+from gatewright.cli.app import command
 from gatewright.cli.wording import on_screen
 from gatewright.deploy.endings import COMPANIONS, ENDINGS, language
 from gatewright.errors import ArgumentError
@@ -16,7 +18,7 @@ from gatewright.escaping import printable
 from gatewright.names import did_you_mean
 
 
-@app.command()
+@command
 def export(
     model: Annotated[
         Path, typer.Argument(help="The directory of a model that train, compare or gw.save wrote.")
@@ -48,6 +50,7 @@ def export(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write a model as a program that runs without this package."""
     name = language(to)
@@ -72,6 +75,10 @@ def export(
         precision=precision,
         overwrite=overwrite,
     )
-    for file in files:
-        print(printable(str(file)))
-        print(on_screen(f"{file.stat().st_size:,} bytes"), file=sys.stderr)
+    sizes = {str(file): file.stat().st_size for file in files}
+    if as_json:
+        print(json.dumps({"files": [{"path": p, "bytes": size} for p, size in sizes.items()]}))
+        return
+    for file, size in sizes.items():
+        print(printable(file))
+        print(on_screen(f"{size:,} bytes"), file=sys.stderr)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Annotated
 
 import typer
 
-from gatewright.cli.app import app
+from gatewright.cli import options
+from gatewright.cli.app import command
 from gatewright.cli.wording import on_screen
 
 
-@app.command()
+@command
 def look(
     names: Annotated[
         list[str],
@@ -28,6 +30,7 @@ def look(
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
     ] = True,
+    as_json: options.AsJson = False,
 ) -> None:
     """Look inside a network while it runs: gates, memories and predictions, in the browser.
 
@@ -41,7 +44,7 @@ def look(
 
     with PageServer(look_at(names), port) as server:
         try:
-            print(server.url, flush=True)
+            print(json.dumps({"url": server.url}) if as_json else server.url, flush=True)
             print(on_screen("Ctrl-C ends it"), file=sys.stderr)
             if browser and not webbrowser.open(server.url):
                 print(on_screen("no browser was found: open the address above"), file=sys.stderr)

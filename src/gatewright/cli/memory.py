@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from gatewright.cli import options
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.deprecated import deprecation
 from gatewright.errors import ArgumentError
 from gatewright.escaping import printable
 from gatewright.names import comma_separated
 
 
-@app.command()
+@command
 def memory(
     model: Annotated[
         Path | None,

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from gatewright.cli import options
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.errors import ArgumentError
 
 
-@app.command()
+@command
 def serve(
     model: Annotated[
         Path, typer.Argument(help="The directory of a model that train or compare wrote.")

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from gatewright.cli import options
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.cli.wording import on_screen
 
 
-@app.command()
+@command
 def stream(
     model: Annotated[
         Path, typer.Argument(help="The directory of a model that train or compare wrote.")

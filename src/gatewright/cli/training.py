@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gatewright.cli import options
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.cli.options import LONG, READING, READING_AGAIN, TRAINING, by_all_ranks, takes
 from gatewright.cli.suspending import data_of, run_directory, suspendable
 from gatewright.cli.wording import on_screen
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatewright.training.results import Comparison
 
 
-@app.command()
+@command
 @takes(TRAINING, LONG, READING)
 @by_all_ranks
 def train(
@@ -74,7 +74,7 @@ def train(
         _show_end(trained)
 
 
-@app.command()
+@command
 @takes(TRAINING, LONG, READING)
 @by_all_ranks
 def compare(
@@ -118,7 +118,7 @@ def compare(
         _show_end(comparison)
 
 
-@app.command()
+@command
 @takes(READING_AGAIN)
 def predict(
     model: Annotated[
@@ -166,7 +166,7 @@ def predict(
         _report(f"{len(next(iter(predicted.columns.values())))} rows in {out}")
 
 
-@app.command()
+@command
 def sample(
     model: Annotated[Path, typer.Argument(help="The directory of a model trained on text.")],
     prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
@@ -228,6 +228,6 @@ def _show(comparison: Comparison, out: Path, as_json: bool, log: Sequence[str]) 
     console = Console()
     console.print(comparison.table(console=console))
     print(on_screen(comparison.verdict()))
-    for note in comparison.remarks:
-        print(on_screen(note))
+    for line in (*comparison.advice, *comparison.remarks):
+        print(on_screen(line))
     print(printable(f"the best model is in {out}; open {out / 'report.html'}"))

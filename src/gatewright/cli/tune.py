@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gatewright.cli import options
-from gatewright.cli.app import app
+from gatewright.cli.app import command
 from gatewright.cli.options import COMPUTING, READING, new_run, takes
 from gatewright.cli.wording import on_screen
 from gatewright.errors import ArgumentError
@@ -19,7 +19,7 @@ from gatewright.escaping import printable
 from gatewright.names import comma_separated
 
 
-@app.command()
+@command
 @takes(COMPUTING, READING)
 def tune(
     data: options.Data,

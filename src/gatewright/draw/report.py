@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gatewright.draw.page.elements import escape, figure, scrolling, tag
-from gatewright.draw.page.page import Section, asset, legend, page, swatch
+from gatewright.draw.page.page import Section, asset, legend, page, swatch, table
 from gatewright.draw.plots.curves import Curve, loss_curves, plain_curves, share_curves
 from gatewright.draw.plots.passage import Passage, passage_section
 from gatewright.draw.plots.strip import strip, strip_axis, strip_range
@@ -27,7 +27,8 @@ class Row:
     title: str
     about: str
     test: Sequence[float]  # the deciding metric of each seed
-    cells: Sequence[str]  # of the table, without the title
+    cells: Sequence[str]  # of the table of results, without the title
+    costs: Sequence[str]  # of the table of costs, without the title
     history: Mapping[str, Sequence[Sequence[float]]] | None  # by quantity, [seed][epoch]
 
 
@@ -46,14 +47,19 @@ class Report:
     """Everything that the page shows."""
 
     title: str
+    kind: str  # of the page: "a comparison"
     about: str  # of the data
     verdict: str  # the result in a sentence
+    advice: Sequence[str]  # sentences on what would help
     metric: str  # the name of the deciding metric
     percent: bool  # show the metric in percent
-    headings: Sequence[str]  # of the table's columns, without the first
+    headings: Sequence[str]  # of the columns of results, without the first
+    costs: Sequence[str]  # the headings of the costs
+    costs_caption: str
     rows: Sequence[Row]  # networks first, then baselines
     best: int  # position of the best row
-    caption: str  # of the table
+    caption: str  # of the table of results
+    meanings: Sequence[tuple[str, str]]  # of its columns: names and explanations
     panels: Sequence[Panel]
     sections: Sequence[Section]
     passage: Passage | None  # None if no network has gates
@@ -64,16 +70,20 @@ class Report:
 
 def report_page(report: Report) -> str:
     """The page as HTML."""
+    networks = [row for row in report.rows if row.history is not None]
+    learned = "How it learned" if len(networks) == 1 else "How they learned"
     sections = [
-        Section("result", "What came out", _table(report)),
-        *([Section("curves", "How they learned", _curves(report))] if _has_curves(report) else []),
+        Section("result", "Results", _table(report) + _terms(report.meanings)),
+        *([Section("advice", "What would help", _advice(report))] if report.advice else []),
+        *([Section("curves", learned, _curves(report))] if _has_curves(report) else []),
         *report.sections,
         *([passage_section(report.passage)] if report.passage else []),
+        Section("costs", "Costs", _costs(report)),
         Section("method", "How it was done", _method(report)),
     ]
     return page(
         report.title,
-        "Gatewright · a comparison",
+        f"Gatewright · {report.kind}",
         report.about,
         report.verdict,
         sections,
@@ -100,12 +110,12 @@ def _table(report: Report) -> str:
         )
     )
     body = "".join(_row(index, row, report, scale) for index, row in enumerate(report.rows))
-    table = tag(
+    markup = tag(
         "table",
         tag("caption", escape(report.caption)) + tag("thead", tag("tr", head)) + tag("tbody", body),
         class_="result",
     )
-    return scrolling(table, "result")
+    return scrolling(markup, "result")
 
 
 def _row(index: int, row: Row, report: Report, scale: tuple[float, float]) -> str:
@@ -120,6 +130,20 @@ def _row(index: int, row: Row, report: Report, scale: tuple[float, float]) -> st
         + "".join(tag("td", escape(text), class_="number") for text in further),
         class_="best" if index == report.best else None,
     )
+
+
+def _advice(report: Report) -> str:
+    return tag("ul", "".join(tag("li", escape(sentence)) for sentence in report.advice))
+
+
+def _costs(report: Report) -> str:
+    """The table of the parameters and of the time and memory of training, where known."""
+    rows = [
+        [escape(row.title), *map(escape, row.costs)]
+        for row in report.rows
+        if set(row.costs) != {"–"}
+    ]
+    return table(["network", *map(escape, report.costs)], rows, report.costs_caption, "costs")
 
 
 def _has_curves(report: Report) -> bool:
@@ -154,10 +178,14 @@ def _curves(report: Report) -> str:
 
 
 def _method(report: Report) -> str:
-    items = "".join(
-        tag("dt", escape(term)) + tag("dd", escape(text)) for term, text in report.method
+    return _terms(report.method) + tag("p", escape(report.licence), class_="licence")
+
+
+def _terms(terms: Sequence[tuple[str, str]]) -> str:
+    """A list of terms and their descriptions."""
+    return tag(
+        "dl", "".join(tag("dt", escape(term)) + tag("dd", escape(text)) for term, text in terms)
     )
-    return tag("dl", items) + tag("p", escape(report.licence), class_="licence")
 
 
 def line_slot(index: int) -> str:

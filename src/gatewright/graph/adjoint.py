@@ -43,15 +43,16 @@ def _power(g: Expression, y: Expression, a: Expression, b: Expression) -> Gradie
     return g * _where(b.apply("equal", 0.0), 0.0, b * base, y), g * y * log
 
 
-def _choose(op: str) -> Callable[[Expression, Expression, Expression, Expression], Gradients]:
-    """Return the rule of maximum or minimum.
+def _choose(loses: str) -> Callable[[Expression, Expression, Expression, Expression], Gradients]:
+    """Return the rule of maximum or minimum, from the comparison by which an operand loses.
 
     The gradient goes to the operand that is taken, and in halves to both where they tie.
     """
 
     def rule(g: Expression, y: Expression, a: Expression, b: Expression) -> Gradients:
-        half = _where(a.apply("equal", b), 0.5 * g, 0.0, y)
-        return tuple(_where(p.apply(op, q), g, half, y) for p, q in ((a, b), (b, a)))
+        # NaN loses no comparison: as in torch, its gradient passes.
+        whole = _where(a.apply("equal", b), 0.5 * g, g, y)
+        return tuple(_where(p.apply(loses, q), 0.0, whole, y) for p, q in ((a, b), (b, a)))
 
     return rule
 
@@ -68,8 +69,8 @@ RULES: dict[str, Callable[..., Gradients]] = {
     "divide": lambda g, y, a, b: (g / b, -(g * y / b)),
     "power": _power,
     "negative": lambda g, y, a: (-g,),
-    "maximum": _choose("greater"),
-    "minimum": _choose("less"),
+    "maximum": _choose("less"),
+    "minimum": _choose("greater"),
     "where": lambda g, y, c, a, b: (None, _where(c, g, 0.0, y), _where(c, 0.0, g, y)),
     "sigmoid": lambda g, y, a: (g * (y * (1.0 - y)),),
     "tanh": lambda g, y, a: (g * (1.0 - y * y),),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gatewright.cells import cell_class
-from gatewright.errors import ArgumentError, SizeError
+from gatewright.errors import ArgumentError, SizeError, WrongType
 from gatewright.graph import Graph
 from gatewright.graph.sizes import number
 from gatewright.language.cell import Cell
@@ -36,13 +36,16 @@ def check_flags(**flags: Any) -> None:
     """
     for name, value in flags.items():
         if not isinstance(value, bool):
-            raise ArgumentError(f"{name}={value!r}; expected True or False")
+            raise WrongType(f"{name}={value!r}; expected True or False")
 
 
-def check_size(name: str, value: Any) -> None:
-    """Refuse a size that is no whole number from 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise SizeError(f"{name}={value!r}; expected a whole number from 1")
+def check_size(name: str, value: Any, least: int = 1) -> None:
+    """Refuse a size that is no whole number from `least`."""
+    text = f"{name}={value!r}; expected a whole number from {least}"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise WrongType(text)
+    if value < least:
+        raise SizeError(text)
 
 
 def check_effect(graph: Graph, numbers: Mapping[str, int]) -> None:
@@ -87,4 +90,4 @@ def find_cell(cell: Cell | type[Cell] | str) -> Cell:
                 f"{cell.__name__} needs arguments ({error}); give a cell that is built, "
                 f"as in Recurrent({cell.__name__}(...), ...)"
             ) from None
-    raise ArgumentError(f"cell is a {type(cell).__name__}; give a Cell, its class, or a name")
+    raise WrongType(f"cell is a {type(cell).__name__}; give a Cell, its class, or a name")

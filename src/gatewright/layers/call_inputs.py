@@ -14,7 +14,7 @@ from gatewright.backends.conditions import is_autocast, why_watched
 from gatewright.backends.run import Run
 from gatewright.backends.step import expectations
 from gatewright.backends.step import starts as fresh_states
-from gatewright.errors import ArgumentError, SizeError
+from gatewright.errors import ArgumentError, SizeError, WrongTensor, WrongType
 from gatewright.graph.sizes import number
 from gatewright.layers.form import Form
 from gatewright.layers.readable import as_weights, check_readable
@@ -115,7 +115,7 @@ def read_weights(form: Form, stores: Mapping[Place, Store]) -> dict[Place, Mappi
     tensors = [tensor for own in weights.values() for tensor in own.values()]
     dtypes = {tensor.dtype for tensor in tensors}
     if len(dtypes) > 1 and not is_autocast(tensors[0].device.type):
-        raise ArgumentError(
+        raise WrongTensor(
             f"the weights have several dtypes, {', '.join(sorted(map(str, dtypes)))}; convert the "
             "layer, as in layer.to(torch.float32)"
         )
@@ -242,7 +242,7 @@ def pack_held(
         ArgumentError, SizeError: naming the value, what was given and what was expected.
     """
     if not isinstance(hold, Mapping):
-        raise ArgumentError(
+        raise WrongType(
             f"hold is a {type(hold).__name__}; give a dictionary from names to values, such as "
             '{"f": 0.0}'
         )

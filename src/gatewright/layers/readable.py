@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.storage import in_storage
-from gatewright.errors import ArgumentError, SizeError
+from gatewright.errors import ArgumentError, SizeError, WrongTensor, WrongType
 from gatewright.layers.weights.sharded import is_sharded
 
 
@@ -35,6 +35,11 @@ def why_unreadable(tensor: Tensor) -> str | None:
                 "is a DTensor, of which each process holds a part; give x.to_local(), this "
                 "process's part, or x.full_tensor()"
             )
+        if type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__ and _misreports(tensor):
+            return (
+                f"is a {type(tensor).__name__}, whose shape, strides or address are not those of "
+                "its numbers; give x.as_subclass(torch.Tensor)"
+            )
         return None
     if torch.compiler.is_compiling() or tensor.is_meta or tensor._is_zerotensor():
         return None
@@ -48,6 +53,18 @@ def why_unreadable(tensor: Tensor) -> str | None:
     return None
 
 
+def _misreports(tensor: Tensor) -> bool:
+    """Tell if a subclass overrides what the checks, and then the kernels, ask a tensor for."""
+    reported = _memory_layout(tensor)
+    with torch._C.DisableTorchFunctionSubclass():
+        return reported != _memory_layout(tensor.as_subclass(Tensor))
+
+
+def _memory_layout(tensor: Tensor) -> tuple[Any, ...]:
+    offset, address = tensor.storage_offset(), tensor.data_ptr()
+    return (tensor.shape, tensor.size(), tensor.stride(), tensor.dtype, offset, address)
+
+
 def check_readable(tensor: Any, role: str) -> None:
     """Refuse a value that is no tensor, or a tensor whose numbers cannot be read.
 
@@ -55,7 +72,7 @@ def check_readable(tensor: Any, role: str) -> None:
         ArgumentError: naming the role, the reason and the remedy.
     """
     if not isinstance(tensor, Tensor):
-        raise ArgumentError(f"{role} is a {type(tensor).__name__}; give a tensor")
+        raise WrongType(f"{role} is a {type(tensor).__name__}; give a tensor")
     if (reason := why_unreadable(tensor)) is not None:
         raise ArgumentError(f"{role} {reason}")
 
@@ -66,12 +83,12 @@ def as_weights(value: Any, like: Tensor, role: str) -> Tensor:
     Under autocast it is converted to their dtype.
 
     Raises:
-        ArgumentError: naming both dtypes or devices.
+        WrongTensor: naming both dtypes or devices.
     """
     check_readable(value, role)
     tensor: Tensor = value
     if tensor.device != like.device:
-        raise ArgumentError(
+        raise WrongTensor(
             f"{role} is on {tensor.device} and the weights are on {like.device}; move one"
         )
     if tensor.dtype == like.dtype:
@@ -79,7 +96,7 @@ def as_weights(value: Any, like: Tensor, role: str) -> Tensor:
     if torch.is_autocast_enabled(tensor.device.type) and tensor.is_floating_point():
         return tensor.to(like.dtype)
     alternative = f" or layer.to({tensor.dtype})" if tensor.is_floating_point() else ""
-    raise ArgumentError(
+    raise WrongTensor(
         f"{role} is {tensor.dtype} and the weights are {like.dtype}; "
         f"convert one, as in x.to({like.dtype}){alternative}"
     )

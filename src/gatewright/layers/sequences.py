@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from gatewright.errors import ArgumentError, SizeError
+from gatewright.errors import ArgumentError, SizeError, WrongType
 from gatewright.layers.readable import check_packed, check_readable
 
 
@@ -61,9 +61,7 @@ class BatchLayout:
             index = _index(input.batch_sizes, rows[0], input.sorted_indices, input.data.device)
             return cls(len(rows), rows[0], rows, input.sorted_indices, index, input)
         if not isinstance(input, Tensor):
-            raise ArgumentError(
-                f"input is a {type(input).__name__}; give a tensor or a PackedSequence"
-            )
+            raise WrongType(f"input is a {type(input).__name__}; give a tensor or a PackedSequence")
         check_readable(input, "input")
         check_axes(input, batch_first=batch_first)
         unbatched = input.dim() == 2

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gatewright.errors import ArgumentError, SizeError
+from gatewright.errors import ArgumentError, SizeError, WrongType
 from gatewright.layers.form import Form
 from gatewright.layers.readable import as_weights, check_readable
 from gatewright.layers.sequences import BatchLayout
 
 #: The states of one layer in one direction, by name, each `(B, size)`.
 PlaceStates = dict[str, Tensor]
+
+
+def name_states(names: Iterable[str], hx: Any) -> dict[str, Any]:
+    """The user's states by name: a single one is bare, several are in a tuple.
+
+    Raises:
+        WrongType, SizeError: if there is no tuple, or another number of states.
+    """
+    names = tuple(names)
+    if len(names) == 1:
+        return {names[0]: hx}
+    expected = f"a tuple ({', '.join(names)})"
+    if not isinstance(hx, tuple | list):
+        raise WrongType(f"the states are {expected}; given was {type(hx).__name__}")
+    if len(hx) != len(names):
+        raise SizeError(f"the states are {expected}; given was {len(hx)} of them")
+    return dict(zip(names, hx, strict=True))
 
 
 def split_states(
@@ -28,15 +45,8 @@ def split_states(
     count = form.num_layers * form.directions
     if hx is None:
         return [None] * count
-    names = list(form.graph.states)
-    states = (hx,) if len(names) == 1 else hx
-    if not isinstance(states, tuple | list) or len(states) != len(names):
-        expected = "one tensor" if len(names) == 1 else f"a tuple ({', '.join(names)})"
-        several = isinstance(states, tuple | list)
-        value = f"{len(states)} of them" if several else type(states).__name__
-        raise ArgumentError(f"the states are {expected}; given was {value}")
     split: list[PlaceStates] = [{} for _ in range(count)]
-    for name, state in zip(names, states, strict=True):
+    for name, state in name_states(form.graph.states, hx).items():
         if state is None:
             raise ArgumentError(f"state {name} is None; give all states or none")
         for place_states, part in zip(split, _by_place(form, name, state, layout), strict=True):

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from gatewright.backends.step import one_step
 from gatewright.backends.weights import Pairs
-from gatewright.errors import ArgumentError
 from gatewright.language.cell import Cell
-from gatewright.layers.arguments import check_arguments
+from gatewright.layers.arguments import check_size
 from gatewright.layers.built_in import BUILT_IN, as_gates
 from gatewright.layers.cell_module import CellModule
 from gatewright.layers.readable import as_weights
+from gatewright.layers.states import name_states
 from gatewright.layers.weights.named import NamedWeights
 from gatewright.layers.weights.product import ProductWeights, product_weights
 from gatewright.layers.weights.store import Store
@@ -35,7 +35,8 @@ class StepCell(CellModule):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        check_arguments(input_size, hidden_size, 1, 0.0)
+        check_size("input_size", input_size, least=0)  # torch's step cells may have no units
+        check_size("hidden_size", hidden_size, least=0)
         self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -54,7 +55,7 @@ class StepCell(CellModule):
 
     def reset_parameters(self) -> None:
         """Draw the weights as torch does: uniformly within 1 / sqrt(hidden size)."""
-        self.store().reset(1.0 / math.sqrt(self.hidden_size))
+        self.store().reset(1.0 / math.sqrt(max(1, self.hidden_size)))
 
     def weights(self, name: str) -> ProductWeights:
         """The weights of one product, as `Recurrent.weights`."""
@@ -79,17 +80,9 @@ class StepCell(CellModule):
         weights = (weight for sources in pairs.values() for weight, _ in sources.values())
         like = next(weights, input)
         event = as_weights(input, like, "input")
-        states = {} if hx is None else self._states(hx)
+        states = {} if hx is None else name_states(self.graph.states, hx)
         before = tuple(as_weights(state, like, f"state {name}") for name, state in states.items())
         return one_step(self.graph, event, before, pairs, values=values)
-
-    def _states(self, hx: Any) -> dict[str, Any]:
-        names = tuple(self.graph.states)
-        states = (hx,) if len(names) == 1 else hx
-        if not isinstance(states, tuple | list) or len(states) != len(names):
-            value = f"{len(hx)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
-            raise ArgumentError(f"the states are a tuple ({', '.join(names)}); given was {value}")
-        return dict(zip(names, states, strict=True))
 
     def printed(self) -> list[str]:
         changed = [] if self.bias else ["bias=False"]

@@ -308,7 +308,9 @@ def _sums(order: Sequence[Term], visible: Set[Term]) -> tuple[dict[Term, Sum], s
             summands: list[Term] = []
             inside: set[Term] = set()
             for operand in term.operands:
-                if operand in trees and uses[operand] == 1 and operand not in visible:
+                # One number for all units is no part of the sum of a row: it is added to it.
+                own = uses[operand] == 1 and operand not in visible and operand.size == term.size
+                if operand in trees and own:
                     parts, absorbed = trees.pop(operand)
                     summands += parts
                     inside |= absorbed | {operand}

@@ -22,8 +22,17 @@ from gatewright.tasks.presentation import Presentation
 from gatewright.tasks.task import Task
 from gatewright.tasks.training_ranges import TrainingRanges, numbered
 
-ACCURACY = Metric("accuracy", "accuracy", higher=True, percent=True)
-MACRO_F1 = Metric("macro_f1", "macro F1", higher=True, percent=True)
+ACCURACY = Metric(
+    "accuracy", "accuracy", higher=True, percent=True, about="The share of answers that are right."
+)
+MACRO_F1 = Metric(
+    "macro_f1",
+    "macro F1",
+    higher=True,
+    percent=True,
+    about="F1, which falls with missed and with wrongly assigned members of a class, averaged over "
+    "the classes: a rare class counts as much as a frequent one.",
+)
 
 #: The classes are weighted if the largest has at least this many times the items of the smallest.
 IMBALANCE = 2.0

@@ -17,6 +17,7 @@ class Metric:
     percent: bool = False
     digits: int = 3
     judges: bool = True  # False where neither a higher nor a lower value is better
+    about: str = ""  # its meaning and its good values, for people who have not met it
 
     @property
     def heading(self) -> str:

@@ -32,7 +32,14 @@ from gatewright.tasks.training_ranges import TrainingRanges
 MIN_SEQUENCES = 5
 #: Share of their union that a predicted and a true segment have to overlap by.
 MIN_OVERLAP = 0.5
-SEGMENT_F1 = Metric("segment_f1", "segment F1", higher=True, percent=True)
+SEGMENT_F1 = Metric(
+    "segment_f1",
+    "segment F1",
+    higher=True,
+    percent=True,
+    about="F1 of whole stretches of the same class. A predicted stretch is right if it overlaps a "
+    "true one of its class by at least half of the steps that the two cover.",
+)
 #: Steps of the example that a report shows.
 EXAMPLE_STEPS = 100
 

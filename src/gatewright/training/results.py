@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gatewright.escaping import terminal_text
 from gatewright.tasks.metric import Metric
@@ -23,6 +24,12 @@ from gatewright.training.recipe import Recipe
 
 #: Letters of a title in a line of a narrow table.
 MAX_TITLE_WIDTH = 18
+#: The headings of what an entry costs, and the sentences that explain them.
+COSTS = {
+    "parameters": "",
+    "a step": "A step: the time of a training step on one core.",
+    "memory": "Memory: what a training step keeps for its backward pass.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,10 @@ class Comparison:
         return first if mean(first) > mean(self.best) else None
 
     def verdict(self) -> str:
-        """The result in words: the chosen network, ties, and a baseline that does better."""
+        """The result in words: the chosen network, ties, and a baseline that does better.
+
+        `advice` has what would help, a sentence for each measured change.
+        """
         best, metric = self.best, self.metric
         reached = metric.spread(best.test(metric))
         if len(self.networks) == 1:
@@ -136,7 +146,7 @@ class Comparison:
                 )
         ahead = self.baseline_ahead
         recommendation = [] if ahead is None else [self._recommendation(ahead)]
-        return " ".join([text, *recommendation, *self.advice])
+        return " ".join([text, *recommendation])
 
     def _recommendation(self, baseline: Entry) -> str:
         """Advice on a baseline that is ahead of the best network on the test part."""
@@ -144,7 +154,10 @@ class Comparison:
         title = baseline.title[0].upper() + baseline.title[1:]
         reached = metric.spread(baseline.test(metric))
         if not metric.lead(baseline.test(metric), best.test(metric)):
-            return f"{title} is level with it there, with {reached}: the difference means nothing."
+            return (
+                f"{title} is level with it there, with {reached}: so small a difference means "
+                "nothing."
+            )
         worse = [
             f"its {other.title} is {other.spread(baseline.test(other))} against "
             f"{other.spread(best.test(other))}"
@@ -175,12 +188,12 @@ class Comparison:
         """The first columns of the table, with titles of at most `title_width` letters."""
         headings, hidden = self.headings()[:columns], self.headings()[columns:]
         left_out = ", ".join(heading.removesuffix(", %") for heading in hidden)
-        caption = self.caption(headings)
+        notes = [f"{self.metric.title}: {self.metric.about}", *self._notes(headings)]
         if left_out:
-            caption += f"; left out because the terminal is narrow: {left_out}"
+            notes.append(f"Left out because the terminal is narrow: {left_out}.")
         table = Table(
             title=terminal_text(f"{self.data}: {presentation_of(self.task).title}"),
-            caption=terminal_text(caption),
+            caption=Text("\n").join(map(terminal_text, notes)),
             caption_justify="left",
         )
         for column, heading in enumerate(headings):
@@ -199,16 +212,9 @@ class Comparison:
         return table
 
     def headings(self) -> list[str]:
-        """The headings of the table's columns."""
+        """The headings of the table's columns; those of `COSTS` are the last ones."""
         metrics = self.task.metrics
-        return [
-            "test part:",
-            *(metric.heading for metric in metrics),
-            "validation",
-            "parameters",
-            "a step",
-            "memory",
-        ]
+        return ["test part:", *(metric.heading for metric in metrics), "validation", *COSTS]
 
     def row(self, entry: Entry) -> list[str]:
         """The texts of a row of the table."""
@@ -238,18 +244,19 @@ class Comparison:
 
     def caption(self, headings: Sequence[str] | None = None) -> str:
         """The explanation of the numbers in the columns of some headings; by default of all."""
-        headings = self.headings() if headings is None else headings
-        costs = {
-            "a step": "a step: time of a training step on one core",
-            "memory": "memory: what a training step keeps for its backward pass",
-        }
+        return " ".join(self._notes(self.headings() if headings is None else headings))
+
+    def _notes(self, headings: Sequence[str]) -> list[str]:
+        """The sentences of `caption`."""
         seeds = self.seeds
         over = seeds if seeds == "one seed" else f"mean ± standard deviation over {seeds}"
-        return (
-            f"{over}; test part: {self.sizes['test']}, opened once, after every choice; "
-            f"bold: best network on validation, {self.sizes['validation']}, which is measured by "
-            f"{self.metric.heading}"
-        ) + "".join(f"; {note}" for heading, note in costs.items() if heading in headings)
+        return [
+            f"Numbers: {over}, on the test part ({self.sizes['test']}), which was opened once, "
+            "after every choice.",
+            f"Highlighted: the best network by {self.metric.title} on the validation part "
+            f"({self.sizes['validation']}).",
+            *(note for heading, note in COSTS.items() if note and heading in headings),
+        ]
 
     def to_json(self) -> str:
         """All measurements and settings, as JSON."""

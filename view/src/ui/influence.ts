@@ -40,7 +40,7 @@ export function influencePanel(session: Session, go: Go): Panel {
     const steps: number[] = [];
     const change: number[] = [];
     for (let step = 0; step < session.steps; step += stride) {
-      const value = session.withoutStep(step);
+      const value = session.attribution.withoutStep(step);
       if (ticket !== busy || key !== influenceKey(session)) return;
       steps.push(step);
       change.push(value);
@@ -56,11 +56,11 @@ export function influencePanel(session: Session, go: Go): Panel {
 
   let offered = "";
   const choices = (): void => {
-    const first = session.state.output < 0 ? session.likeliest : "likeliest";
+    const first = session.state.output < 0 ? session.attribution.likeliest : "likeliest";
     const key = `${session.state.model} ${session.state.output} ${first}`;
     if (key === offered) return;
     offered = key;
-    const outputs = session.outputNames();
+    const outputs = session.attribution.outputNames();
     const select = element(
       "select",
       { "aria-label": "Answer to explain", onchange: () => go({ output: Number(select.value) }) },
@@ -78,7 +78,7 @@ export function influencePanel(session: Session, go: Go): Panel {
 
   let drawnFrom = "";
   const draw = (): void => {
-    const influence = session.influence();
+    const influence = session.attribution.influence();
     const state = `${influenceKey(session)} ${influence === null} ${session.theme} ${cut !== null} ${chart.clientWidth}`;
     cursor.style.left = `${(session.state.time / session.steps) * 100}%`;
     cursor.style.width = `${100 / session.steps}%`;
@@ -139,11 +139,11 @@ export function influencePanel(session: Session, go: Go): Panel {
       heat.setAttribute("aria-label", `Influence of ${channels.length} channels at ${steps} steps`);
     }
     fill(axisBox, axis(steps, chart.clientWidth || 600, session.tokens));
-    const label = session.outputLabel(output);
+    const label = session.attribution.outputLabel(output);
     const place = session.answersEveryStep ? ` at step ${step}` : "";
     about.textContent =
       `Bars: how strongly “${label}”${place} answers to a small change of each input (the gradient times the input's spread, largest ${shortNumber(most)}). ` +
-      halfText(session.halfInfluence) +
+      halfText(session.attribution.halfInfluence) +
       (channels.length > 1 ? `Below, one row a channel, blue for and orange against it. ` : "") +
       (cut === null
         ? ""

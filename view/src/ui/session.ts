@@ -9,10 +9,7 @@
 import type { LayerDocument, ModelDocument, PageDocument } from "../document.ts";
 import { decodeFloats } from "../document.ts";
 import type {
-  Gradient,
-  GradientOptions,
   Hold,
-  Matrix,
   Model,
   Run,
   RunOptions,
@@ -21,7 +18,6 @@ import type {
 import {
   coveredSteps,
   exampleSequence,
-  gradientAsync,
   layerRun,
   loadModel,
   run,
@@ -30,11 +26,12 @@ import {
 } from "../engine.ts";
 import { decodeText, encodeText } from "../text.ts";
 import type { Saturation, Span, SpanAnswer } from "../analysis.ts";
+import { Attribution } from "./attribution.ts";
 import { Overview } from "./overview.ts";
 import { plainLayer, rolesOf, type Roles } from "./roles.ts";
 import { describeStages, type StageView } from "./stageview.ts";
 import type { Held, State } from "./state.ts";
-import { magnitude, visible, type Track } from "./tracks.ts";
+import { magnitude, type Track } from "./tracks.ts";
 
 /** Multiplications that are done at once; more are done in slices. */
 const AT_ONCE = 4e6;
@@ -48,16 +45,6 @@ interface Shown {
   runs: Map<number, Run>;
   /** Without what is held, cut and edited. */
   plain: Map<number, Run>;
-}
-
-/** The influence of all inputs on one answer. */
-export interface Influence {
-  total: Float64Array;
-  /** (steps, channels); empty for a text. */
-  parts: Float64Array;
-  channels: string[];
-  output: number;
-  step: number;
 }
 
 /** A row of the tracks. */
@@ -97,16 +84,13 @@ export class Session {
   /** Called when numbers that took their time are there. */
   onReady: () => void = () => {};
   readonly models: Model[];
+  readonly attribution: Attribution;
   readonly overview: Overview;
   private shown!: Shown;
   private shownKey = "";
   private pending: AbortController | null = null;
   private readonly tracks = new Map<string, Track>();
   private readonly steps_ = new Map<string, Float64Array[]>();
-  private readonly gradients = new Map<string, Gradient>();
-  private unitNames_: string[] = [];
-  private gradientKey = "";
-  private gradientWork: AbortController | null = null;
   private readonly plainRuns = new Map<string, Run>();
   private works = 0;
 
@@ -116,6 +100,7 @@ export class Session {
   ) {
     this.state = state;
     this.models = document.models.map((_, k) => loadModel(document, k));
+    this.attribution = new Attribution(this);
     this.overview = new Overview(this);
     this.normalise();
   }
@@ -130,7 +115,9 @@ export class Session {
   get isWorking(): boolean {
     return this.works > 0;
   }
-  private async workOn(work: Promise<void>): Promise<void> {
+
+  /** Count as working until a promise is kept; the views change then. */
+  async workOn(work: Promise<void>): Promise<void> {
     this.works++;
     try {
       await work;
@@ -217,8 +204,7 @@ export class Session {
     this.version++;
     this.tracks.clear();
     this.steps_.clear();
-    this.gradients.clear();
-    this.gradientKey = "";
+    this.attribution.clear();
     this.clampSteps();
   }
 
@@ -318,7 +304,7 @@ export class Session {
   }
 
   /** What is held, for a model: in all networks of a mean where all units are held. */
-  private holdsOf(index: number): Hold[] {
+  holdsOf(index: number): Hold[] {
     const layers = this.models[index]!.document.layers;
     const rows = this.state.holds.flatMap((held: Held): Hold[] => {
       const own = layers.find((layer) => held.name.startsWith(`${layer.name}.`));
@@ -781,140 +767,6 @@ export class Session {
       this.shown.runs.get(this.state.model)!,
       this.state.time,
       (name) => this.titleOf(name),
-    );
-  }
-
-  // Influence.
-
-  private get unitNames(): string[] {
-    const units = this.answer(this.state.model, 0).length;
-    if (this.unitNames_.length !== units)
-      this.unitNames_ = Array.from({ length: units }, (_, k) => `unit ${k}`);
-    return this.unitNames_;
-  }
-  outputNames(): string[] {
-    if (this.kind === "forecast") {
-      const { targets = [], levels = [] } = this.document.task;
-      return targets.flatMap((target) => levels.map((level) => `${target}, quantile ${level}`));
-    }
-    return this.kind === "layer" ? this.unitNames : this.labels;
-  }
-  /** An output's name with its white space visible. */
-  outputLabel(output: number): string {
-    const name = this.outputNames()[output] ?? `output ${output}`;
-    return this.isText ? visible(name) : name;
-  }
-  /** The answer that is explained where none is chosen, in words. */
-  get likeliest(): string {
-    const own = this.influenceOutput();
-    if (this.kind === "layer") return `the chosen unit`;
-    return `${this.kind === "forecast" ? "middle" : "likeliest"}: ${this.outputLabel(own)}`;
-  }
-  private influenceOutput(): number {
-    const names = this.outputNames();
-    if (this.state.output >= 0 && this.state.output < names.length) return this.state.output;
-    if (this.kind === "forecast") return Math.floor((this.document.task.levels ?? [0]).length / 2);
-    if (this.kind === "layer") return Math.min(this.state.unit, names.length - 1);
-    const answer = this.answer(this.state.model, this.state.time);
-    return answer.indexOf(Math.max(...answer));
-  }
-  /** The influences on the chosen answer; null until they are computed. */
-  influence(): Influence | null {
-    const own = this.shown.runs.get(this.state.model)!;
-    const output = this.influenceOutput();
-    const step = this.answersEveryStep
-      ? Math.min(this.state.time, own.outputs.rows - 1)
-      : own.outputs.rows - 1;
-    const row = this.kind === "forecast" ? 0 : step;
-    const key = `${this.state.model} ${output} ${row}`;
-    const gradient = this.gradients.get(key);
-    if (gradient === undefined) {
-      this.differentiate(own, key, {
-        output,
-        step: row,
-        of: own.scores === null ? "outputs" : "scores",
-      });
-      return null;
-    }
-    return {
-      total: gradient.influence,
-      parts: this.partsOf(gradient.inputs, own),
-      channels: this.isText ? [] : this.channels,
-      output,
-      step,
-    };
-  }
-  /** Compute a gradient once the cursor rests; what was computed for its last place is given up. */
-  private differentiate(own: Run, key: string, options: GradientOptions): void {
-    if (this.gradientKey === key) return;
-    this.gradientKey = key;
-    this.gradientWork?.abort();
-    const control = new AbortController();
-    this.gradientWork = control;
-    void this.workOn(this.differentiateAtRest(own, key, options, control.signal));
-  }
-  private async differentiateAtRest(
-    own: Run,
-    key: string,
-    options: GradientOptions,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { version } = this;
-    await new Promise((resolve) => window.setTimeout(resolve, 60));
-    if (signal.aborted) return;
-    try {
-      const result = await gradientAsync(own.model, own, options, signal);
-      if (version === this.version) this.gradients.set(key, result);
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
-  }
-  /** Derivative times the difference from the neutral input, channel by channel. */
-  private partsOf(inputs: Matrix, own: Run): Float64Array {
-    if (this.isText) return new Float64Array();
-    const parts = inputs.data.slice();
-    const { neutral } = own.model;
-    for (let k = 0; k < parts.length; k++)
-      parts[k]! *= own.sequence.values[k]! - neutral[k % neutral.length]!;
-    return parts;
-  }
-  /** The number of last steps that half of all influence comes from; null where there is none. */
-  get halfInfluence(): number | null {
-    const influence = this.influence();
-    if (influence === null) return null;
-    // An answer to the whole sequence reads all steps, one at a step only those up to it.
-    const end = this.answersEveryStep ? influence.step + 1 : influence.total.length;
-    const sizes = influence.total.subarray(0, end).map(Math.abs);
-    const all = sizes.reduce((sum, value) => sum + value, 0);
-    if (all === 0) return null;
-    let sum = 0;
-    for (let k = sizes.length - 1; k >= 0; k--) {
-      sum += sizes[k]!;
-      if (sum >= all / 2) return sizes.length - k;
-    }
-    return null;
-  }
-  /** By how much the chosen answer changes if the input of a step is cut out. */
-  withoutStep(step: number): number {
-    const index = this.state.model;
-    const own = this.shown.runs.get(index)!;
-    const output = this.influenceOutput();
-    const options: RunOptions = {
-      holds: this.holdsOf(index),
-      cut: { steps: [...this.state.cuts, step], how: "neutral" },
-      earlier: own,
-      from: step,
-    };
-    const cut = run(this.models[index]!, this.shown.sequence, options);
-    const row =
-      this.kind === "forecast"
-        ? 0
-        : this.answersEveryStep
-          ? Math.min(this.state.time, own.outputs.rows - 1)
-          : own.outputs.rows - 1;
-    return (
-      cut.outputs.data[row * cut.outputs.size + output]! -
-      own.outputs.data[row * own.outputs.size + output]!
     );
   }
 

@@ -24,6 +24,7 @@ from gatewright.backends.order import Order, ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Result, Run
 from gatewright.backends.saved import SavedTensors, in_rows
+from gatewright.backends.storage import Memory
 from gatewright.graph.stages import INPUTS
 from gatewright.schedule.loop import ScheduleOptions
 
@@ -61,8 +62,8 @@ def _run(run: Run, dtype: torch.dtype) -> Result:
     if torch.is_grad_enabled():
         outputs = KernelRun.apply(built, shape, order, run, *tensors)
     else:
-        addresses = [tensor.data_ptr() for tensor in tensors]
-        outputs, _ = run_forward(built, shape, order, addresses, like.dtype, training=False)
+        memory = Memory.of(tensors)
+        outputs, _ = run_forward(built, shape, order, memory, like.dtype, training=False)
     values = {**known, **dict(zip(built.outputs, outputs, strict=False))}
     return Result.of(run, values, outputs[len(built.outputs) :])
 
@@ -75,8 +76,8 @@ class KernelRun(torch.autograd.Function):
         ctx: Any, built: Kernels, shape: CallShape, order: Order, run: Run, *tensors: Tensor
     ) -> Any:
         training = any(ctx.needs_input_grad)
-        addresses, dtype = [tensor.data_ptr() for tensor in tensors], tensors[-1].dtype
-        outputs, saved = run_forward(built, shape, order, addresses, dtype, training=training)
+        memory, dtype = Memory.of(tensors), tensors[-1].dtype
+        outputs, saved = run_forward(built, shape, order, memory, dtype, training=training)
         if saved is not None:
             # Saved by autograd, which frees the memory after the backward pass, and notices if
             # a tensor is changed before it.
@@ -95,8 +96,8 @@ class KernelRun(torch.autograd.Function):
             return (*NOT_TENSORS, *by_operations(built, run, aliases(tensors), upstream))
         rows = in_rows(upstream)
         shape = shape.backward(rows, ctx.needs_input_grad[len(NOT_TENSORS) :])
-        addresses, shapes = [t.data_ptr() for t in tensors], [t.shape for t in tensors]
-        gradients = run_backward(built, shape, order, addresses, saved, rows, shapes)
+        memory, shapes = Memory.of(tensors), [tensor.shape for tensor in tensors]
+        gradients = run_backward(built, shape, order, memory, saved, rows, shapes)
         return (*NOT_TENSORS, *gradients)
 
 

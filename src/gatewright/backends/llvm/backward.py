@@ -15,6 +15,7 @@ from gatewright.backends.llvm.memory import POOL
 from gatewright.backends.llvm.precision import LOW
 from gatewright.backends.llvm.verify import Span
 from gatewright.backends.order import Order
+from gatewright.backends.storage import Memory
 from gatewright.errors import KernelError
 
 
@@ -22,7 +23,7 @@ def run_backward(
     built: Kernels,
     shape: CallShape,
     order: Order,
-    addresses: Sequence[int],
+    memory: Memory,
     saved: Tensor,
     upstream: Sequence[Tensor | None],
     shapes: Sequence[Sequence[int]],
@@ -30,7 +31,7 @@ def run_backward(
     """Compute the gradients that are requested.
 
     Args:
-        addresses: The addresses of the tensors that came in.
+        memory: The memory of the tensors that came in.
         saved: The memory that the forward pass left.
         upstream: The gradients of the tensors that it returned, in contiguous rows.
         shapes: The shapes of the gradients: of the tensors that came in, or of the whole
@@ -41,9 +42,9 @@ def run_backward(
     scratch = POOL.take(saved.dtype, program.lengths.get("scratch", 0))
     blocks = _take_blocks(program, saved.dtype, shapes)
     seeds = [0 if gradient is None else gradient.data_ptr() for gradient in upstream]
-    memory = [saved.data_ptr(), scratch.data_ptr()]
+    own = [saved.data_ptr(), scratch.data_ptr()]
     results = [block.data_ptr() for block in blocks]
-    program([*order.addresses, *memory, *addresses, *seeds, *results])
+    program([*order.addresses, *own, *memory.addresses, *seeds, *results])
     return _collect(program, blocks, shapes)
 
 

@@ -29,6 +29,7 @@ from gatewright.backends.order import ordered
 from gatewright.backends.reference import TermGroup
 from gatewright.backends.run import Run
 from gatewright.backends.saved import SavedTensors, in_rows
+from gatewright.backends.storage import Memory
 from gatewright.backends.weights import Share
 from gatewright.graph import Term
 from gatewright.language.node import closure
@@ -137,10 +138,10 @@ class FastCall:
         sums = [in_float32(tensors[i]) + in_float32(tensors[j]) for i, j in self.sums]
         return [*tensors, *self.constants, *sums]
 
-    def addresses(self, wholes: Sequence[Tensor]) -> list[int]:
-        """Return the address of each view."""
-        begins = [whole.data_ptr() for whole in wholes]
-        return [begins[whole] + offset for whole, offset in self.offsets]
+    def memory(self, wholes: Sequence[Tensor]) -> Memory:
+        """Return the memory of each view."""
+        begins, storages = Memory.of(wholes)
+        return Memory([begins[whole] + offset for whole, offset in self.offsets], storages)
 
     def forward(
         self, wholes: Sequence[Tensor], *, training: bool
@@ -150,7 +151,7 @@ class FastCall:
             self.built,
             self.shape,
             self.order,
-            self.addresses(wholes),
+            self.memory(wholes),
             self.dtype,
             training=training,
             fronts=self.shapes,
@@ -175,7 +176,7 @@ class FastCall:
             self.built,
             shape,
             self.order,
-            self.addresses(wholes),
+            self.memory(wholes),
             saved,
             upstream,
             [whole.shape for whole in wholes],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -15,6 +13,7 @@ from gatewright.backends.llvm.precision import LOW
 from gatewright.backends.llvm.verify import Span
 from gatewright.backends.no_dynamo import untraced
 from gatewright.backends.order import Order
+from gatewright.backends.storage import Memory
 from gatewright.schedule.buffers import Buffer
 
 
@@ -23,7 +22,7 @@ def run_forward(
     built: Kernels,
     shape: CallShape,
     order: Order,
-    addresses: Sequence[int],
+    memory: Memory,
     dtype: torch.dtype,
     *,
     training: bool,
@@ -35,7 +34,7 @@ def run_forward(
     That memory has gaps with arbitrary numbers, or zeros if it is `cleared`.
 
     Args:
-        addresses: The addresses of the tensors that come in.
+        memory: The memory of the tensors that come in.
         dtype: The number type of states and results.
         fronts: The shapes of outputs and of states without their last axis, `(N,)` and `(B,)`
             by default.
@@ -53,7 +52,7 @@ def run_forward(
     finals = [POOL.take(dtype, *front, program.units(term)) for term in states]
     blocks = [0 if block is None else block.data_ptr() for block in (saved, scratch)]
     results = [result.data_ptr() for result in (*outputs, *finals)]
-    program([*order.addresses, *blocks, *addresses, *results])
+    program([*order.addresses, *blocks, *memory.addresses, *results])
     pairs = zip(built.outputs, outputs, strict=True)
     return [*(o.bool() if term.boolean else o for term, o in pairs), *finals], saved
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from threading import RLock
 from typing import Any
@@ -61,8 +63,11 @@ class Pool:
         #: The time at which each block came back, counted in blocks.
         self.came: dict[int, int] = {}
         self.count = 0
-        # Reentrant: a block may come back while another is taken, in the same thread.
+        # Python may collect garbage, and so give blocks back, between any two lines of the thread
+        # that holds the lock: these blocks wait here, since the tables are half changed then.
+        self.returned: deque[Block] = deque()
         self.lock = RLock()
+        self.is_busy = False
 
     def take(self, dtype: torch.dtype, *shape: int) -> Tensor:
         """Take a tensor with arbitrary numbers."""
@@ -71,13 +76,7 @@ class Pool:
             return guarded(dtype, shape)
         if size < LARGE:
             return torch.empty(shape, dtype=dtype, device="cpu")
-        with self.lock:
-            # A copy, since blocks come back while the loop runs.
-            waiting = list(self.waiting.values())
-            fitting = [block for block in waiting if size <= block.nbytes <= LARGER * size]
-            least = min(fitting, key=lambda block: block.nbytes, default=None)
-            block = self.waiting.pop(id(least), None)
-            self.came.pop(id(least), None)
+        block = self._waiting_block(size)
         if block is None:
             block = new_block(size)
         # Through numpy: torch does not let a user change an output of an autograd function in
@@ -88,15 +87,48 @@ class Pool:
 
     def give(self, block: Block) -> None:
         """Take a block back, and free those that have waited too long."""
+        self.returned.append(block)
+        with self._tables() as are_free:
+            if are_free:
+                self._absorb()
+
+    def _waiting_block(self, size: int) -> Block | None:
+        """Take the smallest block that fits, or None."""
+        with self._tables() as are_free:
+            if not are_free:
+                return None
+            self._absorb()
+            waiting = self.waiting.values()
+            fitting = [block for block in waiting if size <= block.nbytes <= LARGER * size]
+            least = min(fitting, key=lambda block: block.nbytes, default=None)
+            self.came.pop(id(least), None)
+            return self.waiting.pop(id(least), None)
+
+    @contextmanager
+    def _tables(self) -> Iterator[bool]:
+        """Hold the lock; yields False where this thread is in the middle of changing the tables."""
         with self.lock:
+            if self.is_busy:
+                yield False
+                return
+            self.is_busy = True
+            try:
+                yield True
+            finally:
+                self.is_busy = False
+
+    def _absorb(self) -> None:
+        """Move the blocks that came back into the tables, and free old ones."""
+        while self.returned:
+            block = self.returned.popleft()
             self.count += 1
             self.waiting[id(block)], self.came[id(block)] = block, self.count
-            while self.waiting:
-                oldest = next(iter(self.waiting))
-                new = self.came[oldest] > self.count - LONG
-                if new and len(self.waiting) <= WAITING:
-                    break
-                del self.waiting[oldest], self.came[oldest]
+        while self.waiting:
+            oldest = next(iter(self.waiting))
+            new = self.came[oldest] > self.count - LONG
+            if new and len(self.waiting) <= WAITING:
+                break
+            del self.waiting[oldest], self.came[oldest]
 
 
 def as_tensor(array: np.ndarray[Any, Any], dtype: torch.dtype) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gatewright.backends.conditions import why_not_read
 from gatewright.backends.llvm.backward import run_backward
 from gatewright.backends.llvm.call_shape import CallShape, TensorForm, prepared
 from gatewright.backends.llvm.forward import ForwardProgram, run_forward
@@ -22,7 +23,7 @@ from gatewright.backends.llvm.precision import numbers_of
 from gatewright.backends.order import even
 from gatewright.backends.run import Run
 from gatewright.backends.saved import in_rows
-from gatewright.backends.storage import in_storage
+from gatewright.backends.storage import Memory, in_storage
 from gatewright.errors import ArgumentError
 from gatewright.graph import Graph, Term
 from gatewright.graph.lowering import of_text
@@ -126,6 +127,34 @@ class OperatorCall:
         returned = [built.outputs.index(term) for term in computed]
         return cls(built, shape, tensors, positions, returned)
 
+    def check(
+        self, states: int, fresh: int, restart: Tensor | None, others: Sequence[Tensor] = ()
+    ) -> None:
+        """Refuse arguments that contradict each other, as those of a program from a file may.
+
+        Args:
+            states, fresh: The numbers of states and of fresh ones.
+            others: Further tensors that kernels read, of the backward pass.
+
+        Raises:
+            ArgumentError: naming what does not fit.
+        """
+        reason = why_not_read([*self.tensors, *others])
+        if reason is not None:
+            raise ArgumentError(f"gatewright::loops cannot read its tensors: {reason}")
+        expected = len(self.built.schedule.graph.states)
+        if states != expected or fresh != (expected if restart is not None else 0):
+            raise ArgumentError(
+                f"gatewright::loops was given {states} states and {fresh} fresh ones; expected "
+                f"{expected} of each, and no fresh ones without `restart`"
+            )
+        total = self.shape.total
+        if restart is not None and (restart.shape != (total,) or restart.dtype != torch.bool):
+            raise ArgumentError(
+                f"`restart` is {restart.dtype} of shape {tuple(restart.shape)}; expected "
+                f"{total} booleans"
+            )
+
 
 def _split(names: str) -> tuple[str, ...]:
     return tuple(filter(None, names.split(",")))
@@ -176,14 +205,15 @@ def loops(
 ) -> list[Tensor]:
     """Run: the computed values, the states after the last step, the backward pass's memory."""
     decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
+    decoded.check(len(states), len(fresh), restart)
     order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
-    addresses, dtype = [tensor.data_ptr() for tensor in decoded.tensors], states[0].dtype
+    memory, dtype = Memory.of(decoded.tensors), states[0].dtype
     outputs, saved = run_forward(
-        decoded.built, decoded.shape, order, addresses, dtype, training=training, cleared=True
+        decoded.built, decoded.shape, order, memory, dtype, training=training, cleared=True
     )
     finals = outputs[len(decoded.built.outputs) :]
-    memory = saved if saved is not None else states[0].new_empty(0)
-    return [*(outputs[i] for i in decoded.returned), *finals, memory]
+    left = saved if saved is not None else states[0].new_empty(0)
+    return [*(outputs[i] for i in decoded.returned), *finals, left]
 
 
 @loops.register_fake
@@ -237,6 +267,7 @@ def loops_backward(
     `gradients` are those upstream ones that are `present`.
     """
     decoded = OperatorCall.of(known, states, fresh, cell, names, held, sizes, lengths, inputs)
+    decoded.check(len(states), len(fresh), restart, [saved, *gradients])
     order = even(decoded.shape.steps, decoded.shape.batch, reverse).restarted(restart)
     rest = iter(gradients)
     rows = in_rows([next(rest) if is_present else None for is_present in present])
@@ -247,9 +278,9 @@ def loops_backward(
     every = [*known, *states, *fresh]
     positions = [*decoded.positions, *range(len(known), len(every))]
     shape = decoded.shape.backward(upstream, [requested[i] for i in positions])
-    addresses = [tensor.data_ptr() for tensor in decoded.tensors]
+    memory = Memory.of(decoded.tensors)
     shapes = [tensor.shape for tensor in decoded.tensors]
-    back = run_backward(decoded.built, shape, order, addresses, saved, upstream, shapes)
+    back = run_backward(decoded.built, shape, order, memory, saved, upstream, shapes)
     by_position = dict(zip(positions, back, strict=True))
     results = []
     for i, (tensor, needed) in enumerate(zip(every, requested, strict=True)):

@@ -23,15 +23,37 @@ SHARE = LEVELS[-1] - LEVELS[0]  # of the truth, that the outer interval should c
 
 #: Mean absolute error of the median, divided by that of the seasonal naive forecast inside the
 #: training part of the same series (Hyndman and Koehler 2006); see `scaled`.
-MASE = Metric("mase", "MASE")
+MASE = Metric(
+    "mase",
+    "MASE",
+    about="The mean absolute error of the median forecast, divided by that of repeating the last "
+    "season in the training part; lower is better, and 1 is as good as that.",
+)
 #: Twice the mean pinball loss over the levels, divided by the same. It approximates the continuous
 #: ranked probability score (Gneiting and Ranjan 2011, equation 12).
-CRPS = Metric("crps", "CRPS")
+CRPS = Metric(
+    "crps",
+    "CRPS",
+    about="The error of all nine quantiles, so of the intervals too, in the unit of MASE; lower is "
+    "better.",
+)
 #: Share of the truth that lies between the outer quantiles.
-COVERAGE = Metric("coverage", "inside", percent=True, judges=False)
+COVERAGE = Metric(
+    "coverage",
+    "inside",
+    percent=True,
+    judges=False,
+    about="The share of true values inside the 80 % interval; 80 is right.",
+)
 #: Sum of the medians above that of the truth, as a share of the latter's absolute values. The
 #: median of a target that is mostly 0 may look good by MASE, and miss all of the sum.
-BIAS = Metric("bias", "bias of sums", percent=True, judges=False)
+BIAS = Metric(
+    "bias",
+    "bias of sums",
+    percent=True,
+    judges=False,
+    about="The sum of the median forecasts compared with that of the true values; 0 is right.",
+)
 
 #: Errors that a step of the horizon takes its own factor of the interval from.
 POOLED = 100

@@ -41,10 +41,8 @@ class ForecastPresentation(Presentation):
     readout: ClassVar[str] = (
         "The network adds its readout at the last step of the window, together with the known "
         "values of the steps ahead, to the base, which is a simple method. Errors are those of "
-        "every origin in the test part, one after the other. "
-        "MASE: error of the median over that of the seasonal naive forecast inside the training "
-        "part of the same series; the mean over the series. CRPS: of nine quantiles, over the "
-        "same. A series that did not change there counts in neither."
+        "every origin in the test part, one after the other. MASE and CRPS are means over the "
+        "series; a series that never changed in the training part counts in neither."
     )
 
     task: Forecast

@@ -21,7 +21,12 @@ from gatewright.tasks.text.mixture import REACH, Mixture, past_of
 from gatewright.tasks.text.pairs import Pairs
 from gatewright.tasks.text.streams import STEPS, Streams, Tail, tail
 
-BITS = Metric("bits", "bits a symbol")
+BITS = Metric(
+    "bits",
+    "bits a symbol",
+    about="The memory that a symbol would need if the text were compressed with the predictions; "
+    "lower is better.",
+)
 
 #: Largest size of the vectors that symbols are embedded as; small alphabets take their own size.
 MAX_EMBEDDING = 64

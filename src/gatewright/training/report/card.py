@@ -32,6 +32,9 @@ def card(comparison: Comparison) -> str:
         f"{metric.spread([model.validation[metric.name]])} |"
         for metric in task.metrics
     )
+    metrics = "\n".join(f"- {metric.title}: {metric.about}" for metric in task.metrics)
+    advice = "".join(f"- {markdown(sentence)}\n" for sentence in comparison.advice)
+    advice = f"\n{advice}" if advice else ""
     headings = comparison.headings()
     lines = [_line(headings), "| " + " | ".join("---" for _ in headings) + " |"]
     for entry in comparison.entries:
@@ -70,10 +73,15 @@ this directory is run.
 | --- | --- | --- |
 {measured}
 
+{metrics}
+
 {origin} {verdict}
-The comparison that it was chosen from, {markdown(comparison.caption())}:
+{advice}
+The comparison that it was chosen from:
 
 {rows}
+
+{markdown(comparison.caption())}
 
 `report.html` shows the learning curves and the model at work; `results.json` has every number,
 with the settings. `gatewright look THIS-DIRECTORY DATA` runs a recurrent model in the browser.

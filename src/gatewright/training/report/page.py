@@ -12,7 +12,7 @@ from gatewright.tasks.registry import presentation_of
 from gatewright.training.entries import Entry
 from gatewright.training.model import Model
 from gatewright.training.report.example import passage
-from gatewright.training.results import Comparison
+from gatewright.training.results import COSTS, Comparison
 
 ABOUT_MEAN = "The answers of the networks above, averaged: this is the model that is kept."
 ABOUT_TEACHER = "The answers of the networks above, averaged; it taught the network below."
@@ -22,11 +22,12 @@ ABOUT_TAUGHT = "It learned from the truth and from the mean above: this is the m
 def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> str:
     """The text of `report.html`; `models` holds the best model of each network."""
     metric = comparison.metric
-    words = ("One network", "Two networks", "Three networks", "Four networks", "Five networks")
+    best, chosen = comparison.best, comparison.chosen
+    words = (best.title, "Two networks", "Three networks", "Four networks", "Five networks")
+    several = len(comparison.networks) > 1
     count = dict(enumerate(words, 1)).get(
         len(comparison.networks), f"{len(comparison.networks)} networks"
     )
-    best, chosen = comparison.best, comparison.chosen
     kind = (
         f"{best.title} with seed {chosen.seed}"
         if comparison.ensemble is None
@@ -38,14 +39,19 @@ def report(comparison: Comparison, models: Mapping[str, Model], test: Any) -> st
     return report_page(
         Report(
             title=f"{count} on {comparison.data}",
+            kind="a comparison" if several else "a trained model",
             about=comparison.about,
             verdict=comparison.verdict(),
             metric=metric.title,
             percent=metric.percent,
-            headings=comparison.headings()[1:],
+            advice=comparison.advice,
+            headings=comparison.headings()[1 : -len(COSTS)],
+            costs=list(COSTS),
+            costs_caption=" ".join(filter(None, COSTS.values())),
             rows=_rows(comparison),
             best=comparison.entries.index(best),
-            caption=comparison.caption(),
+            caption=comparison.caption(comparison.headings()[: -len(COSTS)]),
+            meanings=[(metric.title, metric.about) for metric in comparison.task.metrics],
             panels=_panels(metric),
             sections=presentation_of(comparison.task).sections(comparison.shown, whose),
             passage=passage(comparison, models, test),
@@ -68,18 +74,20 @@ def _rows(comparison: Comparison) -> list[Row]:
         for row, trial, about in zip(comparison.further_rows(), trials, abouts, strict=True):
             title, *cells = row
             reached = [trial.test[comparison.metric.name]]
-            rows.append(Row(title=title, about=about, test=reached, cells=cells, history=None))
+            rows.append(Row(title, about, reached, *_split(cells), history=None))
     return rows
 
 
 def _row(comparison: Comparison, entry: Entry) -> Row:
     metric = comparison.metric
     histories = entry.histories
+    cells, costs = _split(comparison.row(entry)[1:])
     return Row(
         title=entry.title,
         about=entry.about,
         test=entry.test(metric),
-        cells=comparison.row(entry)[1:],
+        cells=cells,
+        costs=costs,
         history={
             "train_loss": [history.train_loss for history in histories],
             "validation_loss": [history.validation_loss for history in histories],
@@ -90,6 +98,11 @@ def _row(comparison: Comparison, entry: Entry) -> Row:
         if entry.is_network
         else None,
     )
+
+
+def _split(cells: list[str]) -> tuple[list[str], list[str]]:
+    """The cells of a row without its title: the results, and the costs."""
+    return cells[: -len(COSTS)], cells[-len(COSTS) :]
 
 
 def _panels(metric: Metric) -> list[Panel]:

@@ -89,14 +89,16 @@ def open_study(directory: Path, limits: SearchLimits, rank: int) -> Any:
         ArgumentError: if its file cannot be opened, or is not as a search has left it.
     """
     import optuna
-    from sqlalchemy import URL
+    from sqlalchemy import URL, NullPool
 
     path = directory / STUDY
     url = URL.create("sqlite", database=os.fspath(path))
     try:
         storage = optuna.storages.RDBStorage(
             url.render_as_string(hide_password=False),
-            engine_kwargs={"connect_args": {"timeout": PATIENCE}},
+            # Without a pool a connection ends with its use: nothing closes those that are pooled,
+            # of which Python 3.13 warns.
+            engine_kwargs={"connect_args": {"timeout": PATIENCE}, "poolclass": NullPool},
             heartbeat_interval=HEARTBEAT,
         )
         study = optuna.create_study(
