@@ -69,6 +69,8 @@ BIAS = 0.5
 SHORTEST, LONGEST = 0.5, 0.25
 #: Range of the random quantiles of a feature that its threshold is taken from.
 QUANTILES = (0.1, 0.9)
+#: Fewest sequences that spreads and quantiles are taken from, however long they are.
+MIN_ROWS = 16
 #: Values that differ by less, as a share of the largest, are equal.
 ROUNDING = 1e-5
 
@@ -94,6 +96,10 @@ def start_untrained_(
         memory: The longest time constant in steps; by default a quarter of the longest sequence.
     """
     layer = network.recurrent
+    few = min(max(network.rows_at_once(len(x)), MIN_ROWS), x.shape[1])
+    if few < x.shape[1]:
+        rows = torch.linspace(0, x.shape[1] - 1, few).round().long()
+        x, lengths = x[:, rows], lengths[rows]
     if isinstance(network.front, DilatedFront):
         draw_dilated_(network.front, *network.preparation(x, lengths))
     events, counts = network.events(x, lengths)
