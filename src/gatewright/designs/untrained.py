@@ -51,7 +51,7 @@ from gatewright.layers.recurrent import Recurrent
 #   the mean over quarters of a sequence    91.2 %, 0.286 / 77.8 %, 0.644 (no front end; three)
 #   convolutions of MiniRocket's kind only  92.2 %, 0.268 / 84.3 %, 0.467 (no cell; three)
 #
-# On the training parts of nine public sets and five simulated ones (two seeds, two divisions into
+# On the training parts of eight public sets and six simulated ones (two seeds, two divisions into
 # folds), 96 patterns drowned two channels of events, and were few:
 #
 #   96 patterns, each weighs as an event    92.1 %, 0.288
