@@ -24,6 +24,7 @@ from gatewright.data.formats.csv_frame import (
     find_separator,
     find_table,
     is_total,
+    lacks_a_name,
     split_line,
 )
 from gatewright.data.source.compression import inner_suffix
@@ -70,10 +71,11 @@ class CsvFile:
         self._number_formats = number_formats
         self._names = names
         self._notes = list(notes)
+        self._lacks_a_name = False  # of the first column, in the header
         self._separator, self._lines_before_header = self._detect_separator()
         self._separator = separator or self._separator
         self._header = not names
-        self._has_units = False  # in the row below the header
+        self._unit_rows = 0  # below the header
         self._nameless: list[str] = []
         self._left_out: list[str] = []  # notes on lines at the end, once they were reached
         rows = self._rows()
@@ -82,8 +84,9 @@ class CsvFile:
             next(rows)
         first = list(islice(rows, _PREVIEW_ROWS))
         units: list[str] = []
-        if self._header and first and are_units(first[0], first[1:SAMPLE_LINES]):
-            units, self._has_units = first.pop(0), True
+        while self._header and first and are_units(first[0], first[1:SAMPLE_LINES], bool(units)):
+            units += first.pop(0)
+            self._unit_rows += 1
         if not first:
             raise DataError(
                 f"{self.source} has a header ({_list(self._names)}) and no rows; "
@@ -97,7 +100,7 @@ class CsvFile:
 
     def row(self, index: int) -> str:
         """Name a row as an editor or a spreadsheet counts it: the header is row 1."""
-        above = self._lines_before_header + self._header + self._has_units
+        above = self._lines_before_header + self._header + self._unit_rows
         return f"row {index + above + 1}"
 
     def load(self, kinds: Mapping[str, ColumnKind]) -> LoadedColumns:
@@ -105,7 +108,7 @@ class CsvFile:
         positions = [(name, index) for index, name in enumerate(self._names) if name in kinds]
         columns = {name: new_column(kind, self._number_formats) for name, kind in kinds.items()}
         rows = self._rows()
-        for _ in range(self._header + self._has_units):
+        for _ in range(self._header + self._unit_rows):
             next(rows)
         rows_read = 0
         while chunk := list(islice(rows, _CHUNK)):
@@ -130,6 +133,7 @@ class CsvFile:
         separator, above = find_table(
             lines, "\t" if inner_suffix(self._path) == ".tsv" else SEPARATORS
         )
+        self._lacks_a_name = lacks_a_name(lines[above:], separator)
         if above:
             count = f"{above} lines come" if above > 1 else "line comes"
             self._notes.append(f"the first {count} before the header: left out")
@@ -191,6 +195,8 @@ class CsvFile:
                 for _ in range(blank):  # in a table of one column
                     yield [""]
                 number, blank = number + blank + 1, 0
+                if self._lacks_a_name and not width:
+                    row = ["", *row]
                 is_first, width = not width, len(row)
                 if width > 1 and not is_first and not any(map(str.strip, row)):
                     empty.append(row)
@@ -250,7 +256,8 @@ class CsvFile:
         ]
         if units:
             written = _list([cell for cell in units if cell.strip()])
-            notes.append(f"the row below the header has units ({written}): left out")
+            rows = "row" if self._unit_rows == 1 else f"{self._unit_rows} rows"
+            notes.append(f"units or names in the {rows} below the header ({written}): left out")
         if self._separator != ",":
             notes.append(f"cells are separated by {_SEPARATOR_NAMES[self._separator]}")
         return tuple(notes)

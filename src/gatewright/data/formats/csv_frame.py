@@ -132,14 +132,32 @@ def _is_comment(line: str) -> bool:
     return line.startswith(("# ", "## ", "//"))
 
 
-def are_units(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+def lacks_a_name(lines: Sequence[str], separator: str) -> bool:
+    """Return True if all rows have one cell more than the header, as R writes the rows' names.
+
+    >>> lacks_a_name(["day,x", "1,2024-01-01,5", "2,2024-01-02,6", "3,2024-01-03,4"], ",")
+    True
+    """
+    widths = [len(split_line(line, separator)) for line in lines if line.strip()]
+    if len(widths) <= _MIN_ROWS:
+        return False
+    return widths[0] > 1 and set(widths[1:]) == {widths[0] + 1}
+
+
+def are_units(
+    first: Sequence[str], rows: Sequence[Sequence[str]], below_units: bool = False
+) -> bool:
     """Return True if the first row has units, such as °C, of numbers below it, and no values.
+
+    Below another such row it may have a single text, as pandas writes the name of the index.
 
     >>> are_units(["", "°C"], [["2024-01-01", "3.5"], ["2024-01-02", "4.5"], ["2024-01-03", "2"]])
     True
     """
     if len(rows) < _MIN_ROWS or any(_is_value(cell) for cell in first):
         return False
+    if below_units and [cell for cell in first if cell.strip()] == [first[0]]:
+        return True
     columns = zip(first, zip(*rows, strict=True), strict=True)
     return any(
         not is_missing(unit) and any(map(_is_value, cells)) and kind_of(cells) == "number"
