@@ -181,9 +181,10 @@ def are_notes(rows: Sequence[Sequence[str]], width: int) -> bool:
 
 
 def is_total(row: Sequence[str]) -> bool:
-    """Return True if a row is called "Total" or so.
+    """Return True if a row is called "Total" or so, by its first cell that is not empty.
 
-    >>> is_total(["Total:", "1,234"]), is_total(["2024-12", "99"])
-    (True, False)
+    >>> is_total(["Total:", "1,234"]), is_total(["", "Sum", "5"]), is_total(["2024-12", "99"])
+    (True, True, False)
     """
-    return any(cell.strip().rstrip(":").strip().lower() in _TOTALS for cell in row[:2])
+    name = next(filter(None, map(str.strip, row)), "")
+    return name.rstrip(":").strip().lower() in _TOTALS
