@@ -31,7 +31,26 @@ from gatewright.training.networks import NETWORKS
 
 EXAMPLES = example_count(60)
 #: Values that replace a random value of the JSON.
-VALUES = (None, True, -1, 0, 1, 2.5, 10**9, 1e308, "", "x", "\x1b[2J", [], ["a"], [1], {}, {"a": 1})
+VALUES = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    2.5,
+    10**9,
+    1e308,
+    "",
+    "x",
+    "\x1b[2J",
+    "a" * 9999,
+    [],
+    [0] * 999,
+    ["a"],
+    [1],
+    {},
+    {"a": 1},
+)
 
 
 def layer() -> nn.Module:

@@ -512,9 +512,26 @@ def test_the_name_of_a_cell_is_escaped():
     hostile = svg(StoredCell(Equations.from_json(stored)))
     ET.fromstring(hostile)
     assert "<script" not in hostile
+    assert "<script" not in StoredCell(Equations.from_json(stored))._repr_html_()
     stored["names"] = {f"{name}\"<&>'": node for name, node in stored["names"].items()}
     with pytest.raises(ModelError, match="expected names of values"):
         Equations.from_json(stored)
+
+
+def test_a_notebook_shows_the_equations_and_the_diagram():
+    class Large(gw.Cell):
+        """A cell with more operations than a diagram shows."""
+
+        def step(self, x, h):
+            for _ in range(300):
+                h = gw.tanh(h + x)
+            return gw.state(h=h)
+
+    lstm = gw.CELLS["lstm"]()
+    shown = lstm._repr_html_()
+    assert shown.startswith("<pre>LSTM: ") and shown.endswith(lstm.svg())
+    large = Large()._repr_html_()
+    assert large.startswith("<pre>Large: ") and large.endswith("</pre>")
 
 
 def test_ids_are_unique_on_a_page():

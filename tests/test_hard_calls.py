@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+from llvmlite.binding import ffi
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
@@ -447,3 +448,32 @@ def replace_weights_meanwhile(form: str) -> None:
 @pytest.mark.parametrize("form", ["padded", "lengths"])
 def test_another_thread_replaces_the_weights(form: str, in_new_process: InNewProcess):
     in_new_process(replace_weights_meanwhile, form)
+
+
+def fork_during_a_build() -> None:
+    """Fork while another thread has the locks with which kernels are built."""
+    os.environ["GATEWRIGHT_CACHE"] = ""
+    begun, x = threading.Event(), torch.randn(2, 1, 3)
+    gw.RNN(3, 4)(x)  # looks at the machine, once
+    thread = threading.Thread(target=lambda: gw.RNN(3, 4, nonlinearity="relu")(x))
+
+    def hold() -> None:
+        if threading.current_thread() is thread and not begun.is_set():
+            begun.set()
+            time.sleep(0.2)
+
+    ffi.register_lock_callback(hold, lambda: None)
+    thread.start()
+    assert begun.wait(30)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # ends a child that waits for ever
+        gw.GRU(3, 4)(x)
+        os._exit(0)
+    assert not os.waitpid(child, 0)[1]
+    thread.join()
+
+
+@needs_fork
+def test_a_fork_during_a_build(in_new_process: InNewProcess):
+    in_new_process(fork_during_a_build)

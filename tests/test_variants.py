@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from gatewright.designs import DESIGNS, Design, SequenceNetwork
 from gatewright.errors import ArgumentError
 from gatewright.tasks.classify import Classify
 from gatewright.tasks.text.task import NextSymbol
+from gatewright.training import estimate
 from gatewright.training.advice import advise, longer_window, more_data, other_readout
 from gatewright.training.ensemble import Ensemble
 from gatewright.training.estimate import within_budget
@@ -68,11 +71,24 @@ def test_a_budget_says_how_much_is_tried() -> None:
 def test_what_does_not_fit_the_minutes_is_left_out() -> None:
     plan = plan_of(hidden_size=4, budget="thorough")
     short = replace(plan, effort=replace(plan.effort, minutes=1e-6))
-    smaller, estimate = within_budget(short)
-    assert smaller.seeds == estimate.seeds == 1 and smaller.effort.folds == 1
+    smaller, time = within_budget(short)
+    assert smaller.seeds == time.seeds == 1 and smaller.effort.folds == 1
     assert smaller.recipe.epochs == plan.recipe.epochs, "one whole training is left"
     assert smaller.effort.pilot < plan.effort.pilot
     assert within_budget(short, fixed_seeds=True)[0].seeds == plan.seeds
+
+
+def test_the_step_that_compiles_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(hidden_size=4, design="plain", epochs=10)
+    (variant,) = plan.variants
+    recipe = replace(variant.recipe, batch_size=64)  # a single batch
+    plan = replace(plan, variants=[replace(variant, recipe=recipe)])
+    ends = accumulate([60.0, 0.5, 0.5, 0.5])
+    moments = chain.from_iterable((begin, end) for begin, end in pairwise(chain([0.0], ends)))
+    clock = SimpleNamespace(perf_counter=lambda: next(moments))
+    monkeypatch.setattr(estimate, "time", clock)
+    (seconds,) = estimate.estimate_time(plan).network_seconds.values()
+    assert seconds == pytest.approx(estimate.OVERHEAD * 0.5 * plan.recipe.epochs)
 
 
 @pytest.mark.parametrize("design", [*DESIGNS, "segments"])

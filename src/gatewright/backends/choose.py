@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gatewright.backends import llvm, reference, torch_functions, triton
+from gatewright.backends import reference, torch_functions
 from gatewright.backends.int8 import check_columns
 from gatewright.backends.recognise import FUNCTIONS, recognise
 from gatewright.backends.reference_stream import ReferenceStream
@@ -19,6 +19,16 @@ from gatewright.backends.weights import Share
 from gatewright.errors import ArgumentError, BackendError
 from gatewright.graph import Graph
 from gatewright.names import did_you_mean
+
+# Folders of kernels may be deleted.
+try:
+    from gatewright.backends import llvm
+except ImportError:
+    from gatewright.backends import left_out as llvm  # type: ignore[no-redef]
+try:
+    from gatewright.backends import triton
+except ImportError:
+    from gatewright.backends import left_out as triton  # type: ignore[no-redef]
 
 #: The last layer's output, and the last states of each layer and direction.
 StackResult = tuple[Tensor, list[dict[str, Tensor]]]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
-from gatewright.errors import CellError, ModelError
+from gatewright.errors import CellError, ModelError, TooLarge
 from gatewright.language.equations import Equations
 from gatewright.language.fixed import Constant, from_json, read_fixed, to_json
 from gatewright.language.functions import Update
@@ -180,6 +181,14 @@ class Cell(metaclass=CellType):
         """A diagram of the cell, laid out from its graph, as SVG."""
         drawing: str = above("svg")(self, **options)
         return drawing
+
+    def _repr_html_(self) -> str:
+        """The equations and the diagram, as a notebook shows a cell."""
+        equations = f"<pre>{html.escape(str(self))}</pre>"
+        try:
+            return equations + self.svg()
+        except TooLarge:
+            return equations
 
 
 #: The key of the constants in a stored cell, next to the keys of the equations.

@@ -112,10 +112,16 @@ def measured(
     """The time of runs as a share of the machine's roof; see `backends/llvm/roof.py`.
 
     Raises:
-        BackendError: if they do not run on the CPU, the only device whose roof is measured.
+        BackendError: if they do not run on the CPU, the only device whose roof is measured, or
+            its kernels are not there.
     """
-    from gatewright.backends.llvm.roof import roof, speed
-
+    try:
+        from gatewright.backends.llvm.roof import roof, speed
+    except ImportError:  # the folder of these kernels was deleted
+        raise BackendError(
+            "measure=True: the roof is measured by the kernels for the CPU, which are not in this "
+            "copy of gatewright; leave measure out"
+        ) from None
     like = next(iter(runs[0].states.values()))
     is_low = torch.is_autocast_enabled(like.device.type)
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64) or is_low:

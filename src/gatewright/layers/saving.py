@@ -53,6 +53,8 @@ RUN = "run.json"
 SEAL = "config_sha256"  # the key of the checksum of all other keys
 #: The largest configuration that is read, in bytes.
 MAX_CONFIG_BYTES = 64 * 2**20
+#: Most letters of the reason for which a directory is refused.
+MAX_REASON = 1500
 _EXPECTED = "give a directory that gatewright train or gw.save wrote"
 #: The largest num_layers of a model whose cell has no weights: no tensor in the file confirms it.
 MAX_EMPTY_LAYERS = 64
@@ -294,16 +296,22 @@ def load(
         tensors = _read_tensors(path / WEIGHTS, config)
         model = rebuild(config["model"])
     except ModelError as error:
-        raise ModelError(f"{path} cannot be loaded: {error}") from error
+        raise ModelError(f"{path} cannot be loaded: {_reason(error)}") from error
     dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(dtypes) == 1:
         model = model.to(dtypes.pop())
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(f"{path} cannot be loaded: {error}") from error
+        raise ModelError(f"{path} cannot be loaded: {_reason(error)}") from error
     freeze_again(model, config["frozen"])
     return model.to(device=target, dtype=dtype)
+
+
+def _reason(error: Exception) -> str:
+    """The message of an error, cut where a damaged file has put a long value into it."""
+    message = str(error)
+    return message if len(message) <= MAX_REASON else f"{message[:MAX_REASON]}…"
 
 
 def _read_tensors(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -217,7 +217,8 @@ class TagPresentation(LabelledPresentation):
         )
 
     def part_size(self, part: Tagged) -> str:
-        return f"{int(part.lengths.sum()):,} steps in {len(part)} sequences"
+        sequences = "one sequence" if len(part) == 1 else f"{len(part)} sequences"
+        return f"{int(part.lengths.sum()):,} steps in {sequences}"
 
     def example(self, model: Any, part: Tagged) -> Example:
         steps = min(len(part.labels[0]), EXAMPLE_STEPS)

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import cycle, islice
 
 import torch
 
@@ -211,7 +211,8 @@ def _step_seconds(plan: ExperimentPlan, name: str) -> float:
     torch.set_num_threads(1)
     try:
         with torch.random.fork_rng(devices=[]):  # dropout draws from the caller's generator
-            for batch in islice(batches, TIMED_STEPS + 1):
+            # Small data have a single batch, whose first step compiles: it is taken again.
+            for batch in islice(cycle(batches), TIMED_STEPS + 1):
                 began = time.perf_counter()
                 batch = batch.to(model.device)
                 outputs, _ = model(batch)
@@ -222,4 +223,4 @@ def _step_seconds(plan: ExperimentPlan, name: str) -> float:
                 times.append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
-    return statistics.median(times[1:] or times)
+    return statistics.median(times[1:])

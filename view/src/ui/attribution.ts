@@ -164,10 +164,11 @@ export class Attribution {
 
   /** By how much the chosen answer changes if the input of a step is cut out. */
   withoutStep(step: number): number {
-    const { model: index, cuts } = this.session.state;
+    const { state, runner } = this.session;
+    const { model: index, cuts } = state;
     const own = this.session.currentRun(index);
     const options: RunOptions = {
-      holds: this.session.holdsOf(index),
+      holds: runner.holdsOf(index, state),
       cut: { steps: [...cuts, step], how: "neutral" },
       earlier: own,
       from: step,

@@ -38,9 +38,9 @@ export class Overview {
       for (const [position, example] of data.entries()) {
         recorded += values * example.steps;
         if (recorded > MOST_NUMBERS && position > 0) break;
-        const known = session.plainRun(index, position);
+        const known = session.runner.plainRun(index, position);
         const result = known ?? (await runAsync(model, exampleSequence(session.document, example)));
-        session.keepPlainRun(index, position, result);
+        session.runner.keepPlainRun(index, position, result);
         const own = this.runs.get(index) ?? [];
         own[position] = result;
         this.runs.set(index, own);

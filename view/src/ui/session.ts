@@ -1,51 +1,23 @@
 /**
  * The session: the state of the page, and the numbers that follow from it.
  *
- * A change of the input or of what is held runs the models again, at once where that is quick and
- * in slices where it is not; until then the page goes on with the numbers before. The panels ask
- * only this class.
+ * A change of the input or of what is held runs the models again (`Runner`); until then the page goes
+ * on with the numbers before. The panels ask this class and its parts: `overview` for what is known
+ * over all examples, `attribution` for the influence of the inputs on an answer.
  */
 
 import type { LayerDocument, ModelDocument, PageDocument } from "../document.ts";
 import { decodeFloats } from "../document.ts";
-import type {
-  Hold,
-  Model,
-  Run,
-  RunOptions,
-  Sequence,
-} from "../engine.ts";
-import {
-  coveredSteps,
-  exampleSequence,
-  layerRun,
-  loadModel,
-  run,
-  runAsync,
-  stepValues,
-} from "../engine.ts";
-import { decodeText, encodeText } from "../text.ts";
+import type { Model, Run } from "../engine.ts";
+import { coveredSteps, layerRun, loadModel, stepValues } from "../engine.ts";
 import type { Saturation, Span, SpanAnswer } from "../analysis.ts";
 import { Attribution } from "./attribution.ts";
 import { Overview } from "./overview.ts";
-import { plainLayer, rolesOf, type Roles } from "./roles.ts";
+import { rolesOf, type Roles } from "./roles.ts";
+import { Runner, type Shown } from "./runner.ts";
 import { describeStages, type StageView } from "./stageview.ts";
-import type { Held, State } from "./state.ts";
+import type { State } from "./state.ts";
 import { magnitude, type Track } from "./tracks.ts";
-
-/** Multiplications that are done at once; more are done in slices. */
-const AT_ONCE = 4e6;
-
-/** What is on the page at the moment: a sequence, and the runs over it. */
-interface Shown {
-  sequence: Sequence;
-  original: Sequence;
-  tokens: string[] | null;
-  unknown: string[];
-  runs: Map<number, Run>;
-  /** Without what is held, cut and edited. */
-  plain: Map<number, Run>;
-}
 
 /** A row of the tracks. */
 export interface TrackRow {
@@ -86,12 +58,12 @@ export class Session {
   readonly models: Model[];
   readonly attribution: Attribution;
   readonly overview: Overview;
+  readonly runner: Runner;
   private shown!: Shown;
   private shownKey = "";
   private pending: AbortController | null = null;
   private readonly tracks = new Map<string, Track>();
   private readonly steps_ = new Map<string, Float64Array[]>();
-  private readonly plainRuns = new Map<string, Run>();
   private works = 0;
 
   constructor(
@@ -100,6 +72,7 @@ export class Session {
   ) {
     this.state = state;
     this.models = document.models.map((_, k) => loadModel(document, k));
+    this.runner = new Runner(document, this.models);
     this.attribution = new Attribution(this);
     this.overview = new Overview(this);
     this.normalise();
@@ -191,7 +164,7 @@ export class Session {
     const control = new AbortController();
     this.pending = control;
     try {
-      const shown = await this.compute(control.signal);
+      const shown = await this.runner.compute(this.state, this.shownModels, control.signal);
       if (control.signal.aborted) return;
       this.commit(shown);
     } catch (error) {
@@ -206,129 +179,6 @@ export class Session {
     this.steps_.clear();
     this.attribution.clear();
     this.clampSteps();
-  }
-
-  private async compute(signal: AbortSignal): Promise<Shown> {
-    const { state } = this;
-    const { sequence, original, tokens, unknown } = this.input_();
-    const edited = state.edits.length > 0;
-    const shown: Shown = { sequence, original, tokens, unknown, runs: new Map(), plain: new Map() };
-    for (const index of this.shownModels) {
-      const plainKey = state.text === null ? `${index} ${state.example}` : "";
-      let plain = plainKey === "" ? undefined : this.plainRuns.get(plainKey);
-      if (plain === undefined) {
-        plain = await this.run(index, original, {}, signal);
-        if (plainKey !== "") this.plainRuns.set(plainKey, plain);
-      }
-      shown.plain.set(index, plain);
-      const holds = this.holdsOf(index);
-      if (!edited && holds.length === 0 && state.cuts.length === 0) {
-        shown.runs.set(index, plain);
-        continue;
-      }
-      const from = Math.min(
-        ...state.edits.map((edit) => edit.step),
-        ...holds.map((hold) => hold.from),
-        ...state.cuts,
-      );
-      const options: RunOptions = { holds, earlier: plain, from };
-      if (state.cuts.length > 0) options.cut = { steps: state.cuts, how: "neutral" };
-      shown.runs.set(index, await this.run(index, sequence, options, signal));
-    }
-    return shown;
-  }
-
-  /** Run a model: at once if that is quick. */
-  run(
-    index: number,
-    sequence: Sequence,
-    options: RunOptions,
-    signal?: AbortSignal,
-  ): Run | Promise<Run> {
-    const model = this.models[index]!;
-    const weights = model.document.weights.length / 6;
-    const work = weights * (sequence.steps - (options.from ?? 0));
-    return work < AT_ONCE
-      ? run(model, sequence, options)
-      : runAsync(model, sequence, options, signal);
-  }
-
-  /** The sequence of the state: an example, changed by hand, or a text that was typed. */
-  private input_(): Pick<Shown, "sequence" | "original" | "tokens" | "unknown"> {
-    const { state, document } = this;
-    if (this.isText) {
-      const example = document.data[state.example];
-      const typed = state.text ?? (example === undefined ? "" : this.joined(example.symbols!));
-      const { codes, unknown } =
-        state.text === null && example !== undefined
-          ? { codes: example.symbols!, unknown: [] }
-          : this.encoded(typed);
-      const symbols = codes.length === 0 ? [-1] : codes;
-      const sequence = { steps: symbols.length, values: Float64Array.from(symbols), further: {} };
-      return {
-        sequence,
-        original: sequence,
-        tokens: symbols.map((code) => document.task.labels[code] ?? "·"),
-        unknown,
-      };
-    }
-    const original = exampleSequence(document, document.data[state.example]!);
-    const values = original.values.slice();
-    for (const { channel, step, value } of state.edits) {
-      if (channel < this.channels.length && step < original.steps)
-        values[step * this.channels.length + channel] = value;
-    }
-    return { sequence: { ...original, values }, original, tokens: null, unknown: [] };
-  }
-
-  private joined(symbols: readonly number[]): string {
-    return decodeText(this.document.task, symbols);
-  }
-
-  /** The codes of a typed text without the symbols that the model does not know. */
-  private encoded(typed: string): { codes: number[]; unknown: string[] } {
-    const { task } = this.document;
-    const known = new Set(task.alphabet);
-    const isKnown = (symbol: string): boolean =>
-      task.unit === "bytes"
-        ? Array.from(new TextEncoder().encode(symbol)).every((byte) =>
-            known.has(byte.toString(16).padStart(2, "0")),
-          )
-        : known.has(symbol);
-    const symbols = Array.from(typed.replace(/\r\n?/g, "\n"));
-    const text = symbols.filter(isKnown).join("");
-    return {
-      codes: text === "" ? [] : encodeText(task, text),
-      unknown: [...new Set(symbols.filter((symbol) => !isKnown(symbol)))],
-    };
-  }
-
-  /** What is held, for a model: in all networks of a mean where all units are held. */
-  holdsOf(index: number): Hold[] {
-    const layers = this.models[index]!.document.layers;
-    const rows = this.state.holds.flatMap((held: Held): Hold[] => {
-      const own = layers.find((layer) => held.name.startsWith(`${layer.name}.`));
-      if (own === undefined) return [];
-      const name = held.name.slice(own.name.length + 1);
-      const alike = layers.filter(
-        (layer) =>
-          layer === own || (held.unit === null && plainLayer(layer.name) === plainLayer(own.name)),
-      );
-      return alike
-        .filter((layer) => name in layer.named)
-        .map((layer) => ({
-          layer: layer.name,
-          name,
-          unit: held.unit,
-          value: held.value,
-          from: held.from,
-          to: held.to + 1,
-        }));
-    });
-    return rows.filter((hold) => {
-      const layer = layers.find((candidate) => candidate.name === hold.layer)!;
-      return hold.unit === null || hold.unit < layer.terms[layer.named[hold.name]!]!.size;
-    });
   }
 
   // The task and the input.
@@ -354,14 +204,14 @@ export class Session {
   }
   get text(): string {
     const { state } = this;
-    return state.text ?? this.joined(this.document.data[state.example]?.symbols ?? []);
+    return state.text ?? this.runner.joined(this.document.data[state.example]?.symbols ?? []);
   }
   /** Typed symbols that the model does not know. */
   get unknownSymbols(): string[] {
     return this.shown.unknown;
   }
   symbolsIn(text: string): number[] {
-    return this.encoded(text).codes;
+    return this.runner.encoded(text).codes;
   }
   get input(): Float64Array {
     return this.shown.sequence.values;
@@ -810,7 +660,7 @@ export class Session {
     }
     const symbols = this.document.data[match.example]?.symbols;
     const piece = (first: number, last: number): string =>
-      this.joined(symbols!.slice(Math.max(0, first), Math.min(symbols!.length, last)));
+      this.runner.joined(symbols!.slice(Math.max(0, first), Math.min(symbols!.length, last)));
     return {
       values,
       steps: to - from,
@@ -826,13 +676,7 @@ export class Session {
             },
     };
   }
-  /** The plain run of an example, or of what is on the page now. */
-  plainRun(model: number, example: number): Run | undefined {
-    return this.plainRuns.get(`${model} ${example}`);
-  }
-  keepPlainRun(model: number, example: number, result: Run): void {
-    this.plainRuns.set(`${model} ${example}`, result);
-  }
+  /** The run on the page. */
   currentRun(model: number): Run {
     return this.shown.runs.get(model)!;
   }

@@ -37,15 +37,14 @@ S = TypeVar("S")
 PROGRAMS = 2048
 #: llvmlite builds one module at a time.
 BUILDING = RLock()
-
-
-def _new_lock() -> None:
-    global BUILDING
-    BUILDING = RLock()
-
-
-if hasattr(os, "register_at_fork"):  # a lock held by another thread would stay held in the child
-    os.register_at_fork(after_in_child=_new_lock)
+if hasattr(os, "register_at_fork"):
+    # A fork waits for the end of a build. The child would wait for ever for this lock, or for
+    # llvmlite's own, if a thread that it lacks held them.
+    os.register_at_fork(
+        before=BUILDING.acquire,
+        after_in_parent=BUILDING.release,
+        after_in_child=BUILDING.release,
+    )
 
 
 class BuiltKernel:

@@ -151,5 +151,5 @@ def _why(request: Request, roles: Roles, task: TaskName) -> str:
         over = f"over time (column {roles.time})" if roles.time else "and each row is a step"
         return f"its columns are numbers {over}, and none is a label"
     if task == "classify":
-        return f"column {roles.label} is a label that is the same in all rows of one {roles.id}"
+        return f"each {roles.id} has one label (column {roles.label})"
     return f"column {roles.label} is a label that changes from row to row"
