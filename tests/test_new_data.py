@@ -175,8 +175,12 @@ def test_rows_may_be_in_any_order(
     table = rows(SHOPS)
     reversed_rows = write(tmp_path / "reversed.csv", table[::-1])
     assert agree(by_shop(predict(model, reversed_rows)), all_shops)
+    assert agree(
+        by_shop(predict(model, write(tmp_path / "twice.csv", [table[0], *table]))), all_shops
+    )
+    other = (*table[0][:-1], 7.0)
     with pytest.raises(DataError, match="is in row 2 already"):
-        predict(model, write(tmp_path / "twice.csv", [table[0], *table]))
+        predict(model, write(tmp_path / "twice.csv", [other, *table]))
 
 
 def test_a_shorter_horizon_is_the_beginning_of_the_longer_one(

@@ -61,8 +61,8 @@ FAULTS = {
         "row 4, column day: 2024-01-02 is in row 3 already; keep one",
     ),
     "unsorted": (
-        *("a.csv", b"day,x\n2024-01-02,1\n2024-01-01,2\n"),
-        "row 3, column day: 2024-01-01 comes after 2024-01-02 in row 2; sort the rows.*, or .*id=",
+        *("a.csv", b"step,x\n2,1\n1,2\n3,2\n"),
+        "row 3, column step: 1 comes after 2 in row 2; sort the rows.*, or .*id=",
     ),
     "several series unnamed": (
         *("a.csv", b"day,town,x\n2024-01-01,a,1\n2024-01-01,b,2\n2024-01-02,a,3\n"),

@@ -103,8 +103,24 @@ def test_newest_rows_first(load: Load):
     newest = load(rows("date,x", *((f"2024-01-{9 - k:02d}", wave(k)) for k in range(6))))
     assert noted(newest, "newest rows come first")
     assert newest.data.values[0][0, 0] == wave(5)  # type: ignore[union-attr]
-    with pytest.raises(DataError, match="sort the rows"):
-        load(rows("date,x", ("2024-01-03", 1), ("2024-01-01", 2), ("2024-01-02", 3)))
+
+
+def test_dates_in_any_order_are_sorted_if_no_other_column_could_separate_series(load: Load):
+    days = [("2024-01-03", 1), ("2024-01-01", 2), ("2024-01-02", 3)]
+    unsorted = load(rows("date,x", *days))
+    assert noted(unsorted, "not in order of time: they are sorted")
+    assert unsorted.data.values[0][:, 0].tolist() == [2.0, 3.0, 1.0]  # type: ignore[union-attr]
+    with pytest.raises(DataError, match=r"sort the rows.*is it kind\?"):
+        load(rows("date,x,kind", *((*day, "ab"[k % 2]) for k, day in enumerate(days))))
+
+
+def test_a_row_that_comes_twice_is_read_once(load: Load):
+    days = [(f"2024-01-{k:02d}", wave(k)) for k in range(1, 9)]
+    twice = load(rows("date,x", *days[:5], *days[3:]))
+    assert noted(twice, "2 rows repeat the time and the values")
+    assert twice.data.values[0][:, 0].tolist() == [x for _, x in days]  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="is in row 6 already"):
+        load(rows("date,x", *days[:5], ("2024-01-05", 99.0), *days[5:]))
 
 
 # Ids and labels

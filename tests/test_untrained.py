@@ -199,8 +199,8 @@ def test_random_patterns_see_shapes_and_no_levels():
     prepared, lengths = network.preparation(x, LENGTHS)
     patterns = network.front(prepared, lengths)[..., : -prepared.shape[-1]]
     inside = patterns[torch.arange(30)[:, None] < LENGTHS]
-    torch.testing.assert_close(inside.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
-    torch.testing.assert_close(inside.std(0, correction=0), torch.ones(6))
+    torch.testing.assert_close(inside.mean(0), torch.zeros(30), atol=1e-5, rtol=0)
+    torch.testing.assert_close(inside.std(0, correction=0), torch.ones(30))
     # Far from the ends: five taps to either side, a step apart in the first convolution.
     higher = network.front(prepared + 100.0, lengths)
     first = network.front.convolutions[0].out_channels
@@ -209,6 +209,30 @@ def test_random_patterns_see_shapes_and_no_levels():
     )
     reads = network.front.convolutions[0].weight.abs().sum(-1) > 0.0
     assert reads.any(1).all() and not reads.all(), "each reads some of the channels"
+
+
+def test_patterns_weigh_as_much_as_the_events():
+    torch.manual_seed(0)
+    network = SequenceNetwork("gru", 2, 16, DESIGNS["untrained"])
+    x = torch.randn(30, 4, 2) * torch.tensor([1.0, 50.0])
+    start_untrained_(network, x, LENGTHS)
+    weight = network.recurrent.weights("n", layer=0)["x"][0]
+    valid = torch.arange(30)[:, None] < LENGTHS
+    events, _ = network.events(x, LENGTHS)
+    parts = (weight * events[valid].std(0, correction=0)).square().sum(0)  # (inputs,)
+    patterns, changes = parts[: 5 * 16].sum(), parts[5 * 16 :].sum()
+    assert len(parts) == 5 * 16 + 4
+    assert 0.6 < patterns / changes < 1.7  # 20 to 1 where each input weighs the same
+
+
+def test_rows_take_turns_where_they_would_take_much_memory(monkeypatch: pytest.MonkeyPatch):
+    network = SequenceNetwork("gru", 1, 8, DESIGNS["untrained"])
+    x = torch.randn(30, 4, 1)
+    start_untrained_(network, x, LENGTHS)
+    together = network(x, LENGTHS)
+    monkeypatch.setattr("gatewright.designs.network.MAX_VALUES", 30 * network.recurrent.input_size)
+    assert network.rows_at_once(30) == 1
+    torch.testing.assert_close(network(x, LENGTHS), together, atol=1e-4, rtol=0)
 
 
 def test_a_saved_network_keeps_its_thresholds(tmp_path: Path):

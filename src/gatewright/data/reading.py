@@ -10,7 +10,7 @@ from typing import Any
 
 from gatewright.data.catalogue import BUNDLED
 from gatewright.data.columns.missing import Fill
-from gatewright.data.formats.csv_file import CsvFile
+from gatewright.data.formats.csv_file import CsvFile, table_separator
 from gatewright.data.formats.frame_table import open_frame
 from gatewright.data.formats.json_file import JsonFile
 from gatewright.data.formats.parquet_file import open_parquet
@@ -61,6 +61,10 @@ _UNSUPPORTED = {
 }
 
 
+# Endings of plain text, which may be a table all the same.
+_MAYBE_TABLES = (".txt", ".dat", ".data", ".asc", ".tab")
+
+
 def read(
     source: Any,
     *,
@@ -84,8 +88,9 @@ def read(
 
     Args:
         source: The path of a `.csv`, `.tsv`, `.parquet`, `.json`, `.jsonl`, `.ts` or `.tsf`
-            file, of a `.txt` or `.tsv` file in the format of the UCR archive, or of any other
-            file as plain text (all but Parquet may be compressed: `.csv.gz`); the name of a
+            file, of a `.txt` file that is a table, of a `.txt` or `.tsv` file in the format of the
+            UCR archive, or of any other file as plain text (all but Parquet may be compressed:
+            `.csv.gz`); the name of a
             bundled data set; or a dataframe of pandas, polars, pyarrow or another library that
             narwhals knows. For `NAME_TRAIN.ts` a file `NAME_TEST.ts` in the same folder is read
             as the test part.
@@ -223,6 +228,13 @@ def _read_file(path: Path, request: Request) -> Reading:
             )
         if suffix in (".csv", ".tsv"):
             return read_table(CsvFile(path, path.name, **options), name, request)
+        if suffix in _MAYBE_TABLES and request.text == "characters":
+            separator = table_separator(path, encoding.name)
+            if separator is not None:
+                note = "each of its lines has as many cells: it is read as a table"
+                options["notes"] = (*notes, f"{note}; task='next symbol' reads it as a text")
+                file = CsvFile(path, path.name, separator=separator, **options)
+                return read_table(file, name, request)
         if suffix in _UNSUPPORTED and request.text != "bytes":
             raise DataError(
                 f"{path.name} is {_UNSUPPORTED[suffix]}, which is not read: save its data as CSV "

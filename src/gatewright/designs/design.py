@@ -38,6 +38,7 @@ share, attention
             (Karim et al. 2018, arXiv:1709.05206); their mean over time joins the readout. "dilated"
             puts linear convolutions of several dilations there, next to the events; their maxima
             and shares join.
+        patterns: Convolutions of the dilated front end for each unit of a layer and direction.
         segment: Steps that the cell reads at once, as one event (SegRNN, Lin et al. 2023,
             arXiv:2308.11200).
         layers: Recurrent layers.
@@ -56,6 +57,7 @@ share, attention
     differences: bool = False
     scaling: str = "none"
     front: str = "none"
+    patterns: int = 1
     segment: int = 1
     layers: int = 1
     bidirectional: bool = False
@@ -76,7 +78,7 @@ share, attention
             )
         if len(set(self.readout)) < len(self.readout):
             raise ArgumentError(f"readout is {self.readout!r}; expected each summary once")
-        for name in ("segment", "layers"):
+        for name in ("patterns", "segment", "layers"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ArgumentError(f"{name} is {value!r}; expected a whole number from 1")
@@ -170,6 +172,7 @@ DESIGNS: Mapping[str, Design] = MappingProxyType(
             bidirectional=True,
             differences=True,
             front="dilated",
+            patterns=5,
             layers=2,
             readout=("last", "mean", "max", "share"),
             trained=False,

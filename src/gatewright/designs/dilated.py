@@ -39,6 +39,7 @@ class DilatedFront(nn.Module):
             for count, dilation in zip(counts, DILATIONS, strict=True)
             if count
         )
+        self.patterns = channels
         self.output_size = channels + input_size
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:

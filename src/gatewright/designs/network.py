@@ -30,6 +30,10 @@ JOINED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"convolution": ("mean",), "dilated": ("max", "share")}
 )
 
+#: Values of all events that a network of random weights reads at once, 134 MB: it has hundreds for
+#: each step, and copies of them. More rows take turns.
+MAX_VALUES = 1 << 25
+
 
 @saveable("network")
 class SequenceNetwork(nn.Module):
@@ -69,7 +73,8 @@ class SequenceNetwork(nn.Module):
         size = self.preparation.output_size
         self.front, self.joined = None, None
         if self.design.front != "none":
-            self.front = _FRONTS[self.design.front](size, hidden_size)
+            channels = hidden_size * (self.design.patterns if self.design.front == "dilated" else 1)
+            self.front = _FRONTS[self.design.front](size, channels)
             size = self.front.output_size
             self.joined = Readout(JOINED[self.design.front], size)
         self.input_dropout = LockedDropout(self.design.input_dropout)
@@ -124,6 +129,22 @@ class SequenceNetwork(nn.Module):
         backpropagation: Backpropagation = WHOLE,
     ) -> Tensor:
         """(T, B, I) and the steps of each sequence (B,) to its features (B, output size)."""
+        if not self.design.trained and not torch.compiler.is_compiling():
+            rows = self.rows_at_once(x.shape[0])
+            if x.shape[1] > rows:
+                if lengths is None:
+                    lengths = torch.full((x.shape[1],), x.shape[0], device=x.device)
+                parts = zip(x.split(rows, 1), lengths.split(rows), strict=True)
+                return torch.cat([self._features(*part, backpropagation) for part in parts])
+        return self._features(x, lengths, backpropagation)
+
+    def rows_at_once(self, steps: int) -> int:
+        """Return the sequences of so many steps that random weights read together."""
+        return max(MAX_VALUES // (max(steps, 1) * self.recurrent.input_size), 1)
+
+    def _features(
+        self, x: Tensor, lengths: Tensor | None, backpropagation: Backpropagation
+    ) -> Tensor:
         events, lengths = self.events(x, lengths)
         backpropagation = backpropagation.in_events(self.design.segment)
         features: Tensor

@@ -144,7 +144,7 @@ TRIED: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType(
             # Random weights have nothing to repeat. About 96 units a direction.
             {
                 "design": DESIGNS["untrained"],
-                "parameters": 300_000,
+                "parameters": 530_000,
                 "epochs": 1,
                 "least_steps": 0,
             },

@@ -23,6 +23,7 @@ _SIGNS = "$€£¥₹%"
 _SIGNED = re.compile(
     rf"(?P<minus>[+-]?)\s*(?P<before>[{_SIGNS}]?)\s*(?P<number>[^{_SIGNS}]*?)\s*(?P<after>[{_SIGNS}]?)"
 )
+_BRACKETS = re.compile(rf"([{_SIGNS}]?)\s*\(\s*([{_SIGNS}\d][^()+-]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,14 @@ def number_formats_for(decimal: str | None, thousands: str | None) -> tuple[Numb
 def split_sign(text: str) -> tuple[str, str]:
     """Return the text without its sign of a currency or percent, and that sign.
 
-    >>> split_sign("-$12.50"), split_sign("12 %"), split_sign("7")
-    (('-12.50', '$'), ('12', '%'), ('7', ''))
+    Accountants write -7 as (7).
+
+    >>> split_sign("-$12.50"), split_sign("12 %"), split_sign("(7)")
+    (('-12.50', '$'), ('12', '%'), ('-7', ''))
     """
     text = text.replace("−", "-")  # the typographic minus
+    if match := _BRACKETS.fullmatch(text):
+        text = "-" + (match[1] + match[2]).strip()
     match = _SIGNED.fullmatch(text)
     if match is None or bool(match["before"]) == bool(match["after"]):
         return text, ""

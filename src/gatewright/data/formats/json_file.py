@@ -135,6 +135,7 @@ def _cells_by_column(source: str, records: Any) -> dict[str, list[str]]:
     for count, record in enumerate(records, start=1):
         if not isinstance(record, dict):
             raise _not_a_table(f"{source}, record {count}", record)
+        record = dict(_flat(record))
         for name, value in record.items():
             if name not in columns:
                 columns[name] = [""] * (count - 1)
@@ -151,6 +152,15 @@ def _cells_by_column(source: str, records: Any) -> dict[str, list[str]]:
     if not count:
         raise DataError(f"{source} has no record; {_EXPECTED}")
     return columns
+
+
+def _flat(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a record; those of an object in it as `object.name`."""
+    for name, value in record.items():
+        if isinstance(value, dict) and value:
+            yield from ((f"{name}.{inner}", member) for inner, member in value.items())
+        else:
+            yield name, value
 
 
 def _cell(place: str, value: Any) -> str:

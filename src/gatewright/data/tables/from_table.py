@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from gatewright.data.calendar.decimal_years import from_decimal_years
+from gatewright.data.columns.placeholders import find_placeholder
 from gatewright.data.containers.tagged import Tagged
 from gatewright.data.source.request import Reading, Request, Roles, TaskName
 from gatewright.data.tables.counters import find_counter
@@ -14,10 +17,11 @@ from gatewright.data.tables.find_label import find_label
 from gatewright.data.tables.parts import (
     TablePart,
     check_rising,
-    is_newest_first,
+    in_order,
     repair,
     sort_by_time,
     split_by_id,
+    without_repeated_rows,
 )
 from gatewright.data.tables.refine_roles import refine_roles
 from gatewright.data.tables.roles import find_roles, kinds_of
@@ -51,12 +55,12 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
     needed = request.stated.union(request.numbers)
     roles, column_notes = refine_roles(table, loaded.columns, roles, needed)
     parts = split_by_id(table, loaded.columns, roles, name)
+    parts, repeated_notes = without_repeated_rows(parts, roles)
     order_notes: tuple[str, ...] = ()
     if not request.labelled:  # new data for a model, whose step and columns are known
         parts = tuple(map(sort_by_time, parts))
-    elif all(map(is_newest_first, parts)):
-        parts = tuple(map(sort_by_time, parts))
-        order_notes = ("the newest rows come first: they are read in order of time",)
+    else:
+        parts, order_notes = in_order(table, parts, roles)
     parts, clock_notes, zone = _on_one_clock(table, parts, roles, loaded, request)
     for part in parts:
         check_rising(table, part, roles)
@@ -66,6 +70,7 @@ def read_table(table: Table, name: str, request: Request) -> Reading:
         *role_notes,
         *loaded.notes,
         *column_notes,
+        *repeated_notes,
         *order_notes,
         *clock_notes,
     )
@@ -95,15 +100,19 @@ def _still_true(notes: tuple[str, ...], roles: Roles) -> tuple[str, ...]:
 
 
 def _load(table: Table, roles: Roles) -> LoadedColumns:
-    """Load the columns with a role, decimal years as dates."""
+    """Load the columns with a role: decimal years as dates, placeholders as missing values."""
     loaded = table.load(kinds_of(roles, table.previews))
-    name = roles.time
-    times = None if name is None else from_decimal_years(loaded.columns[name])
-    if name is None or times is None:
-        return loaded
-    note = f"column {name}: its decimal years are read as months"
-    columns = {**loaded.columns, name: times}
-    return replace(loaded, columns=columns, notes=(*loaded.notes, note))
+    columns, notes = dict(loaded.columns), list(loaded.notes)
+    times = None if roles.time is None else from_decimal_years(columns[roles.time])
+    if roles.time is not None and times is not None:
+        columns[roles.time] = times
+        notes.append(f"column {roles.time}: its decimal years are read as months")
+    for name in roles.channels:
+        placeholder = find_placeholder(columns[name])
+        if placeholder is not None:
+            columns[name] = np.where(columns[name] == placeholder, np.nan, columns[name])
+            notes.append(f"column {name}: {placeholder:g} is read as a missing value")
+    return replace(loaded, columns=columns, notes=tuple(notes))
 
 
 def _is_open(request: Request) -> bool:

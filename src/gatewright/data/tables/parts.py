@@ -63,6 +63,51 @@ def sort_by_time(part: TablePart) -> TablePart:
     return ordered if (ordered.times[1:] > ordered.times[:-1]).all() else part
 
 
+def without_repeated_rows(
+    parts: Iterable[TablePart], roles: Roles
+) -> tuple[tuple[TablePart, ...], tuple[str, ...]]:
+    """Leave out rows of a forecast that repeat the date and all values of another; with a note."""
+    parts = tuple(parts)
+    if roles.time is None or roles.label is not None or parts[0].times.dtype.kind != "M":
+        return parts, ()
+    different = tuple(part.select(_first_of_each(part)) for part in parts)
+    count = sum(len(part.rows) for part in parts) - sum(len(part.rows) for part in different)
+    if not count:
+        return parts, ()
+    rows = "row repeats" if count == 1 else "rows repeat"
+    return different, (f"{count} {rows} the time and the values of another: left out",)
+
+
+def _first_of_each(part: TablePart) -> NDArray[np.int64]:
+    """Return the rows, in order, but for those that equal an earlier one."""
+    order = np.argsort(part.times, kind="stable")
+    if not (part.times[order][1:] == part.times[order][:-1]).any():
+        return np.arange(len(order))
+    table = np.column_stack([part.times.astype(np.int64).view(np.float64), part.values])
+    # As bytes: a missing value equals another one.
+    rows = np.ascontiguousarray(table).view(np.dtype((np.void, table.itemsize * table.shape[1])))
+    return np.sort(np.unique(rows.ravel(), return_index=True)[1])
+
+
+def in_order(
+    table: Table, parts: tuple[TablePart, ...], roles: Roles
+) -> tuple[tuple[TablePart, ...], tuple[str, ...]]:
+    """Sort the rows by time if there is a single order, with a note.
+
+    The newest may come first, or dates in any order, each once in its series. Without an id a
+    column of text might separate several series, whose dates differ: such rows stay as they are.
+    """
+    if all(map(is_newest_first, parts)):
+        note = "the newest rows come first: they are read in order of time"
+        return tuple(map(sort_by_time, parts)), (note,)
+    rising = [bool((part.times[1:] > part.times[:-1]).all()) for part in parts]
+    could_be_ids = [name for name in roles.ignored if table.previews[name].kind == "text"]
+    is_mixed = roles.id is None and bool(could_be_ids)
+    if all(rising) or is_mixed or roles.time is None or parts[0].times.dtype.kind != "M":
+        return parts, ()
+    return tuple(map(sort_by_time, parts)), ("the rows are not in order of time: they are sorted",)
+
+
 def is_newest_first(part: TablePart) -> bool:
     """Return True if every time is earlier than the one before it, in at least three rows."""
     return len(part.times) > 2 and bool((part.times[1:] < part.times[:-1]).all())

@@ -31,7 +31,10 @@ def preview_column(cells: Sequence[str]) -> ColumnPreview:
         days=number and all(parse_time(cell, "yearmonthday") for cell in different),
         months=number and _are_months(tuple(different)),
         rises=number and _increase(present),
-        unix=number and all(is_unix_time(cell) for cell in different) and _increase(present),
+        unix=number
+        and len(different) > 1
+        and all(is_unix_time(cell) for cell in different)
+        and _increase(present),
         clock=bool(present) and all(CLOCK.fullmatch(cell) for cell in different),
         numbered=len(different) >= _MANY_VALUES and all(_DIGIT.search(cell) for cell in different),
         named=len(present) > 1 and len(different) >= _NAMED_SHARE * len(present),

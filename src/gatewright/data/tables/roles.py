@@ -27,6 +27,8 @@ ID_NAMES = (
     "recording",
 )
 LABEL_NAMES = ("label", "labels", "class", "classes", "class_label", "tag", "tags")
+# Names of a label where the values are 0 and 1: of a state that each row has or has not.
+STATE_NAMES = ("anomaly", "is_anomaly", "anomalous", "fault", "is_fault", "failure", "is_failure")
 # Names of a label in some tables, and of a number to forecast in others.
 TARGET_NAMES = ("y", "target")
 
@@ -234,6 +236,9 @@ def _find_label(
 ) -> str | None:
     texts = {name: preview for name, preview in free.items() if preview.kind in ("text", "flag")}
     classes = {name: preview for name, preview in free.items() if _could_name(preview)}
+    states = {name: preview for name, preview in free.items() if _is_state(preview)}
+    if len(free) > 1 and (named := _named(states, STATE_NAMES)):
+        return take("label", named, "by its name, and its values are 0 and 1")
     if named := _named(classes, LABEL_NAMES) or _named(texts, TARGET_NAMES):
         return take("label", named, "by its name")
     if not needed:
@@ -246,6 +251,11 @@ def _find_label(
         f"no column of {source} looks like a label; name one with label=. "
         f"Its columns are: {_list(free)}"
     )
+
+
+def _is_state(preview: ColumnPreview) -> bool:
+    """Return True if the first values are 0 and 1, or only 0: the other may be rare."""
+    return preview.kind == "flag" or set(preview.examples) in ({"0", "1"}, {"0"})
 
 
 def _could_name(preview: ColumnPreview) -> bool:

@@ -18,7 +18,7 @@ from gatewright.data.columns.time_column import TimeColumn
 from gatewright.data.columns.time_format import MONTHS, SHORT_MONTHS
 from gatewright.data.source.request import Request
 from gatewright.data.tables.long_table import ROW, TIME, LongTable, WideLayout
-from gatewright.data.tables.roles import LABEL_NAMES
+from gatewright.data.tables.roles import ID_NAMES, LABEL_NAMES
 from gatewright.data.tables.table import ColumnPreview, Table
 from gatewright.errors import DataError
 
@@ -26,6 +26,9 @@ _MIN_TIMES = 3  # columns named by times that make a table wide
 _MIN_STEPS = 8  # numbered columns that may be the steps of a recording
 # Years as names of columns, also as R (X1990) and the World Bank (1990 [YR1990]) write them.
 _YEAR = re.compile(r"[XYxy]?((?:1[6-9]|20|21)\d\d)(?: \[YR\d{4}\])?")
+# Times with a year of two digits: Jan-24, 1-Jan-24, 1/31/24.
+_SHORT_YEAR = re.compile(r"(?:\d\d?[-/. ])?(?:[A-Za-z]{3,9}|\d\d?)[-/. ]'?\d\d")
+_MIN_SHORT_TIMES = 6  # columns with such names that make a table wide
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 # Names before a number that mean a step rather than a channel.
 _TIME_PREFIXES = frozenset(
@@ -69,6 +72,9 @@ def _rows_are_series(table: Table, request: Request) -> WideLayout | None:
         return None
     years = {name: int(match[1]) for name in free if (match := _YEAR.fullmatch(name.strip()))}
     names = list(years) if len(years) >= _MIN_TIMES else _named_by_times(free)
+    if len(names) < _MIN_TIMES:  # January 2024 as Jan-24, which a name of something else may be too
+        short = [name for name in free if _SHORT_YEAR.fullmatch(name.strip())]
+        names = short if len(short) >= _MIN_SHORT_TIMES else []
     named_by_times = set(names)
     others = {
         name: preview for name, preview in table.previews.items() if name not in named_by_times
@@ -144,7 +150,8 @@ def _rows_are_recordings(table: Table, request: Request) -> WideLayout | None:
     if request.task not in (None, "classify") or request.id not in (None, ROW):
         return None
     label = request.label or next((name for name in free if name.lower() in LABEL_NAMES), None)
-    names = [name for name in free if name != label]
+    named = next((name for name in free if _names_recordings(name, free[name])), None)
+    names = [name for name in free if name not in (label, named)]
     if len(names) < _MIN_STEPS or not _are_numbers(free, names):
         return None
     matches = [_NUMBERED.fullmatch(name.strip()) for name in names]
@@ -166,4 +173,10 @@ def _rows_are_recordings(table: Table, request: Request) -> WideLayout | None:
         f"each row is read as a recording, and each of the {len(names)} columns {names[0]} to "
         f"{names[-1]} as a step"
     )
-    return WideLayout(tuple(names), np.arange(len(names)), note, ROW)
+    left_out = () if named is None else (named,)
+    return WideLayout(tuple(names), np.arange(len(names)), note, ROW, left_out=left_out)
+
+
+def _names_recordings(name: str, preview: ColumnPreview) -> bool:
+    """Return True for a column that only says which recording a row is."""
+    return preview.named and (preview.kind == "text" or name.lower() in ID_NAMES)
