@@ -467,11 +467,19 @@ def test_extremes_are_the_same_as_on_the_reference(name: str, dtype: torch.dtype
             equal_nan=True,
             msg=lambda m, what=what, ours=ours, theirs=theirs: f"{what}: {m}\n{odd(ours, theirs)}",
         )
+    value, reference = (results[0] for results in by_backend.values())
+    assert not wrong_zeros(value, reference).any(), odd(value, reference)
+
+
+def wrong_zeros(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Zeros of another sign: a division by them is infinite with their sign."""
+    return (ours == 0.0) & (theirs == 0.0) & (ours.signbit() != theirs.signbit())
 
 
 def odd(ours: Tensor, theirs: Tensor) -> str:
     """The extremes at which two results differ."""
     wrong = ~torch.isclose(ours, theirs, rtol=1e-5, atol=1e-6, equal_nan=True)
+    wrong |= wrong_zeros(ours, theirs)
     return "\n".join(
         f"h={EXTREMES[r]} x={EXTREMES[c]}: {ours[r, c]} for {theirs[r, c]}"
         for r, c in wrong.nonzero()[:12].tolist()

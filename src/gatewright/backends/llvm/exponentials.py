@@ -121,7 +121,7 @@ def exp(f: Function, x: ir.Value, rest: ir.Value | None = None) -> ir.Value:
 
 
 def expm1(f: Function, x: ir.Value) -> ir.Value:
-    """exp(x) - 1, also precise near 0: 2^n expm1(r) + (2^n - 1)."""
+    """exp(x) - 1, also precise near 0: 2^n expm1(r) + (2^n - 1); -0 stays -0."""
     n, r = reduce(f, clamp(f, x, -60.0, EXP_ENDS[f.numbers.bits][1]))
     # 2^n in two factors as in exp. The last step multiplies by 2^half, so the 1 that is
     # subtracted is divided by it first.
@@ -129,7 +129,7 @@ def expm1(f: Function, x: ir.Value) -> ir.Value:
     rest = power_of_two(f, f.b.sub(n, half))
     divided = power_of_two(f, f.b.sub(f.integer_splat(0), half))  # 1 / 2^half
     value = f.fma(rest, small_expm1(f, r), f.b.fsub(rest, divided))
-    return f.b.fmul(value, power_of_two(f, half))
+    return f.call("llvm.copysign", f.b.fmul(value, power_of_two(f, half)), x)
 
 
 def split_normal(f: Function, x: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -183,10 +183,14 @@ def log_at_ends(f: Function, x: ir.Value, value: ir.Value) -> ir.Value:
 
 
 def log1p(f: Function, x: ir.Value) -> ir.Value:
-    """log(1 + x), plus a correction for the digits of x that are lost when 1 + x is rounded."""
+    """log(1 + x), plus a correction for the digits of x that are lost when 1 + x is rounded.
+
+    -0 stays -0: a division by it is infinite with the other sign.
+    """
     unity = f.splat(1.0)
     rounded = f.b.fadd(unity, x)
     value = log(f, rounded)
     lost = f.b.fdiv(f.b.fsub(x, f.b.fsub(rounded, unity)), rounded)
     # Where 1 + x is 0 or infinite the correction is NaN, and none is needed.
-    return f.b.select(f.b.fcmp_unordered("uno", lost, lost), value, f.b.fadd(value, lost))
+    value = f.b.select(f.b.fcmp_unordered("uno", lost, lost), value, f.b.fadd(value, lost))
+    return f.call("llvm.copysign", value, x)

@@ -98,7 +98,8 @@ def tanh(f: Function, x: ir.Value) -> ir.Value:
     n, r = reduce(f, clamp(f, b.fadd(x, x), -60.0, 60.0))
     scale = power_of_two(f, n)
     grown = f.fma(scale, small_expm1(f, r), b.fsub(scale, f.splat(1.0)))
-    return b.fdiv(grown, b.fadd(grown, f.splat(2.0)))
+    # The sum that has grown is 0 for -0 too, whose sign a division by it would need.
+    return f.call("llvm.copysign", b.fdiv(grown, b.fadd(grown, f.splat(2.0))), x)
 
 
 def softplus(f: Function, a: ir.Value) -> ir.Value:
