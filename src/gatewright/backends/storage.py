@@ -6,7 +6,7 @@ Kernels read raw addresses, so this is tested before each of their calls.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, UntypedStorage
 
@@ -23,9 +23,17 @@ class Memory(NamedTuple):
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> Memory:
-        """The memory of tensors; the storages come first, so that they own the addresses."""
+        """The memory of tensors.
+
+        The addresses are those of the storages that are held: `tensor.data_ptr()` is already that
+        of another one where a thread has replaced the data in between.
+        """
         storages = [tensor.untyped_storage() for tensor in tensors]
-        return cls([tensor.data_ptr() for tensor in tensors], storages)
+        addresses: list[Any] = [  # integers: no symbol comes here
+            storage.data_ptr() + tensor.storage_offset() * tensor.element_size()
+            for storage, tensor in zip(storages, tensors, strict=True)
+        ]
+        return cls(addresses, storages)
 
 
 def extent(shape: Sequence[int], strides: Sequence[int]) -> int:
