@@ -143,10 +143,12 @@ def _proofs() -> dict[str, Any]:
     """
     import torch
 
-    try:
-        from gatewright.backends.triton import record
-    except ImportError:  # the folder of these kernels was deleted
+    from gatewright.backends.left_out import is_left_out
+
+    if is_left_out("triton"):
         return {"proven": {}, "failed": [], "outdated": 0, "ignored": []}
+    from gatewright.backends.triton import record
+
     here = {
         record.device_of(torch.device("cuda", number))
         for number in range(torch.cuda.device_count())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import NoReturn
 
 import torch
@@ -14,6 +15,15 @@ from gatewright.errors import BackendError
 from gatewright.graph import Graph
 
 REASON = "its kernels are not in this copy of gatewright"
+
+
+def is_left_out(folder: str) -> bool:
+    """Tell if a folder of kernels is not there; the error of one that is broken stays to be seen.
+
+    >>> is_left_out("llvm")
+    False
+    """
+    return not files("gatewright.backends").joinpath(folder, "__init__.py").is_file()
 
 
 def why_not(run: Run) -> str:

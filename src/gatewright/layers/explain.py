@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from gatewright.backends.choose import BACKENDS, pick
+from gatewright.backends.left_out import is_left_out
 from gatewright.backends.recompute import segments
 from gatewright.backends.run import Run
 from gatewright.errors import BackendError
@@ -115,13 +116,13 @@ def measured(
         BackendError: if they do not run on the CPU, the only device whose roof is measured, or
             its kernels are not there.
     """
-    try:
-        from gatewright.backends.llvm.roof import roof, speed
-    except ImportError:  # the folder of these kernels was deleted
+    if is_left_out("llvm"):
         raise BackendError(
             "measure=True: the roof is measured by the kernels for the CPU, which are not in this "
             "copy of gatewright; leave measure out"
-        ) from None
+        )
+    from gatewright.backends.llvm.roof import roof, speed
+
     like = next(iter(runs[0].states.values()))
     is_low = torch.is_autocast_enabled(like.device.type)
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64) or is_low:
